@@ -1,0 +1,207 @@
+"""Settings: the environment and .env, read and validated once, every fault reported together.
+
+Importing this module does nothing; each door calls `load_settings()` once and hands the result on, so tests and tools
+can hold several configurations side by side. The environment wins over .env. ENV_FILE names another file than ./.env;
+an empty ENV_FILE reads none.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent
+
+Network = IPv4Network | IPv6Network
+
+
+def _from_checkout(path: Path) -> Path:
+    """Relative paths are meant from the checkout, wherever the process was started."""
+    return path if path.is_absolute() else ROOT / path
+
+
+def _networks(value: object) -> object:
+    if isinstance(value, str):
+        return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
+    return value
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
+def _http_url_or_empty(url: str) -> str:
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return _without_slash(url)
+
+
+CheckoutPath = Annotated[Path, AfterValidator(_from_checkout)]
+HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
+QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """One validated configuration. env.example explains every variable; field names are their lower-case forms."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    # API
+    basic_auth_username: str = Field("admin", min_length=1, pattern=r"^[^:]+$")
+    basic_auth_password: SecretStr = SecretStr("")
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=1, le=65535)
+    api_workers: int = Field(2, ge=1)
+    api_threads: int = Field(8, ge=1)
+    public_base_url: HttpUrl = ""
+
+    # Redis
+    redis_url: SecretStr = SecretStr("")
+    redis_host: str = "localhost"
+    redis_port: int = Field(6379, ge=1, le=65535)
+    redis_db: int = Field(0, ge=0)
+    redis_password: SecretStr = SecretStr("")
+    redis_task_queue: QueueName = "uvr_tasks"
+    redis_result_queue: QueueName = "uvr_results"
+    redis_webhook_queue: QueueName = "uvr_webhooks"
+
+    # Queue
+    default_priority: int = Field(3, ge=1, le=5)
+    priority_max_wait_seconds: int = Field(0, ge=0)
+    lease_seconds: Seconds = 60
+    heartbeat_seconds: Seconds = 15
+    max_attempts: int = Field(3, ge=1)
+    max_crashes: int = Field(3, ge=1)
+    retry_base_seconds: Seconds = 2
+    retry_max_seconds: Seconds = 300
+    shutdown_grace_seconds: float = Field(20, ge=0)
+
+    # Fetching
+    max_audio_bytes: int = Field(500 * 2**20, gt=0)
+    max_audio_seconds: Seconds = 3600
+    fetch_timeout_seconds: Seconds = 30
+    fetch_total_seconds: Seconds = 900
+    allowed_private_networks: Networks = ()
+
+    # Separation
+    model_name: str = Field("UVR-MDX-NET-Inst_HQ_4", min_length=1)
+    model_file_dir: CheckoutPath = Path("models")
+    model_base_url: HttpUrl = ""
+    inference_threads: int = Field(0, ge=0)
+    task_timeout_seconds: Seconds = 3600
+    temp_dir: CheckoutPath = Path("data/temp")
+    output_dir: CheckoutPath = Path("data/output")
+
+    # Storage
+    aws_access_key_id: str = ""
+    aws_secret_access_key: SecretStr = SecretStr("")
+    aws_region: str = "auto"
+    s3_bucket_name: str = ""
+    s3_endpoint_url: HttpUrl = ""
+    s3_public_domain: HttpUrl = Field("", validation_alias=AliasChoices("s3_public_domain", "s3_base_url"))
+    s3_key_prefix: str = ""
+    s3_acl: str = ""
+    link_ttl_seconds: int = Field(7 * 86400, ge=60, le=7 * 86400)
+
+    # Webhooks
+    webhook_secret: SecretStr = SecretStr("")
+    webhook_timeout_seconds: Seconds = 10
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+    # Checks across variables are field validators (earlier fields are in `info.data`), so that they are reported
+    # together with every other fault; a model validator would only run once all fields are right.
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _beats_fit_into_the_lease(cls, beat: float, info: ValidationInfo) -> float:
+        if beat * 2 > info.data.get("lease_seconds", beat * 2):
+            raise ValueError("must be at most half of LEASE_SECONDS, or leases run out between two beats")
+        return beat
+
+    @field_validator("redis_result_queue", "redis_webhook_queue")
+    @classmethod
+    def _queues_have_names_of_their_own(cls, name: str, info: ValidationInfo) -> str:
+        others = {"redis_task_queue", "redis_result_queue"} - {info.field_name}
+        if name in [info.data.get(field) for field in others]:
+            raise ValueError("must differ from the names of the other queues")
+        return name
+
+    @field_validator("aws_secret_access_key")
+    @classmethod
+    def _keys_come_in_pairs(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        if bool(secret.get_secret_value()) != bool(info.data.get("aws_access_key_id")):
+            raise ValueError("set it together with AWS_ACCESS_KEY_ID, or neither to use the machine's own role")
+        return secret
+
+    @property
+    def base_url(self) -> str:
+        """Where clients reach the API, for links to local stems."""
+        return self.public_base_url or f"http://{self.api_host}:{self.api_port}"
+
+
+class SettingsError(Exception):
+    """Every fault of a configuration, one line each, the variable's name first."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """Settings from the environment and .env; raises `SettingsError` with all faults together."""
+    env_file = os.environ.get("ENV_FILE", str(ROOT / ".env"))
+    try:
+        return Settings(_env_file=env_file or None, **overrides)
+    except ValidationError as error:
+        raise SettingsError(_faults(error)) from None
+
+
+def load_settings() -> Settings:
+    """`read_settings` for a process that starts: prints the faults and exits with status 2."""
+    try:
+        return read_settings()
+    except SettingsError as error:
+        refuse_to_start(error.faults)
+
+
+def refuse_to_start(faults: list[str]) -> NoReturn:
+    """Names what is wrong with the configuration on stderr, one line a fault, and ends the process with status 2."""
+    lines = ["The configuration has faults; mend them in .env or in the environment:", *faults]
+    sys.stderr.write("\n  ".join(lines) + "\n")
+    raise SystemExit(2)
+
+
+def _faults(error: ValidationError) -> list[str]:
+    return [_fault(part["loc"], part["msg"]) for part in error.errors(include_url=False, include_input=False)]
+
+
+def _fault(loc: tuple[int | str, ...], message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{str(loc[0]).upper()}: {text}" if loc else text

@@ -1,0 +1,63 @@
+"""Structured logs: a stable dotted event and fields, as JSON for machines or aligned text for a terminal.
+
+`configure` is called once by each door. Modules take `structlog.get_logger()` and log facts
+(`log.info("task.separated", task_uuid=…, audio_s=…)`), never sentences. Values under a secret's name and the query
+strings of URLs, where signatures live, are masked here so that no call site can forget it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+SECRET_FIELDS = frozenset({"password", "secret", "token", "authorization", "credentials"})
+_URL_QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']+")
+_URL_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
+
+
+def configure(level: str, form: str, *, process: str) -> None:
+    """Send all log records of this process to stderr; `form` is "json", "console" or "auto" (console on a terminal)."""
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info if not console else _unchanged,
+        _mask_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def without_secrets(text: str) -> str:
+    """`text` with URL query strings and user names and passwords in URLs replaced by dots."""
+    return _URL_USERINFO.sub(r"\1…@", _URL_QUERY.sub(r"\1?…", text))
+
+
+def _unchanged(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return event
+
+
+def _mask_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if key.lower() in SECRET_FIELDS:
+            event[key] = "…"
+        elif isinstance(value, str):
+            event[key] = without_secrets(value)
+    return event

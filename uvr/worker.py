@@ -57,7 +57,7 @@ class Handler(Protocol):
     def handle(self, lease: Lease, pulse: Pulse) -> Done | Later:
         """Do the work of one claim; must be safe to repeat, because delivery is at least once."""
 
-    def give_up(self, lease: Lease, error: UvrError) -> Done:
+    def give_up(self, error: UvrError) -> Done:
         """What to record, and whom to tell, when no further try is made. Must not fail."""
 
 
@@ -207,7 +207,9 @@ class Worker:
             return self._after_error(lease, gave_up)
         try:
             return self._after(lease, self._handler.handle(lease, pulse))
-        except CancelledError:
+        except (CancelledError, RedisError) as error:
+            # Not the item's fault: nobody waits for this result any more, or the handler could not reach Redis.
+            log.warning("claim.handed_back", error_kind=type(error).__name__, error=str(error))
             return _Step("release", lambda: self._queue.release(lease, self._waiting_record))
         except UvrError as error:
             return self._after_error(lease, error)
@@ -234,7 +236,7 @@ class Worker:
         facts = {"error_kind": type(error).__name__, "error": error.message, **_loggable(error.facts)}
         if self._limits.are_exceeded(lease, error):
             log.error("claim.failed", **facts)
-            last = self._handler.give_up(lease, error)
+            last = self._handler.give_up(error)
             return _Step(
                 "bury", lambda: self._queue.bury(lease, next_queue=last.next_queue, record=last.record), last.afterwards
             )

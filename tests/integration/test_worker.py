@@ -1,0 +1,247 @@
+"""A worker's promises around its handler, on a real queue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis import Redis, RedisError
+
+from redis_queue import Lease, RedisQueue
+from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
+from uvr.worker import Done, Later, Limits, Pulse, Shutdown, Worker
+
+WAITING = {"status": "queued"}
+
+
+class ScriptedHandler:
+    """Does what the test says; remembers what it was asked to give up."""
+
+    def __init__(self, work: Callable[[Lease, Pulse], Done | Later]) -> None:
+        self.handle = work
+        self.given_up: list[str] = []
+
+    def give_up(self, error: UvrError) -> Done:
+        self.given_up.append(error.message)
+        return Done({"status": "failed"})
+
+
+@pytest.fixture
+def queue(redis_client: Redis) -> RedisQueue:
+    return RedisQueue(redis_client, "tasks", lease_ms=400)
+
+
+@pytest.fixture
+def shutdown() -> Iterator[Shutdown]:
+    shutdown = Shutdown()
+    yield shutdown
+    shutdown.requested.set()
+    shutdown.abandoned.set()
+
+
+def worker_for(queue: RedisQueue, handler: ScriptedHandler, **limits: float) -> Worker:
+    quick: dict[str, float] = {"retry_base_s": 0.01, "retry_max_s": 0.02, **limits}
+    return Worker("test", queue, handler, limits=Limits(**quick), heartbeat_s=0.1, waiting_record=WAITING)  # type: ignore[arg-type]
+
+
+def submit(queue: RedisQueue, item_id: str = "a") -> None:
+    queue.enqueue(item_id, 3, {"status": "queued", "created_ms": 1})
+
+
+def status(client: Redis, item_id: str = "a") -> str | None:
+    return client.hget(f"tasks:task:{item_id}", "status")
+
+
+def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
+    deadline = time.monotonic() + 5
+    while (lease := queue.claim()) is None:
+        assert time.monotonic() < deadline, "nothing to claim"
+        time.sleep(0.01)
+    worker.work_on(lease, shutdown)
+
+
+def raising(error: Exception) -> Callable[[Lease, Pulse], Done]:
+    def work(_lease: Lease, _pulse: Pulse) -> Done:
+        raise error
+
+    return work
+
+
+def test_a_done_item_goes_on_to_the_next_queue(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+    results = RedisQueue(redis_client, "results", records="tasks")
+    submit(queue)
+    done = Done({"status": "uploading"}, next_queue=results)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    assert results.peek() == ["a"]
+    assert status(redis_client) == "uploading"
+
+
+def test_what_comes_afterwards_happens_only_once_the_queue_has_taken_note(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
+    seen: list[str | None] = []
+    done = Done({"status": "success"}, afterwards=lambda: seen.append(status(redis_client)))
+    submit(queue)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    assert seen == ["success"]
+
+
+def test_nothing_happens_afterwards_when_the_lease_was_lost(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
+    seen: list[str] = []
+
+    def lose_the_lease(lease: Lease, _pulse: Pulse) -> Done:
+        redis_client.zadd("tasks:lease", {lease.id: 0})
+        queue.reap()
+        queue.claim()
+        return Done({"status": "success"}, afterwards=lambda: seen.append("deleted"))
+
+    submit(queue)
+    work_once(queue, worker_for(queue, ScriptedHandler(lose_the_lease)), shutdown)
+    assert seen == []
+    assert status(redis_client) == "queued"
+
+
+def test_a_long_computation_keeps_its_lease(queue: RedisQueue, shutdown: Shutdown) -> None:
+    def compute(_lease: Lease, _pulse: Pulse) -> Done:
+        time.sleep(1.0)
+        assert queue.reap() == []
+        return Done()
+
+    submit(queue)
+    work_once(queue, worker_for(queue, ScriptedHandler(compute)), shutdown)
+    assert queue.sizes().leased == 0
+
+
+def test_transient_failures_are_tried_again_and_then_given_up(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
+    handler = ScriptedHandler(raising(TransientError("The store is away.")))
+    submit(queue)
+    worker = worker_for(queue, handler, max_failures=3)
+    for _ in range(3):
+        assert handler.given_up == []
+        work_once(queue, worker, shutdown)
+    assert handler.given_up == ["The store is away."]
+    assert queue.dead() == ["a"]
+    assert status(redis_client) == "failed"
+
+
+def test_a_permanent_failure_is_given_up_at_once(queue: RedisQueue, shutdown: Shutdown) -> None:
+    handler = ScriptedHandler(raising(PermanentError("Not audio.")))
+    submit(queue)
+    work_once(queue, worker_for(queue, handler), shutdown)
+    assert handler.given_up == ["Not audio."]
+    assert queue.dead() == ["a"]
+
+
+def test_the_third_crash_is_the_last(queue: RedisQueue, shutdown: Shutdown) -> None:
+    handler = ScriptedHandler(raising(CrashError("The network died.")))
+    submit(queue)
+    worker = worker_for(queue, handler, max_failures=1, max_crashes=3)
+    for _ in range(3):
+        assert handler.given_up == []
+        work_once(queue, worker, shutdown)
+    assert handler.given_up == ["The network died."]
+
+
+def test_an_item_whose_workers_died_too_often_is_given_up_without_another_try(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
+    tried: list[str] = []
+
+    def work(lease: Lease, _pulse: Pulse) -> Done:
+        tried.append(lease.id)
+        return Done()
+
+    handler = ScriptedHandler(work)
+    submit(queue)
+    for _ in range(3):
+        queue.claim()
+        redis_client.zadd("tasks:lease", {"a": 0})
+        queue.reap()
+    work_once(queue, worker_for(queue, handler, max_crashes=3), shutdown)
+    assert tried == []
+    assert "died 3 times" in handler.given_up[0]
+
+
+def test_a_fault_of_the_handler_costs_an_attempt_and_tells_no_details(queue: RedisQueue, shutdown: Shutdown) -> None:
+    handler = ScriptedHandler(raising(ZeroDivisionError("secret detail")))
+    submit(queue)
+    work_once(queue, worker_for(queue, handler, max_failures=1), shutdown)
+    assert len(handler.given_up) == 1
+    assert "secret" not in handler.given_up[0]
+
+
+def test_later_counts_no_failure(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+    submit(queue)
+    later = Later(0.01, {"progress": 0.5})
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: later)), shutdown)
+    assert redis_client.hget("tasks:task:a", "progress") == "0.5"
+    time.sleep(0.02)
+    lease = queue.claim()
+    assert lease is not None
+    assert (lease.attempt, lease.failures) == (2, 0)
+
+
+@pytest.mark.parametrize("error", [CancelledError("stop"), RedisError("away")])
+def test_what_is_not_the_items_fault_is_handed_back_uncounted(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown, error: Exception
+) -> None:
+    submit(queue)
+    work_once(queue, worker_for(queue, ScriptedHandler(raising(error))), shutdown)
+    lease = queue.claim()
+    assert lease is not None
+    assert (lease.failures, lease.crashes) == (0, 0)
+    assert status(redis_client) == "queued"
+
+
+def test_a_lost_lease_tells_the_handler_to_stop(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+    cancelled: list[bool] = []
+
+    def compute(lease: Lease, pulse: Pulse) -> Done:
+        redis_client.zadd("tasks:lease", {lease.id: 0})
+        queue.reap()
+        queue.claim()
+        deadline = time.monotonic() + 5
+        while not pulse.cancelled() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        cancelled.append(pulse.cancelled())
+        raise CancelledError("nobody waits")
+
+    submit(queue)
+    work_once(queue, worker_for(queue, ScriptedHandler(compute)), shutdown)
+    assert cancelled == [True]
+
+
+def test_a_stopping_worker_claims_nothing_more(queue: RedisQueue, shutdown: Shutdown) -> None:
+    handled: list[str] = []
+
+    def work(lease: Lease, _pulse: Pulse) -> Done:
+        handled.append(lease.id)
+        shutdown.requested.set()
+        return Done()
+
+    submit(queue, "a")
+    submit(queue, "b")
+    worker_for(queue, ScriptedHandler(work)).run(shutdown)
+    assert handled == ["a"]
+    assert queue.peek() == ["b"]
+
+
+def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+    submit(queue)
+    queue.claim()
+    redis_client.zadd("tasks:lease", {"a": 0})
+
+    def work(_lease: Lease, _pulse: Pulse) -> Done:
+        shutdown.requested.set()
+        return Done({"status": "success"})
+
+    thread = threading.Thread(target=worker_for(queue, ScriptedHandler(work)).run, args=(shutdown,))
+    thread.start()
+    thread.join(10)
+    assert status(redis_client) == "success"

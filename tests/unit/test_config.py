@@ -1,0 +1,106 @@
+"""Settings: defaults, sources, and faults reported together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from config import ROOT, SettingsError, read_settings
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the developer's shell and no .env of the checkout reaches these tests."""
+    from config import Settings
+
+    for name in [*Settings.model_fields, "s3_base_url"]:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("ENV_FILE", "")
+
+
+def test_every_variable_has_a_default() -> None:
+    settings = read_settings()
+    assert settings.redis_task_queue == "uvr_tasks"
+    assert settings.redis_result_queue == "uvr_results"
+    assert settings.default_priority == 3
+    assert settings.model_name == "UVR-MDX-NET-Inst_HQ_4"
+    assert settings.aws_region == "auto"
+    assert (settings.api_host, settings.api_port) == ("127.0.0.1", 8000)
+
+
+def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    env_file = tmp_path / "settings.env"
+    env_file.write_text("API_PORT=9001\nDEFAULT_PRIORITY=5\n")
+    monkeypatch.setenv("ENV_FILE", str(env_file))
+    monkeypatch.setenv("API_PORT", "9002")
+    settings = read_settings()
+    assert (settings.api_port, settings.default_priority) == (9002, 5)
+
+
+def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_PORT", "")
+    assert read_settings().api_port == 8000
+
+
+def test_all_faults_are_reported_together_each_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty = {
+        "API_PORT": "99999",
+        "DEFAULT_PRIORITY": "high",
+        "ALLOWED_PRIVATE_NETWORKS": "10.0.0.0/8,nowhere",
+        "HEARTBEAT_SECONDS": "50",
+        "REDIS_RESULT_QUEUE": "uvr_tasks",
+        "AWS_SECRET_ACCESS_KEY": "only the half of a pair",
+        "S3_ENDPOINT_URL": "minio:9000",
+    }
+    for name, value in faulty.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert {fault.partition(":")[0] for fault in caught.value.faults} == set(faulty)
+    assert "only the half" not in str(caught.value), "values of secrets are not repeated"
+
+
+def test_a_process_with_faulty_settings_exits_with_2_and_names_them() -> None:
+    environment = {**os.environ, "ENV_FILE": "", "API_PORT": "zero", "DEFAULT_PRIORITY": "9"}
+    command = [sys.executable, "-c", "import config; config.load_settings()"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "API_PORT" in done.stderr
+    assert "DEFAULT_PRIORITY" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_importing_the_module_reads_nothing() -> None:
+    environment = {**os.environ, "ENV_FILE": "/does/not/exist", "API_PORT": "zero"}
+    done = subprocess.run([sys.executable, "-c", "import config"], cwd=ROOT, env=environment, timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def test_the_older_name_of_the_public_domain_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_BASE_URL", "https://cdn.example.org/")
+    assert read_settings().s3_public_domain == "https://cdn.example.org"
+    monkeypatch.setenv("S3_PUBLIC_DOMAIN", "https://new.example.org")
+    assert read_settings().s3_public_domain == "https://new.example.org"
+
+
+def test_networks_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_PRIVATE_NETWORKS", "10.1.0.0/16, fd00::/8")
+    assert read_settings().allowed_private_networks == (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
+
+
+def test_relative_folders_are_meant_from_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TEMP_DIR", "elsewhere/temp")
+    assert read_settings().temp_dir == ROOT / "elsewhere/temp"
+    assert read_settings().model_file_dir == ROOT / "models"
+
+
+def test_secrets_do_not_show_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BASIC_AUTH_PASSWORD", "REDIS_PASSWORD", "WEBHOOK_SECRET"):
+        monkeypatch.setenv(name, "do-not-show")
+    assert "do-not-show" not in repr(read_settings())

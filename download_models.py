@@ -1,0 +1,154 @@
+"""Fetch trained models into MODEL_FILE_DIR ahead of time, list them, and check the ones that are there.
+
+    python download_models.py                        the model that MODEL_NAME names
+    python download_models.py Kim_Vocal_2 Spleeter-2stems
+    python download_models.py --list
+    python download_models.py --check
+
+Exit status: 0 done, 1 a model could not be had or is damaged, 2 wrong usage or faulty settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+from config import Settings, SettingsError, read_settings, refuse_to_start
+from uvr import logs
+from uvr.errors import UvrError
+from uvr.separation import models
+from uvr.separation.models import CATALOGUE, Model
+
+_BAR_WIDTH = 30
+
+
+class ProgressLine:
+    """One transfer's progress on `out`: a bar that is redrawn on a terminal, a line every fifth elsewhere."""
+
+    def __init__(self, name: str, out: TextIO) -> None:
+        self._name = name
+        self._out = out
+        self._live = out.isatty()
+        self._drawn_at = 0.0
+        self._next_share = 0.0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Show that `done` of `total` bytes have arrived."""
+        share = done / total if total else 0.0
+        if self._live:
+            self._draw(done, total, share)
+        elif share >= self._next_share:
+            self._next_share = share + 0.2
+            self._out.write(f"{self._name}: {_amount(done, total)}\n")
+
+    def close(self) -> None:
+        """Leave the line, so that what is written next stands below it."""
+        if self._live and self._drawn_at:
+            self._out.write("\n")
+
+    def _draw(self, done: int, total: int | None, share: float) -> None:
+        if time.monotonic() - self._drawn_at < 0.1 and done != total:
+            return
+        self._drawn_at = time.monotonic()
+        bar = ("█" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH, "░")
+        self._out.write(f"\r{self._name} {bar} {_amount(done, total)}\x1b[K")
+        self._out.flush()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; `arguments` are those of the command line unless given."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        refuse_to_start(error.faults)
+    logs.configure("warning", settings.log_format, process="download_models")
+    wanted = _parser(settings).parse_args(arguments)
+    if wanted.list:
+        sys.stdout.write(_table(CATALOGUE.values(), wanted.dir))
+        return 0
+    if wanted.check:
+        return _check_all(wanted.names, wanted.dir)
+    return _fetch_all(wanted.names or [settings.model_name], wanted.dir, wanted.base_url)
+
+
+def _parser(settings: Settings) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="download_models.py", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: MODEL_NAME ({settings.model_name})")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--list", action="store_true", help="show every model of the catalogue")
+    action.add_argument("--check", action="store_true", help="compare the files that are there with their hashes")
+    parser.add_argument("--dir", type=Path, default=settings.model_file_dir, help="default: MODEL_FILE_DIR")
+    parser.add_argument(
+        "--base-url", default=settings.model_base_url, help="download from this mirror; default: MODEL_BASE_URL"
+    )
+    return parser
+
+
+def _fetch_all(names: list[str], folder: Path, base_url: str) -> int:
+    failures = 0
+    for name in names:
+        progress = ProgressLine(name, sys.stderr)
+        try:
+            path = models.ensure(name, folder, base_url=base_url, on_progress=progress)
+        except UvrError as error:
+            progress.close()
+            sys.stderr.write(f"{error.message}\n")
+            failures += 1
+        else:
+            progress.close()
+            sys.stdout.write(f"{path} is ready ({_megabytes(path.stat().st_size)})\n")
+    return 1 if failures else 0
+
+
+def _check_all(names: list[str], folder: Path) -> int:
+    failures = 0
+    for name in names or [model.name for model in CATALOGUE.values() if (folder / model.file).is_file()]:
+        try:
+            models.check(name, folder)
+            sys.stdout.write(f"{name}: good\n")
+        except UvrError as error:
+            sys.stdout.write(f"{name}: {error.message}\n")
+            failures += 1
+    return 1 if failures else 0
+
+
+def _table(entries: Iterable[Model], folder: Path) -> str:
+    heads = ("NAME", "ARCHITECTURE", "PRIMARY STEM", "SIZE", "VOCALS SDR", "HERE")
+    rows = [heads, *(_row(model, folder) for model in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _row(model: Model, folder: Path) -> tuple[str, ...]:
+    path = folder / model.file
+    size = path.stat().st_size if path.is_file() else model.size_bytes
+    vocals_db = model.sdr_db.get("vocals")
+    return (
+        model.name,
+        model.architecture,
+        model.parameters.primary_stem if model.parameters else "-",
+        _megabytes(size) if size else "-",
+        f"{vocals_db:.1f} dB" if vocals_db is not None else "-",
+        "yes" if path.is_file() else "no" if model.source else "by hand only",
+    )
+
+
+def _amount(done: int, total: int | None) -> str:
+    return f"{_megabytes(done)} of {_megabytes(total)}" if total else _megabytes(done)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped; the next call continues where this one was.\n")
+        sys.exit(130)

@@ -1,0 +1,68 @@
+"""Model files on disk: their hashes, and how they come to stand there whole or not at all.
+
+A reader never sees half a model, and two processes that miss the same model fetch it once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TAIL_BYTES = 10_240_000
+"""How much of a file's end UVR hashes to name its parameters; a smaller file is hashed whole."""
+
+Progress = Callable[[int, int | None], None]
+"""Told the bytes that have arrived and the bytes there will be, None when nobody knows."""
+
+
+def tail_md5(path: Path) -> str:
+    """MD5 of the last 10,240,000 bytes of `path`, in hex: UVR's name for a model's parameters."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of `path`, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def recorded_sha256(path: Path) -> str:
+    """What `sha256(path)` was when the file arrived; "" for a file that was put there by hand."""
+    record = _record_of(path)
+    return record.read_text(encoding="utf-8").partition(" ")[0] if record.is_file() else ""
+
+
+def publish(made: Path, path: Path) -> None:
+    """Move the complete file `made` to `path` in the same folder, atomically, its SHA-256 recorded beside it."""
+    with made.open("rb") as file:
+        os.fsync(file.fileno())
+    # The form of sha256sum, so that `sha256sum --check` works in the folder. First, so that no file lacks its record.
+    _record_of(path).write_text(f"{sha256(made)}  {path.name}\n", encoding="utf-8")
+    made.replace(path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the right to make `path`, waiting for whoever holds it; the kernel takes it back from a dead process."""
+    with path.with_name(f".{path.name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

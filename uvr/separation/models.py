@@ -1,0 +1,158 @@
+"""Front of the models: a name in, the path of a checked model file out.
+
+`ensure` looks into MODEL_FILE_DIR first, so that a folder filled by hand needs no network, and downloads or builds what
+is missing. `parameters_of` says what the engine must know about a file, whatever its name. Neither numpy nor
+onnxruntime is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import structlog
+
+from uvr.errors import PermanentError, TransientError
+from uvr.logs import without_secrets
+from uvr.separation import spleeter
+from uvr.separation.catalogue import (
+    CATALOGUE,
+    PARAMETERS,
+    SPLEETER_NAME,
+    MdxParameters,
+    Model,
+    ModelUnavailableError,
+    find,
+)
+from uvr.separation.download import download
+from uvr.separation.model_files import Progress, locked, publish, recorded_sha256, sha256, tail_md5
+
+__all__ = ["CATALOGUE", "MdxParameters", "Model", "ModelUnavailableError", "check", "ensure", "find", "parameters_of"]
+
+log = structlog.get_logger()
+
+
+def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress | None = None) -> Path:
+    """The checked file of the model `name`, downloaded or built into `folder` if it is not there.
+
+    `name` is one of the catalogue in any spelling, a file in `folder`, or a path with a slash in it. `base_url` is a
+    mirror to download from instead. Safe when several processes do it at once.
+
+    Raises `ModelUnavailableError` when the file cannot be had, and `PermanentError` for a name or a file that is
+    unknown or not what it says.
+    """
+    by_hand = Path(name) if os.sep in name else folder / f"{name.removesuffix('.onnx')}.onnx"
+    if by_hand.name not in _CATALOGUE_FILES and by_hand.is_file():
+        parameters_of(by_hand)
+        return by_hand
+    model = find(name)
+    path = folder / model.file
+    if not path.is_file():
+        _obtain(model, path, base_url, on_progress or _unheard)
+    _check_parameters(model, path)
+    return path
+
+
+def parameters_of(path: Path) -> MdxParameters:
+    """The parameters of a model file, by its hash in UVR's table, or else from `<file>.json` beside it.
+
+    That file holds one entry of UVR's format: compensate, mdx_dim_f_set, mdx_dim_t_set, mdx_n_fft_scale_set and
+    primary_stem. Raises `PermanentError` for a file that neither knows.
+    """
+    if not path.is_file():
+        raise PermanentError(f"There is no model file {path.name} in MODEL_FILE_DIR.")
+    parameters = PARAMETERS.get(tail_md5(path)) or _described(path)
+    if parameters is None:
+        raise PermanentError(
+            f"{path.name} is not a model whose parameters are known: its hash {tail_md5(path)} is not in UVR's table. "
+            "If it comes from UVR it is damaged: delete it and download it again. "
+            f"If it is your own, write its parameters into {path.name}.json beside it (docs/models.md).",
+            tail_md5=tail_md5(path),
+        )
+    return parameters
+
+
+def check(name: str, folder: Path) -> None:
+    """Read the whole file of a model in `folder` and compare all its hashes; `PermanentError` names what is wrong."""
+    model = find(name)
+    path = folder / model.file
+    _check_parameters(model, path)
+    expected = model.sha256 or recorded_sha256(path)
+    if expected and sha256(path) != expected:
+        raise PermanentError(f"{model.file} has changed since it arrived: delete it and download it again.")
+
+
+_CATALOGUE_FILES = frozenset(model.file for model in CATALOGUE.values())
+
+
+def _obtain(model: Model, path: Path, base_url: str, on_progress: Progress) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path):
+            if path.is_file():
+                return
+            log.info("model.fetching", model=model.name)
+            if model.name == SPLEETER_NAME:
+                spleeter.build(path, on_progress)
+            else:
+                _download(model, path, base_url, on_progress)
+            log.info("model.ready", model=model.name, bytes=path.stat().st_size)
+    except OSError as error:
+        reason = f"MODEL_FILE_DIR cannot be used: {error.strerror or type(error).__name__}"
+        raise ModelUnavailableError(model, "", reason) from error
+
+
+def _download(model: Model, path: Path, base_url: str, on_progress: Progress) -> None:
+    url = f"{base_url.rstrip('/')}/{model.file}" if base_url else model.source
+    if not url:
+        raise ModelUnavailableError(model, "", "UVR gives it to its supporters only")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        download(url, part, on_progress)
+    except (PermanentError, TransientError) as error:
+        raise ModelUnavailableError(model, without_secrets(url), error.message) from error
+    try:
+        _check_arrived(model, part)
+    except PermanentError as error:
+        part.unlink()
+        raise ModelUnavailableError(model, without_secrets(url), error.message) from error
+    publish(part, path)
+
+
+def _check_arrived(model: Model, part: Path) -> None:
+    found = tail_md5(part)
+    if (model.tail_md5 and found != model.tail_md5) or found not in PARAMETERS:
+        raise PermanentError(f"what arrived is another file (hash {found}) and was deleted")
+    if model.sha256 and sha256(part) != model.sha256:
+        raise PermanentError("what arrived is another file (its SHA-256 differs) and was deleted")
+
+
+def _check_parameters(model: Model, path: Path) -> None:
+    parameters_of(path)
+    if model.tail_md5 and tail_md5(path) != model.tail_md5:
+        raise PermanentError(
+            f"{model.file} is another model than its name says: delete it and download it again, "
+            "or give it another name."
+        )
+
+
+def _described(path: Path) -> MdxParameters | None:
+    description = path.with_name(f"{path.name}.json")
+    if not description.is_file():
+        return None
+    try:
+        entry = json.loads(description.read_text(encoding="utf-8"))
+        return MdxParameters(
+            compensate=float(entry["compensate"]),
+            dim_f=int(entry["mdx_dim_f_set"]),
+            dim_t=2 ** int(entry["mdx_dim_t_set"]),
+            n_fft=int(entry["mdx_n_fft_scale_set"]),
+            primary_stem=str(entry["primary_stem"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(f"{description.name} does not describe a model: {error!r} (docs/models.md).") from error
+
+
+def _unheard(_done: int, _total: int | None) -> None:
+    """Progress that nobody asked for."""

@@ -1,0 +1,44 @@
+"""Names of stems, and the one gain that they share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from uvr.audio.format import SampleFormat
+from uvr.separation.stems import common_gain, names_of
+
+
+@pytest.mark.parametrize(
+    ("primary_stem", "names"),
+    [
+        ("Vocals", ("vocals", "instrumental")),
+        ("Instrumental", ("instrumental", "vocals")),
+        ("Drums", ("drums", "no_drums")),
+        ("Lead Vocals", ("lead_vocals", "no_lead_vocals")),
+    ],
+)
+def test_stems_are_named_after_the_primary_one(primary_stem, names):
+    assert names_of(primary_stem) == names
+
+
+def stems(**samples: list[float]):
+    return {name: lambda values=values: iter([np.array([values], np.float32)]) for name, values in samples.items()}
+
+
+def test_one_stem_that_would_clip_turns_all_stems_down():
+    gain = common_gain(stems(vocals=[0.1, -0.2], instrumental=[0.5, -1.25]), SampleFormat.INT16)
+    assert gain == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("sample_format", [SampleFormat.INT16, SampleFormat.INT24, SampleFormat.INT32])
+def test_samples_up_to_full_scale_need_no_gain(sample_format):
+    assert common_gain(stems(vocals=[-1.0, sample_format.highest]), sample_format) == 1.0
+
+
+def test_the_smallest_step_beyond_full_scale_needs_gain():
+    assert common_gain(stems(vocals=[1.0]), SampleFormat.INT16) == pytest.approx(32767 / 32768)
+
+
+def test_float_files_keep_what_lies_beyond_full_scale():
+    assert common_gain(stems(vocals=[2.0]), SampleFormat.FLOAT32) == 1.0

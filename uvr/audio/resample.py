@@ -1,0 +1,49 @@
+"""Changing the sample rate of a stream of blocks: to the network's rate and back to the song's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import av
+import numpy as np
+
+from uvr.audio.format import Block
+
+# FFmpeg's default filter (32 taps) loses the top of the band: 48 → 44.1 → 48 kHz keeps only 35 dB SNR on noise below
+# 20 kHz. This one keeps 120 dB and takes as long.
+FILTER = {"filter_size": "128", "cutoff": "0.97", "filter_type": "kaiser", "kaiser_beta": "12"}
+
+
+def samples_of(frame: av.AudioFrame) -> Block:
+    """The samples of a planar float32 frame."""
+    return np.asarray(frame.to_ndarray(), np.float32)
+
+
+def resampled(blocks: Iterable[Block], from_hz: int, to_hz: int) -> Iterator[Block]:
+    """`blocks` at another sample rate, sample 0 staying at time 0; the total may differ by a sample from the exact one.
+
+    Blocks pass through untouched when the rates are equal.
+    """
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    resampler = None
+    for block in blocks:
+        layout = "mono" if len(block) == 1 else "stereo"
+        resampler = resampler or av.AudioResampler(format="fltp", layout=layout, rate=to_hz, options=FILTER)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), format="fltp", layout=layout)
+        frame.sample_rate = from_hz
+        yield from map(samples_of, resampler.resample(frame))
+    if resampler:
+        yield from map(samples_of, resampler.resample(None))
+
+
+def cut_to_length(blocks: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
+    """`blocks` cut, or continued with silence, to exactly `samples` samples."""
+    missing = samples
+    for block in blocks:
+        if missing:
+            yield block[:, :missing]
+            missing -= min(missing, block.shape[1])
+    if missing:
+        yield np.zeros((channels, missing), np.float32)

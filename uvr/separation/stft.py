@@ -1,0 +1,69 @@
+"""Between samples and the spectra that MDX-Net networks read: a short-time Fourier transform and its inverse.
+
+The same numbers as `torch.stft(center=True)` and `torch.istft` with a periodic Hann window, in float32 and in numpy
+alone: all frames of a segment go through one FFT call, so its time is small beside the network's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uvr.audio.format import Block
+
+Spectrum = NDArray[np.float32]
+"""Shape (2 · channels, dim_f, frames): real part, then imaginary part, of each channel in turn."""
+
+
+class Stft:
+    """A transform of segments of `frames` frames, that is of `hop_length` · (frames - 1) samples.
+
+    Only the lowest `dim_f` of `n_fft` / 2 + 1 bins are handed out; the inverse takes the others as zero.
+    """
+
+    def __init__(self, *, n_fft: int, hop_length: int, dim_f: int, frames: int) -> None:
+        self._n_fft = n_fft
+        self._hop = hop_length
+        self._dim_f = dim_f
+        self._frames = frames
+        self._inside = slice(n_fft // 2, n_fft // 2 + hop_length * (frames - 1))
+        periodic_hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+        self._window: NDArray[np.float32] = periodic_hann.astype(np.float32)
+        squares = np.broadcast_to(self._window**2, (1, frames, n_fft))
+        self._squares = self._overlap_add(squares)[:, self._inside]
+
+    def forward(self, segment: Block) -> Spectrum:
+        """The spectrum of `segment`, of shape (channels, samples), reflected by `n_fft` / 2 samples at both ends."""
+        padded = np.pad(segment, ((0, 0), (self._n_fft // 2,) * 2), mode="reflect")
+        frames = np.lib.stride_tricks.sliding_window_view(padded, self._n_fft, axis=1)[:, :: self._hop]
+        bins = np.fft.rfft(frames * self._window)[..., : self._dim_f]
+        parts = np.empty((len(segment), 2, self._dim_f, self._frames), np.float32)
+        parts[:, 0] = bins.real.transpose(0, 2, 1)
+        parts[:, 1] = bins.imag.transpose(0, 2, 1)
+        return parts.reshape(-1, *parts.shape[2:])
+
+    def inverse(self, spectrum: Spectrum) -> Block:
+        """The segment, of shape (channels, samples), whose windowed frames lie nearest to `spectrum`.
+
+        Least squares after Griffin and Lim (1984): frames are windowed again, added up, and divided by the sum of the
+        squared windows.
+        """
+        parts = spectrum.reshape(-1, 2, self._dim_f, self._frames)
+        bins = np.empty((len(parts), self._frames, self._dim_f), np.complex64)
+        bins.real = parts[:, 0].transpose(0, 2, 1)
+        bins.imag = parts[:, 1].transpose(0, 2, 1)
+        frames = np.fft.irfft(bins, self._n_fft).astype(np.float32, copy=False) * self._window
+        return self._overlap_add(frames)[:, self._inside] / self._squares
+
+    def _overlap_add(self, frames: NDArray[np.float32]) -> Block:
+        """Frames of shape (channels, frames, n_fft), each moved on by one hop, added up.
+
+        A frame is cut into pieces of one hop: the n-th pieces of all frames lie side by side and are added in one go.
+        """
+        channels, count, size = frames.shape
+        pieces = -(-size // self._hop)
+        total = np.zeros((channels, count + pieces, self._hop), np.float32)
+        for piece in range(pieces):
+            part = frames[:, :, piece * self._hop : (piece + 1) * self._hop]
+            total[:, piece : piece + count, : part.shape[2]] += part
+        return total.reshape(channels, -1)

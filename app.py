@@ -1,0 +1,72 @@
+"""Front door 1: the HTTP API. It takes tasks in and tells what became of them; it never touches audio.
+
+`python app.py` runs gunicorn in the foreground until SIGTERM, with API_HOST, API_PORT, API_WORKERS and API_THREADS;
+`gunicorn "app:create_app()"` serves the same application under somebody else's flags. Nothing is kept in the process,
+so it can be restarted at any time.
+"""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
+
+from config import Settings, SettingsError, load_settings, read_settings, refuse_to_start
+from uvr import logs
+from uvr.api.answers import register_answers
+from uvr.api.auth import password_faults, warn_about_password
+from uvr.api.bodies import MAX_JSON_BYTES
+from uvr.api.files import files
+from uvr.api.generate import generate
+from uvr.api.health import health
+from uvr.api.problems import Problem, register_problems, validation_problem
+from uvr.api.services import attach, open_services
+from uvr.api.tasks import tasks
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The WSGI application, connected to nothing yet. Raises `SettingsError` for a faulty configuration.
+
+    Without `settings` they are read from the environment and logs are set up: gunicorn's way in.
+    """
+    if settings is None:
+        settings = read_settings()
+        logs.configure(settings.log_level, settings.log_format, process="api")
+    if faults := password_faults(settings):
+        raise SettingsError(faults)
+    app = OpenAPI(
+        "uvr-api",
+        info=Info(title="uvr-api", version="0.1.0"),
+        doc_ui=False,
+        static_folder=None,
+        validation_error_status=400,
+        validation_error_model=Problem,
+        validation_error_callback=validation_problem,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
+    attach(app, open_services(settings))
+    register_answers(app)
+    register_problems(app)
+    for blueprint in (generate, tasks, files, health):
+        app.register_api(blueprint)
+    return app
+
+
+def main() -> None:
+    """Serve until told to stop; exits with 2 for a faulty configuration or a port in use."""
+    from uvr.api.server import Server, port_faults  # not needed where another gunicorn runs create_app
+
+    settings = load_settings()
+    logs.configure(settings.log_level, settings.log_format, process="api")
+    try:
+        create_app(settings)  # each worker makes its own; this one shows faults once, and before anything is forked
+    except SettingsError as error:
+        refuse_to_start(error.faults)
+    if faults := port_faults(settings):
+        refuse_to_start(faults)
+    warn_about_password(settings)
+    Server(settings, lambda: create_app(settings)).run()
+
+
+if __name__ == "__main__":
+    main()

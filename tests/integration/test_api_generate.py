@@ -1,0 +1,233 @@
+"""POST /generate: what is accepted, what is refused and how, and what becomes of it when Redis fails."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
+from tests.support.redis_server import redis_server
+from uvr.tasks import Status, WebhookState
+
+SONG = "https://songs.example.com/a.mp3"
+
+
+@pytest.fixture
+def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
+    with (
+        application(settings_for(redis_client.get_connection_kwargs(), tmp_path, default_priority=4)) as app,
+        app.test_client() as client,
+    ):
+        yield client
+
+
+def test_task_is_accepted_with_its_id_and_location(client: FlaskClient) -> None:
+    answer = post_generate(client, {"audio": SONG, "hook_url": "https://hooks.example.com/h", "priority": 5})
+    task_uuid = answer.json["task_uuid"]
+    assert answer.status_code == 202
+    assert answer.json == {
+        "message": "Task has been queued for processing",
+        "status": "queued",
+        "task_uuid": str(uuid.UUID(task_uuid)),
+        "priority": 5,
+    }
+    assert answer.headers["Location"] == f"/tasks/{task_uuid}"
+    assert client.get(answer.headers["Location"], auth=CREDENTIALS).status_code == 200
+
+
+def test_accepted_task_waits_in_the_queue_with_its_record(client: FlaskClient, redis_client: Redis) -> None:
+    task_uuid = post_generate(client, {"audio": SONG, "hook_url": "https://hooks.example.com/h"}).json["task_uuid"]
+    task = services_of(client.application).store.get(task_uuid)
+    assert redis_client.zcard("uvr_tasks") == 1
+    assert task is not None
+    assert (task.audio, task.hook_url, task.status) == (SONG, "https://hooks.example.com/h", Status.QUEUED)
+    assert (task.priority, task.webhook) == (4, WebhookState.PENDING)
+    assert task.created_ms > 0
+
+
+def test_hook_url_may_be_left_out(client: FlaskClient) -> None:
+    task_uuid = post_generate(client, {"audio": SONG}).json["task_uuid"]
+    task = services_of(client.application).store.get(task_uuid)
+    assert task is not None
+    assert (task.hook_url, task.webhook) == ("", WebhookState.NONE)
+
+
+def test_unknown_fields_are_passed_over(client: FlaskClient) -> None:
+    assert post_generate(client, {"audio": SONG, "some_newer_field": {"a": 1}}).status_code == 202
+
+
+@pytest.mark.parametrize("priority", [1, 2, 3, 4, 5])
+def test_priority_counts_in_the_specified_score(client: FlaskClient, redis_client: Redis, priority: int) -> None:
+    seconds: Any = redis_client.time()
+    post_generate(client, {"audio": SONG, "priority": priority})
+    [(_, score)] = redis_client.zrange("uvr_tasks", 0, -1, withscores=True)  # type: ignore[misc]
+    assert score / (6 - priority) == pytest.approx(seconds[0], abs=2)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "audio"),
+        ({"audio": ""}, "audio"),
+        ({"audio": None}, "audio"),
+        ({"audio": 7}, "audio"),
+        ({"audio": [SONG]}, "audio"),
+        ({"audio": "song.mp3"}, "audio"),
+        ({"audio": "file:///etc/passwd"}, "audio"),
+        ({"audio": "ftp://example.com/a.mp3"}, "audio"),
+        ({"audio": "javascript:alert(1)"}, "audio"),
+        ({"audio": "http://"}, "audio"),
+        ({"audio": "https://[::1"}, "audio"),
+        ({"audio": "http://127.0.0.1/a.mp3"}, "audio"),
+        ({"audio": "http://169.254.169.254/latest/meta-data"}, "audio"),
+        ({"audio": "https://user:word@example.com/a.mp3"}, "audio"),
+        ({"audio": "https://example.com:99999/"}, "audio"),
+        ({"audio": "https://example.com/" + "a" * 8200}, "audio"),
+        ({"audio": SONG, "hook_url": "gopher://example.com"}, "hook_url"),
+        ({"audio": SONG, "hook_url": ""}, "hook_url"),
+        ({"audio": SONG, "hook_url": None}, "hook_url"),
+        ({"audio": SONG, "hook_url": {"url": SONG}}, "hook_url"),
+        ({"audio": SONG, "priority": 0}, "priority"),
+        ({"audio": SONG, "priority": 6}, "priority"),
+        ({"audio": SONG, "priority": -1}, "priority"),
+        ({"audio": SONG, "priority": 10**30}, "priority"),
+        ({"audio": SONG, "priority": 2.5}, "priority"),
+        ({"audio": SONG, "priority": 3.0}, "priority"),
+        ({"audio": SONG, "priority": "3"}, "priority"),
+        ({"audio": SONG, "priority": True}, "priority"),
+        ({"audio": SONG, "priority": None}, "priority"),
+        ({"audio": SONG, "priority": [3]}, "priority"),
+    ],
+)
+def test_bad_field_is_named_in_a_400(client: FlaskClient, redis_client: Redis, body: Any, field: str) -> None:
+    answer = post_generate(client, body)
+    assert answer.status_code == 400
+    assert [fault["field"] for fault in answer.json["errors"]] == [field]
+    assert field in answer.json["detail"]
+    assert redis_client.keys() == []
+
+
+def test_all_bad_fields_are_named_together(client: FlaskClient) -> None:
+    faults = post_generate(client, {"audio": "", "hook_url": 1, "priority": 9}).json["errors"]
+    assert [fault["field"] for fault in faults] == ["audio", "hook_url", "priority"]
+
+
+def test_fault_reads_as_a_sentence(client: FlaskClient) -> None:
+    problem = post_generate(client, {"priority": 9}).json
+    assert problem["detail"] == "audio is required. priority must be less than or equal to 5."
+
+
+def test_problem_carries_the_standard_fields_and_the_old_key(client: FlaskClient) -> None:
+    answer = post_generate(client, {"audio": SONG, "priority": "3"})
+    sentence = "priority must be a valid integer."
+    assert answer.content_type == "application/problem+json"
+    assert answer.json == {
+        "type": "about:blank",
+        "title": "Bad Request",
+        "status": 400,
+        "detail": sentence,
+        "error": sentence,
+        "errors": [{"field": "priority", "message": sentence}],
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b'{"audio": }',
+        b"\xff\xfe",
+        b'{"audio": "\\ud800"}',
+        b'{"audio": "https://a.example", "priority": NaN}',
+        b"[" * 60_000,
+        b'{"a":' * 10_000,
+        b'{"audio": "https://a.example", "priority": ' + b"1" * 5_000 + b"}",
+    ],
+    ids=["empty", "cut", "gap", "not-utf-8", "half-surrogate", "nan", "deep-list", "deep-object", "huge-number"],
+)
+def test_broken_json_is_a_400(client: FlaskClient, text: bytes) -> None:
+    answer = client.post("/generate", data=text, content_type="application/json", auth=CREDENTIALS)
+    assert answer.status_code == 400
+    assert answer.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ([{"audio": SONG}], "a list"),
+        (json.dumps({"audio": SONG}), "a string"),
+        (3, "a number"),
+        (True, "a boolean"),
+        (None, "null"),
+    ],
+)
+def test_json_that_is_no_object_is_a_400(client: FlaskClient, body: Any, kind: str) -> None:
+    answer = client.post("/generate", data=json.dumps(body), content_type="application/json", auth=CREDENTIALS)
+    assert answer.status_code == 400
+    assert answer.json["detail"] == f"body must be a JSON object, not {kind}."
+    assert answer.json["errors"][0]["field"] == "body"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", ""])
+def test_other_content_types_are_a_415(client: FlaskClient, content_type: str) -> None:
+    text = json.dumps({"audio": SONG})
+    answer = client.post("/generate", data=text, content_type=content_type, auth=CREDENTIALS)
+    assert answer.status_code == 415
+    assert answer.json["errors"][0]["field"] == "Content-Type"
+
+
+def test_large_body_is_a_413(client: FlaskClient) -> None:
+    answer = post_generate(client, {"audio": SONG, "padding": "x" * 70_000})
+    assert answer.status_code == 413
+    assert answer.json["status"] == 413
+
+
+def test_wrong_method_is_a_405_that_names_the_right_one(client: FlaskClient) -> None:
+    answer = client.get("/generate", auth=CREDENTIALS)
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]
+    assert answer.json["title"] == "Method Not Allowed"
+
+
+def test_redis_away_is_a_503_and_accepts_again_once_it_is_back(tmp_path: Path) -> None:
+    with (
+        redis_server(tmp_path, appendonly="yes", appendfsync="always") as server,
+        application(settings_for(server.connection_kwargs, tmp_path)) as app,
+    ):
+        client = app.test_client()
+        assert post_generate(client, {"audio": SONG}).status_code == 202
+        server.stop()
+        refused = post_generate(client, {"audio": SONG})
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert refused.content_type == "application/problem+json"
+        server.start()
+        assert post_generate(client, {"audio": SONG}).status_code == 202
+        with Redis(**server.connection_kwargs, decode_responses=True) as redis:
+            assert redis.zcard("uvr_tasks") == redis.zcard("uvr_tasks:tasks") == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("maxmemory", "1"), ("min-replicas-to-write", "1")],
+    ids=["out-of-memory", "takes-no-writes"],
+)
+def test_redis_that_refuses_writes_is_a_503_with_nothing_half_done(tmp_path: Path, setting: str, value: str) -> None:
+    with (
+        redis_server(tmp_path) as server,
+        Redis(**server.connection_kwargs, decode_responses=True) as redis,
+        application(settings_for(server.connection_kwargs, tmp_path)) as app,
+    ):
+        redis.config_set(setting, value)
+        answer = post_generate(app.test_client(), {"audio": SONG})
+        assert answer.status_code == 503
+        assert "Retry-After" in answer.headers
+        assert redis.keys() == []

@@ -1,0 +1,66 @@
+"""GET /health: Redis decides, workers are reported, nobody needs a password."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from tests.support.api import application, settings_for
+from tests.support.redis_server import redis_server
+from uvr.presence import Presence
+
+
+@pytest.fixture
+def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
+    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
+        yield client
+
+
+def health_once_up(client: FlaskClient, kind: str) -> Any:
+    deadline = time.monotonic() + 5
+    while (report := client.get("/health").json)["components"][kind]["status"] != "up" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return report
+
+
+def test_missing_workers_are_reported_and_leave_the_service_healthy(client: FlaskClient) -> None:
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    report = answer.json
+    assert report.pop("timestamp").endswith("Z")
+    assert report == {
+        "status": "healthy",
+        "components": {
+            "redis": "up",
+            "processor": {"status": "down", "workers": 0},
+            "uploader": {"status": "down", "workers": 0},
+        },
+    }
+
+
+def test_workers_are_counted_with_their_facts_but_not_their_names(client: FlaskClient, redis_client: Redis) -> None:
+    facts = {"model": "Spleeter-2stems", "provider": "cpu"}
+    with Presence(redis_client, "uvr_tasks", "processor", facts).announced():
+        report = health_once_up(client, "processor")
+    assert report["components"]["processor"] == {"status": "up", "workers": 1, **facts}
+    assert report["components"]["uploader"]["status"] == "down"
+
+
+def test_health_is_a_503_while_redis_is_gone_and_recovers(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server, application(settings_for(server.connection_kwargs, tmp_path)) as app:
+        client = app.test_client()
+        assert client.get("/health").status_code == 200
+        server.stop()
+        answer = client.get("/health")
+        assert answer.status_code == 503
+        assert answer.json["status"] == "unhealthy"
+        assert answer.json["components"]["redis"] == "down"
+        assert answer.json["components"]["processor"] == {"status": "unknown", "workers": 0}
+        server.start()
+        assert client.get("/health").status_code == 200

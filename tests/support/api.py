@@ -1,0 +1,57 @@
+"""The API as tests use it: an application on a test's own Redis, and a client that knows the password."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from config import Settings, read_settings
+from uvr.api.services import Services
+
+USER, PASSWORD = "tester", "correct horse"
+CREDENTIALS = (USER, PASSWORD)
+
+
+def settings_for(redis: Mapping[str, Any], folder: Path, **overrides: Any) -> Settings:
+    """Settings for the Redis with these connection arguments; stems live below `folder`."""
+    values = {
+        "redis_url": redis_url(redis),
+        "basic_auth_username": USER,
+        "basic_auth_password": PASSWORD,
+        "temp_dir": folder / "temp",
+        "output_dir": folder / "output",
+        "public_base_url": "http://uvr.test",
+        **overrides,
+    }
+    return read_settings(**values)
+
+
+def redis_url(where: Mapping[str, Any]) -> str:
+    path = where.get("unix_socket_path") or where.get("path")
+    return f"unix://{path}" if path else f"redis://{where['host']}:{where['port']}"
+
+
+@contextmanager
+def application(settings: Settings) -> Iterator[Flask]:
+    """`create_app(settings)`, its connections closed at the end."""
+    app = create_app(settings)
+    try:
+        yield app
+    finally:
+        services_of(app).clients.close()
+
+
+def services_of(app: Flask) -> Services:
+    services: Services = app.extensions["uvr"]
+    return services
+
+
+def post_generate(client: FlaskClient, body: Any, **options: Any) -> Any:
+    """POST /generate with the right password."""
+    return client.post("/generate", json=body, auth=CREDENTIALS, **options)

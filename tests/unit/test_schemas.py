@@ -1,0 +1,102 @@
+"""Requests are strict and forgiving in the right places; answers hide what they must and name every field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from uvr.api.problems import validation_problem
+from uvr.api.schemas import Accepted, GenerateRequest, TaskListQuery, WorkerHealth, details, summary
+from uvr.tasks import Status, Task
+
+SONG = "https://songs.example.com/a.mp3"
+
+
+def task(**fields: Any) -> Task:
+    return Task(**{"task_uuid": "one", "audio": SONG, "priority": 3, "created_ms": 1_700_000_000_000, **fields})
+
+
+def refusal(**body: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        GenerateRequest.model_validate(body)
+    answer: Any = validation_problem(caught.value).json
+    return str(answer["detail"])
+
+
+def test_left_out_fields_have_placeholders_that_are_no_valid_values() -> None:
+    request = GenerateRequest.model_validate({"audio": SONG})
+    assert (request.hook_url, request.priority) == ("", 0)
+    assert refusal(audio=SONG, hook_url="").startswith("hook_url must have at least 1 character")
+    assert refusal(audio=SONG, priority=0) == "priority must be greater than or equal to 1."
+
+
+def test_placeholders_are_not_part_of_the_documented_schema() -> None:
+    schema = GenerateRequest.model_json_schema()
+    assert schema["required"] == ["audio"]
+    assert not [name for name, field in schema["properties"].items() if "default" in field]
+
+
+@pytest.mark.parametrize("priority", [0, 6, 2.5, 3.0, "3", True, None, [3], {}])
+def test_only_whole_numbers_from_1_to_5_are_priorities(priority: Any) -> None:
+    assert refusal(audio=SONG, priority=priority).startswith("priority must be ")
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({}, "audio is required."),
+        ({"audio": ""}, "audio must have at least 1 character."),
+        ({"audio": None}, "audio must be a valid string."),
+        ({"audio": "h" * 8193}, "audio must have at most 8192 characters."),
+        ({"audio": SONG, "priority": "3"}, "priority must be a valid integer."),
+    ],
+)
+def test_faults_read_as_sentences(body: dict[str, Any], sentence: str) -> None:
+    assert refusal(**body) == sentence
+
+
+def test_accepted_task_answers_in_the_specified_words() -> None:
+    assert Accepted(task_uuid="one", priority=4).model_dump() == {
+        "message": "Task has been queued for processing",
+        "status": "queued",
+        "task_uuid": "one",
+        "priority": 4,
+    }
+
+
+def test_query_takes_numbers_as_text() -> None:
+    assert TaskListQuery.model_validate({"limit": "200", "status": "failed"}).limit == 200
+
+
+def test_cursor_of_the_store_is_a_valid_cursor() -> None:
+    cursor = "1700000000000:9a0c5a86-0a51-4b73-9d4a-1b0d1a6c1f52"
+    assert TaskListQuery.model_validate({"cursor": cursor}).cursor == cursor
+
+
+def test_summary_and_details_mask_urls() -> None:
+    secretive = task(audio=f"{SONG}?sig=1", hook_url="http://me:word@hooks.example.com/?token=1")
+    assert summary(secretive).audio == f"{SONG}?…"
+    assert details(secretive, position=0, links={}).hook_url == "http://…@hooks.example.com/?…"
+
+
+def test_times_not_yet_reached_are_null() -> None:
+    shown = summary(task(status=Status.PROCESSING, started_ms=1_700_000_001_000))
+    assert (shown.started_at, shown.finished_at) == ("2023-11-14T22:13:21.000Z", None)
+
+
+def test_details_show_the_two_stems_at_the_top_as_webhooks_do() -> None:
+    links = {"vocals": "http://v", "instrumental": "http://i"}
+    shown = details(task(status=Status.SUCCESS), position=None, links=links)
+    assert (shown.vocals, shown.instrumental, shown.stems) == ("http://v", "http://i", links)
+
+
+def test_delivery_attempts_of_other_versions_are_shown() -> None:
+    shown = details(task(webhook_tries=[{"status_code": 200, "newer_field": 1}, {}]), position=None, links={})
+    assert [attempt.status_code for attempt in shown.webhook.tries] == [200, None]
+
+
+def test_facts_of_workers_stand_beside_their_number() -> None:
+    health = WorkerHealth.model_validate({"status": "up", "workers": 2, "model": "Spleeter-2stems"})
+    assert health.model_dump() == {"status": "up", "workers": 2, "model": "Spleeter-2stems"}

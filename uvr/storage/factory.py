@@ -1,0 +1,25 @@
+"""Chooses the storage that the settings describe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from config import Settings
+from uvr.storage.base import Storage
+from uvr.storage.local import LocalStorage
+from uvr.storage.s3 import S3Storage
+
+
+def open_storage(settings: Settings, link_key: Callable[[], bytes]) -> Storage:
+    """The bucket if there is one, else OUTPUT_DIR/stems; `link_key` gives the secret that signs links to it."""
+    if not settings.s3_bucket_name:
+        return LocalStorage(settings.output_dir / "stems", settings.base_url, link_key)
+    return S3Storage(
+        bucket=settings.s3_bucket_name,
+        endpoint_url=settings.s3_endpoint_url,
+        region=settings.aws_region,
+        access_key_id=settings.aws_access_key_id,
+        secret_access_key=settings.aws_secret_access_key.get_secret_value(),
+        public_domain=settings.s3_public_domain,
+        acl=settings.s3_acl,
+    )

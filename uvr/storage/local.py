@@ -1,0 +1,127 @@
+"""Stems on this machine's disk, for a service without a bucket; the API serves them under signed links that expire.
+
+A file appears under its key whole or not at all, and is on the disk before `put` returns. No key reaches outside the
+root, and a link opens exactly the one file it was made for, until its time is over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, urlencode
+
+from uvr.errors import PermanentError, TransientError
+
+
+class LocalStorage:
+    """Files below `root`, linked as `{base_url}/files/{key}?expires=…&signature=…`.
+
+    The signature is HMAC-SHA256 with the link key over the expiry, in seconds since 1970, and the key. The link key is
+    asked for at the first link, so that opening the storage needs nothing.
+    """
+
+    kind: Literal["local"] = "local"
+
+    def __init__(self, root: Path, base_url: str, link_key: Callable[[], bytes]) -> None:
+        self._root = root
+        self._base_url = base_url.rstrip("/")
+        self._link_key = link_key
+
+    def put(self, path: Path, key: str, content_type: str) -> None:
+        """Store by hard link where source and root share a file system, else by copy.
+
+        `content_type` is not kept: whoever serves the file reads it off the key's ending.
+        """
+        target = self._path(key)
+        with _disk_trouble_explained():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _place(path, target)
+
+    def url(self, key: str, ttl_s: int) -> str:
+        """A link that `verify` accepts for `ttl_s` seconds."""
+        self._path(key)
+        expires = int(time.time()) + ttl_s
+        query = urlencode({"expires": expires, "signature": self._signature(key, str(expires))})
+        return f"{self._base_url}/files/{quote(key)}?{query}"
+
+    def verify(self, key: str, expires: str, signature: str) -> Path:
+        """The file a link leads to.
+
+        Raises `PermanentError`, its fact `reason` being "signature", "expired" or "missing".
+        """
+        if not hmac.compare_digest(self._signature(key, expires).encode(), signature.encode()):
+            raise PermanentError("This link is not valid; copy it again from the task.", reason="signature")
+        if int(expires) < time.time():
+            raise PermanentError("This link has expired; ask for the task again to get a new one.", reason="expired")
+        path = self._path(key)
+        if not path.is_file():
+            raise PermanentError("This file is no longer stored.", reason="missing")
+        return path
+
+    def delete(self, key: str) -> None:
+        """Remove the file, if it is there."""
+        with _disk_trouble_explained():
+            self._path(key).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Write a file and remove it again."""
+        probe = self._root / f".{secrets.token_hex(8)}"
+        with _disk_trouble_explained():
+            self._root.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def _path(self, key: str) -> Path:
+        # Names that begin with a dot are ours, for files that are not whole yet.
+        if not key.isprintable() or any(not part or part.startswith(".") for part in key.split("/")):
+            raise PermanentError("This is not the name of a stored file.", reason="missing")
+        return self._root / key
+
+    def _signature(self, key: str, expires: str) -> str:
+        return hmac.new(self._link_key(), f"{expires}\n{key}".encode(), hashlib.sha256).hexdigest()
+
+
+def _place(source: Path, target: Path) -> None:
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        _link_or_copy(source, unfinished)
+        _sync(unfinished)
+        unfinished.replace(target)
+        _sync(target.parent)
+    finally:
+        # Still there after a failure, and after a rename onto a link to the same file, which does nothing.
+        unfinished.unlink(missing_ok=True)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_trouble_explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TransientError(
+            "The stems could not be stored: check that the disk of OUTPUT_DIR is writable and has room.",
+            reason=str(error),
+        ) from error

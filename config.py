@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parent
 
 Network = IPv4Network | IPv6Network
 
+_THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to listen on, none to connect to
+
 
 def _from_checkout(path: Path) -> Path:
     """Relative paths are meant from the checkout, wherever the process was started."""
@@ -163,9 +165,15 @@ class Settings(BaseSettings):
         return secret
 
     @property
+    def local_url(self) -> str:
+        """Where this machine reaches the API."""
+        host = _THIS_MACHINE.get(self.api_host, self.api_host)
+        return f"http://[{host}]:{self.api_port}" if ":" in host else f"http://{host}:{self.api_port}"
+
+    @property
     def base_url(self) -> str:
         """Where clients reach the API, for links to local stems."""
-        return self.public_base_url or f"http://{self.api_host}:{self.api_port}"
+        return self.public_base_url or self.local_url
 
 
 class SettingsError(Exception):

@@ -26,7 +26,7 @@ from uvr.presence import Presence
 from uvr.queues import Queues, open_queues
 from uvr.redis_clients import connect
 from uvr.separation import models
-from uvr.separation.child import SeparationChild
+from uvr.separation.child import MdxEngineFactory, SeparationChild
 from uvr.separation.engine import Separation
 from uvr.tasks import Status, Task, now_ms, record
 from uvr.url_guard import UrlGuard
@@ -158,7 +158,8 @@ def main() -> int:
 
 def _started_child(settings: Settings) -> SeparationChild:
     path = models.ensure(settings.model_name, settings.model_file_dir, base_url=settings.model_base_url)
-    child = SeparationChild(path, models.parameters_of(path), threads=settings.inference_threads)
+    engine = MdxEngineFactory(path, models.parameters_of(path), settings.inference_threads)
+    child = SeparationChild(engine, log_level=settings.log_level, log_format=settings.log_format)
     child.start()
     return child
 

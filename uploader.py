@@ -8,9 +8,9 @@ taken note that they are stored.
 from __future__ import annotations
 
 import json
-import mimetypes
 import sys
 from dataclasses import asdict
+from functools import cache
 
 import structlog
 
@@ -24,6 +24,7 @@ from uvr.presence import Presence
 from uvr.queues import Queues, open_queues
 from uvr.redis_clients import connect
 from uvr.storage.base import Storage
+from uvr.storage.content_types import content_type
 from uvr.storage.factory import open_storage
 from uvr.tasks import Status, Task, WebhookState, record
 from uvr.url_guard import UrlGuard
@@ -111,31 +112,18 @@ class WebhookHandler:
         return webhooks.failure_payload(task.task_uuid, task.error_message)
 
 
-def content_type(name: str) -> str:
-    """The media type of a stem's file; fixed where machines' own tables differ."""
-    suffix = name[name.rfind(".") :].lower()
-    return _AUDIO_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
-
-
-_AUDIO_TYPES = {
-    ".wav": "audio/wav",
-    ".flac": "audio/flac",
-    ".mp3": "audio/mpeg",
-    ".m4a": "audio/mp4",
-    ".ogg": "audio/ogg",
-    ".opus": "audio/ogg",
-}
-
-
 def main() -> int:
     """Run one uploader until it is told to stop; exits with 2 for faulty settings."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="uploader")
     try:
         clients = connect(settings)
+        webhooks.signing_key(settings.webhook_secret.get_secret_value())
     except SettingsError as error:
         refuse_to_start(error.faults)
-    storage = open_storage(settings, lambda: link_key(clients.commands, settings.redis_task_queue))
+    except PermanentError as error:
+        refuse_to_start([f"WEBHOOK_SECRET: {error.message}"])
+    storage = open_storage(settings, cache(lambda: link_key(clients.commands, settings.redis_task_queue)))
     workers = _workers(settings, open_queues(settings, clients), storage)
     facts = {"storage": storage.kind}
     log.info("uploader.ready", **facts)

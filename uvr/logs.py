@@ -23,9 +23,9 @@ _URL_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
 def configure(level: str, form: str, *, process: str) -> None:
     """Send all log records of this process to stderr; `form` is "json", "console" or "auto" (console on a terminal)."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _naming(process),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info if not console else _unchanged,
@@ -38,16 +38,31 @@ def configure(level: str, form: str, *, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=_renderer(console), foreign_pre_chain=shared))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    structlog.contextvars.bind_contextvars(process=process)
 
 
 def without_secrets(text: str) -> str:
     """`text` with URL query strings and user names and passwords in URLs replaced by dots."""
     return _URL_USERINFO.sub(r"\1…@", _URL_QUERY.sub(r"\1?…", text))
+
+
+def _renderer(console: bool) -> Any:
+    if console:
+        # The default formatter would print the local variables of every frame, secrets among them.
+        return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    return structlog.processors.JSONRenderer(ensure_ascii=False)
+
+
+def _naming(process: str) -> Any:
+    # Not a context variable: those do not reach the threads that a process starts.
+    def name(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("process", process)
+        return event
+
+    return name
 
 
 def _unchanged(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

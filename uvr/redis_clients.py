@@ -21,7 +21,7 @@ from config import Settings, SettingsError
 WAIT_S = 2.0
 """Longest blocking wait; a worker that stops, or a delayed item that becomes due, waits at most this long."""
 
-_COMMAND_TIMEOUT_S = 10.0
+_COMMAND_TIMEOUT_S = 5.0
 _HASH_TAG = re.compile(r"\{(.+?)\}")
 
 

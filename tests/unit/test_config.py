@@ -100,6 +100,17 @@ def test_relative_folders_are_meant_from_the_checkout(monkeypatch: pytest.Monkey
     assert read_settings().model_file_dir == ROOT / "models"
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:8000"), ("0.0.0.0", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000")],
+)
+def test_links_lead_to_the_api_unless_a_public_url_is_set(monkeypatch: pytest.MonkeyPatch, host: str, url: str) -> None:
+    monkeypatch.setenv("API_HOST", host)
+    assert read_settings().base_url == url
+    monkeypatch.setenv("PUBLIC_BASE_URL", "https://stems.example.org/")
+    assert read_settings().base_url == "https://stems.example.org"
+
+
 def test_secrets_do_not_show_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BASIC_AUTH_PASSWORD", "REDIS_PASSWORD", "WEBHOOK_SECRET"):
         monkeypatch.setenv(name, "do-not-show")

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Lowest first; a module may import from layers below its own and from its own package.
 LAYERS: list[set[str]] = [
     {"config", "uvr.errors", "uvr.logs"},
-    {"redis_queue", "uvr.redis_clients"},
+    {"redis_queue", "uvr.redis_clients", "uvr.url_guard", "uvr.http_answers"},
     {"uvr.tasks", "uvr.queues", "uvr.presence", "uvr.link_key"},
-    {"uvr.audio", "uvr.fetch", "uvr.url_guard", "uvr.handover", "uvr.separation", "uvr.storage", "uvr.webhooks"},
+    {"uvr.audio", "uvr.fetch", "uvr.handover", "uvr.separation", "uvr.storage", "uvr.webhooks"},
     {"uvr.worker"},
     {"uvr.endings", "uvr.api"},
     {"app", "processor", "uploader", "download_models"},
@@ -27,8 +27,6 @@ ALLOWED_SIBLINGS = {
     ("uvr.redis_clients", "config"),
     ("uvr.queues", "uvr.tasks"),
     ("uvr.separation", "uvr.audio"),
-    ("uvr.fetch", "uvr.url_guard"),
-    ("uvr.webhooks", "uvr.url_guard"),
 }
 # What each door may not pull in when it starts: memory and start-up time that its process does not need.
 FORBIDDEN = {

@@ -30,3 +30,30 @@ def test_records_are_json_lines_with_event_and_fields() -> None:
     assert (ours["event"], ours["bytes"], ours["process"], ours["level"]) == ("task.fetched", 3, "test", "info")
     assert (ours["url"], ours["password"]) == ("http://h/x?…", "…")
     assert other["event"] == "seen too"
+
+
+def test_records_of_threads_name_their_process_too() -> None:
+    code = (
+        "import structlog, threading; from uvr import logs; logs.configure('info', 'json', process='test');"
+        "t = threading.Thread(target=structlog.get_logger().info, args=('a.b',)); t.start(); t.join()"
+    )
+    assert json.loads(logged(code))["process"] == "test"
+
+
+def test_traces_on_a_terminal_show_no_local_variables() -> None:
+    code = (
+        "import structlog; from uvr import logs; logs.configure('info', 'console', process='test')\n"
+        "password = 'do-not-' + 'show'\n"
+        "try: 1 / 0\n"
+        "except ZeroDivisionError: structlog.get_logger().exception('a.b')"
+    )
+    text = logged(code)
+    assert "ZeroDivisionError" in text
+    assert "do-not-show" not in text
+
+
+def logged(code: str) -> str:
+    """What a process that runs `code` writes to stderr."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return done.stderr

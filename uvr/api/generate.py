@@ -50,5 +50,4 @@ def _check_url(field: str, url: str) -> None:
     try:
         services().guard.check(url, field)
     except PermanentError as error:
-        message = error.message if field in error.message else f"{field}: {error.message}"
-        abort(field_problem(HTTPStatus.BAD_REQUEST, field, message))
+        abort(field_problem(HTTPStatus.BAD_REQUEST, field, error.message))

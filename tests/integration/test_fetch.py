@@ -1,0 +1,298 @@
+"""Downloads over real HTTP: what arrives, what is refused, and that every download has an end."""
+
+import gzip
+import ssl
+import time
+import zlib
+from ipaddress import ip_address, ip_network
+from itertools import cycle
+
+import pytest
+import requests
+import trustme
+
+from tests.support.http_server import Answer, http_server
+from uvr.errors import CancelledError, PermanentError, TransientError
+from uvr.fetch import download
+from uvr.url_guard import UrlGuard
+
+LOOPBACK = ip_network("127.0.0.0/8")
+SONG = bytes(range(256)) * 4096
+LIMITS = {"max_bytes": 16 * 2**20, "timeout_s": 5.0, "total_s": 20.0}
+
+
+@pytest.fixture
+def server():
+    with http_server() as running:
+        yield running
+
+
+def guard_of(**names):
+    """A guard that lets loopback through, with names of its own."""
+    return UrlGuard([LOOPBACK], resolver=lambda host: [ip_address(names.get(host.partition(".")[0], host))])
+
+
+def fetch(url, tmp_path, *, guard=None, **limits):
+    return download(url, tmp_path / "song", guard=guard or guard_of(), **{**LIMITS, **limits})
+
+
+def test_download_arrives_byte_for_byte(server, tmp_path):
+    url = server.answer("/songs/My%20Song.flac", Answer(body=SONG, headers={"Content-Type": "audio/flac"}))
+    fetched = fetch(f"{url}?token=1", tmp_path)
+    assert fetched.path.read_bytes() == SONG
+    assert (fetched.bytes, fetched.content_type, fetched.name) == (len(SONG), "audio/flac", "My Song.flac")
+
+
+def test_body_without_a_length_arrives_whole(server, tmp_path):
+    assert fetch(server.answer("/", Answer(body=SONG, length=-1)), tmp_path).bytes == len(SONG)
+
+
+def test_chunked_body_arrives_whole(server, tmp_path):
+    chunks = b"".join(b"%x\r\n%b\r\n" % (65536, SONG[start : start + 65536]) for start in range(0, len(SONG), 65536))
+    answer = Answer(body=chunks + b"0\r\n\r\n", length=-1, headers={"Transfer-Encoding": "chunked"})
+    fetched = fetch(server.answer("/", answer), tmp_path)
+    assert fetched.path.read_bytes() == SONG
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_unasked_content_encoding_is_decoded(server, tmp_path, encoding, compress):
+    url = server.answer("/", Answer(body=compress(SONG), headers={"Content-Encoding": encoding}))
+    assert fetch(url, tmp_path).path.read_bytes() == SONG
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_compressed_bomb_is_stopped_at_the_limit(server, tmp_path):
+    bomb = gzip.compress(bytes(64 * 2**20), compresslevel=1)
+    url = server.answer("/", Answer(body=bomb, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(PermanentError, match="too large: the limit is 1 MiB"):
+        fetch(url, tmp_path, max_bytes=2**20)
+    assert (tmp_path / "song").stat().st_size <= 2**20
+
+
+def test_size_is_counted_and_not_believed(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG, length=-1))
+    with pytest.raises(PermanentError, match="too large"):
+        fetch(url, tmp_path, max_bytes=len(SONG) - 1)
+    assert fetch(url, tmp_path, max_bytes=len(SONG)).bytes == len(SONG)
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "404 Not Found"), (403, "403 Forbidden"), (410, "410 Gone")])
+def test_client_error_is_final_and_says_what_the_server_answered(server, tmp_path, status, words):
+    with pytest.raises(PermanentError) as failed:
+        fetch(server.answer("/", Answer(status)), tmp_path)
+    assert failed.value.message == f"The audio could not be fetched: the server answered {words}."
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_passing_trouble_is_worth_another_try(server, tmp_path, status):
+    with pytest.raises(TransientError, match=f"answered {status} "):
+        fetch(server.answer("/", Answer(status)), tmp_path)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("17", 17), ("soon", None), ("Thu, 01 Jan 1970 00:00:00 GMT", 0)])
+def test_retry_after_is_passed_on(server, tmp_path, header, seconds):
+    with pytest.raises(TransientError) as failed:
+        fetch(server.answer("/", Answer(503, headers={"Retry-After": header})), tmp_path)
+    assert failed.value.retry_after_s == seconds
+
+
+def test_empty_body_is_refused(server, tmp_path):
+    with pytest.raises(PermanentError, match="empty file"):
+        fetch(server.answer("/", Answer()), tmp_path)
+
+
+def test_body_cut_short_is_worth_another_try(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG, length=len(SONG) + 1))
+    with pytest.raises(TransientError, match="broke off"):
+        fetch(url, tmp_path)
+
+
+def test_chunked_body_cut_short_is_worth_another_try(server, tmp_path):
+    answer = Answer(body=b"8\r\nabcd", length=-1, headers={"Transfer-Encoding": "chunked"})
+    with pytest.raises(TransientError, match="broke off"):
+        fetch(server.answer("/", answer), tmp_path)
+
+
+def test_damaged_compressed_body_is_final(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG, headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(PermanentError, match="damaged compressed data"):
+        fetch(url, tmp_path)
+
+
+def test_nobody_listening_is_worth_another_try(tmp_path):
+    with http_server() as gone:
+        url = gone.url("/")
+    with pytest.raises(TransientError, match="does not accept connections on port"):
+        fetch(url, tmp_path)
+
+
+def test_silence_ends_after_the_time_out(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG, delay_s=30))
+    with pytest.raises(TransientError, match=r"sent nothing for 0\.3 s"):
+        fetch(url, tmp_path, timeout_s=0.3)
+
+
+def test_dripping_body_ends_after_the_total_time(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG, drip_s=0.05))
+    assert_slow(url, tmp_path)
+
+
+def test_dripping_body_without_a_length_does_not_pass_for_a_whole_one(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG, drip_s=0.05, length=-1))
+    assert_slow(url, tmp_path)
+
+
+def test_dripping_header_ends_after_the_total_time(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG, drip_s=0.05, drip_head=True))
+    assert_slow(url, tmp_path)
+
+
+def test_dripping_compressed_body_ends_after_the_total_time(server, tmp_path):
+    # Nothing comes out of the decoder for so long that only the connection's end stops the reading.
+    answer = Answer(body=gzip.compress(SONG), drip_s=0.05, headers={"Content-Encoding": "gzip"})
+    assert_slow(server.answer("/", answer), tmp_path)
+
+
+def test_total_time_that_runs_out_between_two_pieces_is_told_as_such(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG))
+    with pytest.raises(TransientError, match=r"took longer than 0\.5 s"):
+        fetch(url, tmp_path, total_s=0.5, cancelled=lambda: time.sleep(0.6))
+
+
+def assert_slow(url, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(TransientError, match="took longer than 1 s"):
+        fetch(url, tmp_path, total_s=1)
+    assert time.monotonic() - started < 5
+
+
+def test_cancelling_stops_between_two_pieces(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG, drip_s=0.01))
+    answers = iter([False, False, True])
+    with pytest.raises(CancelledError):
+        fetch(url, tmp_path, cancelled=lambda: next(answers))
+
+
+def test_redirects_are_followed_to_the_name_at_their_end(server, tmp_path):
+    server.answer("/end/Lied.wav", Answer(body=SONG))
+    server.answer("/middle", Answer(301, headers={"Location": "end/Lied.wav"}))
+    url = server.answer("/start", Answer(302, headers={"Location": server.url("/middle")}))
+    assert fetch(url, tmp_path).name == "Lied.wav"
+
+
+def test_sixth_redirect_is_refused(server, tmp_path):
+    url = server.answer("/", Answer(302, headers={"Location": "/"}))
+    with pytest.raises(PermanentError, match="redirects more than 5 times"):
+        fetch(url, tmp_path)
+    assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://0x7f.2/",
+        "http://[::1]/",
+        "//10.0.0.1/",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1/",
+    ],
+)
+def test_redirect_to_an_unchecked_place_is_refused(server, tmp_path, location):
+    guard = UrlGuard([ip_network("127.0.0.1/32")])
+    url = server.answer("/", Answer(302, headers={"Location": location}))
+    with pytest.raises(PermanentError):
+        fetch(url, tmp_path, guard=guard)
+    assert len(server.requests) == 1
+
+
+def test_body_of_a_redirect_is_not_read(server, tmp_path):
+    server.answer("/end", Answer(body=SONG))
+    url = server.answer("/", Answer(302, body=SONG, drip_s=9, headers={"Location": "/end"}))
+    started = time.monotonic()
+    fetch(url, tmp_path)
+    assert time.monotonic() - started < 5
+
+
+def test_name_that_resolves_to_a_private_address_is_refused_without_connecting(server, tmp_path):
+    guard = UrlGuard([], resolver=lambda _host: [ip_address("127.0.0.1")])
+    with pytest.raises(PermanentError, match="not at a public address"):
+        fetch(server.url("/", host="song.example"), tmp_path, guard=guard)
+    assert server.requests == []
+
+
+def test_name_that_changes_its_address_after_the_check_gains_nothing(server, tmp_path):
+    answers = cycle([[ip_address("127.0.0.1")], [ip_address("127.0.0.99")]])
+    asked = []
+    guard = UrlGuard([ip_network("127.0.0.1/32")], resolver=lambda host: asked.append(host) or next(answers))
+    url = server.answer("/", Answer(body=SONG))
+    fetch(url.replace("127.0.0.1", "rebinding.example"), tmp_path, guard=guard)
+    assert asked == ["rebinding.example"]
+
+
+def test_further_address_is_tried_when_the_first_is_dead(server, tmp_path):
+    guard = UrlGuard([LOOPBACK], resolver=lambda _host: [ip_address("127.0.0.66"), ip_address("127.0.0.1")])
+    url = server.answer("/", Answer(body=SONG))
+    assert fetch(url.replace("127.0.0.1", "two.example"), tmp_path, guard=guard).bytes == len(SONG)
+
+
+def test_server_sees_the_name_and_not_the_address(server, tmp_path):
+    server.answer("/", Answer(body=SONG))
+    fetch(server.url("/", host="song.example"), tmp_path, guard=guard_of(song="127.0.0.1"))
+    assert server.requests[0].headers["Host"] == f"song.example:{server.port}"
+
+
+def test_proxies_and_netrc_of_the_environment_are_ignored(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    fetch(server.answer("/", Answer(body=SONG)), tmp_path)
+    assert "Authorization" not in server.requests[0].headers
+
+
+@pytest.fixture
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_server(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("song.example").configure_cert(context)
+    with http_server(context) as running:
+        running.answer("/", Answer(body=SONG))
+        yield running
+
+
+def test_certificate_is_checked_against_the_name_and_not_the_pinned_address(tls_server, authority, tmp_path):
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with guard_of(song="127.0.0.1", other="127.0.0.1").session(total_s=10) as session:
+        session.verify = str(tmp_path / "ca.pem")
+        assert session.get(tls_server.url("/", host="song.example"), timeout=5).content == SONG
+        with pytest.raises(requests.exceptions.SSLError, match="certificate is not valid for 'other"):
+            session.get(tls_server.url("/", host="other.example"), timeout=5)
+    assert tls_server.server_names == ["song.example", "other.example"]
+
+
+def test_unknown_certificate_is_final(tls_server, tmp_path):
+    with pytest.raises(PermanentError, match="certificate is not valid"):
+        fetch(tls_server.url("/", host="song.example"), tmp_path, guard=guard_of(song="127.0.0.1"))
+
+
+def test_total_time_also_ends_an_encrypted_connection(authority, tmp_path):
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("song.example").configure_cert(context)
+    with http_server(context) as server, guard_of(song="127.0.0.1").session(total_s=1) as session:
+        server.answer("/", Answer(body=SONG, drip_s=0.05, drip_head=True))
+        session.verify = str(tmp_path / "ca.pem")
+        with pytest.raises(requests.Timeout):
+            session.get(server.url("/", host="song.example"), timeout=5)
+        assert session.expired
+
+
+def test_disk_trouble_is_worth_another_try(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG))
+    with pytest.raises(TransientError, match="disk"):
+        fetch(url, tmp_path / "missing")

@@ -1,0 +1,192 @@
+"""Stems in a real S3 server that checks signatures and rights."""
+
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from config import Settings
+from tests.support.http_server import Answer, http_server
+from tests.support.s3_server import BUCKET, READER, s3_server
+from uvr.errors import PermanentError, TransientError
+from uvr.storage.factory import open_storage
+from uvr.storage.s3 import S3Storage
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        yield running
+
+
+@pytest.fixture
+def storage_of(server):
+    """Makes the storage that the environment of a service describes."""
+
+    def make(**changes):
+        settings = {name.lower(): value for name, value in server.settings.items()}
+        return open_storage(Settings(**{**settings, **changes}), _no_link_key)
+
+    return make
+
+
+@pytest.fixture
+def song(tmp_path):
+    path = tmp_path / "vocals.wav"
+    path.write_bytes(b"RIFF" * 1000)
+    return path
+
+
+def test_presigned_link_gives_the_stored_file_with_its_type(storage_of, song):
+    storage = storage_of()
+    storage.put(song, "stems/a b_vocals.wav", "audio/wav")
+    answer = requests.get(storage.url("stems/a b_vocals.wav", 60), timeout=10)
+    assert (answer.status_code, answer.content) == (200, song.read_bytes())
+    assert answer.headers["Content-Type"] == "audio/wav"
+
+
+def test_link_without_its_signature_is_refused(storage_of, song):
+    storage = storage_of()
+    storage.put(song, "a_vocals.wav", "audio/wav")
+    link = storage.url("a_vocals.wav", 60)
+    assert requests.get(link.partition("?")[0], timeout=10).status_code == 403
+
+
+def test_large_file_goes_up_in_parts_and_comes_back_whole(server, storage_of, tmp_path):
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(range(256)) * (2**17 + 2**16))
+    storage_of().put(large, "large.wav", "audio/wav")
+    stored = server.client().get_object(Bucket=BUCKET, Key="large.wav")
+    assert stored["ETag"].strip('"').endswith("-3")
+    assert stored["ContentType"] == "audio/wav"
+    assert stored["Body"].read() == large.read_bytes()
+
+
+def test_storing_again_replaces(server, storage_of, song):
+    storage_of().put(song, "a.wav", "audio/wav")
+    song.write_bytes(b"other")
+    storage_of().put(song, "a.wav", "audio/wav")
+    assert server.client().get_object(Bucket=BUCKET, Key="a.wav")["Body"].read() == b"other"
+
+
+def test_deleted_object_is_gone_and_may_be_deleted_again(storage_of, song):
+    storage = storage_of()
+    storage.put(song, "gone.wav", "audio/wav")
+    storage.delete("gone.wav")
+    storage.delete("gone.wav")
+    assert requests.get(storage.url("gone.wav", 60), timeout=10).status_code == 404
+
+
+def test_public_domain_gives_plain_links(storage_of):
+    storage = storage_of(s3_public_domain="https://cdn.example/")
+    assert storage.url("stems/a b.wav", 60) == "https://cdn.example/stems/a%20b.wav"
+
+
+def test_check_passes_on_a_working_bucket(storage_of):
+    storage_of().check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "variable"),
+    [
+        ({"aws_access_key_id": "nobody"}, "AWS_ACCESS_KEY_ID"),
+        ({"aws_secret_access_key": "wrong"}, "AWS_SECRET_ACCESS_KEY"),
+        ({"s3_bucket_name": "another-bucket"}, "bucket"),
+        ({"s3_bucket_name": "No Bucket/Name"}, "S3_"),
+    ],
+)
+def test_wrong_setting_is_final_and_named(storage_of, song, changes, variable):
+    storage = storage_of(**changes)
+    with pytest.raises(PermanentError, match=variable):
+        storage.put(song, "a.wav", "audio/wav")
+    with pytest.raises(PermanentError):
+        storage.check()
+
+
+def test_missing_right_to_write_is_final(storage_of, song):
+    keys = {"aws_access_key_id": READER.access_key_id, "aws_secret_access_key": READER.secret_access_key}
+    storage = storage_of(**keys)
+    storage.check()
+    with pytest.raises(PermanentError, match="refuses access"):
+        storage.put(song, "a.wav", "audio/wav")
+
+
+def test_no_answer_is_worth_another_try(song):
+    with http_server() as server:
+        url = server.url("")
+    with pytest.raises(TransientError, match="S3_ENDPOINT_URL"):
+        _storage_at(url).put(song, "a.wav", "audio/wav")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (500, "InternalError", TransientError),
+        (503, "SlowDown", TransientError),
+        (400, "RequestTimeout", TransientError),
+        (404, "NoSuchBucket", PermanentError),
+        (400, "AuthorizationHeaderMalformed", PermanentError),
+        (400, "AccessControlListNotSupported", PermanentError),
+        (400, "SomethingNew", PermanentError),
+    ],
+)
+def test_answer_decides_whether_another_try_makes_sense(song, status, code, kind):
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    with http_server() as server:
+        server.answer(f"/{BUCKET}/a.wav", Answer(status, body=body))
+        with pytest.raises(kind) as failed:
+            _storage_at(server.url("")).put(song, "a.wav", "audio/wav")
+    assert failed.value.facts["code"] == code
+
+
+def test_acl_is_sent_only_when_asked_for(song):
+    with http_server() as server:
+        server.answer(f"/{BUCKET}/a.wav", Answer())
+        _storage_at(server.url("")).put(song, "a.wav", "audio/wav")
+        _storage_at(server.url(""), acl="public-read").put(song, "a.wav", "audio/wav")
+    assert [request.headers["x-amz-acl"] for request in server.requests] == [None, "public-read"]
+
+
+def test_no_checksum_is_sent_that_older_servers_do_not_know(song):
+    with http_server() as server:
+        server.answer(f"/{BUCKET}/a.wav", Answer())
+        _storage_at(server.url("")).put(song, "a.wav", "audio/wav")
+    headers = server.requests[0].headers
+    assert not [name for name in headers if name.lower().startswith(("x-amz-checksum", "x-amz-trailer"))]
+    assert server.requests[0].body == song.read_bytes()
+
+
+def test_no_credentials_anywhere_is_final(song, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"]:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(PermanentError, match="AWS_ACCESS_KEY_ID"):
+        S3Storage(bucket=BUCKET, endpoint_url="http://127.0.0.1:1").put(song, "a.wav", "audio/wav")
+
+
+@pytest.mark.parametrize(
+    ("region", "endpoint_url", "signed_for"),
+    [("auto", "", "us-east-1"), ("eu-west-1", "", "eu-west-1"), ("auto", "https://x.r2.example", "auto")],
+)
+def test_region_auto_is_left_to_the_endpoint(region, endpoint_url, signed_for):
+    storage = S3Storage(
+        bucket=BUCKET, endpoint_url=endpoint_url, region=region, access_key_id="a", secret_access_key="b"
+    )
+    assert f"%2F{signed_for}%2Fs3%2F" in storage.url("a.wav", 60)
+
+
+def test_boto3_is_not_imported_before_it_is_needed():
+    program = "import sys; import uvr.storage.factory, uvr.fetch, uvr.webhooks; print('boto3' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+def _storage_at(url, **more):
+    return S3Storage(bucket=BUCKET, endpoint_url=url, access_key_id="a", secret_access_key="b", **more)
+
+
+def _no_link_key():
+    raise AssertionError("a bucket signs its links itself")

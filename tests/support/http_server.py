@@ -1,0 +1,139 @@
+"""A real HTTP server on a free port whose answers a test scripts, and which records what it was asked.
+
+with http_server() as server:
+    server.answer("/hook", Answer(503), Answer(204))  # one answer a request, the last one for all that follow
+    …
+    assert server.requests[0].headers["webhook-id"]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import Message
+from http.client import responses
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer. Without a `length` of its own the Content-Length is the body's; `length=-1` sends none at all.
+
+    `delay_s` passes before it begins. With `drip_s` the body, or with `drip_head` everything, goes out in pieces of
+    `piece_bytes`, `drip_s` apart. A `length` larger than the body is how a cut connection looks to the client.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: int | None = None
+    delay_s: float = 0
+    drip_s: float = 0
+    drip_head: bool = False
+    piece_bytes: int = 1
+
+    def head(self) -> bytes:
+        length = len(self.body) if self.length is None else self.length
+        lengths = {"Content-Length": str(length)} if length >= 0 else {}
+        lines = [f"{name}: {value}" for name, value in {"Connection": "close", **lengths, **self.headers}.items()]
+        return "\r\n".join([f"HTTP/1.1 {self.status} {responses[self.status]}", *lines, "", ""]).encode()
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request as it came in; `headers` looks names up in any case."""
+
+    method: str
+    path: str
+    headers: Message
+    body: bytes
+
+
+class HttpServer(ThreadingHTTPServer):
+    """See the module's docstring. Paths without a script answer 404."""
+
+    daemon_threads = False  # closing waits for the threads only if they are no daemons
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.requests: list[Received] = []
+        self.server_names: list[str | None] = []
+        self.stopping = threading.Event()
+        self._scripts: dict[str, deque[Answer]] = {}
+        self._scheme = "http"
+
+    @property
+    def port(self) -> int:
+        return self.server_address[1]
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"{self._scheme}://{host}:{self.port}{path}"
+
+    def answer(self, path: str, *answers: Answer) -> str:
+        """Script the answers of `path`, whose URL is returned."""
+        self._scripts[path] = deque(answers)
+        return self.url(path)
+
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Speak HTTPS; the names that clients ask for (SNI) are kept in `server_names`."""
+        context.sni_callback = lambda _socket, name, _context: self.server_names.append(name)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self._scheme = "https"
+
+    def next_answer(self, path: str) -> Answer:
+        script = self._scripts.get(path.partition("?")[0], deque([Answer(404)]))
+        return script.popleft() if len(script) > 1 else script[0]
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that hang up early are what these tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: HttpServer
+    timeout = 10
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.requests.append(Received(self.command, self.path, self.headers, body))
+        answer = self.server.next_answer(self.path)
+        self.close_connection = True
+        self.server.stopping.wait(answer.delay_s)
+        with contextlib.suppress(OSError):
+            self._send(answer)
+
+    do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815  # the names http.server looks for
+
+    def _send(self, answer: Answer) -> None:
+        head = answer.head()
+        at_once, slowly = (b"", head + answer.body) if answer.drip_head else (head, answer.body)
+        self.wfile.write(at_once if answer.drip_s else head + answer.body)
+        if not answer.drip_s:
+            return
+        for start in range(0, len(slowly), answer.piece_bytes):
+            self.wfile.write(slowly[start : start + answer.piece_bytes])
+            if self.server.stopping.wait(answer.drip_s):
+                return
+
+    def log_message(self, *_: object) -> None:
+        """The test's own output is enough."""
+
+
+@contextmanager
+def http_server(tls: ssl.SSLContext | None = None) -> Iterator[HttpServer]:
+    """A running server; all its threads have ended when the block is left."""
+    with HttpServer() as server:
+        if tls:
+            server.encrypt(tls)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="http-server")
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.stopping.set()
+            server.shutdown()
+            thread.join()

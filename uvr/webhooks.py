@@ -1,0 +1,150 @@
+"""Tells a client's hook what became of its task: the payloads, their signature, one delivery, and when to try again.
+
+Deliveries follow Standard Webhooks (https://www.standardwebhooks.com): the same webhook-id on every try, so that a
+receiver can drop repeats, and an HMAC signature when there is a secret. `deliver` never raises for what a receiver
+does, never follows it elsewhere, and is over after `timeout_s` however slowly it answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import requests
+from standardwebhooks import Webhook
+from urllib3.exceptions import HTTPError
+
+from uvr.errors import PermanentError, TransientError
+from uvr.http_answers import described, is_transient, retry_after_s
+from uvr.url_guard import GuardedSession, UrlGuard
+
+SCHEDULE_S = (0, 5, 300, 1800, 7200, 18000, 36000, 36000)
+
+Outcome = Literal["delivered", "retry", "final"]
+
+_MAX_ANSWER_BYTES = 4096
+_SECRET_PREFIX = "whsec_"  # noqa: S105  # how Standard Webhooks marks secrets in base64
+
+
+@dataclass(frozen=True)
+class DeliveryAttempt:
+    """One try: when (ISO 8601, UTC), what the receiver answered (None: nothing), and what follows from it.
+
+    `error` is a sentence, "" once delivered. `retry_after_s` is the receiver's wish, if it had one.
+    """
+
+    at: str
+    status_code: int | None
+    duration_ms: int
+    error: str
+    outcome: Outcome
+    retry_after_s: float | None = None
+
+
+def success_payload(task_uuid: str, links: Mapping[str, str], **more: object) -> dict[str, object]:
+    """What a hook gets when the stems are stored: `links` are theirs by name, `vocals` and `instrumental` mostly."""
+    return {"task_uuid": task_uuid, "status": "success", "timestamp": _iso_now(), **links, **more}
+
+
+def failure_payload(task_uuid: str, error_message: str, **more: object) -> dict[str, object]:
+    """What a hook gets when its task has failed for good."""
+    facts = {"task_uuid": task_uuid, "status": "failed", "timestamp": _iso_now(), "error_message": error_message}
+    return {**facts, **more}
+
+
+def next_delay_s(attempts_made: int, retry_after_s: float | None) -> float | None:
+    """Seconds until the next try, at least as long as the receiver asked for; None when the schedule is spent."""
+    if attempts_made >= len(SCHEDULE_S):
+        return None
+    # A wish for next year must not keep the delivery in the queue for a year.
+    return max(SCHEDULE_S[attempts_made], min(retry_after_s or 0, SCHEDULE_S[-1]))
+
+
+def signing_key(secret: str) -> bytes:
+    """The key in WEBHOOK_SECRET: what follows whsec_ as base64, or any other string as it is.
+
+    Raises `PermanentError` for a whsec_ secret that is not base64.
+    """
+    if not secret.startswith(_SECRET_PREFIX):
+        return secret.encode()
+    encoded = secret.removeprefix(_SECRET_PREFIX)
+    try:
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError as error:
+        raise PermanentError("The webhook secret begins with whsec_ but does not go on in base64.") from error
+
+
+def deliver(
+    url: str, body: bytes, *, webhook_id: str, secret: str, guard: UrlGuard, timeout_s: float
+) -> DeliveryAttempt:
+    """Post `body`, JSON in UTF-8, to `url` once, signed if `secret` is not empty."""
+    headers = _headers(body, webhook_id, secret)
+    at, started = _iso_now(), time.monotonic()
+    status_code, error, outcome, wish = _post(url, body, headers, guard, timeout_s)
+    duration_ms = round((time.monotonic() - started) * 1000)
+    return DeliveryAttempt(at, status_code, duration_ms, error, outcome, wish)
+
+
+def _post(
+    url: str, body: bytes, headers: dict[str, str], guard: UrlGuard, timeout_s: float
+) -> tuple[int | None, str, Outcome, float | None]:
+    with guard.session(timeout_s) as session:
+        try:
+            guard.check(url, "hook_url")
+            with session.post(url, data=body, headers=headers, timeout=timeout_s, stream=True) as response:
+                _read_a_little(response)
+                return _judged(response)
+        except PermanentError as error:
+            return None, error.message, "final", None
+        except TransientError as error:
+            return None, error.message, "retry", None
+        except (requests.RequestException, HTTPError, UnicodeError) as error:
+            return None, _explanation(error, session, timeout_s), "retry", None
+
+
+def _judged(response: requests.Response) -> tuple[int, str, Outcome, float | None]:
+    status = response.status_code
+    if 200 <= status < 300:
+        return status, "", "delivered", None
+    sentence = f"The receiver answered {described(status)}."
+    if 400 <= status < 500 and not is_transient(status):
+        return status, sentence, "final", None
+    return status, sentence, "retry", retry_after_s(response)
+
+
+def _read_a_little(response: requests.Response) -> None:
+    """Let an ordinary receiver finish its answer before the connection closes; the status is known already."""
+    size = 0
+    with suppress(HTTPError):
+        while size < _MAX_ANSWER_BYTES and (chunk := response.raw.read1(_MAX_ANSWER_BYTES)):
+            size += len(chunk)
+
+
+def _explanation(error: Exception, session: GuardedSession, timeout_s: float) -> str:
+    if session.expired or isinstance(error, requests.Timeout):
+        return f"The receiver did not answer within {timeout_s:g} s."
+    if isinstance(error, requests.exceptions.SSLError):
+        return "No encrypted connection to the receiver could be made; check its certificate."
+    return "The connection to the receiver broke off before it answered."
+
+
+def _headers(body: bytes, webhook_id: str, secret: str) -> dict[str, str]:
+    now = datetime.now(UTC)
+    headers = {
+        "User-Agent": "uvr-api",
+        "Content-Type": "application/json",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+    }
+    if secret:
+        headers["webhook-signature"] = Webhook(signing_key(secret)).sign(webhook_id, now, body.decode())
+    return headers
+
+
+def _iso_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,164 @@
+"""Whatever dies on the way, a task that was accepted ends in one final state."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.audio import encoded, noise, read_audio
+from tests.support.http_server import Answer, HttpServer
+from tests.support.redis_server import redis_server
+from tests.support.service import AUTH, Service, wait_until
+
+LONG_S = 45
+
+QUICK = {
+    "LEASE_SECONDS": "3",
+    "HEARTBEAT_SECONDS": "1",
+    "RETRY_BASE_SECONDS": "0.1",
+    "SHUTDOWN_GRACE_SECONDS": "0",
+}
+
+
+@pytest.fixture
+def mortal_service(tmp_path: Path, trained_models: Path) -> Iterator[Service]:
+    """A service whose API runs; the test starts the workers."""
+    (tmp_path / "redis").mkdir()
+    with redis_server(tmp_path / "redis") as redis:
+        service = Service(tmp_path, f"unix://{redis.unix_socket_path}", trained_models, **QUICK)
+        try:
+            service.start("app")
+            service.wait_until_up("redis")
+            yield service
+        finally:
+            service.stop()
+
+
+@pytest.fixture
+def short_song(web: HttpServer) -> str:
+    return web.answer("/short.wav", Answer(body=encoded(noise(1), ".wav", codec="pcm_s16le")))
+
+
+@pytest.fixture
+def long_song(web: HttpServer) -> str:
+    return web.answer("/long.flac", Answer(body=encoded(noise(LONG_S), ".flac", codec="flac")))
+
+
+def assert_stems(service: Service, task_uuid: str, seconds: float) -> None:
+    task = service.wait_for(task_uuid)
+    assert task["status"] == "success", task
+    for url in task["stems"].values():
+        assert read_audio(requests.get(url, timeout=30).content).shape == (2, seconds * 44100)
+
+
+def wait_until_separating(service: Service, task_uuid: str) -> None:
+    wait_until(lambda: service.task(task_uuid)["progress"] > 0, "the separation runs", service)
+
+
+def child_of(service: Service) -> int:
+    """The pid of the process in which the network runs, which the processor's log names."""
+    started = [json.loads(line) for line in service.logs("processor").splitlines() if "child_started" in line]
+    pid: int = started[-1]["pid"]
+    return pid
+
+
+def test_tasks_wait_for_a_worker_and_are_taken_by_priority(mortal_service: Service, short_song: str) -> None:
+    ids = {priority: mortal_service.generate(short_song, priority=priority) for priority in (1, 4, 2, 5, 3)}
+    assert mortal_service.task(ids[5])["position"] == 0
+    assert mortal_service.task(ids[1])["position"] == 4
+    mortal_service.start("processor", "uploader")
+    started = {priority: mortal_service.wait_for(task_uuid)["started_at"] for priority, task_uuid in ids.items()}
+    assert sorted(started, key=lambda priority: started[priority]) == [5, 4, 3, 2, 1]
+
+
+def test_a_killed_processor_leaves_its_task_to_the_next_one(mortal_service: Service, long_song: str) -> None:
+    mortal_service.start("processor", "uploader")
+    task_uuid = mortal_service.generate(long_song)
+    wait_until_separating(mortal_service, task_uuid)
+    child = child_of(mortal_service)
+    mortal_service.kill("processor")
+    wait_until(lambda: not is_running(child), "the child ends with its parent", mortal_service, 5)
+    mortal_service.start("processor")
+    assert_stems(mortal_service, task_uuid, LONG_S)
+    assert mortal_service.task(task_uuid)["attempt"] == 2
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_killed_child_costs_one_attempt(mortal_service: Service, long_song: str) -> None:
+    mortal_service.start("processor", "uploader")
+    task_uuid = mortal_service.generate(long_song)
+    wait_until_separating(mortal_service, task_uuid)
+    os.kill(child_of(mortal_service), signal.SIGKILL)
+    assert_stems(mortal_service, task_uuid, LONG_S)
+    assert mortal_service.task(task_uuid)["attempt"] == 2
+    assert mortal_service.processes["processor"].poll() is None
+
+
+def test_a_stopped_processor_hands_its_task_back_at_once(mortal_service: Service, long_song: str) -> None:
+    mortal_service.start("processor", "uploader")
+    task_uuid = mortal_service.generate(long_song)
+    wait_until_separating(mortal_service, task_uuid)
+    assert mortal_service.kill("processor", signal.SIGTERM) == 0
+    task = mortal_service.task(task_uuid)
+    assert (task["status"], task["progress"]) == ("queued", 0)
+    mortal_service.start("processor")
+    assert_stems(mortal_service, task_uuid, LONG_S)
+
+
+def test_results_wait_for_an_uploader(mortal_service: Service, short_song: str) -> None:
+    mortal_service.start("processor")
+    task_uuid = mortal_service.generate(short_song)
+    mortal_service.wait_for(task_uuid, "uploading")
+    mortal_service.kill("processor")
+    mortal_service.start("uploader")
+    assert_stems(mortal_service, task_uuid, 1)
+
+
+def test_a_receiver_that_is_busy_hears_of_it_again(mortal_service: Service, web: HttpServer, short_song: str) -> None:
+    hook = web.answer("/busy", Answer(503), Answer(204))
+    mortal_service.start("processor", "uploader")
+    task_uuid = mortal_service.generate(short_song, hook_url=hook)
+    mortal_service.wait_for(task_uuid)
+    delivered = lambda: mortal_service.task(task_uuid)["webhook"]["state"] == "delivered"  # noqa: E731
+    wait_until(delivered, "the webhook is delivered", mortal_service)
+    tries = [request for request in web.requests if request.path == "/busy"]
+    assert len(tries) == 2
+    assert len({request.headers["webhook-id"] for request in tries}) == 1
+    states = [tried["status_code"] for tried in mortal_service.task(task_uuid)["webhook"]["tries"]]
+    assert states == [503, 204]
+
+
+def test_an_audio_host_that_is_busy_is_asked_again(mortal_service: Service, web: HttpServer) -> None:
+    song = encoded(noise(1), ".wav", codec="pcm_s16le")
+    audio = web.answer("/busy.wav", Answer(503), Answer(body=song))
+    mortal_service.start("processor", "uploader")
+    task_uuid = mortal_service.generate(audio)
+    assert_stems(mortal_service, task_uuid, 1)
+    assert mortal_service.task(task_uuid)["attempt"] == 2
+
+
+def test_the_api_can_be_killed_and_started_again_at_any_time(mortal_service: Service, short_song: str) -> None:
+    mortal_service.start("processor", "uploader")
+    ids = [mortal_service.generate(short_song) for _ in range(3)]
+    mortal_service.kill("app")
+    time.sleep(0.5)
+    mortal_service.start("app")
+    mortal_service.wait_until_up()
+    for task_uuid in ids:
+        assert_stems(mortal_service, task_uuid, 1)
+    listed = requests.get(f"{mortal_service.url}/tasks", auth=AUTH, timeout=10).json()["tasks"]
+    assert {task["task_uuid"] for task in listed} == set(ids)

@@ -1,0 +1,146 @@
+"""The whole service as its users run it: app.py, processor.py and uploader.py as processes, with a real Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+AUTH = ("tester", "a password for tests")
+DOORS = ("app", "processor", "uploader")
+FINAL = ("success", "failed")
+
+
+class Service:
+    """Three processes with one environment; each may be killed and started again."""
+
+    def __init__(self, folder: Path, redis_url: str, model_dir: Path, **settings: str) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.output_dir = folder / "output"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._logs = folder / "logs"
+        self._logs.mkdir(parents=True)
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("S3_", "AWS_", "REDIS_"))},
+            "ENV_FILE": "",
+            "BASIC_AUTH_USERNAME": AUTH[0],
+            "BASIC_AUTH_PASSWORD": AUTH[1],
+            "API_PORT": str(port),
+            "REDIS_URL": redis_url,
+            "MODEL_NAME": "Spleeter-2stems",
+            "MODEL_FILE_DIR": str(model_dir),
+            "TEMP_DIR": str(folder / "temp"),
+            "OUTPUT_DIR": str(self.output_dir),
+            "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
+            "LOG_FORMAT": "json",
+            "NO_PROXY": "127.0.0.1",
+            **settings,
+        }
+
+    def start(self, *doors: str) -> None:
+        """Start these doors, by default all."""
+        for door in doors or DOORS:
+            with (self._logs / f"{door}.log").open("ab") as log:
+                self.processes[door] = subprocess.Popen(
+                    [sys.executable, f"{door}.py"],
+                    cwd=ROOT,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+
+    def wait_until_up(self, *kinds: str, timeout_s: float = 60) -> None:
+        """Wait until /health calls these components up."""
+        wanted = kinds or ("redis", "processor", "uploader")
+        wait_until(lambda: all(self.health().get(kind) == "up" for kind in wanted), f"{wanted} up", self, timeout_s)
+
+    def health(self) -> dict[str, str]:
+        """Components and their states; empty while the API does not answer."""
+        try:
+            parts = requests.get(f"{self.url}/health", timeout=5).json()["components"]
+        except (requests.RequestException, KeyError):
+            return {}
+        return {name: part["status"] if isinstance(part, dict) else part for name, part in parts.items()}
+
+    def generate(self, audio: str, **body: Any) -> str:
+        """POST /generate; the task's id."""
+        answer = requests.post(f"{self.url}/generate", json={"audio": audio, **body}, auth=AUTH, timeout=10)
+        assert answer.status_code == 202, answer.text
+        task_uuid: str = answer.json()["task_uuid"]
+        return task_uuid
+
+    def task(self, task_uuid: str) -> dict[str, Any]:
+        """GET /tasks/{id}."""
+        answer = requests.get(f"{self.url}/tasks/{task_uuid}", auth=AUTH, timeout=10)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def wait_for(self, task_uuid: str, *statuses: str, timeout_s: float = 90) -> dict[str, Any]:
+        """The task once it has one of these statuses, by default a final one."""
+        wanted = statuses or FINAL
+        wait_until(lambda: self.task(task_uuid)["status"] in wanted, f"task {wanted}", self, timeout_s)
+        return self.task(task_uuid)
+
+    def kill(self, door: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal and wait for the end of the process; its exit status."""
+        self.processes[door].send_signal(number)
+        return self.processes[door].wait(60)
+
+    def logs(self, door: str) -> str:
+        """All that a door has written."""
+        return (self._logs / f"{door}.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """SIGTERM to all that still run."""
+        running = [process for process in self.processes.values() if process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def running_service(folder: Path, redis_url: str, model_dir: Path, **settings: str) -> Iterator[Service]:
+    """A service that is up; stopped at the end."""
+    service = Service(folder, redis_url, model_dir, **settings)
+    try:
+        service.start()
+        service.wait_until_up()
+        yield service
+    finally:
+        service.stop()
+
+
+def wait_until(check: Any, what: str, service: Service, timeout_s: float = 60) -> None:
+    """Poll until `check()` is true; fails with the ends of all logs otherwise."""
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        if time.monotonic() > deadline:
+            tails = "\n".join(f"--- {door}\n{service.logs(door)[-3000:]}" for door in service.processes)
+            raise AssertionError(f"{what}: not within {timeout_s} s\n{tails}")
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port nobody listens on at the moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

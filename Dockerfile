@@ -1,0 +1,60 @@
+# Two images from one file. `service` runs the API and the uploader; `processor` fetches and separates. Each holds its
+# own hash-locked packages and nothing of the other's: the service knows neither onnxruntime nor numpy nor FFmpeg.
+#
+#   docker build --target service .
+#   docker build --target processor .
+#
+# The build arguments PYTHON_IMAGE, PIP_INDEX_URL and PIP_EXTRA_INDEX_URL point the build at mirrors; docker-compose.yml
+# takes them from .env.
+
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+
+# Packages are installed in stages that are thrown away: an index URL with a password in it stays out of the images.
+FROM ${PYTHON_IMAGE} AS service-packages
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/api.txt,target=/tmp/requirements.txt \
+    python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/venv/bin/python install --require-hashes -r /tmp/requirements.txt
+
+
+# Keeps pip in its environment: models that come as Python packages are fetched with it at run time.
+FROM ${PYTHON_IMAGE} AS processor-packages
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/processor.txt,target=/tmp/requirements.txt \
+    python -m venv /opt/venv \
+    && /opt/venv/bin/python -m pip install --require-hashes -r /tmp/requirements.txt
+
+
+# What both images share: a user without rights, and the two folders that it may write to. Everything else is read only.
+FROM ${PYTHON_IMAGE} AS application
+ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
+    LANG=C.UTF-8 \
+    PIP_NO_CACHE_DIR=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /srv/uvr
+RUN groupadd --gid 10001 uvr \
+    && useradd --uid 10001 --gid uvr --no-create-home --home-dir /tmp uvr \
+    && install --directory --owner=uvr --group=uvr data models
+STOPSIGNAL SIGTERM
+
+
+FROM application AS service
+COPY --from=service-packages /opt/venv /opt/venv
+COPY . .
+USER 10001:10001
+EXPOSE 8000
+CMD ["python", "app.py"]
+
+
+FROM application AS processor
+COPY --from=processor-packages /opt/venv /opt/venv
+COPY . .
+USER 10001:10001
+CMD ["python", "processor.py"]

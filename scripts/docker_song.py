@@ -1,0 +1,101 @@
+"""Sends a song through a running service, several times if asked, and checks what comes back.
+
+The song and the webhook receiver are served from here, so the service must be able to reach LISTEN. It succeeds when
+each task's webhook has arrived and both stems could be downloaded and hold exactly FRAMES sample frames.
+`scripts/test_docker.sh` runs it with whatever Python the machine has: it needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import json
+import os
+import queue
+import sys
+import time
+import wave
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
+
+from scripts.song_server import SongServer
+
+STEMS = ("vocals", "instrumental")
+
+# A proxy of the environment must not be asked for loopback.
+_open = build_opener(ProxyHandler({})).open
+
+
+def call(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+    """The service's answer to a GET, or to a POST of `body`."""
+    user, password = os.environ["BASIC_AUTH_USERNAME"], os.environ["BASIC_AUTH_PASSWORD"]
+    request = Request(  # noqa: S310  # the address of our own service
+        url,
+        data=json.dumps(body).encode() if body else None,
+        headers={
+            "Content-Type": "application/json",
+            "Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode(),
+        },
+    )
+    with _open(request, timeout=10) as answer:
+        result: dict[str, Any] = json.load(answer)
+        return result
+
+
+def frames_of(url: str) -> int:
+    """Sample frames of the WAV file behind `url`."""
+    with _open(url, timeout=30) as answer:
+        stem = io.BytesIO(answer.read())
+    with wave.open(stem) as sound:
+        return int(sound.getnframes())
+
+
+def fault_of(payload: dict[str, Any], frames: int) -> str:
+    """What is wrong with a task's outcome, "" if nothing is."""
+    if payload["status"] != "success":
+        return str(payload["error_message"])
+    lengths = {name: frames_of(payload[name]) for name in STEMS}
+    wrong = [f"{name} has {length} frames, not {frames}" for name, length in lengths.items() if length != frames]
+    return "; ".join(wrong)
+
+
+def run(server: SongServer, options: argparse.Namespace) -> int:
+    """Submit, wait, check; 0 if all is well."""
+    started = time.monotonic()
+    song = {"audio": server.song_url, "hook_url": server.hook_url}
+    waiting = {str(call(f"{options.api}/generate", song)["task_uuid"]) for _ in range(options.times)}
+    while waiting:
+        left_s = started + options.timeout - time.monotonic()
+        try:
+            payload = server.webhooks.get(timeout=max(left_s, 0.01))
+        except queue.Empty:
+            sys.stderr.write(f"no webhook after {options.timeout} s for {', '.join(waiting)}\n")
+            return 1
+        task_uuid = payload["task_uuid"]
+        if fault := fault_of(payload, options.frames):
+            sys.stderr.write(f"{task_uuid}: {fault}\n")
+            return 1
+        waiting.discard(task_uuid)
+        attempt = call(f"{options.api}/tasks/{task_uuid}")["attempt"]
+        sys.stdout.write(f"{task_uuid}: both stems after {time.monotonic() - started:.1f} s, attempt {attempt}\n")
+    return 0
+
+
+def main() -> int:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("song", type=Path)
+    parser.add_argument("--api", required=True, help="address of the service")
+    parser.add_argument("--listen", required=True, help="address of this machine that the service can reach")
+    parser.add_argument("--frames", type=int, required=True, help="length of the song in sample frames")
+    parser.add_argument("--times", type=int, default=1, help="how many tasks to send at once (1)")
+    parser.add_argument("--timeout", type=float, default=120, help="seconds to wait for all webhooks (120)")
+    options = parser.parse_args()
+    with (server := SongServer(options.song, options.listen)).serving():
+        return run(server, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,280 @@
+#!/usr/bin/env bash
+# Proves the Docker files on a real engine, from a clean clone: ./start.sh, a song end to end through the containers,
+# two processors, kill -9 of containers and their return, ./stop.sh, image sizes. It removes what it made.
+#
+#   make test-docker                                      tests what is committed
+#   DOCKER_TEST_WORKTREE=1 scripts/test_docker.sh         tests the working tree
+#
+# Where no Docker engine answers, ../shared/tools/docker-engine.sh brings one with stand-ins for the base images, which
+# it cannot pull. Without that script there is nothing to test with: it says so and succeeds.
+set -Eeuo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+engine=$root/../shared/tools/docker-engine.sh
+work=$(mktemp -d "${TMPDIR:-/tmp}/uvr-docker-test.XXXXXX")
+clone=$work/uvr-api
+engine_started=""
+export COMPOSE_PROJECT_NAME=uvr-test-$$
+export START_TIMEOUT_SECONDS=300
+
+step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+fail() {
+  printf 'FAILED: %s\n' "$*" >&2
+  exit 1
+}
+
+# --- an engine, and images to build on ------------------------------------------------------------------------------
+
+bring_engine() {
+  docker version >/dev/null 2>&1 && return
+  [ -x "$engine" ] || skip "no Docker engine answers, and there is no ../shared/tools/docker-engine.sh to bring one"
+  step "starting a Docker engine"
+  local settings
+  if ! settings=$("$engine" start 2>"$work/engine.log"); then
+    tail -n 20 "$work/engine.log" >&2
+    [ "${CI:-}" != true ] || fail "the Docker engine does not start"
+    skip "the Docker engine does not start"
+  fi
+  engine_started=yes
+  eval "$settings"
+  bring_init
+  bring_base_images
+}
+
+skip() {
+  echo "skipped: $*"
+  exit 0
+}
+
+bring_init() { # that engine comes without the program behind `init: true`
+  command -v docker-init >/dev/null && return
+  apt-get install -y -qq --no-install-recommends tini >>"$work/engine.log" 2>&1
+  ln -sf "$(command -v tini-static)" "$(dirname "$(command -v docker)")/docker-init"
+}
+
+bring_base_images() {
+  local redis_image
+  redis_image=$(sed -n 's/.*REDIS_IMAGE:-\(.*\)}$/\1/p' "$root/docker-compose.yml")
+  docker image inspect python:3.11-slim-bookworm debian:bookworm-slim >/dev/null 2>&1 ||
+    { step "making stand-ins for the base images"; "$engine" base >/dev/null; }
+  docker image inspect "$redis_image" >/dev/null 2>&1 || make_redis_image "$redis_image"
+}
+
+make_redis_image() { # TAG: Debian's Redis, laid out like the official image
+  step "making a stand-in for $1"
+  docker build --quiet --tag "$1" - <<'DOCKERFILE'
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends redis-server \
+    && install --directory --owner=redis --group=redis /data
+WORKDIR /data
+VOLUME /data
+CMD ["redis-server"]
+DOCKERFILE
+}
+
+# --- a clean clone, told about this machine -------------------------------------------------------------------------
+
+make_clone() {
+  step "cloning"
+  git clone --quiet --no-checkout "$root" "$clone"
+  if [ -n "${DOCKER_TEST_WORKTREE:-}" ]; then
+    git --git-dir="$clone/.git" --work-tree="$root" add --all
+    git -C "$clone" checkout-index --all
+  else
+    git -C "$clone" checkout --quiet
+  fi
+}
+
+pip_setting() { # NAME: this machine's setting of pip, as far as it means anything inside a container
+  local variable=PIP_${1^^} value
+  variable=${variable//-/_}
+  value=${!variable:-$(python3 -m pip config get "global.$1" 2>/dev/null || true)}
+  tr ' ' '\n' <<<"$value" | grep '^https\?://' | paste -sd ' ' - || true
+}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# start.sh copies env.example, so what the test needs is set there. Short leases bring a lost processor's task back soon.
+configure() {
+  cat >>"$clone/env.example" <<SETTINGS
+
+MODEL_NAME=Spleeter-2stems
+API_PORT=$(free_port)
+LEASE_SECONDS=6
+HEARTBEAT_SECONDS=2
+ALLOWED_PRIVATE_NETWORKS=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16
+PIP_INDEX_URL=$(pip_setting index-url)
+PIP_EXTRA_INDEX_URL=$(pip_setting extra-index-url)
+SETTINGS
+}
+
+setting() { sed -n "s/^$1=//p" "$clone/.env" | tail -n 1; }
+
+wait_until() { # SECONDS COMMAND...
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ "$SECONDS" -lt "$deadline" ] || return 1
+    sleep 0.2
+  done
+}
+
+# --- the checks -----------------------------------------------------------------------------------------------------
+
+start() { # further arguments go to start.sh
+  timeout 900 ./start.sh "$@" >"$work/start.log" 2>&1 || { tail -n 60 "$work/start.log" >&2; fail "./start.sh $*"; }
+  tail -n 6 "$work/start.log"
+}
+
+containers() { docker compose ps --quiet "$@"; }
+
+check_env_file() {
+  local name
+  [ "$(stat -c %a .env)" = 600 ] || fail ".env can be read by others"
+  for name in BASIC_AUTH_PASSWORD REDIS_PASSWORD; do
+    [[ $(setting $name) =~ ^[0-9a-f]{32}$ ]] || fail "$name is not random"
+  done
+}
+
+check_images() {
+  local service=$COMPOSE_PROJECT_NAME-service processor=$COMPOSE_PROJECT_NAME-processor
+  check_absent "$service" onnxruntime onnx numpy av torch pip
+  check_absent "$processor" flask gunicorn torch
+  [ "$(docker run --rm "$service" id -u)" != 0 ] || fail "the service runs as root"
+  docker run --rm "$service" sh -c 'ls -A' | grep -qx '.env' && fail ".env is in the image"
+  docker image ls --format '{{.Repository}}  {{.Size}}' | grep -e "^$COMPOSE_PROJECT_NAME-" -e ^python -e ^redis
+}
+
+check_absent() { # IMAGE MODULE...
+  local image=$1 found
+  shift
+  found=$(docker run --rm "$image" python -c '
+import importlib.util, sys
+print(*filter(importlib.util.find_spec, sys.argv[1:]))' "$@")
+  [ -z "$found" ] || fail "$image holds what it does not need: $found"
+}
+
+check_published() {
+  local published
+  published=$(containers | xargs docker inspect --format '{{json .HostConfig.PortBindings}}' | grep -v '^{}$')
+  [ "$published" = "{\"8000/tcp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"$(setting API_PORT)\"}]}" ] ||
+    fail "published: $published"
+}
+
+check_read_only() { # to root as well
+  local service
+  for service in redis api uploader processor; do
+    ! docker compose exec -T --user 0 "$service" touch /srv/x 2>/dev/null || fail "$service can write to its root"
+  done
+}
+
+fetch_song() { # the example song that comes with the model
+  docker compose cp processor:/srv/uvr/models/Spleeter-2stems.example.mp3 "$work/song.mp3" 2>/dev/null ||
+    fail "the model came without its example song"
+  frames=$(docker compose exec -T processor python -c '
+import av
+with av.open("models/Spleeter-2stems.example.mp3") as song:
+    print(sum(frame.samples for frame in song.decode(audio=0)))')
+}
+
+send_song() { # further arguments go to docker_song.py
+  local gateway user
+  gateway=$(docker network inspect --format '{{(index .IPAM.Config 0).Gateway}}' "${COMPOSE_PROJECT_NAME}_default")
+  user=$(setting BASIC_AUTH_USERNAME)
+  BASIC_AUTH_USERNAME=${user:-admin} BASIC_AUTH_PASSWORD=$(setting BASIC_AUTH_PASSWORD) \
+    python3 -m scripts.docker_song "$work/song.mp3" --frames "$frames" --listen "$gateway" \
+    --api "http://127.0.0.1:$(setting API_PORT)" "$@"
+}
+
+kill_container() { # CONTAINER: SIGKILL to its first process from outside, as the kernel does it when memory runs out
+  local pid
+  pid=$(docker inspect --format '{{.State.Pid}}' "$1")
+  docker run --rm --pid host --user 0 "$COMPOSE_PROJECT_NAME-service" sh -c "kill -9 $pid"
+}
+
+has_returned() { # CONTAINER
+  [ "$(docker inspect --format '{{.RestartCount}} {{.State.Health.Status}}' "$1")" = "1 healthy" ]
+}
+
+wait_for_return() { # CONTAINER
+  wait_until 60 has_returned "$1" && return
+  docker logs --tail 20 "$1" >&2
+  fail "a killed container did not come back"
+}
+
+both_are_at_work() { [ "$(docker compose exec -T redis redis-cli zcard uvr_tasks:lease)" = 2 ]; }
+
+check_killed_processor() { # while both processors are at work on songs
+  local processor sending
+  processor=$(containers processor | sed -n 1p)
+  send_song --times 4 >"$work/songs.log" & sending=$!
+  wait_until 30 both_are_at_work || fail "the two processors do not share the work"
+  kill_container "$processor"
+  wait "$sending" || fail "a song was lost with the processor that was killed"
+  cat "$work/songs.log"
+  grep -q 'attempt 2' "$work/songs.log" || fail "the processor was killed at a moment when it had no song"
+  wait_for_return "$processor"
+}
+
+check_killed_redis() {
+  local redis
+  redis=$(containers redis)
+  docker compose exec -T redis redis-cli set uvr_test:written kept >/dev/null
+  kill_container "$redis"
+  wait_for_return "$redis"
+  [ "$(docker compose exec -T redis redis-cli get uvr_test:written)" = kept ] || fail "Redis forgot what it had written"
+  send_song
+}
+
+check_stopped() {
+  local volumes
+  [ -z "$(docker compose ps --all --quiet)" ] || fail "containers are left after ./stop.sh"
+  volumes=$(docker volume ls --quiet --filter "name=^${COMPOSE_PROJECT_NAME}_" | wc -l)
+  [ "$volumes" = 3 ] || fail "./stop.sh took the data with it"
+}
+
+clean_up() {
+  local status=$?
+  trap - EXIT
+  if docker version >/dev/null 2>&1 && [ -f "$clone/.env" ]; then
+    cd "$clone"
+    [ "$status" = 0 ] || docker compose logs --tail 30 >&2 || true
+    docker compose down --volumes --timeout 5 >/dev/null 2>&1 || true
+    docker image rm "$COMPOSE_PROJECT_NAME-service" "$COMPOSE_PROJECT_NAME-processor" >/dev/null 2>&1 || true
+  fi
+  [ -z "$engine_started" ] || "$engine" stop
+  rm -rf "$work"
+  exit "$status"
+}
+
+main() {
+  trap clean_up EXIT
+  trap 'echo "FAILED in line $LINENO" >&2' ERR
+  bring_engine
+  make_clone
+  configure
+  cd "$clone"
+  step "./start.sh"
+  start
+  step "checking .env, images and rights"
+  check_env_file
+  check_images
+  check_published
+  check_read_only
+  step "sending a song"
+  fetch_song
+  send_song
+  step "./start.sh --scale processor=2"
+  start --scale processor=2
+  [ "$(containers processor | wc -l)" = 2 ] || fail "there are not two processors"
+  step "kill -9 of a processor, and of Redis"
+  check_killed_processor
+  check_killed_redis
+  step "./stop.sh"
+  ./stop.sh >/dev/null 2>&1
+  check_stopped
+  step "all is well"
+}
+
+main

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Starts the whole service in Docker: writes .env with random passwords when there is none, builds the images, waits
+# until every container is healthy and prints the address. A second call applies what changed in .env or in the code.
+#
+#   ./start.sh                          further arguments go to `docker compose up`:
+#   ./start.sh --scale processor=2
+#
+# START_TIMEOUT_SECONDS (1800) limits the wait; the first start downloads the model.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+umask 077
+
+timeout_s=${START_TIMEOUT_SECONDS:-1800}
+
+fail() {
+  printf '%s\n' "$@" >&2
+  exit 1
+}
+
+check_docker() {
+  command -v docker >/dev/null ||
+    fail "Docker is not installed: see https://docs.docker.com/engine/install/, or do without it: ./start_local.sh"
+  docker compose version >/dev/null 2>&1 ||
+    fail "The plugin 'docker compose' is missing: see https://docs.docker.com/compose/install/"
+  docker version >/dev/null 2>&1 ||
+    fail "The Docker engine does not answer: start it, and check that you may use it (group 'docker', or sudo)."
+}
+
+setting() { # NAME: its value in .env, the last one if there are several, without quotes
+  sed -n "s/^$1=//p" .env | tail -n 1 | sed -e 's/[[:space:]]*$//' -e "s/^\([\"']\)\(.*\)\1\$/\2/"
+}
+
+give_a_random_value() { # NAME: unless it has a value in .env; takes the place of a line that is empty or commented out
+  [ -z "$(setting "$1")" ] || return 0
+  local value
+  value=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+  awk -v name="$1" -v value="$value" '
+    $0 ~ "^(# )?" name "=" { if (!written++) print name "=" value; next }
+    { print }
+    END { if (!written) print name "=" value }' .env >.env.new
+  mv .env.new .env
+  echo "$1: a random one was written into .env"
+}
+
+prepare_env() {
+  [ -f .env ] || cp env.example .env
+  give_a_random_value BASIC_AUTH_PASSWORD
+  give_a_random_value REDIS_PASSWORD
+}
+
+states() { # one line a container: name, status, health, restarts
+  docker compose ps --all --quiet | xargs docker inspect --format \
+    '{{slice .Name 1}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.RestartCount}}'
+}
+
+broken() { # the first container that will not come up by itself; between two restarts "unhealthy" means nothing
+  awk '$2 == "exited" || $2 == "dead" || ($2 == "running" && $3 == "unhealthy") || ($2 == "restarting" && $4 >= 3) {
+    print $1
+    exit
+  }'
+}
+
+summary() { # of `states`: one line for people
+  awk '{ printf "%s%s %s", (NR > 1 ? ", " : ""), $1, ($3 == "-" ? $2 : $3) } END { print "" }'
+}
+
+show_log_and_fail() { # CONTAINER SENTENCE
+  echo "$2 Its last lines:" >&2
+  docker logs --tail 20 "$1" >&2
+  fail "All logs: docker compose logs"
+}
+
+explain_failed_up() { # compose has named the reason, but shows no logs
+  local container
+  container=$(states 2>/dev/null | awk '$2 == "exited" || $2 == "restarting" || $3 == "unhealthy" { print $1; exit }')
+  [ -z "$container" ] || show_log_and_fail "$container" "The container $container does not come up."
+  fail "The service was not started; the lines above say why."
+}
+
+wait_for_health() {
+  local now line before="" container
+  while true; do
+    now=$(states)
+    line=$(summary <<<"$now")
+    [ "$line" = "$before" ] || echo "$line"
+    before=$line
+    container=$(broken <<<"$now")
+    [ -z "$container" ] || show_log_and_fail "$container" "The container $container does not come up."
+    container=$(awk '$3 != "healthy" { print $1; exit }' <<<"$now")
+    [ -n "$container" ] || return 0
+    [ "$SECONDS" -lt "$timeout_s" ] || show_log_and_fail "$container" "The container $container is still not ready."
+    sleep 1
+  done
+}
+
+print_address() {
+  local user
+  user=$(setting BASIC_AUTH_USERNAME)
+  cat <<TEXT
+
+The service runs: http://$(docker compose port api 8000)
+  user      ${user:-admin}
+  password  BASIC_AUTH_PASSWORD in .env
+  logs      docker compose logs --follow
+  stop      ./stop.sh
+TEXT
+}
+
+check_docker
+prepare_env
+docker compose up --detach --build "$@" || explain_failed_up
+wait_for_health
+print_address

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Stops the service that ./start.sh started: workers finish or hand back their tasks first. The queue, the stems and the
+# models stay in their volumes.
+#
+#   ./stop.sh                           further arguments go to `docker compose down`:
+#   ./stop.sh --volumes                 deletes the data as well
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+command -v docker >/dev/null || { echo "Docker is not installed, so there is nothing to stop." >&2; exit 1; }
+exec docker compose down "$@"

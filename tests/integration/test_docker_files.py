@@ -1,0 +1,106 @@
+"""The Docker files keep their promises; checked without Docker by the tools that know the formats.
+
+`make test-docker` proves the same files on a real engine.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from config import Settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOOLS = Path(sys.executable).parent
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+SHELL_SCRIPTS = sorted([*ROOT.glob("*.sh"), *(ROOT / "scripts").glob("*.sh")])
+
+
+def passes(tool: str, *arguments: str | Path) -> None:
+    run = subprocess.run([TOOLS / tool, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def seconds(duration: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)([smh])", duration).groups()
+    return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+def test_compose_file_follows_the_compose_specification():
+    passes("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+
+
+def test_dockerfile_passes_hadolint():
+    passes("hadolint", "Dockerfile")
+
+
+@pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda path: path.name)
+def test_shell_script_passes_shellcheck(script: Path):
+    passes("shellcheck", "--external-sources", script)
+
+
+def test_only_the_api_is_published_and_on_loopback_by_default():
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"api": ["${API_BIND:-127.0.0.1}:${API_PORT:-8000}:8000"]}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_container_comes_back_and_says_how_it_is(name: str):
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    assert SERVICES[name]["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_container_has_no_rights_and_a_read_only_root(name: str):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_container_can_be_scaled(name: str):
+    assert "container_name" not in SERVICES[name]
+
+
+def test_redis_asks_for_a_password_and_syncs_every_write_to_disk():
+    configuration = SERVICES["redis"]["command"][-1]
+    assert "requirepass $$REDISCLI_AUTH" in configuration
+    assert "appendonly yes" in configuration
+    assert "appendfsync always" in configuration
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"redis"}))
+def test_process_starts_after_redis_and_has_time_to_stop(name: str):
+    service = SERVICES[name]
+    assert service["depends_on"] == {"redis": {"condition": "service_healthy"}}
+    assert seconds(service["stop_grace_period"]) > Settings.model_fields["shutdown_grace_seconds"].default
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"redis"}))
+def test_compose_overrides_settings_that_exist(name: str):
+    known = {field.upper() for field in Settings.model_fields}
+    assert SERVICES[name]["environment"].keys() <= known
+
+
+def test_processor_and_uploader_share_the_handover_folder():
+    assert "data:/srv/uvr/data" in SERVICES["processor"]["volumes"]
+    assert "data:/srv/uvr/data" in SERVICES["uploader"]["volumes"]
+    for name in ("processor", "uploader"):
+        assert SERVICES[name]["environment"]["OUTPUT_DIR"].startswith("/srv/uvr/data/")
+
+
+def test_no_secret_and_no_model_enters_an_image():
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    kept = {rule.removeprefix("!").rstrip("/") for rule in rules if rule.startswith("!")}
+    assert kept.isdisjoint({".env", "data", "models", "logs", ".git", "tests"})

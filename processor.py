@@ -126,7 +126,7 @@ def _throttled(report: Callable[[float], None]) -> Callable[[float], None]:
 
 
 def main() -> int:
-    """Run one processor until it is told to stop; 1 when the network cannot be loaded, 2 for faulty settings."""
+    """Run one processor until it is told to stop; 1 when the network cannot be loaded or a worker died."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="processor")
     try:
@@ -150,10 +150,10 @@ def main() -> int:
         waiting_record=record(status=Status.QUEUED, progress=0.0),
     )
     with Presence(clients.commands, settings.redis_task_queue, "processor", facts).announced():
-        run_until_stopped([worker], settings.shutdown_grace_seconds)
+        healthy = run_until_stopped([worker], settings.shutdown_grace_seconds)
     child.close()
     clients.close()
-    return 0
+    return 0 if healthy else 1
 
 
 def _started_child(settings: Settings) -> SeparationChild:

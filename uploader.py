@@ -113,7 +113,7 @@ class WebhookHandler:
 
 
 def main() -> int:
-    """Run one uploader until it is told to stop; exits with 2 for faulty settings."""
+    """Run one uploader until it is told to stop; 1 when a worker died, exits with 2 for faulty settings."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="uploader")
     try:
@@ -128,9 +128,9 @@ def main() -> int:
     facts = {"storage": storage.kind}
     log.info("uploader.ready", **facts)
     with Presence(clients.commands, settings.redis_task_queue, "uploader", facts).announced():
-        run_until_stopped(workers, settings.shutdown_grace_seconds)
+        healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     clients.close()
-    return 0
+    return 0 if healthy else 1
 
 
 def _workers(settings: Settings, queues: Queues, storage: Storage) -> list[Worker]:

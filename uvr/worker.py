@@ -268,8 +268,12 @@ class _Step:
     afterwards: Callable[[], None] | None = None
 
 
-def run_until_stopped(workers: Sequence[Worker], grace_s: float) -> None:
-    """Run workers in threads until SIGTERM or SIGINT, then let them finish; must be called in the main thread."""
+def run_until_stopped(workers: Sequence[Worker], grace_s: float) -> bool:
+    """Run workers in threads until SIGTERM or SIGINT, then let them finish; must be called in the main thread.
+
+    False when a worker ended by itself, which only a fault of ours makes it do: the others are stopped as well, so that
+    whoever supervises the process starts it anew instead of keeping a part of it.
+    """
     shutdown = Shutdown()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -280,13 +284,22 @@ def run_until_stopped(workers: Sequence[Worker], grace_s: float) -> None:
         threads = [threading.Thread(target=worker.run, name=worker.name, args=(shutdown,)) for worker in workers]
         for thread in threads:
             thread.start()
+        healthy = _watch(threads, shutdown)
         _join(threads, shutdown, grace_s)
+    return healthy
+
+
+def _watch(threads: Sequence[threading.Thread], shutdown: Shutdown) -> bool:
+    # Waits in small steps, so that Python runs the signal handlers in this, the main, thread.
+    while not shutdown.requested.wait(0.2):
+        if not all(thread.is_alive() for thread in threads):
+            log.critical("worker.died", workers=[thread.name for thread in threads if not thread.is_alive()])
+            shutdown.requested.set()
+            return False
+    return True
 
 
 def _join(threads: Sequence[threading.Thread], shutdown: Shutdown, grace_s: float) -> None:
-    # Waits in small steps, so that Python runs the signal handlers in this, the main, thread.
-    while not shutdown.requested.wait(0.2):
-        pass
     log.info("process.stopping", grace_s=grace_s)
     deadline = time.monotonic() + grace_s
     while any(thread.is_alive() for thread in threads):

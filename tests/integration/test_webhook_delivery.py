@@ -75,7 +75,7 @@ def test_without_a_secret_there_is_an_id_but_no_signature(receiver):
 
 
 def test_malformed_whsec_secret_is_named(receiver):
-    with pytest.raises(PermanentError, match="WEBHOOK_SECRET"):
+    with pytest.raises(PermanentError, match="whsec_"):
         deliver(receiver.answer("/hook", Answer()), secret="whsec_no base64!")
 
 

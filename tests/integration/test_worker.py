@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from redis import Redis, RedisError
 
 from redis_queue import Lease, RedisQueue
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
-from uvr.worker import Done, Later, Limits, Pulse, Shutdown, Worker
+from uvr.worker import Done, Later, Limits, Pulse, Shutdown, Worker, run_until_stopped
 
 WAITING = {"status": "queued"}
 
@@ -244,4 +246,25 @@ def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: 
     thread = threading.Thread(target=worker_for(queue, ScriptedHandler(work)).run, args=(shutdown,))
     thread.start()
     thread.join(10)
+    assert status(redis_client) == "success"
+
+
+def test_a_process_whose_worker_dies_stops_as_a_whole(queue: RedisQueue) -> None:
+    class DoomedWorker(Worker):
+        def run(self, shutdown: Shutdown) -> None:
+            """End at once, as after an exception nobody foresaw."""
+
+    done = Done()
+    handler = ScriptedHandler(lambda _lease, _pulse: done)
+    doomed = DoomedWorker("doomed", queue, handler, limits=Limits(), heartbeat_s=1)
+    assert not run_until_stopped([worker_for(queue, handler), doomed], grace_s=0)
+
+
+def test_a_process_runs_until_it_is_signalled(queue: RedisQueue, redis_client: Redis) -> None:
+    submit(queue)
+    done = Done({"status": "success"})
+    signaller = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    signaller.start()
+    assert run_until_stopped([worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done))], grace_s=1)
+    signaller.join()
     assert status(redis_client) == "success"

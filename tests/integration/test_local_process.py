@@ -1,0 +1,73 @@
+"""Background processes with pid files: found again, stopped gently, and never mistaken for others."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.local.process import Process, stop
+
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+)
+BECOMES_ANOTHER_PROGRAM = "import os; os.execvp('sleep', ['sleep', '60'])"
+
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+
+
+@pytest.fixture
+def process(tmp_path: Path):
+    made = Process("worker", tmp_path / "run", tmp_path / "logs")
+    yield made
+    stop([made], 0)
+
+
+def wait_for_log(process: Process, text: str) -> None:
+    deadline = time.monotonic() + 10
+    while text not in process.log_tail():
+        assert time.monotonic() < deadline, f"{text!r} never came"
+        time.sleep(0.02)
+
+
+def test_process_is_found_again_by_its_pid_file(process, tmp_path):
+    process.start(["sleep", "60"], cwd=tmp_path)
+    again = Process("worker", tmp_path / "run", tmp_path / "logs")
+    assert again.pid() == process.pid() is not None
+
+
+def test_process_that_becomes_another_program_is_still_ours(process, tmp_path):
+    process.start([sys.executable, "-c", BECOMES_ANOTHER_PROGRAM], cwd=tmp_path)
+    pid = process.pid()
+    time.sleep(0.5)
+    assert process.pid() == pid is not None
+
+
+def test_process_reads_its_stdin_and_writes_its_log(process, tmp_path):
+    process.start(["cat"], cwd=tmp_path, stdin="a secret\n")
+    wait_for_log(process, "a secret")
+
+
+def test_process_that_ended_does_not_run_whatever_its_pid_file_says(process, tmp_path):
+    process.start(["true"], cwd=tmp_path)
+    deadline = time.monotonic() + 10
+    while process.pid():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert process.pid_file.exists()
+
+
+def test_stop_leaves_neither_process_nor_pid_file(process, tmp_path):
+    process.start(["sleep", "60"], cwd=tmp_path)
+    assert stop([process], 10) == []
+    assert process.pid() is None
+    assert not process.pid_file.exists()
+
+
+def test_process_that_ignores_the_request_is_killed_and_named(process, tmp_path):
+    process.start([sys.executable, "-c", STUBBORN], cwd=tmp_path)
+    wait_for_log(process, "deaf")
+    assert stop([process], 0.3) == ["worker"]
+    assert process.pid() is None

@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = read_settings()
     except SettingsError as error:
         refuse_to_start(error.faults)
-    logs.configure("warning", settings.log_format, process="download_models")
+    logs.configure("error", settings.log_format, process="download_models")
     wanted = _parser(settings).parse_args(arguments)
     if wanted.list:
         sys.stdout.write(_table(CATALOGUE.values(), wanted.dir))

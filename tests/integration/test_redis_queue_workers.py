@@ -33,9 +33,10 @@ class MortalRedis(Redis):
         type(self).calls += 1
         last = type(self).calls == fatal
         if last and moment == "before": os.kill(os.getpid(), signal.SIGKILL)
-        answer = super().execute_command(*args, **options)
-        if last and moment == "after": os.kill(os.getpid(), signal.SIGKILL)
-        return answer
+        try:
+            return super().execute_command(*args, **options)
+        finally:  # an error is an answer too: a script that the server does not know yet
+            if last and moment == "after": os.kill(os.getpid(), signal.SIGKILL)
 
 client = MortalRedis(unix_socket_path=socket, decode_responses=True)
 tasks = RedisQueue(client, "tasks", lease_ms=50)

@@ -1,0 +1,54 @@
+# Everything one does with this checkout. Each target sets up what it needs; a second set-up costs nothing.
+
+PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
+BIN := $(dir $(PYTHON_IN_VENV))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-docker lint format bench lock upgrade clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the service needs into .venv
+	@scripts/setup.sh local
+
+demo: ## send a song through the whole service; SONG=path for one of yours, MODEL_NAME=… for another model
+	@scripts/setup.sh local
+	@$(PYTHON_IN_VENV) -m scripts.demo "$$SONG"
+
+test: ## run all tests; ARGS="-k webhook" for some of them
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+test-docker: ## run the service in Docker, with an engine of its own where there is none
+	scripts/test_docker.sh
+
+lint: ## check style, types and shell scripts
+	@scripts/setup.sh dev
+	$(BIN)ruff check .
+	$(BIN)ruff format --check .
+	$(PYTHON_IN_VENV) -m mypy
+	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
+
+format: ## let ruff put the code into its format
+	@scripts/setup.sh dev
+	$(BIN)ruff check --fix .
+	$(BIN)ruff format .
+
+bench: ## measure speed on this machine; the results go to bench/results
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m bench.pipeline
+	$(PYTHON_IN_VENV) -m bench.queue_throughput
+	$(PYTHON_IN_VENV) -m bench.api_accepts
+
+lock: ## compile requirements/*.txt from pyproject.toml
+	@scripts/setup.sh dev
+	@scripts/lock.sh
+
+upgrade: ## the same with the newest versions
+	@scripts/setup.sh dev
+	@scripts/lock.sh --upgrade
+
+clean: ## remove .venv and caches; .env, models, data and logs stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,217 @@
+"""`make demo`: one real song through the whole service, on free ports and in folders of its own.
+
+It starts what start_local.sh starts, serves the song over HTTP, sends it to POST /generate, waits for the webhook,
+fetches both stems from the links in it into demo/, and stops all it started, also after Ctrl-C. It reads no .env, so
+nothing of a configured service is touched.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+
+from config import ROOT, Settings, load_settings
+from scripts.local.problem import CannotStart
+from scripts.local.stack import Folders, Stack, say
+from scripts.song_server import SongServer
+from uvr.audio.decode import AudioReader
+from uvr.errors import UvrError
+from uvr.separation.catalogue import SPLEETER_NAME
+from uvr.separation.spleeter import example_song
+
+STEMS = ("vocals", "instrumental")
+STEMS_DIR = ROOT / "demo"
+
+_KEPT_VARIABLES = {"MODEL_NAME", "MODEL_FILE_DIR", "MODEL_BASE_URL", "INFERENCE_THREADS"}
+_POLL_S = 0.2
+
+
+def demo_variables(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` with the service's settings replaced by those of the demo, which keeps its files in `folder`."""
+    ours = {name.upper() for name in Settings.model_fields} - _KEPT_VARIABLES
+    theirs = {name: value for name, value in environment.items() if name not in ours}
+    api_port, redis_port = _free_ports(2)
+    return {
+        "MODEL_NAME": SPLEETER_NAME,
+        **theirs,
+        "ENV_FILE": "",
+        "BASIC_AUTH_PASSWORD": secrets.token_hex(16),
+        "API_PORT": str(api_port),
+        "API_WORKERS": "1",
+        "REDIS_HOST": "127.0.0.1",
+        "REDIS_PORT": str(redis_port),
+        "REDIS_PASSWORD": secrets.token_hex(16),
+        "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
+        "TEMP_DIR": str(folder / "temp"),
+        "OUTPUT_DIR": str(folder / "output"),
+        "SHUTDOWN_GRACE_SECONDS": "1",
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [int(server.getsockname()[1]) for server in sockets]
+    finally:
+        for server in sockets:
+            server.close()
+
+
+@dataclass(frozen=True)
+class Client:
+    """The few requests that the demo makes of the API."""
+
+    settings: Settings
+
+    def submit(self, audio: str, hook_url: str) -> str:
+        """Queue a song; the task's id."""
+        return str(self._json("POST", "/generate", {"audio": audio, "hook_url": hook_url})["task_uuid"])
+
+    def task(self, task_uuid: str) -> dict[str, Any]:
+        """The task as GET /tasks/{task_uuid} tells it."""
+        return self._json("GET", f"/tasks/{task_uuid}")
+
+    def _json(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+        credentials = (self.settings.basic_auth_username, self.settings.basic_auth_password.get_secret_value())
+        url = self.settings.local_url + path
+        with _session() as session, session.request(method, url, json=body, auth=credentials, timeout=30) as answer:
+            answer.raise_for_status()
+            return dict(answer.json())
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # a proxy of the environment must not be asked for loopback
+    return session
+
+
+def wait_for_webhook(client: Client, task_uuid: str, server: SongServer) -> dict[str, Any]:
+    """Show the task's progress until its webhook arrives; the webhook's payload."""
+    progress = ProgressLine()
+    while True:
+        try:
+            payload = server.webhooks.get(timeout=_POLL_S)
+        except queue.Empty:
+            task = client.task(task_uuid)
+            progress.show(task["status"], task["progress"])
+        else:
+            progress.show(payload["status"], 1.0)
+            progress.close()
+            return payload
+
+
+class ProgressLine:
+    """A task's status and progress: one line that is redrawn on a terminal, a line for every tenth elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._shown = ""
+
+    def show(self, status: str, share: float) -> None:
+        """Show where the task is, unless that is on the screen already."""
+        percent = int(share * 100) if self._live else int(share * 10) * 10
+        line = f"  {status:<11}{percent:>4} %"
+        if line != self._shown:
+            sys.stdout.write(f"\r{line}" if self._live else f"{line}\n")
+            sys.stdout.flush()
+            self._shown = line
+
+    def close(self) -> None:
+        """Leave the line, so that what is written next stands below it."""
+        if self._live:
+            sys.stdout.write("\n")
+
+
+def fetch_stems(payload: Mapping[str, str], name: str) -> dict[str, Path]:
+    """Both stems from the links in the webhook, stored in demo/ under the song's name."""
+    STEMS_DIR.mkdir(exist_ok=True)
+    stems = {stem: STEMS_DIR / f"{name}_{stem}.wav" for stem in STEMS}
+    for stem, path in stems.items():
+        with _session() as session, session.get(payload[stem], timeout=60) as answer:
+            answer.raise_for_status()
+            path.write_bytes(answer.content)
+    return stems
+
+
+def describe(path: Path) -> str:
+    """Length, rate and loudness of an audio file; loudness is the root mean square of all samples, full scale 0 dB."""
+    frames, energy = 0, 0.0
+    with AudioReader(path, max_seconds=math.inf) as audio:
+        for block in audio.blocks():
+            frames += block.shape[1]
+            energy += float(np.square(block, dtype=np.float64).mean(axis=0).sum())
+    level_db = 10 * math.log10(max(energy / frames, 1e-20))
+    return f"{frames / audio.format.sample_rate:.2f} s  {audio.format.sample_rate} Hz  {level_db:6.1f} dB RMS"
+
+
+def run(song: Path, settings: Settings) -> int:
+    """Send `song` through the running service; 0 when both stems are there."""
+    with (server := SongServer(song)).serving():
+        started = time.monotonic()
+        client = Client(settings)
+        task_uuid = client.submit(server.song_url, server.hook_url)
+        say(f"POST /generate: task {task_uuid}")
+        payload = wait_for_webhook(client, task_uuid, server)
+    if payload["status"] != "success":
+        say(f"The task failed: {payload['error_message']}")
+        return 1
+    say(f"Webhook after {time.monotonic() - started:.1f} s; behind its links:\n")
+    for path in fetch_stems(payload, song.stem).values():
+        say(f"  {path.relative_to(ROOT)}\n    {describe(path)}")
+    return 0
+
+
+def demonstrate(song: Path | None, folder: Path) -> int:
+    """Start the service with all its files in `folder`, run the demo, stop the service."""
+    settings = load_settings()
+    stack = Stack(settings, Folders(folder / "run", folder / "logs", folder / "redis"))
+    try:
+        stack.start()
+        song = song or example_song(settings.model_file_dir)
+        say(f"The song: {song}\n  {describe(song)}")
+        return run(song, settings)
+    except requests.RequestException as error:
+        logs = [f"\nThe end of {door.name}.log:\n{door.log_tail(5)}" for door in stack.doors]
+        say("\n".join([f"The service does not answer as it should: {error}", *logs]))
+    except (CannotStart, UvrError, OSError) as error:
+        say(str(error))
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave processes behind
+        stack.stop()
+    return 1
+
+
+def main() -> int:
+    """`python -m scripts.demo [SONG]`; 1 when the song did not get through."""
+    song = Path(sys.argv[1]).expanduser() if sys.argv[1:] and sys.argv[1] else None
+    if song and not song.is_file():
+        say(f"There is no file {song}.")
+        return 1
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with tempfile.TemporaryDirectory(prefix="uvr-demo-") as name:
+        variables = demo_variables(Path(name), os.environ)
+        os.environ.clear()
+        os.environ.update(variables)
+        try:
+            return demonstrate(song, Path(name))
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""`python -m scripts.local start|stop|status`: what start_local.sh, stop_local.sh and status_local.sh call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from config import ROOT, Settings, SettingsError, load_settings, read_settings
+from scripts.local import redis_server
+from scripts.local.env_file import make_env_file
+from scripts.local.problem import CannotStart
+from scripts.local.process import Process
+from scripts.local.stack import Stack, say
+
+_ENV_FILE = ROOT / ".env"
+
+
+def start() -> int:
+    """Start the service; 1 with the reason when it does not come up, 2 for faulty settings."""
+    _make_env_file_once()
+    settings = load_settings()
+    try:
+        started = Stack(settings).start()
+    except CannotStart as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    where = settings.local_url
+    say(f"\nThe service runs: {where}" if started else f"The service runs already: {where}")
+    say(_directions(settings))
+    return 0
+
+
+def stop() -> int:
+    """Stop the service; it is no error when it does not run."""
+    killed = Stack(_settings_or_defaults()).stop()
+    for name in killed:
+        say(f"{name} did not stop in time and was killed; its unfinished work is done again after the next start.")
+    say("The service is stopped.")
+    return 0
+
+
+def status() -> int:
+    """Show each process with its pid, up time and health; 1 unless all are up."""
+    stack = Stack(load_settings())
+    processes = [stack.redis, *stack.doors]
+    up = stack.up()
+    say(f"{'process':<12}{'pid':>8}  {'up time':>10}  health")
+    for process in processes:
+        say(_row(process, up=process.name in up))
+    return 0 if up.issuperset(process.name for process in processes) else 1
+
+
+def _make_env_file_once() -> None:
+    if _ENV_FILE.exists() or "ENV_FILE" in os.environ or os.environ.get("BASIC_AUTH_PASSWORD"):
+        return
+    names = ["BASIC_AUTH_PASSWORD"]
+    settings = load_settings()
+    if not redis_server.listens(settings.redis_host, settings.redis_port):
+        names.append("REDIS_PASSWORD")  # for the Redis of our own; one that runs already has its password or none
+    make_env_file(ROOT / "env.example", _ENV_FILE, names)
+    say(f"Wrote .env with a random {' and '.join(names)}")
+
+
+def _settings_or_defaults() -> Settings:
+    """Stopping must not depend on a configuration without faults."""
+    try:
+        return read_settings()
+    except SettingsError:
+        return Settings.model_construct()
+
+
+def _row(process: Process, *, up: bool) -> str:
+    pid = process.pid()
+    if pid is None:
+        return f"{process.name:<12}{'-':>8}  {'-':>10}  {'up, not started from here' if up else 'not running'}"
+    return f"{process.name:<12}{pid:>8}  {_duration(process.uptime_s()):>10}  {'up' if up else 'not ready'}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    if minutes == 0:
+        return f"{int(seconds)} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _directions(settings: Settings) -> str:
+    return "\n".join(
+        [
+            f"  user      {settings.basic_auth_username}",
+            "  password  BASIC_AUTH_PASSWORD in .env",
+            "  a song    ./test_api.sh https://example.com/song.mp3",
+            "  logs      logs/*.log",
+            "  status    ./status_local.sh",
+            "  stop      ./stop_local.sh",
+        ]
+    )
+
+
+def main() -> int:
+    """Run the command that the first argument names."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    commands = {"start": start, "stop": stop, "status": status}
+    try:
+        return commands[sys.argv[1]]()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

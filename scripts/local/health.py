@@ -1,0 +1,58 @@
+"""Whether each of the local processes does its work, asked where it shows: the API over HTTP, workers in Redis."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.request import ProxyHandler, build_opener
+
+from redis import RedisError
+
+from config import Settings
+from scripts.local import redis_server
+from scripts.local.problem import CannotStart
+from uvr.presence import present
+from uvr.redis_clients import connect
+
+
+def components_up(settings: Settings, pids: Mapping[str, int | None]) -> set[str]:
+    """The names of those that are up, out of "redis" and the processes in `pids`.
+
+    A worker is up once the one with this very pid has announced itself: /health also counts workers of other machines,
+    and for some seconds those that died.
+    """
+    up = _workers_up(settings, pids)
+    if _redis_answers(settings):
+        up.add("redis")
+    if pids.get("api") and _api_answers(settings):
+        up.add("api")
+    return up
+
+
+def _redis_answers(settings: Settings) -> bool:
+    try:
+        return redis_server.answers(settings)
+    except CannotStart:
+        return False
+
+
+def _api_answers(settings: Settings) -> bool:
+    opener = build_opener(ProxyHandler({}))  # a proxy of the environment must not be asked for loopback
+    try:
+        with opener.open(f"{settings.local_url}/health", timeout=5) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:  # 503 as well
+        return False
+
+
+def _workers_up(settings: Settings, pids: Mapping[str, int | None]) -> set[str]:
+    clients = connect(settings)
+    try:
+        seen = present(clients.commands, settings.redis_task_queue)
+    except RedisError:
+        return set()
+    finally:
+        clients.close()
+    names = {worker["name"] for workers in seen.values() for worker in workers}
+    return {kind for kind, pid in pids.items() if f"{kind}:{socket.gethostname()}:{pid}" in names}

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Compiles the locked requirements from pyproject.toml, for every platform and for Python 3.11 and later. dev.txt comes
+# first and binds the others, so that all of them name the same versions. `scripts/lock.sh --upgrade` takes new ones.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python=${VENV:-.venv}/bin/python
+upgrade=("$@")
+
+compile() { # NAME ARGUMENTS…
+  local file=requirements/$1.txt
+  shift
+  MAIN_INDEX_ONLY=1 "$python" scripts/uv.py pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --custom-compile-command "make lock" --output-file "$file" "$@"
+  echo "$file: $(grep -c '^[a-z].*==' "$file") packages"
+}
+
+compile dev pyproject.toml --group api --group processor --group embedded --group test --group lint --group tools \
+  ${upgrade[@]+"${upgrade[@]}"}
+compile local pyproject.toml --group api --group processor --group embedded --constraints requirements/dev.txt
+compile api pyproject.toml --group api --constraints requirements/dev.txt
+compile processor pyproject.toml --group processor --constraints requirements/dev.txt
+compile library pyproject.toml --group processor --group library --constraints requirements/dev.txt
+compile tools --group tools --constraints requirements/dev.txt

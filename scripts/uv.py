@@ -1,0 +1,68 @@
+"""Runs uv with the package index that pip is configured with: nobody should have to set a mirror twice.
+
+uv reads neither the PIP_* variables nor pip.conf; its own variables win where they are set. MAIN_INDEX_ONLY=1 leaves
+extra indexes and find-links out: the lock files must name the hashes of all files of a release, for every platform, and
+not only of those that lie on this machine.
+
+It runs before anything but pip and uv is installed, hence the standard library only.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_MAIN = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+    "trusted-host": "UV_INSECURE_HOST",
+}
+_EXTRA = {"extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "no-index": "UV_NO_INDEX"}
+_OLDER_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
+_SECTIONS = ("global", "install", ":env:")
+"""Where pip looks for a setting when it installs; later ones win."""
+
+
+def pip_settings(listing: str) -> dict[str, str]:
+    """Settings by name from the output of `pip config list`; a setting with several values has spaces between them."""
+    lines = [line.partition("=") for line in listing.splitlines()]
+    settings: dict[str, str] = {}
+    for section in _SECTIONS:
+        for key, _, value in lines:
+            if key.startswith(f"{section}."):
+                settings[key.removeprefix(f"{section}.")] = " ".join(str(ast.literal_eval(value)).split())
+    return settings
+
+
+def uv_variables(settings: Mapping[str, str], environment: Mapping[str, str], *, extras: bool) -> dict[str, str]:
+    """The variables that give uv pip's settings, without those that the environment has already."""
+    names = _MAIN | _EXTRA if extras else _MAIN
+    wanted = {names[name]: value for name, value in settings.items() if name in names}
+    if "UV_FIND_LINKS" in wanted:
+        wanted["UV_FIND_LINKS"] = wanted["UV_FIND_LINKS"].replace(" ", ",")
+    # Like pip, look into every index for a locked version; its hash says that the right file was found.
+    wanted["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return {
+        name: value
+        for name, value in wanted.items()
+        if name not in environment and _OLDER_NAMES.get(name, name) not in environment
+    }
+
+
+def main() -> None:
+    """Become uv."""
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    listing = subprocess.run(pip, check=True, capture_output=True, text=True).stdout
+    extras = os.environ.get("MAIN_INDEX_ONLY") != "1"
+    uv = Path(sys.executable).with_name("uv")
+    environment = {"VIRTUAL_ENV": sys.prefix} | os.environ
+    os.execve(uv, ["uv", *sys.argv[1:]], environment | uv_variables(pip_settings(listing), os.environ, extras=extras))
+
+
+if __name__ == "__main__":
+    main()

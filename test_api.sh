@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Sends one song through the running service, follows its progress and prints the links to its stems.
+#
+#   ./test_api.sh https://example.com/song.mp3
+#   ./test_api.sh song.mp3                 serves the file from this machine while the service fetches it
+#
+# Address, user and password come from .env or the environment (API_HOST, API_PORT, BASIC_AUTH_USERNAME,
+# BASIC_AUTH_PASSWORD); API_URL names a service elsewhere. It needs curl and python3.
+set -euo pipefail
+
+env_file=${ENV_FILE-$(dirname "${BASH_SOURCE[0]}")/.env}
+server_pid=""
+trap '[ -z "$server_pid" ] || kill "$server_pid"' EXIT
+
+fail() {
+  printf '%s\n' "$@" >&2
+  exit 1
+}
+
+setting() { # NAME DEFAULT: from the environment, or else from .env
+  local value=${!1:-}
+  if [ -z "$value" ] && [ -f "$env_file" ]; then
+    value=$(sed -n "s/^$1=//p" "$env_file" | tail -n 1 | sed -e 's/[[:space:]]*$//' -e "s/^\([\"']\)\(.*\)\1\$/\2/")
+  fi
+  printf '%s\n' "${value:-$2}"
+}
+
+field() { # NAME: that field of the JSON object on stdin; nothing when it is missing, null, or no JSON came
+  python3 -c '
+import json, sys
+try:
+    value = json.load(sys.stdin).get(sys.argv[1])
+except ValueError:
+    value = None
+print("" if value is None else value)' "$1"
+}
+
+quoted() { # TEXT: as a string in a configuration file of curl
+  local text=${1//\\/\\\\}
+  printf '"%s"' "${text//\"/\\\"}"
+}
+
+call() { # PATH [BODY]: the answer's body; ends the script with the service's own words when it refuses
+  local answer status body=()
+  [ $# -lt 2 ] || body=(--header "Content-Type: application/json" --data "$2")
+  # Credentials go in through stdin: on the command line everybody on this machine could read them.
+  answer=$(printf 'user = %s\n' "$(quoted "$user:$password")" | curl --config - --silent --show-error --max-time 30 \
+    --noproxy 127.0.0.1,localhost --write-out '\n%{http_code}' ${body[@]+"${body[@]}"} "$url$1") ||
+    fail "The service does not answer at $url. Does it run? ./status_local.sh"
+  status=${answer##*$'\n'}
+  answer=${answer%$'\n'*}
+  [ "$status" -lt 400 ] || refused "$(field detail <<<"$answer")"
+  printf '%s\n' "$answer"
+}
+
+refused() { # SENTENCE
+  [[ -z $server_pid || $1 != *ALLOWED_PRIVATE_NETWORKS* ]] ||
+    fail "$1" "Files of this machine are served on loopback; to let the service fetch from there, put" \
+      "ALLOWED_PRIVATE_NETWORKS=127.0.0.0/8 into .env and restart it, but not where strangers may send songs."
+  fail "${1:-The service refused and gave no reason.}"
+}
+
+serve() { # FILE: on loopback for as long as this script runs; sets `audio` to its URL
+  local log port="" name
+  log=$(mktemp)
+  python3 -u -m http.server --bind 127.0.0.1 --directory "$(dirname "$1")" 0 >"$log" 2>&1 &
+  server_pid=$!
+  while [ -z "$port" ]; do
+    kill -0 "$server_pid" 2>/dev/null || fail "The file cannot be served: $(tail -n 1 "$log")"
+    sleep 0.1
+    port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$log")
+  done
+  rm "$log"
+  name=$(python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.argv[1]))' "$(basename "$1")")
+  audio=http://127.0.0.1:$port/$name
+}
+
+follow() { # TASK_UUID: until it ends; sets `task`
+  local shown="" line status progress
+  while true; do
+    task=$(call "/tasks/$1")
+    status=$(field status <<<"$task")
+    progress=$(field progress <<<"$task")
+    line=$(python3 -c 'import sys; print(f"  {sys.argv[1]:<11}{float(sys.argv[2]):>5.0%}")' "$status" "$progress")
+    [ "$line" = "$shown" ] || echo "$line"
+    shown=$line
+    case $status in
+      success) return ;;
+      failed) refused "$(field error_message <<<"$task")" ;;
+    esac
+    sleep 1
+  done
+}
+
+[ $# -eq 1 ] || fail "usage: ./test_api.sh FILE|URL"
+host=$(setting API_HOST 127.0.0.1)
+[ "$host" != 0.0.0.0 ] || host=127.0.0.1 # the former is an address to listen on
+url=${API_URL:-http://$host:$(setting API_PORT 8000)}
+user=$(setting BASIC_AUTH_USERNAME admin)
+password=$(setting BASIC_AUTH_PASSWORD "")
+
+case $1 in
+  http://* | https://*) audio=$1 ;;
+  *)
+    [ -f "$1" ] || fail "There is no file $1."
+    serve "$1"
+    ;;
+esac
+
+task=$(call /generate "$(python3 -c 'import json, sys; print(json.dumps({"audio": sys.argv[1]}))' "$audio")")
+task_uuid=$(field task_uuid <<<"$task")
+echo "Task $task_uuid"
+follow "$task_uuid"
+printf '\nvocals        %s\ninstrumental  %s\n' "$(field vocals <<<"$task")" "$(field instrumental <<<"$task")"

@@ -1,0 +1,60 @@
+"""A copy of this checkout in a folder of its own, with the scripts run as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from config import Settings
+from tests.support.service import ROOT, free_port
+
+
+class Checkout:
+    """Files that git knows or would add, and an environment with free ports and the packages of this test run."""
+
+    def __init__(self, folder: Path, model_dir: Path, **variables: str) -> None:
+        self.folder = folder
+        _copy_checkout(folder)
+        ours = {name.upper() for name in Settings.model_fields} | {"ENV_FILE", "API_URL"}
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name not in ours},
+            "VENV": sys.prefix,
+            "API_PORT": str(free_port()),
+            "REDIS_PORT": str(free_port()),
+            "MODEL_NAME": "Spleeter-2stems",
+            "MODEL_FILE_DIR": str(model_dir),
+            **variables,
+        }
+
+    def run(self, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the checkout's scripts to its end."""
+        return subprocess.run(
+            [self.folder / script, *arguments],
+            env=self.environment | variables,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def pids(self) -> dict[str, int]:
+        """The pids in run/, by process."""
+        return {path.stem: int(path.read_text()) for path in (self.folder / "run").glob("*.pid")}
+
+    def variable(self, name: str) -> str:
+        """What the checkout's .env says."""
+        lines = (self.folder / ".env").read_text(encoding="utf-8").splitlines()
+        return [line.removeprefix(f"{name}=") for line in lines if line.startswith(f"{name}=")][-1]
+
+
+def _copy_checkout(folder: Path) -> None:
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        source, target = ROOT / name, folder / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)

@@ -1,0 +1,43 @@
+"""scripts/uv.py gives uv the settings of pip."""
+
+from __future__ import annotations
+
+from scripts.uv import pip_settings, uv_variables
+
+LISTING = """\
+:env:.extra-index-url='https://two.example/simple'
+global.index-url='https://mirror.example/simple'
+global.timeout='60'
+install.find-links='/wheels\\n/more'
+global.extra-index-url='https://one.example/simple'
+"""
+
+
+def test_settings_of_the_environment_win_over_files_and_install_over_global():
+    listing = "install.index-url='b'\n:env:.index-url='c'\nglobal.index-url='a'\n"
+    assert pip_settings(listing) == {"index-url": "c"}
+    assert pip_settings("install.index-url='b'\nglobal.index-url='a'\n") == {"index-url": "b"}
+
+
+def test_values_over_several_lines_become_one():
+    assert pip_settings(LISTING)["find-links"] == "/wheels /more"
+
+
+def test_settings_reach_uv_under_its_own_names():
+    assert uv_variables(pip_settings(LISTING), {}, extras=True) == {
+        "UV_DEFAULT_INDEX": "https://mirror.example/simple",
+        "UV_INDEX": "https://two.example/simple",
+        "UV_FIND_LINKS": "/wheels,/more",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
+
+
+def test_variables_of_uv_win_under_their_older_names_too():
+    environment = {"UV_INDEX_URL": "https://mine.example/simple", "UV_FIND_LINKS": "/mine"}
+    variables = uv_variables(pip_settings(LISTING), environment, extras=True)
+    assert not variables.keys() & {"UV_DEFAULT_INDEX", "UV_FIND_LINKS"}
+    assert "UV_INDEX" in variables
+
+
+def test_locking_looks_into_the_main_index_alone():
+    assert uv_variables(pip_settings(LISTING), {}, extras=False).keys() == {"UV_DEFAULT_INDEX", "UV_INDEX_STRATEGY"}

@@ -57,7 +57,7 @@ CheckoutPath = Annotated[Path, AfterValidator(_from_checkout)]
 HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     max_crashes: int = Field(3, ge=1)
     retry_base_seconds: Seconds = 2
     retry_max_seconds: Seconds = 300
-    shutdown_grace_seconds: float = Field(20, ge=0)
+    shutdown_grace_seconds: float = Field(20, ge=0, allow_inf_nan=False)
 
     # Fetching
     max_audio_bytes: int = Field(500 * 2**20, gt=0)
@@ -194,7 +194,7 @@ def read_settings(**overrides: Any) -> Settings:
 
 
 def load_settings() -> Settings:
-    """`read_settings` for a process that starts: prints the faults and exits with status 2."""
+    """`read_settings` for a process that starts: print the faults and exit with status 2."""
     try:
         return read_settings()
     except SettingsError as error:
@@ -202,7 +202,7 @@ def load_settings() -> Settings:
 
 
 def refuse_to_start(faults: list[str]) -> NoReturn:
-    """Names what is wrong with the configuration on stderr, one line a fault, and ends the process with status 2."""
+    """Name what is wrong with the configuration on stderr, one line a fault, and end the process with status 2."""
     lines = ["The configuration has faults; mend them in .env or in the environment:", *faults]
     sys.stderr.write("\n  ".join(lines) + "\n")
     raise SystemExit(2)

@@ -20,6 +20,7 @@ Keys of a queue named Q with records under R (`uvr_tasks` in both places by defa
     Q:delayed         ZSet    id -> when it is due, ms
     Q:dead            ZSet    id -> when it was buried, ms
     Q:wake            ZSet    at most one member: somebody waiting should look
+    Q:foreign         ZSet    members found in Q that are no items, put aside: another program's, or evicted ones
     R:task:{id}       Hash    the record; has at least `status` and `created_ms`
     R:tasks           ZSet    all records by age: member "{created_ms}:{id}", equal scores
     R:tasks:{status}  ZSet    the same, by status
@@ -88,6 +89,7 @@ end
 -- An item keeps its member and score for life: what comes back takes its old place, ahead of what came later.
 local function put_back(queue, id)
   local place = redis.call('HMGET', item_key(queue, id), 'score', 'member')
+  if not place[1] then return end -- evicted or deleted by hand: it must not keep the others from coming back
   redis.call('ZADD', queue, place[1], place[2])
   wake(queue)
 end
@@ -129,7 +131,7 @@ end
 
 # What follows the shebang is run as one step. `allow-oom` marks the scripts that free memory or keep work alive: a full
 # Redis must still be able to take an acknowledgement, or it could never become less full.
-_STRICT, _ALLOW_OOM = "#!lua", "#!lua flags=allow-oom"
+_STRICT, _ALLOW_OOM, _READS = "#!lua", "#!lua flags=allow-oom", "#!lua flags=no-writes"
 
 # KEYS: queue, records. ARGV: id, priority, record…
 _ENQUEUE = """
@@ -162,10 +164,19 @@ local function overdue(longest_wait)
   return oldest
 end
 
-local member = overdue(tonumber(ARGV[2])) or redis.call('ZRANGE', queue, 0, 0)[1]
-if not member then return nil end
-redis.call('ZREM', queue, member)
-local id = string.sub(member, 18)
+local function next_item()
+  while true do
+    local member = overdue(tonumber(ARGV[2])) or redis.call('ZRANGE', queue, 0, 0)[1]
+    if not member then return nil end
+    local id, score = string.sub(member, 18), redis.call('ZSCORE', queue, member)
+    redis.call('ZREM', queue, member)
+    if redis.call('EXISTS', item_key(queue, id)) == 1 then return id end
+    redis.call('ZADD', queue .. ':foreign', score, member)
+  end
+end
+
+local id = next_item()
+if not id then return nil end
 redis.call('ZADD', queue .. ':lease', now + ARGV[1], id)
 local attempt = redis.call('HINCRBY', item_key(queue, id), 'attempt', 1)
 -- One wake-up is taken by one worker; while items are left the next one must not sleep.
@@ -292,7 +303,7 @@ class RedisQueue:
         self._revive = self._script(_STRICT, _REVIVE)
         self._drop = self._script(_ALLOW_OOM, _DROP)
         self._reap = self._script(_ALLOW_OOM, _REAP)
-        self._sizes = self._script(_STRICT, _SIZES)
+        self._sizes = self._script(_READS, _SIZES)
 
     def enqueue(self, item_id: str, priority: int, record: Record | None = None) -> bool:
         """Add an item and create its record; False and no change when the item or its record is there already."""

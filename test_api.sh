@@ -3,6 +3,7 @@
 #
 #   ./test_api.sh https://example.com/song.mp3
 #   ./test_api.sh song.mp3                 serves the file from this machine while the service fetches it
+#   ./test_api.sh                          the same with the 11 s song that comes with Spleeter-2stems
 #
 # Address, user and password come from .env or the environment (API_HOST, API_PORT, BASIC_AUTH_USERNAME,
 # BASIC_AUTH_PASSWORD); API_URL names a service elsewhere. It needs curl and python3.
@@ -56,7 +57,8 @@ call() { # PATH [BODY]: the answer's body; ends the script with the service's ow
 refused() { # SENTENCE
   [[ -z $server_pid || $1 != *ALLOWED_PRIVATE_NETWORKS* ]] ||
     fail "$1" "Files of this machine are served on loopback; to let the service fetch from there, put" \
-      "ALLOWED_PRIVATE_NETWORKS=127.0.0.0/8 into .env and restart it, but not where strangers may send songs."
+      "ALLOWED_PRIVATE_NETWORKS=127.0.0.0/8 into .env and run ./restart_local.sh," \
+      "but not where strangers may send songs."
   fail "${1:-The service refused and gave no reason.}"
 }
 
@@ -92,18 +94,19 @@ follow() { # TASK_UUID: until it ends; sets `task`
   done
 }
 
-[ $# -eq 1 ] || fail "usage: ./test_api.sh FILE|URL"
+song=${1:-$(dirname "${BASH_SOURCE[0]}")/models/Spleeter-2stems.example.mp3}
+[ $# -le 1 ] || fail "usage: ./test_api.sh [FILE|URL]"
 host=$(setting API_HOST 127.0.0.1)
 [ "$host" != 0.0.0.0 ] || host=127.0.0.1 # the former is an address to listen on
 url=${API_URL:-http://$host:$(setting API_PORT 8000)}
 user=$(setting BASIC_AUTH_USERNAME admin)
 password=$(setting BASIC_AUTH_PASSWORD "")
 
-case $1 in
-  http://* | https://*) audio=$1 ;;
+case $song in
+  http://* | https://*) audio=$song ;;
   *)
-    [ -f "$1" ] || fail "There is no file $1."
-    serve "$1"
+    [ -f "$song" ] || fail "There is no file $song. Name a song: ./test_api.sh FILE|URL"
+    serve "$song"
     ;;
 esac
 

@@ -15,7 +15,7 @@ from functools import cache
 import structlog
 
 from config import Settings, SettingsError, load_settings, refuse_to_start
-from redis_queue import Lease
+from redis_queue import Lease, RedisQueue
 from uvr import handover, logs, webhooks
 from uvr.endings import failed, succeeded
 from uvr.errors import PermanentError, UvrError
@@ -28,7 +28,7 @@ from uvr.storage.content_types import content_type
 from uvr.storage.factory import open_storage
 from uvr.tasks import Status, Task, WebhookState, record
 from uvr.url_guard import UrlGuard
-from uvr.worker import Done, Later, Limits, Pulse, Worker, run_until_stopped
+from uvr.worker import Done, Handler, Later, Limits, Pulse, Worker, run_until_stopped
 
 log = structlog.get_logger()
 
@@ -134,33 +134,23 @@ def main() -> int:
 
 
 def _workers(settings: Settings, queues: Queues, storage: Storage) -> list[Worker]:
-    store_limits = Limits(
+    limits = Limits(
         max_failures=None,  # a store that is away comes back; the stems wait on disk
         max_crashes=settings.max_crashes,
         retry_base_s=settings.retry_base_seconds,
         retry_max_s=settings.retry_max_seconds,
     )
-    storing = [
-        Worker(
-            f"store-{number}",
-            queues.results,
-            StoreHandler(settings, queues, storage),
-            limits=store_limits,
-            heartbeat_s=settings.heartbeat_seconds,
-        )
-        for number in range(settings.upload_threads)
+
+    def several(name: str, count: int, queue: RedisQueue, handler: Handler) -> list[Worker]:
+        return [
+            Worker(f"{name}-{number}", queue, handler, limits=limits, heartbeat_s=settings.heartbeat_seconds)
+            for number in range(count)
+        ]
+
+    return [
+        *several("store", settings.upload_threads, queues.results, StoreHandler(settings, queues, storage)),
+        *several("webhook", settings.webhook_threads, queues.webhooks, WebhookHandler(settings, queues, storage)),
     ]
-    delivering = [
-        Worker(
-            f"webhook-{number}",
-            queues.webhooks,
-            WebhookHandler(settings, queues, storage),
-            limits=store_limits,
-            heartbeat_s=settings.heartbeat_seconds,
-        )
-        for number in range(settings.webhook_threads)
-    ]
-    return storing + delivering
 
 
 if __name__ == "__main__":

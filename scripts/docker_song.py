@@ -1,4 +1,4 @@
-"""Sends a song through a running service, several times if asked, and checks what comes back.
+"""Send a song through a running service, several times if asked, and check what comes back.
 
 The song and the webhook receiver are served from here, so the service must be able to reach LISTEN. It succeeds when
 each task's webhook has arrived and both stems could be downloaded and hold exactly FRAMES sample frames.

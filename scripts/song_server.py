@@ -14,7 +14,7 @@ from typing import Any
 
 
 class SongServer(ThreadingHTTPServer):
-    """Serves `song` at `song_url` and puts the JSON that is posted to `hook_url` into `webhooks`."""
+    """A server of `song` at `song_url`; the JSON that is posted to `hook_url` comes into `webhooks`."""
 
     def __init__(self, song: Path, host: str = "127.0.0.1") -> None:
         super().__init__((host, 0), _Handler)

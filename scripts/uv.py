@@ -1,4 +1,4 @@
-"""Runs uv with the package index that pip is configured with: nobody should have to set a mirror twice.
+"""Run uv with the package index that pip is configured with: nobody should have to set a mirror twice.
 
 uv reads neither the PIP_* variables nor pip.conf; its own variables win where they are set. MAIN_INDEX_ONLY=1 leaves
 extra indexes and find-links out: the lock files must name the hashes of all files of a release, for every platform, and

@@ -1,4 +1,4 @@
-"""Fetches a URL that a client gave into a file, without believing anything the other side says about it.
+"""The download of a URL that a client gave into a file, without believing anything the other side says about it.
 
 `download` promises an end: sizes are counted while reading, after decoding; the whole exchange has a time limit, and
 so has every silence in it; every hop of a redirect passes the guard. What goes wrong is told in one sentence, and the

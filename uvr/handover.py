@@ -7,11 +7,12 @@ touching what its successor makes.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from uvr.disk import sync
 
 
 class Handover:
@@ -35,11 +36,11 @@ class Handover:
     def publish(self) -> None:
         """Sync the stems to disk and let the folder appear under its final name."""
         for stem in self.path.iterdir():
-            _sync(stem)
-        _sync(self.path)
+            sync(stem)
+        sync(self.path)
         shutil.rmtree(self._final, ignore_errors=True)
         self.path.rename(self._final)
-        _sync(self._final.parent)
+        sync(self._final.parent)
 
 
 def stems_of(output_dir: Path, name: str) -> dict[str, Path]:
@@ -55,11 +56,3 @@ def remove(output_dir: Path, name: str) -> None:
 
 def _pending(output_dir: Path) -> Path:
     return output_dir / "pending"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

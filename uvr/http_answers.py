@@ -1,4 +1,4 @@
-"""What the status of an HTTP answer means for another try: one reading for downloads and webhooks alike."""
+"""What the status of an HTTP answer means for another try: one reading for songs, models and webhooks alike."""
 
 from __future__ import annotations
 

@@ -15,8 +15,12 @@ from typing import Any
 
 import structlog
 
+# At debug level these write whole requests, signatures included.
+_TALKATIVE = ("boto3", "botocore", "s3transfer", "urllib3")
+
 SECRET_FIELDS = frozenset({"password", "secret", "token", "authorization", "credentials"})
-_URL_QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']+")
+# Libraries name a URL by its path alone as well, for instance in "Max retries exceeded with url: /a?signature=…".
+_URL_QUERY = re.compile(r"(/[^\s?\"']*)\?[^\s\"']+")
 _URL_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
 
 
@@ -28,7 +32,7 @@ def configure(level: str, form: str, *, process: str) -> None:
         _naming(process),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info if not console else _unchanged,
+        structlog.processors.format_exc_info,
         _mask_secrets,
     ]
     structlog.configure(
@@ -42,6 +46,8 @@ def configure(level: str, form: str, *, process: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(max(root.level, logging.INFO))
 
 
 def without_secrets(text: str) -> str:
@@ -51,7 +57,7 @@ def without_secrets(text: str) -> str:
 
 def _renderer(console: bool) -> Any:
     if console:
-        # The default formatter would print the local variables of every frame, secrets among them.
+        # The default formatter expects to print exceptions itself, with the local variables of every frame.
         return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     return structlog.processors.JSONRenderer(ensure_ascii=False)
 
@@ -63,10 +69,6 @@ def _naming(process: str) -> Any:
         return event
 
     return name
-
-
-def _unchanged(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return event
 
 
 def _mask_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from redis import Redis, RedisCluster, Sentinel
+from redis import Redis, RedisCluster, RedisError, Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from config import Settings, SettingsError
@@ -23,6 +24,10 @@ WAIT_S = 2.0
 
 _COMMAND_TIMEOUT_S = 5.0
 _HASH_TAG = re.compile(r"\{(.+?)\}")
+_UNREADABLE = (
+    "REDIS_URL: must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// and name a host; "
+    "in its password write %2F for /, %3F for ?, %23 for # and %40 for @"
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,10 @@ class RedisClients:
 
 
 def connect(settings: Settings) -> RedisClients:
-    """Clients for the configured Redis; no connection is opened yet. Raises `SettingsError` for a faulty REDIS_URL."""
+    """Clients for the configured Redis. Raises `SettingsError` for a faulty REDIS_URL.
+
+    No connection is opened yet, but to a Cluster, which must say at once where its nodes are.
+    """
     return RedisClients(
         commands=_client(settings, _COMMAND_TIMEOUT_S),
         blocking=_client(settings, WAIT_S + _COMMAND_TIMEOUT_S),
@@ -58,14 +66,22 @@ def _client(settings: Settings, timeout_s: float) -> Redis:
     if not url:
         password = settings.redis_password.get_secret_value() or None
         return Redis(settings.redis_host, settings.redis_port, settings.redis_db, password, **options)
+    try:
+        return _from_url(url, settings, options)
+    except ValueError:
+        # What urllib says of it may quote a part of the password.
+        raise SettingsError([_UNREADABLE]) from None
+
+
+def _from_url(url: str, settings: Settings, options: dict[str, Any]) -> Redis:
+    if clashing := sorted(options.keys() & dict(parse_qsl(urlsplit(url).query))):
+        # In redis-py the URL would win, for instance with a time-out shorter than a blocking wait.
+        raise SettingsError([f"REDIS_URL: leave out {', '.join(clashing)}; the service sets its own"])
     if url.startswith("redis+sentinel://"):
         return _behind_sentinel(url, options)
     if url.startswith("redis+cluster://"):
         return _cluster(url, settings, options)
-    try:
-        return Redis.from_url(url, **options)
-    except ValueError as error:
-        raise SettingsError([f"REDIS_URL: {error}"]) from None
+    return Redis.from_url(url, **options)
 
 
 def _behind_sentinel(url: str, options: dict[str, Any]) -> Redis:
@@ -77,7 +93,8 @@ def _behind_sentinel(url: str, options: dict[str, Any]) -> Redis:
     service, _, db = urlsplit(url).path.strip("/").partition("/")
     if not hosts or not service or not (db or "0").isdigit():
         raise SettingsError(["REDIS_URL: write redis+sentinel://:password@host1:26379,host2:26379/service/db"])
-    addresses = [(host, int(port or 26379)) for host, _, port in (part.partition(":") for part in hosts.split(","))]
+    parts = [urlsplit(f"//{part}") for part in hosts.split(",")]
+    addresses = [(part.hostname, part.port or 26379) for part in parts]
     query = dict(parse_qsl(urlsplit(url).query))
     sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
         addresses,
@@ -98,8 +115,20 @@ def _cluster(url: str, settings: Settings, options: dict[str, Any]) -> Redis:
             "one hash tag, for example {uvr}tasks, {uvr}results and {uvr}webhooks"
         )
         raise SettingsError([fault])
-    cluster_options = {key: value for key, value in options.items() if key != "retry"}
-    # RedisCluster offers the commands used here but shares no base class with Redis.
-    cluster: Any = RedisCluster.from_url("redis://" + url.removeprefix("redis+cluster://"), **cluster_options)
+    try:
+        # RedisCluster offers the commands used here but shares no base class with Redis.
+        cluster: Any = _Cluster.from_url("redis://" + url.removeprefix("redis+cluster://"), **options)
+    except RedisClusterException:
+        raise SettingsError(["REDIS_URL: none of these nodes answers as a part of a Redis Cluster"]) from None
     client: Redis = cluster
     return client
+
+
+class _Cluster(RedisCluster):
+    """A Cluster whose absence is a `RedisError`, as with any other Redis; redis-py has one outside that tree for it."""
+
+    def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]
+        except RedisClusterException as error:
+            raise RedisError(str(error)) from error

@@ -48,7 +48,7 @@ class Task:
 
     `stems` maps a stem's name ("vocals", "instrumental") to its object key once it is stored; before that,
     `handover` names the processor's folder below OUTPUT_DIR/pending. `facts` tells how the stems were made (model,
-    provider, audio_s, sample_rate, channels, gain, elapsed_s). `webhook_tries` lists every delivery attempt.
+    provider, audio_s, sample_rate, channels, gain, fetch_s, separation_s). `webhook_tries` lists all delivery attempts.
     """
 
     task_uuid: str
@@ -100,9 +100,16 @@ def now_ms() -> int:
 
 def iso_time(time_ms: int) -> str | None:
     """`time_ms` as ISO 8601 in UTC, None for not yet."""
-    if not time_ms:
-        return None
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _iso(datetime.fromtimestamp(time_ms / 1000, UTC)) if time_ms else None
+
+
+def iso_now() -> str:
+    """The time of this machine as ISO 8601 in UTC."""
+    return _iso(datetime.now(UTC))
+
+
+def _iso(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class Page:
 
 
 class TaskStore:
-    """Reads tasks, and creates them in the queue. `queue` is the task queue, whose records the tasks are."""
+    """The tasks, to be read, and created in the queue. `queue` is the task queue, whose records the tasks are."""
 
     def __init__(self, client: Redis, queue: RedisQueue) -> None:
         self._client = client

@@ -76,7 +76,7 @@ def resolve(host: str) -> list[Address]:
 
 
 class UrlGuard:
-    """Decides which hosts may be reached. `allowed_private_networks` opens these networks and nothing else.
+    """The rule which hosts may be reached. `allowed_private_networks` opens these networks and nothing else.
 
     `resolver` stands in for the system's name resolution where a test needs names of its own.
     """
@@ -196,7 +196,7 @@ def _literal(host: str) -> Sequence[Address]:
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """Hands urllib3 connection pools whose connections get their socket from `open_socket`."""
+    """An adapter that hands urllib3 connection pools whose connections get their socket from `open_socket`."""
 
     def __init__(self, open_socket: OpenSocket) -> None:
         self._pool_classes = _pool_classes(open_socket)
@@ -226,7 +226,7 @@ def _pool_classes(open_socket: OpenSocket) -> dict[str, type[HTTPConnectionPool]
 
 
 class _Watchdog:
-    """Shuts the connections of a session down once its time is over.
+    """A timer that shuts the connections of a session down once its time is over.
 
     Read time-outs start anew with every byte, so a server that sends one byte now and then, in a header say, would
     hold a worker for ever.

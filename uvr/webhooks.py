@@ -1,4 +1,4 @@
-"""Tells a client's hook what became of its task: the payloads, their signature, one delivery, and when to try again.
+"""What a client's hook hears about its task: the payloads, their signature, one delivery, and when to try again.
 
 Deliveries follow Standard Webhooks (https://www.standardwebhooks.com): the same webhook-id on every try, so that a
 receiver can drop repeats, and an HMAC signature when there is a secret. `deliver` never raises for what a receiver
@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from uvr.errors import PermanentError, TransientError
 from uvr.http_answers import described, is_transient, retry_after_s
+from uvr.tasks import iso_now
 from uvr.url_guard import GuardedSession, UrlGuard
 
 SCHEDULE_S = (0, 5, 300, 1800, 7200, 18000, 36000, 36000)
@@ -48,12 +49,12 @@ class DeliveryAttempt:
 
 def success_payload(task_uuid: str, links: Mapping[str, str], **more: object) -> dict[str, object]:
     """What a hook gets when the stems are stored: `links` are theirs by name, `vocals` and `instrumental` mostly."""
-    return {"task_uuid": task_uuid, "status": "success", "timestamp": _iso_now(), **links, **more}
+    return {"task_uuid": task_uuid, "status": "success", "timestamp": iso_now(), **links, **more}
 
 
 def failure_payload(task_uuid: str, error_message: str, **more: object) -> dict[str, object]:
     """What a hook gets when its task has failed for good."""
-    facts = {"task_uuid": task_uuid, "status": "failed", "timestamp": _iso_now(), "error_message": error_message}
+    facts = {"task_uuid": task_uuid, "status": "failed", "timestamp": iso_now(), "error_message": error_message}
     return {**facts, **more}
 
 
@@ -84,7 +85,7 @@ def deliver(
 ) -> DeliveryAttempt:
     """Post `body`, JSON in UTF-8, to `url` once, signed if `secret` is not empty."""
     headers = _headers(body, webhook_id, secret)
-    at, started = _iso_now(), time.monotonic()
+    at, started = iso_now(), time.monotonic()
     status_code, error, outcome, wish = _post(url, body, headers, guard, timeout_s)
     duration_ms = round((time.monotonic() - started) * 1000)
     return DeliveryAttempt(at, status_code, duration_ms, error, outcome, wish)
@@ -144,7 +145,3 @@ def _headers(body: bytes, webhook_id: str, secret: str) -> dict[str, str]:
     if secret:
         headers["webhook-signature"] = Webhook(signing_key(secret)).sign(webhook_id, now, body.decode())
     return headers
-
-
-def _iso_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

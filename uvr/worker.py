@@ -4,11 +4,13 @@ A `Worker` serves one queue with one `Handler`. It promises that a claimed item 
 (finish, retry, bury or release), that its lease is extended by a thread of its own while the handler computes, and that
 a handler hears through `Pulse.cancelled` when its result is no longer wanted. `run_until_stopped` runs the workers of a
 process until SIGTERM or SIGINT: they claim nothing more and get SHUTDOWN_GRACE_SECONDS to finish; what is not finished
-by then is handed back uncounted. A second signal cuts the grace short.
+by then is handed back uncounted, if need be over the head of a handler that does not hear. A second signal cuts the
+grace short.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import structlog
 from redis import RedisError
@@ -29,6 +31,8 @@ from uvr.redis_clients import WAIT_S
 log = structlog.get_logger()
 
 _REAP_EVERY_S = 5.0
+_LAST_STEPS_S = 5.0
+"""How long handlers have to hear that the process stops, and to hand back what they hold."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,7 @@ class Worker:
         self._heartbeat_s = heartbeat_s
         self._waiting_record = waiting_record
         self._reaped_at = -_REAP_EVERY_S
+        self._held: Lease | None = None
 
     def run(self, shutdown: Shutdown) -> None:
         """Claim and handle until stopped; waits out an absent Redis."""
@@ -173,10 +178,22 @@ class Worker:
             except RedisError as error:
                 outage += 1
                 log.warning("redis.unavailable", worker=self.name, error=str(error))
-                shutdown.requested.wait(min(5.0, 0.2 * 2**outage))
+                shutdown.requested.wait(min(5.0, 0.2 * 2 ** min(outage, 5)))
                 continue
             if lease is not None:
+                self._held = lease
                 self.work_on(lease, shutdown)
+                self._held = None
+
+    def hand_back(self) -> None:
+        """Release the item of a handler that does not end; for another thread, right before it ends the process."""
+        if (lease := self._held) is None:
+            return
+        log.warning("claim.torn_off", worker=self.name, task_uuid=lease.id, attempt=lease.attempt)
+        try:
+            self._queue.release(lease, self._waiting_record)
+        except RedisError as error:
+            log.warning("redis.unavailable", worker=self.name, error=str(error))
 
     def work_on(self, lease: Lease, shutdown: Shutdown) -> None:
         """One claim from heartbeat to acknowledgement, and the one log line that tells about it."""
@@ -272,47 +289,63 @@ def run_until_stopped(workers: Sequence[Worker], grace_s: float) -> bool:
     """Run workers in threads until SIGTERM or SIGINT, then let them finish; must be called in the main thread.
 
     False when a worker ended by itself, which only a fault of ours makes it do: the others are stopped as well, so that
-    whoever supervises the process starts it anew instead of keeping a part of it.
+    whoever supervises the process starts it anew instead of keeping a part of it. Does not return when a handler hangs:
+    its item is handed back, and the process ends with status 1.
     """
     shutdown = Shutdown()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stage = shutdown.abandoned if shutdown.requested.is_set() else shutdown.requested
-        stage.set()
-
-    with _signals(on_signal):
-        threads = [threading.Thread(target=worker.run, name=worker.name, args=(shutdown,)) for worker in workers]
+    with _signals() as received:
+        threads = [
+            threading.Thread(target=worker.run, name=worker.name, args=(shutdown,), daemon=True) for worker in workers
+        ]
         for thread in threads:
             thread.start()
-        healthy = _watch(threads, shutdown)
-        _join(threads, shutdown, grace_s)
+        healthy = _watch(threads, received)
+        log.info("process.stopping", grace_s=grace_s)
+        shutdown.requested.set()
+        if not _ended(threads, grace_s, lambda: len(received) > 1):
+            shutdown.abandoned.set()
+            if not _ended(threads, _LAST_STEPS_S):
+                _leave(workers)
     return healthy
 
 
-def _watch(threads: Sequence[threading.Thread], shutdown: Shutdown) -> bool:
-    # Waits in small steps, so that Python runs the signal handlers in this, the main, thread.
-    while not shutdown.requested.wait(0.2):
+def _watch(threads: Sequence[threading.Thread], received: Sequence[int]) -> bool:
+    while not received:
+        time.sleep(0.2)
         if not all(thread.is_alive() for thread in threads):
             log.critical("worker.died", workers=[thread.name for thread in threads if not thread.is_alive()])
-            shutdown.requested.set()
             return False
     return True
 
 
-def _join(threads: Sequence[threading.Thread], shutdown: Shutdown, grace_s: float) -> None:
-    log.info("process.stopping", grace_s=grace_s)
-    deadline = time.monotonic() + grace_s
+def _ended(threads: Sequence[threading.Thread], within_s: float, cut_short: Callable[[], bool] = lambda: False) -> bool:
+    deadline = time.monotonic() + within_s
     while any(thread.is_alive() for thread in threads):
-        if time.monotonic() > deadline:
-            shutdown.abandoned.set()
+        if cut_short() or time.monotonic() > deadline:
+            return False
         time.sleep(0.05)
+    return True
+
+
+def _leave(workers: Sequence[Worker]) -> NoReturn:
+    for worker in workers:
+        worker.hand_back()
+    # An ordinary exit would wait for the threads that a hanging library has started.
+    os._exit(1)
 
 
 @contextmanager
-def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of ending at them."""
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        # Nothing more: a handler may interrupt the main thread inside a lock, which it could then never take itself.
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield received
     finally:
         for number, old in before.items():
             signal.signal(number, old)

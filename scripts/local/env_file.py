@@ -1,4 +1,4 @@
-"""Makes .env from env.example on the first start, with random passwords that only the user of this machine can read."""
+"""How the first start makes .env from env.example: with random passwords, which only this machine's user can read."""
 
 from __future__ import annotations
 

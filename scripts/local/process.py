@@ -28,7 +28,7 @@ class Process:
 
     @property
     def pid_file(self) -> Path:
-        """Holds the pid while the process runs."""
+        """Where the pid stands while the process runs."""
         return self.run_dir / f"{self.name}.pid"
 
     @property

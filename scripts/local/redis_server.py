@@ -60,7 +60,7 @@ def listens(host: str, port: int) -> bool:
 
 
 def check_ours_may_start(settings: Settings) -> None:
-    """Raises `CannotStart` unless the configured place is on this machine."""
+    """Raise `CannotStart` unless the configured place is on this machine."""
     if not _is_loopback(settings.redis_host):
         raise CannotStart(
             f"No Redis answers at {settings.redis_host}:{settings.redis_port}. Start it, or correct REDIS_HOST and "

@@ -110,7 +110,7 @@ class Stack:
             return
         command = [sys.executable, str(ROOT / "download_models.py"), self._settings.model_name]
         if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
-            raise CannotStart(f"Without the model {self._settings.model_name} there is nothing to start.")
+            raise CannotStart(f"The service cannot start without the model {self._settings.model_name}.")
 
     def _start_redis(self) -> None:
         redis_server.check_ours_may_start(self._settings)

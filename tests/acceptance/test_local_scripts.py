@@ -81,6 +81,13 @@ def test_test_api_sends_a_local_file_through_the_service(service, model_dir):
         assert f"_{stem}.wav?" in sent.stdout
 
 
+def test_test_api_without_a_song_sends_the_one_that_comes_with_the_model(service, model_dir):
+    (service.folder / "models").symlink_to(model_dir)
+    sent = service.run("test_api.sh")
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert "_vocals.wav?" in sent.stdout
+
+
 def test_test_api_names_the_file_that_is_not_there(service):
     sent = service.run("test_api.sh", "no-such-song.mp3")
     assert sent.returncode == 1

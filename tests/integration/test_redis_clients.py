@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,9 +62,21 @@ def test_a_url_wins_over_host_and_port(shared_redis: ValkeyServer, redis_client:
 
 
 def test_a_faulty_url_is_named() -> None:
-    for url in ("ftp://host", "redis+sentinel://host-without-service"):
+    for url in (
+        "ftp://host",
+        "redis://[host",
+        "redis+sentinel://host-without-service",
+        "redis+sentinel://host:port/main",
+        "redis://host?socket_timeout=1",
+    ):
         with pytest.raises(SettingsError, match="REDIS_URL"):
             connect(Settings(_env_file=None, redis_url=url))  # type: ignore[call-arg, arg-type]
+
+
+def test_no_part_of_a_password_is_repeated_when_it_makes_the_url_unreadable() -> None:
+    with pytest.raises(SettingsError) as caught:
+        connect(Settings(_env_file=None, redis_url="redis://:hunter2/x@host:6379"))  # type: ignore[call-arg, arg-type]
+    assert "hunter2" not in str(caught.value)
 
 
 def test_sentinel_leads_to_the_master(tmp_path: Path) -> None:
@@ -100,14 +115,62 @@ def free_port() -> int:
 
 
 def test_cluster_works_with_one_hash_tag(tmp_path: Path) -> None:
-    with redis_server(tmp_path, tcp=True, **{"cluster-enabled": "yes"}) as node:
+    with cluster_of_one(tmp_path) as node:
+        assert passes_a_task_on(redis_url=f"redis+cluster://127.0.0.1:{node.port}", **CLUSTER_NAMES)
+
+
+def test_a_cluster_that_goes_away_is_waited_for_like_any_other_redis(tmp_path: Path) -> None:
+    with cluster_of_one(tmp_path) as node:
+        settings = Settings(_env_file=None, redis_url=f"redis+cluster://127.0.0.1:{node.port}", **CLUSTER_NAMES)  # type: ignore[arg-type]
+        clients = connect(settings)
+        tasks = open_queues(settings, clients).tasks
+        assert tasks.claim() is None
+        node.stop()
+        for step in (tasks.claim, tasks.reap, lambda: tasks.wait(0.1)):
+            with pytest.raises(RedisError):
+                step()
+        clients.close()
+
+
+def test_a_claim_whose_answer_is_late_is_not_sent_twice_to_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uvr.redis_clients._COMMAND_TIMEOUT_S", 0.3)
+    with cluster_of_one(tmp_path) as node:
+        settings = Settings(_env_file=None, redis_url=f"redis+cluster://127.0.0.1:{node.port}", **CLUSTER_NAMES)  # type: ignore[arg-type]
+        clients = connect(settings)
+        tasks = open_queues(settings, clients).tasks
+        assert tasks.claim() is None
+        for item_id in ("a", "b", "c"):
+            tasks.enqueue(item_id, 3)
+        with Redis(port=node.port) as admin:
+            pid = admin.info()["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        awakening = threading.Timer(0.45, os.kill, (pid, signal.SIGCONT))
+        awakening.start()
+        with pytest.raises(RedisError):
+            tasks.claim()
+        awakening.join()
+        assert tasks.sizes().leased <= 1
+        clients.close()
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_the_start() -> None:
+    with pytest.raises(SettingsError, match="REDIS_URL: none of these nodes"):
+        connect(Settings(_env_file=None, redis_url=f"redis+cluster://127.0.0.1:{free_port()}", **CLUSTER_NAMES))  # type: ignore[arg-type]
+
+
+@contextmanager
+def cluster_of_one(folder: Path) -> Iterator[ValkeyServer]:
+    """A Cluster whose only node has all the slots."""
+    with redis_server(folder, tcp=True, **{"cluster-enabled": "yes"}) as node:
         with Redis(port=node.port, decode_responses=True) as admin:
             admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             deadline = time.monotonic() + 10
             while "cluster_state:ok" not in admin.execute_command("CLUSTER", "INFO"):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-        assert passes_a_task_on(redis_url=f"redis+cluster://127.0.0.1:{node.port}", **CLUSTER_NAMES)
+        yield node
 
 
 def test_cluster_without_one_hash_tag_refuses_to_start() -> None:

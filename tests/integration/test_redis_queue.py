@@ -287,6 +287,37 @@ def test_a_full_server_refuses_new_items_whole_and_still_takes_acknowledgements(
     assert not redis_client.exists("tasks:task:b", "tasks:item:b", "tasks")
 
 
+def test_a_full_server_still_tells_its_sizes(queue: RedisQueue, redis_client: Redis) -> None:
+    queue.enqueue("a", 3)
+    redis_client.config_set("maxmemory", 1)
+    try:
+        assert queue.sizes().waiting == 1
+    finally:
+        redis_client.config_set("maxmemory", 0)
+
+
+def test_members_that_are_no_items_are_put_aside(queue: RedisQueue, redis_client: Redis) -> None:
+    redis_client.zadd("tasks", {'{"task_uuid": "of another program"}': 1.0, "x": 2.0})
+    queue.enqueue("a", 3)
+    assert claim(queue).id == "a"
+    assert queue.claim() is None
+    assert redis_client.zrange("tasks:foreign", 0, -1, withscores=True) == [
+        ('{"task_uuid": "of another program"}', 1.0),
+        ("x", 2.0),
+    ]
+
+
+def test_an_evicted_item_does_not_keep_others_from_being_reaped(queue: RedisQueue, redis_client: Redis) -> None:
+    for item_id in ("evicted", "a"):
+        queue.enqueue(item_id, 3)
+        expire(queue, redis_client, claim(queue))
+    redis_client.delete("tasks:item:evicted")
+    queue.reap()
+    assert queue.sizes().leased == 0
+    assert claim(queue).id == "a"
+    assert queue.claim() is None
+
+
 def test_the_script_cache_may_be_lost_at_any_time(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     redis_client.script_flush()

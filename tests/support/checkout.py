@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from config import Settings
-from tests.support.service import ROOT, free_port
+from tests.support.ports import free_port
+from tests.support.service import ROOT
 
 
 class Checkout:

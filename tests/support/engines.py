@@ -21,7 +21,7 @@ STEPS = 4
 
 
 class ScriptedEngine:
-    """Notes in `provider` how often it was warmed up."""
+    """An engine whose `provider` tells how often it was warmed up."""
 
     def __init__(self) -> None:
         self._warm_ups = 0

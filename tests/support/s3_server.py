@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -79,7 +80,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     """A server with its files in `folder`, stopped when the block is left."""
     _write_rights(folder / "rights.json")
     (folder / "data").mkdir()
-    ports = _free_ports(8)
+    ports = free_ports(8)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(_command(folder, ports), stdout=log, stderr=log, cwd=folder)
         try:
@@ -134,13 +135,6 @@ def _write_rights(path: Path) -> None:
         for pair, actions in _RIGHTS.items()
     ]
     path.write_text(json.dumps({"identities": identities}))
-
-
-def _free_ports(count: int) -> list[int]:
-    # All are held until all are known, so that none is given twice.
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [listening.getsockname()[1] for listening in sockets]
 
 
 def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

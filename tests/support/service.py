@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
+
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 AUTH = ("tester", "a password for tests")
@@ -136,11 +137,3 @@ def wait_until(check: Any, what: str, service: Service, timeout_s: float = 60) -
             tails = "\n".join(f"--- {door}\n{service.logs(door)[-3000:]}" for door in service.processes)
             raise AssertionError(f"{what}: not within {timeout_s} s\n{tails}")
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

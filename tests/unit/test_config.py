@@ -53,6 +53,7 @@ def test_all_faults_are_reported_together_each_with_its_variable(monkeypatch: py
         "DEFAULT_PRIORITY": "high",
         "ALLOWED_PRIVATE_NETWORKS": "10.0.0.0/8,nowhere",
         "HEARTBEAT_SECONDS": "50",
+        "FETCH_TOTAL_SECONDS": "inf",
         "REDIS_RESULT_QUEUE": "uvr_tasks",
         "AWS_SECRET_ACCESS_KEY": "only the half of a pair",
         "S3_ENDPOINT_URL": "minio:9000",

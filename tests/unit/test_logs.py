@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from uvr.logs import without_secrets
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -15,6 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def test_signatures_and_credentials_in_urls_are_masked() -> None:
     text = "GET https://user:pass@host.example/a/b.wav?X-Amz-Signature=abc&x=1 failed"
     assert without_secrets(text) == "GET https://…@host.example/a/b.wav?… failed"
+
+
+def test_signatures_are_masked_where_a_library_names_only_the_path() -> None:
+    text = "Max retries exceeded with url: /a/b.wav?X-Amz-Signature=abc (Caused by ...)"
+    assert without_secrets(text) == "Max retries exceeded with url: /a/b.wav?… (Caused by ...)"
 
 
 def test_records_are_json_lines_with_event_and_fields() -> None:
@@ -50,6 +57,29 @@ def test_traces_on_a_terminal_show_no_local_variables() -> None:
     text = logged(code)
     assert "ZeroDivisionError" in text
     assert "do-not-show" not in text
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_signatures_and_credentials_in_traces_are_masked(form: str) -> None:
+    code = (
+        f"import structlog; from uvr import logs; logs.configure('info', '{form}', process='test')\n"
+        "signature, password = 'do-not-' + 'show', 'do-not-' + 'show'\n"
+        "try: raise ValueError(f'https://user:{password}@host/a?signature={signature}')\n"
+        "except ValueError: structlog.get_logger().exception('a.b')"
+    )
+    text = logged(code)
+    assert "https://…@host/a?…" in text
+    assert "do-not-show" not in text
+
+
+def test_libraries_write_no_requests_at_debug_level() -> None:
+    code = (
+        "import logging, structlog; from uvr import logs; logs.configure('debug', 'json', process='test');"
+        "structlog.get_logger().debug('a.b');"
+        "logging.getLogger('urllib3.connectionpool').debug('GET /a');"
+        "logging.getLogger('botocore.auth').debug('Signature')"
+    )
+    assert [json.loads(line)["event"] for line in logged(code).splitlines()] == ["a.b"]
 
 
 def logged(code: str) -> str:

@@ -53,6 +53,11 @@ def test_unknown_name_is_answered_with_close_ones() -> None:
         models.find("UVR-MDX-NET-Inst_HQ_44")
 
 
+def test_part_of_a_name_is_answered_with_the_names_that_hold_it() -> None:
+    with pytest.raises(PermanentError, match=f"Did you mean {HQ_4}"):
+        models.find("hq_4")
+
+
 def test_name_like_no_other_is_answered_with_where_to_look() -> None:
     with pytest.raises(PermanentError, match=r"download_models\.py --list"):
         models.find("qqq")

@@ -14,7 +14,7 @@ from uvr.api.answers import answer
 from uvr.api.schemas import Components, Health, WorkerHealth
 from uvr.api.services import services
 from uvr.presence import present
-from uvr.tasks import iso_time, now_ms
+from uvr.tasks import iso_now
 
 log = structlog.get_logger()
 
@@ -29,9 +29,7 @@ def show_health() -> Response:
     """
     components = _components()
     healthy = components.redis == "up"
-    report = Health(
-        status="healthy" if healthy else "unhealthy", timestamp=iso_time(now_ms()) or "", components=components
-    )
+    report = Health(status="healthy" if healthy else "unhealthy", timestamp=iso_now(), components=components)
     return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
 
 

@@ -48,7 +48,7 @@ class WavWriter:
         self._container.close()
 
     def write(self, block: Block) -> None:
-        """Appends `block`, of shape (channels, samples)."""
+        """Append `block`, of shape (channels, samples)."""
         name, dtype = _FRAME_FORMATS[self._format.sample_format]
         packed = _quantized(block, self._format.sample_format).T.reshape(1, -1).astype(dtype)
         frame = av.AudioFrame.from_ndarray(packed, format=name, layout=self._layout)

@@ -20,6 +20,7 @@ RELEASE_URL = "https://github.com/TRvlvr/model_repo/releases/download/all_public
 SPLEETER_NAME = "Spleeter-2stems"
 SPLEETER_TAIL_MD5 = "c20a57ce259ba78c23158b2e37043a53"
 
+_UVR_TERMS = "as UVR's README asks of other applications: the MIT license, with credit to UVR and its developers"
 _TABLES = Path(__file__).with_name("mdx_models.json")
 _TITLE_PREFIXES = ("MDX-Net Model VIP: ", "MDX-Net Model: ")
 
@@ -54,6 +55,7 @@ class Model:
     source: str
     """The URL it is downloaded from; "" when it is not offered for download."""
     license: str
+    """What its makers say about its use, in short; docs/models.md says how sure that is."""
     parameters: MdxParameters | None = None
     tail_md5: str = ""
     """MD5 of the last 10,240,000 bytes, in hex."""
@@ -93,7 +95,7 @@ def _model(entry: Mapping[str, Any], parameters: Mapping[str, MdxParameters]) ->
         name=entry["file"].removesuffix(".onnx"),
         architecture="MDX-Net",
         source=f"{RELEASE_URL}/{entry['file']}" if public else "",
-        license="MIT, with credit to UVR and its developers" if public else "for UVR's supporters",
+        license=_UVR_TERMS if public else "given by UVR to its supporters",
         parameters=parameters.get(entry.get("tail_md5", "")),
         **facts,
     )
@@ -138,7 +140,9 @@ def find(name: str) -> Model:
 
 
 def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(_plain(name), _BY_PLAIN_NAME, n=3, cutoff=0.5)
+    wanted = _plain(name)
+    close = [plain for plain in _BY_PLAIN_NAME if wanted and wanted in plain][:3]
+    close = close or difflib.get_close_matches(wanted, _BY_PLAIN_NAME, n=3, cutoff=0.5)
     names = dict.fromkeys(_BY_PLAIN_NAME[plain].name for plain in close)
     hint = f"Did you mean {' or '.join(names)}?" if names else "`python download_models.py --list` names them all."
     return f'There is no model called "{Path(name).name}". {hint}'

@@ -47,12 +47,12 @@ _CLOSE_GRACE_S = 2.0
 
 @dataclass(frozen=True)
 class MdxEngineFactory:
-    """Builds an `MdxEngine`, and imports it only where it is built: in the child."""
+    """How to build an `MdxEngine`, which is imported only where it is built: in the child."""
 
     model_path: Path
     parameters: MdxParameters
     threads: int = 0
-    """How many threads the network runs on; 0 leaves it to the runtime."""
+    """How many threads the network runs on; 0 means one for every core that the child may use."""
 
     def __call__(self) -> Engine:
         """Load the network."""
@@ -62,7 +62,7 @@ class MdxEngineFactory:
 
 
 class SeparationChild:
-    """Runs the engine that `build` makes in a child process; to be used by one thread at a time, whichever it is.
+    """The engine that `build` makes, in a child process; to be used by one thread at a time, whichever it is.
 
     `build` is pickled; `log_level` and `log_format` are those of `uvr.logs.configure`, for the child's own log lines.
     """

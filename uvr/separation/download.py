@@ -14,6 +14,7 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from uvr.errors import PermanentError, TransientError
+from uvr.http_answers import described, is_transient
 from uvr.separation.model_files import Progress
 
 log = structlog.get_logger()
@@ -22,7 +23,6 @@ log = structlog.get_logger()
 _BLOCK_BYTES = 1 << 16
 _TIMEOUT_S = (10, 60)
 _PASSING_FAULTS = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-_PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+)")
 
 
@@ -70,8 +70,8 @@ def _raise_for_status(response: requests.Response, part: Path) -> None:
         raise TransientError("the server does not continue where the transfer broke off")
     if response.ok:
         return
-    reason = f"the server answered {response.status_code} {response.reason}"
-    raise TransientError(reason) if response.status_code in _PASSING_STATUS else PermanentError(reason)
+    reason = f"the server answered {described(response.status_code)}"
+    raise TransientError(reason) if is_transient(response.status_code) else PermanentError(reason)
 
 
 def _store(response: requests.Response, part: Path, on_progress: Progress) -> None:

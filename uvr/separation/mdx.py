@@ -62,7 +62,7 @@ class MdxEngine:
         return self._network.provider
 
     def warm_up(self) -> None:
-        """Runs the network once on silence, so that the first song does not pay for what is set up at first use."""
+        """Run the network once on silence, so that the first song does not pay for what is set up at first use."""
         self._network.warm_up()
 
     def separate(
@@ -74,7 +74,7 @@ class MdxEngine:
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
     ) -> Separation:
-        """Splits `source` into <primary>.wav and <secondary>.wav under `output_dir`.
+        """Split `source` into <primary>.wav and <secondary>.wav under `output_dir`.
 
         `on_progress` gets a growing share of the work, 0.0 to 1.0, once per segment. Raises `PermanentError` for a
         source that is no audio or longer than `max_seconds`, `TransientError` when the disk is full, and
@@ -155,7 +155,7 @@ class _Watch:
 
     def check(self) -> None:
         if self._cancelled():
-            raise CancelledError("The separation was cancelled.")
+            raise CancelledError("The separation was stopped because its result is no longer wanted.")
 
     def over(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """`blocks`, ending with `CancelledError` when they are no longer wanted."""
@@ -165,7 +165,7 @@ class _Watch:
 
 
 def _spool_mixture(song: AudioReader, mixture: Spool, watch: _Watch) -> int:
-    """Decodes the whole song into `mixture` at the network's rate; its length in samples at its own rate."""
+    """Decode the whole song into `mixture` at the network's rate; its length in samples at its own rate."""
     length = 0
 
     def counted() -> Iterator[Block]:

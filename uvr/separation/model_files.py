@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from uvr.disk import sync
 
 TAIL_BYTES = 10_240_000
 """How much of a file's end UVR hashes to name its parameters; a smaller file is hashed whole."""
@@ -40,12 +41,11 @@ def recorded_sha256(path: Path) -> str:
 
 def publish(made: Path, path: Path) -> None:
     """Move the complete file `made` to `path` in the same folder, atomically, its SHA-256 recorded beside it."""
-    with made.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(made)
     # The form of sha256sum, so that `sha256sum --check` works in the folder. First, so that no file lacks its record.
     _record_of(path).write_text(f"{sha256(made)}  {path.name}\n", encoding="utf-8")
     made.replace(path)
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -58,11 +58,3 @@ def locked(path: Path) -> Iterator[None]:
 
 def _record_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

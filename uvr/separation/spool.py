@@ -38,7 +38,7 @@ class Spool:
         self._file.close()
 
     def append(self, block: Block) -> None:
-        """Adds `block`, of shape (channels, samples), at the end."""
+        """Add `block`, of shape (channels, samples), at the end."""
         if not block.shape[1]:
             return
         self._file.seek(0, 2)

@@ -35,7 +35,7 @@ def common_gain(stems: Stems, sample_format: SampleFormat) -> float:
 
 
 def write_stems(stems: Stems, folder: Path, audio_format: AudioFormat, gain: float) -> dict[str, Path]:
-    """Writes each stem as `folder`/<name>.wav, times `gain`; all of them, or none when something goes wrong."""
+    """Write each stem as `folder`/<name>.wav, times `gain`; all of them, or none when something goes wrong."""
     paths = {name: folder / f"{name}.wav" for name in stems}
     with _removed_on_failure(paths):
         for name, blocks in stems.items():

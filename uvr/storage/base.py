@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 
 class Storage(Protocol):
-    """Keeps files under keys such as `{task_uuid}_vocals.wav`; storing under a key again replaces the file."""
+    """A place for files under keys such as `{task_uuid}_vocals.wav`; storing under a key again replaces the file."""
 
     @property
     def kind(self) -> Literal["s3", "local"]:

@@ -1,4 +1,4 @@
-"""Chooses the storage that the settings describe."""
+"""The storage that the settings describe."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import shutil
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlencode
 
+from uvr.disk import sync
 from uvr.errors import PermanentError, TransientError
 
 
@@ -93,9 +93,9 @@ def _place(source: Path, target: Path) -> None:
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         _link_or_copy(source, unfinished)
-        _sync(unfinished)
+        sync(unfinished)
         unfinished.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         # Still there after a failure, and after a rename onto a link to the same file, which does nothing.
         unfinished.unlink(missing_ok=True)
@@ -106,14 +106,6 @@ def _link_or_copy(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -4,13 +4,16 @@ PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-docker lint format bench lock upgrade clean
+.PHONY: help setup setup-library demo test test-docker lint format bench bench-quality lock upgrade clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the service needs into .venv
 	@scripts/setup.sh local
+
+setup-library: ## the same with audio-separator, for models that are not MDX-Net, into .venv-library; TORCH=cuda for cards
+	@scripts/setup.sh library
 
 demo: ## send a song through the whole service; SONG=path for one of yours, MODEL_NAME=… for another model
 	@scripts/setup.sh local
@@ -35,11 +38,16 @@ format: ## let ruff put the code into its format
 	$(BIN)ruff check --fix .
 	$(BIN)ruff format .
 
-bench: ## measure speed on this machine; the results go to bench/results
+bench: ## measure speed on this machine, the engine's beside audio-separator; results go to bench/results; ARGS=--full
 	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m bench.separation $(ARGS)
 	$(PYTHON_IN_VENV) -m bench.pipeline
 	$(PYTHON_IN_VENV) -m bench.queue_throughput
 	$(PYTHON_IN_VENV) -m bench.api_accepts
+
+bench-quality: ## SDR of stems beside audio-separator at several levels; SONGS=folder of mixture, vocals, accompaniment
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m bench.quality $(SONGS)
 
 lock: ## compile requirements/*.txt from pyproject.toml
 	@scripts/setup.sh dev
@@ -50,5 +58,5 @@ upgrade: ## the same with the newest versions
 	@scripts/lock.sh --upgrade
 
 clean: ## remove .venv and caches; .env, models, data and logs stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+	rm -rf .venv .venv-library .venv-audio-separator .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

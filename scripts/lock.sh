@@ -20,5 +20,8 @@ compile dev pyproject.toml --group api --group processor --group embedded --grou
 compile local pyproject.toml --group api --group processor --group embedded --constraints requirements/dev.txt
 compile api pyproject.toml --group api --constraints requirements/dev.txt
 compile processor pyproject.toml --group processor --constraints requirements/dev.txt
-compile library pyproject.toml --group processor --group library --constraints requirements/dev.txt
+compile library pyproject.toml --group api --group processor --group embedded --group library \
+  --group torch --no-emit-package torch --constraints requirements/dev.txt \
+  --override requirements/library.overrides
+sed -i.whole '/^$/,$d' requirements/library.txt && rm requirements/library.txt.whole # a remark about torch
 compile tools --group tools --constraints requirements/dev.txt

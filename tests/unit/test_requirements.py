@@ -17,7 +17,7 @@ GROUPS = {
     "local": ["api", "processor", "embedded"],
     "api": ["api"],
     "processor": ["processor"],
-    "library": ["processor", "library"],
+    "library": ["api", "processor", "embedded", "library"],
     "tools": ["tools"],
 }
 PIN = re.compile(

@@ -1,0 +1,45 @@
+"""Run in the environment that has audio-separator: songs through the real child process, what came of them as JSON.
+
+.venv-library/bin/python -m tests.support.library MODEL FOLDER ENGINE OUTPUT_DIR SONG…
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from uvr import logs
+from uvr.errors import UvrError
+from uvr.separation.child import SeparationChild
+from uvr.separation.engines import EngineChoice, engine_factory
+
+
+def main(model: str, folder: str, engine: EngineChoice, output_dir: str, *songs: str) -> None:
+    logs.configure("error", "json", process="library")
+    child = SeparationChild(engine_factory(model, Path(folder), engine=engine), log_level="error")
+    with closing(child):
+        child.start()
+        outcomes = [separated(child, Path(song), Path(output_dir) / Path(song).stem) for song in songs]
+    json.dump(outcomes, sys.stdout)
+
+
+def separated(child: SeparationChild, song: Path, folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True)
+    shares: list[float] = []
+    try:
+        separation = child.separate(
+            song, folder, max_seconds=60, timeout_s=math.inf, on_progress=shares.append, cancelled=lambda: False
+        )
+    except UvrError as error:
+        return {"error": type(error).__name__, "message": error.message, "left": list(map(str, folder.iterdir()))}
+    left = sorted(path.name for path in folder.iterdir())
+    stems = {name: str(path) for name, path in separation.stems.items()}
+    return {"stems": stems, "shares": shares, "left": left, **separation.facts()}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])  # type: ignore[arg-type]

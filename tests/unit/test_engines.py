@@ -1,0 +1,97 @@
+"""Which engine a model gets, decided before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+
+import pytest
+
+from uvr.errors import PermanentError
+from uvr.separation import engines, models
+from uvr.separation.catalogue import MdxParameters
+from uvr.separation.child import MdxEngineFactory
+from uvr.separation.engines import LibraryEngineFactory, engine_factory
+from uvr.separation.library_models import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr, find_vr
+
+PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, primary_stem="Vocals")
+
+
+@pytest.fixture
+def with_library(monkeypatch):
+    """As in .venv-library, where audio-separator is installed."""
+    monkeypatch.setattr(engines, "_require_library", lambda _name: None)
+
+
+@pytest.fixture
+def own_mdx_model(tmp_path, monkeypatch):
+    path = tmp_path / "own.onnx"
+    path.write_bytes(b"a network")
+    monkeypatch.setattr(models, "parameters_of", lambda _path: PARAMETERS)
+    return "own"
+
+
+def test_an_mdx_model_gets_the_services_own_engine(own_mdx_model, tmp_path):
+    factory = engine_factory(own_mdx_model, tmp_path, threads=3, device="cpu")
+    assert factory == MdxEngineFactory(tmp_path / "own.onnx", PARAMETERS, threads=3, device="cpu")
+
+
+@pytest.mark.usefixtures("with_library")
+def test_an_mdx_model_gets_audio_separator_when_that_is_asked_for(own_mdx_model, tmp_path):
+    factory = engine_factory(own_mdx_model, tmp_path, engine="audio-separator", threads=3)
+    assert isinstance(factory, LibraryEngineFactory)
+    assert (factory.file, factory.threads) == (tmp_path / "own.onnx", 3)
+    assert pickle.loads(pickle.dumps(factory)) == factory
+
+
+@pytest.mark.usefixtures("with_library")
+@pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "model_bs_roformer_ep_317_sdr_12.9755.ckpt", "new_one.ckpt"])
+def test_models_of_several_files_go_to_audio_separator_by_name(name, tmp_path):
+    factory = engine_factory(name, tmp_path, base_url="http://mirror.example")
+    assert factory == LibraryEngineFactory(name, tmp_path, None, "http://mirror.example")
+
+
+@pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "UVR-DeNoise-Lite", "own.pth"])
+def test_the_mdx_engine_refuses_other_architectures(name, tmp_path):
+    with pytest.raises(PermanentError, match="SEPARATION_ENGINE=auto"):
+        engine_factory(name, tmp_path, engine="mdx")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("audio_separator") is not None, reason="audio-separator is installed here")
+def test_a_missing_library_is_named_with_what_to_do(tmp_path):
+    with pytest.raises(PermanentError, match="make setup-library"):
+        engine_factory("UVR-DeNoise-Lite", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "UVR-DeNoise-Lite",
+        "uvr-denoise-lite.pth",
+        "UVR-DeNoise-Lite by FoxJoy",
+        "VR Arch Single Model v5: UVR-DeNoise-Lite by FoxJoy",
+    ],
+)
+def test_a_vr_model_is_found_by_any_of_its_names(name):
+    model = find_vr(name)
+    assert model is not None
+    assert model.file == "UVR-DeNoise-Lite.pth"
+
+
+def test_every_title_of_a_vr_model_leads_to_it():
+    assert all(find_vr(model.title) is model for model in VR_MODELS.values())
+
+
+def test_an_unknown_name_is_no_vr_model():
+    assert find_vr("UVR-MDX-NET-Inst_HQ_4") is None
+
+
+def test_a_vr_file_with_an_unknown_hash_is_refused(tmp_path):
+    (tmp_path / "UVR-DeNoise-Lite.pth").write_bytes(b"something else")
+    with pytest.raises(PermanentError, match="delete it and download it again"):
+        ensure_vr(VR_MODELS["UVR-DeNoise-Lite"], tmp_path)
+
+
+def test_the_tables_say_what_audio_separator_reads_in_them():
+    assert all({"vr_model_param", "primary_stem"} <= parameters.keys() for parameters in VR_PARAMETERS.values())
+    assert {"demucs_download_list", "mdx23c_download_list", "roformer_download_list"} <= DOWNLOAD_CHECKS.keys()

@@ -1,0 +1,105 @@
+"""Which engine runs a model: SEPARATION_ENGINE and the model's name in, a recipe for the engine out.
+
+The recipe is pickled and carried out in the separation child. Here the model's file is found, fetched and checked; no
+network runtime is imported, and audio-separator, which not every installation has, is only asked for, not loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from uvr.errors import PermanentError
+from uvr.separation import models
+from uvr.separation.child import MdxEngineFactory
+from uvr.separation.child_main import EngineFactory
+from uvr.separation.devices import Device
+from uvr.separation.engine import Engine
+from uvr.separation.library_models import ensure_vr, find_vr, is_of_several_files, vr_parameters_of
+from uvr.separation.model_files import Progress
+from uvr.separation.models import MdxParameters
+
+EngineChoice: TypeAlias = Literal["auto", "mdx", "audio-separator"]
+"""`auto` takes the service's own engine for MDX-Net models and audio-separator for all others."""
+
+
+@dataclass(frozen=True)
+class LibraryEngineFactory:
+    """How to build a `LibraryEngine`; audio-separator is imported only where it is built: in the child."""
+
+    name: str
+    folder: Path
+    file: Path | None = None
+    """The model's file; None for a model of several files, which audio-separator finds by its name."""
+    base_url: str = ""
+    threads: int = 0
+    device: Device = "auto"
+
+    def __call__(self) -> Engine:
+        """Load the network."""
+        from uvr.separation.library import LibraryEngine  # the parent must not load torch
+        from uvr.separation.library_model import OneFile, SeveralFiles
+
+        if self.file is None:
+            model: OneFile | SeveralFiles = SeveralFiles(self.name, self.folder, self.base_url)
+        else:
+            model = OneFile(self.file, _parameters_of(self.file))
+        return LibraryEngine(model, threads=self.threads, device=self.device)
+
+
+def engine_factory(
+    name: str,
+    folder: Path,
+    *,
+    engine: EngineChoice = "auto",
+    base_url: str = "",
+    threads: int = 0,
+    device: Device = "auto",
+    on_progress: Progress | None = None,
+) -> EngineFactory:
+    """The recipe for the engine that runs the model `name`, its file in `folder`, fetched there if it is missing.
+
+    Raises `ModelUnavailableError` when the model cannot be had, and `PermanentError` when there is no such model, when
+    `engine` cannot run it, or when audio-separator is needed and not installed.
+    """
+    if engine == "mdx" and _is_for_library(name):
+        raise PermanentError(
+            f"{name} is not an MDX-Net model, so only audio-separator runs it: "
+            "set SEPARATION_ENGINE=auto after `make setup-library` (docs/models.md)."
+        )
+    if engine != "audio-separator" and not _is_for_library(name):
+        path = models.ensure(name, folder, base_url=base_url, on_progress=on_progress)
+        return MdxEngineFactory(path, models.parameters_of(path), threads=threads, device=device)
+    _require_library(name)
+    file = _file_of(name, folder, base_url, on_progress)
+    return LibraryEngineFactory(name, folder, file, base_url, threads=threads, device=device)
+
+
+def _is_for_library(name: str) -> bool:
+    return is_of_several_files(name) or name.endswith(".pth") or find_vr(name) is not None
+
+
+def _file_of(name: str, folder: Path, base_url: str, on_progress: Progress | None) -> Path | None:
+    if is_of_several_files(name):
+        return None
+    if model := find_vr(name):
+        return ensure_vr(model, folder, base_url=base_url, on_progress=on_progress)
+    path = folder / name
+    if path.suffix == ".pth" and path.is_file():
+        vr_parameters_of(path)
+        return path
+    return models.ensure(name, folder, base_url=base_url, on_progress=on_progress)
+
+
+def _parameters_of(file: Path) -> MdxParameters | dict[str, object]:
+    return dict(vr_parameters_of(file)) if file.suffix == ".pth" else models.parameters_of(file)
+
+
+def _require_library(name: str) -> None:
+    if importlib.util.find_spec("audio_separator") is None:
+        raise PermanentError(
+            f"{name} needs audio-separator, which is not installed here: run `make setup-library` and start the "
+            "processor from .venv-library (docs/models.md), or choose an MDX-Net model."
+        )

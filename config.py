@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     model_name: str = Field("UVR-MDX-NET-Inst_HQ_4", min_length=1)
     model_file_dir: CheckoutPath = Path("models")
     model_base_url: HttpUrl = ""
+    separation_engine: Literal["auto", "mdx", "audio-separator"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "coreml"] = "auto"
     inference_threads: int = Field(0, ge=0)
     task_timeout_seconds: Seconds = 3600
     temp_dir: CheckoutPath = Path("data/temp")

@@ -12,51 +12,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
 
 from config import Settings, SettingsError, read_settings, refuse_to_start
 from uvr import logs
+from uvr.commands.progress import ProgressLine, megabytes
 from uvr.errors import UvrError
 from uvr.separation import models
 from uvr.separation.models import CATALOGUE, Model
-
-_BAR_WIDTH = 30
-
-
-class ProgressLine:
-    """One transfer's progress on `out`: a bar that is redrawn on a terminal, a line every fifth elsewhere."""
-
-    def __init__(self, name: str, out: TextIO) -> None:
-        self._name = name
-        self._out = out
-        self._live = out.isatty()
-        self._drawn_at = 0.0
-        self._next_share = 0.0
-
-    def __call__(self, done: int, total: int | None) -> None:
-        """Show that `done` of `total` bytes have arrived."""
-        share = done / total if total else 0.0
-        if self._live:
-            self._draw(done, total, share)
-        elif share >= self._next_share:
-            self._next_share = share + 0.2
-            self._out.write(f"{self._name}: {_amount(done, total)}\n")
-
-    def close(self) -> None:
-        """Leave the line, so that what is written next stands below it."""
-        if self._live and self._drawn_at:
-            self._out.write("\n")
-
-    def _draw(self, done: int, total: int | None, share: float) -> None:
-        if time.monotonic() - self._drawn_at < 0.1 and done != total:
-            return
-        self._drawn_at = time.monotonic()
-        bar = ("█" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH, "░")
-        self._out.write(f"\r{self._name} {bar} {_amount(done, total)}\x1b[K")
-        self._out.flush()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,14 +57,14 @@ def _fetch_all(names: list[str], folder: Path, base_url: str) -> int:
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = models.ensure(name, folder, base_url=base_url, on_progress=progress)
+            path = models.ensure(name, folder, base_url=base_url, on_progress=progress.transferred)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")
             failures += 1
         else:
             progress.close()
-            sys.stdout.write(f"{path} is ready ({_megabytes(path.stat().st_size)})\n")
+            sys.stdout.write(f"{path} is ready ({megabytes(path.stat().st_size)})\n")
     return 1 if failures else 0
 
 
@@ -132,18 +96,10 @@ def _row(model: Model, folder: Path) -> tuple[str, ...]:
         model.name,
         model.architecture,
         model.parameters.primary_stem if model.parameters else "-",
-        _megabytes(size) if size else "-",
+        megabytes(size) if size else "-",
         f"{vocals_db:.1f} dB" if vocals_db is not None else "-",
         "yes" if path.is_file() else "no" if model.source else "by hand only",
     )
-
-
-def _amount(done: int, total: int | None) -> str:
-    return f"{_megabytes(done)} of {_megabytes(total)}" if total else _megabytes(done)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
 
 
 if __name__ == "__main__":

@@ -22,12 +22,13 @@ from uvr.endings import failed
 from uvr.errors import UvrError
 from uvr.fetch import download
 from uvr.handover import Handover
+from uvr.output_format import OutputFormat
 from uvr.presence import Presence
 from uvr.queues import Queues, open_queues
 from uvr.redis_clients import connect
-from uvr.separation import models
-from uvr.separation.child import MdxEngineFactory, SeparationChild
+from uvr.separation.child import SeparationChild
 from uvr.separation.engine import Separation
+from uvr.separation.engines import engine_factory
 from uvr.tasks import Status, Task, now_ms, record
 from uvr.url_guard import UrlGuard
 from uvr.worker import Done, Limits, Pulse, Worker, run_until_stopped
@@ -71,7 +72,7 @@ class SeparationHandler:
         started = time.monotonic()
         self._fetch(task, source, pulse)
         fetched = time.monotonic()
-        separation = self._separate(source, stem_dir, pulse)
+        separation = self._separate(source, stem_dir, task.output_format, pulse)
         facts = _facts(self._settings.model_name, separation, fetched - started, time.monotonic() - fetched)
         log.info("task.separated", **facts)
         return facts
@@ -88,12 +89,13 @@ class SeparationHandler:
         )
         log.info("task.fetched", bytes=fetched.bytes, content_type=fetched.content_type)
 
-    def _separate(self, source: Path, stem_dir: Path, pulse: Pulse) -> Separation:
+    def _separate(self, source: Path, stem_dir: Path, output_format: OutputFormat, pulse: Pulse) -> Separation:
         return self._child.separate(
             source,
             stem_dir,
             max_seconds=self._settings.max_audio_seconds,
             timeout_s=self._settings.task_timeout_seconds,
+            output_format=output_format,
             on_progress=_throttled(lambda share: pulse.beat(record(progress=round(share, 3)))),
             cancelled=pulse.cancelled,
         )
@@ -102,11 +104,7 @@ class SeparationHandler:
 def _facts(model: str, separation: Separation, fetch_s: float, separation_s: float) -> dict[str, object]:
     return {
         "model": model,
-        "provider": separation.provider,
-        "audio_s": round(separation.audio_s, 3),
-        "sample_rate": separation.sample_rate,
-        "channels": separation.channels,
-        "gain": separation.gain,
+        **separation.facts(),
         "fetch_s": round(fetch_s, 3),
         "separation_s": round(separation_s, 3),
     }
@@ -157,9 +155,15 @@ def main() -> int:
 
 
 def _started_child(settings: Settings) -> SeparationChild:
-    path = models.ensure(settings.model_name, settings.model_file_dir, base_url=settings.model_base_url)
-    engine = MdxEngineFactory(path, models.parameters_of(path), settings.inference_threads)
-    child = SeparationChild(engine, log_level=settings.log_level, log_format=settings.log_format)
+    build = engine_factory(
+        settings.model_name,
+        settings.model_file_dir,
+        engine=settings.separation_engine,
+        base_url=settings.model_base_url,
+        threads=settings.inference_threads,
+        device=settings.device,
+    )
+    child = SeparationChild(build, log_level=settings.log_level, log_format=settings.log_format)
     child.start()
     return child
 

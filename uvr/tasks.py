@@ -21,6 +21,7 @@ from typing import Any, get_origin, get_type_hints
 from redis import Redis
 
 from redis_queue import RedisQueue
+from uvr.output_format import OutputFormat
 
 
 class Status(StrEnum):
@@ -48,7 +49,7 @@ class Task:
 
     `stems` maps a stem's name ("vocals", "instrumental") to its object key once it is stored; before that,
     `handover` names the processor's folder below OUTPUT_DIR/pending. `facts` tells how the stems were made (model,
-    provider, audio_s, sample_rate, channels, gain, fetch_s, separation_s). `webhook_tries` lists all delivery attempts.
+    fetch_s, separation_s, and `Separation.facts`). `webhook_tries` lists all delivery attempts.
     """
 
     task_uuid: str
@@ -57,6 +58,7 @@ class Task:
     created_ms: int
     status: Status = Status.QUEUED
     hook_url: str = ""
+    output_format: OutputFormat = OutputFormat.WAV
     progress: float = 0.0
     attempt: int = 0
     started_ms: int = 0

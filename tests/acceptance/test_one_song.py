@@ -96,6 +96,21 @@ def test_a_task_without_a_hook_is_polled(service: Service, web: HttpServer) -> N
         assert read_audio(answer.content).shape == (2, 44100)
 
 
+@pytest.mark.parametrize(("output_format", "content_type"), [("mp3", "audio/mpeg"), ("opus", "audio/ogg")])
+def test_stems_come_in_the_format_that_was_asked_for(
+    service: Service, web: HttpServer, output_format: str, content_type: str
+) -> None:
+    audio = web.answer("/song.wav", Answer(body=short_song(1)))
+    task = service.wait_for(service.generate(audio, output_format=output_format))
+    assert (task["status"], task["facts"]["output_format"]) == ("success", output_format)
+    assert bool(task["facts"]["notes"]) == (output_format == "opus")  # which has no 44.1 kHz
+    for url in task["stems"].values():
+        assert f".{output_format}?" in url
+        answer = requests.get(url, timeout=30)
+        assert answer.headers["content-type"] == content_type
+        assert read_audio(answer.content).shape == (2, task["facts"]["sample_rate"])
+
+
 def test_local_files_are_gone_once_the_stems_are_stored(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=short_song(1)))
     task_uuid = service.generate(audio)

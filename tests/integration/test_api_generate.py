@@ -52,6 +52,13 @@ def test_accepted_task_waits_in_the_queue_with_its_record(client: FlaskClient, r
     assert task.created_ms > 0
 
 
+def test_task_remembers_the_format_that_was_asked_for(client: FlaskClient) -> None:
+    asked = post_generate(client, {"audio": SONG, "output_format": "flac"}).headers["Location"]
+    unasked = post_generate(client, {"audio": SONG}).headers["Location"]
+    formats = [client.get(task, auth=CREDENTIALS).json["output_format"] for task in (asked, unasked)]
+    assert formats == ["flac", "wav"]
+
+
 def test_hook_url_may_be_left_out(client: FlaskClient) -> None:
     task_uuid = post_generate(client, {"audio": SONG}).json["task_uuid"]
     task = services_of(client.application).store.get(task_uuid)

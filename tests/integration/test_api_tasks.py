@@ -58,6 +58,7 @@ def test_queued_task_names_every_field(client: FlaskClient) -> None:
         "error_message": None,
         "position": 0,
         "hook_url": None,
+        "output_format": "wav",
         "vocals": None,
         "instrumental": None,
         "stems": {},

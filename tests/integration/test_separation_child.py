@@ -378,6 +378,23 @@ print(*{"numpy", "av", "onnx", "onnxruntime"} & set(sys.modules))
     assert done.stdout.strip() == ""
 
 
+def test_the_child_does_not_import_the_main_module_of_its_parent(tmp_path: Path) -> None:
+    program = """
+from tests.support.engines import ScriptedEngine
+from uvr.separation.child import SeparationChild
+
+print("imported")
+child = SeparationChild(ScriptedEngine)
+child.start()
+child.close()
+"""
+    (tmp_path / "main.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(tmp_path / "main.py")]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    assert done.stdout.count("imported") == 1
+
+
 # The real engine
 
 

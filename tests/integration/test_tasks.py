@@ -6,6 +6,7 @@ import pytest
 from redis import Redis
 
 from redis_queue import RedisQueue
+from uvr.output_format import OutputFormat
 from uvr.tasks import Status, Task, TaskStore, WebhookState, iso_time, record
 
 
@@ -27,6 +28,7 @@ def test_a_task_comes_back_as_it_was_submitted(store: TaskStore) -> None:
     submitted = task(
         1,
         hook_url="https://example.org/hook",
+        output_format=OutputFormat.FLAC,
         progress=0.25,
         stems={"vocals": "键.wav"},
         facts={"gain": 0.5, "model": "M"},

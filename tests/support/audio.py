@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -22,6 +23,16 @@ def noise(seconds: float, *, rate: int = 44100, channels: int = 2, peak: float =
     position = np.arange(samples)
     sound *= np.minimum(1, np.minimum(position, position[::-1]) / (0.05 * rate))
     return (sound * (peak / np.abs(sound).max())).astype(np.float32)
+
+
+def chord(seconds: float, *, rate: int = 44100, channels: int = 2) -> Samples:
+    """Notes up to 1.8 kHz that are struck three times a second: a sound that lossy codecs are made for."""
+    time_s = np.arange(round(seconds * rate)) / rate
+    tones = [
+        sum(np.sin(2 * np.pi * tone_hz * (1 + channel / 1000) * time_s) for tone_hz in (220, 277, 330, 1760))
+        for channel in range(channels)
+    ]
+    return (0.15 * np.stack(tones) * np.exp(-((time_s * 3) % 1))).astype(np.float32)
 
 
 def write_audio(path: Path, sound: Samples, *, codec: str, rate: int = 44100, layout: str = "", **options: str) -> Path:
@@ -70,3 +81,14 @@ def snr_db(true: Samples, estimate: Samples) -> float:
     """10·log10(Σs²/Σ(s-ŝ)²), in dB; the plain SDR when the estimate is a stem."""
     signal, error = true.astype(np.float64), true.astype(np.float64) - estimate
     return float(10 * np.log10((signal**2).sum() / max((error**2).sum(), 1e-300)))
+
+
+def picture(codec: str) -> bytes:
+    """A picture of 16 by 16 pixels as "mjpeg" or "png"."""
+    context = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.time_base = 16, 16, Fraction(1, 1)
+    context.pix_fmt = {"mjpeg": "yuvj420p", "png": "rgb24"}[codec]
+    frame = av.VideoFrame(16, 16, context.pix_fmt)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    return b"".join(bytes(packet) for part in (frame, None) for packet in context.encode(part))

@@ -15,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from uvr.errors import PermanentError, TransientError
+from uvr.output_format import OutputFormat
 from uvr.separation.engine import Separation
 
 STEPS = 4
@@ -39,13 +40,15 @@ class ScriptedEngine:
         output_dir: Path,
         *,
         max_seconds: float,
+        output_format: OutputFormat = OutputFormat.WAV,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
     ) -> Separation:
         deed = getattr(self, source.name, None)
         if deed:
             deed(on_progress)
-        return Separation({"vocals": output_dir / "vocals.wav"}, max_seconds, 44_100, 2, 1.0, self.provider)
+        stems = {"vocals": output_dir / f"vocals{output_format.suffix}"}
+        return Separation(stems, max_seconds, 44_100, 2, 1.0, self.provider, output_format)
 
     def reports_progress(self, on_progress: Callable[[float], None]) -> None:
         for step in range(1, STEPS + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from uvr.separation.models import MdxParameters
 
 PARAMETERS = MdxParameters(compensate=1.05, dim_f=1025, dim_t=32, n_fft=2048, primary_stem="Vocals")
 """All bins are kept, so that a network that changes nothing gives the mixture back (but for the lowest three bins)."""
+
+HQ_4 = MdxParameters(compensate=1.019, dim_f=2560, dim_t=256, n_fft=5120, primary_stem="Instrumental")
+"""The geometry of UVR-MDX-NET-Inst_HQ_4."""
 
 
 def write_network(
@@ -35,3 +39,16 @@ def write_network(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, path)
     return path
+
+
+def write_model(path: Path, *, parameters: MdxParameters = PARAMETERS, **options: float) -> Path:
+    """`write_network` with its parameters beside it, as a model of one's own has them in MODEL_FILE_DIR."""
+    entry = {
+        "compensate": parameters.compensate,
+        "mdx_dim_f_set": parameters.dim_f,
+        "mdx_dim_t_set": parameters.dim_t.bit_length() - 1,
+        "mdx_n_fft_scale_set": parameters.n_fft,
+        "primary_stem": parameters.primary_stem,
+    }
+    path.with_name(f"{path.name}.json").write_text(json.dumps(entry), encoding="utf-8")
+    return write_network(path, parameters=parameters, **options)

@@ -35,7 +35,20 @@ def test_left_out_fields_have_placeholders_that_are_no_valid_values() -> None:
 def test_placeholders_are_not_part_of_the_documented_schema() -> None:
     schema = GenerateRequest.model_json_schema()
     assert schema["required"] == ["audio"]
-    assert not [name for name, field in schema["properties"].items() if "default" in field]
+    defaults = {name: field["default"] for name, field in schema["properties"].items() if "default" in field}
+    assert defaults == {"output_format": "wav"}
+
+
+@pytest.mark.parametrize("output_format", ["wav", "flac", "mp3", "m4a", "ogg", "opus"])
+def test_formats_are_taken_by_their_names(output_format: str) -> None:
+    request = GenerateRequest.model_validate({"audio": SONG, "output_format": output_format})
+    assert request.output_format == output_format
+
+
+@pytest.mark.parametrize("output_format", ["", "aac", "WAV", ".wav", None, 1, ["wav"]])
+def test_a_format_that_there_is_not_is_refused_with_those_that_there_are(output_format: Any) -> None:
+    sentence = "output_format must be 'wav', 'flac', 'mp3', 'm4a', 'ogg' or 'opus'."
+    assert refusal(audio=SONG, output_format=output_format) == sentence
 
 
 @pytest.mark.parametrize("priority", [0, 6, 2.5, 3.0, "3", True, None, [3], {}])

@@ -39,6 +39,7 @@ def submit(body: GenerateRequest) -> Response:
         priority=body.priority or services().settings.default_priority,
         created_ms=now_ms(),
         hook_url=body.hook_url,
+        output_format=body.output_format,
         webhook=WebhookState.PENDING if body.hook_url else WebhookState.NONE,
     )
     services().store.submit(task)

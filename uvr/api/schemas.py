@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from uvr.logs import without_secrets
+from uvr.output_format import OutputFormat
 from uvr.tasks import Status, Task, WebhookState, iso_time
 
 MAX_URL_LENGTH = 8192
@@ -38,6 +39,10 @@ class GenerateRequest(BaseModel):
     audio: Annotated[Url, Field(description="http(s) URL of the song", examples=["https://example.com/song.mp3"])]
     hook_url: Annotated[Url, Field(description="http(s) URL that is told how the task ended")] = _left_out("")
     priority: Annotated[int, Field(ge=1, le=5, description="1 goes last, 5 goes first")] = _left_out(0)
+    # Strict would mean a member of the enum, which JSON does not have; its values are strict enough.
+    output_format: Annotated[OutputFormat, Field(strict=False, description="the format of the stems")] = (
+        OutputFormat.WAV
+    )
 
 
 class Accepted(BaseModel):
@@ -102,10 +107,13 @@ class TaskDetails(TaskSummary):
 
     position: Annotated[int | None, Field(description="how many tasks go before this one, while it is queued")]
     hook_url: Annotated[str | None, Field(description="masked like audio")]
+    output_format: OutputFormat
     vocals: str | None
     instrumental: str | None
     stems: Annotated[dict[str, str], Field(description="stem name to link, on success")]
-    facts: Annotated[dict[str, Any], Field(description="how the stems were made: model, provider, audio_s, gain, …")]
+    facts: Annotated[
+        dict[str, Any], Field(description="how the stems were made: model, provider, audio_s, gain, notes, …")
+    ]
     webhook: Webhook
 
 
@@ -165,6 +173,7 @@ def details(task: Task, *, position: int | None, links: Mapping[str, str]) -> Ta
         **_summary_fields(task),
         position=position,
         hook_url=without_secrets(task.hook_url) or None,
+        output_format=task.output_format,
         vocals=links.get("vocals"),
         instrumental=links.get("instrumental"),
         stems=dict(links),

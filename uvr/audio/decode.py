@@ -46,6 +46,8 @@ class AudioReader:
     """
 
     format: AudioFormat
+    source_channels: int
+    """How many channels the file has; `format` has as many, or 2 after a mix-down."""
 
     def __init__(self, path: Path, *, max_seconds: float) -> None:
         self._path = path
@@ -55,7 +57,7 @@ class AudioReader:
     def __enter__(self) -> Self:
         with ExitStack() as opened:
             file = opened.enter_context(self._path.open("rb"))
-            self._container = opened.enter_context(_open(file))
+            self._container = opened.enter_context(open_media(file))
             self._begin()
             self._opened = opened.pop_all()
         return self
@@ -85,9 +87,9 @@ class AudioReader:
         first = next(frames, None)
         if first is None:
             self._refuse_nothing()
-        codec = stream.codec_context.codec
-        channels = min(first.layout.nb_channels, 2)
-        self.format = AudioFormat(first.sample_rate, channels, _sample_format(codec, first.format.name))
+        self.source_channels = first.layout.nb_channels
+        sample_format = _sample_format(stream.codec_context.codec, first.format.name)
+        self.format = AudioFormat(first.sample_rate, min(self.source_channels, 2), sample_format)
         self._frames = chain([first], frames)
 
     def _decoded(self, stream: Any) -> Iterator[Any]:
@@ -110,8 +112,8 @@ class AudioReader:
         raise PermanentError(EMPTY)
 
 
-def _open(file: BinaryIO) -> Any:
-    """A container over `file` that opens nothing else.
+def open_media(file: BinaryIO) -> Any:
+    """A container over `file` that opens nothing else; `PermanentError` when it is no media file.
 
     Format, protocol and callback each stop what another lets through: FFmpeg's concat never asks the callback.
     """

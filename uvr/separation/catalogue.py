@@ -20,7 +20,7 @@ RELEASE_URL = "https://github.com/TRvlvr/model_repo/releases/download/all_public
 SPLEETER_NAME = "Spleeter-2stems"
 SPLEETER_TAIL_MD5 = "c20a57ce259ba78c23158b2e37043a53"
 
-_UVR_TERMS = "as UVR's README asks of other applications: the MIT license, with credit to UVR and its developers"
+UVR_TERMS = "as UVR's README asks of other applications: the MIT license, with credit to UVR and its developers"
 _TABLES = Path(__file__).with_name("mdx_models.json")
 _TITLE_PREFIXES = ("MDX-Net Model VIP: ", "MDX-Net Model: ")
 
@@ -95,7 +95,7 @@ def _model(entry: Mapping[str, Any], parameters: Mapping[str, MdxParameters]) ->
         name=entry["file"].removesuffix(".onnx"),
         architecture="MDX-Net",
         source=f"{RELEASE_URL}/{entry['file']}" if public else "",
-        license=_UVR_TERMS if public else "given by UVR to its supporters",
+        license=UVR_TERMS if public else "given by UVR to its supporters",
         parameters=parameters.get(entry.get("tail_md5", "")),
         **facts,
     )

@@ -11,8 +11,8 @@
 - SIGTERM and SIGINT to the whole process group leave the child at work: when it stops is the parent's decision;
 - the parent loads no numpy, no decoder and no network runtime.
 
-The child is spawned, not forked, so the parent may have threads; its main module must be guarded by `__main__`. What
-runs inside the child is in `child_main`.
+The child is spawned, not forked, so the parent may have threads. It imports what the engine needs and not the parent's
+main module: what crosses over must therefore be defined in modules. What runs inside the child is in `child_main`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import atexit
 import math
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,14 +29,17 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import structlog
 
 from uvr.errors import CancelledError, CrashError, TransientError, UvrError
+from uvr.output_format import OutputFormat
+from uvr.separation.catalogue import MdxParameters
 from uvr.separation.child_main import ChildLogs, EngineFactory, Job, serve
+from uvr.separation.devices import Device
 from uvr.separation.engine import Engine, Separation
-from uvr.separation.models import MdxParameters
 
 log = structlog.get_logger()
 
@@ -53,12 +57,14 @@ class MdxEngineFactory:
     parameters: MdxParameters
     threads: int = 0
     """How many threads the network runs on; 0 means one for every core that the child may use."""
+    device: Device = "auto"
+    """What it has to run on; "auto" takes the best that works."""
 
     def __call__(self) -> Engine:
         """Load the network."""
         from uvr.separation.mdx import MdxEngine  # the parent must not load numpy and onnxruntime
 
-        return MdxEngine(self.model_path, self.parameters, threads=self.threads)
+        return MdxEngine(self.model_path, self.parameters, threads=self.threads, device=self.device)
 
 
 class SeparationChild:
@@ -94,6 +100,7 @@ class SeparationChild:
         *,
         max_seconds: float,
         timeout_s: float,
+        output_format: OutputFormat = OutputFormat.WAV,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
     ) -> Separation:
@@ -105,7 +112,7 @@ class SeparationChild:
         """
         patience = _Patience(cancelled, timeout_s)
         process = self._running(patience)
-        job = Job(source, output_dir, max_seconds, structlog.contextvars.get_contextvars())
+        job = Job(source, output_dir, max_seconds, output_format, structlog.contextvars.get_contextvars())
         with self._killed_on_error():
             process.send(job)
             reply = process.answer(patience, on_progress)
@@ -180,7 +187,7 @@ class _Process:
         self._process = _SPAWN.Process(
             target=serve, args=(childs_end, build, child_logs), name="separation", daemon=True
         )
-        with childs_end, _group_signals_blocked():
+        with childs_end, _group_signals_blocked(), _main_module_hidden():
             self._process.start()
         # At exit, multiprocessing would send SIGTERM, which the child has blocked, and wait for its end for ever.
         atexit.register(self._process.kill)
@@ -253,6 +260,17 @@ def _group_signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Keep multiprocessing from importing the main module in what is spawned meanwhile: a door takes half a second."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _unless_error(reply: Any) -> Any:

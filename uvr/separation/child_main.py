@@ -21,6 +21,7 @@ import structlog
 
 from uvr import logs
 from uvr.errors import TransientError, UvrError
+from uvr.output_format import OutputFormat
 from uvr.separation.engine import Engine, Separation
 
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class Job:
     source: Path
     output_dir: Path
     max_seconds: float
+    output_format: OutputFormat
     log_context: dict[str, Any]
 
 
@@ -85,6 +87,7 @@ def _run(engine: Engine, job: Job, connection: Connection) -> Separation:
         job.source,
         job.output_dir,
         max_seconds=job.max_seconds,
+        output_format=job.output_format,
         on_progress=lambda share: connection.send(float(share)),
         cancelled=lambda: False,  # the parent does not ask, it kills
     )

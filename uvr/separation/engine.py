@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from uvr.output_format import OutputFormat
+
 
 @dataclass(frozen=True)
 class Separation:
@@ -20,13 +22,29 @@ class Separation:
     audio_s: float
     """Length of the song in seconds; every stem has the same."""
     sample_rate: int
-    """Of the song and of every stem, in Hz."""
+    """Of every stem, in Hz: the song's, unless `notes` say otherwise."""
     channels: int
-    """Of the song and of every stem."""
+    """Of every stem: the song's, unless `notes` say otherwise."""
     gain: float
     """The factor that all stems share so that none of them clips; 1.0 when none would have."""
     provider: str
     """What the network really ran on: "cpu", "cuda"."""
+    output_format: OutputFormat = OutputFormat.WAV
+    """Of every stem."""
+    notes: tuple[str, ...] = ()
+    """What is different about the stems, in sentences for the song's owner: a mix-down, another sample rate."""
+
+    def facts(self) -> dict[str, object]:
+        """All but the files, in a form that JSON can hold."""
+        return {
+            "provider": self.provider,
+            "audio_s": round(self.audio_s, 3),
+            "sample_rate": self.sample_rate,
+            "channels": self.channels,
+            "output_format": self.output_format.value,
+            "gain": self.gain,
+            "notes": list(self.notes),
+        }
 
 
 class Engine(Protocol):
@@ -37,7 +55,7 @@ class Engine(Protocol):
         """What the network really runs on: "cpu", "cuda"."""
 
     def warm_up(self) -> None:
-        """Run the network once on silence, so that the first song does not pay for what is set up at first use."""
+        """Set up what would otherwise be set up while the first song waits."""
 
     def separate(
         self,
@@ -45,11 +63,13 @@ class Engine(Protocol):
         output_dir: Path,
         *,
         max_seconds: float,
+        output_format: OutputFormat = OutputFormat.WAV,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
     ) -> Separation:
-        """Split `source` into stems under `output_dir`, telling `on_progress` the share done, 0.0 to 1.0.
+        """Split `source` into stems in `output_format` under `output_dir`.
 
-        Raises `PermanentError` for a source that is no audio or longer than `max_seconds`, `TransientError` for what
-        another try may mend, and `CancelledError` soon after `cancelled()` has become true.
+        `on_progress` is told the share done, 0.0 to 1.0. Raises `PermanentError` for a source that is no audio or
+        longer than `max_seconds`, `TransientError` for what another try may mend, and `CancelledError` soon after
+        `cancelled()` has become true.
         """

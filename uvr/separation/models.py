@@ -28,7 +28,17 @@ from uvr.separation.catalogue import (
 from uvr.separation.download import download
 from uvr.separation.model_files import Progress, locked, publish, recorded_sha256, sha256, tail_md5
 
-__all__ = ["CATALOGUE", "MdxParameters", "Model", "ModelUnavailableError", "check", "ensure", "find", "parameters_of"]
+__all__ = [
+    "CATALOGUE",
+    "MdxParameters",
+    "Model",
+    "ModelUnavailableError",
+    "check",
+    "ensure",
+    "find",
+    "parameters_of",
+    "read_parameters",
+]
 
 log = structlog.get_logger()
 
@@ -57,8 +67,7 @@ def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress
 def parameters_of(path: Path) -> MdxParameters:
     """The parameters of a model file, by its hash in UVR's table, or else from `<file>.json` beside it.
 
-    That file holds one entry of UVR's format: compensate, mdx_dim_f_set, mdx_dim_t_set, mdx_n_fft_scale_set and
-    primary_stem. Raises `PermanentError` for a file that neither knows.
+    Raises `PermanentError` for a file that neither knows.
     """
     if not path.is_file():
         raise PermanentError(f"There is no model file {path.name} in MODEL_FILE_DIR.")
@@ -71,6 +80,27 @@ def parameters_of(path: Path) -> MdxParameters:
             tail_md5=tail_md5(path),
         )
     return parameters
+
+
+def read_parameters(description: Path) -> MdxParameters:
+    """Parameters in one entry of UVR's format.
+
+    It has compensate, mdx_dim_f_set, mdx_dim_t_set (the exponent of 2), mdx_n_fft_scale_set and primary_stem. Raises
+    `PermanentError` for a file that does not.
+    """
+    try:
+        entry = json.loads(description.read_text(encoding="utf-8"))
+        return MdxParameters(
+            compensate=float(entry["compensate"]),
+            dim_f=int(entry["mdx_dim_f_set"]),
+            dim_t=2 ** int(entry["mdx_dim_t_set"]),
+            n_fft=int(entry["mdx_n_fft_scale_set"]),
+            primary_stem=str(entry["primary_stem"]),
+        )
+    except OSError as error:
+        raise PermanentError(f"{description.name} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(f"{description.name} does not describe a model: {error!r} (docs/models.md).") from error
 
 
 def check(name: str, folder: Path) -> None:
@@ -139,19 +169,7 @@ def _check_parameters(model: Model, path: Path) -> None:
 
 def _described(path: Path) -> MdxParameters | None:
     description = path.with_name(f"{path.name}.json")
-    if not description.is_file():
-        return None
-    try:
-        entry = json.loads(description.read_text(encoding="utf-8"))
-        return MdxParameters(
-            compensate=float(entry["compensate"]),
-            dim_f=int(entry["mdx_dim_f_set"]),
-            dim_t=2 ** int(entry["mdx_dim_t_set"]),
-            n_fft=int(entry["mdx_n_fft_scale_set"]),
-            primary_stem=str(entry["primary_stem"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise PermanentError(f"{description.name} does not describe a model: {error!r} (docs/models.md).") from error
+    return read_parameters(description) if description.is_file() else None
 
 
 def _unheard(_done: int, _total: int | None) -> None:

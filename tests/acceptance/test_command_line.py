@@ -1,0 +1,188 @@
+"""`python -m uvr separate` as people and scripts use it: a process with arguments, output, files and an exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.audio import codec_of, noise, read_audio, snr_db, write_audio
+from tests.support.networks import PARAMETERS, write_network
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+UVR_ENTRY = {
+    "compensate": PARAMETERS.compensate,
+    "mdx_dim_f_set": PARAMETERS.dim_f,
+    "mdx_dim_t_set": 5,
+    "mdx_n_fft_scale_set": PARAMETERS.n_fft,
+    "primary_stem": "Vocals",
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[str, ...]:
+    """Arguments that name a network which nobody knows, and its parameters."""
+    network = write_network(tmp_path / "half.onnx")
+    (tmp_path / "half.json").write_text(json.dumps(UVR_ENTRY))
+    return "--model", str(network), "--params", str(tmp_path / "half.json")
+
+
+def command(*arguments: str | Path, **variables: str) -> dict[str, Any]:
+    """What `subprocess` needs for a command without any settings but `variables`."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
+    return {
+        "args": [sys.executable, "-m", "uvr", "separate", *map(str, arguments)],
+        "cwd": ROOT,
+        "env": {**inherited, "ENV_FILE": "", **variables},
+        "stdin": subprocess.DEVNULL,
+    }
+
+
+def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(**command(*arguments, **variables), check=False, capture_output=True, text=True, timeout=100)
+
+
+def song(path: Path, seconds: float = 1.5, **options: Any) -> Path:
+    return write_audio(path, noise(seconds, peak=0.9), codec=options.get("codec", "pcm_s16le"))
+
+
+def test_songs_become_stems_that_are_named_after_them(tmp_path: Path, model: tuple[str, ...]) -> None:
+    songs = [song(tmp_path / "Erstes Lied.wav"), song(tmp_path / "二.mp3", codec="libmp3lame")]
+    done = run(*songs, "-o", tmp_path / "new" / "stems", *model)
+    assert done.returncode == 0, done.stderr
+    names = [f"{name}_{stem}.wav" for name in ("Erstes Lied", "二") for stem in ("vocals", "instrumental")]
+    assert done.stdout.splitlines() == [str(tmp_path / "new" / "stems" / name) for name in names]
+    assert sorted(path.name for path in (tmp_path / "new" / "stems").iterdir()) == sorted(names)
+    vocals, instrumental = (read_audio(Path(line)) for line in done.stdout.splitlines()[:2])
+    assert snr_db(read_audio(songs[0]), PARAMETERS.compensate * vocals + instrumental) > 70
+
+
+def test_json_tells_about_each_song_on_a_line_of_its_own(tmp_path: Path, model: tuple[str, ...]) -> None:
+    good, bad = song(tmp_path / "good.wav"), tmp_path / "bad.wav"
+    bad.write_text("not audio")
+    done = run(good, bad, tmp_path / "gone.wav", "-o", tmp_path, "--json", "--format", "flac", *model)
+    assert done.returncode == 1
+    told, refused, missing = map(json.loads, done.stdout.splitlines())
+    assert (told["input"], told["status"], told["error_message"]) == (str(good), "success", None)
+    assert told["stems"] == {name: str(tmp_path / f"good_{name}.flac") for name in ("vocals", "instrumental")}
+    assert all(codec_of(Path(path)) == "flac" for path in told["stems"].values())
+    facts = {"model": "half", "provider": "cpu", "sample_rate": 44100, "channels": 2, "output_format": "flac"}
+    assert facts.items() <= told["facts"].items()
+    assert set(told["facts"]) == {*facts, "audio_s", "gain", "notes", "separation_s"}
+    assert (refused["status"], refused["stems"]) == ("failed", {})
+    assert refused["error_message"].startswith("The file is not audio")
+    assert missing["error_message"] == "No such file or directory."
+    assert f"{bad}: The file is not audio" in done.stderr
+
+
+def test_what_is_different_about_stems_is_said(tmp_path: Path, model: tuple[str, ...]) -> None:
+    source = write_audio(tmp_path / "song.wav", noise(1, channels=6, peak=0.3), codec="pcm_s16le", layout="5.1")
+    done = run(source, "-o", tmp_path, "--format", "ogg", *model)
+    assert done.returncode == 0
+    assert f"{source}: The song's 6 channels were mixed down to stereo." in done.stderr
+    assert f"{source}: The song has 44100 Hz, the stems have 48000 Hz" in done.stderr
+
+
+def test_the_gain_that_keeps_stems_from_clipping_is_said(tmp_path: Path, model: tuple[str, ...]) -> None:
+    write_network(tmp_path / "half.onnx", factor=3.0)
+    done = run(song(tmp_path / "song.wav"), "-o", tmp_path, *model)
+    assert "The stems are turned down by 8." in done.stderr
+
+
+def test_a_song_that_crashes_the_network_does_not_keep_the_others_from_being_separated(
+    tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    crashing, after = song(tmp_path / "crashing.wav", 60), song(tmp_path / "after.wav")
+    arguments = command(crashing, after, "-o", tmp_path / "stems", "--json", *model)
+    with subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        os.kill(separating_child(process.pid, tmp_path / "stems"), signal.SIGKILL)
+        stdout, _stderr = process.communicate(timeout=60)
+    first, second = map(json.loads, stdout.splitlines())
+    assert process.returncode == 1
+    assert (first["status"], second["status"]) == ("failed", "success")
+    assert "SIGKILL" in first["error_message"]
+    assert sorted(path.name for path in (tmp_path / "stems").iterdir()) == [
+        "after_instrumental.wav",
+        "after_vocals.wav",
+    ]
+
+
+def separating_child(parent: int, folder: Path) -> int:
+    """The process that separates, as soon as it is at work in `folder`."""
+    deadline = time.monotonic() + 30
+    while not (folder.is_dir() and any(folder.iterdir())):
+        assert time.monotonic() < deadline, "no separation has begun"
+        time.sleep(0.005)
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return next(child for child, line in commands.items() if b"spawn_main" in line)
+
+
+def test_a_song_is_not_overwritten_by_the_stem_of_another(tmp_path: Path, model: tuple[str, ...]) -> None:
+    first, second = song(tmp_path / "song.wav"), song(tmp_path / "song_vocals.wav")
+    before = second.read_bytes()
+    done = run(first, second, "-o", tmp_path, *model)
+    assert done.returncode == 1
+    assert f"{first}: song_vocals.wav is one of the songs" in done.stderr
+    assert second.read_bytes() == before
+    assert not (tmp_path / "song_instrumental.wav").exists()
+    assert (tmp_path / "song_vocals_vocals.wav").exists()
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, model: tuple[str, ...]) -> None:
+    arguments = command(song(tmp_path / "song.wav", 60), "-o", tmp_path / "stems", *model)
+    with subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        child = separating_child(process.pid, tmp_path / "stems")
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr.endswith("\nStopped.\n")
+    assert list((tmp_path / "stems").iterdir()) == []
+    assert not Path(f"/proc/{child}").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "the following arguments are required: INPUT, -o/--output"),
+        (("a.wav", "-o", "stems", "--format", "aac"), "invalid choice: 'aac'"),
+        (("a.wav", "-o", "stems", "--model", "nonsense"), 'There is no model called "nonsense"'),
+        (("a.wav", "b/a.mp3", "-o", "stems"), '2 of the songs are called "a"'),
+        (("a.wav", "-o", "{file}/stems"), "Stems cannot be written to {file}/stems: Not a directory."),
+        (("a.wav", "-o", "{folder}", "--model", "{file}", "--params", "{file}"), "song.wav does not describe a model"),
+        (
+            ("a.wav", "-o", "{folder}", "--model", "{file}", "--params", "{folder}/no.json"),
+            "no.json cannot be read: No ",
+        ),
+        (("a.wav", "-o", "{folder}", "--model", "HQ_4", "--params", "{file}"), "a model file, and HQ_4 is none."),
+        (("a.wav", "-o", "{folder}", "--model", "{file}.onnx"), "wav.onnx is not a model whose parameters are known"),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_done(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    places = {"folder": tmp_path, "file": song(tmp_path / "song.wav")}
+    write_network(tmp_path / "song.wav.onnx")
+    done = run(*(argument.format(**places) for argument in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence.format(**places) in done.stderr
+
+
+def test_faulty_settings_are_told_before_anything_is_done(tmp_path: Path) -> None:
+    done = run(tmp_path / "a.wav", "-o", tmp_path, INFERENCE_THREADS="many")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "INFERENCE_THREADS: " in done.stderr
+
+
+def test_the_catalogue_knows_the_parameters_of_its_models(tmp_path: Path, trained_models: Path) -> None:
+    source = song(tmp_path / "song.wav", 2)
+    by_name = run(source, "-o", tmp_path / "1", "--model", "Spleeter-2stems", MODEL_FILE_DIR=str(trained_models))
+    by_path = run(source, "-o", tmp_path / "2", "--model", trained_models / "Spleeter-2stems.onnx")
+    assert (by_name.returncode, by_path.returncode) == (0, 0), by_name.stderr + by_path.stderr
+    first, second = (folder / "song_vocals.wav" for folder in (tmp_path / "1", tmp_path / "2"))
+    assert first.read_bytes() == second.read_bytes()

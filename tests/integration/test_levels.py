@@ -1,0 +1,87 @@
+"""A song is separated equally well at every level, and its stems add up to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
+from tests.support.networks import HQ_4, PARAMETERS, write_network
+from uvr.separation import models
+from uvr.separation.mdx import MdxEngine
+
+PEAKS = (1.0, 0.5, 0.25, 0.02)
+LARGEST_DIFFERENCE_DB = 0.05
+LARGEST_REMAINDER_DBFS = -100
+
+Song = dict[str, Samples]
+"""The mixture and its true stems."""
+
+
+@pytest.fixture(scope="module")
+def trained(model_dir) -> tuple[MdxEngine, float]:
+    path = models.ensure("Spleeter-2stems", model_dir)
+    parameters = models.parameters_of(path)
+    return MdxEngine(path, parameters), parameters.compensate
+
+
+@pytest.fixture(scope="module")
+def rubidium(shared_data) -> Song:
+    names = {"mixture": "mixture", "vocals": "vocals", "instrumental": "accompaniment"}
+    return {stem: read_audio(shared_data / "music" / "rubidium" / f"{name}.flac") for stem, name in names.items()}
+
+
+@pytest.fixture(scope="module")
+def biased(tmp_path_factory) -> tuple[MdxEngine, float]:
+    """A network that cares about the level, as trained ones do."""
+    path = write_network(tmp_path_factory.mktemp("model") / "biased.onnx", bias=0.3)
+    return MdxEngine(path, PARAMETERS), PARAMETERS.compensate
+
+
+@pytest.fixture(scope="module")
+def made_song() -> Song:
+    stems = {"vocals": noise(3, seed=1), "instrumental": noise(3, seed=2, peak=0.3)}
+    return {"mixture": sum(stems.values()), **stems}
+
+
+def at_peak(song: Song, peak: float) -> Song:
+    factor = np.float32(peak / np.abs(song["mixture"]).max())
+    return {name: sound * factor for name, sound in song.items()}
+
+
+def separated(engine: MdxEngine, mixture: Samples, folder: Path) -> Song:
+    folder.mkdir()
+    source = write_audio(folder / "song.wav", mixture, codec="pcm_f32le")
+    made = engine.separate(source, folder, max_seconds=60, on_progress=lambda _: None, cancelled=lambda: False)
+    return {name: read_audio(path) for name, path in made.stems.items()}
+
+
+def check_levels(engine: MdxEngine, compensate: float, song: Song, folder: Path) -> None:
+    """Both limits, at all four peaks; `compensate` belongs to a model whose primary stem is the vocals."""
+    sdrs = []
+    for peak in PEAKS:
+        true = at_peak(song, peak)
+        made = separated(engine, true["mixture"], folder / str(peak))
+        remainder = true["mixture"] - compensate * made["vocals"] - made["instrumental"]
+        assert 20 * np.log10(np.abs(remainder).max() + 1e-30) <= LARGEST_REMAINDER_DBFS
+        sdrs.append([snr_db(true[stem], made[stem]) for stem in ("vocals", "instrumental")])
+    assert np.ptp(sdrs, axis=0).max() <= LARGEST_DIFFERENCE_DB
+
+
+def test_a_real_song_has_the_same_sdr_at_every_level(rubidium, trained, tmp_path):
+    check_levels(*trained, rubidium, tmp_path)
+
+
+def test_a_made_song_has_the_same_sdr_at_every_level(biased, made_song, tmp_path):
+    check_levels(*biased, made_song, tmp_path)
+
+
+@pytest.mark.parametrize("peak", PEAKS)
+def test_stems_of_an_instrumental_model_add_up_to_the_mixture(made_song, tmp_path, peak):
+    engine = MdxEngine(write_network(tmp_path / "hq_4.onnx", parameters=HQ_4), HQ_4)
+    mixture = at_peak(made_song, peak)["mixture"]
+    made = separated(engine, mixture, tmp_path / "song")
+    remainder = made["vocals"] + np.float32(HQ_4.compensate) * made["instrumental"] - mixture
+    assert 20 * np.log10(np.abs(remainder).max() + 1e-30) <= LARGEST_REMAINDER_DBFS

@@ -1,0 +1,1 @@
+"""Commands for the shell that need neither the service nor Redis, and what commands show while they work."""

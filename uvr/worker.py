@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NoReturn, Protocol
@@ -25,6 +25,7 @@ import structlog
 from redis import RedisError
 
 from redis_queue import Lease, Record, RedisQueue
+from uvr.background import repeating
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
 from uvr.redis_clients import WAIT_S
 
@@ -111,7 +112,6 @@ class Pulse:
         self._lease = lease
         self._every_s = every_s
         self._shutdown = shutdown
-        self._ended = threading.Event()
         self.lost = False
 
     def beat(self, record: Record | None = None) -> None:
@@ -127,19 +127,12 @@ class Pulse:
         """Whether the result is no longer wanted: the lease is lost, or the process stops and its grace is over."""
         return self.lost or self._shutdown.abandoned.is_set()
 
-    @contextmanager
-    def beating(self) -> Iterator[None]:
+    def beating(self) -> AbstractContextManager[None]:
         """Beat regularly until the block ends."""
-        thread = threading.Thread(target=self._keep_beating, name=f"pulse-{self._lease.id}", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            thread.join()
+        return repeating(self._beat_unless_lost, self._every_s, name=f"pulse-{self._lease.id}")
 
-    def _keep_beating(self) -> None:
-        while not self._ended.wait(self._every_s) and not self.lost:
+    def _beat_unless_lost(self) -> None:
+        if not self.lost:
             self.beat()
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 # Lowest first; a module may import from layers below its own and from its own package.
 LAYERS: list[set[str]] = [
-    {"config", "uvr.disk", "uvr.errors", "uvr.logs", "uvr.output_format"},
+    {"config", "uvr.background", "uvr.disk", "uvr.errors", "uvr.logs", "uvr.output_format"},
     {"redis_queue", "uvr.redis_clients", "uvr.url_guard", "uvr.http_answers"},
     {"uvr.tasks", "uvr.queues", "uvr.presence", "uvr.link_key"},
     {"uvr.audio", "uvr.fetch", "uvr.handover", "uvr.separation", "uvr.storage", "uvr.webhooks"},

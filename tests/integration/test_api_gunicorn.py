@@ -174,6 +174,8 @@ def test_factory_serves_under_a_plain_gunicorn(shared_redis: ValkeyServer, tmp_p
     with subprocess.Popen(command, cwd=ROOT, env=variables, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for_answer(process, f"http://{address}")
+            health = requests.get(f"http://{address}/health", timeout=5)
+            assert (health.status_code, health.json()["status"]) == (200, "healthy")
         finally:
             process.terminate()
             process.wait(15)

@@ -45,11 +45,12 @@ def measure(model: Path, song: Path, folder: Path) -> Memory:
     import numpy as np
 
     from uvr.audio import decode, encode, resample  # noqa: F401
-    from uvr.separation import models, overlap, spool, stems, stft  # noqa: F401
+    from uvr.separation import mixture, models, overlap, spool, stems, stft  # noqa: F401
 
     before = _mib("VmRSS")
     from uvr.separation.mdx import MdxEngine
     from uvr.separation.network import Network
+    from uvr.separation.song import separate_song
 
     parameters = models.parameters_of(model)
     engine = MdxEngine(model, parameters)
@@ -57,7 +58,7 @@ def measure(model: Path, song: Path, folder: Path) -> Memory:
     network.run(np.ones((4, parameters.dim_f, parameters.dim_t), np.float32))
     share = _mib("VmRSS") - before
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets VmHWM back
-    engine.separate(song, folder, max_seconds=1e6, on_progress=lambda _share: None, cancelled=lambda: False)
+    separate_song(engine, song, folder, max_seconds=1e6)
     return Memory(round(share, 1), round(_mib("VmHWM") - share, 1))
 
 

@@ -61,6 +61,7 @@ def uvr_api(model: Path, network: Stopwatch, *, warm: bool) -> Separate:
     from uvr.separation.mdx import MdxEngine
     from uvr.separation.models import parameters_of
     from uvr.separation.network import Network
+    from uvr.separation.song import separate_song
 
     Network.run = network.around(Network.run)  # type: ignore[method-assign]
     engine = MdxEngine(model, parameters_of(model))
@@ -68,7 +69,7 @@ def uvr_api(model: Path, network: Stopwatch, *, warm: bool) -> Separate:
         engine.warm_up()
 
     def separate(source: Path, folder: Path) -> None:
-        engine.separate(source, folder, max_seconds=86_400, on_progress=lambda _: None, cancelled=lambda: False)
+        separate_song(engine, source, folder, max_seconds=86_400)
 
     return separate
 

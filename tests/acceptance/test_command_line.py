@@ -115,9 +115,9 @@ def test_a_song_that_crashes_the_network_does_not_keep_the_others_from_being_sep
 
 
 def separating_child(parent: int, folder: Path) -> int:
-    """The process that separates, as soon as it is at work in `folder`."""
+    """The process that runs the network, started before any other, as soon as it is at work in `folder`."""
     deadline = time.monotonic() + 30
-    while not (folder.is_dir() and any(folder.iterdir())):
+    while not list(folder.rglob("primary.f32")):
         assert time.monotonic() < deadline, "no separation has begun"
         time.sleep(0.005)
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()

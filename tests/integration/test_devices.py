@@ -14,7 +14,8 @@ import pytest
 from tests.support.networks import PARAMETERS, write_model
 from uvr.errors import PermanentError
 from uvr.separation import devices
-from uvr.separation.child import MdxEngineFactory, SeparationChild
+from uvr.separation.child import Child
+from uvr.separation.engines import MdxEngineFactory
 from uvr.separation.mdx import MdxEngine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -75,7 +76,7 @@ def test_coreml_without_a_mac_is_refused(model):
 
 @without_cuda
 def test_the_reason_crosses_over_from_the_child(model):
-    child = SeparationChild(MdxEngineFactory(model, PARAMETERS, device="cuda"))
+    child = Child(MdxEngineFactory(model, PARAMETERS, device="cuda"), "network")
     with pytest.raises(PermanentError, match="onnxruntime-gpu"):
         child.start()
     assert child.pid is None

@@ -11,6 +11,7 @@ from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
 from uvr.errors import PermanentError
 from uvr.separation.mdx import MdxEngine
+from uvr.separation.song import separate_song
 
 SEGMENT = PARAMETERS.hop_length * (PARAMETERS.dim_t - 1)
 STEP = int(0.75 * SEGMENT)
@@ -29,7 +30,7 @@ def halving(tmp_path_factory) -> MdxEngine:
 
 def stems_of(engine: MdxEngine, sound: Samples, folder: Path, codec: str = "pcm_f32le", rate: int = 44100):
     source = write_audio(folder / "song.wav", sound, codec=codec, rate=rate)
-    made = engine.separate(source, folder, max_seconds=60, on_progress=lambda _: None, cancelled=lambda: False)
+    made = separate_song(engine, source, folder, max_seconds=60)
     return read_audio(made.stems["vocals"]), read_audio(made.stems["instrumental"])
 
 

@@ -14,6 +14,7 @@ from tests.support.networks import PARAMETERS, write_network
 from uvr.errors import CancelledError, PermanentError, TransientError
 from uvr.separation.engine import Separation
 from uvr.separation.mdx import MdxEngine
+from uvr.separation.song import separate_song
 from uvr.separation.spool import Spool
 
 
@@ -24,8 +25,7 @@ def halving(tmp_path_factory) -> MdxEngine:
 
 
 def separate(engine: MdxEngine, source: Path, output_dir: Path, **options) -> Separation:
-    settings = {"max_seconds": 60, "on_progress": lambda _share: None, "cancelled": lambda: False} | options
-    return engine.separate(source, output_dir, **settings)
+    return separate_song(engine, source, output_dir, **({"max_seconds": 60} | options))
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.3, 0.7195, 1.0, 5.0])
@@ -144,11 +144,11 @@ def test_a_source_that_turns_out_too_long_leaves_nothing(halving, tmp_path):
 
 
 def test_a_full_disk_is_worth_another_try_and_leaves_nothing(halving, tmp_path, monkeypatch):
-    def no_room(_spool: Spool, _block: np.ndarray) -> None:
+    def no_room(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     source = write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le")
-    monkeypatch.setattr(Spool, "append", no_room)
+    monkeypatch.setattr(Spool, "of", no_room)
     with pytest.raises(TransientError, match="disk is full"):
         separate(halving, source, tmp_path)
     assert list(tmp_path.iterdir()) == [source]

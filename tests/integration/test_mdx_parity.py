@@ -11,6 +11,7 @@ import pytest
 from tests.support.audio import read_audio, snr_db
 from uvr.separation.mdx import MdxEngine
 from uvr.separation.models import MdxParameters
+from uvr.separation.song import separate_song
 
 REFERENCE_LEVEL = 0.9
 
@@ -23,13 +24,7 @@ def engine(shared_data) -> MdxEngine:
 
 @pytest.mark.parametrize("case", ["full", "one_chunk", "short"])
 def test_stems_equal_those_of_audio_separator(engine, shared_data, tmp_path, case):
-    made = engine.separate(
-        shared_data / "parity" / f"{case}.wav",
-        tmp_path,
-        max_seconds=60,
-        on_progress=lambda _share: None,
-        cancelled=lambda: False,
-    )
+    made = separate_song(engine, shared_data / "parity" / f"{case}.wav", tmp_path, max_seconds=60)
     with np.load(shared_data / "parity" / f"{case}.audio_separator.npz") as reference:
         for name in ("vocals", "instrumental"):
             expected = reference[name].T

@@ -13,6 +13,7 @@ from tests.support.networks import PARAMETERS, write_network
 from uvr.output_format import OutputFormat
 from uvr.separation.engine import Separation
 from uvr.separation.mdx import MdxEngine
+from uvr.separation.song import separate_song
 
 CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "mp3float", "m4a": "aac", "ogg": "opus", "opus": "opus"}
 SOURCES = {".mp3": "libmp3lame", ".flac": "flac", ".m4a": "aac", ".ogg": "libopus", ".wav": "pcm_s16le"}
@@ -44,14 +45,7 @@ def halving(tmp_path_factory) -> MdxEngine:
 def separate(engine: MdxEngine, source: Path, output_format: OutputFormat = OutputFormat.WAV) -> Separation:
     folder = source.parent / "stems"
     folder.mkdir(exist_ok=True)
-    return engine.separate(
-        source,
-        folder,
-        max_seconds=60,
-        output_format=output_format,
-        on_progress=lambda _share: None,
-        cancelled=lambda: False,
-    )
+    return separate_song(engine, source, folder, max_seconds=60, output_format=output_format)
 
 
 def tagged_song(path: Path, *, codec: str, cover: str = "", **tags: str) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from tests.support.audio import read_audio, snr_db, write_audio
 from uvr.separation import models
 from uvr.separation.mdx import MdxEngine
+from uvr.separation.song import separate_song
 
 LIMITS_DB = [("rubidium", 6.7, 22.5), ("potassium", 7.6, 21.0)]
 
@@ -21,7 +22,7 @@ def engine(model_dir) -> MdxEngine:
 
 
 def stems_of(engine, source, folder):
-    made = engine.separate(source, folder, max_seconds=60, on_progress=lambda _share: None, cancelled=lambda: False)
+    made = separate_song(engine, source, folder, max_seconds=60)
     return read_audio(made.stems["vocals"]), read_audio(made.stems["instrumental"])
 
 

@@ -1,6 +1,6 @@
-"""Engines that do one thing each, for tests of the child process that runs them: the process is real, the work is not.
+"""Jobs that do one thing each, for tests of the child process that does them: the process is real, the work is not.
 
-What a `ScriptedEngine` does with a song is said by the song's name, so that one child can be led through several fates.
+What a `Deed` does is said by its name, so that one child can be led through several fates.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from uvr.errors import PermanentError, TransientError
-from uvr.output_format import OutputFormat
-from uvr.separation.engine import Separation
+from uvr.separation.engine import Engine, Separation
+from uvr.separation.watch import Watch
 
 STEPS = 4
 
@@ -34,55 +33,51 @@ class ScriptedEngine:
     def warm_up(self) -> None:
         self._warm_ups += 1
 
-    def separate(
-        self,
-        source: Path,
-        output_dir: Path,
-        *,
-        max_seconds: float,
-        output_format: OutputFormat = OutputFormat.WAV,
-        on_progress: Callable[[float], None],
-        cancelled: Callable[[], bool],
-    ) -> Separation:
-        deed = getattr(self, source.name, None)
-        if deed:
-            deed(on_progress)
-        stems = {"vocals": output_dir / f"vocals{output_format.suffix}"}
-        return Separation(stems, max_seconds, 44_100, 2, 1.0, self.provider, output_format)
 
-    def reports_progress(self, on_progress: Callable[[float], None]) -> None:
+@dataclass(frozen=True)
+class Deed:
+    """A job that does what the method `name` says, or nothing, and then gives the facts of a separation."""
+
+    name: str = "nothing"
+
+    def __call__(self, engine: Engine, watch: Watch) -> Separation:
+        if deed := getattr(self, self.name, None):
+            deed(watch)
+        return Separation({"vocals": Path("out/vocals.wav")}, 12.5, 44_100, 2, 1.0, engine.provider)
+
+    def reports_progress(self, watch: Watch) -> None:
         for step in range(1, STEPS + 1):
-            on_progress(step / STEPS)
+            watch.report(step / STEPS)
 
-    def takes_a_second(self, on_progress: Callable[[float], None]) -> None:
-        on_progress(0.0)
+    def takes_a_second(self, watch: Watch) -> None:
+        watch.report(0.0)
         time.sleep(1)
 
-    def never_ends(self, on_progress: Callable[[float], None]) -> None:
-        on_progress(0.0)
+    def never_ends(self, watch: Watch) -> None:
+        watch.report(0.0)
         while True:
             time.sleep(60)
 
-    def is_no_audio(self, _on_progress: Callable[[float], None]) -> None:
+    def is_no_audio(self, _watch: Watch) -> None:
         raise PermanentError("This is not audio.", format="text")
 
-    def asks_for_another_try(self, _on_progress: Callable[[float], None]) -> None:
+    def asks_for_another_try(self, _watch: Watch) -> None:
         raise TransientError("The disk is full.", retry_after_s=7.0, free_bytes=0)
 
-    def breaks(self, _on_progress: Callable[[float], None]) -> None:
+    def breaks(self, _watch: Watch) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    def logs(self, _on_progress: Callable[[float], None]) -> None:
+    def logs(self, _watch: Watch) -> None:
         structlog.get_logger().info("engine.says")
 
-    def segfaults(self, _on_progress: Callable[[float], None]) -> None:
+    def segfaults(self, _watch: Watch) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
 
-    def is_killed(self, on_progress: Callable[[float], None]) -> None:
-        on_progress(0.5)
+    def is_killed(self, watch: Watch) -> None:
+        watch.report(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def exits(self, _on_progress: Callable[[float], None]) -> None:
+    def exits(self, _watch: Watch) -> None:
         os._exit(3)
 
 

@@ -8,32 +8,41 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from uvr import logs
 from uvr.errors import UvrError
-from uvr.separation.child import SeparationChild
 from uvr.separation.engines import EngineChoice, engine_factory
+from uvr.separation.separator import Separator
+from uvr.separation.watch import never
 
 
 def main(model: str, folder: str, engine: EngineChoice, output_dir: str, *songs: str) -> None:
     logs.configure("error", "json", process="library")
-    child = SeparationChild(engine_factory(model, Path(folder), engine=engine), log_level="error")
-    with closing(child):
-        child.start()
-        outcomes = [separated(child, Path(song), Path(output_dir) / Path(song).stem) for song in songs]
+    separator = Separator(engine_factory(model, Path(folder), engine=engine), log_level="error")
+    with closing(separator):
+        separator.start()
+        outcomes = [separated(separator, Path(song), Path(output_dir) / Path(song).stem) for song in songs]
     json.dump(outcomes, sys.stdout)
 
 
-def separated(child: SeparationChild, song: Path, folder: Path) -> dict[str, Any]:
+def separated(separator: Separator, song: Path, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True)
     shares: list[float] = []
     try:
-        separation = child.separate(
-            song, folder, max_seconds=60, timeout_s=math.inf, on_progress=shares.append, cancelled=lambda: False
-        )
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".work-") as work_dir:
+            separation = separator.separate(
+                song,
+                Path(work_dir),
+                folder,
+                max_seconds=60,
+                timeout_s=math.inf,
+                on_progress=shares.append,
+                cancelled=never,
+            )
     except UvrError as error:
         return {"error": type(error).__name__, "message": error.message, "left": list(map(str, folder.iterdir()))}
     left = sorted(path.name for path in folder.iterdir())

@@ -1,6 +1,6 @@
-"""A parent with a separation child, as a program: `python -m tests.support.separation_parent SONG`.
+"""A parent with a child, as a program: `python -m tests.support.separation_parent DEED`.
 
-It prints one word per line: the child's pid once that is at work on the song, then "done" or the error's class. It
+It prints one word per line: the child's pid once that is at work, then "done" or the error's class. It
 takes no notice of SIGTERM, and it ends without closing its child, as a careless caller would.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 
-from tests.support.engines import ScriptedEngine
+from tests.support.engines import Deed, ScriptedEngine
 from uvr import logs
 from uvr.errors import UvrError
-from uvr.separation.child import SeparationChild
+from uvr.separation.child import Child
+from uvr.separation.watch import never
 
 
 def say(word: object) -> None:
@@ -21,19 +21,12 @@ def say(word: object) -> None:
     sys.stdout.flush()
 
 
-def main(child: SeparationChild, song: str) -> None:
+def main(child: Child, deed: str) -> None:
     logs.configure("info", "json", process="parent")
     signal.signal(signal.SIGTERM, lambda *_: None)
     child.start()
     try:
-        child.separate(
-            Path(song),
-            Path(),
-            max_seconds=1,
-            timeout_s=60,
-            on_progress=lambda _share: say(child.pid),
-            cancelled=lambda: False,
-        )
+        child.run(Deed(deed), timeout_s=60, on_progress=lambda _share: say(child.pid), cancelled=never)
     except UvrError as error:
         say(type(error).__name__)
     else:
@@ -42,5 +35,5 @@ def main(child: SeparationChild, song: str) -> None:
 
 if __name__ == "__main__":
     # Global, so that it is there until the interpreter ends.
-    careless = SeparationChild(ScriptedEngine)
+    careless = Child(ScriptedEngine, "network")
     main(careless, sys.argv[1])

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 from uvr.separation.spool import Spool
 
+SONG = np.random.default_rng(0).standard_normal((2, 1000)).astype(np.float32)
+
 
 @pytest.fixture
 def spool(tmp_path):
-    with Spool(tmp_path, channels=2) as spool:
-        yield spool
+    return Spool.of([SONG[:, :600], SONG[:, 600:600], SONG[:, 600:]], tmp_path / "song.f32", 2)
 
 
-def test_any_part_can_be_read_while_more_is_appended(spool):
-    song = np.random.default_rng(0).standard_normal((2, 1000)).astype(np.float32)
-    spool.append(song[:, :600])
-    assert (spool.read(100, 500) == song[:, 100:500]).all()
-    spool.append(song[:, 600:])
-    assert (spool.read(500, 1000) == song[:, 500:]).all()
+def test_any_part_can_be_read(spool):
+    assert (spool.read(100, 700) == SONG[:, 100:700]).all()
+    assert (np.hstack(list(spool.blocks())) == SONG).all()
+
+
+def test_length_and_peak_are_known_once_it_is_written(spool):
     assert spool.samples == 1000
-    assert spool.peak == np.abs(song).max()
+    assert spool.peak == np.abs(SONG).max()
+
+
+def test_the_peak_may_be_a_negative_sample(tmp_path):
+    assert Spool.of([np.array([[0.25, -0.5]], np.float32)], tmp_path / "song.f32", 1).peak == 0.5
 
 
 def test_outside_the_samples_lies_silence(spool):
-    spool.append(np.ones((2, 10), np.float32))
-    around = spool.read(-5, 20)
-    assert around.shape == (2, 25)
-    assert around.sum() == 20
-    assert (around[:, 5:15] == 1).all()
+    around = spool.read(-5, 1010)
+    assert around.shape == (2, 1015)
+    assert (around[:, 5:1005] == SONG).all()
+    assert not around[:, :5].any()
+    assert not around[:, 1005:].any()
     assert not spool.read(-20, -10).any()
-    assert not spool.read(30, 40).any()
+    assert not spool.read(1030, 1040).any()
 
 
-def test_a_spool_has_no_name_that_a_crash_could_leave_behind(spool, tmp_path):
-    spool.append(np.ones((2, 100_000), np.float32))
-    assert list(tmp_path.iterdir()) == []
+def test_no_samples_are_a_spool_too(tmp_path):
+    empty = Spool.of([], tmp_path / "song.f32", 2)
+    assert (empty.samples, empty.peak, list(empty.blocks())) == (0, 0.0, [])
+
+
+def test_another_process_can_be_told_where_the_samples_are(spool):
+    assert (pickle.loads(pickle.dumps(spool)).read(0, 1000) == SONG).all()
+
+
+def test_a_file_that_is_there_is_not_written_over(spool):
+    with pytest.raises(FileExistsError):
+        Spool.of([SONG], spool.path, 2)

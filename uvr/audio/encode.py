@@ -167,6 +167,7 @@ def _quantized(block: Block, sample_format: SampleFormat) -> NDArray[Any]:
     if sample_format is SampleFormat.FLOAT32:
         return block
     scale = 2 ** (sample_format.bits - 1)
-    # In float64, because float32 cannot tell the largest 32-bit integers apart.
-    values: NDArray[np.float64] = np.clip(np.rint(block.astype(np.float64) * scale), -scale, scale - 1)
+    # Float32 holds every integer of up to 24 bits, but cannot tell the largest 32-bit ones apart.
+    exact = block.astype(np.float64) if sample_format is SampleFormat.INT32 else block
+    values: NDArray[Any] = np.clip(np.rint(exact * scale), -scale, scale - 1)
     return values * 256 if sample_format is SampleFormat.INT24 else values

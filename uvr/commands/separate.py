@@ -24,11 +24,11 @@ from uvr.commands.progress import ProgressLine
 from uvr.errors import PermanentError, UvrError
 from uvr.output_format import OutputFormat
 from uvr.separation import models
-from uvr.separation.child import MdxEngineFactory, SeparationChild
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Separation
-from uvr.separation.engines import engine_factory
+from uvr.separation.engines import MdxEngineFactory, engine_factory
+from uvr.separation.separator import Separator
 
 DONE, SOME_FAILED, NOT_BEGUN = 0, 1, 2
 
@@ -69,13 +69,13 @@ def separate(wanted: argparse.Namespace, settings: Settings) -> int:
         _refuse_equal_names(wanted.inputs)
         _make_folder(wanted.output)
         engine = _engine(wanted, settings)
-        child = SeparationChild(engine, log_level="error", log_format=settings.log_format)
-        child.start()
+        separator = Separator(engine, log_level="error", log_format=settings.log_format)
+        separator.start()
     except UvrError as error:
         sys.stderr.write(f"{error.message}\n")
         return NOT_BEGUN
-    with closing(child):
-        outcomes = [_reported(_outcome(source, wanted, child), as_json=wanted.json) for source in wanted.inputs]
+    with closing(separator):
+        outcomes = [_reported(_outcome(source, wanted, separator), as_json=wanted.json) for source in wanted.inputs]
     return DONE if all(outcome["status"] == "success" for outcome in outcomes) else SOME_FAILED
 
 
@@ -114,10 +114,10 @@ def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
         )
 
 
-def _outcome(source: Path, wanted: argparse.Namespace, child: SeparationChild) -> Outcome:
+def _outcome(source: Path, wanted: argparse.Namespace, separator: Separator) -> Outcome:
     started = time.monotonic()
     try:
-        separation, stems = _separated(source, wanted, child)
+        separation, stems = _separated(source, wanted, separator)
     except UvrError as error:
         return _told(source, "failed", error_message=error.message)
     except OSError as error:
@@ -130,7 +130,7 @@ def _outcome(source: Path, wanted: argparse.Namespace, child: SeparationChild) -
     return _told(source, "success", stems={name: str(path) for name, path in stems.items()}, facts=facts)
 
 
-def _separated(source: Path, wanted: argparse.Namespace, child: SeparationChild) -> tuple[Separation, dict[str, Path]]:
+def _separated(source: Path, wanted: argparse.Namespace, separator: Separator) -> tuple[Separation, dict[str, Path]]:
     """Separate one song in a hidden folder beside its stems' final places, and put the stems there."""
     with source.open("rb"):
         pass  # what is missing or forbidden is said in the system's own words
@@ -138,9 +138,11 @@ def _separated(source: Path, wanted: argparse.Namespace, child: SeparationChild)
         tempfile.TemporaryDirectory(dir=wanted.output, prefix=".separating-") as folder,
         closing(ProgressLine(source.name, sys.stderr)) as line,
     ):
-        separation = child.separate(
+        work_dir = Path(folder).absolute()
+        separation = separator.separate(
             source.absolute(),
-            Path(folder).absolute(),
+            work_dir,
+            work_dir,
             max_seconds=math.inf,
             timeout_s=math.inf,
             output_format=OutputFormat(wanted.format),

@@ -1,17 +1,17 @@
-"""An engine in a warm child process, so that what a network breaks costs one attempt of one task.
+"""A warm child process, so that what a song or a network breaks costs one attempt of one task.
 
-`SeparationChild` promises its caller, the parent:
+`Child` promises its caller, the parent:
 
-- the network is loaded and warmed up once, and stays so from song to song;
-- an engine's `UvrError`s arrive as they were raised; a fault nobody foresaw arrives as a `TransientError`, and its
+- its network, if it has one, is loaded and warmed up once, and stays so from song to song;
+- a job's `UvrError`s arrive as they were raised; a fault nobody foresaw arrives as a `TransientError`, and its
   traceback is in the log; the child's death, by a signal or by exiting, arrives as a `CrashError`;
-- the next song finds a fresh child where the last one died;
-- a song nobody wants any more, or that takes too long, ends within 0.2 s, because the child is killed;
+- the next job finds a fresh child where the last one died;
+- a job nobody wants any more, or that takes too long, ends within 0.2 s, because the child is killed;
 - a child never outlives its parent by more than a second, not even when the parent dies by SIGKILL;
 - SIGTERM and SIGINT to the whole process group leave the child at work: when it stops is the parent's decision;
 - the parent loads no numpy, no decoder and no network runtime.
 
-The child is spawned, not forked, so the parent may have threads. It imports what the engine needs and not the parent's
+The child is spawned, not forked, so the parent may have threads. It imports what its jobs need and not the parent's
 main module: what crosses over must therefore be defined in modules. What runs inside the child is in `child_main`.
 """
 
@@ -22,66 +22,50 @@ import math
 import multiprocessing
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import structlog
 
 from uvr.errors import CancelledError, CrashError, TransientError, UvrError
-from uvr.output_format import OutputFormat
-from uvr.separation.catalogue import MdxParameters
-from uvr.separation.child_main import ChildLogs, EngineFactory, Job, serve
-from uvr.separation.devices import Device
-from uvr.separation.engine import Engine, Separation
+from uvr.separation.child_main import ChildLogs, EngineFactory, Order, serve
+from uvr.separation.jobs import Job
+from uvr.separation.watch import never, unheard
 
 log = structlog.get_logger()
 
 _SPAWN = multiprocessing.get_context("spawn")
 _GROUP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+_SPAWNING = threading.Lock()
+"""One thread at a time: what is hidden meanwhile is hidden from the whole process."""
 _POLL_S = 0.1
 _CLOSE_GRACE_S = 2.0
 
 
-@dataclass(frozen=True)
-class MdxEngineFactory:
-    """How to build an `MdxEngine`, which is imported only where it is built: in the child."""
+class Child:
+    """A process with what `build` loads; used by one thread at a time, whichever it is.
 
-    model_path: Path
-    parameters: MdxParameters
-    threads: int = 0
-    """How many threads the network runs on; 0 means one for every core that the child may use."""
-    device: Device = "auto"
-    """What it has to run on; "auto" takes the best that works."""
-
-    def __call__(self) -> Engine:
-        """Load the network."""
-        from uvr.separation.mdx import MdxEngine  # the parent must not load numpy and onnxruntime
-
-        return MdxEngine(self.model_path, self.parameters, threads=self.threads, device=self.device)
-
-
-class SeparationChild:
-    """The engine that `build` makes, in a child process; to be used by one thread at a time, whichever it is.
-
-    `build` is pickled; `log_level` and `log_format` are those of `uvr.logs.configure`, for the child's own log lines.
+    `build` is pickled; `name` is the process's in the log, `log_level` and `log_format` are those of
+    `uvr.logs.configure`.
     """
 
-    def __init__(self, build: EngineFactory, *, log_level: str = "info", log_format: str = "auto") -> None:
+    def __init__(self, build: EngineFactory, name: str, *, log_level: str = "info", log_format: str = "auto") -> None:
         self._build = build
+        self._name = name
         self._logs = ChildLogs(log_level, log_format)
         self._process: _Process | None = None
         self._provider = ""
 
     @property
     def provider(self) -> str:
-        """What the network really runs on: "cpu", "cuda"; empty before the first start."""
+        """What the network really runs on: "cpu", "cuda"; empty before the first start and without a network."""
         return self._provider
 
     @property
@@ -90,34 +74,29 @@ class SeparationChild:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Block until a network is loaded and warmed up in a living child; raises `UvrError` with the reason if not."""
+        """Block until a living child is ready for jobs; raises `UvrError` with the reason if none gets there."""
         self._running(_Patience())
 
-    def separate(
+    def run(
         self,
-        source: Path,
-        output_dir: Path,
+        job: Job,
         *,
-        max_seconds: float,
         timeout_s: float,
-        output_format: OutputFormat = OutputFormat.WAV,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
-    ) -> Separation:
-        """`Engine.separate` in the child; starts a child if there is none.
+    ) -> Any:
+        """What `job` gives, done in the child; starts a child if there is none.
 
-        Besides the engine's own errors it raises `CrashError` when the child dies, `TransientError` when all of it
-        takes longer than `timeout_s`, and `CancelledError` at most 0.2 s after `cancelled()` has become true. After
-        these three, as after an exception from `on_progress`, the child is gone and the next call starts a fresh one.
+        Besides the job's own errors it raises `CrashError` when the child dies, `TransientError` when all of it takes
+        longer than `timeout_s`, and `CancelledError` at most 0.2 s after `cancelled()` has become true. After these
+        three, as after an exception from `on_progress`, the child is gone and the next call starts a fresh one.
         """
         patience = _Patience(cancelled, timeout_s)
         process = self._running(patience)
-        job = Job(source, output_dir, max_seconds, output_format, structlog.contextvars.get_contextvars())
         with self._killed_on_error():
-            process.send(job)
+            process.send(Order(job, structlog.contextvars.get_contextvars()))
             reply = process.answer(patience, on_progress)
-        separation: Separation = _unless_error(reply)
-        return separation
+        return _unless_error(reply)
 
     def close(self) -> None:
         """End the child, by force if it does not end by itself; harmless when there is none."""
@@ -127,17 +106,17 @@ class SeparationChild:
         if self._process and self._process.is_alive():
             return self._process
         if self._process:
-            log.warning("separation.child_died_idle", cause=self._process.cause_of_death())
+            log.warning("child.died_idle", child=self._name, cause=self._process.cause_of_death())
             self._end()
         return self._start(patience)
 
     def _start(self, patience: _Patience) -> _Process:
         started = time.monotonic()
-        process = self._process = _Process(self._build, self._logs)
+        process = self._process = _Process(self._build, self._logs, self._name)
         with self._killed_on_error():
             self._provider = _unless_error(process.answer(patience))
         elapsed_s = round(time.monotonic() - started, 3)
-        log.info("separation.child_started", pid=process.pid, provider=self._provider, elapsed_s=elapsed_s)
+        log.info("child.started", child=self._name, pid=process.pid, provider=self._provider, elapsed_s=elapsed_s)
         return process
 
     @contextmanager
@@ -155,19 +134,11 @@ class SeparationChild:
             process.end(grace_s)
 
 
-def _never() -> bool:
-    return False
-
-
-def _ignore(_share: float) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class _Patience:
     """How long to wait for an answer."""
 
-    cancelled: Callable[[], bool] = _never
+    cancelled: Callable[[], bool] = never
     timeout_s: float = math.inf
     since: float = field(default_factory=time.monotonic)
 
@@ -182,12 +153,10 @@ class _Patience:
 class _Process:
     """One child process and this end of the pipe to it, from spawning to reaping."""
 
-    def __init__(self, build: EngineFactory, child_logs: ChildLogs) -> None:
+    def __init__(self, build: EngineFactory, child_logs: ChildLogs, name: str) -> None:
         self._connection, childs_end = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(
-            target=serve, args=(childs_end, build, child_logs), name="separation", daemon=True
-        )
-        with childs_end, _group_signals_blocked(), _main_module_hidden():
+        self._process = _SPAWN.Process(target=serve, args=(childs_end, build, child_logs, name), name=name, daemon=True)
+        with childs_end, _SPAWNING, _group_signals_blocked(), _main_module_hidden():
             self._process.start()
         # At exit, multiprocessing would send SIGTERM, which the child has blocked, and wait for its end for ever.
         atexit.register(self._process.kill)
@@ -199,12 +168,12 @@ class _Process:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def send(self, job: Job) -> None:
+    def send(self, order: Order) -> None:
         # A child that has just died is noticed by `answer`, which knows what to say about it.
         with suppress(OSError):
-            self._connection.send(job)
+            self._connection.send(order)
 
-    def answer(self, patience: _Patience, on_progress: Callable[[float], None] = _ignore) -> Any:
+    def answer(self, patience: _Patience, on_progress: Callable[[float], None] = unheard) -> Any:
         """The child's next message that is not about progress."""
         while True:
             patience.check()
@@ -226,7 +195,8 @@ class _Process:
         if self._process.is_alive():
             return None
         raise CrashError(
-            f"The process that separates songs died: {self.cause_of_death()}.", exit_code=self._process.exitcode
+            f"The {self._process.name} process of the separation died: {self.cause_of_death()}.",
+            exit_code=self._process.exitcode,
         )
 
     def cause_of_death(self) -> str:

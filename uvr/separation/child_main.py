@@ -1,7 +1,7 @@
-"""The inside of the separation child: loads an engine, then serves one job after another until the pipe closes.
+"""The inside of a child process: loads an engine if it is to have one, then does job after job until the pipe closes.
 
-Messages to the parent: the provider's name (`str`) once the network is warm, then for each job the share done (`float`)
-any number of times and at last the `Separation`; or a `UvrError` in place of the first or the last.
+Messages to the parent: the provider's name (`str`, "" without an engine) once the child is ready, then for each job the
+share done (`float`) any number of times and at last what the job gives; or a `UvrError` in place of the first or last.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import structlog
 
 from uvr import logs
 from uvr.errors import TransientError, UvrError
-from uvr.output_format import OutputFormat
-from uvr.separation.engine import Engine, Separation
+from uvr.separation.engine import Engine
+from uvr.separation.full_disk import full_disk_explained
+from uvr.separation.jobs import Job
+from uvr.separation.watch import Watch
 
 log = structlog.get_logger()
 
-EngineFactory = Callable[[], Engine]
-
-_PROCESS_NAME = "separation"
+EngineFactory = Callable[[], Engine | None]
+"""Run in the child; a child without a network of its own loads what else it needs, and gives None."""
 
 T = TypeVar("T")
 
@@ -42,61 +43,50 @@ class ChildLogs:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One song to separate; `log_context` is bound to every log line about it."""
+class Order:
+    """One job; `log_context` is bound to every log line about it."""
 
-    source: Path
-    output_dir: Path
-    max_seconds: float
-    output_format: OutputFormat
+    job: Job
     log_context: dict[str, Any]
 
 
-def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs) -> None:
+def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs, name: str) -> None:
     """The child's whole life."""
     _end_with_the_parent()
     _be_the_first_to_go_when_memory_is_short()
-    logs.configure(child_logs.level, child_logs.form, process=_PROCESS_NAME)
+    logs.configure(child_logs.level, child_logs.form, process=name)
     engine = _outcome(partial(_loaded, build), "The network could not be loaded.")
     if isinstance(engine, UvrError):
         connection.send(engine)
         return
-    connection.send(engine.provider)
-    for job in _jobs(connection):
-        with structlog.contextvars.bound_contextvars(**{**job.log_context, "process": _PROCESS_NAME}):
-            connection.send(_outcome(partial(_run, engine, job, connection), "The separation failed."))
+    connection.send(engine.provider if engine else "")
+    watch = Watch(lambda share: connection.send(float(share)))  # the parent is not asked whether to go on, it kills
+    for order in _orders(connection):
+        with structlog.contextvars.bound_contextvars(**{**order.log_context, "process": name}):
+            connection.send(_outcome(partial(order.job, engine, watch), "The separation failed."))
 
 
-def _loaded(build: EngineFactory) -> Engine:
+def _loaded(build: EngineFactory) -> Engine | None:
     engine = build()
-    engine.warm_up()
+    if engine:
+        engine.warm_up()
     return engine
 
 
-def _jobs(connection: Connection) -> Iterator[Job]:
+def _orders(connection: Connection) -> Iterator[Order]:
     while True:
         try:
-            job = connection.recv()
+            order = connection.recv()
         except (EOFError, ConnectionResetError):
             return
-        yield job
-
-
-def _run(engine: Engine, job: Job, connection: Connection) -> Separation:
-    return engine.separate(
-        job.source,
-        job.output_dir,
-        max_seconds=job.max_seconds,
-        output_format=job.output_format,
-        on_progress=lambda share: connection.send(float(share)),
-        cancelled=lambda: False,  # the parent does not ask, it kills
-    )
+        yield order
 
 
 def _outcome(work: Callable[[], T], failure: str) -> T | UvrError:
     """What `work` gives, or the error to report in its place: this is the edge beyond which no exception passes."""
     try:
-        return work()
+        with full_disk_explained():
+            return work()
     except UvrError as error:
         return error
     except Exception:

@@ -5,12 +5,16 @@ It imports nothing heavy, so that a process may speak of engines without loading
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from uvr.output_format import OutputFormat
+
+if TYPE_CHECKING:
+    from uvr.separation.mixture import Mixture
+    from uvr.separation.stems import Estimates
+    from uvr.separation.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Separation:
 
 
 class Engine(Protocol):
-    """A loaded network. Used by one thread at a time; whatever crosses its border can be pickled."""
+    """A loaded network: the middle one of a separation's three stages. Used by one thread at a time."""
 
     @property
     def provider(self) -> str:
@@ -57,19 +61,9 @@ class Engine(Protocol):
     def warm_up(self) -> None:
         """Set up what would otherwise be set up while the first song waits."""
 
-    def separate(
-        self,
-        source: Path,
-        output_dir: Path,
-        *,
-        max_seconds: float,
-        output_format: OutputFormat = OutputFormat.WAV,
-        on_progress: Callable[[float], None],
-        cancelled: Callable[[], bool],
-    ) -> Separation:
-        """Split `source` into stems in `output_format` under `output_dir`.
+    def separate(self, mixture: Mixture, folder: Path, watch: Watch) -> Estimates:
+        """Find the stems in `mixture`; what they take of disk is in `folder`, which is the caller's.
 
-        `on_progress` is told the share done, 0.0 to 1.0. Raises `PermanentError` for a source that is no audio or
-        longer than `max_seconds`, `TransientError` for what another try may mend, and `CancelledError` soon after
-        `cancelled()` has become true.
+        `watch` is told the share done. Raises `TransientError` for what another try may mend, and `CancelledError` soon
+        after `watch` has heard that nobody waits any more.
         """

@@ -13,7 +13,6 @@ from typing import Literal, TypeAlias
 
 from uvr.errors import PermanentError
 from uvr.separation import models
-from uvr.separation.child import MdxEngineFactory
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
@@ -23,6 +22,24 @@ from uvr.separation.models import MdxParameters
 
 EngineChoice: TypeAlias = Literal["auto", "mdx", "audio-separator"]
 """`auto` takes the service's own engine for MDX-Net models and audio-separator for all others."""
+
+
+@dataclass(frozen=True)
+class MdxEngineFactory:
+    """How to build an `MdxEngine`, which is imported only where it is built: in the child."""
+
+    model_path: Path
+    parameters: MdxParameters
+    threads: int = 0
+    """How many threads the network runs on; 0 means one for every core that the child may use."""
+    device: Device = "auto"
+    """What it has to run on; "auto" takes the best that works."""
+
+    def __call__(self) -> Engine:
+        """Load the network."""
+        from uvr.separation.mdx import MdxEngine  # the parent must not load numpy and onnxruntime
+
+        return MdxEngine(self.model_path, self.parameters, threads=self.threads, device=self.device)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""Samples that are needed twice wait on disk, so that a song's length costs disk and not memory.
+"""Samples that are needed again wait on disk, so that a song's length costs disk and not memory.
 
-The file has no name: it disappears with the process that made it, however that ends.
+A spool is written once and then only read, also by other processes: it can be sent to them, its samples stay where they
+are. Whoever made its folder removes it.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -16,43 +16,37 @@ import numpy as np
 from uvr.audio.format import BLOCK_SAMPLES, Block
 
 
+@dataclass(frozen=True)
 class Spool:
-    """An append-only run of float32 samples on disk beside the output; knows its length and its peak.
+    """Float32 samples in the file `path`, the channels of each side by side."""
 
-    Both are maintained while appending: `samples` per channel, `peak` the largest absolute value.
-    """
+    path: Path
+    channels: int
+    samples: int
+    """Per channel."""
+    peak: float
+    """The largest absolute value."""
 
-    def __init__(self, folder: Path, channels: int) -> None:
-        # Closed by __exit__: a spool is a context manager itself.
-        self._file = tempfile.TemporaryFile(dir=folder, prefix=".spool-")  # noqa: SIM115
-        self.channels = channels
-        self.samples = 0
-        self.peak = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def append(self, block: Block) -> None:
-        """Add `block`, of shape (channels, samples), at the end."""
-        if not block.shape[1]:
-            return
-        self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(block.T, dtype=np.float32).data)
-        self.samples += block.shape[1]
-        self.peak = max(self.peak, float(np.abs(block).max()))
+    @classmethod
+    def of(cls, blocks: Iterable[Block], path: Path, channels: int) -> Self:
+        """Write `blocks`, of shape (`channels`, any number of samples), to the new file `path`."""
+        samples, peak = 0, 0.0
+        with path.open("xb") as file:
+            for block in blocks:
+                if block.shape[1]:
+                    file.write(np.ascontiguousarray(block.T, dtype=np.float32).data)
+                    samples += block.shape[1]
+                    peak = max(peak, float(block.max()), -float(block.min()))
+        return cls(path, channels, samples, peak)
 
     def read(self, start: int, stop: int) -> Block:
         """Samples `start` to `stop`, of shape (channels, stop - start); silence where there are none."""
         block = np.zeros((stop - start, self.channels), np.float32)
         first, last = max(start, 0), min(stop, self.samples)
         if first < last:
-            self._file.seek(first * self.channels * block.itemsize)
-            self._file.readinto(block[first - start : last - start].data)
+            with self.path.open("rb") as file:
+                file.seek(first * self.channels * block.itemsize)
+                file.readinto(block[first - start : last - start].data)
         return block.T
 
     def blocks(self) -> Iterator[Block]:

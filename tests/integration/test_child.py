@@ -1,4 +1,4 @@
-"""What the separation child promises, with real processes that really die."""
+"""What a child process promises, with real processes that really die."""
 
 from __future__ import annotations
 
@@ -18,33 +18,32 @@ from statistics import median
 import pytest
 import structlog
 
-from tests.support.engines import STEPS, FailingBuild, ScriptedEngine, slow_build
+from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
-from uvr.separation.child import MdxEngineFactory, SeparationChild
+from uvr.separation.child import Child
 from uvr.separation.engine import Separation
-from uvr.separation.models import MdxParameters
+from uvr.separation.watch import never, unheard
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture
-def child() -> Iterator[SeparationChild]:
-    child = SeparationChild(ScriptedEngine)
+def child() -> Iterator[Child]:
+    child = Child(ScriptedEngine, "network")
     yield child
     child.close()
 
 
-def separate(
-    child: SeparationChild,
-    song: str = "a_song",
+def run(
+    child: Child,
+    deed: str = "nothing",
     *,
     timeout_s: float = 60,
-    on_progress: Callable[[float], None] = lambda _share: None,
-    cancelled: Callable[[], bool] = lambda: False,
+    on_progress: Callable[[float], None] = unheard,
+    cancelled: Callable[[], bool] = never,
 ) -> Separation:
-    return child.separate(
-        Path(song), Path("out"), max_seconds=12.5, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled
-    )
+    separation: Separation = child.run(Deed(deed), timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
+    return separation
 
 
 def exists(pid: int) -> bool:
@@ -71,7 +70,7 @@ def open_files() -> set[str]:
     return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
-def pid_of(child: SeparationChild) -> int:
+def pid_of(child: Child) -> int:
     assert child.pid is not None
     return child.pid
 
@@ -79,12 +78,12 @@ def pid_of(child: SeparationChild) -> int:
 # Starting
 
 
-def test_start_blocks_until_the_network_is_warm(child: SeparationChild) -> None:
+def test_start_blocks_until_the_network_is_warm(child: Child) -> None:
     child.start()
     assert child.provider == "warmed up 1 times"
 
 
-def test_start_keeps_a_child_that_lives(child: SeparationChild) -> None:
+def test_start_keeps_a_child_that_lives(child: Child) -> None:
     child.start()
     first = child.pid
     child.start()
@@ -92,7 +91,7 @@ def test_start_keeps_a_child_that_lives(child: SeparationChild) -> None:
 
 
 def test_what_keeps_the_network_from_loading_is_raised_and_leaves_no_process() -> None:
-    child = SeparationChild(FailingBuild(PermanentError("The model file is damaged.", file="m.onnx")))
+    child = Child(FailingBuild(PermanentError("The model file is damaged.", file="m.onnx")), "network")
     with pytest.raises(PermanentError, match=r"^The model file is damaged\.$") as raised:
         child.start()
     assert raised.value.facts == {"file": "m.onnx"}
@@ -100,7 +99,7 @@ def test_what_keeps_the_network_from_loading_is_raised_and_leaves_no_process() -
 
 
 def test_an_unforeseen_fault_at_loading_is_told_in_neutral_words(capfd: pytest.CaptureFixture[str]) -> None:
-    child = SeparationChild(FailingBuild(RuntimeError("INVALID_PROTOBUF")))
+    child = Child(FailingBuild(RuntimeError("INVALID_PROTOBUF")), "network")
     with pytest.raises(TransientError, match=r"^The network could not be loaded\."):
         child.start()
     assert "INVALID_PROTOBUF" in capfd.readouterr().err
@@ -108,34 +107,34 @@ def test_an_unforeseen_fault_at_loading_is_told_in_neutral_words(capfd: pytest.C
 
 def test_a_death_at_loading_names_the_signal() -> None:
     with pytest.raises(CrashError, match="SIGKILL"):
-        SeparationChild(FailingBuild()).start()
+        Child(FailingBuild(), "network").start()
 
 
 # Separating
 
 
-def test_a_separation_crosses_over_with_all_its_facts(child: SeparationChild) -> None:
-    assert separate(child) == Separation({"vocals": Path("out/vocals.wav")}, 12.5, 44_100, 2, 1.0, "warmed up 1 times")
+def test_a_separation_crosses_over_with_all_its_facts(child: Child) -> None:
+    assert run(child) == Separation({"vocals": Path("out/vocals.wav")}, 12.5, 44_100, 2, 1.0, "warmed up 1 times")
 
 
-def test_the_child_stays_warm_from_song_to_song(child: SeparationChild) -> None:
+def test_the_child_stays_warm_from_song_to_song(child: Child) -> None:
     child.start()
     pid = child.pid
     for _ in range(3):
-        assert separate(child).provider == "warmed up 1 times"
+        assert run(child).provider == "warmed up 1 times"
     assert child.pid == pid
 
 
-def test_progress_arrives_in_order(child: SeparationChild) -> None:
+def test_progress_arrives_in_order(child: Child) -> None:
     shares: list[float] = []
-    separate(child, "reports_progress", on_progress=shares.append)
+    run(child, "reports_progress", on_progress=shares.append)
     assert shares == [step / STEPS for step in range(1, STEPS + 1)]
 
 
-def test_it_works_from_a_worker_thread_that_ends(child: SeparationChild) -> None:
+def test_it_works_from_a_worker_thread_that_ends(child: Child) -> None:
     done: list[Separation] = []
     for _ in range(2):
-        thread = threading.Thread(target=lambda: done.append(separate(child)))
+        thread = threading.Thread(target=lambda: done.append(run(child)))
         thread.start()
         thread.join()
     assert [separation.provider for separation in done] == ["warmed up 1 times"] * 2
@@ -144,38 +143,38 @@ def test_it_works_from_a_worker_thread_that_ends(child: SeparationChild) -> None
 def test_log_lines_of_the_child_tell_which_task_they_are_about(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    child = SeparationChild(ScriptedEngine, log_format="json")
+    child = Child(ScriptedEngine, "network", log_format="json")
     with structlog.contextvars.bound_contextvars(task_uuid="t-1", process="processor"):
-        separate(child, "logs")
+        run(child, "logs")
     child.close()
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "engine.says" in line]
-    assert [(line["task_uuid"], line["process"]) for line in lines] == [("t-1", "separation")]
+    assert [(line["task_uuid"], line["process"]) for line in lines] == [("t-1", "network")]
 
 
 # Errors
 
 
-def test_a_permanent_error_crosses_over_and_the_child_goes_on(child: SeparationChild) -> None:
+def test_a_permanent_error_crosses_over_and_the_child_goes_on(child: Child) -> None:
     child.start()
     pid = child.pid
     with pytest.raises(PermanentError, match=r"^This is not audio\.$") as raised:
-        separate(child, "is_no_audio")
+        run(child, "is_no_audio")
     assert raised.value.facts == {"format": "text"}
-    separate(child)
+    run(child)
     assert child.pid == pid
 
 
-def test_a_transient_error_crosses_over_with_the_wished_pause(child: SeparationChild) -> None:
+def test_a_transient_error_crosses_over_with_the_wished_pause(child: Child) -> None:
     with pytest.raises(TransientError, match=r"^The disk is full\.$") as raised:
-        separate(child, "asks_for_another_try")
+        run(child, "asks_for_another_try")
     assert raised.value.retry_after_s == 7.0
     assert raised.value.facts == {"free_bytes": 0}
 
 
 def test_an_unforeseen_fault_is_told_in_neutral_words_and_logged_in_full(capfd: pytest.CaptureFixture[str]) -> None:
-    child = SeparationChild(ScriptedEngine, log_format="json")
+    child = Child(ScriptedEngine, "network", log_format="json")
     with structlog.contextvars.bound_contextvars(task_uuid="t-2"), pytest.raises(TransientError) as raised:
-        separate(child, "breaks")
+        run(child, "breaks")
     child.close()
     assert "ZeroDivisionError" not in raised.value.message
     [line] = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "separation.broke" in line]
@@ -195,36 +194,36 @@ def test_an_unforeseen_fault_is_told_in_neutral_words_and_logged_in_full(capfd: 
     ],
 )
 def test_a_death_is_a_crash_that_names_its_cause_and_a_fresh_child_takes_over(
-    child: SeparationChild, song: str, cause: str
+    child: Child, song: str, cause: str
 ) -> None:
     child.start()
     dead = pid_of(child)
     with pytest.raises(CrashError) as raised:
-        separate(child, song)
-    assert raised.value.message == f"The process that separates songs died: {cause}."
+        run(child, song)
+    assert raised.value.message == f"The network process of the separation died: {cause}."
     assert not exists(dead)
-    separate(child)
+    run(child)
     assert child.pid not in (dead, None)
 
 
-def test_progress_told_before_a_death_still_arrives(child: SeparationChild) -> None:
+def test_progress_told_before_a_death_still_arrives(child: Child) -> None:
     shares: list[float] = []
     with pytest.raises(CrashError):
-        separate(child, "is_killed", on_progress=shares.append)
+        run(child, "is_killed", on_progress=shares.append)
     assert shares == [0.5]
 
 
-def test_a_child_that_died_between_two_songs_costs_neither(child: SeparationChild) -> None:
+def test_a_child_that_died_between_two_songs_costs_neither(child: Child) -> None:
     child.start()
     dead = pid_of(child)
     os.kill(dead, signal.SIGKILL)
     os.waitid(os.P_PID, dead, os.WEXITED | os.WNOWAIT)
-    separate(child)
+    run(child)
     assert not exists(dead)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's out-of-memory killer is Linux's")
-def test_the_child_offers_itself_to_the_out_of_memory_killer(child: SeparationChild) -> None:
+def test_the_child_offers_itself_to_the_out_of_memory_killer(child: Child) -> None:
     child.start()
     assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == "1000"
 
@@ -232,55 +231,55 @@ def test_the_child_offers_itself_to_the_out_of_memory_killer(child: SeparationCh
 # Giving up on a song
 
 
-def test_cancelling_kills_the_child_at_once(child: SeparationChild) -> None:
+def test_cancelling_kills_the_child_at_once(child: Child) -> None:
     child.start()
     pid = pid_of(child)
     cancelled = threading.Event()
     threading.Timer(0.5, cancelled.set).start()
     started = time.monotonic()
     with pytest.raises(CancelledError):
-        separate(child, "never_ends", cancelled=cancelled.is_set)
+        run(child, "never_ends", cancelled=cancelled.is_set)
     assert 0.5 <= time.monotonic() - started < 1.5
     assert not exists(pid)
 
 
-def test_cancelled_is_asked_five_times_a_second_while_the_child_is_silent(child: SeparationChild) -> None:
+def test_cancelled_is_asked_five_times_a_second_while_the_child_is_silent(child: Child) -> None:
     child.start()
     asked: list[float] = []
-    separate(child, "takes_a_second", cancelled=lambda: bool(asked.append(time.monotonic())))
+    run(child, "takes_a_second", cancelled=lambda: bool(asked.append(time.monotonic())))
     assert median(later - earlier for earlier, later in pairwise(asked)) < 0.2
 
 
-def test_a_song_that_takes_too_long_is_ended(child: SeparationChild) -> None:
+def test_a_song_that_takes_too_long_is_ended(child: Child) -> None:
     child.start()
     pid = pid_of(child)
     with pytest.raises(TransientError, match=r"^The separation took longer than 0\.3 s"):
-        separate(child, "never_ends", timeout_s=0.3)
+        run(child, "never_ends", timeout_s=0.3)
     assert not exists(pid)
-    separate(child)
+    run(child)
 
 
 def test_loading_a_network_for_a_song_counts_towards_its_time_out() -> None:
-    child = SeparationChild(slow_build)
+    child = Child(slow_build, "network")
     with pytest.raises(TransientError, match="took longer"):
-        separate(child, timeout_s=0.5)
+        run(child, timeout_s=0.5)
     assert child.pid is None
 
 
-def test_an_error_of_the_caller_ends_the_song(child: SeparationChild) -> None:
+def test_an_error_of_the_caller_ends_the_song(child: Child) -> None:
     def broken(_share: float) -> None:
         raise KeyError("the caller's own")
 
     with pytest.raises(KeyError):
-        separate(child, "never_ends", on_progress=broken)
+        run(child, "never_ends", on_progress=broken)
     assert child.pid is None
-    separate(child)
+    run(child)
 
 
 # Closing
 
 
-def test_close_ends_the_child_and_may_be_called_again(child: SeparationChild) -> None:
+def test_close_ends_the_child_and_may_be_called_again(child: Child) -> None:
     child.start()
     pid = pid_of(child)
     child.close()
@@ -290,19 +289,19 @@ def test_close_ends_the_child_and_may_be_called_again(child: SeparationChild) ->
 
 
 def test_closing_without_a_start_is_harmless() -> None:
-    SeparationChild(ScriptedEngine).close()
+    Child(ScriptedEngine, "network").close()
 
 
-def test_no_pipe_is_left_open_whichever_way_a_child_ends(child: SeparationChild) -> None:
-    separate(child)  # what multiprocessing opens once for the whole process
+def test_no_pipe_is_left_open_whichever_way_a_child_ends(child: Child) -> None:
+    run(child)  # what multiprocessing opens once for the whole process
     child.close()
     before = open_files()
     for song, error in (("segfaults", CrashError), ("never_ends", TransientError)):
         with pytest.raises(error):
-            separate(child, song, timeout_s=2)
+            run(child, song, timeout_s=2)
     with pytest.raises(CrashError):
-        SeparationChild(FailingBuild()).start()
-    separate(child)
+        Child(FailingBuild(), "network").start()
+    run(child)
     child.close()
     assert open_files() == before
 
@@ -335,7 +334,7 @@ def test_signals_to_the_process_group_leave_the_child_at_work() -> None:
         assert parent.communicate(timeout=20)[0] == "done\n"
 
 
-def test_signals_leave_a_child_alone_that_has_hardly_begun(child: SeparationChild) -> None:
+def test_signals_leave_a_child_alone_that_has_hardly_begun(child: Child) -> None:
     signalled: list[int] = []
 
     def signal_soon() -> None:
@@ -359,32 +358,13 @@ def test_a_parent_that_forgets_to_close_ends_all_the_same() -> None:
         assert not is_running(child_pid)
 
 
-def test_the_parent_loads_nothing_heavy() -> None:
-    program = """
-import sys
-from tests.support.engines import ScriptedEngine
-from uvr import logs
-from uvr.separation.child import SeparationChild
-
-logs.configure("info", "json", process="parent")
-child = SeparationChild(ScriptedEngine)
-child.start()
-child.close()
-print(*{"numpy", "av", "onnx", "onnxruntime"} & set(sys.modules))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == ""
-
-
 def test_the_child_does_not_import_the_main_module_of_its_parent(tmp_path: Path) -> None:
     program = """
 from tests.support.engines import ScriptedEngine
-from uvr.separation.child import SeparationChild
+from uvr.separation.child import Child
 
 print("imported")
-child = SeparationChild(ScriptedEngine)
+child = Child(ScriptedEngine, "network")
 child.start()
 child.close()
 """
@@ -393,30 +373,3 @@ child.close()
     command = [sys.executable, str(tmp_path / "main.py")]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=60)
     assert done.stdout.count("imported") == 1
-
-
-# The real engine
-
-
-def test_a_song_goes_through_a_real_network_in_the_child(shared_data: Path, tmp_path: Path) -> None:
-    parity = shared_data / "parity"
-    parameters = MdxParameters(compensate=1.019, dim_f=2560, dim_t=256, n_fft=5120, primary_stem="Instrumental")
-    child = SeparationChild(MdxEngineFactory(parity / "tiny-mdx-hq4.onnx", parameters, threads=1))
-    shares: list[float] = []
-    separation = child.separate(
-        parity / "short.wav",
-        tmp_path,
-        max_seconds=60,
-        timeout_s=60,
-        on_progress=shares.append,
-        cancelled=lambda: False,
-    )
-    child.close()
-    assert {name: path.parent for name, path in separation.stems.items()} == dict.fromkeys(
-        ("vocals", "instrumental"), tmp_path
-    )
-    assert all(path.stat().st_size > 57_335 * 2 for path in separation.stems.values())
-    assert separation.audio_s == pytest.approx(57_335 / 44_100)
-    assert child.provider == separation.provider == "cpu"
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0

@@ -1,25 +1,18 @@
-"""What every worker does around its own work: claim, heartbeat, handle, acknowledge; signals; pauses between tries.
+"""What every worker does around its own work: claim, heartbeat, handle, acknowledge; pauses between tries.
 
 A `Worker` serves one queue with one `Handler`. It promises that a claimed item ends in exactly one step of the queue
 (finish, retry, bury or release), that its lease is extended by a thread of its own while the handler computes, and that
-a handler hears through `Pulse.cancelled` when its result is no longer wanted. `run_until_stopped` runs the workers of a
-process until SIGTERM or SIGINT: they claim nothing more and get SHUTDOWN_GRACE_SECONDS to finish; what is not finished
-by then is handed back uncounted, if need be over the head of a handler that does not hear. A second signal cuts the
-grace short.
+a handler hears through `Pulse.cancelled` when its result is no longer wanted.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import structlog
 from redis import RedisError
@@ -27,13 +20,18 @@ from redis import RedisError
 from redis_queue import Lease, Record, RedisQueue
 from uvr.background import repeating
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
-from uvr.redis_clients import WAIT_S
+from uvr.redis.clients import WAIT_S
+from uvr.redis.errors import passes
+from uvr.redis.trouble import Trouble
+from uvr.shutdown import Shutdown
 
 log = structlog.get_logger()
 
 _REAP_EVERY_S = 5.0
-_LAST_STEPS_S = 5.0
-"""How long handlers have to hear that the process stops, and to hand back what they hold."""
+_BEAT_AGAIN_S = 1.0
+"""After a beat that did not reach Redis the next one follows sooner: the lease may have little time left."""
+
+_ADMISSION_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,32 @@ class Handler(Protocol):
         """What to record, and whom to tell, when no further try is made. Must not fail."""
 
 
+class Admission(Protocol):
+    """Whether a worker may claim anything now; asked before every claim, by the thread that would make it."""
+
+    def enter(self) -> bool:
+        """True if it may; `leave` is called when the claim is settled, or found nothing."""
+
+    def leave(self) -> None:
+        """The end of what `enter` began."""
+
+    def idle(self) -> str:
+        """The name of this process among all workers if it has nothing at all to do, else "" (`RedisQueue.claim`)."""
+
+
+class _AlwaysOpen:
+    """The admission of workers that may claim whenever they are free."""
+
+    def enter(self) -> bool:
+        return True
+
+    def leave(self) -> None:
+        pass
+
+    def idle(self) -> str:
+        return ""
+
+
 @dataclass(frozen=True)
 class Limits:
     """When to give up, and how long to pause before another try.
@@ -96,14 +120,6 @@ class Limits:
         return self.max_failures is not None and lease.failures + 1 >= self.max_failures
 
 
-@dataclass(frozen=True)
-class Shutdown:
-    """The two stages of stopping: `requested` (claim nothing more), then `abandoned` (hand back what is not done)."""
-
-    requested: threading.Event = field(default_factory=threading.Event)
-    abandoned: threading.Event = field(default_factory=threading.Event)
-
-
 class Pulse:
     """The life sign of one claim: extends the lease in a thread of its own, and tells the handler to stop."""
 
@@ -112,27 +128,45 @@ class Pulse:
         self._lease = lease
         self._every_s = every_s
         self._shutdown = shutdown
+        self._due = 0.0
+        self._trouble = Trouble(task_uuid=lease.id)
         self.lost = False
+
+    def begin(self) -> None:
+        """The first beat, from which on a worker that dies over the item counts as a crash.
+
+        Raises `CancelledError` when there is no point in beginning: the lease is lost, or the process stops.
+        """
+        self.beat()
+        if self.stopping():
+            raise CancelledError("The work was not begun: the lease is lost, or the process stops.")
 
     def beat(self, record: Record | None = None) -> None:
         """Extend the lease now, and write `record`, for instance the progress. Never raises for an absent Redis."""
         try:
             if not self._queue.extend(self._lease, record):
                 self.lost = True
+            self._due = time.monotonic() + self._every_s
+            self._trouble.over()
         except RedisError as error:
-            # The lease may outlive the outage; whoever claims next decides, by the attempt number.
-            log.warning("lease.beat_failed", item=self._lease.id, error=str(error))
+            # The lease may outlive the outage; whoever claims next decides, by its fence.
+            self._trouble.tell(error)
 
     def cancelled(self) -> bool:
         """Whether the result is no longer wanted: the lease is lost, or the process stops and its grace is over."""
         return self.lost or self._shutdown.abandoned.is_set()
 
+    def stopping(self) -> bool:
+        """Whether work in an early stage had better be handed back: it is cancelled, or the process is told to stop."""
+        return self._shutdown.requested.is_set() or self.cancelled()
+
     def beating(self) -> AbstractContextManager[None]:
         """Beat regularly until the block ends."""
-        return repeating(self._beat_unless_lost, self._every_s, name=f"pulse-{self._lease.id}")
+        look_every_s = min(self._every_s, _BEAT_AGAIN_S)
+        return repeating(self._beat_if_due, look_every_s, name=f"pulse-{self._lease.id}")
 
-    def _beat_unless_lost(self) -> None:
-        if not self.lost:
+    def _beat_if_due(self) -> None:
+        if not self.lost and time.monotonic() >= self._due:
             self.beat()
 
 
@@ -140,6 +174,7 @@ class Worker:
     """Serves `queue` with `handler`, one item at a time.
 
     `waiting_record` is what an item's record says while it waits again, after a retry, a release or a reaped lease.
+    `admission` is asked before each claim; without one the worker claims whenever it is free.
     """
 
     def __init__(
@@ -151,6 +186,7 @@ class Worker:
         limits: Limits,
         heartbeat_s: float,
         waiting_record: Record | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.name = name
         self._queue = queue
@@ -158,25 +194,46 @@ class Worker:
         self._limits = limits
         self._heartbeat_s = heartbeat_s
         self._waiting_record = waiting_record
-        self._reaped_at = -_REAP_EVERY_S
+        self._admission = admission or _AlwaysOpen()
+        self._reap_every_s = min(_REAP_EVERY_S, queue.lease_ms / 6000)
+        self._reaped_at = -self._reap_every_s
         self._held: Lease | None = None
 
     def run(self, shutdown: Shutdown) -> None:
         """Claim and handle until stopped; waits out an absent Redis."""
         outage = 0
+        trouble = Trouble(worker=self.name)
         while not shutdown.requested.is_set():
             try:
-                lease = self._next_lease()
+                self._reap()
+                self._serve(shutdown)
+                trouble.over()
                 outage = 0
             except RedisError as error:
                 outage += 1
-                log.warning("redis.unavailable", worker=self.name, error=str(error))
+                trouble.tell(error)
                 shutdown.requested.wait(min(5.0, 0.2 * 2 ** min(outage, 5)))
-                continue
-            if lease is not None:
+
+    def _reap(self) -> None:
+        if time.monotonic() - self._reaped_at >= self._reap_every_s:
+            for item in self._queue.reap(self._waiting_record):
+                log.warning("lease.expired", worker=self.name, task_uuid=item)
+            self._reaped_at = time.monotonic()
+
+    def _serve(self, shutdown: Shutdown) -> None:
+        """One claim, if one may be made and finds anything. Raises `RedisError` only when nothing was claimed."""
+        if not self._admission.enter():
+            shutdown.requested.wait(_ADMISSION_EVERY_S)
+            return
+        try:
+            if lease := self._queue.claim(self._admission.idle()):
                 self._held = lease
                 self.work_on(lease, shutdown)
                 self._held = None
+            else:
+                self._queue.wait(min(WAIT_S, self._reap_every_s))
+        finally:
+            self._admission.leave()
 
     def hand_back(self) -> None:
         """Release the item of a handler that does not end; for another thread, right before it ends the process."""
@@ -186,7 +243,7 @@ class Worker:
         try:
             self._queue.release(lease, self._waiting_record)
         except RedisError as error:
-            log.warning("redis.unavailable", worker=self.name, error=str(error))
+            Trouble(worker=self.name).tell(error)
 
     def work_on(self, lease: Lease, shutdown: Shutdown) -> None:
         """One claim from heartbeat to acknowledgement, and the one log line that tells about it."""
@@ -197,18 +254,8 @@ class Worker:
                 step = self._attempt(lease, pulse)
                 kept = self._take(step, shutdown)
             if kept and step.afterwards:
-                step.afterwards()
+                _try(step.afterwards)
             log.info("claim.settled", step=step.name, kept=kept, elapsed_s=round(time.monotonic() - started, 3))
-
-    def _next_lease(self) -> Lease | None:
-        if time.monotonic() - self._reaped_at >= _REAP_EVERY_S:
-            for item in self._queue.reap(self._waiting_record):
-                log.warning("lease.expired", worker=self.name, task_uuid=item)
-            self._reaped_at = time.monotonic()
-        lease = self._queue.claim()
-        if lease is None:
-            self._queue.wait(WAIT_S)
-        return lease
 
     def _attempt(self, lease: Lease, pulse: Pulse) -> _Step:
         """Run the handler; the step of the queue that its outcome asks for."""
@@ -216,17 +263,23 @@ class Worker:
             gave_up = PermanentError(f"The worker died {lease.crashes} times over this task; it was given up.")
             return self._after_error(lease, gave_up)
         try:
+            pulse.begin()
             return self._after(lease, self._handler.handle(lease, pulse))
-        except (CancelledError, RedisError) as error:
-            # Not the item's fault: nobody waits for this result any more, or the handler could not reach Redis.
-            log.warning("claim.handed_back", error_kind=type(error).__name__, error=str(error))
-            return _Step("release", lambda: self._queue.release(lease, self._waiting_record))
+        except CancelledError as error:
+            return self._back(lease, error)
         except UvrError as error:
             return self._after_error(lease, error)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, RedisError) and passes(error):
+                return self._back(lease, error)
             # The worker's edge: a fault of ours costs this attempt, never the process or the item.
             log.exception("claim.broke")
             return self._after_error(lease, TransientError("An internal error occurred; the log has the details."))
+
+    def _back(self, lease: Lease, error: Exception) -> _Step:
+        """Not the item's fault: nobody waits for this result any more, or the handler could not reach Redis."""
+        log.warning("claim.handed_back", error_kind=type(error).__name__, error=str(error))
+        return _Step("release", lambda: self._queue.release(lease, self._waiting_record))
 
     def _after(self, lease: Lease, outcome: Done | Later) -> _Step:
         if isinstance(outcome, Later):
@@ -259,13 +312,19 @@ class Worker:
         )
 
     def _take(self, step: _Step, shutdown: Shutdown) -> bool:
-        """Take the queue's step; the work is done, so an absent Redis is waited for until the process is abandoned."""
+        """Take the queue's step; the work is done, so an absent Redis is waited for until the process is abandoned.
+
+        A step that Redis refuses for good is dropped: the lease expires, and another worker tries it all again. A step
+        that was taken but whose answer was lost is repeated, and finds the lease gone; it passes for a lost lease, so
+        that nothing is done `afterwards`. All that leaves behind is local files, for the janitor to remove.
+        """
+        trouble = Trouble(worker=self.name, step=step.name)
         while True:
             try:
                 return step.take()
             except RedisError as error:
-                log.warning("redis.unavailable", worker=self.name, error=str(error))
-                if shutdown.abandoned.wait(1.0):
+                trouble.tell(error)
+                if not passes(error) or shutdown.abandoned.wait(1.0):
                     return False
 
 
@@ -278,70 +337,12 @@ class _Step:
     afterwards: Callable[[], None] | None = None
 
 
-def run_until_stopped(workers: Sequence[Worker], grace_s: float) -> bool:
-    """Run workers in threads until SIGTERM or SIGINT, then let them finish; must be called in the main thread.
-
-    False when a worker ended by itself, which only a fault of ours makes it do: the others are stopped as well, so that
-    whoever supervises the process starts it anew instead of keeping a part of it. Does not return when a handler hangs:
-    its item is handed back, and the process ends with status 1.
-    """
-    shutdown = Shutdown()
-    with _signals() as received:
-        threads = [
-            threading.Thread(target=worker.run, name=worker.name, args=(shutdown,), daemon=True) for worker in workers
-        ]
-        for thread in threads:
-            thread.start()
-        healthy = _watch(threads, received)
-        log.info("process.stopping", grace_s=grace_s)
-        shutdown.requested.set()
-        if not _ended(threads, grace_s, lambda: len(received) > 1):
-            shutdown.abandoned.set()
-            if not _ended(threads, _LAST_STEPS_S):
-                _leave(workers)
-    return healthy
-
-
-def _watch(threads: Sequence[threading.Thread], received: Sequence[int]) -> bool:
-    while not received:
-        time.sleep(0.2)
-        if not all(thread.is_alive() for thread in threads):
-            log.critical("worker.died", workers=[thread.name for thread in threads if not thread.is_alive()])
-            return False
-    return True
-
-
-def _ended(threads: Sequence[threading.Thread], within_s: float, cut_short: Callable[[], bool] = lambda: False) -> bool:
-    deadline = time.monotonic() + within_s
-    while any(thread.is_alive() for thread in threads):
-        if cut_short() or time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _leave(workers: Sequence[Worker]) -> NoReturn:
-    for worker in workers:
-        worker.hand_back()
-    # An ordinary exit would wait for the threads that a hanging library has started.
-    os._exit(1)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of ending at them."""
-    received: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        # Nothing more: a handler may interrupt the main thread inside a lock, which it could then never take itself.
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+def _try(afterwards: Callable[[], None]) -> None:
+    """The item is settled already: what fails now costs neither it nor the worker."""
     try:
-        yield received
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        afterwards()
+    except Exception:
+        log.exception("claim.afterwards_broke")
 
 
 def _loggable(facts: Mapping[str, object]) -> dict[str, Any]:

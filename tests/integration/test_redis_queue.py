@@ -8,7 +8,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from redis_queue import Lease, RedisQueue
+from redis_queue import RedisQueue
+from tests.support.leases import begin, claim, expire, snapshot
 
 
 @pytest.fixture
@@ -18,17 +19,6 @@ def queue(redis_client: Redis) -> RedisQueue:
 
 def with_lease(queue: RedisQueue, client: Redis, lease_ms: int) -> RedisQueue:
     return RedisQueue(client, queue.name, lease_ms=lease_ms)
-
-
-def claim(queue: RedisQueue) -> Lease:
-    lease = queue.claim()
-    assert lease is not None
-    return lease
-
-
-def expire(queue: RedisQueue, client: Redis, lease: Lease) -> None:
-    """Let a lease run out now, as it would for a worker that died."""
-    client.zadd(f"{queue.name}:lease", {lease.id: 0})
 
 
 def test_higher_priorities_are_claimed_first(queue: RedisQueue) -> None:
@@ -77,7 +67,7 @@ def test_enqueue_refuses_a_priority_outside_one_to_five(queue: RedisQueue) -> No
 
 def test_expired_lease_is_claimed_again_with_attempt_2(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
-    first = claim(with_lease(queue, redis_client, lease_ms=20))
+    first = begin(with_lease(queue, redis_client, lease_ms=20))
     assert (first.attempt, first.crashes) == (1, 0)
     assert queue.reap() == []
     time.sleep(0.05)
@@ -107,7 +97,7 @@ def test_heartbeats_keep_a_lease_alive(queue: RedisQueue, redis_client: Redis) -
 def test_a_late_ack_changes_nothing(queue: RedisQueue, redis_client: Redis) -> None:
     results = RedisQueue(redis_client, "results", records="tasks")
     queue.enqueue("a", 3, {"status": "queued", "created_ms": 1})
-    late = claim(queue)
+    late = begin(queue)
     expire(queue, redis_client, late)
     queue.reap()
     current = claim(queue)
@@ -118,12 +108,6 @@ def test_a_late_ack_changes_nothing(queue: RedisQueue, redis_client: Redis) -> N
     assert not queue.bury(late, next_queue=results, record={"status": "late"})
     assert snapshot(redis_client) == before
     assert queue.finish(current)
-
-
-def snapshot(client: Redis) -> dict[str, bytes | None]:
-    with Redis(connection_pool=client.connection_pool) as raw:
-        keys = sorted(raw.keys())
-    return {key: client.execute_command("DUMP", key, NEVER_DECODE=True) for key in keys}
 
 
 def test_a_lease_that_expired_but_was_not_taken_over_still_counts(queue: RedisQueue, redis_client: Redis) -> None:
@@ -145,7 +129,7 @@ def test_finish_hands_over_to_the_next_queue_with_the_same_priority(queue: Redis
 def test_finish_removes_every_trace_of_the_item(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     queue.finish(claim(queue))
-    assert set(redis_client.keys()) <= {"tasks:seq", "tasks:wake"}
+    assert set(redis_client.keys()) <= {"tasks:seq", "tasks:fence", "tasks:wake"}
     assert queue.enqueue("a", 3), "a finished id may come again"
 
 
@@ -233,7 +217,7 @@ def test_low_priorities_go_first_once_they_waited_long_enough(redis_client: Redi
     fair = RedisQueue(redis_client, "tasks", max_wait_s=60)
     patient.enqueue("low", 1)
     patient.enqueue("high", 5)
-    assert fair.claim() == Lease("high", attempt=1, priority=5, failures=0, crashes=0)
+    assert claim(fair).id == "high"
     age(redis_client, "low", priority=1, seconds=61)
     patient.enqueue("higher", 5)
     assert claim(fair).id == "low"
@@ -287,6 +271,27 @@ def test_a_full_server_refuses_new_items_whole_and_still_takes_acknowledgements(
     assert not redis_client.exists("tasks:task:b", "tasks:item:b", "tasks")
 
 
+def test_a_full_server_works_itself_empty(queue: RedisQueue, redis_client: Redis) -> None:
+    results = RedisQueue(redis_client, "results", records="tasks")
+    queue.enqueue("b", 1, {"status": "queued", "created_ms": 1})
+    queue.enqueue("a", 3, {"status": "queued", "created_ms": 1})
+    expire(queue, redis_client, begin(queue))
+    redis_client.config_set("maxmemory", 1)
+    try:
+        assert queue.reap({"status": "queued"}) == ["a"]
+        lease = claim(queue, idle="me")
+        assert not queue.overtaken(lease)
+        assert queue.finish(lease, next_queue=results, record={"status": "uploading"})
+        assert results.evacuate(queue, {"status": "queued"}) == ["a"]
+        for item_id in ("a", "b"):
+            lease = begin(queue)
+            assert lease.id == item_id
+            assert queue.finish(lease, record={"status": "success"})
+        assert queue.claim(idle="me") is None
+    finally:
+        redis_client.config_set("maxmemory", 0)
+
+
 def test_a_full_server_still_tells_its_sizes(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     redis_client.config_set("maxmemory", 1)
@@ -314,6 +319,17 @@ def test_an_evicted_item_does_not_keep_others_from_being_reaped(queue: RedisQueu
     redis_client.delete("tasks:item:evicted")
     queue.reap()
     assert queue.sizes().leased == 0
+    assert claim(queue).id == "a"
+    assert queue.claim() is None
+    assert queue.enqueue("evicted", 3), "nothing of it is left"
+
+
+def test_an_item_evicted_while_it_waits_can_come_again_and_is_claimed_once(
+    queue: RedisQueue, redis_client: Redis
+) -> None:
+    queue.enqueue("a", 3)
+    redis_client.delete("tasks:item:a")
+    assert queue.enqueue("a", 3)
     assert claim(queue).id == "a"
     assert queue.claim() is None
 

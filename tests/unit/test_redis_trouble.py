@@ -1,0 +1,51 @@
+"""What of an outage stands in the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis import ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
+from structlog.testing import capture_logs
+
+from uvr.redis.trouble import Trouble
+
+GONE, FULL = RedisConnectionError("Connection refused."), OutOfMemoryError("OOM: full")
+
+
+def told(trouble: Trouble, *errors: Exception) -> list[Any]:
+    with capture_logs() as lines:
+        for error in errors:
+            trouble.tell(error)  # type: ignore[arg-type]
+    return [(line["event"], line["log_level"]) for line in lines]
+
+
+def test_the_same_trouble_is_told_once() -> None:
+    assert told(Trouble(), GONE, RedisConnectionError("Timeout."), GONE) == [("redis.unavailable", "warning")]
+
+
+def test_other_trouble_is_news() -> None:
+    assert len(told(Trouble(), GONE, FULL, ResponseError("MISCONF a"), ResponseError("NOREPLICAS b"))) == 4
+
+
+def test_trouble_that_lasts_is_recalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uvr.redis.trouble._REMIND_EVERY_S", 0)
+    assert len(told(Trouble(), GONE, GONE, GONE)) == 3
+
+
+def test_what_no_waiting_mends_is_critical() -> None:
+    assert told(Trouble(), ResponseError("WRONGTYPE of key")) == [("redis.refused", "critical")]
+
+
+def test_the_end_is_told_once_and_only_after_a_beginning() -> None:
+    trouble = Trouble(worker="w")
+    with capture_logs() as lines:
+        trouble.over()
+        trouble.tell(GONE)
+        trouble.over()
+        trouble.over()
+    assert [line["event"] for line in lines] == ["redis.unavailable", "redis.back"]
+    assert {line["worker"] for line in lines} == {"w"}
+    assert told(trouble, GONE) == [("redis.unavailable", "warning")]

@@ -1,0 +1,106 @@
+"""What the Redis in use promises to keep, told once in one line, so that nobody learns it from a loss.
+
+A task is accepted when Redis says so. Whether Redis still knows of it after a crash, or once its memory is full, is a
+matter of its configuration, which is not ours to change: `redis.durability` says what it is, as a warning when accepted
+tasks may be lost. A managed Redis often tells nothing of its configuration; what it keeps is then for its provider to
+say, and nothing is warned of that could not be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis import Redis, RedisError, ResponseError
+
+from uvr.background import repeating
+from uvr.redis.clients import RedisClients
+
+log = structlog.get_logger()
+
+_TRY_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Durability:
+    """How one server keeps what it holds; None for what it does not tell.
+
+    `appendfsync` is "off" without an append-only file. `evicts` names a policy by which a full server deletes tasks, ""
+    when it deletes none.
+    """
+
+    appendfsync: str | None
+    evicts: str | None
+    replicas: int
+
+    def risks(self) -> list[str]:
+        """In which way accepted tasks may be lost, and what to set against it."""
+        found = []
+        if self.evicts:
+            found.append(f"maxmemory-policy {self.evicts} deletes tasks once memory is full; set noeviction")
+        if self.appendfsync == "off":
+            found.append("appendonly is off: a crash loses what was accepted since the last snapshot; set it to yes")
+        elif self.appendfsync == "no":
+            found.append("appendfsync is no: a power cut loses about the last 30 s; set always, or everysec for 1 s")
+        return found
+
+
+def durability(server: Redis) -> Durability:
+    """Read it. Raises `redis.RedisError` when the server is away."""
+    told = _info(server)
+    policy, limited = told.get("maxmemory_policy"), told.get("maxmemory")
+    return Durability(
+        appendfsync=_appendfsync(server),
+        # The volatile-* policies delete what expires by itself, as no task does.
+        evicts=None if policy is None else policy if limited and policy.startswith("allkeys-") else "",
+        replicas=int(told.get("connected_slaves", 0)),
+    )
+
+
+@contextmanager
+def durability_told(clients: RedisClients, key: str) -> Iterator[None]:
+    """Tell it of the server that holds `key`, once that can be reached, within the block."""
+    told = False
+
+    def tell() -> None:
+        nonlocal told
+        told = told or tell_durability(clients, key)
+
+    with repeating(tell, _TRY_EVERY_S, name="durability", at_once=True):
+        yield
+
+
+def tell_durability(clients: RedisClients, key: str) -> bool:
+    """The line in the log; False, and none, while the server that holds `key` cannot be reached."""
+    try:
+        found = durability(clients.server_of(key))
+    except RedisError as error:
+        log.debug("redis.durability_unknown", error=str(error))
+        return False
+    facts = {"appendfsync": found.appendfsync, "evicts": found.evicts, "replicas": found.replicas}
+    if risks := found.risks():
+        log.warning("redis.durability", risks=risks, **facts)
+    else:
+        log.info("redis.durability", **facts)
+    return True
+
+
+def _info(server: Redis) -> dict[str, Any]:
+    try:
+        told: Any = server.info()
+    except ResponseError:
+        return {}  # not allowed to ask
+    return dict(told)
+
+
+def _appendfsync(server: Redis) -> str | None:
+    try:
+        told: Any = server.config_get("appendonly", "appendfsync")
+    except ResponseError:
+        return None  # not allowed to ask, as usual with a managed Redis
+    if "appendonly" not in told:
+        return None
+    return str(told.get("appendfsync")) if told["appendonly"] == "yes" else "off"

@@ -4,7 +4,7 @@ PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-library demo test test-docker lint format bench bench-quality lock upgrade clean
+.PHONY: help setup setup-library demo test chaos test-docker lint format bench bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ demo: ## send a song through the whole service; SONG=path for one of yours, MODE
 test: ## run all tests; ARGS="-k webhook" for some of them
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+chaos: ## kill parts of the whole stack at random while it works; ARGS="--tasks 300 --kills 60 --seed 7"
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m tests.chaos $(ARGS)
 
 test-docker: ## run the service in Docker, with an engine of its own where there is none
 	scripts/test_docker.sh
@@ -41,7 +45,9 @@ format: ## let ruff put the code into its format
 bench: ## measure speed on this machine, the engine's beside audio-separator; results go to bench/results; ARGS=--full
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m bench.separation $(ARGS)
+	$(PYTHON_IN_VENV) -m bench.memory --seconds 20 600
 	$(PYTHON_IN_VENV) -m bench.pipeline
+	$(PYTHON_IN_VENV) -m bench.gaps
 	$(PYTHON_IN_VENV) -m bench.queue_throughput
 	$(PYTHON_IN_VENV) -m bench.api_accepts
 

@@ -64,8 +64,8 @@ def wait_until_separating(service: Service, task_uuid: str) -> None:
 
 def child_of(service: Service) -> int:
     """The pid of the process in which the network runs, which the processor's log names."""
-    started = [json.loads(line) for line in service.logs("processor").splitlines() if "child_started" in line]
-    pid: int = started[-1]["pid"]
+    started = [json.loads(line) for line in service.logs("processor").splitlines() if "child.started" in line]
+    pid: int = [line["pid"] for line in started if line["child"] == "network"][-1]
     return pid
 
 

@@ -1,0 +1,247 @@
+"""Which task a processor separates next, on a real queue, with networks that take as long as the test wants."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis import Redis
+
+from redis_queue import Lease, RedisQueue
+from tests.support.leases import claim
+from tests.support.workers import WAITING, ScriptedHandler
+from uvr.errors import CancelledError
+from uvr.shutdown import Shutdown
+from uvr.turns import THREADS, Turns
+from uvr.worker import Done, Limits, Pulse, Worker
+
+
+class Processor:
+    """The threads of a processor; a task is in the network until `leaves` is called with its id."""
+
+    def __init__(self, queue: RedisQueue, name: str) -> None:
+        self.entered: list[str] = []
+        self.closed = ""
+        self._fetched: dict[str, threading.Event] = defaultdict(threading.Event)
+        self._left: dict[str, threading.Event] = defaultdict(threading.Event)
+        self._encoded = threading.Event()
+        self._encoded.set()
+        self._slow: set[str] = set()
+        self._turns = Turns(queue, name, lambda: self.closed)
+        self._shutdown = Shutdown()
+        handler = ScriptedHandler(self._handle)
+        self._threads = [
+            threading.Thread(target=self._worker(queue, handler).run, args=(self._shutdown,)) for _ in range(THREADS)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._shutdown.requested.set()
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+    def fetches_slowly(self, item_id: str) -> None:
+        self._slow.add(item_id)
+
+    def encodes_slowly(self) -> None:
+        self._encoded.clear()
+
+    def leaves(self, item_id: str) -> None:
+        self._left[item_id].set()
+
+    def end_all(self) -> None:
+        self._encoded.set()
+        self._shutdown.abandoned.set()
+
+    def _worker(self, queue: RedisQueue, handler: ScriptedHandler) -> Worker:
+        return Worker(
+            "test", queue, handler, limits=Limits(), heartbeat_s=0.1, waiting_record=WAITING, admission=self._turns
+        )
+
+    def _handle(self, lease: Lease, pulse: Pulse) -> Done:
+        if lease.id in self._slow:
+            self._until(self._fetched[lease.id], pulse)
+        with self._turns.turn(lease, pulse):
+            self.entered.append(lease.id)
+            self._until(self._left[lease.id], pulse)
+        self._until(self._encoded, pulse)
+        return Done()
+
+    def _until(self, event: threading.Event, pulse: Pulse) -> None:
+        while not event.wait(0.01) and not pulse.cancelled():
+            pass
+
+
+@pytest.fixture
+def queue(redis_client: Redis) -> RedisQueue:
+    return RedisQueue(redis_client, "tasks", lease_ms=60_000)
+
+
+@pytest.fixture
+def new_processor(queue: RedisQueue) -> Iterator[Callable[[str], Processor]]:
+    processors: list[Processor] = []
+
+    def new(name: str = "mine") -> Processor:
+        processors.append(Processor(queue, name))
+        return processors[-1]
+
+    yield new
+    for processor in processors:
+        processor.end_all()
+        processor.stop()
+
+
+def submit(queue: RedisQueue, item_id: str, priority: int = 3) -> None:
+    queue.enqueue(item_id, priority, {"status": "queued", "created_ms": 1})
+
+
+def comes_true(check: Callable[[], bool], within_s: float = 5.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while not check() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return check()
+
+
+def leased(queue: RedisQueue, *item_ids: str) -> bool:
+    return comes_true(lambda: all(queue.holder(item_id) for item_id in item_ids))
+
+
+def test_one_task_is_claimed_ahead_and_no_more(queue: RedisQueue, new_processor: Callable[[], Processor]) -> None:
+    for item_id in "abc":
+        submit(queue, item_id)
+    processor = new_processor()
+    processor.start()
+    assert leased(queue, "a", "b")
+    time.sleep(0.5)
+    assert queue.peek() == ["c"]
+    processor.leaves("a")
+    assert leased(queue, "c")
+    assert comes_true(lambda: processor.entered == ["a", "b"])
+
+
+def test_the_next_task_enters_while_the_last_one_is_encoded(
+    queue: RedisQueue, new_processor: Callable[[], Processor]
+) -> None:
+    processor = new_processor()
+    processor.encodes_slowly()
+    for item_id in "ab":
+        submit(queue, item_id)
+    processor.start()
+    processor.leaves("a")
+    assert comes_true(lambda: processor.entered == ["a", "b"])
+    assert queue.holder("a")
+
+
+def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
+    queue: RedisQueue, new_processor: Callable[[], Processor]
+) -> None:
+    submit(queue, "first")
+    submit(queue, "low", 1)
+    processor = new_processor()
+    processor.start()
+    assert leased(queue, "first", "low")
+    submit(queue, "high", 5)
+    assert leased(queue, "high"), "it is fetched while the first is still in the network"
+    assert comes_true(lambda: queue.peek() == ["low"])
+    for item_id in ("first", "high", "low"):
+        processor.leaves(item_id)
+    assert comes_true(lambda: processor.entered == ["first", "high", "low"])
+
+
+def test_a_higher_priority_that_comes_at_the_last_moment_goes_first_too(queue: RedisQueue) -> None:
+    submit(queue, "low", 1)
+    lease = claim(queue)
+    turns = Turns(queue, "mine", lambda: "")
+    submit(queue, "high", 5)
+    pulse = Pulse(queue, lease, 15, Shutdown())
+    with pytest.raises(CancelledError, match="goes before this one"):  # noqa: SIM117
+        with turns.turn(lease, pulse):
+            raise AssertionError("it entered the network")
+    queue.release(lease)
+    high = claim(queue)
+    with turns.turn(high, pulse) as turn:
+        assert high.id == "high"
+    assert turn.waited_s < 0.2
+
+
+def test_of_two_that_wait_the_first_in_line_goes_first_however_fast_the_other_is(
+    queue: RedisQueue, new_processor: Callable[[], Processor]
+) -> None:
+    submit(queue, "high", 5)
+    submit(queue, "low", 1)
+    processor = new_processor()
+    processor.leaves("high")
+    processor.leaves("low")
+    processor.start()
+    assert comes_true(lambda: processor.entered == ["high", "low"])
+
+
+def test_a_task_that_is_slow_to_come_does_not_keep_the_next_one_waiting(
+    queue: RedisQueue, new_processor: Callable[[], Processor]
+) -> None:
+    submit(queue, "slow", 5)
+    submit(queue, "quick", 1)
+    processor = new_processor()
+    processor.fetches_slowly("slow")
+    processor.start()
+    assert comes_true(lambda: processor.entered == ["quick"])
+
+
+def test_a_task_claimed_ahead_goes_to_a_processor_that_has_nothing_to_do(
+    queue: RedisQueue, new_processor: Callable[[str], Processor]
+) -> None:
+    mine, other = new_processor("mine"), new_processor("other")
+    submit(queue, "long")
+    submit(queue, "next")
+    mine.start()
+    assert leased(queue, "long", "next")
+    other.start()
+    assert comes_true(lambda: other.entered == ["next"])
+    assert mine.entered == ["long"]
+
+
+def test_an_only_task_stays_with_the_first_of_two_idle_processors(
+    queue: RedisQueue, redis_client: Redis, new_processor: Callable[[str], Processor]
+) -> None:
+    mine, other = new_processor("mine"), new_processor("other")
+    mine.start()
+    other.start()
+    time.sleep(0.3)
+    submit(queue, "only")
+    assert comes_true(lambda: len(mine.entered + other.entered) == 1)
+    assert redis_client.hget("tasks:item:only", "attempt") == "1"
+
+
+def test_nothing_is_claimed_while_something_speaks_against_it(
+    queue: RedisQueue, new_processor: Callable[[], Processor]
+) -> None:
+    processor = new_processor()
+    processor.closed = "The disk is full."
+    processor.start()
+    submit(queue, "a")
+    time.sleep(0.5)
+    assert processor.entered == []
+    processor.closed = ""
+    assert comes_true(lambda: processor.entered == ["a"])
+
+
+def test_a_stop_hands_back_what_has_not_begun_and_finishes_what_has(
+    queue: RedisQueue, redis_client: Redis, new_processor: Callable[[], Processor]
+) -> None:
+    for item_id in "ab":
+        submit(queue, item_id)
+    processor = new_processor()
+    processor.start()
+    assert leased(queue, "a", "b")
+    threading.Timer(0.5, processor.leaves, ("a",)).start()
+    processor.stop()
+    assert processor.entered == ["a"]
+    assert queue.peek() == ["b"]
+    assert redis_client.hget("tasks:item:b", "failures") == "0"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,11 +24,10 @@ from uvr.http_answers import described, is_transient, retry_after_s
 from uvr.tasks import iso_now
 from uvr.url_guard import GuardedSession, UrlGuard
 
-SCHEDULE_S = (0, 5, 300, 1800, 7200, 18000, 36000, 36000)
-
 Outcome = Literal["delivered", "retry", "final"]
 
 _MAX_ANSWER_BYTES = 4096
+_LONGEST_WISH_S = 36_000.0
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # how Standard Webhooks marks secrets in base64
 
 
@@ -58,12 +57,12 @@ def failure_payload(task_uuid: str, error_message: str, **more: object) -> dict[
     return {**facts, **more}
 
 
-def next_delay_s(attempts_made: int, retry_after_s: float | None) -> float | None:
-    """Seconds until the next try, at least as long as the receiver asked for; None when the schedule is spent."""
-    if attempts_made >= len(SCHEDULE_S):
+def next_delay_s(pauses_s: Sequence[float], attempts_made: int, retry_after_s: float | None) -> float | None:
+    """Seconds until the next try, or longer if the receiver asked for it; None when all `pauses_s` are spent."""
+    if attempts_made > len(pauses_s):
         return None
     # A wish for next year must not keep the delivery in the queue for a year.
-    return max(SCHEDULE_S[attempts_made], min(retry_after_s or 0, SCHEDULE_S[-1]))
+    return max(pauses_s[attempts_made - 1], min(retry_after_s or 0, _LONGEST_WISH_S))
 
 
 def signing_key(secret: str) -> bytes:

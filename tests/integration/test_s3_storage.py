@@ -2,33 +2,36 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 import requests
 
 from config import Settings
 from tests.support.http_server import Answer, http_server
-from tests.support.s3_server import BUCKET, READER, s3_server
+from tests.support.ports import free_port
+from tests.support.s3_server import BUCKET, READER
 from uvr.errors import PermanentError, TransientError
+from uvr.storage import s3 as s3_module
 from uvr.storage.factory import open_storage
 from uvr.storage.s3 import S3Storage
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        yield running
-
-
 @pytest.fixture
-def storage_of(server):
+def storage_of(s3):
     """The storage that the environment of a service describes."""
 
     def make(**changes):
-        settings = {name.lower(): value for name, value in server.settings.items()}
+        settings = {name.lower(): value for name, value in s3.settings.items()}
         return open_storage(Settings(**{**settings, **changes}), _no_link_key)
 
     return make
+
+
+@pytest.fixture
+def one_try(monkeypatch):
+    """No quick tries before the error is told."""
+    monkeypatch.setattr(s3_module, "_TRIES", 1)
 
 
 @pytest.fixture
@@ -53,21 +56,50 @@ def test_link_without_its_signature_is_refused(storage_of, song):
     assert requests.get(link.partition("?")[0], timeout=10).status_code == 403
 
 
-def test_large_file_goes_up_in_parts_and_comes_back_whole(server, storage_of, tmp_path):
+def test_large_file_goes_up_in_parts_and_comes_back_whole(s3, storage_of, tmp_path):
     large = tmp_path / "large.wav"
     large.write_bytes(bytes(range(256)) * (2**17 + 2**16))
     storage_of().put(large, "large.wav", "audio/wav")
-    stored = server.client().get_object(Bucket=BUCKET, Key="large.wav")
+    stored = s3.client().get_object(Bucket=BUCKET, Key="large.wav")
     assert stored["ETag"].strip('"').endswith("-3")
     assert stored["ContentType"] == "audio/wav"
     assert stored["Body"].read() == large.read_bytes()
 
 
-def test_storing_again_replaces(server, storage_of, song):
+def test_parts_of_a_try_that_was_killed_are_freed(s3, storage_of, tmp_path):
+    large = tmp_path / "large.wav"
+    large.write_bytes(bytes(17 * 2**20))
+    client = s3.client()
+    for key in ("killed.wav", "killed.wav.other"):
+        upload = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+        client.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=b"half")
+    storage_of().put(large, "killed.wav", "audio/wav")
+    left = client.list_multipart_uploads(Bucket=BUCKET, Prefix="killed").get("Uploads", [])
+    assert [part["Key"] for part in left] == ["killed.wav.other"]
+    client.abort_multipart_upload(Bucket=BUCKET, Key="killed.wav.other", UploadId=left[0]["UploadId"])
+
+
+def test_large_files_are_not_held_in_memory(storage_of, tmp_path):
+    large = tmp_path / "large.wav"
+    with large.open("wb") as file:
+        file.truncate(64 * 2**20)
+    storage = storage_of()
+    storage.check()
+    tracemalloc.start()
+    try:
+        storage.put(large, "memory.wav", "audio/wav")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    storage.delete("memory.wav")
+    assert peak_bytes < 16 * 2**20
+
+
+def test_storing_again_replaces(s3, storage_of, song):
     storage_of().put(song, "a.wav", "audio/wav")
     song.write_bytes(b"other")
     storage_of().put(song, "a.wav", "audio/wav")
-    assert server.client().get_object(Bucket=BUCKET, Key="a.wav")["Body"].read() == b"other"
+    assert s3.client().get_object(Bucket=BUCKET, Key="a.wav")["Body"].read() == b"other"
 
 
 def test_deleted_object_is_gone_and_may_be_deleted_again(storage_of, song):
@@ -92,7 +124,7 @@ def test_check_passes_on_a_working_bucket(storage_of):
     [
         ({"aws_access_key_id": "nobody"}, "AWS_ACCESS_KEY_ID"),
         ({"aws_secret_access_key": "wrong"}, "AWS_SECRET_ACCESS_KEY"),
-        ({"s3_bucket_name": "another-bucket"}, "bucket"),
+        ({"s3_bucket_name": "another-bucket"}, "S3_BUCKET_NAME"),
         ({"s3_bucket_name": "No Bucket/Name"}, "S3_"),
     ],
 )
@@ -112,19 +144,30 @@ def test_missing_right_to_write_is_final(storage_of, song):
         storage.put(song, "a.wav", "audio/wav")
 
 
-def test_no_answer_is_worth_another_try(song):
-    with http_server() as server:
-        url = server.url("")
+@pytest.mark.usefixtures("one_try")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://storage.invalid:{port}"])
+def test_no_answer_is_worth_another_try(song, url):
     with pytest.raises(TransientError, match="S3_ENDPOINT_URL"):
-        _storage_at(url).put(song, "a.wav", "audio/wav")
+        _storage_at(url.format(port=free_port())).put(song, "a.wav", "audio/wav")
 
 
+@pytest.mark.usefixtures("one_try")
+def test_an_answer_that_takes_too_long_is_worth_another_try(song, monkeypatch):
+    monkeypatch.setattr(s3_module, "_READ_TIMEOUT_S", 0.2)
+    with http_server() as server:
+        server.answer(f"/{BUCKET}/a.wav", Answer(delay_s=60))
+        with pytest.raises(TransientError, match="S3_ENDPOINT_URL"):
+            _storage_at(server.url("")).put(song, "a.wav", "audio/wav")
+
+
+@pytest.mark.usefixtures("one_try")
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [
         (500, "InternalError", TransientError),
         (503, "SlowDown", TransientError),
         (400, "RequestTimeout", TransientError),
+        (404, "NoSuchUpload", TransientError),
         (404, "NoSuchBucket", PermanentError),
         (400, "AuthorizationHeaderMalformed", PermanentError),
         (400, "AccessControlListNotSupported", PermanentError),

@@ -133,16 +133,15 @@ def test_attempt_tells_when_it_was_made(receiver):
     assert attempt.at.endswith("Z")
 
 
-def test_schedule_spans_a_day_and_ends():
-    delays = [webhooks.next_delay_s(made, None) for made in range(9)]
-    assert delays == [0, 5, 300, 1800, 7200, 18000, 36000, 36000, None]
+def test_a_pause_follows_each_try_until_they_are_spent():
+    assert [webhooks.next_delay_s((5, 300), made, None) for made in (1, 2, 3)] == [5, 300, None]
 
 
 def test_wish_of_the_receiver_lengthens_a_delay_within_reason():
-    assert webhooks.next_delay_s(1, 60) == 60
-    assert webhooks.next_delay_s(2, 60) == 300
-    assert webhooks.next_delay_s(1, 1e9) == 36000
-    assert webhooks.next_delay_s(8, 60) is None
+    assert webhooks.next_delay_s((5, 300), 1, 60) == 60
+    assert webhooks.next_delay_s((5, 300), 2, 60) == 300
+    assert webhooks.next_delay_s((5, 300), 1, 1e9) == 36000
+    assert webhooks.next_delay_s((5, 300), 3, 60) is None
 
 
 def test_success_payload_keeps_the_contract():

@@ -46,12 +46,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came in; `headers` looks names up in any case."""
+    """A request as it came in, and what it was answered; `headers` looks names up in any case."""
 
     method: str
     path: str
     headers: Message
     body: bytes
+    answer: Answer
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -59,8 +60,8 @@ class HttpServer(ThreadingHTTPServer):
 
     daemon_threads = False  # closing waits for the threads only if they are no daemons
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.requests: list[Received] = []
         self.server_names: list[str | None] = []
         self.stopping = threading.Event()
@@ -99,14 +100,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.requests.append(Received(self.command, self.path, self.headers, body))
         answer = self.server.next_answer(self.path)
+        self.server.requests.append(Received(self.command, self.path, self.headers, body, answer))
         self.close_connection = True
         self.server.stopping.wait(answer.delay_s)
         with contextlib.suppress(OSError):
             self._send(answer)
 
-    do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815  # the names http.server looks for
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815  # the names http.server looks for
 
     def _send(self, answer: Answer) -> None:
         head = answer.head()
@@ -124,9 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def http_server(tls: ssl.SSLContext | None = None) -> Iterator[HttpServer]:
-    """A running server; all its threads have ended when the block is left."""
-    with HttpServer() as server:
+def http_server(tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator[HttpServer]:
+    """A running server, on a free port unless one is named; all its threads have ended when the block is left."""
+    with HttpServer(port) as server:
         if tls:
             server.encrypt(tls)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="http-server")

@@ -48,14 +48,47 @@ _RIGHTS = {
 }
 
 
-@dataclass(frozen=True)
 class S3Server:
-    """A running server. `settings` are the environment variables of a service that stores its stems there."""
+    """A server with its files in `folder`; it may be killed and started again, and has them still."""
 
-    endpoint_url: str
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ports = free_ports(8)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.endpoint_url = f"http://127.0.0.1:{self._ports[0]}"
+
+    @property
+    def port(self) -> int:
+        return self._ports[0]
+
+    def start(self) -> None:
+        """Start it and wait until objects can be stored."""
+        self.spawn()
+        self.wait_until_ready()
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start it; it takes a few seconds until objects can be stored."""
+        (self._folder / "data").mkdir(parents=True, exist_ok=True)
+        _write_rights(self._folder / "rights.json")
+        with (self._folder / "log").open("ab") as log:
+            command = _command(self._folder, self._ports)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
+        return self._process
+
+    def wait_until_ready(self) -> None:
+        """Wait until objects can be stored; `RuntimeError` when it died or takes too long."""
+        assert self._process
+        _wait_until_ready(self, self._process, self._folder / "log")
+
+    def kill(self) -> None:
+        """SIGKILL: its own shutdown takes 15 seconds to save data that nobody wants any more."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
     @property
     def settings(self) -> dict[str, str]:
+        """The environment variables of a service that stores its stems there."""
         return {
             "S3_ENDPOINT_URL": self.endpoint_url,
             "S3_BUCKET_NAME": BUCKET,
@@ -77,20 +110,13 @@ class S3Server:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
-    """A server with its files in `folder`, stopped when the block is left."""
-    _write_rights(folder / "rights.json")
-    (folder / "data").mkdir()
-    ports = free_ports(8)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(_command(folder, ports), stdout=log, stderr=log, cwd=folder)
-        try:
-            server = S3Server(f"http://127.0.0.1:{ports[0]}")
-            _wait_until_ready(server, process, folder / "log")
-            yield server
-        finally:
-            # Its own shutdown takes 15 seconds to save data that nobody wants any more.
-            process.kill()
-            process.wait()
+    """A running server with its files in `folder`, stopped when the block is left."""
+    server = S3Server(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 def _command(folder: Path, ports: list[int]) -> list[str]:
@@ -105,6 +131,8 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",  # it would tell its makers of every test run
+        "-master.electionTimeout=1s",  # alone it need not wait for others before it leads again after a kill
+        "-master.heartbeatInterval=100ms",
         "-master.volumeSizeLimitMB=64",
         "-volume.max=8",
         "-volume.minFreeSpace=1",

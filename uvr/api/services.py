@@ -12,8 +12,8 @@ from flask import Flask, current_app
 
 from config import Settings
 from uvr.link_key import link_key
-from uvr.queues import open_queues
-from uvr.redis_clients import RedisClients, connect
+from uvr.queues import Queues, open_queues
+from uvr.redis.clients import RedisClients, connect
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.tasks import TaskStore
@@ -28,9 +28,14 @@ class Services:
 
     settings: Settings
     clients: RedisClients
-    store: TaskStore
+    queues: Queues
     storage: Storage
     guard: UrlGuard
+
+    @property
+    def store(self) -> TaskStore:
+        """The tasks."""
+        return self.queues.store
 
 
 def open_services(settings: Settings) -> Services:
@@ -40,7 +45,7 @@ def open_services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         clients=clients,
-        store=open_queues(settings, clients).store,
+        queues=open_queues(settings, clients),
         storage=open_storage(settings, key),
         guard=UrlGuard(settings.allowed_private_networks),
     )

@@ -1,14 +1,15 @@
 """Stems in an S3-compatible bucket: AWS, Cloudflare R2, MinIO, SeaweedFS and others.
 
-Large files go up in parts. Checksums are sent only where the protocol demands them, because many compatible servers
-know no others. Only a few quick tries are made here; patient retries are the queue's business. boto3 is imported at
-the first use, so that a process which never touches the bucket does not carry it.
+Large files go up in parts, read from the disk as they are sent. Checksums are sent only where the protocol demands
+them, because many compatible servers know no others. Only a few quick tries are made here; patient retries are the
+queue's business. boto3 is imported at the first use, so that a process which never touches the bucket does not carry
+it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _PART_BYTES = 16 * 2**20
+_PARTS_AT_ONCE = 4
+_CONNECTIONS_KEPT = 64
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
 _TRIES = 3
@@ -29,7 +32,7 @@ _TRIES = 3
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; answers to HEAD carry the bare status.
 _NO_BUCKET = "The bucket does not exist: check S3_BUCKET_NAME and S3_ENDPOINT_URL."
 _NO_ACCESS = (
-    "The storage refuses access: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the key's rights on the bucket."
+    "The storage refuses access: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the key's rights on S3_BUCKET_NAME."
 )
 _BAD_KEY = "The storage does not know this access key: check AWS_ACCESS_KEY_ID and S3_ENDPOINT_URL."
 _BAD_SIGNATURE = "The storage does not accept the signature: check AWS_SECRET_ACCESS_KEY and AWS_REGION."
@@ -45,11 +48,23 @@ _SENTENCES = {
     "AuthorizationHeaderMalformed": _BAD_REGION,
     "PermanentRedirect": _BAD_REGION,
     "301": _BAD_REGION,
+    "ExpiredToken": "The credentials for the storage have expired: renew them.",
     "RequestTimeTooSkewed": "The storage and this machine differ in time: check this machine's clock.",
     "AccessControlListNotSupported": "The bucket takes no ACLs: leave S3_ACL empty.",
 }
 # A moment's trouble that is told with a status below 500.
-_TRANSIENT_CODES = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "OperationAborted"})
+_TRANSIENT_CODES = frozenset(
+    {
+        "BadDigest",
+        "IncompleteBody",
+        "NoSuchUpload",  # somebody has cleaned up between two parts
+        "OperationAborted",
+        "RequestTimeout",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+    }
+)
 
 
 class S3Storage:
@@ -84,13 +99,17 @@ class S3Storage:
 
     def put(self, path: Path, key: str, content_type: str) -> None:
         """Upload the file, in parts if it is large."""
-        from boto3.s3.transfer import TransferConfig
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
-        settings = TransferConfig(multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4)
+        config = TransferConfig(
+            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+        )
         extra = {"ContentType": content_type} | ({"ACL": self._acl} if self._acl else {})
-        # Not upload_file: it hides the error's code in a sentence.
-        with path.open("rb") as file, _explained():
-            self._client.upload_fileobj(file, self._bucket, key, ExtraArgs=extra, Config=settings)
+        if path.stat().st_size >= _PART_BYTES:
+            self._abort_unfinished(key)
+        # Not upload_file, which hides the error's code in a sentence, nor upload_fileobj, which holds parts in memory.
+        with _explained(), create_transfer_manager(self._client, config) as manager:
+            manager.upload(str(path), self._bucket, key, extra_args=extra).result()
 
     def url(self, key: str, ttl_s: int) -> str:
         """The public address, or a presigned one that holds for `ttl_s` seconds (at most 7 days)."""
@@ -110,6 +129,17 @@ class S3Storage:
         with _explained():
             self._client.head_bucket(Bucket=self._bucket)
 
+    def _abort_unfinished(self, key: str) -> None:
+        """Free the parts of an earlier try that was killed: they are billed for ever, though no listing shows them."""
+        from botocore.exceptions import ClientError
+
+        # Not every key may list; whatever else is refused, the upload itself will say.
+        with _explained(), suppress(ClientError):
+            uploads = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key).get("Uploads", [])
+            for upload in uploads:
+                if upload["Key"] == key:
+                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload["UploadId"])
+
     @cached_property
     def _client(self) -> S3Client:
         import boto3
@@ -121,6 +151,7 @@ class S3Storage:
             retries={"mode": "standard", "total_max_attempts": _TRIES},
             connect_timeout=_CONNECT_TIMEOUT_S,
             read_timeout=_READ_TIMEOUT_S,
+            max_pool_connections=_CONNECTIONS_KEPT,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -164,6 +195,8 @@ def _failure(error: BotoCoreError) -> UvrError:
 
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
         return PermanentError("No credentials for the storage: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+    if isinstance(error, exceptions.CredentialRetrievalError | exceptions.MetadataRetrievalError):
+        return TransientError("The machine's role gives no credentials for the storage at the moment.")
     if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
         return TransientError(
             "The storage cannot be reached: check S3_ENDPOINT_URL and the network.", reason=str(error)

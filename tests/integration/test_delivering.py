@@ -1,0 +1,193 @@
+"""Webhooks through the uploader's own workers, a real queue and real receivers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from standardwebhooks import Webhook
+
+from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.workshop import Workshop, open_workshop, until, working
+from uvr.tasks import Status, Task, WebhookState
+
+SECRET = "whsec_dGVzdGtleQ=="
+
+
+@pytest.fixture
+def receiver() -> Iterator[HttpServer]:
+    with http_server() as server:
+        yield server
+
+
+@pytest.fixture
+def workshop(redis_client: Redis, tmp_path: Path) -> Iterator[Workshop]:
+    with open_workshop(redis_client, tmp_path, webhook_secret=SECRET, webhook_timeout_seconds=30) as workshop:
+        yield workshop
+
+
+def end(workshop: Workshop, task_uuid: str, hook_url: str, **fields: Any) -> None:
+    """A task that has ended, with its webhook queued."""
+    facts = {"status": Status.FAILED, "error_message": "It was not audio.", "webhook": WebhookState.PENDING, **fields}
+    task = Task(task_uuid, "https://songs.example/a.mp3", 3, 1_700_000_000_000, hook_url=hook_url, **facts)
+    assert workshop.queues.webhooks.enqueue(task_uuid, 3, task.to_record())
+
+
+def is_settled(workshop: Workshop, task_uuid: str) -> bool:
+    return not workshop.queues.webhooks.knows(task_uuid)
+
+
+def seconds_until_due(workshop: Workshop, task_uuid: str) -> float:
+    due_ms = workshop.client.zscore("uvr_webhooks:delayed", task_uuid)
+    now_s, now_us = workshop.client.time()
+    return due_ms / 1000 - now_s - now_us / 1e6
+
+
+def let_time_pass(workshop: Workshop, task_uuid: str) -> float:
+    """Move on to the moment at which the webhook is due; how many seconds were left until then."""
+    left_s = seconds_until_due(workshop, task_uuid)
+    workshop.client.zadd("uvr_webhooks:delayed", {task_uuid: 0})
+    workshop.client.zadd("uvr_webhooks:wake", {"wake": 0})
+    return left_s
+
+
+def test_a_webhook_is_delivered_signed_and_recorded(workshop: Workshop, receiver: HttpServer) -> None:
+    end(workshop, "a", receiver.answer("/hook", Answer(204)))
+    with working(workshop):
+        until(lambda: is_settled(workshop, "a"))
+    request = receiver.requests[0]
+    assert Webhook(SECRET).verify(request.body, dict(request.headers)) == json.loads(request.body)
+    assert request.headers["webhook-id"] == "a.failed"
+    task = workshop.task("a")
+    assert task.webhook == WebhookState.DELIVERED
+    [tried] = task.webhook_tries
+    assert (tried["webhook_id"], tried["status_code"], tried["outcome"]) == ("a.failed", 204, "delivered")
+    assert tried["duration_ms"] >= 0
+    assert tried["at"].endswith("Z")
+
+
+def test_a_receiver_that_is_down_for_a_day_still_hears_of_it(workshop: Workshop) -> None:
+    with http_server() as gone:
+        url = gone.url("/hook")
+    end(workshop, "a", url)
+    passed_s = 0.0
+    with working(workshop):
+        for tries in range(1, 8):
+            until(lambda tries=tries: workshop.task("a").webhook_step == tries)
+            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            assert workshop.task("a").webhook == WebhookState.PENDING
+            if tries < 7:
+                passed_s += let_time_pass(workshop, "a")
+        assert passed_s < 24 * 3600 < passed_s + seconds_until_due(workshop, "a")
+        with http_server(port=gone.port) as back:
+            back.answer("/hook", Answer(200))
+            let_time_pass(workshop, "a")
+            until(lambda: is_settled(workshop, "a"))
+    assert [request.headers["webhook-id"] for request in back.requests] == ["a.failed"]
+    task = workshop.task("a")
+    assert task.webhook == WebhookState.DELIVERED
+    assert [tried["outcome"] for tried in task.webhook_tries] == ["retry"] * 7 + ["delivered"]
+    assert {tried["webhook_id"] for tried in task.webhook_tries} == {"a.failed"}
+
+
+def test_a_receiver_that_never_answers_well_is_given_up_after_the_whole_schedule(
+    workshop: Workshop, receiver: HttpServer
+) -> None:
+    end(workshop, "a", receiver.answer("/hook", Answer(503)))
+    waits, pauses_s = [], workshop.settings.webhook_retry_seconds
+    with working(workshop):
+        for _ in pauses_s:
+            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            waits.append(let_time_pass(workshop, "a"))
+            until(lambda: len(receiver.requests) == len(waits) + 1)
+        until(lambda: is_settled(workshop, "a"))
+    assert waits == pytest.approx(pauses_s, abs=2)
+    assert {request.headers["webhook-id"] for request in receiver.requests} == {"a.failed"}
+    assert workshop.task("a").webhook == WebhookState.FAILED
+
+
+@pytest.mark.parametrize("status", [400, 404, 410])
+def test_a_refusal_is_final(workshop: Workshop, receiver: HttpServer, status: int) -> None:
+    end(workshop, "a", receiver.answer("/hook", Answer(status)))
+    with working(workshop):
+        until(lambda: is_settled(workshop, "a"))
+    assert workshop.task("a").webhook == WebhookState.FAILED
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 425, 429])
+def test_passing_trouble_is_tried_again_when_the_receiver_says(
+    workshop: Workshop, receiver: HttpServer, status: int
+) -> None:
+    end(workshop, "a", receiver.answer("/hook", Answer(status, headers={"Retry-After": "100"})))
+    with working(workshop):
+        until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+    assert seconds_until_due(workshop, "a") == pytest.approx(100, abs=5)
+
+
+def test_a_hundred_webhooks_to_a_hanging_receiver_delay_nobody_else(workshop: Workshop, receiver: HttpServer) -> None:
+    hanging = receiver.answer("/hook", Answer(delay_s=60))
+    with http_server() as quick:
+        quick.answer("/hook", Answer(204))
+        for number in range(100):
+            end(workshop, f"hanging-{number}", hanging)
+        with working(workshop):
+            until(lambda: len(receiver.requests) == workshop.settings.webhook_threads // 2)
+            for number in range(10):
+                end(workshop, f"quick-{number}", quick.url("/hook"))
+            began = time.monotonic()
+            until(lambda: len(quick.requests) == 10)
+            took_s = time.monotonic() - began
+            time.sleep(1)
+            still_hanging = len(receiver.requests)
+            claims = sum(int(workshop.client.hget(f"uvr_webhooks:item:hanging-{n}", "attempt")) for n in range(100))
+            receiver.stopping.set()
+    assert took_s < 5, "the others waited for the hanging one"
+    assert still_hanging == workshop.settings.webhook_threads // 2
+    assert claims < 400, "the webhooks in excess came back all the time"
+
+
+def test_webhooks_in_excess_go_back_untried_and_come_in_turn(workshop: Workshop, receiver: HttpServer) -> None:
+    slow = receiver.answer("/hook", Answer(204, delay_s=0.1))
+    for number in range(20):
+        end(workshop, f"task-{number}", slow)
+    with working(workshop):
+        until(lambda: len(receiver.requests) == 20, timeout_s=20)
+        until(lambda: workshop.queues.webhooks.sizes().leased == 0)
+    tasks = [workshop.task(f"task-{number}") for number in range(20)]
+    assert {task.webhook for task in tasks} == {WebhookState.DELIVERED}
+    assert {len(task.webhook_tries) for task in tasks} == {1}
+
+
+def test_a_task_that_was_brought_back_has_no_webhook_until_it_ends_again(
+    workshop: Workshop, receiver: HttpServer
+) -> None:
+    end(workshop, "a", receiver.answer("/hook", Answer(204)), status=Status.UPLOADING)
+    with working(workshop):
+        until(lambda: is_settled(workshop, "a"))
+    assert receiver.requests == []
+    assert workshop.task("a").webhook == WebhookState.PENDING
+
+
+def test_an_end_that_only_a_newer_version_knows_is_left_to_its_uploader(
+    workshop: Workshop, receiver: HttpServer
+) -> None:
+    end(workshop, "a", receiver.answer("/hook", Answer(204)), status="invented_later")
+    with working(workshop):
+        until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+    assert receiver.requests == []
+
+
+def test_the_record_lists_the_latest_tries_only(workshop: Workshop, receiver: HttpServer) -> None:
+    earlier = [{"at": str(number), "outcome": "retry"} for number in range(100)]
+    end(workshop, "a", receiver.answer("/hook", Answer(204)), webhook_tries=earlier)
+    with working(workshop):
+        until(lambda: is_settled(workshop, "a"))
+    tries = workshop.task("a").webhook_tries
+    assert [tried["at"] for tried in tries[:-1]] == [str(number) for number in range(61, 100)]
+    assert tries[-1]["outcome"] == "delivered"

@@ -1,0 +1,219 @@
+"""Results through the uploader's own workers, with a real queue and a real S3 server behind a bad network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from redis import Redis
+from structlog.testing import capture_logs
+
+import uploader
+from tests.support.api import CREDENTIALS, application
+from tests.support.http_server import Answer, http_server
+from tests.support.s3_server import BUCKET, READER, KeyPair, S3Server
+from tests.support.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.workshop import Workshop, open_workshop, until, working
+from uvr.dead_letters import DeadLetters
+from uvr.tasks import Status, WebhookState
+
+STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
+LARGE = {name: bytes(20 * 2**20) for name in STEMS}
+
+
+def settings_of(keys: KeyPair) -> dict[str, str]:
+    return {"aws_access_key_id": keys.access_key_id, "aws_secret_access_key": keys.secret_access_key}
+
+
+class Opener(Protocol):
+    """Opens a workshop with these settings on the test's Redis and folder."""
+
+    def __call__(self, **settings: Any) -> AbstractContextManager[Workshop]: ...
+
+
+@pytest.fixture
+def proxy(s3: S3Server) -> Iterator[TcpProxy]:
+    with tcp_proxy(s3.port) as running:
+        yield running
+
+
+@pytest.fixture
+def opened(s3: S3Server, proxy: TcpProxy, redis_client: Redis, tmp_path: Path) -> Opener:
+    """By default the storage is the S3 server, behind the proxy."""
+
+    def open_with(**settings: Any) -> AbstractContextManager[Workshop]:
+        bucket = {name.lower(): value for name, value in s3.settings.items()}
+        return open_workshop(redis_client, tmp_path, **{**bucket, "s3_endpoint_url": proxy.url, **settings})
+
+    return open_with
+
+
+def stored(s3: S3Server, task_uuid: str) -> dict[str, bytes]:
+    """The objects of a task by the names of its stems."""
+    found = s3.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{task_uuid}_").get("Contents", [])
+    objects = {part["Key"]: s3.client().get_object(Bucket=BUCKET, Key=part["Key"])["Body"].read() for part in found}
+    return {key.removeprefix(f"{task_uuid}_").removesuffix(".wav"): body for key, body in objects.items()}
+
+
+def is_at(workshop: Workshop, task_uuid: str, status: Status) -> bool:
+    return workshop.task(task_uuid).status == status
+
+
+def failures(workshop: Workshop, task_uuid: str) -> int:
+    return int(workshop.client.hget(f"uvr_results:item:{task_uuid}", "failures") or 0)
+
+
+def test_stems_are_stored_and_then_deleted_here(s3: S3Server, opened: Opener) -> None:
+    with opened() as workshop:
+        folder = workshop.separated("good", STEMS)
+        with working(workshop):
+            until(lambda: is_at(workshop, "good", Status.SUCCESS))
+            until(lambda: not folder.exists())
+    assert stored(s3, "good") == STEMS
+
+
+def test_the_stems_of_a_song_are_stored_side_by_side(s3: S3Server, proxy: TcpProxy, opened: Opener) -> None:
+    proxy.stall(2)
+    with opened() as workshop:
+        workshop.separated("both", STEMS)
+        with working(workshop):
+            until(lambda: proxy.stalled == 2)
+            proxy.release()
+            until(lambda: is_at(workshop, "both", Status.SUCCESS))
+    assert stored(s3, "both") == STEMS
+
+
+def test_a_song_that_hangs_on_its_way_delays_neither_others_nor_webhooks(
+    s3: S3Server, proxy: TcpProxy, opened: Opener
+) -> None:
+    proxy.stall(2)
+    with opened() as workshop, http_server() as receiver, working(workshop):
+        workshop.separated("hangs", STEMS)
+        until(lambda: proxy.stalled == 2)
+        workshop.separated("other", STEMS, hook_url=receiver.answer("/hook", Answer(204)))
+        until(lambda: workshop.task("other").webhook == WebhookState.DELIVERED)
+        assert is_at(workshop, "hangs", Status.UPLOADING)
+        proxy.release()
+        until(lambda: is_at(workshop, "hangs", Status.SUCCESS))
+    assert stored(s3, "hangs") == STEMS
+
+
+def test_a_storage_that_is_away_is_tried_again_until_it_is_back(s3: S3Server, opened: Opener) -> None:
+    with opened() as workshop, http_server() as receiver, working(workshop):
+        s3.kill()
+        folder = workshop.separated("patient", STEMS, hook_url=receiver.answer("/hook", Answer(204)))
+        until(lambda: failures(workshop, "patient") > 1, timeout_s=30)
+        assert is_at(workshop, "patient", Status.UPLOADING)
+        assert folder.exists()
+        s3.start()
+        until(lambda: workshop.task("patient").webhook == WebhookState.DELIVERED, timeout_s=30)
+        until(lambda: not folder.exists())
+    assert stored(s3, "patient") == STEMS
+    assert [json.loads(request.body)["status"] for request in receiver.requests] == ["success"]
+
+
+def test_a_connection_that_breaks_in_the_middle_of_a_part_costs_a_try(
+    s3: S3Server, proxy: TcpProxy, opened: Opener
+) -> None:
+    proxy.reset_after(4 * 2**20)
+    with opened() as workshop:
+        workshop.separated("large", LARGE)
+        with working(workshop):
+            until(lambda: failures(workshop, "large") > 0, timeout_s=30)
+            assert is_at(workshop, "large", Status.UPLOADING)
+            proxy.reset_after(None)
+            until(lambda: is_at(workshop, "large", Status.SUCCESS), timeout_s=30)
+    assert proxy.resets > 3
+    assert stored(s3, "large") == LARGE
+    assert "Uploads" not in s3.client().list_multipart_uploads(Bucket=BUCKET, Prefix="large_")
+
+
+@pytest.mark.parametrize(
+    ("task_uuid", "fault", "sentence"),
+    [
+        ("key", {"aws_access_key_id": "nobody"}, "AWS_ACCESS_KEY_ID"),
+        ("secret", {"aws_secret_access_key": "wrong"}, "AWS_SECRET_ACCESS_KEY"),
+        ("bucket", {"s3_bucket_name": "another-bucket"}, "S3_BUCKET_NAME"),
+        ("right", settings_of(READER), "rights on S3_BUCKET_NAME"),
+    ],
+)
+def test_what_the_storage_refuses_fails_and_waits_on_disk_for_an_operator(
+    s3: S3Server, opened: Opener, task_uuid: str, fault: dict[str, str], sentence: str
+) -> None:
+    with http_server() as receiver:
+        hook_url = receiver.answer("/hook", Answer(503), Answer(204))
+        with opened(**fault) as workshop, working(workshop):
+            folder = workshop.separated(task_uuid, STEMS, hook_url=hook_url)
+            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            assert is_at(workshop, task_uuid, Status.FAILED)
+            assert sentence in workshop.task(task_uuid).error_message
+            assert workshop.queues.results.dead() == [task_uuid]
+            assert sorted(path.name for path in folder.iterdir()) == ["instrumental.wav", "vocals.wav"]
+        assert stored(s3, task_uuid) == {}
+        with opened() as workshop:
+            assert DeadLetters(workshop.settings, workshop.clients).retry(task_uuid)
+            with working(workshop):
+                until(lambda: workshop.task(task_uuid).webhook == WebhookState.DELIVERED)
+                until(lambda: not folder.exists())
+            assert workshop.queues.webhooks.sizes().delayed == 0, "the failure is still being told"
+    assert stored(s3, task_uuid) == STEMS
+    told = [(request.headers["webhook-id"], json.loads(request.body)["status"]) for request in receiver.requests]
+    assert told == [(f"{task_uuid}.failed", "failed"), (f"{task_uuid}.success.1", "success")]
+
+
+def test_a_start_tells_what_is_wrong_with_the_storage(opened: Opener) -> None:
+    with opened(aws_secret_access_key="wrong") as workshop, capture_logs() as logs:
+        uploader.try_storage(workshop.storage)
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("storage.unusable", "error")]
+    assert "AWS_SECRET_ACCESS_KEY" in logs[0]["error"]
+
+
+def test_half_a_result_is_neither_shown_nor_left_in_the_storage(opened: Opener) -> None:
+    no = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+    with http_server() as storage, opened(s3_endpoint_url=storage.url("")) as workshop:
+        storage.answer(f"/{BUCKET}/half_vocals.wav", Answer(200))
+        storage.answer(f"/{BUCKET}/half_instrumental.wav", Answer(403, body=no))
+        folder = workshop.separated("half", STEMS)
+        with working(workshop):
+            until(lambda: len(storage.requests) == 4)
+        with application(workshop.settings) as app:
+            shown = app.test_client().get("/tasks/half", auth=CREDENTIALS).json
+    asked = [(request.method, request.path.rpartition("_")[2]) for request in storage.requests]
+    assert sorted(asked[:2]) == [("PUT", "instrumental.wav"), ("PUT", "vocals.wav")]
+    assert sorted(asked[2:]) == [("DELETE", "instrumental.wav"), ("DELETE", "vocals.wav")]
+    assert (shown["status"], shown["stems"], shown["vocals"]) == ("failed", {}, None)
+    assert folder.exists()
+
+
+def test_the_keys_are_known_before_anything_is_stored(proxy: TcpProxy, opened: Opener) -> None:
+    proxy.stall(2)
+    with opened() as workshop:
+        workshop.separated("noted", STEMS)
+        with working(workshop):
+            until(lambda: proxy.stalled == 2)
+            assert workshop.task("noted").stems == {name: f"noted_{name}.wav" for name in STEMS}
+            proxy.release()
+
+
+def test_stems_that_are_gone_are_made_again(opened: Opener) -> None:
+    with opened() as workshop:
+        folder = workshop.separated("gone", STEMS)
+        folder.rename(folder.with_name("elsewhere"))
+        with working(workshop):
+            until(lambda: is_at(workshop, "gone", Status.QUEUED))
+        assert workshop.queues.tasks.peek() == ["gone"]
+        assert (workshop.task("gone").handover, workshop.task("gone").losses) == ("", 1)
+
+
+def test_stems_that_are_gone_every_time_fail_the_task(opened: Opener) -> None:
+    with opened() as workshop:
+        folder = workshop.separated("gone", STEMS)
+        folder.rename(folder.with_name("elsewhere"))
+        workshop.client.hset("uvr_tasks:task:gone", "losses", workshop.settings.max_attempts)
+        with working(workshop):
+            until(lambda: is_at(workshop, "gone", Status.FAILED))
+    assert "share a disk" in workshop.task("gone").error_message

@@ -1,0 +1,102 @@
+"""The uploader's workers as threads of a test: the real handlers on a real queue, stopped at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+import uploader
+from config import Settings
+from tests.support.api import settings_for
+from uvr.handover import Handover
+from uvr.queues import Queues, open_queues
+from uvr.redis.clients import RedisClients, connect
+from uvr.shutdown import Shutdown
+from uvr.storage.base import Storage
+from uvr.storage.factory import open_storage
+from uvr.tasks import Status, Task, WebhookState
+
+_QUICK = {"retry_base_seconds": 0.2, "retry_max_seconds": 0.4, "allowed_private_networks": "127.0.0.0/8"}
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What an uploader works with."""
+
+    settings: Settings
+    clients: RedisClients
+    queues: Queues
+    storage: Storage
+    client: Redis
+
+    def task(self, task_uuid: str) -> Task:
+        """A task that must be there."""
+        task = self.queues.store.get(task_uuid)
+        assert task is not None, task_uuid
+        return task
+
+    def separated(self, task_uuid: str, stems: dict[str, bytes], hook_url: str = "") -> Path:
+        """A task whose stems lie in the handover folder, which is returned, and whose result is queued."""
+        handover = Handover(self.settings.output_dir, task_uuid, 1)
+        with handover.filling() as folder:
+            for name, samples in stems.items():
+                (folder / f"{name}.wav").write_bytes(samples)
+            handover.publish()
+        task = Task(
+            task_uuid,
+            "https://songs.example/a.mp3",
+            priority=3,
+            created_ms=1_700_000_000_000,
+            status=Status.UPLOADING,
+            handover=handover.name,
+            hook_url=hook_url,
+            webhook=WebhookState.PENDING if hook_url else WebhookState.NONE,
+        )
+        assert self.queues.results.enqueue(task_uuid, 3, task.to_record())
+        return self.settings.output_dir / "pending" / handover.name
+
+
+@contextmanager
+def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Workshop]:
+    """Queues on this Redis, and the storage that the settings describe, by default below `folder`."""
+    chosen = settings_for(redis.get_connection_kwargs(), folder, **{**_QUICK, **settings})
+    clients = connect(chosen)
+    try:
+        yield Workshop(chosen, clients, open_queues(chosen, clients), open_storage(chosen, lambda: b"key"), redis)
+    finally:
+        clients.close()
+
+
+@contextmanager
+def working(workshop: Workshop) -> Iterator[None]:
+    """All workers of an uploader at work until the block ends."""
+    shutdown = Shutdown()
+    workers = uploader.workers_of(workshop.settings, workshop.queues, workshop.storage)
+    threads = [threading.Thread(target=worker.run, args=(shutdown,), name=worker.name) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        shutdown.requested.set()
+        shutdown.abandoned.set()
+        # So that those who wait for work hear of it at once.
+        for queue in (workshop.queues.results, workshop.queues.webhooks):
+            workshop.client.zadd(f"{queue.name}:wake", {f"stop-{number}": 0 for number in range(len(workers))})
+        for thread in threads:
+            thread.join()
+
+
+def until(check: Callable[[], object], timeout_s: float = 15) -> None:
+    """Poll until `check()` is true."""
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,99 @@
+"""What an uploader does with a webhook: one delivery attempt, and what follows from it.
+
+Where a webhook stands in its schedule is kept in the task's record, so that it outlives every process. It is sent for a
+task that has ended and stays so; a task that was brought back meanwhile has its webhook when it ends again. No receiver
+holds more threads than its share (uvr/receivers.py): a webhook in excess goes back untried.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import structlog
+
+from config import Settings
+from redis_queue import Lease
+from uvr import webhooks
+from uvr.errors import TransientError, UvrError
+from uvr.queues import Queues
+from uvr.receivers import Receivers
+from uvr.storage.base import Storage
+from uvr.tasks import Status, Task, WebhookState, record
+from uvr.url_guard import UrlGuard
+from uvr.worker import Done, Later, Pulse
+
+log = structlog.get_logger()
+
+TRIES_KEPT = 40
+"""Delivery attempts that a task's record lists, the latest: five whole schedules."""
+
+
+class WebhookHandler:
+    """One delivery attempt of one webhook."""
+
+    def __init__(self, settings: Settings, queues: Queues, storage: Storage) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._storage = storage
+        self._guard = UrlGuard(settings.allowed_private_networks)
+        self._receivers = Receivers(settings.webhook_threads)
+
+    def handle(self, lease: Lease, pulse: Pulse) -> Done | Later:
+        """POST the outcome; what the receiver answers decides whether and when there is another attempt."""
+        task = self._queues.store.get(lease.id)
+        if task is None or not task.hook_url:
+            return Done()
+        if task.status is Status.UNKNOWN:
+            raise TransientError("How this task ended is for an uploader of a newer version to tell.")
+        if not task.status.is_final:
+            return Done()
+        with self._receivers.turn(task.hook_url) as pause_s:
+            if pause_s:
+                return Later(pause_s)
+            attempt = self._deliver(task)
+        log.info(
+            "webhook.tried",
+            webhook_id=task.webhook_id,
+            outcome=attempt.outcome,
+            status_code=attempt.status_code,
+            tries=task.webhook_step + 1,
+        )
+        return self._after(task, attempt)
+
+    def give_up(self, error: UvrError) -> Done:
+        """A fault of ours kept the webhook from being sent; the task itself has ended already."""
+        return Done(record(webhook=WebhookState.FAILED))
+
+    def _deliver(self, task: Task) -> webhooks.DeliveryAttempt:
+        return webhooks.deliver(
+            task.hook_url,
+            json.dumps(self._payload(task), ensure_ascii=False).encode(),
+            webhook_id=task.webhook_id,
+            secret=self._settings.webhook_secret.get_secret_value(),
+            guard=self._guard,
+            timeout_s=self._settings.webhook_timeout_seconds,
+        )
+
+    def _after(self, task: Task, attempt: webhooks.DeliveryAttempt) -> Done | Later:
+        step, pauses_s = task.webhook_step + 1, self._settings.webhook_retry_seconds
+        delay_s = webhooks.next_delay_s(pauses_s, step, attempt.retry_after_s) if attempt.outcome == "retry" else None
+        tried = {"webhook_id": task.webhook_id, **asdict(attempt)}
+        told = record(
+            webhook=_state(attempt, delay_s),
+            webhook_step=step,
+            webhook_tries=[*task.webhook_tries, tried][-TRIES_KEPT:],
+        )
+        return Done(told) if delay_s is None else Later(delay_s, told)
+
+    def _payload(self, task: Task) -> dict[str, object]:
+        if task.status == Status.SUCCESS:
+            links = {name: self._storage.url(key, self._settings.link_ttl_seconds) for name, key in task.stems.items()}
+            return webhooks.success_payload(task.task_uuid, links)
+        return webhooks.failure_payload(task.task_uuid, task.error_message)
+
+
+def _state(attempt: webhooks.DeliveryAttempt, delay_s: float | None) -> WebhookState:
+    if attempt.outcome == "delivered":
+        return WebhookState.DELIVERED
+    return WebhookState.FAILED if delay_s is None else WebhookState.PENDING

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -24,22 +24,37 @@ from redis import Redis, RedisError
 
 from config import Settings, load_settings
 from uvr.background import repeating
-from uvr.redis_clients import connect
+from uvr.redis.clients import connect
 
 log = structlog.get_logger()
 
 EVERY_S = 4.0
 FORGOTTEN_AFTER_S = 15
 
+# Workers of a full Redis are at work all the same, hence allow-oom.
+# KEYS: root. ARGV: name, facts, s for which they hold.
+_ANNOUNCE = """#!lua flags=allow-oom
+local workers, seconds = KEYS[1] .. ':workers', redis.call('TIME')[1]
+redis.call('ZADD', workers, seconds, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', workers, '-inf', seconds - 3600)
+redis.call('SET', KEYS[1] .. ':worker:' .. ARGV[1], ARGV[2], 'EX', ARGV[3])
+"""
+
 
 class Presence:
-    """Announces this process as a worker of `kind`, with `facts` about itself (model, provider), until closed."""
+    """Announces this process as a worker of `kind`, with facts about itself (model, provider), until closed.
 
-    def __init__(self, client: Redis, root: str, kind: str, facts: Mapping[str, str]) -> None:
+    `facts` is asked for them each time; an empty one is left out. A worker that has the fact `paused`, a sentence that
+    says why, takes up nothing for now.
+    """
+
+    def __init__(self, client: Redis, root: str, kind: str, facts: Callable[[], Mapping[str, str]]) -> None:
         self._client = client
         self._root = root
-        self._name = f"{kind}:{socket.gethostname()}:{os.getpid()}"
-        self._facts = json.dumps(dict(facts))
+        self.name = f"{kind}:{socket.gethostname()}:{os.getpid()}"
+        """Told apart from all other workers."""
+        self._facts = facts
+        self._script = client.register_script(_ANNOUNCE)
 
     @contextmanager
     def announced(self) -> Iterator[None]:
@@ -59,16 +74,12 @@ class Presence:
             log.debug("presence.not_announced", error=str(error))
 
     def _announce(self) -> None:
-        seconds = _seconds(self._client)
-        with self._client.pipeline(transaction=False) as pipeline:
-            pipeline.zadd(f"{self._root}:workers", {self._name: seconds})
-            pipeline.zremrangebyscore(f"{self._root}:workers", "-inf", seconds - 3600)
-            pipeline.set(f"{self._root}:worker:{self._name}", self._facts, ex=FORGOTTEN_AFTER_S)
-            pipeline.execute()
+        facts = json.dumps({name: fact for name, fact in self._facts().items() if fact})
+        self._script(keys=[self._root], args=[self.name, facts, FORGOTTEN_AFTER_S])
 
     def _say_goodbye(self) -> None:
-        self._client.zrem(f"{self._root}:workers", self._name)
-        self._client.delete(f"{self._root}:worker:{self._name}")
+        self._client.zrem(f"{self._root}:workers", self.name)
+        self._client.delete(f"{self._root}:worker:{self.name}")
 
 
 def present(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:

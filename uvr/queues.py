@@ -1,6 +1,7 @@
-"""The service's three queues: tasks wait for a processor, results for an uploader, webhooks for their delivery.
+"""The service's queues: tasks wait for a processor, results for an uploader, webhooks for their delivery.
 
-All three share the task queue's records, so whichever step a task is in, its state is in one place.
+Stems lie on the disk of the node that made them, so each node has a result queue of its own; tasks and webhooks are
+everybody's. All queues share the task queue's records, so whichever step a task is in, its state is in one place.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from dataclasses import dataclass
 
 from config import Settings
 from redis_queue import RedisQueue
-from uvr.redis_clients import RedisClients
+from uvr.redis.clients import RedisClients
 from uvr.tasks import TaskStore
 
 
 @dataclass(frozen=True)
 class Queues:
-    """The three queues, and the store of the tasks that pass through them."""
+    """The queues that a process works with, `results` being its own node's, and the store of the tasks in them."""
 
     tasks: RedisQueue
     results: RedisQueue
@@ -25,21 +26,28 @@ class Queues:
 
 def open_queues(settings: Settings, clients: RedisClients) -> Queues:
     """The queues of this configuration; opens no connection."""
-
-    def queue(name: str) -> RedisQueue:
-        return RedisQueue(
-            clients.commands,
-            name,
-            records=settings.redis_task_queue,
-            blocking_client=clients.blocking,
-            lease_ms=round(settings.lease_seconds * 1000),
-            max_wait_s=settings.priority_max_wait_seconds,
-        )
-
-    tasks = queue(settings.redis_task_queue)
+    tasks = _queue(settings, clients, settings.redis_task_queue)
     return Queues(
         tasks=tasks,
-        results=queue(settings.redis_result_queue),
-        webhooks=queue(settings.redis_webhook_queue),
+        results=open_results(settings, clients, settings.node_id),
+        webhooks=_queue(settings, clients, settings.redis_webhook_queue),
         store=TaskStore(clients.commands, tasks),
+    )
+
+
+def open_results(settings: Settings, clients: RedisClients, node_id: str) -> RedisQueue:
+    """The result queue of a node; "" for the workers that share one disk without a NODE_ID."""
+    # Not ":", which separates a queue's own keys: a node named "lease" would write into the plain queue's leases.
+    name = f"{settings.redis_result_queue}@{node_id}" if node_id else settings.redis_result_queue
+    return _queue(settings, clients, name)
+
+
+def _queue(settings: Settings, clients: RedisClients, name: str) -> RedisQueue:
+    return RedisQueue(
+        clients.commands,
+        name,
+        records=settings.redis_task_queue,
+        blocking_client=clients.blocking,
+        lease_ms=round(settings.lease_seconds * 1000),
+        max_wait_s=settings.priority_max_wait_seconds,
     )

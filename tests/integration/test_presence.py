@@ -25,7 +25,7 @@ def eventually(check: Callable[[], bool]) -> bool:
 
 
 def test_a_worker_is_present_while_it_runs(redis_client: Redis) -> None:
-    with Presence(redis_client, "uvr_tasks", "processor", {"model": "M"}).announced():
+    with Presence(redis_client, "uvr_tasks", "processor", lambda: {"model": "M"}).announced():
         assert eventually(lambda: "processor" in present(redis_client, "uvr_tasks"))
         [worker] = present(redis_client, "uvr_tasks")["processor"]
         assert worker["model"] == "M"
@@ -46,7 +46,7 @@ def test_the_containers_health_check_asks_for_a_worker_on_this_host(
         command = [sys.executable, "-m", "uvr.presence", kind]
         return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode
 
-    with Presence(redis_client, "uvr_tasks", "processor", {}).announced():
+    with Presence(redis_client, "uvr_tasks", "processor", dict).announced():
         assert eventually(lambda: "processor" in present(redis_client, "uvr_tasks"))
         assert health_check("processor") == 0
         assert health_check("uploader") == 1

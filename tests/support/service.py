@@ -29,10 +29,11 @@ class Service:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.output_dir = folder / "output"
+        self.temp_dir = folder / "temp"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._logs = folder / "logs"
-        self._logs.mkdir(parents=True)
-        self._environment = {
+        self.log_dir = folder / "logs"
+        self.log_dir.mkdir(parents=True)
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("S3_", "AWS_", "REDIS_"))},
             "ENV_FILE": "",
             "BASIC_AUTH_USERNAME": AUTH[0],
@@ -41,7 +42,7 @@ class Service:
             "REDIS_URL": redis_url,
             "MODEL_NAME": "Spleeter-2stems",
             "MODEL_FILE_DIR": str(model_dir),
-            "TEMP_DIR": str(folder / "temp"),
+            "TEMP_DIR": str(self.temp_dir),
             "OUTPUT_DIR": str(self.output_dir),
             "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
             "LOG_FORMAT": "json",
@@ -52,11 +53,11 @@ class Service:
     def start(self, *doors: str) -> None:
         """Start these doors, by default all."""
         for door in doors or DOORS:
-            with (self._logs / f"{door}.log").open("ab") as log:
+            with (self.log_dir / f"{door}.log").open("ab") as log:
                 self.processes[door] = subprocess.Popen(
                     [sys.executable, f"{door}.py"],
                     cwd=ROOT,
-                    env=self._environment,
+                    env=self.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -102,7 +103,7 @@ class Service:
 
     def logs(self, door: str) -> str:
         """All that a door has written."""
-        return (self._logs / f"{door}.log").read_text(errors="replace")
+        return (self.log_dir / f"{door}.log").read_text(errors="replace")
 
     def stop(self) -> None:
         """SIGTERM to all that still run."""

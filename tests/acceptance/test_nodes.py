@@ -1,0 +1,164 @@
+"""Two nodes share nothing but Redis and the bucket; what one of them takes with it, the other one makes again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+
+from tests.support.audio import encoded, noise, read_audio, snr_db
+from tests.support.http_server import Answer, HttpServer
+from tests.support.redis_server import redis_server
+from tests.support.s3_server import BUCKET, s3_server
+from tests.support.service import Service, wait_until
+
+QUICK = {
+    "LEASE_SECONDS": "3",
+    "HEARTBEAT_SECONDS": "0.5",
+    "NODE_TIMEOUT_SECONDS": "2",
+    "JANITOR_SECONDS": "1",
+    "SHUTDOWN_GRACE_SECONDS": "0",
+}
+SONG = noise(1)
+
+
+class Site:
+    """What the nodes share, and an API; `node` starts one more processor and uploader, on a disk of their own."""
+
+    def __init__(self, folder: Path, redis_url: str, models: Path, settings: dict[str, str]) -> None:
+        self._folder = folder
+        self._redis_url = redis_url
+        self._models = models
+        self._settings = {**QUICK, **settings}
+        self.api = Service(folder / "api", redis_url, models, **self._settings)
+
+    @contextmanager
+    def node(self, name: str, **settings: str) -> Iterator[Service]:
+        settings = {**self._settings, "NODE_ID": name, **settings}
+        node = Service(self._folder / name, self._redis_url, self._models, **settings)
+        try:
+            node.start("processor", "uploader")
+            yield node
+        finally:
+            go_on(node)
+            node.stop()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, trained_models: Path) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    for name in ("redis", "s3"):
+        (folder / name).mkdir()
+    with s3_server(folder / "s3") as s3, redis_server(folder / "redis") as redis:
+        site = Site(folder, f"unix://{redis.unix_socket_path}", trained_models, s3.settings)
+        try:
+            site.api.start("app")
+            site.api.wait_until_up("redis")
+            yield site
+        finally:
+            site.api.stop()
+
+
+def test_what_was_on_the_disk_of_a_killed_node_is_made_again(site: Site, web: HttpServer) -> None:
+    audio = web.answer("/song.wav", Answer(body=encoded(SONG, ".wav", codec="pcm_s16le")))
+
+    def generate(count: int) -> list[str]:
+        return [site.api.generate(audio, hook_url=web.url("/hook")) for _ in range(count)]
+
+    with site.node("one") as one:
+        site.api.wait_until_up()
+        freeze(one, "uploader")
+        handed_over = generate(2)
+        for task_uuid in handed_over:
+            assert site.api.wait_for(task_uuid, "uploading")["node"] == "one"
+        others = generate(2)
+        for door in ("processor", "uploader"):
+            one.kill(door)
+        shutil.rmtree(one.output_dir)
+
+    with site.node("two"):
+        for task_uuid in [*handed_over, *others]:
+            task = site.api.wait_for(task_uuid)
+            assert (task["status"], task["node"]) == ("success", "two"), task
+            assert_stems_are_whole(task)
+        assert {site.api.task(task_uuid)["lost_with"] for task_uuid in handed_over} == {"one"}
+        assert_each_heard_of_its_end(site, web, [*handed_over, *others])
+
+
+def test_a_node_that_was_frozen_changes_nothing_when_it_goes_on(site: Site, web: HttpServer) -> None:
+    audio = web.answer("/song.wav", Answer(body=encoded(SONG, ".wav", codec="pcm_s16le")))
+    with site.node("three", S3_ENDPOINT_URL=web.url("").rstrip("/")) as three:
+        task_uuid = site.api.generate(audio, hook_url=web.url("/hook"))
+        for stem, delay_s in {"vocals": 2, "instrumental": 0}.items():
+            web.answer(f"/{BUCKET}/{task_uuid}_{stem}.wav", Answer(delay_s=delay_s, headers={"ETag": '"0"'}))
+        wait_until(lambda: "PUT" in [request.method for request in web.requests], "it is storing", three)
+        freeze(three)
+
+        with site.node("four"):
+            task = site.api.wait_for(task_uuid)
+            assert (task["status"], task["node"]) == ("success", "four")
+            assert_stems_are_whole(task)
+            assert_each_heard_of_its_end(site, web, [task_uuid])
+            before = end_of(site.api.task(task_uuid))
+            go_on(three)
+            wait_until(lambda: settled(three, task_uuid), "it goes on", three)
+            assert [line["kept"] for line in settled(three, task_uuid)] == [False]
+            pending = three.output_dir / "pending"
+            wait_until(lambda: not list(pending.iterdir()), "its stems are cleared away", three)
+        assert end_of(site.api.task(task_uuid)) == before
+        assert ids_by_task(web).keys() == {task_uuid}
+
+
+def freeze(node: Service, *doors: str) -> None:
+    """Stop these doors of the node, by default all, as a machine would that hangs."""
+    for door in doors or node.processes:
+        node.processes[door].send_signal(signal.SIGSTOP)
+
+
+def go_on(node: Service) -> None:
+    """Let all that was frozen go on."""
+    for process in node.processes.values():
+        process.send_signal(signal.SIGCONT)
+
+
+def assert_stems_are_whole(task: dict[str, Any]) -> None:
+    """Both are there, as long as the song, and their sum is the song."""
+    stems = [read_audio(requests.get(task["stems"][name], timeout=30).content) for name in ("vocals", "instrumental")]
+    assert [stem.shape for stem in stems] == [SONG.shape, SONG.shape]
+    assert snr_db(SONG, np.sum(stems, axis=0)) > 60
+
+
+def assert_each_heard_of_its_end(site: Site, web: HttpServer, ids: list[str]) -> None:
+    """Every webhook came, with one id on all its tries."""
+    wait_until(lambda: ids_by_task(web).keys() == set(ids), "all webhooks came", site.api)
+    assert all(len(webhook_ids) == 1 for webhook_ids in ids_by_task(web).values())
+
+
+def ids_by_task(web: HttpServer) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for request in web.requests:
+        if request.path == "/hook":
+            told = json.loads(request.body)
+            assert told["status"] == "success", told
+            found[told["task_uuid"]].add(request.headers["webhook-id"])
+    return found
+
+
+def end_of(task: dict[str, Any]) -> dict[str, Any]:
+    """What may no longer change once a task has ended."""
+    return {name: task[name] for name in ("status", "node", "attempt", "finished_at", "facts")}
+
+
+def settled(node: Service, task_uuid: str) -> list[dict[str, Any]]:
+    """What the log of the node's uploader says about the end of its claims of this result."""
+    lines = [json.loads(line) for line in node.logs("uploader").splitlines() if "claim.settled" in line]
+    return [line for line in lines if line["task_uuid"] == task_uuid]

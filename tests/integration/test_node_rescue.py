@@ -1,0 +1,259 @@
+"""Nodes that fall silent: what they had made but not saved is made again, and nothing else is touched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from redis_queue import Lease
+from tests.support.api import settings_for
+from uvr.nodes import Node, known_nodes
+from uvr.queues import Queues, open_queues
+from uvr.redis.clients import connect
+from uvr.tasks import Status, Task, record
+
+TIMEOUT_S, LEASE_S = 300, 60
+
+
+@dataclass(frozen=True)
+class Member:
+    """One worker process of a node, as far as Redis knows it."""
+
+    node: Node
+    queues: Queues
+
+    def hand_over(self, task_uuid: str, priority: int = 3) -> None:
+        """Take a new task all the way to this node's result queue."""
+        task = Task(task_uuid, "https://songs.test/a.wav", priority, created_ms=1)
+        assert self.queues.store.submit(task)
+        made = record(status=Status.UPLOADING, progress=1.0, handover=f"{task_uuid}.1", node="any")
+        assert self.queues.tasks.finish(self.claimed(), next_queue=self.queues.results, record=made)
+
+    def claimed(self) -> Lease:
+        lease = self.queues.tasks.claim()
+        assert lease is not None
+        return lease
+
+
+Join = Callable[..., Member]
+
+
+@pytest.fixture
+def join(redis_client: Redis, tmp_path: Path) -> Iterator[Join]:
+    """`join(node_id, kind="uploader")`: one more worker process, which says nothing until it is told to."""
+    with ExitStack() as clients_in_use:
+
+        def join(node_id: str, kind: str = "uploader") -> Member:
+            bucket = {"s3_bucket_name": "stems"}
+            settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, node_id=node_id, **bucket)
+            assert (settings.node_timeout_seconds, settings.lease_seconds) == (TIMEOUT_S, LEASE_S)
+            clients = connect(settings)
+            clients_in_use.callback(clients.close)
+            queues = open_queues(settings, clients)
+            return Member(Node(settings, clients, queues.tasks, kind), queues)
+
+        yield join
+
+
+def pass_time(redis: Redis, seconds: float, *, unwatched: bool = False) -> None:
+    """Let all signs of life, and what was noted of listening to them, be that much older."""
+    for member in redis.zrange("uvr_tasks:nodes", 0, -1):
+        redis.zincrby("uvr_tasks:nodes", -seconds * 1000, member)
+    redis.hincrby("uvr_tasks:nodes:watch", "since", round(-seconds * 1000))
+    if unwatched:
+        redis.hincrby("uvr_tasks:nodes:watch", "last", round(-seconds * 1000))
+
+
+def test_what_a_silent_node_had_handed_over_is_queued_again(join: Join, redis_client: Redis) -> None:
+    silent, other = join("one"), join("two")
+    for task_uuid, priority in {"waiting": 2, "delayed": 4, "leased": 5}.items():
+        silent.hand_over(task_uuid, priority)
+    silent.queues.results.claim()
+    delayed = silent.queues.results.claim()
+    assert delayed is not None
+    silent.queues.results.retry(delayed, delay_s=3600)
+    silent.node.look_around()
+    pass_time(redis_client, TIMEOUT_S + 1)
+
+    other.node.look_around()
+
+    assert other.queues.tasks.peek() == ["leased", "delayed", "waiting"], "by priority"
+    assert silent.queues.results.sizes().leased == 0
+    task = other.queues.store.get("leased")
+    assert task is not None
+    assert (task.status, task.progress, task.handover, task.node) == (Status.QUEUED, 0, "", "")
+    assert task.lost_with == "one"
+
+
+def test_a_node_that_is_heard_keeps_what_it_has(join: Join, redis_client: Redis) -> None:
+    living, other = join("one"), join("two")
+    living.hand_over("a")
+    living.node.look_around()
+    pass_time(redis_client, TIMEOUT_S - 1)
+    other.node.look_around()
+    assert living.queues.results.peek() == ["a"]
+    living.node.look_around()
+    pass_time(redis_client, TIMEOUT_S - 1)
+    other.node.look_around()
+    assert living.queues.results.peek() == ["a"]
+
+
+def test_it_is_the_uploader_that_must_be_heard(join: Join, redis_client: Redis) -> None:
+    uploader, processor, other = join("one"), join("one", "processor"), join("two")
+    uploader.node.look_around()
+    processor.hand_over("a")
+    pass_time(redis_client, TIMEOUT_S + 1)
+    processor.node.look_around()
+    assert processor.queues.results.peek() == ["a"], "it is its own node, whose disk it sees"
+    other.node.look_around()
+    assert other.queues.tasks.peek() == ["a"]
+
+
+def test_workers_without_a_node_id_are_a_node_too(join: Join, redis_client: Redis) -> None:
+    unnamed, named = join(""), join("one")
+    unnamed.hand_over("before NODE_ID was set")
+    assert unnamed.queues.results.name == "uvr_results"
+    unnamed.node.look_around()
+    pass_time(redis_client, TIMEOUT_S + 1)
+    named.node.look_around()
+    assert named.queues.tasks.peek() == ["before NODE_ID was set"]
+
+
+def test_a_silent_node_that_comes_back_changes_nothing_any_more(join: Join, redis_client: Redis) -> None:
+    silent, other = join("one"), join("two")
+    silent.hand_over("a")
+    held = silent.queues.results.claim()
+    assert held is not None
+    silent.node.look_around()
+    pass_time(redis_client, TIMEOUT_S + 1)
+    other.node.look_around()
+
+    stored = record(status=Status.SUCCESS)
+    assert not silent.queues.results.extend(held)
+    assert not silent.queues.results.finish(held, next_queue=silent.queues.webhooks, record=stored)
+    assert silent.queues.webhooks.sizes().waiting == 0
+
+    # Not even when the task comes to the same node again.
+    made_again = record(status=Status.UPLOADING)
+    assert silent.queues.tasks.finish(silent.claimed(), next_queue=silent.queues.results, record=made_again)
+    held_again = silent.queues.results.claim()
+    assert held_again is not None
+    assert not silent.queues.results.finish(held, record=stored)
+    assert silent.queues.results.finish(held_again, record=stored)
+
+
+def test_two_rescuers_bring_every_task_back_once(join: Join, redis_client: Redis) -> None:
+    silent, rescuers = join("one"), [join("two"), join("three")]
+    ids = [f"task-{number:03d}" for number in range(250)]
+    for task_uuid in ids:
+        silent.hand_over(task_uuid)
+    silent.node.look_around()
+    pass_time(redis_client, TIMEOUT_S + 1)
+    threads = [threading.Thread(target=rescuer.node.look_around) for rescuer in rescuers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(silent.queues.tasks.peek(1000)) == ids
+
+
+def test_another_one_goes_on_where_a_rescuer_died(join: Join, redis_client: Redis) -> None:
+    silent, other = join("one"), join("two")
+    for task_uuid in ("a", "b", "c"):
+        silent.hand_over(task_uuid)
+    silent.node.look_around()
+    pass_time(redis_client, TIMEOUT_S + 1)
+    assert silent.queues.results.evacuate(silent.queues.tasks, limit=1) == ["a"]
+    other.node.look_around()
+    assert other.queues.tasks.peek() == ["a", "b", "c"]
+
+
+def test_an_outage_of_redis_is_not_the_death_of_all_nodes(join: Join, redis_client: Redis) -> None:
+    slow, quick = join("one"), join("two")
+    slow.hand_over("a")
+    for member in (slow, quick):
+        member.node.look_around()
+    pass_time(redis_client, 86_400, unwatched=True)
+    quick.node.look_around()
+    assert slow.queues.results.peek() == ["a"]
+    pass_time(redis_client, TIMEOUT_S - 1)
+    quick.node.look_around()
+    assert slow.queues.results.peek() == ["a"], "it has the whole time-out to be heard again"
+    pass_time(redis_client, 2)
+    quick.node.look_around()
+    assert quick.queues.tasks.peek() == ["a"]
+
+
+def test_a_node_that_was_retired_is_forgotten(join: Join, redis_client: Redis) -> None:
+    retired, other = join("one"), join("two")
+    retired.node.look_around()
+    join("one", "processor").node.look_around()
+    pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
+    other.node.look_around()
+    assert known_nodes(redis_client, "uvr_tasks") == ["two"]
+
+
+def test_a_node_is_remembered_while_its_processor_may_hand_over_more(join: Join, redis_client: Redis) -> None:
+    processor, other = join("one", "processor"), join("two")
+    join("one").node.look_around()
+    pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
+    processor.node.look_around()
+    other.node.look_around()
+    assert known_nodes(redis_client, "uvr_tasks") == ["one", "two"]
+    processor.hand_over("a long song")
+    other.node.look_around()
+    assert other.queues.tasks.peek() == ["a long song"]
+
+
+def test_a_node_is_remembered_while_it_has_dead_letters(join: Join, redis_client: Redis) -> None:
+    silent, other = join("one"), join("two")
+    silent.hand_over("a")
+    lease = silent.queues.results.claim()
+    assert lease is not None
+    silent.queues.results.bury(lease)
+    silent.node.look_around()
+    pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
+    other.node.look_around()
+    assert silent.queues.results.dead() == ["a"], "for an operator to decide about"
+    assert silent.queues.results.revive("a")
+    other.node.look_around()
+    assert other.queues.tasks.peek() == ["a"], "brought back, it is made again"
+
+
+def test_nothing_is_made_where_nobody_saves_while_others_would_make_it_again(join: Join, redis_client: Redis) -> None:
+    uploader, processor, other = join("one"), join("one", "processor"), join("two")
+    uploader.node.look_around()
+    pass_time(redis_client, TIMEOUT_S + 1)
+    processor.node.look_around()
+    assert processor.node.why_paused() == "", "alone, it goes on: the stems wait for their uploader"
+    other.node.look_around()
+    processor.node.look_around()
+    assert "uploader of this node is silent" in processor.node.why_paused()
+    uploader.node.look_around()
+    processor.node.look_around()
+    assert processor.node.why_paused() == ""
+
+
+def test_a_full_redis_still_hears_its_nodes(join: Join, redis_client: Redis) -> None:
+    member = join("one")
+    redis_client.config_set("maxmemory", 1)
+    try:
+        member.node.look_around()
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert known_nodes(redis_client, "uvr_tasks") == ["one"]
+
+
+def test_signs_of_life_go_on_beside_the_work_and_survive_an_absent_redis(tmp_path: Path) -> None:
+    nowhere = settings_for({"path": tmp_path / "nothing.sock"}, tmp_path)
+    clients = connect(nowhere)
+    node = Node(nowhere, clients, open_queues(nowhere, clients).tasks, "processor")
+    with node.heard():
+        assert node.why_paused() == "Redis does not hear this node."
+    clients.close()

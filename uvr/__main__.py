@@ -1,4 +1,4 @@
-"""Commands for the shell: `python -m uvr --help` names them."""
+"""Commands for the shell: songs separated without the service, and the service's dead letters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from config import SettingsError, read_settings, refuse_to_start
 from uvr import logs
-from uvr.commands import separate
+from uvr.commands import dead, separate
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,9 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         refuse_to_start(error.faults)
     logs.configure("error", settings.log_format, process="command")
-    parser = argparse.ArgumentParser(prog="python -m uvr", description="What uvr-api can do without its service.")
+    parser = argparse.ArgumentParser(prog="python -m uvr", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     separate.add_parser(commands, settings)
+    dead.add_parser(commands)
     wanted = parser.parse_args(arguments)
     status: int = wanted.run(wanted, settings)
     return status

@@ -1,8 +1,8 @@
 """How stems pass from processor to uploader: a folder below OUTPUT_DIR/pending that is there whole or not at all.
 
-The processor fills `{task_uuid}.{attempt}.part`, syncs it to disk and renames it; only then is the result enqueued, so
-a result always finds its stems, even after a power cut. The attempt in the name keeps a worker that lost its lease from
-touching what its successor makes.
+The processor fills `{task_uuid}.{fence}.part`, syncs it to disk and renames it; only then is the result enqueued, so a
+result always finds its stems, even after a power cut. The lease's fence in the name keeps a worker that lost its lease
+from touching what its successor makes, and tells the janitor whose a folder is.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from uvr.disk import sync
 
 
 class Handover:
-    """The folder of one attempt; `path` while it is being filled, `name` for the task record once published."""
+    """The folder of one claim; `path` while it is being filled, `name` for the task record once published."""
 
-    def __init__(self, output_dir: Path, task_uuid: str, attempt: int) -> None:
-        self.name = f"{task_uuid}.{attempt}"
-        self._final = _pending(output_dir) / self.name
+    def __init__(self, output_dir: Path, task_uuid: str, fence: int) -> None:
+        self.name = f"{task_uuid}.{fence}"
+        self._final = pending(output_dir) / self.name
         self.path = self._final.with_name(f"{self.name}.part")
 
     @contextmanager
@@ -45,14 +45,15 @@ class Handover:
 
 def stems_of(output_dir: Path, name: str) -> dict[str, Path]:
     """The published stems by name ("vocals" -> …/vocals.wav), in alphabetical order; empty when the folder is gone."""
-    folder = _pending(output_dir) / name
+    folder = pending(output_dir) / name
     return {path.stem: path for path in sorted(folder.iterdir())} if name and folder.is_dir() else {}
 
 
 def remove(output_dir: Path, name: str) -> None:
     """Delete a published folder, its stems being stored."""
-    shutil.rmtree(_pending(output_dir) / name, ignore_errors=True)
+    shutil.rmtree(pending(output_dir) / name, ignore_errors=True)
 
 
-def _pending(output_dir: Path) -> Path:
+def pending(output_dir: Path) -> Path:
+    """Where all of them stand."""
     return output_dir / "pending"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,19 @@ def test_missing_workers_are_reported_and_leave_the_service_healthy(client: Flas
 
 def test_workers_are_counted_with_their_facts_but_not_their_names(client: FlaskClient, redis_client: Redis) -> None:
     facts = {"model": "Spleeter-2stems", "provider": "cpu"}
-    with Presence(redis_client, "uvr_tasks", "processor", facts).announced():
+    with Presence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
         report = health_once_up(client, "processor")
     assert report["components"]["processor"] == {"status": "up", "workers": 1, **facts}
     assert report["components"]["uploader"]["status"] == "down"
+
+
+def test_nodes_are_counted_and_not_named(client: FlaskClient, redis_client: Redis) -> None:
+    with ExitStack() as processors:
+        for node in ("one", "two"):
+            processor = Presence(redis_client, "uvr_tasks", f"processor:{node}", lambda node=node: {"node": node})
+            processors.enter_context(processor.announced())
+        report = health_once_up(client, "processor")
+    assert report["components"]["processor"] == {"status": "up", "workers": 2, "nodes": 2}
 
 
 def test_health_is_a_503_while_redis_is_gone_and_recovers(tmp_path: Path) -> None:

@@ -62,7 +62,10 @@ def test_queued_task_names_every_field(client: FlaskClient) -> None:
         "vocals": None,
         "instrumental": None,
         "stems": {},
+        "stems_deleted_at": None,
         "facts": {},
+        "node": None,
+        "lost_with": None,
         "webhook": {"state": "none", "tries": []},
     }
 
@@ -96,6 +99,7 @@ def test_failed_task_says_why(client: FlaskClient) -> None:
 
 def test_webhook_tries_are_listed(client: FlaskClient) -> None:
     tried = {
+        "webhook_id": "one.failed",
         "at": "2023-11-14T22:13:20Z",
         "status_code": 502,
         "duration_ms": 12,

@@ -10,7 +10,7 @@ from uvr.handover import Handover, remove, stems_of
 
 
 def test_published_stems_are_found_by_name(tmp_path: Path) -> None:
-    handover = Handover(tmp_path, "task", attempt=1)
+    handover = Handover(tmp_path, "task", fence=1)
     with handover.filling() as folder:
         (folder / "vocals.wav").write_bytes(b"v")
         (folder / "instrumental.wav").write_bytes(b"i")
@@ -22,19 +22,19 @@ def test_published_stems_are_found_by_name(tmp_path: Path) -> None:
     assert stems_of(tmp_path, handover.name) == {}
 
 
-def test_an_attempt_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    handover = Handover(tmp_path, "task", attempt=1)
+def test_a_claim_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    handover = Handover(tmp_path, "task", fence=1)
     with pytest.raises(RuntimeError), handover.filling() as folder:
         (folder / "vocals.wav").write_bytes(b"half")
         raise RuntimeError
     assert list((tmp_path / "pending").iterdir()) == []
 
 
-def test_attempts_do_not_touch_each_other(tmp_path: Path) -> None:
-    for attempt in (1, 2):
-        handover = Handover(tmp_path, "task", attempt)
+def test_claims_do_not_touch_each_other(tmp_path: Path) -> None:
+    for fence in (1, 2):
+        handover = Handover(tmp_path, "task", fence)
         with handover.filling() as folder:
-            (folder / "vocals.wav").write_text(str(attempt))
+            (folder / "vocals.wav").write_text(str(fence))
             handover.publish()
     assert stems_of(tmp_path, "task.1")["vocals"].read_text() == "1"
     assert stems_of(tmp_path, "task.2")["vocals"].read_text() == "2"

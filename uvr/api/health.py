@@ -1,4 +1,8 @@
-"""GET /health: whether tasks are accepted (Redis), and whether anybody works on them. No credentials needed."""
+"""GET /health: whether tasks are accepted (Redis); GET /ready: whether they would be worked on, too.
+
+Neither needs credentials. /health is for whoever restarts what is broken: missing workers are no reason to restart the
+API. /ready is for whoever asks whether to send work, or why nothing happens.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,10 @@ from http import HTTPStatus
 import structlog
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
-from redis import RedisError
+from redis import RedisError, ResponseError
 
 from uvr.api.answers import answer
-from uvr.api.schemas import Components, Health, WorkerHealth
+from uvr.api.schemas import Components, Health, PartReadiness, PartsReadiness, Readiness, WorkerHealth
 from uvr.api.services import services
 from uvr.presence import present
 from uvr.tasks import iso_now
@@ -19,6 +23,12 @@ from uvr.tasks import iso_now
 log = structlog.get_logger()
 
 health = APIBlueprint("health", __name__)
+
+_MAY_WRITE = "#!lua\nreturn 1"
+"""Does nothing, but is refused whenever the script that takes in a task is: by a Redis that is full or read-only."""
+
+_TAKES_NONE = "Redis takes no writes: it is full, read-only or cannot save."
+_IS_AWAY = "Redis does not answer, or is still starting."
 
 
 @health.get("/health", responses={200: Health, 503: Health})
@@ -31,6 +41,19 @@ def show_health() -> Response:
     healthy = components.redis == "up"
     report = Health(status="healthy" if healthy else "unhealthy", timestamp=iso_now(), components=components)
     return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@health.get("/ready", responses={200: Readiness, 503: Readiness})
+def show_readiness() -> Response:
+    """Tell whether a task that came now would be accepted and worked on.
+
+    503 while Redis is gone or takes no writes, and while there is no processor or no uploader that is not paused; the
+    component at fault says why.
+    """
+    components = _parts()
+    ready = all(part.status == "up" for part in (components.redis, components.processor, components.uploader))
+    report = Readiness(status="ready" if ready else "not ready", timestamp=iso_now(), components=components)
+    return answer(report, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _components() -> Components:
@@ -53,5 +76,41 @@ def _workers(seen: Sequence[dict[str, str]]) -> WorkerHealth:
     for worker in seen:
         for name in worker.keys() - {"name"}:  # host name and process id are nobody's business
             facts.setdefault(name, set()).add(worker[name])
+    nodes = len(facts.pop("node", ()))  # and neither are the names of nodes
     joined = {name: ", ".join(sorted(values)) for name, values in sorted(facts.items())}
-    return WorkerHealth(**joined, status="up" if seen else "down", workers=len(seen))
+    count = {"nodes": nodes} if nodes else {}
+    return WorkerHealth(**joined, **count, status="up" if seen else "down", workers=len(seen))
+
+
+def _parts() -> PartsReadiness:
+    redis = _redis_readiness()
+    try:
+        workers = present(services().clients.commands, services().settings.redis_task_queue)
+    except RedisError:
+        unknown = PartReadiness(status="unknown", message="Who is at work is not known while Redis is away.")
+        return PartsReadiness(redis=redis, processor=unknown, uploader=unknown)
+    return PartsReadiness(
+        redis=redis,
+        processor=_worker_readiness("processor", workers.get("processor", [])),
+        uploader=_worker_readiness("uploader", workers.get("uploader", [])),
+    )
+
+
+def _redis_readiness() -> PartReadiness:
+    try:
+        services().clients.commands.eval(_MAY_WRITE, 1, services().settings.redis_task_queue)
+    except RedisError as error:
+        log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
+        return PartReadiness(status="down", message=_TAKES_NONE if isinstance(error, ResponseError) else _IS_AWAY)
+    return PartReadiness(status="up", message=None)
+
+
+def _worker_readiness(kind: str, seen: Sequence[dict[str, str]]) -> PartReadiness:
+    """Up as long as one of them works; what keeps the others from it is told all the same."""
+    reasons = [worker["paused"] for worker in seen if "paused" in worker]
+    told = " ".join(sorted(set(reasons)))
+    if not seen:
+        return PartReadiness(status="down", message=f"No {kind} runs; tasks are kept until one does.")
+    if len(reasons) == len(seen):
+        return PartReadiness(status="paused", message=told)
+    return PartReadiness(status="up", message=f"{len(reasons)} of {len(seen)} paused. {told}" if reasons else None)

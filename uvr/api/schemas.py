@@ -86,8 +86,9 @@ class TaskSummary(BaseModel):
 
 
 class WebhookTry(BaseModel):
-    """One delivery attempt."""
+    """One delivery attempt of the webhook called `webhook_id`."""
 
+    webhook_id: str = ""
     at: str = ""
     status_code: int | None = None
     duration_ms: int = 0
@@ -99,7 +100,15 @@ class Webhook(BaseModel):
     """How the task's webhook stands."""
 
     state: WebhookState
-    tries: list[WebhookTry]
+    tries: Annotated[list[WebhookTry], Field(description="the latest ones")]
+
+
+class Redelivery(BaseModel):
+    """The webhook is sent once more."""
+
+    message: Literal["Webhook has been queued for delivery"] = "Webhook has been queued for delivery"
+    task_uuid: str
+    webhook_id: Annotated[str, Field(description="the same as on earlier tries")]
 
 
 class TaskDetails(TaskSummary):
@@ -111,9 +120,12 @@ class TaskDetails(TaskSummary):
     vocals: str | None
     instrumental: str | None
     stems: Annotated[dict[str, str], Field(description="stem name to link, on success")]
+    stems_deleted_at: Annotated[str | None, Field(description="when the stems on disk had become too old")]
     facts: Annotated[
         dict[str, Any], Field(description="how the stems were made: model, provider, audio_s, gain, notes, …")
     ]
+    node: Annotated[str | None, Field(description="the node that made the stems, where there are several")]
+    lost_with: Annotated[str | None, Field(description="the node that was lost with the stems, so they are made again")]
     webhook: Webhook
 
 
@@ -162,6 +174,29 @@ class Health(BaseModel):
     components: Components
 
 
+class PartReadiness(BaseModel):
+    """Whether one part can do its work now, and a sentence where there is something to say."""
+
+    status: Literal["up", "down", "paused", "unknown"]
+    message: str | None
+
+
+class PartsReadiness(BaseModel):
+    """The parts that a task needs on its way."""
+
+    redis: PartReadiness
+    processor: PartReadiness
+    uploader: PartReadiness
+
+
+class Readiness(BaseModel):
+    """Whether a task that came now would be accepted and worked on."""
+
+    status: Literal["ready", "not ready"]
+    timestamp: str
+    components: PartsReadiness
+
+
 def summary(task: Task) -> TaskSummary:
     """`task` as one of a list."""
     return TaskSummary(**_summary_fields(task))
@@ -177,7 +212,10 @@ def details(task: Task, *, position: int | None, links: Mapping[str, str]) -> Ta
         vocals=links.get("vocals"),
         instrumental=links.get("instrumental"),
         stems=dict(links),
+        stems_deleted_at=iso_time(task.stems_deleted_ms),
         facts=task.facts,
+        node=task.node or None,
+        lost_with=task.lost_with or None,
         webhook=Webhook(state=task.webhook, tries=[WebhookTry(**attempt) for attempt in task.webhook_tries]),
     )
 

@@ -1,0 +1,98 @@
+"""GET /ready: whether a task that came now would be accepted and worked on, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from tests.support.api import application, settings_for
+from tests.support.redis_server import redis_server
+from uvr.disk import DiskSpace
+from uvr.presence import Presence
+
+Facts = dict[str, str]
+
+
+@pytest.fixture
+def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
+    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
+        yield client
+
+
+def ready_with(client: FlaskClient, redis_client: Redis, *workers: tuple[str, Facts]) -> tuple[int, Any]:
+    """The answer's status, and its body, while these workers are there."""
+    with ExitStack() as stack:
+        for number, (kind, facts) in enumerate(workers):
+            presence = Presence(redis_client, "uvr_tasks", kind, lambda facts=facts: facts)
+            presence.name += f":{number}"  # one process stands for several
+            stack.enter_context(presence.announced())
+        answer = client.get("/ready")
+    return answer.status_code, answer.json
+
+
+def test_all_there_is_ready(client: FlaskClient, redis_client: Redis) -> None:
+    status, report = ready_with(client, redis_client, ("processor", {"model": "M"}), ("uploader", {}))
+    assert status == 200
+    assert report.pop("timestamp").endswith("Z")
+    up = {"status": "up", "message": None}
+    assert report == {"status": "ready", "components": {"redis": up, "processor": up, "uploader": up}}
+
+
+@pytest.mark.parametrize("missing", ["processor", "uploader"])
+def test_without_one_kind_of_worker_it_is_not_ready(client: FlaskClient, redis_client: Redis, missing: str) -> None:
+    workers = [(kind, {}) for kind in ("processor", "uploader") if kind != missing]
+    status, report = ready_with(client, redis_client, *workers)
+    assert (status, report["status"]) == (503, "not ready")
+    part = report["components"][missing]
+    assert part == {"status": "down", "message": f"No {missing} runs; tasks are kept until one does."}
+
+
+def test_a_processor_whose_disk_is_short_says_so(client: FlaskClient, redis_client: Redis, tmp_path: Path) -> None:
+    shortage = DiskSpace({"TEMP_DIR": tmp_path}, 2**62).shortage()
+    workers = [("processor", {"paused": shortage}), ("uploader", {"paused": ""})]
+    status, report = ready_with(client, redis_client, *workers)
+    assert status == 503
+    assert report["components"]["processor"] == {"status": "paused", "message": shortage}
+    assert report["components"]["uploader"]["status"] == "up"
+
+
+def test_one_paused_processor_of_two_is_told_and_keeps_nobody_from_working(
+    client: FlaskClient, redis_client: Redis
+) -> None:
+    paused = {"paused": "The disk of OUTPUT_DIR has 0.1 GiB free."}
+    status, report = ready_with(client, redis_client, ("processor", paused), ("processor", {}), ("uploader", {}))
+    assert status == 200
+    part = report["components"]["processor"]
+    assert part == {"status": "up", "message": "1 of 2 paused. The disk of OUTPUT_DIR has 0.1 GiB free."}
+
+
+def test_a_redis_that_takes_no_writes_makes_it_not_ready_and_gets_none(tmp_path: Path) -> None:
+    with (
+        redis_server(tmp_path) as server,
+        Redis(**server.connection_kwargs) as admin,
+        application(settings_for(server.connection_kwargs, tmp_path)) as app,
+    ):
+        before = admin.info("persistence")["rdb_changes_since_last_save"]
+        assert app.test_client().get("/ready").json["components"]["redis"]["status"] == "up"
+        assert admin.info("persistence")["rdb_changes_since_last_save"] == before
+        admin.config_set("maxmemory", 1)
+        answer = app.test_client().get("/ready")
+    assert answer.status_code == 503
+    assert answer.json["components"]["redis"]["message"].startswith("Redis takes no writes")
+    assert answer.json["components"]["processor"]["status"] == "down"
+
+
+def test_a_redis_that_is_away_makes_it_not_ready(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server, application(settings_for(server.connection_kwargs, tmp_path)) as app:
+        server.stop()
+        answer = app.test_client().get("/ready")
+    assert answer.status_code == 503
+    report = answer.json["components"]
+    assert report["redis"] == {"status": "down", "message": "Redis does not answer, or is still starting."}
+    assert {report[kind]["status"] for kind in ("processor", "uploader")} == {"unknown"}

@@ -1,0 +1,189 @@
+"""What has ended goes when its time is over, and nothing goes that is still to be told, tried or fetched."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from config import Settings
+from tests.support.api import CREDENTIALS, application, settings_for
+from tests.support.leases import claim
+from uvr.dead_letters import DeadLetters
+from uvr.housekeeping.retention import Retention
+from uvr.queues import Queues, open_queues, open_results
+from uvr.redis.clients import RedisClients, connect
+from uvr.storage.factory import open_storage
+from uvr.tasks import Status, Task, WebhookState, now_ms, record
+
+HOUR_MS = 3_600_000
+LONG_AGO_MS = now_ms() - 1000 * HOUR_MS
+
+
+class Keeper:
+    """Tasks that ended at chosen times, and one round of retention."""
+
+    def __init__(self, settings: Settings, clients: RedisClients, queues: Queues) -> None:
+        self.settings = settings
+        self.clients = clients
+        self.queues = queues
+        self.storage = open_storage(settings, lambda: b"key")
+        self.dead_letters = DeadLetters(settings, clients)
+
+    def enforce(self) -> None:
+        Retention(self.settings, self.queues, self.dead_letters, self.storage).enforce()
+
+    def ended(self, status: Status, finished_ms: int = LONG_AGO_MS, *, told: bool = True) -> str:
+        """A task that went through the task queue, or into its dead letters, and then through the webhook queue."""
+        task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=LONG_AGO_MS)
+        self.queues.store.submit(task)
+        lease = claim(self.queues.tasks)
+        step = self.queues.tasks.bury if status == Status.FAILED else self.queues.tasks.finish
+        step(lease, next_queue=self.queues.webhooks, record=record(status=status, finished_ms=finished_ms))
+        if told:
+            self.queues.webhooks.finish(claim(self.queues.webhooks))
+        return task.task_uuid
+
+    def stem(self, task_uuid: str, *, age_ms: int = now_ms() - LONG_AGO_MS, prefix: str = "") -> Path:
+        """A stored stem of this age."""
+        source = self.settings.output_dir / "source.wav"
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_bytes(b"stem")
+        os.utime(source, ((now_ms() - age_ms) / 1000,) * 2)
+        key = f"{prefix}{task_uuid}_vocals.wav"
+        self.storage.put(source, key, "audio/wav")
+        source.unlink()
+        self.queues.tasks.annotate(task_uuid, record(stems={"vocals": key}))
+        return self.settings.output_dir / "stems" / key
+
+
+@pytest.fixture
+def keeper(redis_client: Redis, tmp_path: Path) -> Iterator[Keeper]:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
+    clients = connect(settings)
+    yield Keeper(settings, clients, open_queues(settings, clients))
+    clients.close()
+
+
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILED])
+def test_a_task_that_ended_long_ago_is_forgotten_wholly(keeper: Keeper, redis_client: Redis, status: Status) -> None:
+    before = set(redis_client.keys())
+    keeper.ended(status)
+    keeper.enforce()
+    left = set(redis_client.keys()) - before
+    assert {key for key in left if not key.endswith((":seq", ":fence", ":wake"))} == set()
+
+
+def test_a_task_that_ended_lately_is_kept_however_long_it_took(keeper: Keeper) -> None:
+    kept = keeper.ended(Status.SUCCESS, now_ms() - HOUR_MS)
+    keeper.enforce()
+    assert keeper.queues.store.get(kept) is not None
+
+
+def test_a_task_whose_webhook_is_still_to_be_delivered_is_kept(keeper: Keeper) -> None:
+    kept = keeper.ended(Status.FAILED, told=False)
+    keeper.enforce()
+    keeper.queues.webhooks.retry(claim(keeper.queues.webhooks), delay_s=3600)
+    keeper.enforce()
+    assert keeper.queues.store.get(kept) is not None
+    assert [letter.id for letter in keeper.queues.tasks.letters()] == [kept]
+
+
+def test_a_task_that_was_brought_back_is_kept(keeper: Keeper) -> None:
+    kept = keeper.ended(Status.FAILED)
+    assert keeper.dead_letters.retry(kept)
+    keeper.enforce()
+    assert keeper.queues.store.get(kept) is not None
+
+
+def test_a_page_of_tasks_that_must_stay_hides_none_that_may_go(keeper: Keeper) -> None:
+    for _ in range(150):
+        keeper.ended(Status.SUCCESS, now_ms())
+    last = keeper.ended(Status.SUCCESS)
+    keeper.enforce()
+    assert keeper.queues.store.get(last) is None
+    assert len(keeper.queues.store.page(limit=200).tasks) == 150
+
+
+def test_dead_letters_of_all_nodes_are_forgotten_with_their_task(keeper: Keeper, redis_client: Redis) -> None:
+    redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
+    north = open_results(keeper.settings, keeper.clients, "north")
+    task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=LONG_AGO_MS)
+    keeper.queues.store.submit(task)
+    keeper.queues.tasks.finish(claim(keeper.queues.tasks), next_queue=north)
+    north.bury(claim(north), record=record(status=Status.FAILED, finished_ms=LONG_AGO_MS))
+    keeper.enforce()
+    assert keeper.queues.store.get(task.task_uuid) is None
+    assert north.letters() == []
+
+
+def test_nought_hours_keep_everything(keeper: Keeper, redis_client: Redis, tmp_path: Path) -> None:
+    for_ever = settings_for(
+        redis_client.get_connection_kwargs(), tmp_path, task_retention_hours=0, stem_retention_hours=0
+    )
+    kept = keeper.ended(Status.SUCCESS)
+    stem = keeper.stem(kept)
+    Retention(for_ever, keeper.queues, keeper.dead_letters, keeper.storage).enforce()
+    assert keeper.queues.store.get(kept) is not None
+    assert stem.exists()
+
+
+def test_old_stems_go_and_their_task_says_so(keeper: Keeper) -> None:
+    week_ms = 168 * HOUR_MS
+    old = keeper.ended(Status.SUCCESS, now_ms() - week_ms - 1)
+    young = keeper.ended(Status.SUCCESS, now_ms() - week_ms + 60_000)
+    stems = {task_uuid: keeper.stem(task_uuid, prefix="eu/") for task_uuid in (old, young)}
+    keeper.enforce()
+    assert not stems[old].exists()
+    assert stems[young].exists()
+    with application(keeper.settings) as app, app.test_client() as client:
+        answers = {task_uuid: client.get(f"/tasks/{task_uuid}", auth=CREDENTIALS).json for task_uuid in stems}
+    assert answers[old]["status"] == "success"
+    assert (answers[old]["stems"], answers[old]["vocals"]) == ({}, None)
+    assert answers[old]["stems_deleted_at"].endswith("Z")
+    assert list(answers[young]["stems"]) == ["vocals"]
+    assert answers[young]["stems_deleted_at"] is None
+
+
+def test_stems_of_a_task_that_has_not_succeeded_stay(keeper: Keeper) -> None:
+    failed = keeper.stem(keeper.ended(Status.FAILED, now_ms()))
+    waiting = keeper.ended(Status.FAILED, now_ms())
+    keeper.dead_letters.retry(waiting)
+    stem = keeper.stem(waiting)
+    keeper.enforce()
+    assert failed.exists()
+    assert stem.exists()
+
+
+def test_stems_stay_until_the_receiver_has_heard_of_them(keeper: Keeper) -> None:
+    task_uuid = keeper.ended(Status.SUCCESS, now_ms() - 200 * HOUR_MS)
+    stem = keeper.stem(task_uuid)
+    keeper.queues.tasks.annotate(task_uuid, record(webhook=WebhookState.PENDING))
+    keeper.enforce()
+    assert stem.exists()
+    keeper.queues.tasks.annotate(task_uuid, record(webhook=WebhookState.FAILED))
+    keeper.enforce()
+    assert not stem.exists()
+
+
+def test_stems_without_a_task_go_by_their_own_age(keeper: Keeper) -> None:
+    old = keeper.stem(str(uuid.uuid4()))
+    young = keeper.stem(str(uuid.uuid4()), age_ms=HOUR_MS)
+    keeper.enforce()
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_files_that_are_no_stems_stay(keeper: Keeper) -> None:
+    folder = keeper.settings.output_dir / "stems"
+    folder.mkdir(parents=True)
+    foreign = [folder / "README.txt", folder / f"{uuid.uuid4()}.wav", folder / "my_vocals.wav"]
+    for path in foreign:
+        path.write_text("not ours")
+        os.utime(path, (0, 0))
+    keeper.enforce()
+    assert all(path.exists() for path in foreign)

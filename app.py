@@ -22,6 +22,8 @@ from uvr.api.health import health
 from uvr.api.problems import Problem, register_problems, validation_problem
 from uvr.api.services import attach, open_services
 from uvr.api.tasks import tasks
+from uvr.redis.clients import connect
+from uvr.redis.durability import tell_durability
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -65,7 +67,15 @@ def main() -> None:
     if faults := port_faults(settings):
         refuse_to_start(faults)
     warn_about_password(settings)
+    _tell_durability(settings)
     Server(settings, lambda: create_app(settings)).run()
+
+
+def _tell_durability(settings: Settings) -> None:
+    """Here, where there is one process yet; a Redis that is not there yet is told about by the workers."""
+    clients = connect(settings)
+    tell_durability(clients, settings.redis_task_queue)
+    clients.close()
 
 
 if __name__ == "__main__":

@@ -43,6 +43,10 @@ def _networks(value: object) -> object:
     return value
 
 
+def _parts(value: object) -> object:
+    return value.split(",") if isinstance(value, str) else value
+
+
 def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
@@ -58,6 +62,8 @@ HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SecondsList = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_parts), Field(min_length=1)]
+HoursOrNever = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -130,12 +136,23 @@ class Settings(BaseSettings):
     s3_key_prefix: str = ""
     s3_acl: str = ""
     link_ttl_seconds: int = Field(7 * 86400, ge=60, le=7 * 86400)
-    upload_threads: int = Field(2, ge=1)
+    upload_threads: int = Field(4, ge=1)
+
+    # Nodes
+    node_id: str = Field("", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")
+    node_timeout_seconds: Seconds = 300
 
     # Webhooks
     webhook_secret: SecretStr = SecretStr("")
     webhook_timeout_seconds: Seconds = 10
-    webhook_threads: int = Field(4, ge=1)
+    webhook_retry_seconds: SecondsList = (5, 300, 1800, 7200, 18000, 36000, 36000)
+    webhook_threads: int = Field(8, ge=1)
+
+    # Housekeeping
+    min_free_bytes: int = Field(2 * 2**30, ge=0)
+    janitor_seconds: Seconds = 300
+    task_retention_hours: HoursOrNever = 720
+    stem_retention_hours: HoursOrNever = 168
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -165,6 +182,23 @@ class Settings(BaseSettings):
         if bool(secret.get_secret_value()) != bool(info.data.get("aws_access_key_id")):
             raise ValueError("set it together with AWS_ACCESS_KEY_ID, or neither to use the machine's own role")
         return secret
+
+    @field_validator("node_id")
+    @classmethod
+    def _nodes_share_a_bucket(cls, node_id: str, info: ValidationInfo) -> str:
+        if node_id and not info.data.get("s3_bucket_name"):
+            raise ValueError(
+                "needs S3_BUCKET_NAME, because stems on the disk of one node cannot be served by the others; "
+                "leave it empty where all workers share one disk"
+            )
+        return node_id
+
+    @field_validator("node_timeout_seconds")
+    @classmethod
+    def _a_missed_beat_is_no_silence(cls, timeout: float, info: ValidationInfo) -> float:
+        if timeout < 4 * info.data.get("heartbeat_seconds", 0):
+            raise ValueError("must be at least four times HEARTBEAT_SECONDS, or a node that lives counts as silent")
+        return timeout
 
     @property
     def local_url(self) -> str:

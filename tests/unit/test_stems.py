@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from uvr.audio.format import SampleFormat
-from uvr.separation.stems import common_gain, names_of
+from uvr.separation.estimates import names_of
+from uvr.separation.stems import common_gain
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Commands for the shell that need neither the service nor Redis, and what commands show while they work."""
+"""Commands for the shell: `python -m uvr separate`, which needs no service, and `python -m uvr dead` for operators."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from uvr.output_format import OutputFormat
 
 if TYPE_CHECKING:
+    from uvr.separation.estimates import Estimates
     from uvr.separation.mixture import Mixture
-    from uvr.separation.stems import Estimates
     from uvr.separation.watch import Watch
 
 

@@ -22,10 +22,10 @@ from uvr.audio.format import Block, SampleFormat
 from uvr.audio.resample import cut_to_length
 from uvr.output_format import OutputFormat
 from uvr.separation.devices import Device
+from uvr.separation.estimates import Estimates, Rest, names_of
 from uvr.separation.library_model import LibraryModel, OneFile, SeveralFiles
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
 from uvr.separation.spool import Spool
-from uvr.separation.stems import Estimates, Rest, names_of
 from uvr.separation.watch import Watch
 
 _NETWORK_FORMAT = Encoding(OutputFormat.WAV, NETWORK_RATE_HZ, 2, SampleFormat.FLOAT32)

@@ -34,8 +34,8 @@ from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.separation.catalogue import MdxParameters, Model
 from uvr.separation.cores import usable_cores
 from uvr.separation.devices import Device
+from uvr.separation.estimates import names_of
 from uvr.separation.library_models import DOWNLOAD_CHECKS, VrParameters, fetch
-from uvr.separation.stems import names_of
 
 # MDX-Net files are run by ONNX Runtime; the package that could convert them would bring torchvision along.
 sys.modules.setdefault("onnx2torch", ModuleType("onnx2torch"))

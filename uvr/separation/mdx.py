@@ -20,11 +20,11 @@ from uvr.audio.format import Block
 from uvr.separation.catalogue import MdxParameters
 from uvr.separation.cores import usable_cores
 from uvr.separation.devices import Device
+from uvr.separation.estimates import Estimates, Rest, names_of
 from uvr.separation.mixture import Mixture
 from uvr.separation.network import Network
 from uvr.separation.overlap import Segmentation
 from uvr.separation.spool import Spool
-from uvr.separation.stems import Estimates, Rest, names_of
 from uvr.separation.stft import Stft
 from uvr.separation.watch import Watch
 

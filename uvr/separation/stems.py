@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,39 +20,13 @@ from uvr.audio.resample import cut_to_length, resampled
 from uvr.audio.tags import Tags
 from uvr.output_format import OutputFormat
 from uvr.separation.engine import Separation
+from uvr.separation.estimates import Estimates
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
 from uvr.separation.spool import Spool
 from uvr.separation.watch import Watch
 
 Stems: TypeAlias = Mapping[str, Callable[[], Iterator[Block]]]
 """Stem name -> its samples, from the beginning at every call."""
-
-
-@dataclass(frozen=True)
-class Rest:
-    """The stem `name` that no network gives: what remains of the mixture without `factor` times the stem `of`."""
-
-    name: str
-    of: str
-    factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class Estimates:
-    """What a network made of a mixture, at the network's rate and the mixture's own channels and level."""
-
-    spools: Mapping[str, Spool]
-    """By stem name."""
-    provider: str
-    """What the network ran on: "cpu", "cuda"."""
-    rest: Rest | None = None
-
-
-def names_of(primary_stem: str) -> tuple[str, str]:
-    """File names of a model's primary and secondary stem: "Vocals" -> ("vocals", "instrumental")."""
-    primary = primary_stem.lower().replace(" ", "_")
-    pair = {"vocals": "instrumental", "instrumental": "vocals"}
-    return primary, pair.get(primary, f"no_{primary}")
 
 
 def save_stems(

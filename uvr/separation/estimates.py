@@ -1,0 +1,35 @@
+"""What a network makes of a mixture: the second stage of a separation hands it to the third."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from uvr.separation.spool import Spool
+
+
+@dataclass(frozen=True)
+class Rest:
+    """The stem `name` that no network gives: what remains of the mixture without `factor` times the stem `of`."""
+
+    name: str
+    of: str
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What a network made of a mixture, at the network's rate and the mixture's own channels and level."""
+
+    spools: Mapping[str, Spool]
+    """By stem name."""
+    provider: str
+    """What the network ran on: "cpu", "cuda"."""
+    rest: Rest | None = None
+
+
+def names_of(primary_stem: str) -> tuple[str, str]:
+    """File names of a model's primary and secondary stem: "Vocals" -> ("vocals", "instrumental")."""
+    primary = primary_stem.lower().replace(" ", "_")
+    pair = {"vocals": "instrumental", "instrumental": "vocals"}
+    return primary, pair.get(primary, f"no_{primary}")

@@ -1,0 +1,70 @@
+"""A client that submits songs one after the other, each until it is accepted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import requests
+
+from tests.chaos.plan import Song
+from tests.chaos.songs import wav
+from tests.chaos.stack import Stack
+from tests.support.service import AUTH
+
+_POST_TIMEOUT_S = 10
+_AGAIN_S = 0.3
+
+
+@dataclass
+class Client:
+    """Every POST gives the song and the hook paths of its own, so that a webhook tells which one it answers.
+
+    `asked` has the song of each POST by the name in its paths; `accepted` the names of those answered with 202, by task
+    id. Only these are promises: of an `unanswered` one nobody knows, and a `refused` one was told so.
+    """
+
+    stack: Stack
+    seed: int
+    asked: dict[str, Song] = field(default_factory=dict)
+    accepted: dict[str, str] = field(default_factory=dict)
+    refused: int = 0
+    unanswered: int = 0
+
+    def submit(self, songs: Iterable[Song]) -> None:
+        """All of them, each after its pause."""
+        for song in songs:
+            time.sleep(song.pause_s)
+            sound, tries = wav(song, self.seed), 0
+            while not self._ask(song, sound, f"{song.number}.{tries}"):
+                tries += 1
+                time.sleep(_AGAIN_S)
+
+    def _ask(self, song: Song, sound: bytes, name: str) -> bool:
+        """One POST; whether it was accepted."""
+        body = self._body(song, sound, name)
+        self.asked[name] = song
+        try:
+            answer = requests.post(f"{self.stack.service.url}/generate", json=body, auth=AUTH, timeout=_POST_TIMEOUT_S)
+            told = answer.json()
+        except requests.RequestException:
+            self.unanswered += 1
+            self.stack.note(f"no answer to {name}")
+            return False
+        if answer.status_code == 503:
+            self.refused += 1
+            self.stack.note(f"refused {name}")
+            return False
+        assert answer.status_code == 202, answer.text
+        self.accepted[told["task_uuid"]] = name
+        self.stack.note(f"accepted {name} as {told['task_uuid']}")
+        return True
+
+    def _body(self, song: Song, sound: bytes, name: str) -> dict[str, object]:
+        links, receiver = self.stack.links, self.stack.receivers[song.receiver]
+        return {
+            "audio": links["audio"].url(self.stack.audio_host.offer(name, song, sound)),
+            "hook_url": links[song.receiver].url(receiver.expect(name, song)),
+            "priority": song.priority,
+        }

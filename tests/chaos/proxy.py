@@ -1,0 +1,152 @@
+"""TCP proxies that stand in a stack's connections and spoil them on command, all in one thread.
+
+with network() as proxies:
+    link = proxies.open(redis_port)   # link.port now leads there
+    link.cut(reset=True)              # every connection breaks, its peers hear RST
+    link.refuse(2)                    # nobody listens for two seconds
+    link.delay(2)                     # everything arrives later for two seconds
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+_BLOCK_BYTES = 65536
+_DELAY_S = 0.15
+_RESET = struct.pack("ii", 1, 0)  # linger for no time: what is not sent is dropped, and the other side hears RST
+
+
+class Link:
+    """One proxy in front of a loopback port; `network` makes them. All methods may be called from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, target_port: int, latency_s: float) -> None:
+        self._loop = loop
+        self._target_port = target_port
+        self._latency_s = latency_s
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._delayed_until = 0.0
+        self.port = 0
+
+    def url(self, path: str) -> str:
+        """Where an HTTP server behind it serves `path`."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End all connections that there are; with `reset` they break."""
+        _run(self._loop, self._cut(reset))
+
+    def refuse(self, seconds: float) -> None:
+        """End all connections and refuse new ones for a while."""
+        _run(self._loop, self.close())
+        self._loop.call_soon_threadsafe(self._loop.create_task, self._listen_again(seconds))
+
+    def delay(self, seconds: float) -> None:
+        """Let everything arrive later for a while, in both directions."""
+        self._delayed_until = time.monotonic() + seconds
+
+    async def listen(self) -> None:
+        """Listen on the port that it has, or on a free one."""
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening and end all connections."""
+        if self._server:
+            self._server.close()
+        self._server = None
+        await self._cut(reset=False)
+
+    async def _listen_again(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        while self._server is None:
+            # Some outgoing connection of this machine may have been given the port meanwhile.
+            with suppress(OSError):
+                await self.listen()
+            await asyncio.sleep(0.05)
+
+    async def _cut(self, reset: bool) -> None:
+        for writer in list(self._writers):
+            if reset and (connection := writer.get_extra_info("socket")):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            self._drop(writer)
+            return
+        self._writers.add(onward)
+        await asyncio.gather(self._pump(reader, onward), self._pump(onward_reader, writer))
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while block := await source.read(_BLOCK_BYTES):
+                await asyncio.sleep(_DELAY_S if time.monotonic() < self._delayed_until else self._latency_s)
+                sink.write(block)
+                await sink.drain()
+        self._drop(sink)
+
+    def _drop(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        with suppress(OSError):
+            writer.close()
+
+
+class Network:
+    """The thread in which all links run."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._links: list[Link] = []
+
+    def open(self, target_port: int, *, latency_s: float = 0) -> Link:
+        """A link to a loopback port, on a free port of its own; every block takes `latency_s`."""
+        link = Link(self._loop, target_port, latency_s)
+        _run(self._loop, link.listen())
+        self._links.append(link)
+        return link
+
+    def run(self) -> None:
+        """Pass on what comes, until closed."""
+        self._loop.run_forever()
+        self._loop.close()
+
+    def close(self) -> None:
+        """End all links."""
+        _run(self._loop, self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _close(self) -> None:
+        for link in self._links:
+            await link.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _run(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, None]) -> None:
+    asyncio.run_coroutine_threadsafe(step, loop).result()
+
+
+@contextmanager
+def network() -> Iterator[Network]:
+    """A running network, all links of which are closed when the block is left."""
+    proxies = Network()
+    thread = threading.Thread(target=proxies.run, name="proxies")
+    thread.start()
+    try:
+        yield proxies
+    finally:
+        proxies.close()
+        thread.join()

@@ -1,0 +1,46 @@
+"""The audio of a task: noise that no other task has, so that a stem of the wrong song is noticed."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Mapping
+
+import av
+import numpy as np
+
+from tests.chaos.plan import Song
+from tests.support.audio import read_audio
+
+_HALF_SCALE = 2**14
+_TOLERANCE = 1.6 / 2**15
+"""Both stems are rounded to 16 bits, one of them is then multiplied by little more than 1."""
+
+
+def wav(song: Song, seed: int) -> bytes:
+    """A WAV file of 16 bits; the same for the same song and seed."""
+    shape = (round(song.seconds * song.rate_hz), song.channels)
+    sound = np.random.default_rng((seed, song.number)).integers(-_HALF_SCALE, _HALF_SCALE, shape, np.int16)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((song.channels, 2, song.rate_hz, 0, "NONE", ""))
+        writer.writeframes(sound.tobytes())
+    return file.getvalue()
+
+
+def fault_of(stems: Mapping[str, bytes], mixture: bytes, compensate: float) -> str:
+    """Why these files are not the two stems of `mixture`: a sentence, "" if they are.
+
+    `compensate` is the model's, whose primary stem is the vocals.
+    """
+    whole = read_audio(mixture)
+    try:
+        vocals, instrumental = read_audio(stems["vocals"]), read_audio(stems["instrumental"])
+    except (av.FFmpegError, IndexError) as error:
+        return f"a stem cannot be read: {error}"
+    if not vocals.shape == instrumental.shape == whole.shape:
+        return f"the song has shape {whole.shape}, the stems have {vocals.shape} and {instrumental.shape}"
+    if not (vocals.any() and instrumental.any()):
+        return "a stem is silent"
+    off = float(np.abs(vocals * np.float32(compensate) + instrumental - whole).max())
+    return f"the stems' sum is off by {off:.6f}" if off > _TOLERANCE else ""

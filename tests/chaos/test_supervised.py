@@ -1,0 +1,47 @@
+"""What ends is started again, and what it started is found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from random import Random
+
+from tests.chaos.supervised import Supervised, descendants, send_signal, with_environment
+
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+
+
+def spawn() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", PARENT], env={**os.environ, "UVR_CHAOS_TEST": str(os.getpid())})
+
+
+def until(check: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_is_killed_is_started_again_until_it_is_stopped() -> None:
+    process = Supervised(spawn, Random(1))
+    process.start()
+    first = process.pid
+    try:
+        until(lambda: descendants(process.pid))
+        orphans = descendants(process.pid)
+        assert send_signal(first, signal.SIGKILL)
+        until(lambda: process.pid not in (None, first))
+        assert process.exit_codes == [-9]
+        until(lambda: descendants(process.pid))
+        orphans += descendants(process.pid)
+    finally:
+        process.stop()
+    assert process.pid is None
+    assert with_environment(f"UVR_CHAOS_TEST={os.getpid()}") == sorted(orphans), "they outlive their parent"
+    for pid in orphans:
+        send_signal(pid, signal.SIGKILL)
+    until(lambda: not with_environment(f"UVR_CHAOS_TEST={os.getpid()}"))

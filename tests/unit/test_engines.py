@@ -10,8 +10,7 @@ import pytest
 from uvr.errors import PermanentError
 from uvr.separation import engines, models
 from uvr.separation.catalogue import MdxParameters
-from uvr.separation.child import MdxEngineFactory
-from uvr.separation.engines import LibraryEngineFactory, engine_factory
+from uvr.separation.engines import LibraryEngineFactory, MdxEngineFactory, engine_factory
 from uvr.separation.library_models import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr, find_vr
 
 PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, primary_stem="Vocals")

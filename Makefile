@@ -19,9 +19,9 @@ demo: ## send a song through the whole service; SONG=path for one of yours, MODE
 	@scripts/setup.sh local
 	@$(PYTHON_IN_VENV) -m scripts.demo "$$SONG"
 
-test: ## run all tests; ARGS="-k webhook" for some of them
+test: ## run all tests, a file on each core; ARGS="-k webhook" for some of them
 	@scripts/setup.sh dev
-	$(PYTHON_IN_VENV) -m pytest $(ARGS)
+	$(PYTHON_IN_VENV) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 chaos: ## kill parts of the whole stack at random while it works; ARGS="--tasks 300 --kills 60 --seed 7"
 	@scripts/setup.sh dev

@@ -272,6 +272,10 @@ class Worker:
         except Exception as error:
             if isinstance(error, RedisError) and passes(error):
                 return self._back(lease, error)
+            pulse.beat()
+            if pulse.cancelled():
+                # After a long silence somebody else has the item, or is done with it and has removed its files.
+                return self._back(lease, error)
             # The worker's edge: a fault of ours costs this attempt, never the process or the item.
             log.exception("claim.broke")
             return self._after_error(lease, TransientError("An internal error occurred; the log has the details."))

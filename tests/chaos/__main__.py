@@ -15,12 +15,12 @@ from tests.chaos.run import run
 def main() -> int:
     """Run, tell, and keep the files where something is wrong."""
     options = _options()
-    _say(f"chaos: seed {options.seed}")
     folder = Path(tempfile.mkdtemp(prefix="uvr-chaos-"))
+    _say(f"chaos: seed {options.seed}, files in {folder}")
     outcome = run(folder, options.seed, options.tasks, options.kills)
     _say(f"chaos: {outcome.figures()}")
     if outcome.faults:
-        _say(f"{outcome.report()}\nThe logs are in {folder / 'logs'}.")
+        _say(f"{outcome.report()}\nThe logs are in {folder / 'logs'}, and storm.log there tells what was done.")
         return 1
     shutil.rmtree(folder)
     return 0

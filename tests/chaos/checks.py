@@ -46,7 +46,7 @@ class Promises:
 
 def faults(promises: Promises, evidence: Evidence) -> list[Fault]:
     """Everything that is wrong but for the sound of stems, which takes longer to hear."""
-    return [*_lost(promises, evidence), *_of_tasks(promises, evidence), *_left_over(evidence)]
+    return [*_lost(promises, evidence), *_of_tasks(promises, evidence), *_of_the_rest(evidence)]
 
 
 def faults_of_stems(
@@ -121,7 +121,7 @@ def _of_calls(task_uuid: str, record: Mapping[str, str], calls: Sequence[Call]) 
             yield Kind.WRONG, "a webhook of success comes without links"
 
 
-def _left_over(evidence: Evidence) -> Iterator[Fault]:
+def _of_the_rest(evidence: Evidence) -> Iterator[Fault]:
     for part, ids in evidence.live.items():
         yield from (Fault(Kind.STUCK, task_uuid, f"it is in {part}") for task_uuid in ids)
     for queue, ids in evidence.dead.items():
@@ -131,6 +131,7 @@ def _left_over(evidence: Evidence) -> Iterator[Fault]:
     owned = {key for record in evidence.records.values() for key in _keys(record).values()}
     yield from (Fault(Kind.LEFT_OVER, key, "an object that no task has") for key in sorted(evidence.objects - owned))
     yield from (Fault(Kind.LEFT_OVER, name, "a file that no task needs") for name in evidence.files)
+    yield from (Fault(Kind.WRONG, "log", line) for line in evidence.alarms)
 
 
 def _keys(record: Mapping[str, str]) -> dict[str, str]:

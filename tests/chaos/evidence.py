@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 
 from tests.chaos.hosts import Call
-from tests.chaos.stack import Stack
+from tests.chaos.stack import DOORS, Stack
 from tests.support.s3_server import BUCKET
 
 TASKS, RESULTS, WEBHOOKS = "uvr_tasks", "uvr_results", "uvr_webhooks"
@@ -27,7 +28,7 @@ class Evidence:
 
     `records` are the tasks' hashes by id, `listed` the statuses under which a task is listed. `live` names what is left
     of each queue, `dead` has the dead letters of each. `calls` are the webhooks by the last part of their path, in
-    order. `files` lie below TEMP_DIR and OUTPUT_DIR.
+    order. `files` lie below TEMP_DIR and OUTPUT_DIR. `alarms` are lines of the logs that tell of something unforeseen.
     """
 
     records: Mapping[str, Mapping[str, str]]
@@ -37,6 +38,7 @@ class Evidence:
     calls: Mapping[str, Sequence[Call]]
     objects: frozenset[str]
     files: Sequence[str]
+    alarms: Sequence[str]
 
 
 def look(stack: Stack) -> Evidence:
@@ -51,6 +53,7 @@ def look(stack: Stack) -> Evidence:
             calls=_calls(stack),
             objects=frozenset(_objects(stack)),
             files=[*_files(stack.service.temp_dir), *_files(stack.service.output_dir)],
+            alarms=sorted(set().union(*(_alarms(stack.service.log_dir / f"{name}.log") for name in DOORS))),
         )
 
 
@@ -95,3 +98,18 @@ def _files(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         if path != folder / "pending":
             yield str(path.relative_to(folder.parent))
+
+
+def _alarms(log: Path) -> set[str]:
+    """Exceptions nobody caught, what is logged as critical, and all that is no log line at all."""
+    return {f"{log.name}: {line}" for line in log.read_text(errors="replace").splitlines() if _is_alarm(line)}
+
+
+def _is_alarm(line: str) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        # Of a traceback the last line will do. The resource tracker is a process of Python's own, which is killed here
+        # like every other one and tells of that by itself.
+        return not line.startswith((" ", "Traceback")) and "resource_tracker" not in line
+    return "exception" in entry or entry["level"] == "critical"

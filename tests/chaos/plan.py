@@ -106,7 +106,7 @@ def _song(chance: Random, number: int, pause_s: float) -> Song:
         rate_hz=chance.choice(_RATES_HZ),
         channels=chance.choice((1, 2)),
         fetches=chance.choice(_FETCHES) if end == "success" and chance.random() < 0.2 else (),
-        fetch_s=chance.uniform(0, 1.5),
+        fetch_s=chance.uniform(0, 1),
         receiver=chance.choice(RECEIVERS),
         hooks=chance.choice(_HOOKS) if chance.random() < 0.2 else (),
         hook_s=chance.uniform(0, 0.5),

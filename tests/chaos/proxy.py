@@ -24,12 +24,15 @@ _RESET = struct.pack("ii", 1, 0)  # linger for no time: what is not sent is drop
 
 
 class Link:
-    """One proxy in front of a loopback port; `network` makes them. All methods may be called from any thread."""
+    """One proxy in front of a loopback port, through which every block takes `latency_s`; `network` makes them.
+
+    All methods may be called from any thread.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target_port: int, latency_s: float) -> None:
         self._loop = loop
         self._target_port = target_port
-        self._latency_s = latency_s
+        self.latency_s = latency_s
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._delayed_until = 0.0
@@ -91,7 +94,7 @@ class Link:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while block := await source.read(_BLOCK_BYTES):
-                await asyncio.sleep(_DELAY_S if time.monotonic() < self._delayed_until else self._latency_s)
+                await asyncio.sleep(_DELAY_S if time.monotonic() < self._delayed_until else self.latency_s)
                 sink.write(block)
                 await sink.drain()
         self._drop(sink)
@@ -110,7 +113,7 @@ class Network:
         self._links: list[Link] = []
 
     def open(self, target_port: int, *, latency_s: float = 0) -> Link:
-        """A link to a loopback port, on a free port of its own; every block takes `latency_s`."""
+        """A link to a loopback port, on a free port of its own."""
         link = Link(self._loop, target_port, latency_s)
         _run(self._loop, link.listen())
         self._links.append(link)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 COMPENSATE = PARAMETERS.compensate
 
-_DOORS = {
+DOORS = {
     "api": "app.py",
     "processor-1": "processor.py",
     "processor-2": "processor.py",
@@ -99,7 +99,7 @@ class Stack:
 
     def stop_doors(self) -> None:
         """End the service as an operator does, by SIGTERM; Redis and the S3 server go on."""
-        doors = [process for name, process in self.processes.items() if name in _DOORS]
+        doors = [process for name, process in self.processes.items() if name in DOORS]
         with ThreadPoolExecutor(len(doors)) as pool:
             list(pool.map(Supervised.stop, doors))
 
@@ -124,7 +124,7 @@ def _stack(folder: Path, chance: Random, proxies: Network, hosts: Mapping[str, H
     links = {name: proxies.open(port, latency_s=_LATENCIES_S.get(name, 0)) for name, port in ports.items()}
     service = _service(folder, links, s3)
     spawns = {"redis": partial(_spawn_redis, folder / "redis", redis_port), "s3": s3.spawn}
-    spawns |= {name: partial(_spawn_door, service, name) for name in _DOORS}
+    spawns |= {name: partial(_spawn_door, service, name) for name in DOORS}
     return Stack(
         folder=folder,
         service=service,
@@ -152,7 +152,7 @@ def _start(stack: Stack) -> None:
     for name in ("redis", "s3"):
         stack.processes[name].start()
     stack.s3.wait_until_ready()
-    for name in _DOORS:
+    for name in DOORS:
         stack.processes[name].start()
     stack.service.wait_until_up()
 
@@ -171,7 +171,7 @@ def _spawn_redis(folder: Path, port: int) -> subprocess.Popen[bytes]:
 def _spawn_door(service: Service, name: str) -> subprocess.Popen[bytes]:
     with (service.log_dir / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, _DOORS[name]],
+            [sys.executable, DOORS[name]],
             cwd=ROOT,
             env=service.environment,
             stdin=subprocess.DEVNULL,

@@ -56,6 +56,7 @@ RIGHT = Evidence(
     },
     objects=frozenset(f"{task}_{stem}.wav" for task in ("good", "ghost") for stem in ("vocals", "instrumental")),
     files=[],
+    alarms=[],
 )
 
 
@@ -151,6 +152,10 @@ def test_an_object_that_no_task_has_is_left_over() -> None:
 
 def test_a_file_that_no_task_needs_is_left_over() -> None:
     assert judged(replace(RIGHT, files=["temp/good.7.abc"])) == {(Kind.LEFT_OVER, "temp/good.7.abc")}
+
+
+def test_what_nobody_foresaw_is_wrong() -> None:
+    assert judged(replace(RIGHT, alarms=["api.log: Traceback"])) == {(Kind.WRONG, "log")}
 
 
 def test_webhooks_that_came_again_are_counted_if_they_had_been_taken() -> None:

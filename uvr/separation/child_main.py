@@ -89,6 +89,10 @@ def _outcome(work: Callable[[], T], failure: str) -> T | UvrError:
             return work()
     except UvrError as error:
         return error
+    except FileNotFoundError as error:
+        # A worker that was silent for too long has lost its song to another one, and its files to the janitor.
+        log.warning("separation.files_gone", error=str(error))
+        return TransientError(f"{failure} Its files are no longer there.")
     except Exception:
         log.exception("separation.broke")
         return TransientError(f"{failure} The reason was not foreseen; the log has the details.")

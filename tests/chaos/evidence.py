@@ -105,11 +105,14 @@ def _alarms(log: Path) -> set[str]:
     return {f"{log.name}: {line}" for line in log.read_text(errors="replace").splitlines() if _is_alarm(line)}
 
 
+_OF_PYTHON = ("resource_tracker", "EOFError: Ran out of input")
+"""What Python's own processes say when they are killed like all others, or their parent is while it starts a child."""
+
+
 def _is_alarm(line: str) -> bool:
     try:
         entry = json.loads(line)
     except ValueError:
-        # Of a traceback the last line will do. The resource tracker is a process of Python's own, which is killed here
-        # like every other one and tells of that by itself.
-        return not line.startswith((" ", "Traceback")) and "resource_tracker" not in line
+        # Of a traceback the last line will do.
+        return not line.startswith((" ", "Traceback")) and not any(words in line for words in _OF_PYTHON)
     return "exception" in entry or entry["level"] == "critical"

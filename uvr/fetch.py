@@ -75,8 +75,16 @@ def _open(session: GuardedSession, guard: UrlGuard, url: str, timeout_s: float) 
         if not response.is_redirect:
             return response
         response.close()
-        url = urljoin(response.url, response.headers["Location"])
+        url = _redirected(response)
     raise PermanentError(f"{_FAILED} the server redirects more than {_MAX_REDIRECTS} times.")
+
+
+def _redirected(response: requests.Response) -> str:
+    try:
+        # Headers are read as Latin-1, but where they hold more than ASCII servers mean UTF-8.
+        return urljoin(response.url, response.headers["Location"].encode("latin-1").decode())
+    except ValueError as error:
+        raise PermanentError(f"{_FAILED} the server redirects to something that is no URL.") from error
 
 
 def _refuse_failure(response: requests.Response) -> None:

@@ -8,6 +8,7 @@ the URL's own name, because nothing above the socket knows of it. docs/decisions
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -29,6 +30,9 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Resolver = Callable[[str], Sequence[Address]]
 OpenSocket = Callable[[HTTPConnection], socket.socket]
+
+# What else urllib3 takes for a host means one thing to one parser and another to the next, and is in no DNS.
+_HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]")
 
 # Everything in IPv6 that is not global unicast (loopback, mapped, NAT64, link-local, multicast, …) lies outside this.
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
@@ -102,6 +106,8 @@ class UrlGuard:
             raise PermanentError(f"{field} must not carry a user name or password; give a signed URL instead.")
         if not parts.host:
             raise PermanentError(f"{field} names no host.")
+        if not _HOST.fullmatch(parts.host):
+            raise PermanentError(f"{field} names the host {parts.host}, which cannot exist.")
         self._admit(_literal(parts.host), f"{field} names the host {parts.host}, which")
 
     def session(self, total_s: float) -> GuardedSession:

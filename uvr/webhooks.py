@@ -57,6 +57,11 @@ def failure_payload(task_uuid: str, error_message: str, **more: object) -> dict[
     return {**facts, **more}
 
 
+def news_payload(task_uuid: str, event: str, progress: float) -> dict[str, object]:
+    """What a hook gets before its task has ended, if it was asked for: `event` is "started" or "progress"."""
+    return {"task_uuid": task_uuid, "status": event, "timestamp": iso_now(), "progress": progress}
+
+
 def next_delay_s(pauses_s: Sequence[float], attempts_made: int, retry_after_s: float | None) -> float | None:
     """Seconds until the next try, or longer if the receiver asked for it; None when all `pauses_s` are spent."""
     if attempts_made > len(pauses_s):
@@ -80,10 +85,20 @@ def signing_key(secret: str) -> bytes:
 
 
 def deliver(
-    url: str, body: bytes, *, webhook_id: str, secret: str, guard: UrlGuard, timeout_s: float
+    url: str,
+    body: bytes,
+    *,
+    webhook_id: str,
+    secret: str,
+    guard: UrlGuard,
+    timeout_s: float,
+    request_id: str = "",
 ) -> DeliveryAttempt:
-    """Post `body`, JSON in UTF-8, to `url` once, signed if `secret` is not empty."""
-    headers = _headers(body, webhook_id, secret)
+    """Post `body`, JSON in UTF-8, to `url` once, signed if `secret` is not empty.
+
+    `request_id` names the client's request that it is about, in a header, if not empty.
+    """
+    headers = _headers(body, webhook_id, secret) | ({"X-Request-ID": request_id} if request_id else {})
     at, started = iso_now(), time.monotonic()
     status_code, error, outcome, wish = _post(url, body, headers, guard, timeout_s)
     duration_ms = round((time.monotonic() - started) * 1000)
@@ -103,7 +118,9 @@ def _post(
             return None, error.message, "final", None
         except TransientError as error:
             return None, error.message, "retry", None
-        except (requests.RequestException, HTTPError, UnicodeError) as error:
+        except (requests.exceptions.InvalidURL, UnicodeError):
+            return None, "hook_url is not a valid URL.", "final", None
+        except (requests.RequestException, HTTPError) as error:
             return None, _explanation(error, session, timeout_s), "retry", None
 
 

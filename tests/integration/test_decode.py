@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from tests.support.audio import mux_audio, noise, read_audio, snr_db, write_audio
+from tests.support.corpus import MAGICS
+from tests.support.treacherous_media import playlists
 from uvr.audio.decode import AudioReader
 from uvr.audio.format import AudioFormat, SampleFormat
 from uvr.errors import PermanentError
@@ -187,6 +189,13 @@ def test_what_is_not_audio_is_refused_in_a_sentence(tmp_path, name, content):
     assert refusal(path).startswith("The file is not audio that can be decoded: ")
 
 
+def test_a_damaged_file_does_not_fill_the_log_with_tracebacks(tmp_path, capfd):
+    path = tmp_path / "song.wma"
+    path.write_bytes(MAGICS["asf"] * 2_000)  # sends FFmpeg to places before the beginning, a thousand times
+    assert refusal(path)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_film_without_sound_is_refused(tmp_path):
     with av.open(str(tmp_path / "film.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
@@ -217,13 +226,27 @@ def test_sample_rates_of_no_music_are_refused(tmp_path):
     assert "1000 Hz" in refusal(write_silence(tmp_path / "song.wav", rate=1000))
 
 
-def test_too_long_is_refused_as_soon_as_the_limit_is_passed(tmp_path):
-    path = write_audio(tmp_path / "song.flac", noise(30), codec="flac")
+def test_too_long_is_refused_before_anything_is_decoded(tmp_path):
+    reader = AudioReader(write_audio(tmp_path / "song.flac", noise(30), codec="flac"), max_seconds=2)
+    with pytest.raises(PermanentError, match="longer than 2 seconds"):
+        reader.__enter__()
+
+
+def test_a_little_too_long_is_refused_as_soon_as_the_limit_is_passed(tmp_path):
+    path = write_audio(tmp_path / "song.flac", noise(2.5), codec="flac")
     taken = 0
     with AudioReader(path, max_seconds=2) as reader, pytest.raises(PermanentError, match="longer than 2 seconds"):
         for block in reader.blocks():
             taken += block.shape[1]
     assert taken <= 2 * 44100
+
+
+@pytest.mark.parametrize(("rate", "longest_s"), [(192_000, "2"), (384_000, "1"), (768_000, "0.5")])
+def test_higher_rates_allow_no_more_samples_than_192_khz(tmp_path, rate, longest_s):
+    path = write_silence(tmp_path / "song.wav", rate=rate, frames=2 * 192_000)
+    assert decoded(path, max_seconds=2)[1].shape == (2, 2 * 192_000)
+    longer = write_silence(tmp_path / "longer.wav", rate=rate, frames=2 * 192_000 + 1)
+    assert f"longer than {longest_s} seconds" in refusal(longer, max_seconds=2)
 
 
 def test_exactly_the_limit_is_accepted(tmp_path):
@@ -245,17 +268,6 @@ def test_a_header_that_lies_about_the_length_is_not_believed(tmp_path, claimed_b
     path.write_bytes(content)
     assert "longer than 4 seconds" in refusal(path, max_seconds=4)
     assert decoded(path, max_seconds=6)[1].shape[1] == 5 * 44100
-
-
-def playlists(target: str) -> dict[str, str]:
-    return {
-        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{target}\n#EXT-X-ENDLIST\n",
-        "concat": f"ffconcat version 1.0\nfile '{target}'\n",
-        "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
-        'mediaPresentationDuration="PT5S"><Period><AdaptationSet mimeType="audio/mp4"><Representation id="a" '
-        f'bandwidth="1"><BaseURL>{target}</BaseURL><SegmentBase/></Representation></AdaptationSet></Period></MPD>',
-        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
-    }
 
 
 @pytest.mark.parametrize("name", ["list.m3u8", "song.mp3", "song.wav"])

@@ -1,39 +1,32 @@
-"""Any audio or video file in, float32 blocks out: the one place that lets FFmpeg near a client's bytes.
+"""Any audio or video file in, float32 blocks out.
 
-Promises: the file given is the only thing FFmpeg opens (no playlists, no nested files, no URLs); limits are counted on
-decoded samples, never believed from headers; memory does not grow with the file; what is wrong is said in a sentence.
+Promises: the length is counted on decoded samples, never believed from headers; memory does not grow with the file;
+what is wrong is said in a sentence.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import av
 import numpy as np
 import structlog
 
 from uvr.audio.format import BLOCK_SAMPLES, AudioFormat, Block, SampleFormat
+from uvr.audio.length import most_samples, refuse_longer, too_long
+from uvr.audio.media import EMPTY, first_audio_stream, open_media, refuse
 from uvr.audio.resample import samples_of
 from uvr.errors import PermanentError
 
 log = structlog.get_logger()
 
-EMPTY = "The audio is empty: it has no samples."
 SAMPLE_RATES_HZ = range(4_000, 768_000 + 1)
 """Far outside these a file is not music, and resampling one small block could fill the memory."""
-
-# Containers whose content lies in the file itself. Whatever names other files (hls, concat, dash, sdp, image2, …) is
-# left out, and so are raw and exotic formats that FFmpeg would guess from almost any bytes.
-DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
-    "mxf,nut,ogg,tak,truehd,tta,voc,w64,wav,wv"
-)
 
 
 class AudioReader:
@@ -42,7 +35,8 @@ class AudioReader:
     More than two channels are mixed down to stereo with FFmpeg's coefficients (ITU-R BS.775), not scaled down, so
     samples may lie beyond full scale. The blocks together are exactly what the decoder gives: encoder padding that the
     container declares is removed, gaps in the time stamps are not filled. Raises `PermanentError` on entering when
-    there is no audio to decode, and from `blocks` for an empty or too long one or samples that are no numbers.
+    there is no audio to decode or clearly too much, and from `blocks` for an empty or too long one or samples that are
+    no numbers.
     """
 
     format: AudioFormat
@@ -55,6 +49,7 @@ class AudioReader:
         self._damaged_packets = 0
 
     def __enter__(self) -> Self:
+        refuse_longer(self._path, self._max_seconds)
         with ExitStack() as opened:
             file = opened.enter_context(self._path.open("rb"))
             self._container = opened.enter_context(open_media(file))
@@ -69,11 +64,11 @@ class AudioReader:
 
     def blocks(self) -> Iterator[Block]:
         """All samples in order, once, as blocks of shape (`format.channels`, up to 65536 samples)."""
-        samples = 0
+        samples, most = 0, most_samples(self._max_seconds, self.format.sample_rate)
         for block in _converted(self._frames, self.format):
             samples += block.shape[1]
-            if samples > self._max_seconds * self.format.sample_rate:
-                raise PermanentError(f"The audio is longer than {_spoken(self._max_seconds)}, the longest accepted.")
+            if samples > most:
+                raise too_long(most / self.format.sample_rate)
             if not np.isfinite(block).all():
                 raise PermanentError("The audio has samples that are no numbers (NaN or infinite); export it again.")
             yield block
@@ -82,7 +77,7 @@ class AudioReader:
 
     def _begin(self) -> None:
         """The first frame tells the format: with some codecs (HE-AAC) the header has another rate."""
-        stream = _first_audio_stream(self._container)
+        stream = first_audio_stream(self._container)
         frames = self._decoded(stream)
         first = next(frames, None)
         if first is None:
@@ -104,44 +99,12 @@ class AudioReader:
         if self._damaged_packets:
             log.warning("audio.damaged", damaged_packets=self._damaged_packets, packets=packets)
         if self._damaged_packets * 2 > packets:
-            _refuse("most of its audio data is damaged")
+            refuse("most of its audio data is damaged")
 
     def _refuse_nothing(self) -> NoReturn:
         if self._damaged_packets:
-            _refuse("its audio data is damaged")
+            refuse("its audio data is damaged")
         raise PermanentError(EMPTY)
-
-
-def open_media(file: BinaryIO) -> Any:
-    """A container over `file` that opens nothing else; `PermanentError` when it is no media file.
-
-    Format, protocol and callback each stop what another lets through: FFmpeg's concat never asks the callback.
-    """
-    try:
-        return av.open(
-            file,
-            "r",
-            options={"format_whitelist": DEMUXERS, "protocol_whitelist": ""},
-            metadata_errors="replace",
-            io_open=_refuse_nested,
-        )
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        if not file.seek(0, os.SEEK_END):
-            raise PermanentError(EMPTY) from None
-        _refuse("its format is not known, or its beginning is damaged", ffmpeg=str(error))
-
-
-def _refuse_nested(_url: str, _flags: int, _options: dict[str, str]) -> NoReturn:
-    raise PermissionError("a media file wanted to open another file")
-
-
-def _first_audio_stream(container: Any) -> Any:
-    if not container.streams.audio:
-        raise PermanentError("The file has no audio stream.")
-    stream = container.streams.audio[0]
-    if stream.codec_context is None:
-        _refuse("its audio codec is not supported")
-    return stream
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Any]:
@@ -190,11 +153,3 @@ def _pushed(resampler: av.AudioResampler | None, frame: Any) -> Iterator[Block]:
         channels = frame.layout.nb_channels if frame else 0
         message = f"The audio's {channels} channels cannot be mixed down to stereo; send it in stereo."
         raise PermanentError(message, ffmpeg=str(error)) from None
-
-
-def _refuse(reason: str, **facts: object) -> NoReturn:
-    raise PermanentError(f"The file is not audio that can be decoded: {reason}.", **facts) from None
-
-
-def _spoken(seconds: float) -> str:
-    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} seconds"

@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 
-from uvr.audio.decode import open_media
+from uvr.audio.media import open_media
 from uvr.output_format import OutputFormat
 
 KEPT = frozenset(
@@ -113,14 +113,14 @@ def _cover_of(container: Any) -> Cover | None:
 
 
 def _picture(container: Any, stream: Any) -> Cover | None:
-    codec = stream.codec_context.name
+    context = stream.codec_context
     try:
-        data = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
+        packet = next((packet for packet in container.demux(stream) if packet.size), None)
     except (av.error.FFmpegError, OSError):  # a song is worth separating without its cover
         return None
-    if codec not in _MIME_TYPES or not 0 < len(data) <= MAX_COVER_BYTES:
+    if context.name not in _MIME_TYPES or packet is None or packet.size > MAX_COVER_BYTES:
         return None
-    return Cover(codec, stream.codec_context.width, stream.codec_context.height, data)
+    return Cover(context.name, context.width, context.height, bytes(packet))
 
 
 def _picture_block(cover: Cover) -> bytes:

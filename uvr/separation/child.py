@@ -35,6 +35,7 @@ from typing import Any
 import structlog
 
 from uvr.errors import CancelledError, CrashError, TransientError, UvrError
+from uvr.metrics import CHILD_CRASHES
 from uvr.separation.child_main import ChildLogs, EngineFactory, Order, serve
 from uvr.separation.jobs import Job
 from uvr.separation.watch import never, unheard
@@ -107,6 +108,7 @@ class Child:
             return self._process
         if self._process:
             log.warning("child.died_idle", child=self._name, cause=self._process.cause_of_death())
+            CHILD_CRASHES.add(child=self._name)
             self._end()
         return self._start(patience)
 
@@ -194,6 +196,7 @@ class _Process:
         self._process.join(_POLL_S)
         if self._process.is_alive():
             return None
+        CHILD_CRASHES.add(child=self._process.name)
         raise CrashError(
             f"The {self._process.name} process of the separation died: {self.cause_of_death()}.",
             exit_code=self._process.exitcode,

@@ -58,5 +58,6 @@ def take_in(source: Path, folder: Path, *, max_seconds: float, watch: Watch) -> 
         if rate != NETWORK_RATE_HZ:
             converted = resampled(watch.over(spool.blocks()), rate, NETWORK_RATE_HZ)
             at_network_rate = Spool.of(converted, folder / "mixture.f32", channels)
-        watch.report(DECODED)
-        return Mixture(spool, at_network_rate, song.format, song.source_channels, read_tags(source))
+    watch.report(DECODED)
+    # Only now: FFmpeg holds a cover in memory as long as the file is open.
+    return Mixture(spool, at_network_rate, song.format, song.source_channels, read_tags(source))

@@ -1,0 +1,115 @@
+"""Hours of sound in a few megabytes are refused before they cost anything, whatever their headers say."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.support.audio import write_audio
+from tests.support.containers import flac_block, stream_info
+from tests.support.media_child import MediaChild, media_child
+
+HOUR_S = 3600
+MEMORY_BYTES = 32 * 2**20
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaChild]:
+    with media_child(tmp_path_factory.mktemp("long") / "work") as child:
+        yield child
+
+
+def write_silent_flac(path: Path, hours: float) -> Path:
+    """Frames of 4096 constant samples (RFC 9639, section 9), put together by hand: the encoder would take a minute."""
+    count = round(hours * HOUR_S * 44_100 / 4096)
+    with path.open("wb") as file:
+        file.write(b"fLaC" + flac_block(0, stream_info(samples=count * 4096), last=True))
+        for first, last in pairwise([0, 2**7, 2**11, 2**16, count]):
+            numbers = (chr(number).encode("utf-8", "surrogatepass") for number in range(first, last))
+            heads = np.frombuffer(b"".join(b"\xff\xf8\xc9\x18" + number for number in numbers), np.uint8)
+            frames = with_checksum(heads.reshape(last - first, -1), 0x07, ">u1")
+            frames = np.pad(frames, ((0, 0), (0, 6)))  # two subframes that say: zero throughout
+            file.write(with_checksum(frames, 0x8005, ">u2").tobytes())
+    return path
+
+
+def with_checksum(rows: NDArray[np.uint8], polynomial: int, form: str) -> NDArray[np.uint8]:
+    """Rows of bytes, each with its cyclic redundancy check behind it, of as many bits as `form` has."""
+    bits = 8 * np.dtype(form).itemsize
+    table = np.arange(256, dtype=np.uint32) << (bits - 8)
+    for _ in range(8):
+        table = (table << 1 ^ (table >> (bits - 1) & 1) * polynomial) & (2**bits - 1)
+    value = np.zeros(len(rows), np.uint32)
+    for column in rows.T:
+        value = (value << 8 & (2**bits - 1)) ^ table[value >> (bits - 8) ^ column]
+    return np.hstack([rows, value.astype(form).view(np.uint8).reshape(len(rows), -1)])
+
+
+def write_silent_opus(path: Path, hours: float, *, samples: int = 960) -> Path:
+    """Packets of 20 ms; by the pages' time stamps each lasts `samples` at 48 kHz."""
+    with av.open(str(path.with_suffix(".one.opus")), "w") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="stereo", options={"b": "6000"})
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1920), np.int16), format="s16", layout="stereo")
+        frame.sample_rate = 48_000
+        packets = [packet for _ in range(50) for packet in stream.encode(frame)]
+        silence = bytes(packets[-1])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="stereo", options={"b": "6000"})
+        container.start_encoding()
+        for number in range(round(hours * HOUR_S * 50)):
+            packet = av.Packet(silence)
+            packet.stream, packet.time_base = stream, Fraction(1, 48_000)
+            packet.pts = packet.dts = number * samples
+            packet.duration = samples
+            container.mux(packet)
+    return path
+
+
+def shortened(flac: Path, path: Path) -> Path:
+    """The same file with a header that promises one second (RFC 9639, section 8.2)."""
+    content = bytearray(flac.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = struct.pack(">I", 44_100)
+    path.write_bytes(content)
+    return path
+
+
+def assert_refused_at_once(child: MediaChild, path: Path, about_bytes: int) -> None:
+    assert path.stat().st_size == pytest.approx(about_bytes, rel=0.3)
+    verdict = child.decode(path, max_seconds=HOUR_S)
+    assert verdict.refusal == "The audio is longer than 60 minutes, the longest accepted."
+    assert verdict.cpu_s < 2  # half a second where nothing else runs
+    assert verdict.memory_bytes < MEMORY_BYTES
+    assert verdict.disk_bytes == 0
+
+
+def test_twelve_hours_of_silence_in_a_flac_file_are_refused_at_once(child, tmp_path):
+    song = write_silent_flac(tmp_path / "song.flac", hours=12)
+    assert_refused_at_once(child, song, 8 * 10**6)
+    assert_refused_at_once(child, shortened(song, tmp_path / "lying.flac"), 8 * 10**6)
+
+
+@pytest.mark.parametrize("samples", [960, 1], ids=["honest", "lying"])
+def test_two_hours_of_silence_in_an_opus_file_are_refused_at_once(child, tmp_path, samples):
+    song = write_silent_opus(tmp_path / "song.opus", hours=2, samples=samples)
+    assert_refused_at_once(child, song, 3 * 10**6)
+
+
+def test_lies_of_packets_are_found_out_while_they_are_decoded(child, tmp_path):
+    path = write_audio(tmp_path / "song.m4a", np.zeros((2, 60 * 44_100), np.float32), codec="alac")
+    content = bytearray(path.read_bytes())
+    times = content.index(b"stts") + 8
+    for entry in range(struct.unpack_from(">I", content, times)[0]):
+        struct.pack_into(">I", content, times + 8 + 8 * entry, 1)
+    path.write_bytes(content)
+    verdict = child.decode(path, max_seconds=20)
+    assert verdict.refusal == "The audio is longer than 20 seconds, the longest accepted."
+    assert 0 < verdict.disk_bytes <= 20 * 44_100 * 8

@@ -1,0 +1,287 @@
+"""The URL guard against real sockets: whatever a URL looks like or resolves to, nobody but public hosts is reached.
+
+Loopback is where connections can be seen, so a network opened to the guard stands in for the public internet here.
+Python reports every connect of this process, and a listening socket on all local addresses would hear of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.support.api import application, post_generate, settings_for
+from tests.support.hosts import LOOPBACK_SPELLINGS, MALFORMED_URLS, SPECIAL_ADDRESSES, bracketed
+from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.traps import Doorbell, Names, connects_recorded, doorbell
+from uvr import webhooks
+from uvr.errors import PermanentError, UvrError
+from uvr.fetch import download
+from uvr.url_guard import UrlGuard
+
+PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"
+"""What stands in for a public host, and a neighbour of it that is none."""
+
+STRICT = UrlGuard([])
+OPENED = UrlGuard([ip_network(f"{PUBLIC}/32")])
+
+REDIRECTS = [301, 302, 303, 307, 308]
+LOCAL_NAMES = ["localhost", "localhost.", "LOCALHOST", "metadata.google.internal"]
+ODD_HOSTS = [
+    "127.0.0.1.",
+    "127.0.0.1.1",
+    "256.256.256.256",
+    "4294967296",
+    "127.0.0.1;example.com",
+    "xn--",
+    "*.example.com",
+    ".example.com",
+    "[::1%25lo]",
+    "[::1%251]",
+    "[fe80::1%25lo]",
+    "[fe80::1%251]",
+    f"{'a' * 64}.example",
+    ".".join(["a" * 63] * 5),
+    "a." * 2000 + "example",
+]
+"""No addresses and no names that could be: they may be refused now or found not to resolve, but not connected to."""
+
+Send = Callable[..., str]
+
+
+@pytest.fixture
+def bell() -> Iterator[Doorbell]:
+    with doorbell() as bell:
+        yield bell
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    return Names(monkeypatch, localhost=[["127.0.0.1", "::1"]], metadata_google_internal=[["169.254.169.254"]])
+
+
+@pytest.fixture
+def client(redis_client: Any, tmp_path: Path) -> Iterator[FlaskClient]:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
+    with application(settings) as app, app.test_client() as client:
+        yield client
+
+
+@pytest.fixture(params=["audio", "hook_url"])
+def send(request: pytest.FixtureRequest, tmp_path: Path) -> Send:
+    """The two ways out: what became of a URL, in the sentence that its client gets; "" if it was reached."""
+    return _deliver if request.param == "hook_url" else partial(_fetch, destination=tmp_path / "song")
+
+
+def fetch(url: str, guard: UrlGuard, destination: Path, timeout_s: float = 10) -> None:
+    download(url, destination, guard=guard, max_bytes=2**20, timeout_s=timeout_s, total_s=timeout_s)
+
+
+def _fetch(url: str, guard: UrlGuard, destination: Path, timeout_s: float = 10) -> str:
+    try:
+        fetch(url, guard, destination, timeout_s)
+    except UvrError as error:
+        return error.message
+    return ""
+
+
+def _deliver(url: str, guard: UrlGuard, timeout_s: float = 10) -> str:
+    attempt = webhooks.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=guard, timeout_s=timeout_s)
+    assert (attempt.outcome == "delivered") == (not attempt.error)
+    return attempt.error
+
+
+@contextmanager
+def nobody_reached(bell: Doorbell) -> Iterator[None]:
+    with connects_recorded() as connects:
+        yield
+    assert (connects, bell.rings()) == ([], [])
+
+
+# Hosts and URLs
+
+
+@pytest.mark.parametrize("host", [*LOOPBACK_SPELLINGS, *map(bracketed, SPECIAL_ADDRESSES)])
+def test_private_address_is_not_reached_in_any_spelling(host, send, bell):
+    with nobody_reached(bell):
+        for scheme, port in [("http", bell.port), ("https", bell.port), ("http", 22), ("https", 0)]:
+            assert "not at a public address" in send(f"{scheme}://{host}:{port}/song.wav", STRICT)
+
+
+@pytest.mark.parametrize("host", [*LOCAL_NAMES, *ODD_HOSTS])
+def test_local_name_or_odd_host_is_not_reached(host, send, bell):
+    with nobody_reached(bell):
+        assert send(f"http://{host}:{bell.port}/", STRICT)
+
+
+@pytest.mark.parametrize("url", MALFORMED_URLS, ids=ascii)
+def test_malformed_url_reaches_nobody_even_where_everything_is_open(url, send, bell):
+    url = url.replace("127.0.0.1/", f"127.0.0.1:{bell.port}/")
+    with nobody_reached(bell):
+        assert send(url, STRICT)
+    with connects_recorded() as connects:
+        error = send(url, UrlGuard([ip_network("127.0.0.1/32")]))
+    assert error
+    assert {host for host, _ in connects} <= {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("field", ["audio", "hook_url"])
+def test_such_urls_are_refused_when_the_task_is_accepted(field, client, bell, names):
+    hosts = [*LOOPBACK_SPELLINGS, *map(bracketed, SPECIAL_ADDRESSES)]
+    good = {"audio": "https://songs.example.com/a.mp3"}
+    with nobody_reached(bell):
+        for url in [*(f"http://{host}:{bell.port}/" for host in hosts), *MALFORMED_URLS]:
+            answer = post_generate(client, {**good, field: url})
+            assert (url, answer.status_code) == (url, 400)
+            assert field in answer.json["error"]
+    assert names.asked == []
+
+
+# Names
+
+
+@pytest.mark.parametrize("address", [*SPECIAL_ADDRESSES, "127.0.0.1", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1"])
+def test_name_of_a_private_address_is_not_reached(address, send, bell, names):
+    names.table["inside.example"] = [[address]]
+    with nobody_reached(bell):
+        assert "not at a public address" in send(f"http://inside.example:{bell.port}/", STRICT)
+    assert names.asked == ["inside.example"]
+
+
+@pytest.mark.parametrize("answer", [[PUBLIC, PRIVATE], [PRIVATE, PUBLIC], [PUBLIC, "::1"], [PUBLIC, "fd00::1", PUBLIC]])
+def test_name_of_public_and_private_addresses_is_not_reached(answer, send, bell, names):
+    names.table["both.example"] = [answer]
+    with nobody_reached(bell):
+        assert "not at a public address" in send(f"http://both.example:{bell.port}/", OPENED)
+
+
+def test_name_is_looked_up_once_for_each_connection_and_what_was_checked_is_connected_to(send, names):
+    names.table["rebinding.example"] = [[PUBLIC], [PRIVATE]]
+    with http_server() as server, connects_recorded() as connects:
+        server.answer("/song", Answer(body=b"sound"))
+        assert send(server.url("/song", host="rebinding.example"), OPENED) == ""
+    assert names.asked == ["rebinding.example"]
+    assert connects == [(PUBLIC, server.port)]
+
+
+def test_name_that_has_turned_private_is_refused_at_the_next_connection(send, bell, names):
+    names.table["rebinding.example"] = [[PUBLIC], [PRIVATE]]
+    with http_server() as server:
+        server.answer("/song", Answer(body=b"sound"))
+        assert send(server.url("/song", host="rebinding.example"), OPENED) == ""
+    with nobody_reached(bell):
+        assert "not at a public address" in send(f"http://rebinding.example:{bell.port}/song", OPENED)
+
+
+def test_hook_that_is_no_url_is_not_tried_again():
+    for url in ["http://*.example.com/", "http://[::1/", ""]:
+        attempt = webhooks.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=STRICT, timeout_s=5)
+        assert attempt.outcome == "final"
+
+
+# Redirects
+
+
+def server_redirecting(server: HttpServer, status: int, *locations: str) -> str:
+    """The first of a chain of redirects to `locations`, one after the other."""
+    for number, location in enumerate(locations):
+        server.answer(f"/{number}", Answer(status, headers={"Location": location}))
+    return server.url("/0")
+
+
+LOCATIONS = [
+    "http://{private}:{port}/",
+    "//{private}:{port}/",
+    "https://{private}:{port}/",
+    "http://0x7f.2:{port}/",
+    "http://[::1]:{port}/",
+    "http://[::ffff:127.0.0.1]:{port}/",
+    "http://inside.example:{port}/",
+    "http://user@{private}:{port}/",
+    "http:\\\\{private}:{port}/",
+    "http://[{private}:{port}/",
+    "http://{private}]:{port}/",
+    "//[",
+    "http://\uff11\uff12\uff17.0.0.2:{port}/",
+    "file:///etc/passwd",
+    "gopher://{private}:{port}/_QUIT",
+]
+
+
+@pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
+def test_redirect_to_a_private_place_is_not_followed(location, tmp_path, bell, names):
+    names.table["inside.example"] = [[PRIVATE]]
+    location = location.format(private=PRIVATE, port=bell.port)
+    with http_server() as server, connects_recorded() as connects:
+        for status in REDIRECTS:
+            with pytest.raises(PermanentError):
+                fetch(server_redirecting(server, status, location), OPENED, tmp_path / "song")
+    assert (set(connects), bell.rings()) == ({(PUBLIC, server.port)}, [])
+
+
+def test_private_place_at_the_end_of_a_chain_of_redirects_is_not_reached(tmp_path):
+    with http_server() as server, connects_recorded() as connects:
+        url = server_redirecting(server, 302, "/1", "2", f"//{PUBLIC}:{server.port}/3", f"http://{PRIVATE}/")
+        assert "not at a public address" in _fetch(url, OPENED, tmp_path / "song")
+    assert connects == [(PUBLIC, server.port)] * 4
+
+
+def test_redirect_to_the_same_name_is_looked_up_again(tmp_path, bell, names):
+    names.table["rebinding.example"] = [[PUBLIC], [PRIVATE]]
+    with http_server() as server, connects_recorded() as connects:
+        server.answer("/song", Answer(302, headers={"Location": f"http://rebinding.example:{bell.port}/song"}))
+        error = _fetch(server.url("/song", host="rebinding.example"), OPENED, tmp_path / "song")
+    assert "not at a public address" in error
+    assert (connects, bell.rings()) == ([(PUBLIC, server.port)], [])
+
+
+@pytest.mark.parametrize("status", REDIRECTS)
+def test_no_redirect_of_a_hook_is_followed(status, bell):
+    with http_server() as server, connects_recorded() as connects:
+        assert _deliver(server_redirecting(server, status, f"http://{PUBLIC}:{bell.port}/"), OPENED)
+    assert (connects, bell.rings()) == ([(PUBLIC, server.port)], [])
+
+
+def test_redirect_to_a_name_in_other_letters_is_followed(tmp_path):
+    with http_server() as server:
+        server.answer("/%C3%9Cbung.wav", Answer(body=b"sound"))
+        assert _fetch(server_redirecting(server, 302, "/Übung.wav"), OPENED, tmp_path / "song") == ""
+
+
+# ALLOWED_PRIVATE_NETWORKS
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0x7f.1", "2130706433", "one.example"])
+def test_opened_address_is_reached_in_every_spelling(host, send, names):
+    names.table["one.example"] = [["127.0.0.1"]]
+    with http_server() as server:
+        server.answer("/song", Answer(body=b"sound"))
+        assert send(server.url("/song", host=host), OPENED) == ""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::127.0.0.1]"])
+def test_opened_address_opens_no_neighbour_and_no_twin(host, send, bell):
+    with nobody_reached(bell):
+        assert "not at a public address" in send(f"http://{host}:{bell.port}/", OPENED)
+
+
+def test_opened_twin_is_not_the_address_itself(send, bell):
+    twin = UrlGuard([ip_network("::ffff:127.0.0.1/128")])
+    with nobody_reached(bell):
+        assert "not at a public address" in send(f"http://127.0.0.1:{bell.port}/", twin)
+    send(f"http://[::ffff:127.0.0.1]:{bell.port}/", twin, timeout_s=0.5)
+    assert bell.rings()
+
+
+def test_the_traps_notice_a_connection(send, bell):
+    """Keeps the tests above honest."""
+    with connects_recorded() as connects:
+        send(f"http://127.0.0.1:{bell.port}/", OPENED, timeout_s=0.5)
+    assert connects == [("127.0.0.1", bell.port)]
+    assert bell.rings()

@@ -1,0 +1,198 @@
+"""Hosts that a client may not name, in the spellings and disguises that others have been caught by."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+LOOPBACK_SPELLINGS = [
+    "127.0.0.1",
+    "127.1",
+    "127.0.1",
+    "127.000.000.001",
+    "2130706433",
+    "0x7f000001",
+    "0X7F000001",
+    "0x7f.0x0.0x0.0x1",
+    "0x7f.1",
+    "0177.0.0.1",
+    "0177.1",
+    "017700000001",
+    "00000000000000000177.0.0.1",
+    "127.0.0.0x1",
+    "127%2e0%2e0%2e1",
+    "%31%32%37.0.0.1",
+    "127.255.255.254",
+    "0",
+    "0x0",
+    "0.0.0.0",
+    "0.1.2.3",
+    "[::]",
+    "[::0.0.0.0]",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[0000:0000:0000:0000:0000:0000:0000:0001]",
+    "[::0.0.0.1]",
+    "[::127.0.0.1]",
+    "[::ffff:127.0.0.1]",
+    "[::FFFF:7F00:1]",
+    "[0:0:0:0:0:ffff:127.0.0.1]",
+    "[::ffff:0:127.0.0.1]",
+    "[::ffff:0.0.0.0]",
+    "[64:ff9b::127.0.0.1]",
+    "[64:ff9b:1::127.0.0.1]",
+    "[64:ff9b:1:ffff::7f00:1]",
+    "[2002:7f00:1::]",
+    "[2002:7f00:1::1]",
+    "[2001:0:7f00:1::]",
+    "[2001:0:4136:e378:8000:63bf:80ff:fffe]",
+]
+"""This very machine: plain, in other bases, shortened, padded, percent-encoded, unspecified, mapped and tunnelled."""
+
+SPECIAL_ADDRESSES = [
+    "10.0.0.1",
+    "10.255.255.255",
+    "100.64.0.1",
+    "100.100.100.200",
+    "100.127.255.255",
+    "168.63.129.16",
+    "169.254.169.254",
+    "169.254.170.2",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.192",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.0.1",
+    "192.168.255.255",
+    "198.18.0.1",
+    "198.19.255.255",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.250",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::ffff:169.254.169.254",
+    "::ffff:8.8.8.8",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b::8.8.8.8",
+    "64:ff9b:1::a9fe:a9fe",
+    "100::1",
+    "2001:2::1",
+    "2001:20::1",
+    "2001:db8::1",
+    "2002:a9fe:a9fe::",
+    "2002:808:808::1",
+    "3fff::1",
+    "5f00::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "fe80::1",
+    "fe80::a9fe:a9fe",
+    "febf::1",
+    "fec0::1",
+    "ff02::1",
+    "ff0e::1",
+]
+"""Private, shared, link-local and metadata, documentation, benchmarking, multicast, reserved, translated."""
+
+MALFORMED_URLS = [
+    "",
+    "127.0.0.1",
+    "localhost:8000",
+    "//127.0.0.1/",
+    "http:127.0.0.1/",
+    "http:/127.0.0.1/",
+    "http:///127.0.0.1/",
+    "http:\\\\127.0.0.1\\",
+    "http://",
+    "http://:80/",
+    "http:// 127.0.0.1/",
+    "http://127.0.0.1 /",
+    "\thttp://127.0.0.1/",
+    "ht\ntp://127.0.0.1/",
+    "http://127.0.\t0.1/",
+    "http://127.0.0.1\r\nHost: example.com/",
+    "http://example.com/\r\nX-Injected: yes",
+    "http://127.0.0.1\x00.example.com/",
+    "http://127.0.0.1%00.example.com/",
+    "http://127.0.0.1%0d%0a/",
+    "http://127.0.\u200b0.1/",
+    "http://127.0.0.1:80:80/",
+    "http://127.0.0.1:65536/",
+    "http://127.0.0.1:-1/",
+    "http://127.0.0.1:0x50/",
+    "http://127.0.0.1:\uff18\uff10/",
+    "http://[::1/",
+    "http://::1/",
+    "http://[[::1]]/",
+    "http://[::1]127.0.0.1/",
+    "http://[127.0.0.1]/",
+    "http://[v1.127.0.0.1]/",
+    "http://\uff11\uff12\uff17.0.0.1/",
+    "http://127\u30020\u30020\u30021/",
+    "http://\u2460\u2461\u2466.0.0.1/",
+    "http://127.0.0.1\u2100/",
+    "http://user@example.com/",
+    "http://user:secret@example.com/",
+    "http://127.0.0.1@example.com/",
+    "http://example.com@127.0.0.1/",
+    "http://example.com:80@127.0.0.1/",
+    "http://example.com%2f@127.0.0.1/",
+    "http://example.com\uff0f@127.0.0.1/",
+    "http://127.0.0.1\\@example.com/",
+    "http://127.0.0.1#@example.com/",
+    "http://127.0.0.1?@example.com/",
+    "file:///etc/passwd",
+    "ftp://127.0.0.1/",
+    "gopher://127.0.0.1:6379/_INFO",
+    "dict://127.0.0.1:6379/info",
+    "ldap://127.0.0.1/",
+    "data:audio/wav;base64,AAAA",
+    "javascript:alert(1)",
+    "jar:http://127.0.0.1!/",
+    "unix:///var/run/docker.sock",
+    "http+unix://%2Fvar%2Frun%2Fdocker.sock/info",
+    "httpx://127.0.0.1/",
+]
+"""URLs that are refused for what they look like, whatever they might reach."""
+
+
+def bracketed(address: str) -> str:
+    """`address` as the host of a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
+def spellings(address: IPv4Address) -> list[str]:
+    """One IPv4 address as C libraries read it: whole, in parts, decimal, octal, hexadecimal, padded, shortened."""
+    number = int(address)
+    a, b, c, d = address.packed
+    return [
+        str(address),
+        str(number),
+        f"{number:#x}",
+        f"0{number:o}",
+        f"{a:#x}.{b:#x}.{c:#x}.{d:#x}",
+        f"0{a:o}.0{b:o}.0{c:o}.0{d:o}",
+        f"0x{a:08x}.{b}.0{c:o}.{d}",
+        f"{a}.{number & 0xFFFFFF}",
+        f"{a}.{b}.{number & 0xFFFF}",
+        f"0{a:o}.{b:#x}.{number & 0xFFFF}",
+    ]
+
+
+def disguises(address: IPv4Address) -> list[IPv6Address]:
+    """IPv6 addresses behind which a network may find `address`: mapped, compatible, translated, tunnelled."""
+    number = int(address)
+    prefixed = {
+        "::": number,
+        "::ffff:0:0": number,
+        "::ffff:0:0:0": number,
+        "64:ff9b::": number,
+        "64:ff9b:1::": number,
+        "64:ff9b:1:ffff:ffff:ffff::": number,
+        "2002::": number << 80,
+        "2001::": (number << 64) | (number ^ 0xFFFFFFFF),
+    }
+    return [IPv6Address(int(ip_address(prefix)) | embedded) for prefix, embedded in prefixed.items()]

@@ -1,0 +1,80 @@
+"""The service's own media child for tests that send it files nobody should trust: what it says, takes and holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from uvr.errors import PermanentError
+from uvr.separation.child import Child
+from uvr.separation.jobs import Decode
+from uvr.separation.separator import load_media
+from uvr.separation.watch import never, unheard
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a file: the sentence it was refused with, "" if it was decoded, and what that took."""
+
+    refusal: str
+    elapsed_s: float
+    cpu_s: float
+    memory_bytes: int
+    """By how much the child's memory was larger at its peak than before."""
+    disk_bytes: int
+
+
+class MediaChild:
+    """A running media child, and a folder for what it decodes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._child = Child(load_media, "media", log_level="error")
+        self._child.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._child.pid is not None
+        return self._child.pid
+
+    def decode(self, source: Path, *, max_seconds: float, timeout_s: float = 10) -> Verdict:
+        """The verdict on `source`; every error but a refusal, time-outs and crashes among them, is raised."""
+        self._folder.mkdir()
+        before = self._memory_bytes("VmRSS")
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # makes the peak begin anew
+        started, cpu_s, refusal = time.monotonic(), self._cpu_s(), ""
+        try:
+            job = Decode(source, self._folder, max_seconds)
+            self._child.run(job, timeout_s=timeout_s, on_progress=unheard, cancelled=never)
+        except PermanentError as error:
+            refusal = error.message
+        elapsed_s = time.monotonic() - started
+        disk_bytes = sum(path.stat().st_size for path in self._folder.iterdir())
+        shutil.rmtree(self._folder)
+        return Verdict(refusal, elapsed_s, self._cpu_s() - cpu_s, self._memory_bytes("VmHWM") - before, disk_bytes)
+
+    def close(self) -> None:
+        self._child.close()
+
+    def _cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _memory_bytes(self, field: str) -> int:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition(f"{field}:")[2].split()[0]) * 1024
+
+
+@contextmanager
+def media_child(folder: Path) -> Iterator[MediaChild]:
+    """A `MediaChild` that decodes into the new folder `folder`."""
+    child = MediaChild(folder)
+    try:
+        yield child
+    finally:
+        child.close()

@@ -1,0 +1,76 @@
+"""The one place that lets FFmpeg near a client's bytes: what may be opened, and that nothing else is opened with it.
+
+A media file can name others (playlists, nested files, URLs). Here the file given is the only thing FFmpeg reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any, BinaryIO, NoReturn
+
+import av
+
+from uvr.errors import PermanentError
+
+EMPTY = "The audio is empty: it has no samples."
+
+# Containers whose content lies in the file itself. Whatever names other files (hls, concat, dash, sdp, image2, …) is
+# left out, and so are raw and exotic formats that FFmpeg would guess from almost any bytes.
+DEMUXERS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
+    "mxf,nut,ogg,tak,truehd,tta,voc,w64,wav,wv"
+)
+
+
+def open_media(file: BinaryIO) -> Any:
+    """A container over `file` that opens nothing else; `PermanentError` when it is no media file.
+
+    Format, protocol and callback each stop what another lets through: FFmpeg's concat never asks the callback.
+    """
+    try:
+        return av.open(
+            _Readable(file),
+            "r",
+            options={"format_whitelist": DEMUXERS, "protocol_whitelist": ""},
+            metadata_errors="replace",
+            io_open=_refuse_nested,
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        if not file.seek(0, os.SEEK_END):
+            raise PermanentError(EMPTY) from None
+        refuse("its format is not known, or its beginning is damaged", ffmpeg=str(error))
+
+
+def first_audio_stream(container: Any) -> Any:
+    """The stream that is decoded; `PermanentError` when there is none that could be."""
+    if not container.streams.audio:
+        raise PermanentError("The file has no audio stream.")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        refuse("its audio codec is not supported")
+    return stream
+
+
+def refuse(reason: str, **facts: object) -> NoReturn:
+    """Raise the error for a file whose content is the trouble; `reason` ends its sentence."""
+    raise PermanentError(f"The file is not audio that can be decoded: {reason}.", **facts) from None
+
+
+class _Readable:
+    """A file as FFmpeg gets to see it: without its name, whose ending would tell FFmpeg more than the content does."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Where the file stands now. Damaged files lead FFmpeg to places before their beginning: a negative number."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # PyAV would print the traceback, for some files thousands of times
+            return -errno.EINVAL
+
+
+def _refuse_nested(_url: str, _flags: int, _options: dict[str, str]) -> NoReturn:
+    raise PermissionError("a media file wanted to open another file")

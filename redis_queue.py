@@ -28,6 +28,13 @@ Keys of a queue named Q with records under R (`uvr_tasks` in both places by defa
     R:task:{id}       Hash    the record; has at least `status` and `created_ms`
     R:tasks           ZSet    all records by age: member "{created_ms}:{id}", equal scores
     R:tasks:{status}  ZSet    the same, by status
+    R:deleted         ZSet    id of a record that somebody wanted gone -> when it went, ms; kept for two days
+    R:owner:{owner}, R:owner:{owner}:{status}
+                      ZSet    the same, of records with a field `owner`, which has no colon in it
+
+    R:asked:{name}    Hash    of a request that counts once: id, and `for`, what it asked for; expires
+    R:uploads         ZSet    files that clients sent along -> 0 once a record has it, else since when it waits for its
+                              record, ms, or -1 once nobody may take it any more (uvr/upload_list.py)
 
 Scripts reach keys they build from the names given, so in a Redis Cluster Q and R must carry one hash tag.
 """
@@ -41,6 +48,7 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 
+from uvr.errors import AskedBeforeError, TooManyError, TransientError
 from uvr.redis import scripts
 
 PRIORITIES = range(1, 6)
@@ -70,6 +78,15 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Once:
+    """That a request counts once: `name` tells it from all others, `asks_for` says what for, as a hash does."""
+
+    name: str
+    asks_for: str
+    remembered_ms: int
+
+
+@dataclass(frozen=True)
 class DeadLetter:
     """An item that was given up at `buried_ms`, after that many handled failures and crashes."""
 
@@ -81,13 +98,17 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many items wait, are leased, delayed or dead; `by_priority` splits the waiting ones."""
+    """How many items wait, are leased, delayed or dead.
+
+    `by_priority` splits the waiting ones, and `oldest_s` says for how many seconds the first of each has waited.
+    """
 
     waiting: int
     leased: int
     delayed: int
     dead: int
     by_priority: dict[int, int]
+    oldest_s: dict[int, int]
 
 
 class RedisQueue:
@@ -124,6 +145,7 @@ class RedisQueue:
         self._bury = client.register_script(scripts.BURY)
         self._revive = client.register_script(scripts.REVIVE)
         self._renew = client.register_script(scripts.RENEW)
+        self._cancel = client.register_script(scripts.CANCEL)
         self._drop = client.register_script(scripts.DROP)
         self._forget = client.register_script(scripts.FORGET)
         self._annotate = client.register_script(scripts.ANNOTATE)
@@ -133,11 +155,36 @@ class RedisQueue:
         self._due_in = client.register_script(scripts.DUE_IN)
         self._sizes = client.register_script(scripts.SIZES)
 
-    def enqueue(self, item_id: str, priority: int, record: Record | None = None) -> bool:
-        """Add an item and create its record; False and no change when the item or its record is there already."""
+    def enqueue(
+        self,
+        item_id: str,
+        priority: int,
+        record: Record | None = None,
+        *,
+        at_most: int = 0,
+        once: Once | None = None,
+        upload: str = "",
+    ) -> bool:
+        """Add an item and create its record; False and no change when the item or its record is there already.
+
+        Changes nothing and raises `AskedBeforeError` when the request `once` came before, `TooManyError` when the owner
+        that `record` names has `at_most` records of its status already (0: any number), and `TransientError` when
+        `upload` is not in the list of uploads any more; else the list says that it has its record now.
+        """
         if priority not in PRIORITIES:
             raise ValueError(f"priority must be 1 to 5, not {priority}")
-        return self._run(self._enqueue, [item_id, priority, *_pairs(record)])
+        crowd = f"{self._records}:owner:{record['owner']}:{record['status']}" if record and at_most else self.name
+        request = [once.name, once.asks_for, once.remembered_ms] if once else ["", "", 0]
+        args = [item_id, priority, at_most, *request, upload, *_pairs(record)]
+        added = self._enqueue(keys=[self.name, self._records, crowd], args=args)
+        if added is None:
+            raise TooManyError(f"You have {at_most} tasks waiting already, as many as you may; wait for some to begin.")
+        if isinstance(added, list):
+            earlier, its_priority, is_the_same = added
+            raise AskedBeforeError(earlier, int(its_priority), is_the_same=bool(is_the_same))
+        if added < 0:
+            raise TransientError("Storing the upload took too long; send it again.")
+        return bool(added)
 
     def claim(self, idle: str = "") -> Lease | None:
         """Lease the first waiting item, delayed ones that are due included; None when there is none.
@@ -200,24 +247,38 @@ class RedisQueue:
         """Bring a dead letter back to its old place, its counts at nought; False if it is none."""
         return self._run(self._revive, [item_id, *_pairs(record)])
 
-    def renew(self, item_id: str, priority: int, record: Record | None = None) -> bool:
+    def renew(self, item_id: str, priority: int, record: Record | None = None, *, statuses: Iterable[str] = ()) -> bool:
         """Add an item once more whose record is there already, in place of one that is delayed or dead.
 
-        False, and no change, when it waits or is leased, so that it comes anyway, or when there is no such record.
+        False, and no change, when it waits or is leased, so that it comes anyway, or when there is no such record, or
+        one whose status is none of `statuses`, if any are given.
         """
-        return self._run(self._renew, [item_id, priority, *_pairs(record)])
+        return self._run(self._renew, [item_id, priority, ",".join(statuses), *_pairs(record)])
+
+    def cancel(
+        self, item_id: str, others: Iterable[RedisQueue], statuses: Iterable[str], record: Record | None = None
+    ) -> bool:
+        """Take an item out of this queue and of `others`, wherever it is in them; whoever works on it loses it.
+
+        False, and no change, when its record has none of `statuses`.
+        """
+        keys = [self.name, self._records, *(queue.name for queue in others)]
+        return bool(self._cancel(keys=keys, args=[item_id, ",".join(statuses), *_pairs(record)]))
 
     def drop(self, item_id: str) -> bool:
         """Forget a dead letter; False if it is none."""
         return self._run(self._drop, [item_id])
 
-    def forget(self, item_id: str, others: Iterable[RedisQueue], statuses: Iterable[str]) -> bool:
+    def forget(
+        self, item_id: str, others: Iterable[RedisQueue], statuses: Iterable[str], *, wanted: bool = False
+    ) -> bool:
         """Delete a record that has one of `statuses`, and the dead letters of its item in this queue and in `others`.
 
-        False, and no change, when the record has another status or the item is live in one of the queues.
+        False, and no change, when the record has another status, or the item is live in one of the queues. `wanted`
+        means that somebody wants it gone: then live items go as well, and the id is remembered for two days.
         """
         keys = [self.name, self._records, *(queue.name for queue in others)]
-        return bool(self._forget(keys=keys, args=[item_id, *statuses]))
+        return bool(self._forget(keys=keys, args=[item_id, ",".join(statuses), int(wanted)]))
 
     def annotate(self, item_id: str, record: Record) -> bool:
         """Write into a record whatever becomes of its item; False, and no change, when there is no such record."""
@@ -249,7 +310,10 @@ class RedisQueue:
     def sizes(self) -> Sizes:
         """The queue's sizes at one moment."""
         waiting, leased, delayed, dead, *split = map(int, self._sizes(keys=[self.name]))
-        return Sizes(waiting, leased, delayed, dead, dict(zip(PRIORITIES, split, strict=True)))
+        count = len(PRIORITIES)
+        by_priority = dict(zip(PRIORITIES, split[:count], strict=True))
+        oldest_s = dict(zip(PRIORITIES, split[count:], strict=True))
+        return Sizes(waiting, leased, delayed, dead, by_priority, oldest_s)
 
     def peek(self, count: int = 10) -> list[str]:
         """The ids that would be claimed next, first first."""

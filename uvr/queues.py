@@ -10,18 +10,24 @@ from dataclasses import dataclass
 
 from config import Settings
 from redis_queue import RedisQueue
+from uvr.pace import Pace
 from uvr.redis.clients import RedisClients
+from uvr.repeats import Repeats
 from uvr.tasks import TaskStore
+from uvr.upload_list import UploadList
 
 
 @dataclass(frozen=True)
 class Queues:
-    """The queues that a process works with, `results` being its own node's, and the store of the tasks in them."""
+    """The queues that a process works with, `results` being its own node's, and what else is known of their tasks."""
 
     tasks: RedisQueue
     results: RedisQueue
     webhooks: RedisQueue
     store: TaskStore
+    pace: Pace
+    uploads: UploadList
+    repeats: Repeats
 
 
 def open_queues(settings: Settings, clients: RedisClients) -> Queues:
@@ -31,7 +37,10 @@ def open_queues(settings: Settings, clients: RedisClients) -> Queues:
         tasks=tasks,
         results=open_results(settings, clients, settings.node_id),
         webhooks=_queue(settings, clients, settings.redis_webhook_queue),
-        store=TaskStore(clients.commands, tasks),
+        store=TaskStore(clients.commands, tasks, max_waiting=settings.max_waiting_tasks_per_user),
+        pace=Pace(clients.commands, settings.redis_task_queue),
+        uploads=UploadList(clients.commands, settings.redis_task_queue),
+        repeats=Repeats(clients.commands, settings.redis_task_queue, settings.cache_ttl_hours * 3600),
     )
 
 

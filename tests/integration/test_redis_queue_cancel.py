@@ -1,0 +1,126 @@
+"""Items that are taken out of their queue, whoever holds them; on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from redis_queue import RedisQueue
+from tests.support.leases import begin, claim, snapshot
+
+ENDED = {"status": "cancelled"}
+
+
+@pytest.fixture
+def tasks(redis_client: Redis) -> RedisQueue:
+    return RedisQueue(redis_client, "tasks")
+
+
+@pytest.fixture
+def results(redis_client: Redis) -> RedisQueue:
+    return RedisQueue(redis_client, "results", records="tasks")
+
+
+def submit(queue: RedisQueue, item_id: str = "a", status: str = "queued") -> None:
+    assert queue.enqueue(item_id, 3, {"status": status, "created_ms": 1})
+
+
+def stay_waiting(queue: RedisQueue) -> None:
+    """Leave the item as it is."""
+
+
+def become_leased(queue: RedisQueue) -> None:
+    begin(queue)
+
+
+def become_delayed(queue: RedisQueue) -> None:
+    queue.retry(begin(queue), delay_s=3600)
+
+
+def become_dead(queue: RedisQueue) -> None:
+    queue.bury(begin(queue))
+
+
+CHANGES = pytest.mark.parametrize("change", [stay_waiting, become_leased, become_delayed, become_dead])
+
+
+@CHANGES
+def test_an_item_is_taken_out_wherever_it_is(
+    tasks: RedisQueue, redis_client: Redis, change: Callable[[RedisQueue], None]
+) -> None:
+    submit(tasks)
+    change(tasks)
+    assert tasks.cancel("a", [], ["queued"], ENDED)
+    assert not tasks.knows("a")
+    assert tasks.claim() is None
+    assert (tasks.reap(), tasks.dead()) == ([], [])
+    assert redis_client.hget("tasks:task:a", "status") == "cancelled"
+    assert redis_client.zrange("tasks:tasks:cancelled", 0, -1) == ["1:a"]
+    assert redis_client.zrange("tasks:tasks:queued", 0, -1) == []
+
+
+@CHANGES
+def test_it_is_taken_out_of_the_other_queues_too(
+    tasks: RedisQueue, results: RedisQueue, change: Callable[[RedisQueue], None]
+) -> None:
+    submit(results)
+    change(results)
+    assert tasks.cancel("a", [results], ["queued"], ENDED)
+    assert not results.knows("a")
+
+
+def test_whoever_held_it_changes_nothing_any_more(tasks: RedisQueue, results: RedisQueue, redis_client: Redis) -> None:
+    submit(tasks)
+    lease = begin(tasks)
+    assert tasks.cancel("a", [], ["queued"], ENDED)
+    before = snapshot(redis_client)
+    late = {"status": "success"}
+    assert not tasks.extend(lease, late)
+    assert not tasks.finish(lease, next_queue=results, record=late)
+    assert not tasks.retry(lease, delay_s=0, record=late)
+    assert not tasks.bury(lease, next_queue=results, record=late)
+    assert tasks.holder("a") is None
+    assert snapshot(redis_client) == before
+
+
+def test_whoever_held_it_changes_nothing_when_it_is_taken_up_again(tasks: RedisQueue) -> None:
+    submit(tasks)
+    lease = begin(tasks)
+    assert tasks.cancel("a", [], ["queued"], ENDED)
+    assert tasks.renew("a", 3, {"status": "queued"}, statuses=["cancelled"])
+    again = begin(tasks)
+    assert not tasks.finish(lease)
+    assert tasks.finish(again)
+
+
+def test_another_status_is_left_alone(tasks: RedisQueue, redis_client: Redis) -> None:
+    submit(tasks, status="uploading")
+    before = snapshot(redis_client)
+    assert not tasks.cancel("a", [], ["queued", "processing"], ENDED)
+    assert not tasks.cancel("a", [], ["up", "loading"], ENDED)
+    assert not tasks.cancel("nobody", [], ["queued"], ENDED)
+    assert not tasks.renew("a", 3, {"status": "queued"}, statuses=["failed"])
+    assert snapshot(redis_client) == before
+
+
+def test_only_who_wants_it_gone_forgets_what_is_still_to_be_done(
+    tasks: RedisQueue, results: RedisQueue, redis_client: Redis
+) -> None:
+    submit(tasks)
+    tasks.finish(claim(tasks), next_queue=results, record={"status": "failed"})
+    assert not tasks.forget("a", [results], ["failed"])
+    assert redis_client.exists("tasks:task:a")
+    assert tasks.forget("a", [results], ["failed"], wanted=True)
+    assert not redis_client.exists("tasks:task:a")
+    assert not results.knows("a")
+    assert redis_client.zrange("tasks:tasks", 0, -1) == []
+    assert redis_client.zrange("tasks:deleted", 0, -1) == ["a"]
+
+
+def test_nobody_remembers_for_ever_what_was_deleted(tasks: RedisQueue, redis_client: Redis) -> None:
+    redis_client.zadd("tasks:deleted", {"long ago": 1})
+    submit(tasks, status="failed")
+    assert tasks.forget("a", [], ["failed"], wanted=True)
+    assert redis_client.zrange("tasks:deleted", 0, -1) == ["a"]

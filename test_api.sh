@@ -2,7 +2,7 @@
 # Sends one song through the running service, follows its progress and prints the links to its stems.
 #
 #   ./test_api.sh https://example.com/song.mp3
-#   ./test_api.sh song.mp3                 serves the file from this machine while the service fetches it
+#   ./test_api.sh song.mp3                 sends the file along
 #   ./test_api.sh                          the same with the 11 s song that comes with Spleeter-2stems
 #
 # Address, user and password come from .env or the environment (API_HOST, API_PORT, BASIC_AUTH_USERNAME,
@@ -10,8 +10,6 @@
 set -euo pipefail
 
 env_file=${ENV_FILE-$(dirname "${BASH_SOURCE[0]}")/.env}
-server_pid=""
-trap '[ -z "$server_pid" ] || kill "$server_pid"' EXIT
 
 fail() {
   printf '%s\n' "$@" >&2
@@ -41,12 +39,12 @@ quoted() { # TEXT: as a string in a configuration file of curl
   printf '"%s"' "${text//\"/\\\"}"
 }
 
-call() { # PATH [BODY]: the answer's body; ends the script with the service's own words when it refuses
-  local answer status body=()
-  [ $# -lt 2 ] || body=(--header "Content-Type: application/json" --data "$2")
+call() { # PATH [CURL_ARGUMENT…]: the answer's body; ends the script with the service's own words when it refuses
+  local answer status path=$1
+  shift
   # Credentials go in through stdin: on the command line everybody on this machine could read them.
   answer=$(printf 'user = %s\n' "$(quoted "$user:$password")" | curl --config - --silent --show-error --max-time 30 \
-    --noproxy 127.0.0.1,localhost --write-out '\n%{http_code}' ${body[@]+"${body[@]}"} "$url$1") ||
+    --noproxy 127.0.0.1,localhost --write-out '\n%{http_code}' "$@" "$url$path") ||
     fail "The service does not answer at $url. Does it run? ./status_local.sh"
   status=${answer##*$'\n'}
   answer=${answer%$'\n'*}
@@ -55,26 +53,7 @@ call() { # PATH [BODY]: the answer's body; ends the script with the service's ow
 }
 
 refused() { # SENTENCE
-  [[ -z $server_pid || $1 != *ALLOWED_PRIVATE_NETWORKS* ]] ||
-    fail "$1" "Files of this machine are served on loopback; to let the service fetch from there, put" \
-      "ALLOWED_PRIVATE_NETWORKS=127.0.0.0/8 into .env and run ./restart_local.sh," \
-      "but not where strangers may send songs."
   fail "${1:-The service refused and gave no reason.}"
-}
-
-serve() { # FILE: on loopback for as long as this script runs; sets `audio` to its URL
-  local log port="" name
-  log=$(mktemp)
-  python3 -u -m http.server --bind 127.0.0.1 --directory "$(dirname "$1")" 0 >"$log" 2>&1 &
-  server_pid=$!
-  while [ -z "$port" ]; do
-    kill -0 "$server_pid" 2>/dev/null || fail "The file cannot be served: $(tail -n 1 "$log")"
-    sleep 0.1
-    port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' "$log")
-  done
-  rm "$log"
-  name=$(python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.argv[1]))' "$(basename "$1")")
-  audio=http://127.0.0.1:$port/$name
 }
 
 follow() { # TASK_UUID: until it ends; sets `task`
@@ -89,6 +68,7 @@ follow() { # TASK_UUID: until it ends; sets `task`
     case $status in
       success) return ;;
       failed) refused "$(field error_message <<<"$task")" ;;
+      cancelled) fail "The task was cancelled." ;;
     esac
     sleep 1
   done
@@ -103,14 +83,15 @@ user=$(setting BASIC_AUTH_USERNAME admin)
 password=$(setting BASIC_AUTH_PASSWORD "")
 
 case $song in
-  http://* | https://*) audio=$song ;;
+  http://* | https://*)
+    body=$(python3 -c 'import json, sys; print(json.dumps({"audio": sys.argv[1]}))' "$song")
+    task=$(call /generate --header "Content-Type: application/json" --data "$body")
+    ;;
   *)
     [ -f "$song" ] || fail "There is no file $song. Name a song: ./test_api.sh FILE|URL"
-    serve "$song"
+    task=$(call /generate --max-time 3600 --form "audio=@$(quoted "$song")")
     ;;
 esac
-
-task=$(call /generate "$(python3 -c 'import json, sys; print(json.dumps({"audio": sys.argv[1]}))' "$audio")")
 task_uuid=$(field task_uuid <<<"$task")
 echo "Task $task_uuid"
 follow "$task_uuid"

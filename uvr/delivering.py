@@ -1,14 +1,16 @@
 """What an uploader does with a webhook: one delivery attempt, and what follows from it.
 
 Where a webhook stands in its schedule is kept in the task's record, so that it outlives every process. It is sent for a
-task that has ended and stays so; a task that was brought back meanwhile has its webhook when it ends again. No receiver
-holds more threads than its share (uvr/receivers.py): a webhook in excess goes back untried.
+task that has ended and stays so; a task that was brought back meanwhile has its webhook when it ends again, and one
+that was cancelled has none. News of a task that has not ended (uvr/news.py) is sent once. No receiver holds more
+threads than its share (uvr/receivers.py): a webhook in excess goes back untried.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import secrets
+from dataclasses import asdict, replace
 
 import structlog
 
@@ -16,9 +18,11 @@ from config import Settings
 from redis_queue import Lease
 from uvr import webhooks
 from uvr.errors import TransientError, UvrError
+from uvr.metrics import WEBHOOK_TRIES
 from uvr.queues import Queues
 from uvr.receivers import Receivers
 from uvr.storage.base import Storage
+from uvr.task_log import log_request_of, tell_end
 from uvr.tasks import Status, Task, WebhookState, record
 from uvr.url_guard import UrlGuard
 from uvr.worker import Done, Later, Pulse
@@ -41,17 +45,43 @@ class WebhookHandler:
 
     def handle(self, lease: Lease, pulse: Pulse) -> Done | Later:
         """POST the outcome; what the receiver answers decides whether and when there is another attempt."""
-        task = self._queues.store.get(lease.id)
-        if task is None or not task.hook_url:
+        task_uuid, _, event = lease.id.partition(".")
+        task = self._queues.store.get(task_uuid)
+        if task is None:
             return Done()
+        log_request_of(task)
+        if event:
+            return self._tell_news(task, event)
         if task.status is Status.UNKNOWN:
             raise TransientError("How this task ended is for an uploader of a newer version to tell.")
-        if not task.status.is_final:
+        if not task.status.is_final or task.status is Status.CANCELLED:
+            return Done()
+        outcome = self._tell_receiver(task) if task.hook_url else Done()
+        return outcome if task.told == task.webhook_id else self._tell_log(task, outcome)
+
+    def _tell_news(self, task: Task, event: str) -> Done:
+        """One try and no other: the receiver hears of the end whatever becomes of this."""
+        if task.status.is_final or not task.hook_url:
             return Done()
         with self._receivers.turn(task.hook_url) as pause_s:
             if pause_s:
+                return Done()
+            payload = webhooks.news_payload(task.task_uuid, event, task.progress)
+            attempt = self._post(task, f"{task.task_uuid}.{event}.{secrets.token_hex(8)}", payload)
+        log.info("webhook.news", news=event, outcome=attempt.outcome, status_code=attempt.status_code)
+        return Done()
+
+    def _tell_log(self, task: Task, outcome: Done | Later) -> Done | Later:
+        """What is new in the record of a task that has ended goes into its one line in the log."""
+        tell_end(task, WebhookState(str(outcome.record.get("webhook", task.webhook))))
+        return replace(outcome, record={**outcome.record, **record(told=task.webhook_id)})
+
+    def _tell_receiver(self, task: Task) -> Done | Later:
+        with self._receivers.turn(task.hook_url) as pause_s:
+            if pause_s:
                 return Later(pause_s)
-            attempt = self._deliver(task)
+            attempt = self._post(task, task.webhook_id, self._payload(task))
+        WEBHOOK_TRIES.add(outcome=attempt.outcome)
         log.info(
             "webhook.tried",
             webhook_id=task.webhook_id,
@@ -65,14 +95,15 @@ class WebhookHandler:
         """A fault of ours kept the webhook from being sent; the task itself has ended already."""
         return Done(record(webhook=WebhookState.FAILED))
 
-    def _deliver(self, task: Task) -> webhooks.DeliveryAttempt:
+    def _post(self, task: Task, webhook_id: str, payload: dict[str, object]) -> webhooks.DeliveryAttempt:
         return webhooks.deliver(
             task.hook_url,
-            json.dumps(self._payload(task), ensure_ascii=False).encode(),
-            webhook_id=task.webhook_id,
+            json.dumps(payload, ensure_ascii=False).encode(),
+            webhook_id=webhook_id,
             secret=self._settings.webhook_secret.get_secret_value(),
             guard=self._guard,
             timeout_s=self._settings.webhook_timeout_seconds,
+            request_id=task.request_id,
         )
 
     def _after(self, task: Task, attempt: webhooks.DeliveryAttempt) -> Done | Later:

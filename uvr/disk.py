@@ -53,7 +53,7 @@ class DiskSpace:
         if not self._min_free_bytes:
             return ""
         try:
-            free_bytes = _free_bytes(self._folders[variable])
+            free_bytes = bytes_free(self._folders[variable])
         except OSError as error:
             return f"The disk of {variable} cannot be looked at: {error.strerror}."
         if free_bytes >= self._min_free_bytes:
@@ -62,7 +62,7 @@ class DiskSpace:
         return f"The disk of {variable} has {_gib(free_bytes)} free; MIN_FREE_BYTES asks for {wanted}."
 
 
-def _free_bytes(folder: Path) -> int:
+def bytes_free(folder: Path) -> int:
     """What is free where `folder` is, or will be once it is made."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free

@@ -50,8 +50,9 @@ def stems_of(output_dir: Path, name: str) -> dict[str, Path]:
 
 
 def remove(output_dir: Path, name: str) -> None:
-    """Delete a published folder, its stems being stored."""
-    shutil.rmtree(pending(output_dir) / name, ignore_errors=True)
+    """Delete a published folder, its stems being stored; nothing for a task that has none."""
+    if name:
+        shutil.rmtree(pending(output_dir) / name, ignore_errors=True)
 
 
 def pending(output_dir: Path) -> Path:

@@ -74,7 +74,10 @@ class Janitor:
         return self._queues.results.holder(found.task_uuid) is not None
 
     def _is_foreign(self, found: TaskFile) -> bool:
-        return self._queues.store.get(found.task_uuid) is None and _age_s(found.path) < _UNKNOWN_KEPT_S
+        store = self._queues.store
+        if store.get(found.task_uuid) is not None or store.was_deleted(found.task_uuid):
+            return False
+        return _age_s(found.path) < _UNKNOWN_KEPT_S
 
 
 def _age_s(path: Path) -> float:

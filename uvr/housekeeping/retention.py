@@ -47,7 +47,8 @@ class Retention:
     def _forget_tasks(self, before_ms: int) -> None:
         old = (
             task.task_uuid
-            for status in (Status.SUCCESS, Status.FAILED)
+            for status in Status
+            if status.is_final
             for task in self._queues.store.created_before(before_ms, status=status)
             if task.finished_ms < before_ms
         )

@@ -17,6 +17,7 @@ from uvr.background import repeating
 from uvr.dead_letters import DeadLetters
 from uvr.errors import UvrError
 from uvr.housekeeping.janitor import Janitor
+from uvr.housekeeping.left_uploads import LeftUploads
 from uvr.housekeeping.retention import Retention
 from uvr.queues import Queues
 from uvr.redis.clients import RedisClients
@@ -31,6 +32,7 @@ class Housekeeping:
     def __init__(self, settings: Settings, clients: RedisClients, queues: Queues, storage: Storage) -> None:
         self._every_s = settings.janitor_seconds
         self._janitor = Janitor(settings, queues)
+        self._left_uploads = LeftUploads(settings, queues)
         self._retention = Retention(settings, queues, DeadLetters(settings, clients), storage)
 
     def going_on(self) -> AbstractContextManager[None]:
@@ -40,6 +42,7 @@ class Housekeeping:
     def round(self) -> None:
         """One round of everything."""
         self._try(self._janitor.clean)
+        self._try(self._left_uploads.clear)
         self._try(self._retention.enforce)
 
     def _try(self, step: Callable[[], object]) -> None:

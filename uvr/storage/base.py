@@ -23,6 +23,15 @@ class Storage(Protocol):
     def url(self, key: str, ttl_s: int) -> str:
         """An address under which anyone can get the file, for at least `ttl_s` seconds."""
 
+    def get(self, key: str, path: Path) -> None:
+        """Write the file into a new one at `path`.
+
+        Raises a `PermanentError` whose fact `reason` is "missing" when there is no such file.
+        """
+
+    def copy(self, source: str, target: str) -> None:
+        """Store the file once more under another key, each independent of the other; raises as `get` does."""
+
     def delete(self, key: str) -> None:
         """Remove the file; a key that is not there is no error."""
 

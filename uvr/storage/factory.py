@@ -1,4 +1,4 @@
-"""The storage that the settings describe."""
+"""The storages that the settings describe."""
 
 from __future__ import annotations
 
@@ -14,12 +14,25 @@ def open_storage(settings: Settings, link_key: Callable[[], bytes]) -> Storage:
     """The bucket if there is one, else OUTPUT_DIR/stems; `link_key` gives the secret that signs links to it."""
     if not settings.s3_bucket_name:
         return LocalStorage(settings.output_dir / "stems", settings.base_url, link_key)
+    return _bucket(settings, public_domain=settings.s3_public_domain, acl=settings.s3_acl)
+
+
+def open_upload_storage(settings: Settings) -> Storage:
+    """Where songs wait that clients sent along: beside the stems, but never for the public."""
+    return _bucket(settings) if settings.s3_bucket_name else LocalStorage(settings.output_dir, "", _no_link_key)
+
+
+def _bucket(settings: Settings, *, public_domain: str = "", acl: str = "") -> S3Storage:
     return S3Storage(
         bucket=settings.s3_bucket_name,
         endpoint_url=settings.s3_endpoint_url,
         region=settings.aws_region,
         access_key_id=settings.aws_access_key_id,
         secret_access_key=settings.aws_secret_access_key.get_secret_value(),
-        public_domain=settings.s3_public_domain,
-        acl=settings.s3_acl,
+        public_domain=public_domain,
+        acl=acl,
     )
+
+
+def _no_link_key() -> bytes:
+    raise RuntimeError("no link leads to what a client sent along")

@@ -61,10 +61,16 @@ class LocalStorage:
             raise PermanentError("This link is not valid; copy it again from the task.", reason="signature")
         if int(expires) < time.time():
             raise PermanentError("This link has expired; ask for the task again to get a new one.", reason="expired")
-        path = self._path(key)
-        if not path.is_file():
-            raise PermanentError("This file is no longer stored.", reason="missing")
-        return path
+        return self._existing(key)
+
+    def get(self, key: str, path: Path) -> None:
+        """Link the file to `path` where both share a file system, else copy it; `path` is not to be written to."""
+        with _disk_trouble_explained():
+            _link_or_copy(self._existing(key), path)
+
+    def copy(self, source: str, target: str) -> None:
+        """Store it once more, as `put` does."""
+        self.put(self._existing(source), target, "")
 
     def delete(self, key: str) -> None:
         """Remove the file, if it is there."""
@@ -84,6 +90,12 @@ class LocalStorage:
         if not key.isprintable() or any(not part or part.startswith(".") for part in key.split("/")):
             raise PermanentError("This is not the name of a stored file.", reason="missing")
         return self._root / key
+
+    def _existing(self, key: str) -> Path:
+        path = self._path(key)
+        if not path.is_file():
+            raise PermanentError("This file is no longer stored.", reason="missing")
+        return path
 
     def _signature(self, key: str, expires: str) -> str:
         return hmac.new(self._link_key(), f"{expires}\n{key}".encode(), hashlib.sha256).hexdigest()
@@ -114,6 +126,6 @@ def _disk_trouble_explained() -> Iterator[None]:
         yield
     except OSError as error:
         raise TransientError(
-            "The stems could not be stored: check that the disk of OUTPUT_DIR is writable and has room.",
+            "The file could not be stored: check that the disk of OUTPUT_DIR is writable and has room.",
             reason=str(error),
         ) from error

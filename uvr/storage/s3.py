@@ -52,6 +52,9 @@ _SENTENCES = {
     "RequestTimeTooSkewed": "The storage and this machine differ in time: check this machine's clock.",
     "AccessControlListNotSupported": "The bucket takes no ACLs: leave S3_ACL empty.",
 }
+_MISSING = frozenset({"404", "NoSuchKey"})
+"""Answers to a question for one object."""
+
 # A moment's trouble that is told with a status below 500.
 _TRANSIENT_CODES = frozenset(
     {
@@ -99,17 +102,31 @@ class S3Storage:
 
     def put(self, path: Path, key: str, content_type: str) -> None:
         """Upload the file, in parts if it is large."""
-        from boto3.s3.transfer import TransferConfig, create_transfer_manager
-
-        config = TransferConfig(
-            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
-        )
-        extra = {"ContentType": content_type} | ({"ACL": self._acl} if self._acl else {})
+        extra = {"ContentType": content_type} | self._extra
         if path.stat().st_size >= _PART_BYTES:
             self._abort_unfinished(key)
         # Not upload_file, which hides the error's code in a sentence, nor upload_fileobj, which holds parts in memory.
-        with _explained(), create_transfer_manager(self._client, config) as manager:
+        with _explained(), self._transfers() as manager:
             manager.upload(str(path), self._bucket, key, extra_args=extra).result()
+
+    def get(self, key: str, path: Path) -> None:
+        """Download the object, in parts if it is large."""
+        from s3transfer.exceptions import RetriesExceededError
+
+        try:
+            with _explained(_MISSING), self._transfers() as manager:
+                manager.download(self._bucket, key, str(path)).result()
+        except RetriesExceededError as error:
+            raise TransientError("The storage broke off while it sent a file; another try may succeed.") from error
+        except OSError as error:
+            raise TransientError("The file could not be kept: the disk is full or not writable.") from error
+
+    def copy(self, source: str, target: str) -> None:
+        """Let the storage copy the object, up to 5 GB, its media type included."""
+        with _explained(_MISSING):
+            self._client.copy_object(
+                Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": source}, **self._extra
+            )
 
     def url(self, key: str, ttl_s: int) -> str:
         """The public address, or a presigned one that holds for `ttl_s` seconds (at most 7 days)."""
@@ -128,6 +145,18 @@ class S3Storage:
         """Ask for the bucket: shows that the endpoint answers, the key is known and the bucket exists."""
         with _explained():
             self._client.head_bucket(Bucket=self._bucket)
+
+    @property
+    def _extra(self) -> Any:
+        return {"ACL": self._acl} if self._acl else {}
+
+    def _transfers(self) -> Any:
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+        config = TransferConfig(
+            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+        )
+        return create_transfer_manager(self._client, config)
 
     def _abort_unfinished(self, key: str) -> None:
         """Free the parts of an earlier try that was killed: they are billed for ever, though no listing shows them."""
@@ -167,22 +196,29 @@ class S3Storage:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what boto3 raises into the errors of the service."""
+def _explained(missing: frozenset[str] = frozenset()) -> Iterator[None]:
+    """Turn what boto3 raises into the errors of the service; `missing` are codes for an object that is not there."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as error:
+        if _code(error) in missing:
+            raise PermanentError("This file is no longer stored.", reason="missing") from error
         raise _refusal(error) from error
     except BotoCoreError as error:
         raise _failure(error) from error
 
 
+def _code(error: ClientError) -> str:
+    answer: Any = error.response
+    return str(answer.get("Error", {}).get("Code", ""))
+
+
 def _refusal(error: ClientError) -> UvrError:
     """The error for an answer that is not a success."""
     answer: Any = error.response
-    code = str(answer.get("Error", {}).get("Code", ""))
+    code = _code(error)
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _TRANSIENT_CODES or is_transient(status):
         return TransientError("The storage is overloaded or disturbed; another try may succeed.", code=code)

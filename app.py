@@ -14,16 +14,23 @@ from flask_openapi3.openapi import OpenAPI
 from config import Settings, SettingsError, load_settings, read_settings, refuse_to_start
 from uvr import logs
 from uvr.api.answers import register_answers
-from uvr.api.auth import password_faults, warn_about_password
+from uvr.api.auth import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
 from uvr.api.bodies import MAX_JSON_BYTES
+from uvr.api.cors import register_cors
+from uvr.api.docs import register_docs
+from uvr.api.document import ABOUT
+from uvr.api.events import events
 from uvr.api.files import files
 from uvr.api.generate import generate
 from uvr.api.health import health
+from uvr.api.metrics import metrics
+from uvr.api.models import models
 from uvr.api.problems import Problem, register_problems, validation_problem
-from uvr.api.services import attach, open_services
+from uvr.api.services import attach, open_services, services_of
 from uvr.api.tasks import tasks
 from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
+from uvr.uploads import remove_unfinished
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -34,11 +41,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings is None:
         settings = read_settings()
         logs.configure(settings.log_level, settings.log_format, process="api")
+        return _worker_app(settings)
     if faults := password_faults(settings):
         raise SettingsError(faults)
     app = OpenAPI(
         "uvr-api",
-        info=Info(title="uvr-api", version="0.1.0"),
+        info=Info(title="uvr-api", version="0.1.0", description=ABOUT),
+        security_schemes={scheme: {"type": "http", "scheme": scheme} for scheme in (BASIC_AUTH, BEARER_TOKEN)},
         doc_ui=False,
         static_folder=None,
         validation_error_status=400,
@@ -48,9 +57,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     attach(app, open_services(settings))
     register_answers(app)
+    register_cors(app, settings.allowed_origins)
     register_problems(app)
-    for blueprint in (generate, tasks, files, health):
+    for blueprint in (generate, tasks, events, models, files, health, metrics):
         app.register_api(blueprint)
+    register_docs(app)
     return app
 
 
@@ -67,8 +78,16 @@ def main() -> None:
     if faults := port_faults(settings):
         refuse_to_start(faults)
     warn_about_password(settings)
+    remove_unfinished(settings)
     _tell_durability(settings)
-    Server(settings, lambda: create_app(settings)).run()
+    Server(settings, lambda: _worker_app(settings)).run()
+
+
+def _worker_app(settings: Settings) -> Flask:
+    """The application of one gunicorn worker, whose process lets the others know what it counts."""
+    app = create_app(settings)
+    services_of(app).totals.keep_until_exit()
+    return app
 
 
 def _tell_durability(settings: Settings) -> None:

@@ -6,17 +6,22 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 
 import structlog
 from flask import Flask, Response, g, request
 from pydantic import BaseModel
 
-from uvr.api.auth import current_user
+from uvr.api.auth import current_user_name
+from uvr.metrics import HTTP_REQUEST_SECONDS, HTTP_REQUESTS
 
 log = structlog.get_logger()
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_METHODS = frozenset(HTTPMethod)
+_PROBES = frozenset({"/health", "/ready", "/metrics"})
+"""Machines ask for these every few seconds; that all is well is nothing to tell."""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -49,18 +54,32 @@ def _end(response: Response) -> Response:
     # An endpoint that needs other headers, as a page does, has set them already.
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if response.mimetype in ("application/json", "application/problem+json"):
-        response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Request-ID"] = g.request_id
-    log.info(
+    elapsed_s = time.perf_counter() - g.began
+    _count(response, elapsed_s)
+    _tell(response, elapsed_s)
+    return response
+
+
+def _count(response: Response, elapsed_s: float) -> None:
+    # Neither label is the client's to choose: each new value would be a series for ever.
+    method = request.method if request.method in _METHODS else "other"
+    route = request.url_rule.rule if request.url_rule else "none"
+    HTTP_REQUESTS.add(method=method, route=route, status=str(response.status_code))
+    HTTP_REQUEST_SECONDS.observe(elapsed_s, method=method, route=route)
+
+
+def _tell(response: Response, elapsed_s: float) -> None:
+    tell = log.debug if request.path in _PROBES and response.status_code < HTTPStatus.BAD_REQUEST else log.info
+    tell(
         "request.answered",
         method=request.method,
         path=request.path,
         status=response.status_code,
-        elapsed_ms=round((time.perf_counter() - g.began) * 1000, 1),
-        user=current_user(),
+        elapsed_ms=round(elapsed_s * 1000, 1),
+        user=current_user_name(),
     )
-    return response
 
 
 def _forget(_error: BaseException | None) -> None:

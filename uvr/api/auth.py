@@ -1,4 +1,8 @@
-"""Basic Auth for every endpoint but health and signed links, and the refusal to start with a password all know."""
+"""Basic Auth for every endpoint but health and signed links, and the refusal to start with a password all know.
+
+What needs credentials is on a `private_blueprint`, whose endpoints run with a `current_user`. Users are told apart in
+users.py, and how often they may fail or ask in limits.py.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,15 @@ from http import HTTPStatus
 from ipaddress import ip_address
 
 import structlog
-from flask import Response
+from flask import Response, request
 from flask_httpauth import HTTPBasicAuth
+from flask_openapi3.blueprint import APIBlueprint
 
 from config import Settings
-from uvr.api.problems import problem
+from uvr.api.addresses import client_address
+from uvr.api.problems import Problem, problem
 from uvr.api.services import services
+from uvr.api.users import User
 
 log = structlog.get_logger()
 
@@ -24,18 +31,26 @@ _WELL_KNOWN = frozenset([
 ])
 # fmt: on
 
+BASIC_AUTH = "basic"
+BEARER_TOKEN = "bearer"  # noqa: S105  # a name
+"""What the OpenAPI document calls them."""
+
 _CHALLENGE = 'Basic realm="uvr-api", charset="UTF-8"'
 
 _basic = HTTPBasicAuth()
 
 
 @_basic.verify_password  # type: ignore[untyped-decorator]
-def _known_user(username: str, password: str) -> str | None:
-    settings = services().settings
-    # Both comparisons always run, so the time taken tells neither which one failed nor how far it got.
-    right_name = _equal(username, settings.basic_auth_username)
-    right_password = _equal(password, settings.basic_auth_password.get_secret_value())
-    return username if right_name & right_password else None
+def _known_user(name: str, password: str) -> User | None:
+    if not (name or password):
+        return None  # nothing was tried
+    address = client_address()
+    services().failed_logins.check(address, name)
+    user = services().users.verify(name, password)
+    if user is None:
+        services().failed_logins.count(address, name)
+        log.warning("auth.failed", address=address)
+    return user
 
 
 @_basic.error_handler  # type: ignore[untyped-decorator]
@@ -44,15 +59,55 @@ def _refuse(_status: int) -> Response:
     return problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": _CHALLENGE})
 
 
-@_basic.login_required  # type: ignore[untyped-decorator]
-def require_credentials() -> None:
-    """A blueprint's first `before_request`: 401 unless the right credentials came along."""
+def private_blueprint(name: str) -> APIBlueprint:
+    """A blueprint for users only: 401 without the right credentials, 429 for who asks too often, 503 without Redis."""
+    blueprint = APIBlueprint(
+        name,
+        __name__,
+        abp_security=[{BASIC_AUTH: []}],
+        abp_responses={401: Problem, 429: Problem, 503: Problem},
+    )
+    blueprint.before_request(_require_user)
+    return blueprint
 
 
-def current_user() -> str | None:
-    """Who sent the current request, None before or without credentials."""
-    user: str | None = _basic.current_user()
+def current_user() -> User:
+    """Who sent the current request, in an endpoint of a `private_blueprint`."""
+    user: User = _basic.current_user()
     return user
+
+
+def current_user_name() -> str | None:
+    """Who sent the current request, None before or without credentials."""
+    user: User | None = _basic.current_user()
+    return user.name if user else None
+
+
+@_basic.login_required  # type: ignore[untyped-decorator]
+def _require_user() -> None:
+    # None for OPTIONS, which browsers send without credentials and which flask-httpauth lets pass.
+    if (name := current_user_name()) is not None:
+        services().request_rate.take(name)
+
+
+def require_scraper() -> Response | None:
+    """A `before_request` for the metrics of everybody: 401 or 403 but for the admin and for METRICS_TOKEN."""
+    if _has_metrics_token():
+        return None
+    refusal: Response | None = _require_user()
+    user: User | None = _basic.current_user()
+    if refusal is None and user is not None and not user.is_admin:
+        detail = "Only the admin, and whoever has METRICS_TOKEN, may see the metrics of the whole service."
+        return problem(HTTPStatus.FORBIDDEN, detail)
+    return refusal
+
+
+def _has_metrics_token() -> bool:
+    token = services().settings.metrics_token.get_secret_value()
+    given = request.authorization
+    if not token or given is None or given.type != "bearer":
+        return False
+    return hmac.compare_digest((given.token or "").encode(), token.encode())
 
 
 def password_faults(settings: Settings) -> list[str]:
@@ -77,10 +132,6 @@ def _weakness(settings: Settings) -> str:
     if password.lower() in _WELL_KNOWN or password == settings.basic_auth_username:
         return "is one that everybody tries first"
     return ""
-
-
-def _equal(given: str, expected: str) -> bool:
-    return hmac.compare_digest(given.encode(), expected.encode())
 
 
 def _is_loopback(host: str) -> bool:

@@ -21,8 +21,21 @@ from uvr.storage.local import LocalStorage
 
 files = APIBlueprint("files", __name__)
 
+_SOUND = {"audio/*": {"schema": {"type": "string", "format": "binary"}}}
 
-@files.get("/files/<path:key>", responses={403: Problem, 404: Problem, 503: Problem})
+
+@files.get(
+    "/files/<path:key>",
+    responses={
+        200: {"description": "the stem", "content": _SOUND},
+        206: {"description": "the part that Range asked for", "content": _SOUND},
+        304: None,
+        403: Problem,
+        404: Problem,
+        416: Problem,
+        503: Problem,
+    },
+)
 def download(path: FilePath, query: FileQuery) -> Response:
     """Download a stem by its signed link."""
     stem = _linked_file(path.key, query)

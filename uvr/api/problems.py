@@ -12,16 +12,21 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
-from flask import Flask, Response
+from flask import Flask, Response, g, has_app_context
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
 from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
-from uvr.errors import TransientError, UvrError
+from uvr.errors import TooManyError, TransientError, UvrError
 
 log = structlog.get_logger()
 
+PROBLEM_TYPE = "application/problem+json"
+
 RETRY_AFTER_S = 5
+TOO_MANY_RETRY_AFTER_S = 30
+"""Nobody knows when the next task of a user begins; this is often enough to ask."""
 
 _DETAILS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address.",
@@ -46,14 +51,27 @@ class Problem(BaseModel):
     detail: str
     error: str
     errors: list[FieldError] = []
+    request_id: str = ""
+
+
+def request_id() -> str:
+    """What names the current request in the log, the answer and the task it brings; "" outside of one."""
+    return str(g.get("request_id", "")) if has_app_context() else ""
 
 
 def problem(
     status: int, detail: str, *, errors: list[FieldError] | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     """An error answer; `detail` is a sentence for the client that says what to do."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, error=detail, errors=errors or [])
-    return Response(body.model_dump_json(), status, headers, mimetype="application/problem+json")
+    body = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        error=detail,
+        errors=errors or [],
+        request_id=request_id(),
+    )
+    return Response(body.model_dump_json(), status, headers, mimetype=PROBLEM_TYPE)
 
 
 def field_problem(status: int, field: str, message: str) -> Response:
@@ -76,6 +94,7 @@ def register_problems(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(RedisError, _redis_error)
     app.register_error_handler(UvrError, _uvr_error)
+    app.register_error_handler(ParseException, _broken_body)
     app.register_error_handler(Exception, _bug)
 
 
@@ -100,10 +119,17 @@ def _redis_error(error: RedisError) -> Response:
 
 
 def _uvr_error(error: UvrError) -> Response:
+    if isinstance(error, TooManyError):
+        return _later(HTTPStatus.TOO_MANY_REQUESTS, error.message, TOO_MANY_RETRY_AFTER_S)
     log.error("request.failed", error_kind=type(error).__name__, error=error.message)
     if isinstance(error, TransientError):
         return _unavailable(error.message)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, error.message)
+
+
+def _broken_body(_error: ParseException) -> Response:
+    """What the server tells only when somebody reads on: a body in chunks that are none."""
+    return field_problem(HTTPStatus.BAD_REQUEST, "body", "body breaks off or is not sent in chunks as HTTP has them.")
 
 
 def _bug(error: Exception) -> Response:
@@ -112,4 +138,8 @@ def _bug(error: Exception) -> Response:
 
 
 def _unavailable(detail: str) -> Response:
-    return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return _later(HTTPStatus.SERVICE_UNAVAILABLE, detail, RETRY_AFTER_S)
+
+
+def _later(status: int, detail: str, retry_after_s: int) -> Response:
+    return problem(status, detail, headers={"Retry-After": str(retry_after_s)})

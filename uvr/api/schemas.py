@@ -6,15 +6,18 @@ understood. Answers name every field every time; what is not known yet is null.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from uvr.logs import without_secrets
 from uvr.output_format import OutputFormat
-from uvr.tasks import Status, Task, WebhookState, iso_time
+from uvr.tasks import Status, Task, Wanted, WebhookState, iso_time
 
 MAX_URL_LENGTH = 8192
 MAX_PAGE = 200
@@ -31,18 +34,83 @@ def _left_out(placeholder: Any) -> Any:
     return Field(placeholder, json_schema_extra=_without_default)
 
 
+CallbackEvent = Literal["started", "progress", "completed"]
+COMPLETED: CallbackEvent = "completed"
+
+
 class GenerateRequest(BaseModel):
     """A song to split."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     audio: Annotated[Url, Field(description="http(s) URL of the song", examples=["https://example.com/song.mp3"])]
-    hook_url: Annotated[Url, Field(description="http(s) URL that is told how the task ended")] = _left_out("")
-    priority: Annotated[int, Field(ge=1, le=5, description="1 goes last, 5 goes first")] = _left_out(0)
+    hook_url: Annotated[
+        Url, Field(description="http(s) URL that is told how the task ended", examples=["https://example.com/hook"])
+    ] = _left_out("")
+    priority: Annotated[int, Field(ge=1, le=5, description="1 goes last, 5 goes first", examples=[5])] = _left_out(0)
+    callback_events: Annotated[
+        list[CallbackEvent], Field(max_length=10, description="what hook_url is told of; completed always is")
+    ] = [COMPLETED]
     # Strict would mean a member of the enum, which JSON does not have; its values are strict enough.
     output_format: Annotated[OutputFormat, Field(strict=False, description="the format of the stems")] = (
         OutputFormat.WAV
     )
+
+
+def _parts(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _no_text(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError("must be a file, with a file name, in a form")  # noqa: TRY004  # what pydantic takes
+    return value
+
+
+class GenerateForm(GenerateRequest):
+    """A song to split that is sent along."""
+
+    model_config = ConfigDict(strict=False)  # all that is in a form is text
+
+    audio: Annotated[
+        Any,
+        AfterValidator(_no_text),
+        WithJsonSchema({"type": "string", "format": "binary", "description": "the song, as a file"}),
+    ]
+    callback_events: Annotated[
+        list[CallbackEvent],
+        BeforeValidator(_parts),
+        Field(max_length=10, json_schema_extra=_without_default),
+        WithJsonSchema({"type": "string", "description": "what hook_url is told of, with commas between"}),
+    ] = [COMPLETED]
+
+
+class Parameters(BaseModel):
+    """What comes in the head or the query of a request.
+
+    flask-openapi3 asks for the JSON schema at each request, and making it takes a fifth of the time of POST /generate.
+    """
+
+    @classmethod
+    @cache
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The schema, made once."""
+        return super().model_json_schema(*arguments, **options)
+
+
+class GenerateHeader(Parameters):
+    """What may be asked for beside the body."""
+
+    idempotency_key: Annotated[
+        str,
+        Field(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[ -~]+$",
+            description="names the request, so that it counts once however often it is sent within 24 hours",
+        ),
+    ] = _left_out("")
 
 
 class Accepted(BaseModel):
@@ -60,10 +128,14 @@ class TaskPath(BaseModel):
     task_uuid: str
 
 
-class TaskListQuery(BaseModel):
+class TaskListQuery(Parameters):
     """Which tasks to list."""
 
     status: Status | None = None
+    priority: Annotated[int | None, Field(ge=1, le=5)] = None
+    webhook: Annotated[WebhookState | None, Field(description="how the webhook stands")] = None
+    created_since: Annotated[AwareDatetime | None, Field(description="submitted then or later")] = None
+    created_until: Annotated[AwareDatetime | None, Field(description="submitted earlier than that")] = None
     cursor: Annotated[
         str, Field(pattern=r"^([0-9]{1,15}:[0-9a-zA-Z-]{1,64})?$", description="next_cursor of the page before")
     ] = ""
@@ -78,10 +150,23 @@ class TaskSummary(BaseModel):
     priority: int
     progress: float
     attempt: Annotated[int, Field(description="how often a processor took it up")]
+    owner: Annotated[str | None, Field(description="who submitted it; null for tasks from before there were users")]
     created_at: str
     started_at: str | None
     finished_at: str | None
-    audio: Annotated[str, Field(description="the song's URL, query string and credentials masked")]
+    audio: Annotated[str, Field(description="the song's URL, query and credentials masked, or its name as a file")]
+    error_message: str | None
+
+
+class TaskEvent(BaseModel):
+    """How a task stands, in a stream of events."""
+
+    task_uuid: str
+    status: Status
+    progress: float
+    attempt: int
+    position: int | None
+    eta_s: int | None
     error_message: str | None
 
 
@@ -115,6 +200,7 @@ class TaskDetails(TaskSummary):
     """One task in full. Links to stems are made afresh for each answer and expire."""
 
     position: Annotated[int | None, Field(description="how many tasks go before this one, while it is queued")]
+    eta_s: Annotated[int | None, Field(description="seconds until the stems are made, as far as one can tell")]
     hook_url: Annotated[str | None, Field(description="masked like audio")]
     output_format: OutputFormat
     vocals: str | None
@@ -136,17 +222,39 @@ class TaskList(BaseModel):
     next_cursor: str | None
 
 
+class ModelEntry(BaseModel):
+    """One model; what is not known about it is null or empty."""
+
+    name: str
+    title: Annotated[str, Field(description="how UVR calls it in its menus")]
+    architecture: str
+    engine: Annotated[Literal["mdx", "audio-separator"], Field(description="what runs it; mdx is the service's own")]
+    primary_stem: str | None
+    license: str
+    size_bytes: int | None
+    downloadable: Annotated[bool, Field(description="false for a file that must be put in place by hand")]
+    sdr_db: Annotated[dict[str, float], Field(description="stem name to median signal-to-distortion ratio")]
+    in_use: Annotated[bool, Field(description="whether a processor at work has loaded it")]
+
+
+class ModelList(BaseModel):
+    """The catalogue of models."""
+
+    models: list[ModelEntry]
+    in_use: Annotated[list[str], Field(description="what processors have loaded; may name one of the operator's own")]
+
+
 class FilePath(BaseModel):
     """The object key of a stem."""
 
     key: str
 
 
-class FileQuery(BaseModel):
+class FileQuery(Parameters):
     """What makes a link to a stem valid; both come with the link."""
 
-    expires: Annotated[str, Field(max_length=20)] = ""
-    signature: Annotated[str, Field(max_length=128)] = ""
+    expires: Annotated[str, Field(max_length=20)] = _left_out("")
+    signature: Annotated[str, Field(max_length=128)] = _left_out("")
 
 
 class WorkerHealth(BaseModel):
@@ -202,11 +310,27 @@ def summary(task: Task) -> TaskSummary:
     return TaskSummary(**_summary_fields(task))
 
 
-def details(task: Task, *, position: int | None, links: Mapping[str, str]) -> TaskDetails:
+def wanted(query: TaskListQuery) -> Wanted:
+    """Which tasks the client asks for."""
+    return Wanted(
+        status=query.status,
+        priority=query.priority,
+        webhook=query.webhook,
+        since_ms=_ms(query.created_since),
+        until_ms=_ms(query.created_until),
+    )
+
+
+def _ms(time: datetime | None) -> int:
+    return max(1, math.floor(time.timestamp() * 1000)) if time else 0
+
+
+def details(task: Task, *, position: int | None, eta_s: int | None, links: Mapping[str, str]) -> TaskDetails:
     """`task` in full; `links` maps its stored stems to URLs."""
     return TaskDetails(
         **_summary_fields(task),
         position=position,
+        eta_s=eta_s,
         hook_url=without_secrets(task.hook_url) or None,
         output_format=task.output_format,
         vocals=links.get("vocals"),
@@ -227,6 +351,7 @@ def _summary_fields(task: Task) -> dict[str, Any]:
         "priority": task.priority,
         "progress": task.progress,
         "attempt": task.attempt,
+        "owner": task.owner or None,
         "created_at": iso_time(task.created_ms),
         "started_at": iso_time(task.started_ms),
         "finished_at": iso_time(task.finished_ms),

@@ -18,6 +18,8 @@ from gunicorn.app.base import Application
 from gunicorn.glogging import Logger
 
 from config import Settings
+from uvr.api.patience import patient_worker
+from uvr.api.services import services_of
 
 log = structlog.get_logger()
 
@@ -50,7 +52,7 @@ class Server(Application):
         return {
             "bind": [_address(self._settings.api_host, self._settings.api_port)],
             "workers": self._settings.api_workers,
-            "worker_class": "gthread",
+            "worker_class": patient_worker(self._settings.client_timeout_seconds),
             "threads": self._settings.api_threads,
             # A heartbeat file on a slow disk makes workers look dead.
             "worker_tmp_dir": str(_MEMORY_DIR) if os.access(_MEMORY_DIR, os.W_OK) else None,
@@ -59,6 +61,7 @@ class Server(Application):
             "control_socket_disable": True,
             "logger_class": GunicornLog,
             "when_ready": _tell,
+            "post_worker_init": _let_streams_end,
         }
 
     def load(self) -> Any:
@@ -79,6 +82,11 @@ def port_faults(settings: Settings) -> list[str]:
     except OSError as error:
         return [f"API_PORT: port {port} on {host} cannot be used: {(error.strerror or str(error)).lower()}"]
     return []
+
+
+def _let_streams_end(worker: Any) -> None:
+    """A worker that stops waits for what it serves; a stream would keep it waiting until it is killed."""
+    services_of(worker.wsgi).streams.end_unless(lambda: worker.alive)
 
 
 def _tell(arbiter: Any) -> None:

@@ -11,12 +11,19 @@ from functools import cache
 from flask import Flask, current_app
 
 from config import Settings
+from uvr.api.forecast import Forecast
+from uvr.api.limits import FailedLogins, RequestRate
+from uvr.api.streams import Streams
+from uvr.api.users import Users
+from uvr.control import Control
 from uvr.link_key import link_key
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.tasks import TaskStore
+from uvr.totals import Totals
+from uvr.uploads import Uploads
 from uvr.url_guard import UrlGuard
 
 _EXTENSION = "uvr"
@@ -30,7 +37,15 @@ class Services:
     clients: RedisClients
     queues: Queues
     storage: Storage
+    uploads: Uploads
     guard: UrlGuard
+    users: Users
+    failed_logins: FailedLogins
+    request_rate: RequestRate
+    totals: Totals
+    control: Control
+    forecast: Forecast
+    streams: Streams
 
     @property
     def store(self) -> TaskStore:
@@ -39,15 +54,26 @@ class Services:
 
 
 def open_services(settings: Settings) -> Services:
-    """The services of this configuration. Raises `SettingsError` for a faulty REDIS_URL."""
+    """The services of this configuration. Raises `SettingsError` for a faulty REDIS_URL or users file."""
+    users = Users(settings)
     clients = connect(settings)
-    key = cache(lambda: link_key(clients.commands, settings.redis_task_queue))
+    root = settings.redis_task_queue
+    key = cache(lambda: link_key(clients.commands, root))
+    queues, storage = open_queues(settings, clients), open_storage(settings, key)
     return Services(
         settings=settings,
         clients=clients,
-        queues=open_queues(settings, clients),
-        storage=open_storage(settings, key),
+        queues=queues,
+        storage=storage,
+        uploads=Uploads(settings, queues.uploads),
         guard=UrlGuard(settings.allowed_private_networks),
+        users=users,
+        failed_logins=FailedLogins(clients.commands, root),
+        request_rate=RequestRate(clients.commands, root, settings.requests_per_minute),
+        totals=Totals(clients.commands, root),
+        control=Control(settings, clients, queues, storage),
+        forecast=Forecast(clients.commands, queues),
+        streams=Streams(settings.api_threads),
     )
 
 
@@ -56,7 +82,12 @@ def attach(app: Flask, services: Services) -> None:
     app.extensions[_EXTENSION] = services
 
 
+def services_of(app: Flask) -> Services:
+    """The services of `app`."""
+    attached: Services = app.extensions[_EXTENSION]
+    return attached
+
+
 def services() -> Services:
     """The services of the application that answers the current request."""
-    attached: Services = current_app.extensions[_EXTENSION]
-    return attached
+    return services_of(current_app)

@@ -1,0 +1,89 @@
+"""How often somebody may ask: requests of a user, and passwords that were wrong. Counted in Redis, for all processes.
+
+    R:rate:{user}               String  when the user will have used up nothing any more, ms
+    R:failed:{who}              String  wrong passwords of late
+    R:failed:{who}:wait         String  there while {who} has to wait
+
+R is the task queue's name; {who} is the hash of an address and the name that was tried from there, so that nobody can
+keep a user out from elsewhere. All of these expire by themselves.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from http import HTTPStatus
+from math import ceil
+
+from flask import abort
+from redis import Redis
+
+from uvr.api.problems import problem
+
+_FREE_FAILURES = 5
+_LONGEST_WAIT_S = 300
+_FORGOTTEN_AFTER_S = 900
+
+# The allowance comes back evenly, so that a minute's worth may be used at once and none is lost or won at the turn of a
+# minute (GCRA). KEYS: rate. ARGV: requests in a minute. Gives the ms to wait, 0 when the request counts.
+_TAKE = """#!lua flags=allow-oom
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local due = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0)) + 60000 / ARGV[1]
+local wait = math.ceil(due - now - 60000)
+if wait > 0 then return wait end
+redis.call('SET', KEYS[1], string.format('%.3f', due), 'PX', math.ceil(due - now))
+return 0
+"""
+
+# KEYS: failures, wait. ARGV: failures that cost nothing, longest wait s, s after which failures are forgotten.
+_FAIL = """#!lua flags=allow-oom
+local failures = redis.call('INCR', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+local beyond = failures - ARGV[1]
+if beyond >= 0 then redis.call('SET', KEYS[2], '', 'EX', math.min(2 ^ math.min(beyond, 30), ARGV[2])) end
+"""
+
+
+class RequestRate:
+    """At most `per_minute` requests of each user, 0 for any number."""
+
+    def __init__(self, client: Redis, root: str, per_minute: int) -> None:
+        self._root = root
+        self._per_minute = per_minute
+        self._take = client.register_script(_TAKE)
+
+    def take(self, user: str) -> None:
+        """Count a request of this user, or end it with a 429."""
+        if not self._per_minute:
+            return
+        if wait_ms := int(self._take(keys=[f"{self._root}:rate:{user}"], args=[self._per_minute])):
+            detail = f"You may send {self._per_minute} requests a minute; send it again after Retry-After seconds."
+            _refuse(detail, wait_ms / 1000)
+
+
+class FailedLogins:
+    """Wrong passwords for one name from one address cost more and more time; from other addresses they cost nothing."""
+
+    def __init__(self, client: Redis, root: str) -> None:
+        self._client = client
+        self._root = root
+        self._fail = client.register_script(_FAIL)
+
+    def check(self, address: str, name: str) -> None:
+        """End the request with a 429, whatever its password, while this name has to wait at this address."""
+        wait_ms = int(self._client.pttl(self._keys(address, name)[1]))
+        if wait_ms > 0:
+            _refuse("Too many passwords were wrong; try again after Retry-After seconds.", wait_ms / 1000)
+
+    def count(self, address: str, name: str) -> None:
+        """Another wrong one: the fifth costs a second, and each one after it twice as long as the one before."""
+        self._fail(keys=self._keys(address, name), args=[_FREE_FAILURES, _LONGEST_WAIT_S, _FORGOTTEN_AFTER_S])
+
+    def _keys(self, address: str, name: str) -> list[str]:
+        # Hashed, because names come from anybody, and people type passwords where names belong.
+        failures = f"{self._root}:failed:{sha256(f'{address} {name}'.encode()).hexdigest()[:32]}"
+        return [failures, f"{failures}:wait"]
+
+
+def _refuse(detail: str, wait_s: float) -> None:
+    abort(problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(ceil(wait_s))}))

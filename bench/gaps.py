@@ -18,7 +18,7 @@ from pathlib import Path
 from bench import standin
 from bench.songs import made_song
 from config import load_settings
-from scripts.demo import Client, demo_variables
+from scripts.demo import client_of, demo_variables
 from scripts.local.stack import Folders, Stack
 from scripts.song_server import SongServer
 
@@ -48,10 +48,9 @@ def measured(folder: Path, song: Path, tasks: int) -> list[dict[str, float]]:
     stack = Stack(settings, Folders(*(folder / part for part in ("run", "logs", "redis"))))
     stack.start()
     try:
-        with (server := SongServer(song)).serving():
-            client = Client(settings)
+        with (server := SongServer(song)).serving(), client_of(settings) as client:
             for _ in range(tasks):
-                client.submit(server.song_url, server.hook_url)
+                client.submit(server.song_url, hook_url=server.hook_url)
             for _ in range(tasks):
                 assert server.webhooks.get(timeout=3600)["status"] == "success"
     finally:

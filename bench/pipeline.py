@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from config import load_settings
-from scripts.demo import Client, demo_variables
+from scripts.demo import client_of, demo_variables
 from scripts.local.stack import Folders, Stack
 from scripts.song_server import SongServer
+from uvr.client import Client
 
 RESULTS = Path(__file__).resolve().parent / "results" / "pipeline.json"
 SONG_S = 20
@@ -39,8 +40,8 @@ def main() -> None:
         stack = Stack(load_settings(), Folders(*(Path(name) / part for part in ("run", "logs", "redis"))))
         stack.start()
         try:
-            with (server := SongServer(made_song(Path(name)))).serving():
-                runs = [one_run(Client(load_settings()), server) for _ in range(rounds + 1)]
+            with (server := SongServer(made_song(Path(name)))).serving(), client_of(load_settings()) as client:
+                runs = [one_run(client, server) for _ in range(rounds + 1)]
         finally:
             stack.stop()
     report(runs[1:])
@@ -63,11 +64,11 @@ def made_song(folder: Path) -> Path:
 def one_run(client: Client, server: SongServer) -> dict[str, float]:
     """Seconds of one song: in all, in the child process, fetching, and what the service added."""
     started = time.monotonic()
-    task_uuid = client.submit(server.song_url, server.hook_url)
+    task_uuid = client.submit(server.song_url, hook_url=server.hook_url).task_uuid
     payload = server.webhooks.get(timeout=120)
     total_s = time.monotonic() - started
     assert payload["status"] == "success", payload
-    facts = client.task(task_uuid)["facts"]
+    facts = client.get(task_uuid).answer["facts"]
     return {
         "total_s": total_s,
         "separation_s": facts["separation_s"],

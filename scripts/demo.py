@@ -1,8 +1,8 @@
 """`make demo`: one real song through the whole service, on free ports and in folders of its own.
 
 It starts what start_local.sh starts, serves the song over HTTP, sends it to POST /generate, waits for the webhook,
-fetches both stems from the links in it into demo/, and stops all it started, also after Ctrl-C. It reads no .env, so
-nothing of a configured service is touched.
+fetches both stems into demo/, and stops all it started, also after Ctrl-C. It reads no .env, so nothing of a configured
+service is touched.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 
 from config import ROOT, Settings, load_settings
 from scripts.local.problem import CannotStart
 from scripts.local.stack import Folders, Stack, say
 from scripts.song_server import SongServer
 from uvr.audio.decode import AudioReader
+from uvr.client import Client, ClientError
+from uvr.commands.progress import ProgressLine
 from uvr.errors import UvrError
 from uvr.separation.catalogue import SPLEETER_NAME
 from uvr.separation.spleeter import example_song
 
-STEMS = ("vocals", "instrumental")
 STEMS_DIR = ROOT / "demo"
 
 _KEPT_VARIABLES = {"MODEL_NAME", "MODEL_FILE_DIR", "MODEL_BASE_URL", "INFERENCE_THREADS"}
@@ -71,80 +71,19 @@ def _free_ports(count: int) -> list[int]:
             server.close()
 
 
-@dataclass(frozen=True)
-class Client:
-    """The few requests that the demo makes of the API."""
-
-    settings: Settings
-
-    def submit(self, audio: str, hook_url: str) -> str:
-        """Queue a song; the task's id."""
-        return str(self._json("POST", "/generate", {"audio": audio, "hook_url": hook_url})["task_uuid"])
-
-    def task(self, task_uuid: str) -> dict[str, Any]:
-        """The task as GET /tasks/{task_uuid} tells it."""
-        return self._json("GET", f"/tasks/{task_uuid}")
-
-    def _json(self, method: str, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
-        credentials = (self.settings.basic_auth_username, self.settings.basic_auth_password.get_secret_value())
-        url = self.settings.local_url + path
-        with _session() as session, session.request(method, url, json=body, auth=credentials, timeout=30) as answer:
-            answer.raise_for_status()
-            return dict(answer.json())
-
-
-def _session() -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # a proxy of the environment must not be asked for loopback
-    return session
+def client_of(settings: Settings) -> Client:
+    """A client of the service on this machine that has these settings."""
+    return Client(settings.local_url, settings.basic_auth_username, settings.basic_auth_password.get_secret_value())
 
 
 def wait_for_webhook(client: Client, task_uuid: str, server: SongServer) -> dict[str, Any]:
     """Show the task's progress until its webhook arrives; the webhook's payload."""
-    progress = ProgressLine()
-    while True:
-        try:
-            payload = server.webhooks.get(timeout=_POLL_S)
-        except queue.Empty:
-            task = client.task(task_uuid)
-            progress.show(task["status"], task["progress"])
-        else:
-            progress.show(payload["status"], 1.0)
-            progress.close()
-            return payload
-
-
-class ProgressLine:
-    """A task's status and progress: one line that is redrawn on a terminal, a line for every tenth elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stdout.isatty()
-        self._shown = ""
-
-    def show(self, status: str, share: float) -> None:
-        """Show where the task is, unless that is on the screen already."""
-        percent = int(share * 100) if self._live else int(share * 10) * 10
-        line = f"  {status:<11}{percent:>4} %"
-        if line != self._shown:
-            sys.stdout.write(f"\r{line}" if self._live else f"{line}\n")
-            sys.stdout.flush()
-            self._shown = line
-
-    def close(self) -> None:
-        """Leave the line, so that what is written next stands below it."""
-        if self._live:
-            sys.stdout.write("\n")
-
-
-def fetch_stems(payload: Mapping[str, str], name: str) -> dict[str, Path]:
-    """Both stems from the links in the webhook, stored in demo/ under the song's name."""
-    STEMS_DIR.mkdir(exist_ok=True)
-    stems = {stem: STEMS_DIR / f"{name}_{stem}.wav" for stem in STEMS}
-    for stem, path in stems.items():
-        with _session() as session, session.get(payload[stem], timeout=60) as answer:
-            answer.raise_for_status()
-            path.write_bytes(answer.content)
-    return stems
+    with closing(ProgressLine("  separating", sys.stdout)) as line:
+        while True:
+            try:
+                return server.webhooks.get(timeout=_POLL_S)
+            except queue.Empty:
+                line.advanced(client.get(task_uuid).progress)
 
 
 def describe(path: Path) -> str:
@@ -160,18 +99,17 @@ def describe(path: Path) -> str:
 
 def run(song: Path, settings: Settings) -> int:
     """Send `song` through the running service; 0 when both stems are there."""
-    with (server := SongServer(song)).serving():
+    with (server := SongServer(song)).serving(), client_of(settings) as client:
         started = time.monotonic()
-        client = Client(settings)
-        task_uuid = client.submit(server.song_url, server.hook_url)
+        task_uuid = client.submit(server.song_url, hook_url=server.hook_url).task_uuid
         say(f"POST /generate: task {task_uuid}")
         payload = wait_for_webhook(client, task_uuid, server)
-    if payload["status"] != "success":
-        say(f"The task failed: {payload['error_message']}")
-        return 1
-    say(f"Webhook after {time.monotonic() - started:.1f} s; behind its links:\n")
-    for path in fetch_stems(payload, song.stem).values():
-        say(f"  {path.relative_to(ROOT)}\n    {describe(path)}")
+        if payload["status"] != "success":
+            say(f"The task failed: {payload['error_message']}")
+            return 1
+        say(f"Webhook after {time.monotonic() - started:.1f} s; the stems:\n")
+        for path in client.download(task_uuid, STEMS_DIR, song.stem).values():
+            say(f"  {path.relative_to(ROOT)}\n    {describe(path)}")
     return 0
 
 
@@ -184,7 +122,7 @@ def demonstrate(song: Path | None, folder: Path) -> int:
         song = song or example_song(settings.model_file_dir)
         say(f"The song: {song}\n  {describe(song)}")
         return run(song, settings)
-    except requests.RequestException as error:
+    except ClientError as error:
         logs = [f"\nThe end of {door.name}.log:\n{door.log_tail(5)}" for door in stack.doors]
         say("\n".join([f"The service does not answer as it should: {error}", *logs]))
     except (CannotStart, UvrError, OSError) as error:

@@ -1,13 +1,15 @@
-"""Commands for the shell: songs separated without the service, and the service's dead letters."""
+"""Commands for the shell: a client of a running service, songs separated without one, and its dead letters."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from config import SettingsError, read_settings, refuse_to_start
 from uvr import logs
-from uvr.commands import dead, separate
+from uvr.commands import cancel, dead, separate, status, submit
+from uvr.commands import list as listing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,11 +21,13 @@ def main(arguments: list[str] | None = None) -> int:
     logs.configure("error", settings.log_format, process="command")
     parser = argparse.ArgumentParser(prog="python -m uvr", description=__doc__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for client_command in (submit, status, listing, cancel):
+        client_command.add_parser(commands)
     separate.add_parser(commands, settings)
     dead.add_parser(commands)
     wanted = parser.parse_args(arguments)
-    status: int = wanted.run(wanted, settings)
-    return status
+    exit_status: int = wanted.run(wanted, settings)
+    return exit_status
 
 
 if __name__ == "__main__":
@@ -32,3 +36,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.exit(130)
+    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

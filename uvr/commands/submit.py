@@ -1,0 +1,75 @@
+"""`python -m uvr submit`: songs on this machine's disk or behind URLs, sent to a running service."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from config import Settings
+from uvr.client import Client, Task, is_url, song_name
+from uvr.commands import service
+from uvr.commands.following import Followed, add_following_options, follow, is_followed
+from uvr.commands.progress import ProgressLine
+from uvr.output_format import OutputFormat
+
+
+def add_parser(commands: Any) -> None:
+    """Add `submit` to the commands of an argument parser."""
+    parser = commands.add_parser("submit", help="send songs to a running service", description=service.__doc__)
+    parser.add_argument("songs", nargs="+", metavar="FILE|URL", help="a song on this disk, or its http(s) URL")
+    parser.add_argument("--priority", type=int, choices=range(1, 6), help="5 goes first; default: DEFAULT_PRIORITY")
+    parser.add_argument("--format", choices=[form.value for form in OutputFormat], help="of the stems; default: wav")
+    parser.add_argument("--hook", metavar="URL", help="is told how each task ended")
+    add_following_options(parser)
+    service.add_service_options(parser)
+    parser.set_defaults(run=submit)
+
+
+def submit(wanted: argparse.Namespace, settings: Settings) -> int:
+    """Queue songs; print their tasks' ids, or follow the tasks and print where their stems are."""
+    if wanted.output and (obstacle := _overwriting(list(dict.fromkeys(wanted.songs)), wanted.output)):
+        service.say(f"{obstacle}; choose another folder, or send the songs in turns.")
+        return service.NOT_ASKED
+    return service.with_service(wanted, settings, partial(_submit_all, wanted))
+
+
+def _overwriting(songs: list[str], folder: Path) -> str:
+    """Why a stem in `folder` might overwrite another one, or a song; "" where none can."""
+    names = Counter(filter(None, map(song_name, songs)))
+    for name, times in names.items():
+        if times > 1:
+            return f'{times} of the songs are called "{name}", so their stems would overwrite each other'
+    for song in songs:
+        lies_there = not is_url(song) and Path(song).resolve().parent == folder.resolve()
+        if lies_there and any(song_name(song).startswith(f"{name}_") for name in names):
+            return f"{song} might be overwritten by a stem of another song"
+    return ""
+
+
+def _submit_all(wanted: argparse.Namespace, client: Client) -> int:
+    followed: list[Followed] = []
+
+    def step(song: str) -> None:
+        task = _submitted(client, song, wanted)
+        if is_followed(wanted):
+            followed.append(Followed(task.task_uuid, song, song_name(song)))
+            service.say(f"{song}: task {task.task_uuid}")
+        else:
+            service.tell({"input": song, **task.answer} if wanted.json else task.task_uuid)
+
+    status = service.for_each(wanted.songs, step, as_json=wanted.json)
+    return max(status, follow(client, followed, wanted))
+
+
+def _submitted(client: Client, song: str, wanted: argparse.Namespace) -> Task:
+    fields = {"priority": wanted.priority, "output_format": wanted.format, "hook_url": wanted.hook}
+    given = {name: value for name, value in fields.items() if value is not None}
+    if is_url(song):
+        return client.submit(song, **given)
+    with closing(ProgressLine(f"sending {song_name(song)}", sys.stderr)) as line:
+        return client.submit(song, on_upload=line.transferred, **given)

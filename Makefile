@@ -4,7 +4,7 @@ PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-library demo test chaos test-docker lint format bench bench-quality lock upgrade clean
+.PHONY: help setup setup-library demo test chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,11 @@ bench: ## measure speed on this machine, the engine's beside audio-separator; re
 	$(PYTHON_IN_VENV) -m bench.pipeline
 	$(PYTHON_IN_VENV) -m bench.gaps
 	$(PYTHON_IN_VENV) -m bench.queue_throughput
-	$(PYTHON_IN_VENV) -m bench.api_accepts
+	$(PYTHON_IN_VENV) -m bench.api
+
+bench-api: ## answers of the API a second, with few and with many tasks waiting, beside a bare endpoint; ARGS="--rounds 3"
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m bench.api $(ARGS)
 
 bench-quality: ## SDR of stems beside audio-separator at several levels; SONGS=folder of mixture, vocals, accompaniment
 	@scripts/setup.sh dev

@@ -8,6 +8,7 @@ an empty ENV_FILE reads none.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -31,6 +32,8 @@ Network = IPv4Network | IPv6Network
 
 _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to listen on, none to connect to
 
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+
 
 def _from_checkout(path: Path) -> Path:
     """Relative paths are meant from the checkout, wherever the process was started."""
@@ -47,6 +50,15 @@ def _parts(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
+def _origins(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    origins = [part.strip() for part in value.split(",") if part.strip()]
+    if faulty := [origin for origin in origins if not _ORIGIN.fullmatch(origin)]:
+        raise ValueError(f"{faulty[0]} is no origin; write them as https://app.example.com, with no path")
+    return origins
+
+
 def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
@@ -59,6 +71,7 @@ def _http_url_or_empty(url: str) -> str:
 
 CheckoutPath = Annotated[Path, AfterValidator(_from_checkout)]
 HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -81,11 +94,17 @@ class Settings(BaseSettings):
     # API
     basic_auth_username: str = Field("admin", min_length=1, pattern=r"^[^:]+$")
     basic_auth_password: SecretStr = SecretStr("")
+    basic_auth_users_file: CheckoutPath | None = None
     api_host: str = "127.0.0.1"
     api_port: int = Field(8000, ge=1, le=65535)
     api_workers: int = Field(2, ge=1)
     api_threads: int = Field(8, ge=1)
+    client_timeout_seconds: Seconds = 15
     public_base_url: HttpUrl = ""
+    allowed_origins: Origins = ()
+    trusted_proxies: Networks = ()
+    requests_per_minute: int = Field(0, ge=0)
+    max_waiting_tasks_per_user: int = Field(0, ge=0)
 
     # Redis
     redis_url: SecretStr = SecretStr("")
@@ -125,6 +144,7 @@ class Settings(BaseSettings):
     task_timeout_seconds: Seconds = 3600
     temp_dir: CheckoutPath = Path("data/temp")
     output_dir: CheckoutPath = Path("data/output")
+    cache_ttl_hours: float = Field(0, ge=0, allow_inf_nan=False)
 
     # Storage
     aws_access_key_id: str = ""
@@ -153,10 +173,19 @@ class Settings(BaseSettings):
     janitor_seconds: Seconds = 300
     task_retention_hours: HoursOrNever = 720
     stem_retention_hours: HoursOrNever = 168
+    upload_retention_hours: float = Field(24, ge=0, allow_inf_nan=False)
+
+    # Metrics
+    metrics_token: SecretStr = SecretStr("")
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
+
+    # Client
+    uvr_url: HttpUrl = ""
+    uvr_username: str = ""
+    uvr_password: SecretStr = SecretStr("")
 
     # Checks across variables are field validators (earlier fields are in `info.data`), so that they are reported
     # together with every other fault; a model validator would only run once all fields are right.

@@ -26,6 +26,7 @@ from uvr.separation.engines import engine_factory
 from uvr.separation.separator import Separator
 from uvr.shutdown import run_until_stopped
 from uvr.tasks import Status, record
+from uvr.totals import Totals
 from uvr.turns import THREADS, Turns
 from uvr.worker import Limits, Worker
 
@@ -60,7 +61,12 @@ def main() -> int:
     presence = Presence(clients.commands, settings.redis_task_queue, "processor", told)
     turns = Turns(queues.tasks, presence.name, why_paused)
     workers = _workers(settings, queues, SeparationHandler(settings, queues, separator, turns), turns)
-    with presence.announced(), node.heard(), durability_told(clients, settings.redis_task_queue):
+    with (
+        presence.announced(),
+        node.heard(),
+        durability_told(clients, settings.redis_task_queue),
+        Totals(clients.commands, settings.redis_task_queue).kept(),
+    ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     separator.close()
     clients.close()

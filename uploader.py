@@ -28,6 +28,7 @@ from uvr.shutdown import run_until_stopped
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storing import StoreHandler
+from uvr.totals import Totals
 from uvr.worker import Handler, Limits, Worker
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ def main() -> int:
         Node(settings, clients, queues.tasks, "uploader").heard(),
         housekeeping.going_on(),
         durability_told(clients, settings.redis_task_queue),
+        Totals(clients.commands, settings.redis_task_queue).kept(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     clients.close()

@@ -56,7 +56,7 @@ class DeadLetters:
         """
         task = self._queues.store.get(task_uuid)
         return task is not None and any(
-            queue.revive(task_uuid, _undone(task, kind)) for kind in kinds for _node, queue in self._of(kind)
+            queue.revive(task_uuid, brought_back(task, kind)) for kind in kinds for _node, queue in self._of(kind)
         )
 
     def drop(self, task_uuid: str, kinds: Sequence[Kind] = KINDS) -> bool:
@@ -66,8 +66,12 @@ class DeadLetters:
 
     def forget(self, task_uuid: str) -> bool:
         """Delete the record of a task that has ended, with its dead letters; False if something is still to be done."""
-        others = [queue for kind in ("results", "webhooks") for _node, queue in self._of(kind)]
-        return self._queues.tasks.forget(task_uuid, others, [status for status in Status if status.is_final])
+        final = [status for status in Status if status.is_final]
+        return self._queues.tasks.forget(task_uuid, self.queues_behind(), final)
+
+    def queues_behind(self) -> list[RedisQueue]:
+        """The queues that a task may be in when it has left the task queue, those of other nodes included."""
+        return [queue for kind in ("results", "webhooks") for _node, queue in self._of(kind)]
 
     def _of(self, kind: Kind) -> list[tuple[str, RedisQueue]]:
         if kind == "results":
@@ -94,7 +98,8 @@ def _why(task: Task | None, kind: Kind) -> str:
     return str(task.webhook_tries[-1]["error"]) if task.webhook_tries else ""
 
 
-def _undone(task: Task, kind: Kind) -> dict[str, Any]:
+def brought_back(task: Task, kind: Kind) -> dict[str, Any]:
+    """What the record of `task` says once it is in a queue of this kind again, its end undone."""
     webhook = WebhookState.PENDING if task.hook_url else WebhookState.NONE
     if kind == "webhooks":
         return record(webhook=webhook, webhook_step=0)

@@ -15,12 +15,15 @@ from uvr.tasks import Status, Task, WebhookState, now_ms, record
 from uvr.worker import Done
 
 
-def succeeded(queues: Queues, task: Task, stems: Mapping[str, str], afterwards: Callable[[], None]) -> Done:
-    """The stems of `task` are stored: `stems` maps their names to object keys."""
+def succeeded(
+    queues: Queues, task: Task, stems: Mapping[str, str], *, store_s: float, afterwards: Callable[[], None]
+) -> Done:
+    """The stems of `task` are stored, which took `store_s`: `stems` maps their names to object keys."""
     final = record(
         status=Status.SUCCESS,
         progress=1.0,
         stems=dict(stems),
+        facts={**task.facts, "store_s": round(store_s, 3)},
         error_message="",
         finished_ms=now_ms(),
         webhook=WebhookState.PENDING if task.hook_url else WebhookState.NONE,

@@ -25,6 +25,25 @@ class TransientError(UvrError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyError(TransientError):
+    """Somebody asks for more than their share of the service for now."""
+
+
+class AskedBeforeError(UvrError):
+    """A request that counts once came again: `task_uuid` and `priority` are of the task that the first one made.
+
+    `is_the_same` is False when it asks for something else now.
+    """
+
+    def __init__(self, task_uuid: str, priority: int, *, is_the_same: bool) -> None:
+        super().__init__(
+            "This Idempotency-Key came with another request in the last 24 hours; use a new one for each request."
+        )
+        self.task_uuid = task_uuid
+        self.priority = priority
+        self.is_the_same = is_the_same
+
+
 class PermanentError(UvrError):
     """No further try will help: not audio, 404, too long. The task fails with this message."""
 

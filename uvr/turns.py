@@ -24,6 +24,7 @@ from redis import RedisError
 
 from redis_queue import Lease, RedisQueue
 from uvr.errors import CancelledError
+from uvr.metrics import NETWORK_BUSY_SECONDS, NETWORK_GAP_SECONDS
 from uvr.worker import Pulse
 
 log = structlog.get_logger()
@@ -95,6 +96,8 @@ class Turns:
         """Leave the network, and the seat: from now on another task may be claimed ahead."""
         gap_s, stay_s = self._entered_at - self._left_at, time.monotonic() - self._entered_at
         log.info("network.left", stay_s=round(stay_s, 3), gap_s=round(gap_s, 3))
+        NETWORK_GAP_SECONDS.observe(gap_s)
+        NETWORK_BUSY_SECONDS.add(stay_s)
         self._left_at = time.monotonic()
         self._give_way()
         self.leave()

@@ -89,7 +89,7 @@ def _directions(settings: Settings) -> str:
         [
             f"  user      {settings.basic_auth_username}",
             "  password  BASIC_AUTH_PASSWORD in .env",
-            "  a song    ./test_api.sh https://example.com/song.mp3",
+            "  a song    ./test_api.sh song.mp3",
             "  logs      logs/*.log",
             "  status    ./status_local.sh",
             "  stop      ./stop_local.sh",

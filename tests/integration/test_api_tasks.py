@@ -51,12 +51,14 @@ def test_queued_task_names_every_field(client: FlaskClient) -> None:
         "priority": 3,
         "progress": 0.0,
         "attempt": 0,
+        "owner": None,
         "created_at": "2023-11-14T22:13:20.000Z",
         "started_at": None,
         "finished_at": None,
         "audio": "https://songs.example.com/a.mp3",
         "error_message": None,
         "position": 0,
+        "eta_s": None,
         "hook_url": None,
         "output_format": "wav",
         "vocals": None,
@@ -148,6 +150,58 @@ def test_list_filters_by_status(client: FlaskClient) -> None:
     assert sorted(listed(client)) == ["ended", "waits"]
 
 
+def test_list_filters_by_what_has_no_list_of_its_own(client: FlaskClient) -> None:
+    for number in range(60):
+        stored(client, f"t{number}", priority=1 + number % 5, created_ms=1_700_000_000_000 + number)
+    stored(client, "told", webhook=WebhookState.FAILED, hook_url="https://b.example/h", priority=2)
+    assert listed(client, "priority=5&limit=200") == [f"t{number}" for number in range(59, 0, -5)]
+    assert listed(client, "webhook=failed&priority=2") == ["told"]
+    assert listed(client, "webhook=failed&priority=3") == []
+
+
+def test_filtered_pages_miss_nothing_and_repeat_nothing(client: FlaskClient) -> None:
+    for number in range(50):
+        stored(client, f"t{number:02}", priority=1 + number % 5, created_ms=1_700_000_000_000 + number)
+    seen, query = [], "priority=1&limit=3"
+    while query:
+        page = client.get(f"/tasks?{query}", auth=CREDENTIALS).json
+        seen += [task["task_uuid"] for task in page["tasks"]]
+        query = f"priority=1&limit=3&cursor={page['next_cursor']}" if page["next_cursor"] else ""
+    assert seen == [f"t{number:02}" for number in range(45, -1, -5)]
+
+
+def test_one_request_looks_through_a_part_of_a_long_list(client: FlaskClient) -> None:
+    stored(client, "oldest", priority=5, created_ms=1_600_000_000_000)
+    for number in range(30):
+        stored(client, f"t{number}", created_ms=1_700_000_000_000 + number)
+    first = client.get("/tasks?priority=5&limit=1", auth=CREDENTIALS).json
+    assert first["tasks"] == []
+    cursor = first["next_cursor"]
+    while cursor:
+        page = client.get(f"/tasks?priority=5&limit=1&cursor={cursor}", auth=CREDENTIALS).json
+        cursor = page["next_cursor"]
+    assert [task["task_uuid"] for task in page["tasks"]] == ["oldest"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("created_since=2023-11-14T22:13:20.002Z", ["t3", "t2"]),
+        ("created_until=2023-11-14T22:13:20.002Z", ["t1", "t0"]),
+        ("created_since=2023-11-14T23:13:20.001%2B01:00&created_until=2023-11-14T22:13:20.003Z", ["t2", "t1"]),
+        ("created_since=0001-01-01T00:00:00Z&created_until=9999-12-31T23:59:59Z", ["t3", "t2", "t1", "t0"]),
+        ("created_since=2300-01-01T00:00:00Z", []),
+        ("created_until=1970-01-01T00:00:00Z", []),
+        ("created_until=2023-11-14T22:13:20.003Z&limit=1&cursor=1700000000002:t2", ["t1"]),
+        ("created_until=2023-11-14T22:13:20.001Z&limit=1&cursor=1700000000003:t3", ["t0"]),
+    ],
+)
+def test_list_filters_by_time(client: FlaskClient, query: str, expected: list[str]) -> None:
+    for number in range(4):
+        stored(client, f"t{number}", created_ms=1_700_000_000_000 + number)
+    assert listed(client, query) == expected
+
+
 def test_list_without_tasks_is_empty(client: FlaskClient) -> None:
     assert client.get("/tasks", auth=CREDENTIALS).json == {"tasks": [], "next_cursor": None}
 
@@ -157,6 +211,10 @@ def test_list_without_tasks_is_empty(client: FlaskClient) -> None:
     [
         ("status=lost", "status"),
         ("status=", "status"),
+        ("priority=6", "priority"),
+        ("webhook=lost", "webhook"),
+        ("created_since=yesterday", "created_since"),
+        ("created_until=2023-11-14T22:13:20", "created_until"),
         ("limit=0", "limit"),
         ("limit=201", "limit"),
         ("limit=many", "limit"),

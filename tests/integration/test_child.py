@@ -20,6 +20,7 @@ import structlog
 
 from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
+from uvr.metrics import UNSEEN
 from uvr.separation.child import Child
 from uvr.separation.engine import Separation
 from uvr.separation.watch import never, unheard
@@ -204,6 +205,20 @@ def test_a_death_is_a_crash_that_names_its_cause_and_a_fresh_child_takes_over(
     assert not exists(dead)
     run(child)
     assert child.pid not in (dead, None)
+
+
+def test_deaths_are_counted_and_ends_that_were_wanted_are_not(child: Child) -> None:
+    UNSEEN.take()
+    with pytest.raises(CrashError):
+        run(child, "segfaults")
+    with pytest.raises(TransientError):
+        run(child, "never_ends", timeout_s=0.5)
+    run(child)
+    os.kill(pid_of(child), signal.SIGKILL)
+    assert ends_within(5, pid_of(child))
+    run(child)
+    child.close()
+    assert UNSEEN.take() == {("uvr_child_crashes_total", "", "network"): 2}
 
 
 def test_progress_told_before_a_death_still_arrives(child: Child) -> None:

@@ -160,3 +160,25 @@ def test_settings_without_a_bucket_choose_the_disk(tmp_path):
     assert storage.kind == "local"
     storage.check()
     assert (tmp_path / "stems").is_dir()
+
+
+def test_what_was_stored_comes_back_and_outlives_it(storage, source, tmp_path):
+    storage.put(source, KEY, "audio/wav")
+    storage.get(KEY, tmp_path / "fetched")
+    storage.copy(KEY, "copies/other.wav")
+    storage.delete(KEY)
+    assert (tmp_path / "fetched").read_bytes() == source.read_bytes()
+    assert follow(storage, storage.url("copies/other.wav", 60)).read_bytes() == source.read_bytes()
+
+
+def test_what_is_not_stored_cannot_be_fetched_or_copied(storage, tmp_path):
+    for step in (lambda: storage.get(KEY, tmp_path / "a"), lambda: storage.copy(KEY, "other.wav")):
+        with pytest.raises(PermanentError, match="no longer stored") as caught:
+            step()
+        assert caught.value.facts["reason"] == "missing"
+
+
+def test_nothing_outside_the_root_can_be_fetched(storage, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    with pytest.raises(PermanentError):
+        storage.get("../secret", tmp_path / "a")

@@ -102,6 +102,38 @@ def test_storing_again_replaces(s3, storage_of, song):
     assert s3.client().get_object(Bucket=BUCKET, Key="a.wav")["Body"].read() == b"other"
 
 
+@pytest.mark.parametrize("size", [0, 5, 17 * 2**20])
+def test_what_was_stored_comes_back_whole(storage_of, tmp_path, size):
+    song, fetched = tmp_path / "song", tmp_path / "fetched"
+    song.write_bytes(b"RIFF!" * (size // 5))
+    storage_of().put(song, "uploads/song", "application/octet-stream")
+    storage_of().get("uploads/song", fetched)
+    assert fetched.read_bytes() == song.read_bytes()
+
+
+def test_a_copy_outlives_what_it_was_made_of(s3, storage_of, song):
+    storage = storage_of()
+    storage.put(song, "original.wav", "audio/wav")
+    storage.copy("original.wav", "copies/a b.wav")
+    storage.delete("original.wav")
+    stored = s3.client().get_object(Bucket=BUCKET, Key="copies/a b.wav")
+    assert (stored["Body"].read(), stored["ContentType"]) == (song.read_bytes(), "audio/wav")
+
+
+def test_an_object_that_is_not_there_is_told_apart(storage_of, tmp_path):
+    for step in (lambda: storage_of().get("none", tmp_path / "a"), lambda: storage_of().copy("none", "other")):
+        with pytest.raises(PermanentError, match="no longer stored") as caught:
+            step()
+        assert caught.value.facts["reason"] == "missing"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_download_is_no_fault_of_the_bucket(storage_of, song, tmp_path):
+    storage_of().put(song, "here.wav", "audio/wav")
+    with pytest.raises(TransientError, match="could not be kept"):
+        storage_of().get("here.wav", tmp_path / "no such folder" / "song")
+
+
 def test_deleted_object_is_gone_and_may_be_deleted_again(storage_of, song):
     storage = storage_of()
     storage.put(song, "gone.wav", "audio/wav")

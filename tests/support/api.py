@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -55,3 +56,16 @@ def services_of(app: Flask) -> Services:
 def post_generate(client: FlaskClient, body: Any, **options: Any) -> Any:
     """POST /generate with the right password."""
     return client.post("/generate", json=body, auth=CREDENTIALS, **options)
+
+
+def htpasswd(*users: str, cost: int = 4) -> str:
+    """Lines of a users file, for users whose passwords are their names backwards; see `credentials`."""
+    return "".join(f"{user}:{hashed(credentials(user)[1], cost)}\n" for user in users)
+
+
+def hashed(password: str, cost: int = 4) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
+
+
+def credentials(user: str) -> tuple[str, str]:
+    return user, user[::-1]

@@ -83,6 +83,14 @@ class Service:
         task_uuid: str = answer.json()["task_uuid"]
         return task_uuid
 
+    def send(self, song: bytes, name: str = "song.wav", **fields: str) -> str:
+        """POST /generate with the song itself; the task's id."""
+        files = {"audio": (name, song)}
+        answer = requests.post(f"{self.url}/generate", files=files, data=fields, auth=AUTH, timeout=10)
+        assert answer.status_code == 202, answer.text
+        task_uuid: str = answer.json()["task_uuid"]
+        return task_uuid
+
     def task(self, task_uuid: str) -> dict[str, Any]:
         """GET /tasks/{id}."""
         answer = requests.get(f"{self.url}/tasks/{task_uuid}", auth=AUTH, timeout=10)

@@ -44,6 +44,6 @@ def test_each_change_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     space = DiskSpace({"TEMP_DIR": tmp_path}, 2**20)
     with capture_logs() as lines:
         for free_bytes in (0, 2**10, 2**30, 2**40, 0):
-            monkeypatch.setattr(disk, "_free_bytes", lambda _folder, free_bytes=free_bytes: free_bytes)
+            monkeypatch.setattr(disk, "bytes_free", lambda _folder, free_bytes=free_bytes: free_bytes)
             space.shortage()
     assert [line["event"] for line in lines] == ["disk.short", "disk.enough", "disk.short"]

@@ -38,6 +38,8 @@ def defaults() -> dict[str, str]:
 
 
 def written(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):

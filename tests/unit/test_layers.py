@@ -16,15 +16,26 @@ LAYERS: list[set[str]] = [
     {
         "config",
         "uvr.background",
+        "uvr.client",
         "uvr.shutdown",
         "uvr.disk",
         "uvr.errors",
         "uvr.logs",
+        "uvr.metrics",
         "uvr.output_format",
     },
     {"uvr.redis", "uvr.url_guard", "uvr.http_answers"},
     {"redis_queue"},
-    {"uvr.tasks", "uvr.queues", "uvr.presence", "uvr.link_key"},
+    {
+        "uvr.tasks",
+        "uvr.queues",
+        "uvr.presence",
+        "uvr.pace",
+        "uvr.link_key",
+        "uvr.totals",
+        "uvr.repeats",
+        "uvr.upload_list",
+    },
     {
         "uvr.audio",
         "uvr.fetch",
@@ -33,9 +44,10 @@ LAYERS: list[set[str]] = [
         "uvr.receivers",
         "uvr.separation",
         "uvr.storage",
+        "uvr.task_log",
         "uvr.webhooks",
     },
-    {"uvr.worker", "uvr.dead_letters"},
+    {"uvr.worker", "uvr.dead_letters", "uvr.control", "uvr.news", "uvr.uploads"},
     {
         "uvr.endings",
         "uvr.turns",
@@ -50,7 +62,11 @@ LAYERS: list[set[str]] = [
 ]
 # Siblings of one layer do not import each other, with these exceptions.
 ALLOWED_SIBLINGS = {
+    ("uvr.queues", "uvr.pace"),
     ("uvr.queues", "uvr.tasks"),
+    ("uvr.queues", "uvr.repeats"),
+    ("uvr.queues", "uvr.upload_list"),
+    ("uvr.control", "uvr.dead_letters"),
     ("uvr.separation", "uvr.audio"),
     ("uvr.separating", "uvr.endings"),
     ("uvr.separating", "uvr.turns"),
@@ -59,8 +75,8 @@ ALLOWED_SIBLINGS = {
 # What each door may not pull in when it starts: memory and start-up time that its process does not need.
 FORBIDDEN = {
     "app": {"onnxruntime", "av", "numpy", "boto3", "onnx"},
-    "processor": {"flask", "boto3"},
-    "uploader": {"flask", "onnxruntime", "av", "numpy"},
+    "processor": {"flask", "boto3", "prometheus_client"},
+    "uploader": {"flask", "onnxruntime", "av", "numpy", "prometheus_client"},
     "uvr.__main__": {"flask", "redis", "boto3", "onnxruntime", "av", "numpy"},
 }
 

@@ -36,7 +36,7 @@ def test_placeholders_are_not_part_of_the_documented_schema() -> None:
     schema = GenerateRequest.model_json_schema()
     assert schema["required"] == ["audio"]
     defaults = {name: field["default"] for name, field in schema["properties"].items() if "default" in field}
-    assert defaults == {"output_format": "wav"}
+    assert defaults == {"callback_events": ["completed"], "output_format": "wav"}
 
 
 @pytest.mark.parametrize("output_format", ["wav", "flac", "mp3", "m4a", "ogg", "opus"])
@@ -91,7 +91,7 @@ def test_cursor_of_the_store_is_a_valid_cursor() -> None:
 def test_summary_and_details_mask_urls() -> None:
     secretive = task(audio=f"{SONG}?sig=1", hook_url="http://me:word@hooks.example.com/?token=1")
     assert summary(secretive).audio == f"{SONG}?…"
-    assert details(secretive, position=0, links={}).hook_url == "http://…@hooks.example.com/?…"
+    assert details(secretive, position=0, eta_s=None, links={}).hook_url == "http://…@hooks.example.com/?…"
 
 
 def test_times_not_yet_reached_are_null() -> None:
@@ -101,12 +101,14 @@ def test_times_not_yet_reached_are_null() -> None:
 
 def test_details_show_the_two_stems_at_the_top_as_webhooks_do() -> None:
     links = {"vocals": "http://v", "instrumental": "http://i"}
-    shown = details(task(status=Status.SUCCESS), position=None, links=links)
+    shown = details(task(status=Status.SUCCESS), position=None, eta_s=None, links=links)
     assert (shown.vocals, shown.instrumental, shown.stems) == ("http://v", "http://i", links)
 
 
 def test_delivery_attempts_of_other_versions_are_shown() -> None:
-    shown = details(task(webhook_tries=[{"status_code": 200, "newer_field": 1}, {}]), position=None, links={})
+    shown = details(
+        task(webhook_tries=[{"status_code": 200, "newer_field": 1}, {}]), position=None, eta_s=None, links={}
+    )
     assert [attempt.status_code for attempt in shown.webhook.tries] == [200, None]
 
 

@@ -1,0 +1,188 @@
+"""`python -m uvr submit`, `status`, `list` and `cancel` as people and scripts use them, on a service that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.audio import codec_of, encoded, noise, read_audio, snr_db
+from tests.support.http_server import Answer, HttpServer
+from tests.support.ports import free_port
+from tests.support.service import AUTH, Service
+from uvr.client import Client, ConflictError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HINT = "to follow them again: python -m uvr status --wait "
+LONG_S = 55
+
+
+def command(service: Service | None, *arguments: str | Path, **variables: str) -> dict[str, Any]:
+    """What `subprocess` needs for a command that knows this service and no other settings."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
+    known = {"UVR_URL": service.url, "UVR_USERNAME": AUTH[0], "UVR_PASSWORD": AUTH[1]} if service else {}
+    return {
+        "args": [sys.executable, "-m", "uvr", *map(str, arguments)],
+        "cwd": ROOT,
+        "env": {**inherited, "ENV_FILE": "", **known, **variables},
+        "stdin": subprocess.DEVNULL,
+    }
+
+
+def run(service: Service | None, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    settings = command(service, *arguments, **variables)
+    return subprocess.run(**settings, check=False, capture_output=True, text=True, timeout=100)
+
+
+def song(path: Path, seconds: float = 1.5) -> Path:
+    path.write_bytes(encoded(noise(seconds, channels=1), ".wav", codec="pcm_s16le"))
+    return path
+
+
+@pytest.fixture
+def tasks(service: Service, tmp_path: Path) -> Iterator[list[str]]:
+    """A task that is being separated for a while, and others behind it; all are cancelled at the end."""
+    songs = [song(tmp_path / f"long {number}.wav", LONG_S) for number in range(3)]
+    ids = run(service, "submit", *songs).stdout.splitlines()
+    yield ids
+    run(service, "cancel", *ids)
+
+
+def test_files_become_stems_that_are_named_after_them(service: Service, tmp_path: Path) -> None:
+    songs = [song(tmp_path / "Erstes Lied.wav"), song(tmp_path / "二.wav")]
+    done = run(service, "submit", *songs, "--format", "flac", "--priority", "5", "-o", tmp_path / "new" / "stems")
+    assert done.returncode == 0, done.stderr
+    stems = [
+        tmp_path / "new" / "stems" / f"{path.stem}_{stem}.flac" for path in songs for stem in ("vocals", "instrumental")
+    ]
+    assert sorted(done.stdout.splitlines()) == sorted(map(str, stems))
+    assert sorted((tmp_path / "new" / "stems").iterdir()) == sorted(stems)
+    assert {codec_of(path) for path in stems} == {"flac"}
+    assert snr_db(read_audio(songs[0]), read_audio(stems[0]) + read_audio(stems[1])) > 30
+    assert f"{songs[0]}: task " in done.stderr
+
+
+def test_a_url_is_submitted_and_asked_for_later(service: Service, web: HttpServer, tmp_path: Path) -> None:
+    source = web.answer("/a/Lied.wav", Answer(body=song(tmp_path / "song.wav").read_bytes()))
+    submitted = run(service, "submit", source, "--hook", web.url("/hook"))
+    assert submitted.returncode == 0, submitted.stderr
+    (task_uuid,) = submitted.stdout.splitlines()
+    followed = run(service, "status", task_uuid, "-o", tmp_path / "stems", "--json")
+    assert followed.returncode == 0, followed.stderr
+    told = json.loads(followed.stdout)
+    assert (told["input"], told["status"], told["facts"]["channels"]) == (task_uuid, "success", 1)
+    assert told["files"] == {stem: str(tmp_path / "stems" / f"Lied_{stem}.wav") for stem in told["stems"]}
+    shown = run(service, "status", task_uuid)
+    assert shown.stdout.split()[1:] == ["success", "100%", task_uuid, source]
+    assert task_uuid in run(service, "list", "--status", "success", "--limit", "1").stdout
+    assert json.loads(web.requests[-1].body)["task_uuid"] == task_uuid
+
+
+def test_one_song_that_fails_does_not_keep_the_others_from_their_stems(service: Service, tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad.wav", song(tmp_path / "good.wav")
+    bad.write_text("not audio")
+    done = run(service, "submit", bad, tmp_path / "gone.wav", good, "--wait", "--json")
+    assert done.returncode == 1
+    told = {entry["input"]: entry for entry in map(json.loads, done.stdout.splitlines())}
+    assert told[str(tmp_path / "gone.wav")] == {
+        "input": str(tmp_path / "gone.wav"),
+        "status": "refused",
+        "error_message": "No such file or directory.",
+    }
+    assert told[str(bad)]["error_message"]
+    assert f"{bad}: {told[str(bad)]['error_message']}" in done.stderr
+    assert told[str(good)]["status"] == "success"
+
+
+def test_a_song_that_is_sent_twice_under_one_key_is_one_task(service: Service, tmp_path: Path) -> None:
+    file = song(tmp_path / "song.wav")
+    with Client(service.url, *AUTH) as client:
+        first, second = (client.submit(file, idempotency_key="mine", priority=1) for _ in range(2))
+        assert (first.task_uuid, first.priority) == (second.task_uuid, 1)
+        with pytest.raises(ConflictError):
+            client.submit(file, idempotency_key="mine", priority=2)
+
+
+def test_a_file_that_is_too_large_is_refused_with_a_reason(service: Service, tmp_path: Path) -> None:
+    large = tmp_path / "large.wav"
+    with large.open("wb") as file:
+        file.truncate(60_000_000)
+    done = run(service, "submit", large)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "large" in done.stderr.splitlines()[-1].removeprefix(f"{large}: ")
+
+
+def test_tasks_are_cancelled(service: Service, tasks: list[str]) -> None:
+    shown = run(service, "status", tasks[-1]).stdout.split(maxsplit=4)
+    assert shown[1:4] == ["queued", "0%", tasks[-1]]
+    assert shown[4].startswith("long 2.wav")
+    cancelled = run(service, "cancel", *tasks, "nonsense")
+    assert (cancelled.returncode, cancelled.stdout.splitlines()) == (1, tasks)
+    assert "nonsense: " in cancelled.stderr
+    waited = run(service, "status", "--wait", tasks[0])
+    assert (waited.returncode, waited.stdout) == (1, "")
+    assert f"{tasks[0]}: The task was cancelled." in waited.stderr
+
+
+def test_ctrl_c_leaves_tasks_to_the_service_and_says_how_to_find_them(service: Service, tasks: list[str]) -> None:
+    arguments = command(service, "status", "--wait", *tasks)
+    with subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert process.stderr.readline().startswith("long 0: ")
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr.endswith(f"{HINT}{' '.join(tasks)}\n")
+    assert service.task(tasks[-1])["status"] == "queued"
+
+
+def test_the_service_of_the_env_file_needs_no_more_settings(service: Service, tmp_path: Path) -> None:
+    port = service.url.rpartition(":")[2]
+    lines = [f"API_PORT={port}", f"BASIC_AUTH_USERNAME={AUTH[0]}", f"BASIC_AUTH_PASSWORD={AUTH[1]}"]
+    (tmp_path / "env").write_text("\n".join(lines))
+    done = run(None, "list", "--limit", "1", ENV_FILE=str(tmp_path / "env"))
+    assert (done.returncode, done.stderr) in [(0, ""), (0, "There are no tasks.\n")]
+
+
+def test_the_password_of_one_service_is_not_told_to_another(web: HttpServer) -> None:
+    done = run(None, "list", "--url", web.url(""), BASIC_AUTH_PASSWORD="secret of this machine")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "There is no password for http://127.0.0.1:" in done.stderr
+    assert "Set UVR_USERNAME and UVR_PASSWORD" in done.stderr
+    assert not web.requests
+
+
+def test_a_wrong_password_is_told(service: Service) -> None:
+    done = run(service, "list", UVR_PASSWORD="guess")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Set UVR_USERNAME and UVR_PASSWORD" in done.stderr
+
+
+def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    done = run(None, "submit", song(tmp_path / "a.wav"), "--wait", UVR_URL=address, UVR_PASSWORD="a")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{address} does not answer.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("submit",), "the following arguments are required: FILE|URL"),
+        (("submit", "a.wav", "--priority", "6"), "invalid choice: 6"),
+        (("submit", "a.wav", "b/a.mp3", "-o", "stems"), '2 of the songs are called "a"'),
+        (("submit", "a.wav", "b/a_vocals.wav", "-o", "b"), "b/a_vocals.wav might be overwritten by a stem"),
+        (("list", "--limit", "-1"), "-1 is no number of tasks"),
+        (("list", "--url", "example.com"), '"example.com" is no address of a service'),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_sent(arguments: tuple[str, ...], sentence: str) -> None:
+    done = run(None, *arguments, UVR_PASSWORD="a")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr

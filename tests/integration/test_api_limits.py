@@ -1,0 +1,165 @@
+"""Limits of users: requests in a minute, tasks that wait, and wrong passwords from one address."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+from redis import Redis
+
+from tests.support.api import CREDENTIALS, USER, application, credentials, htpasswd, services_of, settings_for
+
+SONG = {"audio": "https://songs.example.com/a.mp3"}
+ANNA, BERT = credentials("anna"), credentials("bert")
+
+
+@contextmanager
+def api(redis: Redis, folder: Path, **settings: Any) -> Iterator[FlaskClient]:
+    users = folder / "users"
+    users.write_text(htpasswd("anna", "bert"))
+    values = {"basic_auth_users_file": users, **settings}
+    with application(settings_for(redis.get_connection_kwargs(), folder, **values)) as app:
+        yield app.test_client()
+
+
+def statuses(client: FlaskClient, times: int, auth: tuple[str, str], **options: Any) -> list[int]:
+    return [client.get("/tasks", auth=auth, **options).status_code for _ in range(times)]
+
+
+def wait_s(answer: Any) -> int:
+    assert answer.status_code == 429
+    assert answer.content_type == "application/problem+json"
+    return int(answer.headers["Retry-After"])
+
+
+def test_requests_in_a_minute_are_counted_for_each_user(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, requests_per_minute=3) as client:
+        assert statuses(client, 4, ANNA) == [200, 200, 200, 429]
+        assert 15 <= wait_s(client.get("/tasks", auth=ANNA)) <= 20
+        assert statuses(client, 3, BERT) == [200, 200, 200]
+        assert client.get("/health").status_code == 200
+
+
+def test_allowance_comes_back_bit_by_bit(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, requests_per_minute=3) as client:
+        statuses(client, 4, ANNA)
+        used_up_until = float(redis_client.get("uvr_tasks:rate:anna"))
+        redis_client.set("uvr_tasks:rate:anna", used_up_until - 20_000)  # as if so much time had passed
+        assert statuses(client, 2, ANNA) == [200, 429]
+
+
+def test_wrong_passwords_use_up_nobodys_requests(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, requests_per_minute=2) as client:
+        assert statuses(client, 3, ("anna", "wrong")) == [401, 401, 401]
+        assert statuses(client, 2, ANNA) == [200, 200]
+
+
+def test_requests_at_the_same_moment_are_counted_one_by_one(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, requests_per_minute=20) as client, ThreadPoolExecutor(8) as pool:
+        app = client.application
+        answers = list(pool.map(lambda _: app.test_client().get("/tasks", auth=CREDENTIALS).status_code, range(60)))
+    assert answers.count(200) in (20, 21)  # a slow machine gets one back meanwhile
+    assert set(answers) == {200, 429}
+
+
+def test_waiting_tasks_are_counted_for_each_user(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, max_waiting_tasks_per_user=2) as client:
+        answers = [client.post("/generate", json=SONG, auth=ANNA) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [202, 202, 429]
+        assert wait_s(answers[2]) > 0
+        assert "2 tasks waiting" in answers[2].json["detail"]
+        assert client.post("/generate", json=SONG, auth=BERT).status_code == 202
+        assert redis_client.zcard("uvr_tasks") == redis_client.zcard("uvr_tasks:tasks") == 3
+        lease = services_of(client.application).queues.tasks.claim()
+        assert lease
+        services_of(client.application).queues.tasks.extend(lease, {"status": "processing"})
+        assert client.post("/generate", json=SONG, auth=ANNA).status_code == 202
+
+
+def test_tasks_submitted_at_the_same_moment_do_not_pass_the_limit(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, max_waiting_tasks_per_user=5) as client, ThreadPoolExecutor(8) as pool:
+        app = client.application
+        submit = lambda _: app.test_client().post("/generate", json=SONG, auth=CREDENTIALS).status_code  # noqa: E731
+        answers = list(pool.map(submit, range(40)))
+    assert sorted(answers) == [202] * 5 + [429] * 35
+
+
+def test_failed_logins_are_slowed_down(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path) as client:
+        assert statuses(client, 5, ("anna", "wrong")) == [401] * 5
+        refused = client.get("/tasks", auth=ANNA)
+        assert wait_s(refused) == 1
+        assert "WWW-Authenticate" not in refused.headers
+        time.sleep(1.1)
+        assert statuses(client, 1, ("anna", "wrong")) == [401]
+        assert wait_s(client.get("/tasks", auth=ANNA)) == 2
+
+
+def test_right_password_is_let_in_after_the_pause(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path) as client:
+        statuses(client, 5, ("anna", "wrong"))
+        time.sleep(1.1)
+        assert statuses(client, 3, ANNA) == [200] * 3
+
+
+def test_nobody_is_kept_out_from_elsewhere(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path) as client:
+        here, there = {"REMOTE_ADDR": "192.0.2.1"}, {"REMOTE_ADDR": "192.0.2.2"}
+        assert statuses(client, 6, ("anna", "wrong"), environ_base=here) == [401] * 5 + [429]
+        assert statuses(client, 1, ANNA, environ_base=here) == [429]
+        assert statuses(client, 1, ANNA, environ_base=there) == [200]
+        assert statuses(client, 1, BERT, environ_base=here) == [200]
+
+
+def test_admin_is_slowed_down_as_well(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path) as client:
+        assert statuses(client, 6, (USER, "wrong")) == [401] * 5 + [429]
+
+
+def test_requests_without_credentials_are_no_failed_logins(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path) as client:
+        assert {client.get("/tasks").status_code for _ in range(8)} == {401}
+        assert redis_client.keys("uvr_tasks:failed:*") == []
+
+
+def test_addresses_of_one_ipv6_network_count_as_one(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path) as client:
+        for number in range(5):
+            statuses(client, 1, ("anna", "wrong"), environ_base={"REMOTE_ADDR": f"2001:db8::{number}:1"})
+        assert statuses(client, 1, ANNA, environ_base={"REMOTE_ADDR": "2001:db8::ffff"}) == [429]
+        assert statuses(client, 1, ANNA, environ_base={"REMOTE_ADDR": "2001:db8:0:1::1"}) == [200]
+
+
+def test_address_behind_a_trusted_proxy_is_the_clients(redis_client: Redis, tmp_path: Path) -> None:
+    proxies = [ip_network("10.0.0.0/8")]
+    with api(redis_client, tmp_path, trusted_proxies=proxies) as client:
+        proxy = {"environ_base": {"REMOTE_ADDR": "10.0.0.1"}}
+        one = {"headers": {"X-Forwarded-For": "198.51.100.9, 192.0.2.1, 10.0.0.2"}, **proxy}
+        same = {"headers": {"X-Forwarded-For": "203.0.113.5, 192.0.2.1"}, **proxy}
+        other = {"headers": {"X-Forwarded-For": "192.0.2.2"}, **proxy}
+        assert statuses(client, 6, ("anna", "wrong"), **one)[-1] == 429
+        assert statuses(client, 1, ANNA, **same) == [429]
+        assert statuses(client, 1, ANNA, **other) == [200]
+
+
+def test_forwarded_address_of_anybody_else_is_not_believed(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path) as client:
+        claims = [{"headers": {"X-Forwarded-For": f"192.0.2.{number}"}} for number in range(6)]
+        answers = [statuses(client, 1, ("anna", "wrong"), **claim) for claim in claims]
+        assert answers[-1] == [429]
+
+
+def test_what_limits_remember_goes_by_itself(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, requests_per_minute=10) as client:
+        statuses(client, 6, ("anna", "wrong"))
+        statuses(client, 1, BERT)
+        keys = [*redis_client.keys("uvr_tasks:failed:*"), *redis_client.keys("uvr_tasks:rate:*")]
+        assert len(keys) == 3
+        assert all(0 < redis_client.ttl(key) <= 900 for key in keys)
+        assert "anna" not in str(redis_client.keys("uvr_tasks:failed:*"))

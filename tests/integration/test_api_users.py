@@ -1,0 +1,226 @@
+"""Several users: who signs in by the users file, when it is read, and whose tasks are whose."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from flask.testing import FlaskClient
+from redis import Redis
+
+from config import SettingsError
+from tests.support.api import (
+    CREDENTIALS,
+    USER,
+    application,
+    credentials,
+    hashed,
+    htpasswd,
+    services_of,
+    settings_for,
+)
+from uvr.api.users import User, Users
+from uvr.tasks import Status, Task
+
+SONG = {"audio": "https://songs.example.com/a.mp3"}
+ANNA, BERT = credentials("anna"), credentials("bert")
+
+
+@pytest.fixture
+def users_file(tmp_path: Path) -> Path:
+    path = tmp_path / "users.htpasswd"
+    path.write_text(htpasswd("anna", "bert"))
+    return path
+
+
+@pytest.fixture
+def client(redis_client: Redis, tmp_path: Path, users_file: Path) -> Iterator[FlaskClient]:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, basic_auth_users_file=users_file)
+    with application(settings) as app, app.test_client() as client:
+        yield client
+
+
+def users(path: Path) -> Users:
+    return Users(settings_for({"host": "unused", "port": 1}, path.parent, basic_auth_users_file=path))
+
+
+def rewrite(path: Path, text: str) -> None:
+    """As an editor does: a new file in place of the old one."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
+
+
+def submitted(client: FlaskClient, auth: tuple[str, str]) -> str:
+    task_uuid: str = client.post("/generate", json=SONG, auth=auth).json["task_uuid"]
+    return task_uuid
+
+
+def listed(client: FlaskClient, auth: tuple[str, str], query: str = "") -> set[str]:
+    return {task["task_uuid"] for task in client.get(f"/tasks?{query}", auth=auth).json["tasks"]}
+
+
+@pytest.mark.parametrize("auth", [ANNA, BERT, CREDENTIALS])
+def test_users_of_the_file_and_the_admin_sign_in(client: FlaskClient, auth: tuple[str, str]) -> None:
+    assert client.get("/tasks", auth=auth).status_code == 200
+
+
+@pytest.mark.parametrize("auth", [("anna", "wrong"), ("anna", ""), ("carl", "lrac"), ("anna", BERT[1]), (USER, "anna")])
+def test_wrong_passwords_and_unknown_names_are_refused_alike(client: FlaskClient, auth: tuple[str, str]) -> None:
+    answer = client.get("/tasks", auth=auth)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="uvr-api", charset="UTF-8"'
+    assert answer.json["detail"] == client.get("/tasks").json["detail"]
+
+
+@pytest.mark.parametrize("prefix", ["2a", "2b", "2y"])
+def test_every_spelling_of_bcrypt_is_known(tmp_path: Path, prefix: str) -> None:
+    path = tmp_path / "users"
+    path.write_text("# people\n\n" + htpasswd("anna").replace("$2b$", f"${prefix}$") + "\n")
+    assert users(path).verify(*ANNA) == User("anna", is_admin=False)
+
+
+@pytest.mark.parametrize("password", ["Grüße 密码🎵", "with:colons:", "a" + "x" * 79, "nul\x00nul"])
+def test_unusual_passwords_work(tmp_path: Path, password: str) -> None:
+    path = tmp_path / "users"
+    path.write_text(f"änna:{hashed(password[:72])}\n")
+    assert users(path).verify("änna", password)
+    assert users(path).verify("änna", password[1:]) is None
+
+
+def test_every_faulty_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text(
+        f"{htpasswd('anna')}nonsense\n:hash\nbert:$apr1$x$y\nanna:{hashed('x')}\n{USER}:{hashed('x')}\n"
+        f"carl:{hashed('x').replace('$04$', '$31$')}\n"
+    )
+    with pytest.raises(SettingsError) as refusal:
+        users(path)
+    assert [fault.partition(" line ")[2].partition(" ")[0] for fault in refusal.value.faults] == list("234567")
+    assert "htpasswd -B" in str(refusal.value)
+    assert "$apr1$" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("make", [Path.exists, lambda path: path.mkdir(), lambda path: path.write_bytes(b"\xff")])
+def test_file_that_cannot_be_read_refuses_to_start(tmp_path: Path, make: Any) -> None:
+    make(tmp_path / "users")
+    with pytest.raises(SettingsError, match=r"^BASIC_AUTH_USERS_FILE: .* cannot be read: "):
+        users(tmp_path / "users")
+
+
+def test_changed_file_counts_at_once(users_file: Path) -> None:
+    known = users(users_file)
+    assert known.verify(*ANNA)
+    rewrite(users_file, f"anna:{hashed('a new one')}\n{htpasswd('carl')}")
+    assert known.verify(*ANNA) is None
+    assert known.verify("anna", "a new one")
+    assert known.verify(*BERT) is None
+    assert known.verify(*credentials("carl"))
+
+
+def test_faulty_change_is_told_once_and_leaves_the_users_as_they_were(users_file: Path) -> None:
+    known = users(users_file)
+    rewrite(users_file, f"anna\n{htpasswd('carl')}")
+    with structlog.testing.capture_logs() as lines:
+        assert known.verify(*ANNA)
+        assert known.verify(*credentials("carl")) is None
+    assert [line["event"] for line in lines] == ["users.refused"]
+    users_file.unlink()
+    assert known.verify(*ANNA)
+
+
+def test_right_password_is_slow_to_check_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text(htpasswd("anna", cost=10))
+    known = users(path)
+    first, *others = [seconds(known, *ANNA) for _ in range(5)]
+    assert max(others) < first / 10
+
+
+def test_refusals_take_as_long_for_unknown_names_as_for_known_ones(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text(htpasswd("anna", cost=9))
+    known = users(path)
+    names = ["anna", "nobody", USER, ""]
+    taken = {name: statistics.median(seconds(known, name, "wrong") for _ in range(5)) for name in names}
+    assert max(taken.values()) < 2 * min(taken.values())
+
+
+def seconds(known: Users, name: str, password: str) -> float:
+    """Of this process's own time, which no other process can lengthen."""
+    began = time.process_time()
+    known.verify(name, password)
+    return time.process_time() - began
+
+
+def test_tasks_are_listed_for_their_owner_and_for_the_admin(client: FlaskClient) -> None:
+    hers, his, admins = (submitted(client, auth) for auth in (ANNA, BERT, CREDENTIALS))
+    assert listed(client, ANNA) == listed(client, ANNA, "status=queued") == {hers}
+    assert listed(client, BERT) == {his}
+    assert listed(client, BERT, "status=failed") == set()
+    assert listed(client, CREDENTIALS) == {hers, his, admins}
+
+
+def test_owner_stands_in_the_task(client: FlaskClient) -> None:
+    task_uuid = submitted(client, ANNA)
+    assert client.get(f"/tasks/{task_uuid}", auth=CREDENTIALS).json["owner"] == "anna"
+
+
+def task_endpoints(client: FlaskClient) -> list[tuple[str, str]]:
+    """Method and rule of every endpoint that takes a task_uuid, those included that are added later."""
+    rules = client.application.url_map.iter_rules()
+    return [
+        (method, rule.rule)
+        for rule in rules
+        if "task_uuid" in rule.arguments
+        for method in rule.methods or ()
+        if method not in ("OPTIONS", "HEAD")
+    ]
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SUCCESS, Status.FAILED])
+def test_tasks_of_others_answer_as_if_they_were_not_there(client: FlaskClient, status: Status) -> None:
+    store = services_of(client.application).store
+    store.submit(
+        Task("hers", SONG["audio"], 3, 1_700_000_000_000, owner="anna", status=status, hook_url="https://a.b/")
+    )
+    endpoints = task_endpoints(client)
+    assert len(endpoints) >= 2
+    for method, rule in endpoints:
+        [theirs, unknown] = [
+            client.open(rule.replace("<task_uuid>", task_uuid), method=method, auth=BERT, headers={"X-Request-ID": "r"})
+            for task_uuid in ("hers", "nobodys")
+        ]
+        assert theirs.status_code == unknown.status_code == 404, rule
+        assert theirs.json == unknown.json
+    assert store.get("hers") is not None
+
+
+def test_task_from_before_there_were_users_is_the_admins(client: FlaskClient) -> None:
+    services_of(client.application).store.submit(Task("old", SONG["audio"], 3, 1_700_000_000_000))
+    assert client.get("/tasks/old", auth=CREDENTIALS).json["owner"] is None
+    assert client.get("/tasks/old", auth=ANNA).status_code == 404
+    assert listed(client, ANNA) == set()
+
+
+def test_list_of_an_owner_follows_the_states_of_the_tasks(client: FlaskClient, redis_client: Redis) -> None:
+    services = services_of(client.application)
+    task_uuid = submitted(client, ANNA)
+    lease = services.queues.tasks.claim()
+    assert lease
+    services.queues.tasks.extend(lease, {"status": "processing"})
+    assert listed(client, ANNA, "status=queued") == set()
+    assert listed(client, ANNA, "status=processing") == {task_uuid}
+    services.queues.tasks.finish(lease, record={"status": "success"})
+    assert services.queues.tasks.forget(task_uuid, [], ["success"])
+    assert redis_client.keys("uvr_tasks:owner:*") == []
+
+
+def test_environment_wins_where_the_file_is_not_set(redis_client: Redis, tmp_path: Path) -> None:
+    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app:
+        assert app.test_client().get("/tasks", auth=ANNA).status_code == 401

@@ -1,0 +1,117 @@
+"""What a receiver hears of a task before its end: once, under names of its own, and never instead of the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.workshop import Workshop, open_workshop, until, working
+from uvr import news
+from uvr.tasks import Status, Task, WebhookState, record
+
+
+@pytest.fixture
+def receiver() -> Iterator[HttpServer]:
+    with http_server() as server:
+        yield server
+
+
+@pytest.fixture
+def workshop(redis_client: Redis, tmp_path: Path) -> Iterator[Workshop]:
+    with open_workshop(redis_client, tmp_path) as workshop:
+        yield workshop
+
+
+def processing(workshop: Workshop, hook_url: str, **fields: Any) -> Task:
+    """A task that a processor has taken up."""
+    facts = {"status": Status.PROCESSING, "progress": 0.5, "callback_events": ["started", "progress"], **fields}
+    task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, hook_url=hook_url, **facts)
+    assert workshop.queues.tasks.enqueue("a", 3, task.to_record())
+    return task
+
+
+def end(workshop: Workshop) -> None:
+    lease = workshop.queues.tasks.claim()
+    assert lease is not None
+    failed = record(status=Status.FAILED, error_message="It was not audio.", webhook=WebhookState.PENDING)
+    assert workshop.queues.tasks.finish(lease, next_queue=workshop.queues.webhooks, record=failed)
+
+
+def is_idle(workshop: Workshop) -> bool:
+    sizes = workshop.queues.webhooks.sizes()
+    return not (sizes.waiting or sizes.leased or sizes.delayed)
+
+
+def heard(receiver: HttpServer) -> list[str]:
+    return [json.loads(request.body)["status"] for request in receiver.requests]
+
+
+def test_what_was_asked_for_is_told_before_the_end(workshop: Workshop, receiver: HttpServer) -> None:
+    task = processing(workshop, receiver.answer("/hook", Answer(204)))
+    with working(workshop):
+        for event in (news.STARTED, news.PROGRESS):
+            news.tell(workshop.queues, task, event)
+            until(lambda: is_idle(workshop))
+        end(workshop)
+        until(lambda: is_idle(workshop))
+    bodies = [json.loads(request.body) for request in receiver.requests]
+    assert heard(receiver) == ["started", "progress", "failed"]
+    assert (bodies[1]["task_uuid"], bodies[1]["progress"]) == ("a", 0.5)
+    ids = [request.headers["webhook-id"] for request in receiver.requests]
+    assert (ids[0].startswith("a.started."), ids[1].startswith("a.progress."), ids[2]) == (True, True, "a.failed")
+    assert [tried["webhook_id"] for tried in workshop.task("a").webhook_tries] == ["a.failed"]
+
+
+@pytest.mark.parametrize("status", [500, 404, 410])
+def test_news_that_is_refused_is_not_told_again_and_the_end_is(
+    workshop: Workshop, receiver: HttpServer, status: int
+) -> None:
+    task = processing(workshop, receiver.answer("/hook", Answer(status), Answer(204)))
+    with working(workshop):
+        news.tell(workshop.queues, task, news.STARTED)
+        until(lambda: is_idle(workshop))
+        assert heard(receiver) == ["started"]
+        end(workshop)
+        until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
+    assert heard(receiver) == ["started", "failed"]
+
+
+def test_news_of_a_task_that_has_ended_is_left_out(workshop: Workshop, receiver: HttpServer) -> None:
+    task = processing(workshop, receiver.answer("/hook", Answer(204)))
+    news.tell(workshop.queues, task, news.PROGRESS)
+    end(workshop)
+    with working(workshop):
+        until(lambda: is_idle(workshop))
+    assert heard(receiver) == ["failed"]
+
+
+def test_news_waits_behind_every_end_and_once_for_each_kind(workshop: Workshop, receiver: HttpServer) -> None:
+    task = processing(workshop, receiver.url("/hook"))
+    for _ in range(3):
+        news.tell(workshop.queues, task, news.PROGRESS)
+    end(workshop)
+    assert workshop.queues.webhooks.peek() == ["a", "a.progress"]
+
+
+@pytest.mark.parametrize("fields", [{"callback_events": ["completed"]}, {"callback_events": []}, {"hook_url": ""}])
+def test_nobody_is_told_what_they_did_not_ask_for(workshop: Workshop, fields: dict[str, Any]) -> None:
+    task = processing(workshop, **{"hook_url": "https://hooks.example/", **fields})
+    for event in (news.STARTED, news.PROGRESS):
+        news.tell(workshop.queues, task, event)
+    assert is_idle(workshop)
+
+
+def test_progress_is_told_every_few_seconds_only(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = processing(workshop, "https://hooks.example/")
+    tell_progress = news.progress_teller(workshop.queues, task)
+    tell_progress()
+    assert is_idle(workshop)
+    monkeypatch.setattr(news, "_PROGRESS_EVERY_S", 0)
+    tell_progress()
+    assert workshop.queues.webhooks.peek() == ["a.progress"]

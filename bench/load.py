@@ -13,8 +13,8 @@ import multiprocessing
 import os
 import socket
 import statistics
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,10 @@ def http_request(method: str, path: str, credentials: tuple[str, str], body: Any
 
 
 def turn(pool: Any, port: int, requests: list[bytes], status: int, connections: int, seconds: float) -> Turn:
-    """Send `requests` over and over for so long; an answer with another status than this ends the measurement."""
+    """Send `requests` over and over for so long.
+
+    An answer with another status than this ends the measurement, and so does a connection that the service closes.
+    """
     jobs = [
         (port, requests[number::PROCESSES], status, connections // PROCESSES, seconds) for number in range(PROCESSES)
     ]
@@ -76,16 +79,13 @@ def _send(port: int, requests: list[bytes], status: int, connections: int, secon
     """One process of the load: a thread for each connection, all sending until the time is over."""
     latencies_ms: list[list[float]] = [[] for _ in range(connections)]
     cpu_before, began = time.process_time(), time.monotonic()
-    threads = [
-        threading.Thread(
-            target=_send_until, args=(port, requests[number:] + requests[:number], status, began + seconds, own)
-        )
-        for number, own in enumerate(latencies_ms)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(connections) as threads:
+        sending = [
+            threads.submit(_send_until, port, requests[number:] + requests[:number], status, began + seconds, own)
+            for number, own in enumerate(latencies_ms)
+        ]
+    for sent in sending:
+        sent.result()
     elapsed_s, cpu_s = time.monotonic() - began, time.process_time() - cpu_before
     return _Load(list(itertools.chain.from_iterable(latencies_ms)), elapsed_s, cpu_s)
 

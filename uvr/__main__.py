@@ -1,4 +1,4 @@
-"""Commands for the shell: a client of a running service, songs separated without one, and its dead letters."""
+"""Commands for the shell: a client of a running service, songs separated without one, and what operators need."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped.\n")
         sys.exit(130)
-    except BrokenPipeError:  # whoever reads has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try to write the rest at its end
+        if isinstance(error, BrokenPipeError):  # whoever reads has seen enough, as `head` has
+            sys.exit(141)
+        sys.stderr.write(f"{error.strerror or error}.\n")
+        sys.exit(2)

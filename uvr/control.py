@@ -16,6 +16,7 @@ from uvr.redis.clients import RedisClients
 from uvr.storage.base import Storage
 from uvr.task_log import tell_end
 from uvr.tasks import Status, Task, WebhookState, now_ms, record
+from uvr.uploads import Uploads
 
 _FINAL = [status for status in Status if status.is_final]
 _UNDER_WAY = [Status.QUEUED, Status.PROCESSING, Status.UPLOADING]
@@ -24,9 +25,12 @@ _UNDER_WAY = [Status.QUEUED, Status.PROCESSING, Status.UPLOADING]
 class Control:
     """The tasks in `queues`, and in those of other nodes. Methods may raise `redis.RedisError`."""
 
-    def __init__(self, settings: Settings, clients: RedisClients, queues: Queues, storage: Storage) -> None:
+    def __init__(
+        self, settings: Settings, clients: RedisClients, queues: Queues, storage: Storage, uploads: Uploads
+    ) -> None:
         self._queues = queues
         self._storage = storage
+        self._uploads = uploads
         self._dead_letters = DeadLetters(settings, clients)
 
     def cancel(self, task_uuid: str) -> bool:
@@ -47,7 +51,7 @@ class Control:
         return self._queues.tasks.renew(task.task_uuid, task.priority, anew, statuses=ends)
 
     def delete(self, task_uuid: str) -> bool:
-        """Stop a task if need be, delete its stems, then its record; False when it was brought back meanwhile.
+        """Stop a task if need be, delete its stems, its record, its upload; False when it was brought back meanwhile.
 
         Raises `UvrError` when the storage does not delete the stems; the record is still there then, so that it can be
         tried again. Stems that an uploader stores at this moment are deleted by the uploader.
@@ -57,7 +61,11 @@ class Control:
         task = self._queues.store.get(task_uuid)
         for key in task.stems.values() if task else ():
             self._storage.delete(key)
-        return self._queues.tasks.forget(task_uuid, others, _FINAL, wanted=True)
+        if not self._queues.tasks.forget(task_uuid, others, _FINAL, wanted=True):
+            return False
+        if task and task.upload:
+            self._uploads.try_to_remove(task.upload)
+        return True
 
     def _end(self, task_uuid: str, others: Sequence[RedisQueue], statuses: Sequence[Status]) -> bool:
         if not self._queues.tasks.cancel(task_uuid, others, statuses, _cancelled()):

@@ -20,8 +20,9 @@ _TALKATIVE = ("boto3", "botocore", "s3transfer", "urllib3")
 
 SECRET_FIELDS = frozenset({"password", "secret", "token", "authorization", "credentials"})
 # Libraries name a URL by its path alone as well, for instance in "Max retries exceeded with url: /a?signature=…".
-_URL_QUERY = re.compile(r"(/[^\s?\"']*)\?[^\s\"']+")
-_URL_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
+# Quotation marks may be part of a URL, so nothing but a space ends one; a password may have an @ in it.
+_URL_QUERY = re.compile(r"(/[^\s?]*)\?\S+")
+_URL_USERINFO = re.compile(r"(\w+://)[^/\s]+@")
 
 
 def configure(level: str, form: str, *, process: str) -> None:
@@ -52,7 +53,9 @@ def configure(level: str, form: str, *, process: str) -> None:
 
 def without_secrets(text: str) -> str:
     """`text` with URL query strings and user names and passwords in URLs replaced by dots."""
-    return _URL_USERINFO.sub(r"\1…@", _URL_QUERY.sub(r"\1?…", text))
+    if "?" in text:
+        text = _URL_QUERY.sub(r"\1?…", text)
+    return _URL_USERINFO.sub(r"\1…@", text) if "@" in text else text
 
 
 def _renderer(console: bool) -> Any:

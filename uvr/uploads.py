@@ -7,7 +7,8 @@ one. A key begins with the id of its task and cannot be guessed, for a bucket ma
     OUTPUT_DIR/uploads/{task_uuid}.{32 hex digits}       without one
     OUTPUT_DIR/uploads/.{task_uuid}.part                 while it is being received
 
-A task that succeeded gives its song back at once; what else is left is cleared away by uvr.housekeeping.
+A task that succeeded or is deleted gives its song back at once; what else is left is cleared away by
+uvr.housekeeping.
 """
 
 from __future__ import annotations

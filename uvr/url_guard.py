@@ -32,7 +32,7 @@ Resolver = Callable[[str], Sequence[Address]]
 OpenSocket = Callable[[HTTPConnection], socket.socket]
 
 # What else urllib3 takes for a host means one thing to one parser and another to the next, and is in no DNS.
-_HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]")
+_HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,253}|\[[0-9A-Fa-f:.]+\]")
 
 # Everything in IPv6 that is not global unicast (loopback, mapped, NAT64, link-local, multicast, …) lies outside this.
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
@@ -94,7 +94,7 @@ class UrlGuard:
 
         Raises `PermanentError`, its sentence beginning with `field`, the name under which the client gave the URL.
         """
-        if any(character.isspace() or not character.isprintable() for character in url):
+        if " " in url or not url.isprintable():
             raise PermanentError(f"{field} must not contain spaces or control characters.")
         try:
             parts = parse_url(url)
@@ -107,7 +107,7 @@ class UrlGuard:
         if not parts.host:
             raise PermanentError(f"{field} names no host.")
         if not _HOST.fullmatch(parts.host):
-            raise PermanentError(f"{field} names the host {parts.host}, which cannot exist.")
+            raise PermanentError(f"{field} names the host {parts.host[:260]}, which cannot exist.")
         self._admit(_literal(parts.host), f"{field} names the host {parts.host}, which")
 
     def session(self, total_s: float) -> GuardedSession:
@@ -195,7 +195,9 @@ def _connect(address: Address, port: int, timeout_s: float) -> socket.socket:
 
 def _literal(host: str) -> Sequence[Address]:
     try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        # urllib3 takes the dot away with which a name may end, so 127.0.0.1. is an address as well.
+        plain = host.strip("[]").rstrip(".")
+        found = socket.getaddrinfo(plain, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
         return []
     return [ip_address(info[4][0]) for info in found]

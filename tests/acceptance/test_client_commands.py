@@ -143,6 +143,15 @@ def test_ctrl_c_leaves_tasks_to_the_service_and_says_how_to_find_them(service: S
     assert service.task(tasks[-1])["status"] == "queued"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that takes nothing")
+def test_output_that_cannot_be_written_is_told(service: Service, tmp_path: Path) -> None:
+    run(service, "submit", song(tmp_path / "a.wav", 0.1))
+    with Path("/dev/full").open("w") as full:
+        arguments = command(service, "list")
+        done = subprocess.run(**arguments, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (2, "No space left on device.\n")
+
+
 def test_the_service_of_the_env_file_needs_no_more_settings(service: Service, tmp_path: Path) -> None:
     port = service.url.rpartition(":")[2]
     lines = [f"API_PORT={port}", f"BASIC_AUTH_USERNAME={AUTH[0]}", f"BASIC_AUTH_PASSWORD={AUTH[1]}"]

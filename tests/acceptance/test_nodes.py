@@ -18,7 +18,7 @@ import requests
 from tests.support.audio import encoded, noise, read_audio, snr_db
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
-from tests.support.s3_server import BUCKET, s3_server
+from tests.support.s3_server import BUCKET, S3Server
 from tests.support.service import Service, wait_until
 
 QUICK = {
@@ -54,11 +54,10 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, trained_models: Path) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, trained_models: Path, s3: S3Server) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    for name in ("redis", "s3"):
-        (folder / name).mkdir()
-    with s3_server(folder / "s3") as s3, redis_server(folder / "redis") as redis:
+    (folder / "redis").mkdir()
+    with redis_server(folder / "redis") as redis:
         site = Site(folder, f"unix://{redis.unix_socket_path}", trained_models, s3.settings)
         try:
             site.api.start("app")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from standardwebhooks import Webhook
 from tests.support.audio import encoded, noise, read_audio, snr_db
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
-from tests.support.s3_server import BUCKET, s3_server
-from tests.support.service import Service, running_service
+from tests.support.s3_server import BUCKET, S3Server
+from tests.support.service import Service, running_service, wait_until
 
 # Plain SDR in dB that Spleeter's weights reach on the CC0 songs with true stems (vocals, instrumental).
 QUALITY = {"rubidium": (6.7, 22.5), "potassium": (7.6, 21.0)}
@@ -125,9 +126,13 @@ def test_local_files_are_gone_once_the_stems_are_stored(service: Service, web: H
     audio = web.answer("/song.wav", Answer(body=short_song(1)))
     task_uuid = service.generate(audio)
     service.wait_for(task_uuid)
-    time.sleep(0.5)
-    left = [path.name for path in service.output_dir.parent.rglob(f"*{task_uuid}*")]
-    assert sorted(left) == [f"{task_uuid}_instrumental.wav", f"{task_uuid}_vocals.wav"]
+
+    def left() -> list[str]:
+        found = os.walk(service.output_dir.parent)  # which does not mind folders that vanish
+        return sorted(name for _, folders, files in found for name in [*folders, *files] if task_uuid in name)
+
+    stems = [f"{task_uuid}_instrumental.wav", f"{task_uuid}_vocals.wav"]
+    wait_until(lambda: left() == stems, "nothing but the stems is left", service, 10)
 
 
 def test_a_song_may_be_sent_along(service: Service, web: HttpServer) -> None:
@@ -136,8 +141,7 @@ def test_a_song_may_be_sent_along(service: Service, web: HttpServer) -> None:
     assert (told["task_uuid"], told["status"]) == (task_uuid, "success"), told
     assert read_audio(requests.get(told["vocals"], timeout=30).content).shape == (2, 44100)
     assert service.task(task_uuid)["audio"] == "my song.wav"
-    time.sleep(0.5)
-    assert list((service.output_dir / "uploads").iterdir()) == []
+    wait_until(lambda: not list((service.output_dir / "uploads").iterdir()), "the song is gone", service, 10)
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
@@ -195,11 +199,9 @@ def test_a_redirect_to_an_address_that_is_not_allowed_is_refused(service: Servic
     assert "public address" in task["error_message"]
 
 
-def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, web: HttpServer) -> None:
-    for name in ("redis", "s3"):
-        (tmp_path / name).mkdir()
+def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, s3: S3Server, web: HttpServer) -> None:
+    (tmp_path / "redis").mkdir()
     with (
-        s3_server(tmp_path / "s3") as s3,
         redis_server(tmp_path / "redis") as redis,
         running_service(
             tmp_path,
@@ -230,6 +232,7 @@ def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, web:
             "audio/wav",
             requests.get(told["vocals"], timeout=30).content,
         )
-        time.sleep(0.5)
-        assert [path for path in service.output_dir.rglob("*") if path.is_file()] == []
+        wait_until(
+            lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left", service, 10
+        )
         assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="songs/uploads/")

@@ -23,16 +23,18 @@ QUICK = {
     "LEASE_SECONDS": "3",
     "HEARTBEAT_SECONDS": "1",
     "RETRY_BASE_SECONDS": "0.1",
+    "WEBHOOK_RETRY_SECONDS": "0.5",
     "SHUTDOWN_GRACE_SECONDS": "0",
 }
 
 
-@pytest.fixture
-def mortal_service(tmp_path: Path, trained_models: Path) -> Iterator[Service]:
-    """A service whose API runs; the test starts the workers."""
-    (tmp_path / "redis").mkdir()
-    with redis_server(tmp_path / "redis") as redis:
-        service = Service(tmp_path, f"unix://{redis.unix_socket_path}", trained_models, **QUICK)
+@pytest.fixture(scope="module")
+def mortal_service(tmp_path_factory: pytest.TempPathFactory, trained_models: Path) -> Iterator[Service]:
+    """A service whose API runs; each test begins with `let_work`."""
+    folder = tmp_path_factory.mktemp("mortal")
+    (folder / "redis").mkdir()
+    with redis_server(folder / "redis") as redis:
+        service = Service(folder, f"unix://{redis.unix_socket_path}", trained_models, **QUICK)
         try:
             service.start("app")
             service.wait_until_up("redis")
@@ -49,6 +51,15 @@ def short_song(web: HttpServer) -> str:
 @pytest.fixture
 def long_song(web: HttpServer) -> str:
     return web.answer("/long.flac", Answer(body=encoded(noise(LONG_S), ".flac", codec="flac")))
+
+
+def let_work(service: Service, *workers: str) -> None:
+    """See to it that these workers run and no others, whatever the test before has left."""
+    for door in ("processor", "uploader"):
+        if door in workers:
+            service.have(door)
+        elif service.is_running(door):
+            service.kill(door)
 
 
 def assert_stems(service: Service, task_uuid: str, seconds: float) -> None:
@@ -70,6 +81,7 @@ def child_of(service: Service) -> int:
 
 
 def test_tasks_wait_for_a_worker_and_are_taken_by_priority(mortal_service: Service, short_song: str) -> None:
+    let_work(mortal_service)
     ids = {priority: mortal_service.generate(short_song, priority=priority) for priority in (1, 4, 2, 5, 3)}
     assert mortal_service.task(ids[5])["position"] == 0
     assert mortal_service.task(ids[1])["position"] == 4
@@ -79,7 +91,7 @@ def test_tasks_wait_for_a_worker_and_are_taken_by_priority(mortal_service: Servi
 
 
 def test_a_killed_processor_leaves_its_task_to_the_next_one(mortal_service: Service, long_song: str) -> None:
-    mortal_service.start("processor", "uploader")
+    let_work(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(long_song)
     wait_until_separating(mortal_service, task_uuid)
     child = child_of(mortal_service)
@@ -99,7 +111,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_killed_child_costs_one_attempt(mortal_service: Service, long_song: str) -> None:
-    mortal_service.start("processor", "uploader")
+    let_work(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(long_song)
     wait_until_separating(mortal_service, task_uuid)
     os.kill(child_of(mortal_service), signal.SIGKILL)
@@ -109,7 +121,7 @@ def test_a_killed_child_costs_one_attempt(mortal_service: Service, long_song: st
 
 
 def test_a_stopped_processor_hands_its_task_back_at_once(mortal_service: Service, long_song: str) -> None:
-    mortal_service.start("processor", "uploader")
+    let_work(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(long_song)
     wait_until_separating(mortal_service, task_uuid)
     assert mortal_service.kill("processor", signal.SIGTERM) == 0
@@ -120,7 +132,7 @@ def test_a_stopped_processor_hands_its_task_back_at_once(mortal_service: Service
 
 
 def test_results_wait_for_an_uploader(mortal_service: Service, short_song: str) -> None:
-    mortal_service.start("processor")
+    let_work(mortal_service, "processor")
     task_uuid = mortal_service.generate(short_song)
     mortal_service.wait_for(task_uuid, "uploading")
     mortal_service.kill("processor")
@@ -130,7 +142,7 @@ def test_results_wait_for_an_uploader(mortal_service: Service, short_song: str) 
 
 def test_a_receiver_that_is_busy_hears_of_it_again(mortal_service: Service, web: HttpServer, short_song: str) -> None:
     hook = web.answer("/busy", Answer(503), Answer(204))
-    mortal_service.start("processor", "uploader")
+    let_work(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(short_song, hook_url=hook)
     mortal_service.wait_for(task_uuid)
     delivered = lambda: mortal_service.task(task_uuid)["webhook"]["state"] == "delivered"  # noqa: E731
@@ -145,14 +157,14 @@ def test_a_receiver_that_is_busy_hears_of_it_again(mortal_service: Service, web:
 def test_an_audio_host_that_is_busy_is_asked_again(mortal_service: Service, web: HttpServer) -> None:
     song = encoded(noise(1), ".wav", codec="pcm_s16le")
     audio = web.answer("/busy.wav", Answer(503), Answer(body=song))
-    mortal_service.start("processor", "uploader")
+    let_work(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(audio)
     assert_stems(mortal_service, task_uuid, 1)
     assert mortal_service.task(task_uuid)["attempt"] == 2
 
 
 def test_the_api_can_be_killed_and_started_again_at_any_time(mortal_service: Service, short_song: str) -> None:
-    mortal_service.start("processor", "uploader")
+    let_work(mortal_service, "processor", "uploader")
     ids = [mortal_service.generate(short_song) for _ in range(3)]
     mortal_service.kill("app")
     time.sleep(0.5)
@@ -160,5 +172,5 @@ def test_the_api_can_be_killed_and_started_again_at_any_time(mortal_service: Ser
     mortal_service.wait_until_up()
     for task_uuid in ids:
         assert_stems(mortal_service, task_uuid, 1)
-    listed = requests.get(f"{mortal_service.url}/tasks", auth=AUTH, timeout=10).json()["tasks"]
+    listed = requests.get(f"{mortal_service.url}/tasks?limit=3", auth=AUTH, timeout=10).json()["tasks"]
     assert {task["task_uuid"] for task in listed} == set(ids)

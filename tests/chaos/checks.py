@@ -11,6 +11,7 @@ from tests.chaos.evidence import TASKS, Evidence
 from tests.chaos.hosts import Call
 from tests.chaos.plan import Song
 from tests.chaos.songs import fault_of, wav
+from uvr.uploads import task_of
 
 STEMS = {"vocals", "instrumental"}
 
@@ -99,6 +100,8 @@ def _of_state(song: Song, record: Mapping[str, str], listed: Sequence[str]) -> I
 
 
 def _of_objects(record: Mapping[str, str], objects: frozenset[str]) -> Iterator[tuple[Kind, str]]:
+    if record["status"] == "failed" and record.get("upload", "") not in {"", *objects}:
+        yield Kind.LOST, "the song that was sent along is not in the bucket, so it cannot be tried again"
     if record["status"] != "success":
         return
     keys = _keys(record)
@@ -128,10 +131,19 @@ def _of_the_rest(evidence: Evidence) -> Iterator[Fault]:
         for task_uuid in ids:
             if queue != TASKS or evidence.records.get(task_uuid, {}).get("status") != "failed":
                 yield Fault(Kind.WRONG, task_uuid, f"it is a dead letter of {queue}")
-    owned = {key for record in evidence.records.values() for key in _keys(record).values()}
-    yield from (Fault(Kind.LEFT_OVER, key, "an object that no task has") for key in sorted(evidence.objects - owned))
+    owned = {key for record in evidence.records.values() for key in _keys(record).values()} | _kept_uploads(evidence)
+    there = evidence.objects | evidence.uploads.keys()
+    yield from (Fault(Kind.LEFT_OVER, key, "an object that no task has") for key in sorted(there - owned))
     yield from (Fault(Kind.LEFT_OVER, name, "a file that no task needs") for name in evidence.files)
     yield from (Fault(Kind.WRONG, "log", line) for line in evidence.alarms)
+
+
+def _kept_uploads(evidence: Evidence) -> set[str]:
+    """Songs that were sent along: of tasks that failed, and those whose task may come, after an API was killed."""
+    failed = {record.get("upload", "") for record in evidence.records.values() if record["status"] == "failed"}
+    return failed | {
+        key for key, beside in evidence.uploads.items() if beside > 0 and task_of(key) not in evidence.records
+    }
 
 
 def _keys(record: Mapping[str, str]) -> dict[str, str]:

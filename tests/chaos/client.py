@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import requests
 
+from tests.chaos.hosts import NOT_AUDIO
 from tests.chaos.plan import Song
 from tests.chaos.songs import wav
 from tests.chaos.stack import Stack
@@ -46,7 +48,7 @@ class Client:
         body = self._body(song, sound, name)
         self.asked[name] = song
         try:
-            answer = requests.post(f"{self.stack.service.url}/generate", json=body, auth=AUTH, timeout=_POST_TIMEOUT_S)
+            answer = requests.post(f"{self.stack.service.url}/generate", **body, auth=AUTH, timeout=_POST_TIMEOUT_S)
             told = answer.json()
         except requests.RequestException:
             self.unanswered += 1
@@ -61,10 +63,10 @@ class Client:
         self.stack.note(f"accepted {name} as {told['task_uuid']}")
         return True
 
-    def _body(self, song: Song, sound: bytes, name: str) -> dict[str, object]:
+    def _body(self, song: Song, sound: bytes, name: str) -> dict[str, Any]:
+        """What `requests` is to send: a form with the song, or JSON with its URL."""
         links, receiver = self.stack.links, self.stack.receivers[song.receiver]
-        return {
-            "audio": links["audio"].url(self.stack.audio_host.offer(name, song, sound)),
-            "hook_url": links[song.receiver].url(receiver.expect(name, song)),
-            "priority": song.priority,
-        }
+        fields = {"hook_url": links[song.receiver].url(receiver.expect(name, song)), "priority": song.priority}
+        if song.is_sent:
+            return {"data": fields, "files": {"audio": (f"{name}.wav", sound if song.succeeds else NOT_AUDIO)}}
+        return {"json": {**fields, "audio": links["audio"].url(self.stack.audio_host.offer(name, song, sound))}}

@@ -28,7 +28,8 @@ class Evidence:
 
     `records` are the tasks' hashes by id, `listed` the statuses under which a task is listed. `live` names what is left
     of each queue, `dead` has the dead letters of each. `calls` are the webhooks by the last part of their path, in
-    order. `files` lie below TEMP_DIR and OUTPUT_DIR. `alarms` are lines of the logs that tell of something unforeseen.
+    order. `uploads` has what the list of songs that were sent along has beside each key. `files` lie below TEMP_DIR and
+    OUTPUT_DIR. `alarms` are lines of the logs that tell of something unforeseen.
     """
 
     records: Mapping[str, Mapping[str, str]]
@@ -37,6 +38,7 @@ class Evidence:
     dead: Mapping[str, Sequence[str]]
     calls: Mapping[str, Sequence[Call]]
     objects: frozenset[str]
+    uploads: Mapping[str, float]
     files: Sequence[str]
     alarms: Sequence[str]
 
@@ -52,6 +54,7 @@ def look(stack: Stack) -> Evidence:
             dead={queue: redis.zrange(f"{queue}:dead", 0, -1) for queue in _QUEUES},
             calls=_calls(stack),
             objects=frozenset(_objects(stack)),
+            uploads=dict(redis.zscan_iter(f"{TASKS}:uploads")),
             files=[*_files(stack.service.temp_dir), *_files(stack.service.output_dir)],
             alarms=sorted(set().union(*(_alarms(stack.service.log_dir / f"{name}.log") for name in DOORS))),
         )
@@ -95,8 +98,10 @@ def _objects(stack: Stack) -> Iterator[str]:
 
 
 def _files(folder: Path) -> Iterator[str]:
+    """All but the folders that stay, and what an API that was killed has received of a song, which stays for a day."""
+    stay = {folder / "pending", folder / "uploads", *folder.glob("uploads/.*.part")}
     for path in sorted(folder.rglob("*")):
-        if path != folder / "pending":
+        if path not in stay:
             yield str(path.relative_to(folder.parent))
 
 

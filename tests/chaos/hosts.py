@@ -13,6 +13,8 @@ from tests.support.http_server import Answer, HttpServer, Received
 HOOK_TIMEOUT_S = 2.0
 """What the stack's WEBHOOK_TIMEOUT_SECONDS is; who hangs, hangs longer."""
 
+NOT_AUDIO = b"<html>This is not audio.</html>" * 100
+
 _HOOK_ANSWERS = {
     "broken": Answer(500),
     "busy": Answer(429, headers={"Retry-After": "1"}),
@@ -72,7 +74,7 @@ def _fetch(kind: str, sound: bytes) -> Answer:
 def _last_fetch(song: Song, sound: bytes) -> Answer:
     if song.end == "gone":
         return Answer(404, delay_s=song.fetch_s)
-    return Answer(body=sound if song.succeeds else b"<html>This is not audio.</html>" * 100, delay_s=song.fetch_s)
+    return Answer(body=sound if song.succeeds else NOT_AUDIO, delay_s=song.fetch_s)
 
 
 def _is_whole(request: Received) -> bool:

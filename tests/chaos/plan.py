@@ -29,6 +29,7 @@ LEASE_S = 4.0
 
 _SECONDS_PER_BLOW = 1.6
 _RATES_HZ = (44_100, 44_100, 48_000, 22_050)
+_SENT_SHARE = 0.3
 _FETCHES = (("busy",), ("breaks-off",), ("slow",))
 _HOOKS = (("broken",), ("busy",), ("hangs",), ("broken", "hangs"))
 
@@ -39,7 +40,7 @@ class Song:
 
     `pause_s` passes before it is submitted. `fetches` and `hooks` name how the audio host and the receiver misbehave,
     one after the other, before they do what they should; they take `fetch_s` and `hook_s` for that, so that blows find
-    something under way.
+    something under way. A song that `is_sent` along needs no audio host.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Song:
     channels: int
     fetches: tuple[str, ...]
     fetch_s: float
+    is_sent: bool
     receiver: str
     hooks: tuple[str, ...]
     hook_s: float
@@ -107,6 +109,7 @@ def _song(chance: Random, number: int, pause_s: float) -> Song:
         channels=chance.choice((1, 2)),
         fetches=chance.choice(_FETCHES) if end == "success" and chance.random() < 0.2 else (),
         fetch_s=chance.uniform(0, 1),
+        is_sent=end != "gone" and chance.random() < _SENT_SHARE,
         receiver=chance.choice(RECEIVERS),
         hooks=chance.choice(_HOOKS) if chance.random() < 0.2 else (),
         hook_s=chance.uniform(0, 0.5),

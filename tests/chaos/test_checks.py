@@ -19,7 +19,7 @@ from tests.support.audio import encoded, read_audio
 
 SEED = 3
 COMPENSATE = 1.05
-GOOD = Song(0, 3, 0.0, "success", 1.2, 22_050, 2, (), 0.0, "hooks-1", (), 0.0)
+GOOD = Song(0, 3, 0.0, "success", 1.2, 22_050, 2, (), 0.0, False, "hooks-1", (), 0.0)
 GONE = replace(GOOD, number=1, end="gone")
 UNANSWERED = replace(GOOD, number=2)
 
@@ -55,6 +55,7 @@ RIGHT = Evidence(
         "2.0": [call("ghost", "success")],
     },
     objects=frozenset(f"{task}_{stem}.wav" for task in ("good", "ghost") for stem in ("vocals", "instrumental")),
+    uploads={},
     files=[],
     alarms=[],
 )
@@ -99,6 +100,32 @@ def test_a_stem_that_is_not_in_the_bucket_is_lost() -> None:
 @pytest.mark.parametrize("status", ["queued", "processing", "uploading"])
 def test_a_task_without_an_end_is_stuck(status: str) -> None:
     assert (Kind.STUCK, "good") in judged(changed("records", good={**RIGHT.records["good"], "status": status}))
+
+
+KEY = "uploads/gone.0123"
+
+
+def with_upload(record: str, beside: float, *objects: str) -> Evidence:
+    """The right evidence, in which this record has a song that was sent along."""
+    evidence = changed("records", **{record: {**RIGHT.records[record], "upload": KEY}})
+    return replace(evidence, uploads={KEY: beside}, objects=RIGHT.objects | {*objects})
+
+
+def test_the_song_of_a_task_that_failed_is_kept() -> None:
+    assert judged(with_upload("gone", 0, KEY)) == set()
+    assert judged(with_upload("gone", 0)) == {(Kind.LOST, "gone")}
+
+
+def test_the_song_of_a_task_that_succeeded_is_left_over() -> None:
+    assert judged(with_upload("good", 0, KEY)) == {(Kind.LEFT_OVER, KEY)}
+    assert judged(with_upload("good", 0)) == {(Kind.LEFT_OVER, KEY)}
+
+
+def test_a_song_may_wait_for_its_task_but_not_once_the_task_is_there() -> None:
+    evidence = replace(RIGHT, objects=RIGHT.objects | {"uploads/new.0123"})
+    assert judged(replace(evidence, uploads={"uploads/new.0123": 1_700_000_000_000})) == set()
+    assert judged(evidence) == {(Kind.LEFT_OVER, "uploads/new.0123")}
+    assert judged(with_upload("good", 1_700_000_000_000, KEY)) == {(Kind.LEFT_OVER, KEY)}
 
 
 @pytest.mark.parametrize("state", ["pending", "failed", "none"])

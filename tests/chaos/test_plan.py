@@ -24,3 +24,8 @@ def test_songs_of_all_priorities_come_while_blows_fall() -> None:
     assert {song.priority for song in plan.songs} == {1, 2, 3, 4, 5}
     assert sum(song.pause_s for song in plan.songs) == pytest.approx(sum(blow.pause_s for blow in plan.blows))
     assert {song.end for song in plan.songs} == {"success", "gone", "not-audio"}
+    assert {(song.end, song.is_sent) for song in plan.songs} >= {
+        ("success", True),
+        ("success", False),
+        ("not-audio", True),
+    }

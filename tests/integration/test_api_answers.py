@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from redis import Redis
 from tests.support.api import CREDENTIALS, application, settings_for
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
-        yield client
 
 
 @pytest.mark.parametrize("path", ["/health", "/tasks", "/nowhere", "/generate", "/files/x.wav"])

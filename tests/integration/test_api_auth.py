@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ from redis import Redis
 from app import create_app
 from config import SettingsError
 from tests.support.api import CREDENTIALS, PASSWORD, USER, application, settings_for
-
-
-@pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
-        yield client
 
 
 def basic(text: bytes) -> dict[str, str]:

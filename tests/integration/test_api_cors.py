@@ -43,7 +43,8 @@ def test_allowed_origin_may_call_and_read(redis_client: Redis, tmp_path: Path) -
         for auth in (CREDENTIALS, None):
             answer = client.get("/tasks", auth=auth, headers={"Origin": ORIGIN})
             assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
-            assert "Location" in answer.headers["Access-Control-Expose-Headers"]
+            exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+            assert {"Location", "Retry-After", "Idempotency-Replayed"} <= set(exposed)
             assert answer.headers["Vary"] == "Origin"
             assert "Access-Control-Allow-Credentials" not in answer.headers
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ from tests.support.api_process import ROOT, environment, log_lines, running_api,
 from tests.support.redis_server import redis_server
 
 SONG = "https://songs.example.com/a.mp3"
+
+
+@pytest.fixture(scope="module")
+def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an API for those who only ask it."""
+    folder = tmp_path_factory.mktemp("api")
+    with running_api(environment(shared_redis, folder), folder) as (_, url):
+        yield url
 
 
 def refused(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -63,16 +72,15 @@ def test_non_ascii_password_works_over_http(shared_redis: ValkeyServer, tmp_path
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_large_body_is_answered_not_cut_off(shared_redis: ValkeyServer, tmp_path: Path, chunked: bool) -> None:
+def test_large_body_is_answered_not_cut_off(url: str, chunked: bool) -> None:
     text = json.dumps({"audio": SONG, "padding": "x" * 3_000_000}).encode()
-    with running_api(environment(shared_redis, tmp_path), tmp_path) as (_, url):
-        answer = requests.post(
-            f"{url}/generate",
-            data=iter([text]) if chunked else text,
-            headers={"Content-Type": "application/json"},
-            auth=CREDENTIALS,
-            timeout=5,
-        )
+    answer = requests.post(
+        f"{url}/generate",
+        data=iter([text]) if chunked else text,
+        headers={"Content-Type": "application/json"},
+        auth=CREDENTIALS,
+        timeout=5,
+    )
     assert answer.status_code == 413
     assert answer.json()["status"] == 413
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import application, settings_for
 from tests.support.redis_server import redis_server
 from uvr.presence import Presence
-
-
-@pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
-        yield client
 
 
 def health_once_up(client: FlaskClient, kind: str) -> Any:

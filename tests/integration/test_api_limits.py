@@ -108,6 +108,15 @@ def test_right_password_is_let_in_after_the_pause(redis_client: Redis, tmp_path:
         assert statuses(client, 3, ANNA) == [200] * 3
 
 
+def test_failed_logins_are_slowed_down_in_all_processes(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path) as one, api(redis_client, tmp_path) as other:
+        assert statuses(one, 1, ANNA) == [200]
+        assert statuses(other, 5, ("anna", "wrong")) == [401] * 5
+        # The first one may still know that anna need not wait, but not for longer than one wrong password takes.
+        assert statuses(one, 2, ("anna", "wrong"))[-1] == 429
+        assert statuses(one, 1, ANNA) == [429]
+
+
 def test_nobody_is_kept_out_from_elsewhere(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path) as client:
         here, there = {"REMOTE_ADDR": "192.0.2.1"}, {"REMOTE_ADDR": "192.0.2.2"}

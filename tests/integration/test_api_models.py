@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from tests.support.api import CREDENTIALS, application, settings_for
+from tests.support.api import CREDENTIALS
 from uvr.presence import Presence
-
-
-@pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app:
-        yield app.test_client()
 
 
 def listed(client: FlaskClient) -> Any:

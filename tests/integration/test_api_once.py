@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,6 @@ from tests.support.api import CREDENTIALS, application, services_of, settings_fo
 
 SONG = "https://songs.example.com/a.mp3"
 KEY = "3f0c2f8e-my-order-17"
-
-
-@pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
-        yield client
 
 
 def post(client: FlaskClient, key: str | None = KEY, **body: Any) -> Any:

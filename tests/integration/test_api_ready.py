@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,6 @@ from uvr.disk import DiskSpace
 from uvr.presence import Presence
 
 Facts = dict[str, str]
-
-
-@pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
-        yield client
 
 
 def ready_with(client: FlaskClient, redis_client: Redis, *workers: tuple[str, Facts]) -> tuple[int, Any]:

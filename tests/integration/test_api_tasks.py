@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,6 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
 from uvr.tasks import Status, Task, WebhookState
-
-
-@pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
-        yield client
 
 
 def stored(client: FlaskClient, task_uuid: str, **fields: Any) -> Task:
@@ -44,7 +37,7 @@ def test_queued_task_tells_its_position(client: FlaskClient) -> None:
 
 
 def test_queued_task_names_every_field(client: FlaskClient) -> None:
-    stored(client, "one")
+    stored(client, "one", request_id="the-first")
     assert show(client, "one").json == {
         "task_uuid": "one",
         "status": "queued",
@@ -68,6 +61,7 @@ def test_queued_task_names_every_field(client: FlaskClient) -> None:
         "facts": {},
         "node": None,
         "lost_with": None,
+        "request_id": "the-first",
         "webhook": {"state": "none", "tries": []},
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +11,12 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, settings_for
-from tests.support.http_server import Answer, HttpServer, http_server
-from tests.support.workshop import Workshop, open_workshop, until, working
+from tests.support.http_server import Answer, HttpServer
+from tests.support.workshop import Workshop, until, working
 from uvr.tasks import Status, Task, WebhookState
 
 HOOK = "https://receiver.example/hook"
 TRIED = {"webhook_id": "a.failed", "at": "2023-11-14T22:13:20Z", "status_code": 503, "outcome": "retry"}
-
-
-@pytest.fixture
-def receiver() -> Iterator[HttpServer]:
-    with http_server() as server:
-        yield server
-
-
-@pytest.fixture
-def workshop(redis_client: Redis, tmp_path: Path) -> Iterator[Workshop]:
-    with open_workshop(redis_client, tmp_path) as workshop:
-        yield workshop
-
-
-@pytest.fixture
-def client(workshop: Workshop) -> Iterator[FlaskClient]:
-    with application(workshop.settings) as app:
-        yield app.test_client()
 
 
 def ended(workshop: Workshop, hook_url: str = HOOK, **fields: Any) -> None:

@@ -303,8 +303,13 @@ def test_close_ends_the_child_and_may_be_called_again(child: Child) -> None:
     assert child.pid is None
 
 
-def test_closing_without_a_start_is_harmless() -> None:
-    Child(ScriptedEngine, "network").close()
+def test_closing_without_a_start_starts_nothing_and_ends_nothing(child: Child) -> None:
+    before = open_files()
+    child.close()
+    assert child.pid is None
+    assert open_files() == before
+    run(child)
+    assert is_running(pid_of(child))
 
 
 def test_no_pipe_is_left_open_whichever_way_a_child_ends(child: Child) -> None:

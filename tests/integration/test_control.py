@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,6 @@ from uvr.tasks import Status, Task, WebhookState, record
 HOOK = "https://receiver.example/hook"
 ID = "00000000-0000-4000-8000-00000000000a"
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
-
-
-@pytest.fixture
-def workshop(redis_client: Redis, tmp_path: Path) -> Iterator[Workshop]:
-    with open_workshop(redis_client, tmp_path) as workshop:
-        yield workshop
-
-
-@pytest.fixture
-def client(workshop: Workshop) -> Iterator[FlaskClient]:
-    with application(workshop.settings) as app:
-        yield app.test_client()
 
 
 def submitted(workshop: Workshop, **fields: Any) -> None:
@@ -201,6 +189,21 @@ def test_a_deleted_task_is_gone_with_its_stems(workshop: Workshop, client: Flask
     assert list(redis_client.scan_iter(f"*{ID}*")) == []
     assert client.get("/tasks", auth=CREDENTIALS).json["tasks"] == []
     assert delete(client) == 404
+
+
+@pytest.mark.parametrize("state", [Status.QUEUED, Status.FAILED])
+def test_a_deleted_task_takes_the_song_with_it_that_was_sent_along(
+    workshop: Workshop, client: FlaskClient, state: Status
+) -> None:
+    form = {"audio": (BytesIO(b"a song"), "song.mp3")}
+    task_uuid = client.post("/generate", data=form, auth=CREDENTIALS).json["task_uuid"]
+    if state is Status.FAILED:
+        workshop.queues.tasks.bury(claim(workshop.queues.tasks), record=record(status=state))
+    folder = workshop.settings.output_dir / "uploads"
+    assert [path.name.partition(".")[0] for path in folder.iterdir()] == [task_uuid]
+    assert delete(client, task_uuid) == 204
+    assert list(folder.iterdir()) == []
+    assert list(workshop.queues.uploads.all()) == []
 
 
 def test_a_task_is_deleted_in_every_state_but_done(workshop: Workshop, client: FlaskClient) -> None:

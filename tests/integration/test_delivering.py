@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 from standardwebhooks import Webhook
 
 from tests.support.http_server import Answer, HttpServer, http_server
-from tests.support.workshop import Workshop, open_workshop, until, working
+from tests.support.workshop import Workshop, until, working
 from uvr.tasks import Status, Task, WebhookState
 
 SECRET = "whsec_dGVzdGtleQ=="
 
 
 @pytest.fixture
-def receiver() -> Iterator[HttpServer]:
-    with http_server() as server:
-        yield server
-
-
-@pytest.fixture
-def workshop(redis_client: Redis, tmp_path: Path) -> Iterator[Workshop]:
-    with open_workshop(redis_client, tmp_path, webhook_secret=SECRET, webhook_timeout_seconds=30) as workshop:
-        yield workshop
+def workshop_settings() -> dict[str, Any]:
+    return {"webhook_secret": SECRET, "webhook_timeout_seconds": 30}
 
 
 def end(workshop: Workshop, task_uuid: str, hook_url: str, **fields: Any) -> None:

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
-from tests.support.http_server import Answer, HttpServer, http_server
-from tests.support.workshop import Workshop, open_workshop, until, working
+from tests.support.http_server import Answer, HttpServer
+from tests.support.workshop import Workshop, until, working
 from uvr import news
 from uvr.tasks import Status, Task, WebhookState, record
-
-
-@pytest.fixture
-def receiver() -> Iterator[HttpServer]:
-    with http_server() as server:
-        yield server
-
-
-@pytest.fixture
-def workshop(redis_client: Redis, tmp_path: Path) -> Iterator[Workshop]:
-    with open_workshop(redis_client, tmp_path) as workshop:
-        yield workshop
 
 
 def processing(workshop: Workshop, hook_url: str, **fields: Any) -> Task:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from redis import Redis
+import pytest
+from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from structlog.testing import capture_logs
 
 from tests.support.api import settings_for
 from uvr.api.forecast import Forecast
@@ -35,7 +37,12 @@ def test_old_songs_do_not_count(redis_client: Redis) -> None:
 
 def test_a_redis_that_is_away_costs_no_song(tmp_path: Path) -> None:
     with Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0)) as nowhere:
-        Pace(nowhere, "tasks").tell(1.0)
+        pace = Pace(nowhere, "tasks")
+        with capture_logs() as lines:
+            pace.tell(1.0)
+        assert [line["event"] for line in lines] == ["pace.not_told"]
+        with pytest.raises(RedisError):
+            pace.seconds()
 
 
 def test_processors_that_are_paused_make_nothing(redis_client: Redis, tmp_path: Path) -> None:

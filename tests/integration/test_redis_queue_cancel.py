@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from redis_queue import RedisQueue
-from tests.support.leases import begin, claim, snapshot
+from tests.support.leases import CHANGES, begin, claim, snapshot
 
 ENDED = {"status": "cancelled"}
 
@@ -27,26 +27,7 @@ def submit(queue: RedisQueue, item_id: str = "a", status: str = "queued") -> Non
     assert queue.enqueue(item_id, 3, {"status": status, "created_ms": 1})
 
 
-def stay_waiting(queue: RedisQueue) -> None:
-    """Leave the item as it is."""
-
-
-def become_leased(queue: RedisQueue) -> None:
-    begin(queue)
-
-
-def become_delayed(queue: RedisQueue) -> None:
-    queue.retry(begin(queue), delay_s=3600)
-
-
-def become_dead(queue: RedisQueue) -> None:
-    queue.bury(begin(queue))
-
-
-CHANGES = pytest.mark.parametrize("change", [stay_waiting, become_leased, become_delayed, become_dead])
-
-
-@CHANGES
+@pytest.mark.parametrize("change", CHANGES)
 def test_an_item_is_taken_out_wherever_it_is(
     tasks: RedisQueue, redis_client: Redis, change: Callable[[RedisQueue], None]
 ) -> None:
@@ -61,7 +42,7 @@ def test_an_item_is_taken_out_wherever_it_is(
     assert redis_client.zrange("tasks:tasks:queued", 0, -1) == []
 
 
-@CHANGES
+@pytest.mark.parametrize("change", CHANGES)
 def test_it_is_taken_out_of_the_other_queues_too(
     tasks: RedisQueue, results: RedisQueue, change: Callable[[RedisQueue], None]
 ) -> None:

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redis_queue import RedisQueue, Sizes
-from tests.support.leases import begin, claim
+from tests.support.leases import CHANGES, begin, claim
 
 NONE = dict.fromkeys(range(1, 6), 0)
 EMPTY = Sizes(waiting=0, leased=0, delayed=0, dead=0, by_priority=NONE, oldest_s=NONE)
@@ -30,23 +30,7 @@ def submit(queue: RedisQueue, item_id: str = "a", priority: int = 3) -> None:
     queue.enqueue(item_id, priority, {"status": "queued", "created_ms": 1})
 
 
-def stay_waiting(queue: RedisQueue) -> None:
-    """Leave the item as it is."""
-
-
-def become_leased(queue: RedisQueue) -> None:
-    begin(queue)
-
-
-def become_delayed(queue: RedisQueue) -> None:
-    queue.retry(begin(queue), delay_s=3600)
-
-
-def become_dead(queue: RedisQueue) -> None:
-    queue.bury(begin(queue))
-
-
-@pytest.mark.parametrize("change", [stay_waiting, become_leased, become_delayed, become_dead])
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("step", ["finish", "bury"])
 def test_a_new_round_starts_anew_whatever_is_left_of_an_earlier_one(
     tasks: RedisQueue, results: RedisQueue, change: Callable[[RedisQueue], None], step: str

@@ -147,8 +147,14 @@ def test_public_domain_gives_plain_links(storage_of):
     assert storage.url("stems/a b.wav", 60) == "https://cdn.example/stems/a%20b.wav"
 
 
-def test_check_passes_on_a_working_bucket(storage_of):
+def test_check_passes_on_a_working_bucket_and_stores_nothing(storage_of):
+    with http_server() as server:
+        server.answer(f"/{BUCKET}", Answer())
+        _storage_at(server.url("")).check()
+        assert [(asked.method, asked.path) for asked in server.requests] == [("HEAD", f"/{BUCKET}")]
     storage_of().check()
+    with pytest.raises(PermanentError, match="S3_BUCKET_NAME"):
+        storage_of(s3_bucket_name="another-bucket").check()
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_network(tmp_path_factory.mktemp("model") / "half.onnx")
 
 
-@pytest.fixture
-def separator(model: Path) -> Iterator[Separator]:
+@pytest.fixture(scope="module")
+def warm_separator(model: Path) -> Iterator[Separator]:
     separator = Separator(MdxEngineFactory(model, PARAMETERS, threads=1))
-    separator.start()
     yield separator
     separator.close()
+
+
+@pytest.fixture
+def separator(warm_separator: Separator) -> Separator:
+    """One with both its children, whatever the test before did to them."""
+    warm_separator.start()
+    return warm_separator
 
 
 def separate(separator: Separator, source: Path, folder: Path, **options: object) -> Separation:
@@ -155,3 +161,17 @@ print(*{{"numpy", "av", "onnx", "onnxruntime"}} & set(sys.modules))
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.splitlines()[-1] == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not count this memory")
+def test_a_media_child_gets_no_more_memory_than_songs_need() -> None:
+    greedy = (
+        "from uvr.separation.separator import MOST_MEDIA_BYTES, load_media\n"
+        "load_media()\n"
+        "bytearray(MOST_MEDIA_BYTES // 2)\n"
+        "bytearray(MOST_MEDIA_BYTES)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", greedy], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stderr.endswith("line 4, in <module>\nMemoryError\n")

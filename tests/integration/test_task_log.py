@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from redis import Redis
 
-from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.http_server import Answer, HttpServer
 from tests.support.workshop import Workshop, open_workshop, until, working
 from uvr.control import Control
 from uvr.metrics import UNSEEN
 from uvr.tasks import Status, Task, WebhookState, record
+from uvr.uploads import Uploads
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
 
 
 @pytest.fixture
-def receiver() -> Iterator[HttpServer]:
-    with http_server() as server:
-        yield server
-
-
-@pytest.fixture
-def workshop(redis_client: Redis, tmp_path: Path) -> Iterator[Workshop]:
-    with open_workshop(redis_client, tmp_path, webhook_retry_seconds="0.1,0.1") as workshop:
-        yield workshop
+def workshop_settings() -> dict[str, Any]:
+    return {"webhook_retry_seconds": "0.1,0.1"}
 
 
 @pytest.fixture
@@ -44,7 +36,8 @@ def ends(lines: list[Any]) -> list[Any]:
 
 
 def control(workshop: Workshop) -> Control:
-    return Control(workshop.settings, workshop.clients, workshop.queues, workshop.storage)
+    uploads = Uploads(workshop.settings, workshop.queues.uploads)
+    return Control(workshop.settings, workshop.clients, workshop.queues, workshop.storage, uploads)
 
 
 def end(workshop: Workshop, hook_url: str = "") -> None:

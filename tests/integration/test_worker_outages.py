@@ -20,7 +20,7 @@ from redis_queue import Lease, RedisQueue
 from tests.support.leases import claim, expire
 from tests.support.lossy_proxy import lossy_proxy
 from tests.support.redis_server import redis_server
-from tests.support.workers import ScriptedHandler, raising, submit, worker_for
+from tests.support.workers import ScriptedHandler, raising, rouse, submit, worker_for
 from uvr.shutdown import Shutdown
 from uvr.worker import Done, Limits, Pulse, Worker
 
@@ -30,14 +30,6 @@ DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 @pytest.fixture
 def queue(redis_client: Redis) -> RedisQueue:
     return RedisQueue(redis_client, "tasks")
-
-
-@pytest.fixture
-def shutdown() -> Iterator[Shutdown]:
-    shutdown = Shutdown()
-    yield shutdown
-    shutdown.requested.set()
-    shutdown.abandoned.set()
 
 
 @contextmanager
@@ -170,5 +162,6 @@ def test_a_worker_says_loudly_that_its_queue_is_unusable_and_goes_on_once_it_is_
         submit(queue)
         wait_until(lambda: redis_client.hget("tasks:task:a", "status") == "success", "it goes on")
         shutdown.requested.set()
+        rouse(redis_client, queue, 1)
         thread.join(10)
     assert not thread.is_alive()

@@ -138,6 +138,8 @@ def id3_bombs(song: bytes) -> Iterator[Case]:
         "many frames": id3(id3_frame(b"TXXX", b"\0name\0value") * 50_000),
         "deep chapters": id3(deep),
         "giant cover": id3(cover),
+        "giant private frame": id3(id3_frame(b"PRIV", b"owner\0" + bytes(24 * 2**20))),
+        "giant tags in a row": id3(id3_frame(b"PRIV", b"owner\0" + bytes(6 * 2**20))) * 3,
         "cover of no size": id3(id3_frame(b"APIC", b"\0image/png\0\3\0")),
         "unsynchronised": id3(id3_frame(b"TIT2", b"\0" + b"\xff\0" * 10_000), flags=0x80),
         "extended header": id3(u32(2**28) + bytes(100), flags=0x40),

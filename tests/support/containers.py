@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Sequence
 
 PCM = random.Random("pcm").randbytes(20_000)
 """5000 samples of noise, 16 bits, two channels."""
@@ -144,3 +145,27 @@ def avi_with_subtitles(subtitles: bytes) -> bytes:
         b"LIST", b"hdrl" + chunk(b"avih", main) + stream(b"auds\1\0\0\0", sound) + stream(b"txts\0\0\0\0", b"")
     )
     return chunk(b"RIFF", b"AVI " + head + chunk(b"LIST", b"movi" + chunk(b"01tx", text) + chunk(b"00wb", PCM)))
+
+
+OPUS_HEAD = b"OpusHead\1\2" + struct.pack("<HIhB", 0, 48_000, 0, 0)
+OPUS_TAGS = b"OpusTags" + struct.pack("<I4sI", 4, b"test", 0)
+
+
+def ogg_page(
+    packets: Sequence[bytes], *, stream: int = 1, number: int = 0, flags: int = 0, whole: bool = True
+) -> bytes:
+    """A page of an Ogg file (RFC 3533, section 6); the last packet goes on in the next page unless it is `whole`."""
+    segments = b"".join(b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255]) for packet in packets)
+    segments = segments if whole else segments[:-1]
+    head = b"OggS\0" + struct.pack("<BQII", flags, 0, stream, number)
+    rest = bytes([len(segments)]) + segments + b"".join(packets)
+    return head + struct.pack("<I", _ogg_checksum(head + bytes(4) + rest)) + rest
+
+
+def _ogg_checksum(data: bytes) -> int:
+    value = 0
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = value << 1 ^ (0x104C11DB7 if value >> 31 else 0)
+    return value

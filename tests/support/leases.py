@@ -1,4 +1,4 @@
-"""Claiming from a queue in tests, and workers that die or fall silent."""
+"""Claiming from a queue in tests, workers that die or fall silent, and what else becomes of an item."""
 
 from __future__ import annotations
 
@@ -35,3 +35,23 @@ def silence(queue: RedisQueue, client: Redis, seconds: float) -> None:
 def snapshot(client: Redis) -> dict[str, bytes | None]:
     """All that is stored."""
     return {key: client.execute_command("DUMP", key, NEVER_DECODE=True) for key in sorted(client.keys())}
+
+
+def stay_waiting(queue: RedisQueue) -> None:
+    """Leave the item as it is."""
+
+
+def become_leased(queue: RedisQueue) -> None:
+    begin(queue)
+
+
+def become_delayed(queue: RedisQueue) -> None:
+    queue.retry(begin(queue), delay_s=3600)
+
+
+def become_dead(queue: RedisQueue) -> None:
+    queue.bury(begin(queue))
+
+
+CHANGES = (stay_waiting, become_leased, become_delayed, become_dead)
+"""All that may become of an item that waits, before something else happens to it."""

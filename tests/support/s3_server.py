@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,7 @@ class S3Server:
 
     def client(self, keys: KeyPair = WRITER) -> S3Client:
         """A client that tries once, to look at the bucket with."""
-        return boto3.Session().client(
+        return _session().client(
             "s3",
             endpoint_url=self.endpoint_url,
             region_name="us-east-1",
@@ -106,6 +107,12 @@ class S3Server:
             aws_secret_access_key=keys.secret_access_key,
             config=Config(retries={"total_max_attempts": 1}),
         )
+
+
+@cache
+def _session() -> boto3.Session:
+    """One for all clients: each session reads the description of S3 anew, which takes longer than most tests."""
+    return boto3.Session()
 
 
 @contextmanager

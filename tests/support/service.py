@@ -63,6 +63,16 @@ class Service:
                     stderr=log,
                 )
 
+    def is_running(self, door: str) -> bool:
+        """Whether this door was started and has not ended."""
+        return door in self.processes and self.processes[door].poll() is None
+
+    def have(self, *doors: str) -> None:
+        """Start those of these doors that do not run."""
+        for door in doors:
+            if not self.is_running(door):
+                self.start(door)
+
     def wait_until_up(self, *kinds: str, timeout_s: float = 60) -> None:
         """Wait until /health calls these components up."""
         wanted = kinds or ("redis", "processor", "uploader")

@@ -6,7 +6,6 @@ separation.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,10 +20,10 @@ import uploader
 from config import Settings, read_settings
 from redis_queue import Lease
 from tests.support.api import CREDENTIALS, PASSWORD, USER, application
+from tests.support.workers import at_work
 from uvr.handover import Handover
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import RedisClients, connect
-from uvr.shutdown import Shutdown
 from uvr.storage.local import LocalStorage
 from uvr.tasks import Status, Task, record
 from uvr.worker import Done, Limits, Pulse, Worker
@@ -95,17 +94,8 @@ class SmallService:
     @contextmanager
     def working(self, processors: int = 1) -> Iterator[None]:
         """So many processors and an uploader at work until the block ends."""
-        shutdown = Shutdown()
-        threads = [threading.Thread(target=worker.run, args=(shutdown,)) for worker in self._workers(processors)]
-        for thread in threads:
-            thread.start()
-        try:
+        with at_work(self._workers(processors)):
             yield
-        finally:
-            shutdown.requested.set()
-            shutdown.abandoned.set()
-            for thread in threads:
-                thread.join()
 
     def _workers(self, processors: int) -> list[Worker]:
         storage = LocalStorage(self.settings.output_dir, "http://uvr.test", lambda: b"key")

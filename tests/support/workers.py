@@ -1,11 +1,16 @@
-"""Workers in tests: handlers that do what the test says, and impatient limits."""
+"""Workers in tests: handlers that do what the test says, impatient limits, and threads that end with a block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from redis import Redis
 
 from redis_queue import Lease, RedisQueue
 from uvr.errors import UvrError
+from uvr.shutdown import Shutdown
 from uvr.worker import Done, Later, Limits, Pulse, Worker
 
 WAITING = {"status": "queued"}
@@ -34,6 +39,11 @@ def submit(queue: RedisQueue, item_id: str = "a") -> None:
     queue.enqueue(item_id, 3, {"status": "queued", "created_ms": 1})
 
 
+def status_of(client: Redis, item_id: str = "a") -> str | None:
+    """What the item's record says of it."""
+    return client.hget(f"tasks:task:{item_id}", "status")
+
+
 def raising(error: Exception) -> Callable[[Lease, Pulse], Done]:
     """Work that fails."""
 
@@ -41,3 +51,25 @@ def raising(error: Exception) -> Callable[[Lease, Pulse], Done]:
         raise error
 
     return work
+
+
+def rouse(client: Redis, queue: RedisQueue, count: int) -> None:
+    """Let so many workers that wait for work look up, so that they hear at once that they are to stop."""
+    client.zadd(f"{queue.name}:wake", {f"stop-{number}": 0 for number in range(count)})
+
+
+@contextmanager
+def at_work(workers: Sequence[Worker], *, wake: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Run `workers` in threads until the block ends; `wake` is called then, to `rouse` those who wait for work."""
+    shutdown = Shutdown()
+    threads = [threading.Thread(target=worker.run, args=(shutdown,), name=worker.name) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        shutdown.requested.set()
+        shutdown.abandoned.set()
+        wake()
+        for thread in threads:
+            thread.join()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,10 @@ from redis import Redis
 import uploader
 from config import Settings
 from tests.support.api import settings_for
+from tests.support.workers import at_work, rouse
 from uvr.handover import Handover
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import RedisClients, connect
-from uvr.shutdown import Shutdown
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.tasks import Status, Task, WebhookState
@@ -77,21 +76,14 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 @contextmanager
 def working(workshop: Workshop) -> Iterator[None]:
     """All workers of an uploader at work until the block ends."""
-    shutdown = Shutdown()
     workers = uploader.workers_of(workshop.settings, workshop.queues, workshop.storage)
-    threads = [threading.Thread(target=worker.run, args=(shutdown,), name=worker.name) for worker in workers]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        shutdown.requested.set()
-        shutdown.abandoned.set()
-        # So that those who wait for work hear of it at once.
+
+    def wake() -> None:
         for queue in (workshop.queues.results, workshop.queues.webhooks):
-            workshop.client.zadd(f"{queue.name}:wake", {f"stop-{number}": 0 for number in range(len(workers))})
-        for thread in threads:
-            thread.join()
+            rouse(workshop.client, queue, len(workers))
+
+    with at_work(workers, wake=wake):
+        yield
 
 
 def until(check: Callable[[], object], timeout_s: float = 15) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from uvr.api.forecast import Outlook
-from uvr.tasks import Status, Task
+from uvr.tasks import Status, Task, now_ms
 
 
-def task(status: Status = Status.QUEUED, progress: float = 0.0) -> Task:
-    return Task("a", "https://songs.example/a.mp3", 3, 1, status=status, progress=progress)
+def task(status: Status = Status.QUEUED, progress: float = 0.0, started_ms: int = 0) -> Task:
+    return Task("a", "https://songs.example/a.mp3", 3, 1, status=status, progress=progress, started_ms=started_ms)
 
 
 def test_nobody_can_tell_before_the_first_song_or_without_a_processor() -> None:
@@ -30,6 +30,15 @@ def test_those_before_it_and_half_of_those_at_work_are_waited_for(
 def test_a_task_at_work_takes_what_is_left_of_it() -> None:
     outlook = Outlook(60.0, processors=1, processing=1)
     assert outlook.remaining_s(task(Status.PROCESSING, 0.25), None) == 45
+
+
+@pytest.mark.parametrize(("progress", "began_s", "expected_s"), [(0.5, 300, 165), (0.9, 540, 55), (0.5, -9, 15)])
+def test_a_song_that_takes_longer_than_others_is_known_by_its_own_pace(
+    progress: float, began_s: int, expected_s: int
+) -> None:
+    started_ms = now_ms() - began_s * 1000
+    outlook = Outlook(60.0, processors=1, processing=1)
+    assert outlook.remaining_s(task(Status.PROCESSING, progress, started_ms), None) == expected_s
 
 
 @pytest.mark.parametrize("status", ["uploading", "success", "failed", "cancelled"])

@@ -24,6 +24,22 @@ def test_signatures_are_masked_where_a_library_names_only_the_path() -> None:
     assert without_secrets(text) == "Max retries exceeded with url: /a/b.wav?… (Caused by ...)"
 
 
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("https://host.example/it's.wav?signature=abc", "https://host.example/it's.wav?…"),
+        ("https://host.example/a.wav?title='x'&signature=abc", "https://host.example/a.wav?…"),
+        ('https://host.example/a.wav?"&signature=abc', "https://host.example/a.wav?…"),
+        ("https://host.example?signature=abc", "https://host.example?…"),
+        ("redis://:pass@word@host:6379/0", "redis://…@host:6379/0"),
+        ("https://host.example/@a/b@c.wav", "https://host.example/@a/b@c.wav"),
+    ],
+)
+def test_whatever_a_url_is_made_of_its_secrets_are_masked(url: str, masked: str) -> None:
+    assert without_secrets(url) == masked
+    assert without_secrets(f"url='{url}', next").startswith(f"url='{masked}")
+
+
 def test_records_are_json_lines_with_event_and_fields() -> None:
     code = (
         "import structlog, logging; from uvr import logs; logs.configure('info', 'json', process='test');"

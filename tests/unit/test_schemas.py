@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from uvr.api.problems import validation_problem
-from uvr.api.schemas import Accepted, GenerateRequest, TaskListQuery, WorkerHealth, details, summary
+from uvr.api.schemas import Accepted, GenerateRequest, TaskListQuery, WorkerHealth, details, summary, wanted
 from uvr.tasks import Status, Task
 
 SONG = "https://songs.example.com/a.mp3"
@@ -81,6 +82,19 @@ def test_accepted_task_answers_in_the_specified_words() -> None:
 
 def test_query_takes_numbers_as_text() -> None:
     assert TaskListQuery.model_validate({"limit": "200", "status": "failed"}).limit == 200
+
+
+@pytest.mark.parametrize("offset", ["+02:00", " 02:00", " 0200", "+0200"])
+def test_a_time_keeps_its_offset_if_its_plus_became_a_space_on_the_way(offset: str) -> None:
+    query = TaskListQuery.model_validate({"created_since": f"2026-11-22T16:46:01{offset}"})
+    assert query.created_since == datetime(2026, 11, 22, 14, 46, 1, tzinfo=UTC)
+
+
+def test_only_states_that_a_task_can_have_are_asked_for() -> None:
+    for status in set(Status) - {Status.UNKNOWN}:
+        assert wanted(TaskListQuery.model_validate({"status": status.value})).status is status
+    with pytest.raises(ValidationError, match=r"'queued', 'processing', .* or 'cancelled'"):
+        TaskListQuery.model_validate({"status": "unknown"})
 
 
 def test_cursor_of_the_store_is_a_valid_cursor() -> None:

@@ -23,12 +23,13 @@ _METHODS = frozenset(HTTPMethod)
 _PROBES = frozenset({"/health", "/ready", "/metrics"})
 """Machines ask for these every few seconds; that all is well is nothing to tell."""
 
-_HEADERS = {
+COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+"""What every answer has, unless its endpoint has set it otherwise."""
 
 
 def answer(model: BaseModel, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
@@ -51,8 +52,7 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
-    # An endpoint that needs other headers, as a page does, has set them already.
-    for name, value in _HEADERS.items():
+    for name, value in COMMON_HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Request-ID"] = g.request_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import abort, request
+from flask import abort, g, request
 from pydantic_core import from_json
 
 from uvr.api.problems import field_problem
@@ -15,11 +15,11 @@ _KINDS = {list: "a list", str: "a string", int: "a number", float: "a number", b
 
 
 def require_json_object() -> None:
-    """A `before_request` for endpoints that take JSON: 413, 415 or 400 unless the body is a JSON object."""
+    """A `before_request` for endpoints that take JSON: 413, 415 or 400 unless the body is a JSON object, `g.body`."""
     if request.method == "OPTIONS":
         return
     if not request.is_json:
-        message = "Content-Type must be application/json."
+        message = "Content-Type must be application/json, or multipart/form-data for a song that is sent along."
         abort(field_problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type", message))
     text = request.get_data()
     # A body that does not announce its length is cut off at the limit instead of being refused.
@@ -33,3 +33,4 @@ def require_json_object() -> None:
     if not isinstance(body, dict):
         message = f"body must be a JSON object, not {_KINDS[type(body)]}."
         abort(field_problem(HTTPStatus.BAD_REQUEST, "body", message))
+    g.body = body

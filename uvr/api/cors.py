@@ -15,7 +15,7 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID",
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED = "Location, Retry-After, X-Request-ID"
+_EXPOSED = "Location, Retry-After, X-Request-ID, Idempotency-Replayed"
 
 
 def register_cors(app: Flask, allowed_origins: Sequence[str]) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 from flask import Blueprint, Response, render_template
 from flask_openapi3.openapi import OpenAPI
 
-from uvr.api.document import curl, document, operations
+from uvr.api.document import commands, document, operations
+from uvr.api.services import services_of
 
 _PAGES = Path(__file__).parent / "pages"
 
@@ -28,7 +29,8 @@ def register_docs(app: OpenAPI) -> None:
     # Made at the first request and kept: anybody may ask, as often as they like.
     made = cache(lambda: document(app))
     text = cache(lambda: json.dumps(made(), ensure_ascii=False))
-    page = cache(lambda: render_template("docs.html", document=made(), groups=_groups(made()), style=style))
+    url = services_of(app).settings.base_url
+    page = cache(lambda: render_template("docs.html", document=made(), groups=_groups(made()), style=style, url=url))
 
     @docs.get("/openapi.json")
     def show_document() -> Response:
@@ -42,10 +44,15 @@ def register_docs(app: OpenAPI) -> None:
 
 
 def _groups(made: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The operations by their group, each with its path, its method and a command that does it."""
+    """The operations by their group, each with its path, its method and the commands that do it."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, method, operation in operations(made):
-        entry = {**operation, "path": path, "method": method.upper(), "curl": curl(made, path, method, operation)}
+        entry = {
+            **operation,
+            "path": path,
+            "method": method.upper(),
+            "commands": commands(made, path, method, operation),
+        }
         groups.setdefault(operation["tags"][0], []).append(entry)
     return groups
 

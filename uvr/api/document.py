@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
 from uvr.api import problems, schemas
+from uvr.api.forms import FORM_TYPE
 from uvr.api.problems import PROBLEM_TYPE
 
 ABOUT = """Splits songs into vocals and instrumental. Submit a song and get a task; poll it, or be told by a webhook.
@@ -66,9 +67,16 @@ def example_body(made: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]
     return {name: field["examples"][0] for name, field in schema["properties"].items() if "examples" in field}
 
 
-def curl(made: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
-    """A shell command that does the operation, with UVR, CREDENTIALS and the parameters as variables."""
-    words = ["curl"]
+def commands(made: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> list[str]:
+    """Shell commands for the operation, one for each kind of body; UVR, CREDENTIALS and parameters are variables."""
+    content = operation.get("requestBody", {}).get("content", {})
+    bodies = [_body(made, media_type, media["schema"]) for media_type, media in content.items()]
+    command = _command(path, method, operation)
+    return [f"{command} {body}" for body in bodies] or [command]
+
+
+def _command(path: str, method: str, operation: dict[str, Any]) -> str:
+    words = ["curl", *_how_to_take(operation)]
     if operation.get("security"):
         words.append('-u "$CREDENTIALS"')
     if method != "get":
@@ -77,11 +85,22 @@ def curl(made: dict[str, Any], path: str, method: str, operation: dict[str, Any]
     query = "&".join(f"{name}={_variable(name)}" for name in asked)
     place = re.sub(r"{(\w+)}", lambda match: _variable(match[1]), path)
     words.append(f'"$UVR{place}{"?" if query else ""}{query}"')
-    content = operation.get("requestBody", {}).get("content", {})
-    if "application/json" in content:
-        body = json.dumps(example_body(made, content["application/json"]["schema"]))
-        words.append(f"-H 'Content-Type: application/json' \\\n  -d '{body}'")
     return " ".join(words)
+
+
+def _how_to_take(operation: dict[str, Any]) -> list[str]:
+    """What curl needs to know of the answer: a stream is shown as it comes, a file is kept under its own name."""
+    content = operation["responses"].get("200", {}).get("content", {})
+    if "text/event-stream" in content:
+        return ["-N"]
+    return ["-OJ"] if any(media_type.startswith("audio/") for media_type in content) else []
+
+
+def _body(made: dict[str, Any], media_type: str, schema: dict[str, Any]) -> str:
+    if media_type == FORM_TYPE:
+        return "-F audio=@song.mp3"
+    body = json.dumps(example_body(made, schema))
+    return f"-H 'Content-Type: {media_type}' \\\n  -d '{body}'"
 
 
 def _is_needed(parameter: dict[str, Any]) -> bool:

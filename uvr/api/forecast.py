@@ -14,7 +14,7 @@ from redis import Redis
 
 from uvr.presence import present
 from uvr.queues import Queues
-from uvr.tasks import Status, Task
+from uvr.tasks import Status, Task, now_ms
 
 _HOLDS_S = 3.0
 
@@ -35,12 +35,20 @@ class Outlook:
         if self.song_s is None or not self.processors:
             return None
         if task.status is Status.PROCESSING:
-            return round(self.song_s * (1 - task.progress))
+            return round(self._whole_s(task) * (1 - task.progress))
         if task.status is not Status.QUEUED or position is None:
             return None
         # Of those at work half is done, on average.
         ahead = position + self.processing / 2
         return round(self.song_s * (ahead / self.processors + 1))
+
+    def _whole_s(self, task: Task) -> float:
+        """What a task at work takes: the further it is, the more its own pace counts, and the less that of others."""
+        song_s = self.song_s or 0.0
+        if not (task.started_ms and task.progress):
+            return song_s
+        elapsed_s = max(0.0, (now_ms() - task.started_ms) / 1000)
+        return song_s * (1 - task.progress) + elapsed_s
 
 
 class Forecast:

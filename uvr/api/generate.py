@@ -56,7 +56,7 @@ def submit(header: GenerateHeader) -> Response:
 
 
 def _take_in_url(key: str) -> Task:
-    body = _checked(GenerateRequest, request.get_json())
+    body = _checked(GenerateRequest, g.body)
     _check_url("audio", body.audio)
     _check_hook(body)
     task = _task(str(uuid.uuid4()), body, body.audio)

@@ -10,6 +10,7 @@ keep a user out from elsewhere. All of these expire by themselves.
 
 from __future__ import annotations
 
+import time
 from hashlib import sha256
 from http import HTTPStatus
 from math import ceil
@@ -22,6 +23,8 @@ from uvr.api.problems import problem
 _FREE_FAILURES = 5
 _LONGEST_WAIT_S = 300
 _FORGOTTEN_AFTER_S = 900
+_FREE_HOLDS_S = 1.0
+_MOST_FREE = 1000
 
 # The allowance comes back evenly, so that a minute's worth may be used at once and none is lost or won at the turn of a
 # minute (GCRA). KEYS: rate. ARGV: requests in a minute. Gives the ms to wait, 0 when the request counts.
@@ -62,22 +65,34 @@ class RequestRate:
 
 
 class FailedLogins:
-    """Wrong passwords for one name from one address cost more and more time; from other addresses they cost nothing."""
+    """Wrong passwords for one name from one address cost more and more time; from other addresses they cost nothing.
+
+    Who need not wait is known for a second without another look into Redis, but only until the next wrong password, so
+    that this spares requests with right ones alone. Where others sign in under the same name and address, each process
+    may let one wrong password more through.
+    """
 
     def __init__(self, client: Redis, root: str) -> None:
         self._client = client
         self._root = root
         self._fail = client.register_script(_FAIL)
+        self._free_until: dict[tuple[str, str], float] = {}
 
     def check(self, address: str, name: str) -> None:
         """End the request with a 429, whatever its password, while this name has to wait at this address."""
+        if self._free_until.get((address, name), 0.0) > time.monotonic():
+            return
         wait_ms = int(self._client.pttl(self._keys(address, name)[1]))
         if wait_ms > 0:
             _refuse("Too many passwords were wrong; try again after Retry-After seconds.", wait_ms / 1000)
+        if len(self._free_until) >= _MOST_FREE:
+            self._free_until.clear()
+        self._free_until[address, name] = time.monotonic() + _FREE_HOLDS_S
 
     def count(self, address: str, name: str) -> None:
         """Another wrong one: the fifth costs a second, and each one after it twice as long as the one before."""
         self._fail(keys=self._keys(address, name), args=[_FREE_FAILURES, _LONGEST_WAIT_S, _FORGOTTEN_AFTER_S])
+        self._free_until.pop((address, name), None)
 
     def _keys(self, address: str, name: str) -> list[str]:
         # Hashed, because names come from anybody, and people type passwords where names belong.

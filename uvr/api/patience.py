@@ -4,9 +4,9 @@ In gunicorn's own threaded worker a connection holds a thread from before its fi
 still for up to two seconds when a client does not hang up. A few dozen connections that send a byte now and then would
 keep everybody else out. Here:
 
-- A request gets a thread when its head is there, and so is its body if it has at most 64 KiB. What is not there after
-  CLIENT_TIMEOUT_SECONDS is answered with 408.
-- A larger body is read by a thread, as long as it comes: it may pause for as long, and has to bring 8 KiB for each
+- A request gets a thread when its head is there and all of its body, or 64 KiB of it. What is not there after
+  CLIENT_TIMEOUT_SECONDS is answered with 408. Who asks for leave to send a body (Expect) gets it from the loop.
+- The rest of a body is read by a thread, as long as it comes: it may pause for as long, and has to bring 8 KiB for each
   second that the thread waits for it, the first ones excepted. What does not counts as a broken connection.
 - After the last answer the client is given two seconds to take it and hang up, by the loop and by no thread.
 
@@ -21,6 +21,7 @@ import time
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from selectors import EVENT_READ
 from socket import SHUT_WR, socket
 from typing import Any
@@ -29,17 +30,21 @@ from gunicorn import http
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from uvr.api.unheard import refusal, status_of
+
 SMALL_BODY_BYTES = 64 * 2**10
 
 _LARGEST_HEAD_BYTES = 64 * 2**10  # gunicorn refuses less than that, with an answer that says why
 _SLOWEST_BYTES_PER_S = 8 * 2**10
 _GOODBYE_S = 2.0
-_UNREAD_BODY_S = 0.005
 _READ_BYTES = 2**16
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r\n", re.IGNORECASE)
-_WAITS_FOR_LEAVE = re.compile(rb"\r\nexpect:", re.IGNORECASE)
-_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"[0-9a-f]+(?=[ \t;\r])", re.IGNORECASE)
+_WAITS_FOR_LEAVE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
+_LEAVE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TOO_SLOW = refusal(HTTPStatus.REQUEST_TIMEOUT)
 
 
 class Arrival:
@@ -49,6 +54,7 @@ class Arrival:
         self.until = until
         self._data = bytearray(data)
         self._wanted_bytes = 0  # of head and body, once the head is there
+        self._chunk_at = 0  # where the next chunk begins, if the body comes in chunks
 
     @property
     def data(self) -> bytes:
@@ -59,11 +65,44 @@ class Arrival:
         """Some more has come."""
         self._data += data
 
+    def asks_for_leave(self) -> bool:
+        """Whether the client wants to be told to send its body; true once, and for no other who reads this."""
+        if self._wanted_bytes or not (head := self._head_bytes()):
+            return False
+        if found := _WAITS_FOR_LEAVE.search(self._data, 0, head):
+            del self._data[slice(*found.span())]
+        return bool(found)
+
     def is_enough(self) -> bool:
-        """Whether no thread that takes up the request would have to wait for what is small."""
-        if not self._wanted_bytes:
-            self._wanted_bytes = _wanted_bytes(self._data)
+        """Whether no thread that takes up the request would have to wait for the first 64 KiB of its body."""
+        if not self._wanted_bytes and (head := self._head_bytes()):
+            self._expect_body(head)
+        if self._chunk_at and self._has_all_chunks():
+            return True
         return len(self._data) >= (self._wanted_bytes or _LARGEST_HEAD_BYTES)
+
+    def _head_bytes(self) -> int:
+        """The length of the head, 0 while it is not there."""
+        end = self._data.find(_END_OF_HEAD)
+        return end + len(_END_OF_HEAD) if end >= 0 else 0
+
+    def _expect_body(self, head: int) -> None:
+        length = _LENGTH.search(self._data, 0, head)
+        chunked = _CHUNKED.search(self._data, 0, head)
+        body = int(length[1]) if length else SMALL_BODY_BYTES if chunked else 0
+        self._wanted_bytes = head + min(body, SMALL_BODY_BYTES)
+        self._chunk_at = head if chunked and not length else 0
+
+    def _has_all_chunks(self) -> bool:
+        """Whether the last chunk is there (RFC 9112, section 7.1); never behind something that is none."""
+        while (end := self._data.find(b"\r\n", self._chunk_at)) >= 0:
+            size = _CHUNK_SIZE.match(self._data, self._chunk_at)
+            if not size:
+                break
+            if not int(size[0], 16):
+                return self._data.find(_END_OF_HEAD, end) >= 0
+            self._chunk_at = end + int(size[0], 16) + 4
+        return False
 
 
 class PatientUnreader(SocketUnreader):
@@ -77,17 +116,22 @@ class PatientUnreader(SocketUnreader):
     def begin(self, data: bytes) -> None:
         """A request begins, of which `data` is there."""
         self.unread(data)
+        self._is_over = False
         self._waited_s = 0.0
         self._came_bytes = 0
+
+    def end(self) -> None:
+        """The request has its answer: from here on nothing is waited for."""
+        self._is_over = True
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """The next bytes. Raises `ConnectionResetError` when they do not come or come too slowly."""
         before = self.sock.gettimeout()
         began = time.monotonic()
-        self.sock.settimeout(min(before or self._longest_pause_s, self._longest_pause_s))
+        self.sock.settimeout(0 if self._is_over else min(before or self._longest_pause_s, self._longest_pause_s))
         try:
             data: bytes = super().chunk(size_hint)  # type: ignore[call-arg]  # newer than its types
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise _reset() from None
         finally:
             self.sock.settimeout(before)
@@ -133,8 +177,22 @@ class PatientWorker(ThreadWorker):
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
         """Whether another request may follow: not where one would have to wait for the rest of a body nobody read."""
+        if not keepalive:
+            return False
+        # No deadline: a thread that gets no turn for a moment would close a connection that has nothing left to read.
+        self._unreader(conn).end()
         parser: Any = conn.parser
-        return bool(keepalive and parser.finish_body(deadline=time.monotonic() + _UNREAD_BODY_S))
+        return bool(parser.finish_body(max_bytes=SMALL_BODY_BYTES + 1))
+
+    def handle_error(self, _request: Any, client: socket, address: Any, error: BaseException) -> None:
+        """Answer what is no request, or what the application did not see."""
+        status = status_of(error)
+        if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+            self.log.error("A request could not be handled", exc_info=error)
+        else:
+            self.log.warning("Invalid request from %s: %s", address[0], error)
+        with suppress(OSError):
+            client.sendall(refusal(status))
 
     def murder_pending(self) -> None:
         """What gunicorn calls at least once a second, to let go of who kept it waiting."""
@@ -161,9 +219,13 @@ class PatientWorker(ThreadWorker):
             self._drop(conn)
 
     def _go_on(self, conn: TConn) -> None:
-        if not self._arriving[conn].is_enough():
+        arrival = self._arriving[conn]
+        if arrival.asks_for_leave():
+            with suppress(OSError):
+                conn.sock.send(_LEAVE)
+        if not arrival.is_enough():
             return
-        arrival = self._arriving.pop(conn)
+        del self._arriving[conn]
         self.poller.unregister(conn.sock)
         self._unreader(conn).begin(arrival.data)
         conn.data_ready = True
@@ -203,19 +265,6 @@ def _received(sock: socket) -> bytes | None:
         return None
     except OSError:
         return b""
-
-
-def _wanted_bytes(data: bytearray) -> int:
-    """Bytes of head and body that a thread should find, 0 while the head is not there."""
-    end = data.find(_END_OF_HEAD)
-    if end < 0:
-        return 0
-    head = end + len(_END_OF_HEAD)
-    length = _LENGTH.search(data, 0, head)
-    body = int(length[1]) if length else 0
-    if body > SMALL_BODY_BYTES or _WAITS_FOR_LEAVE.search(data, 0, head):
-        return head
-    return head + body
 
 
 def _reset() -> ConnectionResetError:

@@ -7,6 +7,7 @@ understood. Answers name every field every time; what is not known yet is null.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -128,14 +129,23 @@ class TaskPath(BaseModel):
     task_uuid: str
 
 
+def _with_plus(value: object) -> object:
+    """In a query a bare + is a space, and times with an offset have one."""
+    return re.sub(r"(T\S+) (?=\d\d:?\d\d$)", r"\1+", value) if isinstance(value, str) else value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_with_plus)]
+AskedStatus = Literal["queued", "processing", "uploading", "success", "failed", "cancelled"]
+
+
 class TaskListQuery(Parameters):
     """Which tasks to list."""
 
-    status: Status | None = None
+    status: AskedStatus | None = None
     priority: Annotated[int | None, Field(ge=1, le=5)] = None
     webhook: Annotated[WebhookState | None, Field(description="how the webhook stands")] = None
-    created_since: Annotated[AwareDatetime | None, Field(description="submitted then or later")] = None
-    created_until: Annotated[AwareDatetime | None, Field(description="submitted earlier than that")] = None
+    created_since: Annotated[Time | None, Field(description="submitted then or later")] = None
+    created_until: Annotated[Time | None, Field(description="submitted earlier than that")] = None
     cursor: Annotated[
         str, Field(pattern=r"^([0-9]{1,15}:[0-9a-zA-Z-]{1,64})?$", description="next_cursor of the page before")
     ] = ""
@@ -210,6 +220,7 @@ class TaskDetails(TaskSummary):
     facts: Annotated[
         dict[str, Any], Field(description="how the stems were made: model, provider, audio_s, gain, notes, …")
     ]
+    request_id: Annotated[str | None, Field(description="of the request that submitted it; logs and webhooks have it")]
     node: Annotated[str | None, Field(description="the node that made the stems, where there are several")]
     lost_with: Annotated[str | None, Field(description="the node that was lost with the stems, so they are made again")]
     webhook: Webhook
@@ -313,7 +324,7 @@ def summary(task: Task) -> TaskSummary:
 def wanted(query: TaskListQuery) -> Wanted:
     """Which tasks the client asks for."""
     return Wanted(
-        status=query.status,
+        status=Status(query.status) if query.status else None,
         priority=query.priority,
         webhook=query.webhook,
         since_ms=_ms(query.created_since),
@@ -338,6 +349,7 @@ def details(task: Task, *, position: int | None, eta_s: int | None, links: Mappi
         stems=dict(links),
         stems_deleted_at=iso_time(task.stems_deleted_ms),
         facts=task.facts,
+        request_id=task.request_id or None,
         node=task.node or None,
         lost_with=task.lost_with or None,
         webhook=Webhook(state=task.webhook, tries=[WebhookTry(**attempt) for attempt in task.webhook_tries]),

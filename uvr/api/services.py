@@ -60,18 +60,19 @@ def open_services(settings: Settings) -> Services:
     root = settings.redis_task_queue
     key = cache(lambda: link_key(clients.commands, root))
     queues, storage = open_queues(settings, clients), open_storage(settings, key)
+    uploads = Uploads(settings, queues.uploads)
     return Services(
         settings=settings,
         clients=clients,
         queues=queues,
         storage=storage,
-        uploads=Uploads(settings, queues.uploads),
+        uploads=uploads,
         guard=UrlGuard(settings.allowed_private_networks),
         users=users,
         failed_logins=FailedLogins(clients.commands, root),
         request_rate=RequestRate(clients.commands, root, settings.requests_per_minute),
         totals=Totals(clients.commands, root),
-        control=Control(settings, clients, queues, storage),
+        control=Control(settings, clients, queues, storage, uploads),
         forecast=Forecast(clients.commands, queues),
         streams=Streams(settings.api_threads),
     )

@@ -9,6 +9,7 @@ short enough proves nothing, so whoever decodes counts samples all the same.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import av
 
 from uvr.audio.media import first_audio_stream, open_media
+from uvr.audio.ogg_opus import OPUS_RATE_HZ, packet_samples
 from uvr.errors import PermanentError
 
 FULL_RATE_HZ = 192_000
@@ -37,13 +39,19 @@ def refuse_longer(path: Path, max_seconds: float) -> None:
     """
     if math.isinf(max_seconds):
         return
+    with path.open("rb") as file:
+        _refuse_longer(packet_samples(file), max_seconds, OPUS_RATE_HZ)
     # A file that breaks off in the middle ends there; the decoder says so.
     with path.open("rb") as file, open_media(file) as container, suppress(av.error.FFmpegError, OSError):
         stream = first_audio_stream(container)
-        longest = (max_seconds + _PADDING_S) / stream.time_base
-        for lasted in accumulate(packet.duration or 0 for packet in container.demux(stream)):
-            if lasted > longest:
-                raise too_long(max_seconds)
+        durations = (packet.duration or 0 for packet in container.demux(stream))
+        _refuse_longer(durations, max_seconds, 1 / stream.time_base)
+
+
+def _refuse_longer(durations: Iterable[int], max_seconds: float, per_second: float) -> None:
+    longest = (max_seconds + _PADDING_S) * per_second
+    if any(lasted > longest for lasted in accumulate(durations)):
+        raise too_long(max_seconds)
 
 
 def too_long(seconds: float) -> PermanentError:

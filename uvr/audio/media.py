@@ -23,6 +23,13 @@ DEMUXERS = (
 )
 
 
+MAX_ID3_BYTES = 12 * 2**20
+"""Larger tags are not shown to FFmpeg, which takes sixteen times the size of some of their frames (PRIV) in memory."""
+
+_ID3_HEAD_BYTES = 10
+_ID3_FOOTER = 0x10
+
+
 def open_media(file: BinaryIO) -> Any:
     """A container over `file` that opens nothing else; `PermanentError` when it is no media file.
 
@@ -58,18 +65,43 @@ def refuse(reason: str, **facts: object) -> NoReturn:
 
 
 class _Readable:
-    """A file as FFmpeg gets to see it: without its name, whose ending would tell FFmpeg more than the content does."""
+    """A file as FFmpeg gets to see it: without huge tags, and without its name.
+
+    The name's ending would tell FFmpeg more than the content does.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.read, self.tell = file.read, file.tell
+        tags = _id3_bytes(file)
+        self._begin = file.seek(tags if tags > MAX_ID3_BYTES else 0)
+        self.read = file.read
+
+    def tell(self) -> int:
+        """Where the file stands now."""
+        return self._file.tell() - self._begin
 
     def seek(self, offset: int, whence: int) -> int:
         """Where the file stands now. Damaged files lead FFmpeg to places before their beginning: a negative number."""
+        if whence == os.SEEK_SET:
+            offset = offset + self._begin if offset >= 0 else offset
         try:
-            return self._file.seek(offset, whence)
+            return self._file.seek(offset, whence) - self._begin
         except (OSError, ValueError):  # PyAV would print the traceback, for some files thousands of times
             return -errno.EINVAL
+
+
+def _id3_bytes(file: BinaryIO) -> int:
+    """How much of the beginning of `file` is ID3 tags, one behind the other (ID3v2.4, sections 3.1 and 3.4)."""
+    end = 0
+    while (head := _bytes_at(file, end)).startswith(b"ID3") and len(head) == _ID3_HEAD_BYTES and max(head[6:]) < 128:
+        size = sum(part << shift for part, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        end += size + _ID3_HEAD_BYTES * (2 if head[5] & _ID3_FOOTER else 1)
+    return end
+
+
+def _bytes_at(file: BinaryIO, position: int) -> bytes:
+    file.seek(position)
+    return file.read(_ID3_HEAD_BYTES)
 
 
 def _refuse_nested(_url: str, _flags: int, _options: dict[str, str]) -> NoReturn:

@@ -13,7 +13,11 @@ from uvr.commands import service
 
 def add_parser(commands: Any) -> None:
     """Add `cancel` to the commands of an argument parser."""
-    parser = commands.add_parser("cancel", help="cancel tasks of a running service", description=service.__doc__)
+    parser = commands.add_parser(
+        "cancel",
+        help="cancel tasks of a running service",
+        description=f"End tasks of a running service before their time. {service.ABOUT}",
+    )
     parser.add_argument("ids", nargs="+", metavar="ID", help="the id of a task")
     service.add_service_options(parser)
     parser.set_defaults(run=cancel_tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -43,7 +44,7 @@ def follow(client: Client, tasks: Sequence[Followed], wanted: argparse.Namespace
     """Follow tasks to their ends, fetch their stems, tell what became of each; the exit status."""
     left = [task.task_uuid for task in tasks]
     status = DONE
-    with _leaving_them_to_the_service(left):
+    with _leaving_them_to_the_service(left, wanted):
         for followed in tasks:
             task = _ended(client, followed)
             left.remove(task.task_uuid)
@@ -53,12 +54,20 @@ def follow(client: Client, tasks: Sequence[Followed], wanted: argparse.Namespace
 
 
 @contextmanager
-def _leaving_them_to_the_service(tasks: Iterable[str]) -> Iterator[None]:
+def _leaving_them_to_the_service(tasks: Iterable[str], wanted: argparse.Namespace) -> Iterator[None]:
     """Whoever stops following tasks is told how to find them again."""
     try:
         yield
     except (ClientError, KeyboardInterrupt) as error:
-        say(f"The service goes on with its tasks; to follow them again: python -m uvr status --wait {' '.join(tasks)}")
+        again = [
+            "python",
+            "-m",
+            "uvr",
+            "status",
+            *(["-o", str(wanted.output)] if wanted.output else ["--wait"]),
+            *tasks,
+        ]
+        say(f"The service goes on with its tasks; to follow them again: {shlex.join(again)}")
         if isinstance(error, KeyboardInterrupt):
             raise SystemExit(INTERRUPTED) from None
         raise

@@ -16,7 +16,11 @@ _LARGEST_PAGE = 200
 
 def add_parser(commands: Any) -> None:
     """Add `list` to the commands of an argument parser."""
-    parser = commands.add_parser("list", help="list the tasks of a running service", description=service.__doc__)
+    parser = commands.add_parser(
+        "list",
+        help="list the tasks of a running service",
+        description=f"List the tasks of a running service, latest first. {service.ABOUT}",
+    )
     parser.add_argument("--status", help="only tasks in this state: queued, processing, uploading, success, failed, …")
     parser.add_argument("--limit", type=_count, default=50, metavar="N", help="at most so many, 0 for all; default: 50")
     service.add_service_options(parser)

@@ -19,6 +19,9 @@ from uvr.client import Client, ClientError, CredentialsError, Task, UnreachableE
 
 DONE, SOME_FAILED, NOT_ASKED = 0, 1, 2
 
+ABOUT = """What was asked for goes to stdout, remarks go to stderr. The exit status is 0 when all was done, 1 when some
+of it failed or was refused, 2 when the command was wrong, the service did not answer, or it took no credentials."""
+
 
 def add_service_options(parser: argparse.ArgumentParser) -> None:
     """Add what all commands for a running service take."""

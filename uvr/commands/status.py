@@ -14,7 +14,11 @@ from uvr.commands.following import Followed, add_following_options, follow, is_f
 
 def add_parser(commands: Any) -> None:
     """Add `status` to the commands of an argument parser."""
-    parser = commands.add_parser("status", help="show tasks of a running service", description=service.__doc__)
+    parser = commands.add_parser(
+        "status",
+        help="show tasks of a running service",
+        description=f"Show how tasks of a running service stand. {service.ABOUT}",
+    )
     parser.add_argument("ids", nargs="+", metavar="ID", help="the id of a task")
     add_following_options(parser)
     service.add_service_options(parser)

@@ -20,7 +20,11 @@ from uvr.output_format import OutputFormat
 
 def add_parser(commands: Any) -> None:
     """Add `submit` to the commands of an argument parser."""
-    parser = commands.add_parser("submit", help="send songs to a running service", description=service.__doc__)
+    parser = commands.add_parser(
+        "submit",
+        help="send songs to a running service",
+        description=f"Send songs to a running service. {service.ABOUT}",
+    )
     parser.add_argument("songs", nargs="+", metavar="FILE|URL", help="a song on this disk, or its http(s) URL")
     parser.add_argument("--priority", type=int, choices=range(1, 6), help="5 goes first; default: DEFAULT_PRIORITY")
     parser.add_argument("--format", choices=[form.value for form in OutputFormat], help="of the stems; default: wav")

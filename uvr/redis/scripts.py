@@ -241,6 +241,12 @@ if not redis.call('ZSCORE', KEYS[1] .. ':lease', ARGV[1]) then return nil end
 return redis.call('HGET', item_key(KEYS[1], ARGV[1]), 'fence')
 """)
 
+# KEYS: queue. ARGV: id. Gives its rank or nil.
+POSITION = _reads("""
+local member = redis.call('HGET', item_key(KEYS[1], ARGV[1]), 'member')
+return member and redis.call('ZRANK', KEYS[1], member)
+""")
+
 # KEYS: queue, records, next queue or the queue itself for none. ARGV: id, fence, record…
 FINISH = _allow_oom("""
 local queue, id = KEYS[1], ARGV[1]

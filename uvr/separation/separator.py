@@ -8,6 +8,7 @@ A file that breaks a decoder costs its own song an attempt and no other, because
 
 from __future__ import annotations
 
+import resource
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,9 +21,15 @@ from uvr.separation.child_main import EngineFactory
 from uvr.separation.engine import Separation
 from uvr.separation.jobs import Decode, Encode, Separate
 
+MOST_MEDIA_BYTES = 2**30
+"""What a media child may take: ten times what songs of any length need, but pictures and tags can be of any size."""
+
 
 def load_media() -> None:
-    """What a media child loads at its start: the decoders and encoders."""
+    """What a media child does at its start: give up memory that no song needs, load the decoders and encoders."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    if not 0 <= most < MOST_MEDIA_BYTES:  # infinity is negative
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEDIA_BYTES, most))
     import uvr.separation.mixture
     import uvr.separation.stems  # noqa: F401
 

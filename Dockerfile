@@ -30,6 +30,21 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /opt/venv/bin/python -m pip install --require-hashes -r /tmp/requirements.txt
 
 
+# The kernels need a C compiler once. Where none can be installed, the image is whole without them, only slower.
+FROM ${PYTHON_IMAGE} AS kernels
+WORKDIR /srv/uvr
+# hadolint ignore=DL3008
+RUN if ! command -v cc; then \
+        apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=15 update \
+        && apt-get install -y --no-install-recommends gcc libc6-dev \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi || echo "There is no compiler for the kernels."
+COPY uvr/__init__.py uvr/
+COPY uvr/separation/__init__.py uvr/separation/
+COPY uvr/separation/native/ uvr/separation/native/
+RUN python -m uvr.separation.native.build
+
+
 # What both images share: a user without rights, and the two folders that it may write to. Everything else is read only.
 FROM ${PYTHON_IMAGE} AS application
 ENV PATH=/opt/venv/bin:$PATH \
@@ -56,5 +71,6 @@ CMD ["python", "app.py"]
 FROM application AS processor
 COPY --from=processor-packages /opt/venv /opt/venv
 COPY . .
+COPY --from=kernels /srv/uvr/uvr/separation/native/ uvr/separation/native/
 USER 10001:10001
 CMD ["python", "processor.py"]

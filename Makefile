@@ -68,6 +68,7 @@ upgrade: ## the same with the newest versions
 	@scripts/setup.sh dev
 	@scripts/lock.sh --upgrade
 
-clean: ## remove .venv and caches; .env, models, data and logs stay
+clean: ## remove .venv, kernels and caches; .env, models, data and logs stay
 	rm -rf .venv .venv-library .venv-audio-separator .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+	rm -f uvr/separation/native/libtdfnet-*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

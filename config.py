@@ -140,6 +140,7 @@ class Settings(BaseSettings):
     model_base_url: HttpUrl = ""
     separation_engine: Literal["auto", "mdx", "audio-separator"] = "auto"
     device: Literal["auto", "cpu", "cuda", "coreml"] = "auto"
+    network_backend: Literal["auto", "native", "onnxruntime"] = "auto"
     inference_threads: int = Field(0, ge=0)
     task_timeout_seconds: Seconds = 3600
     temp_dir: CheckoutPath = Path("data/temp")

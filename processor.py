@@ -81,6 +81,7 @@ def _started_separator(settings: Settings) -> Separator:
         base_url=settings.model_base_url,
         threads=settings.inference_threads,
         device=settings.device,
+        backend=settings.network_backend,
     )
     separator = Separator(build, log_level=settings.log_level, log_format=settings.log_format)
     separator.start()

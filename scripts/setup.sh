@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the Python environment that everything runs in, from the locked requirements; quick when nothing changed.
+# Makes the Python environment that everything runs in, from the locked requirements, and builds the kernels of
+# uvr/separation/native where there is a C compiler; quick when nothing changed.
 #
 #   scripts/setup.sh local      what the service needs on one machine, in .venv
 #   scripts/setup.sh dev        the same with everything for tests and lint
@@ -79,6 +80,10 @@ install_torch() {
   echo "$torch" >.venv-library/torch.txt
 }
 
+build_kernels() { # PYTHON; without a C compiler the service does without them
+  "$1" -m uvr.separation.native.build
+}
+
 install() {
   "$environment/bin/python" scripts/uv.py pip install "$@"
 }
@@ -89,9 +94,13 @@ is_whole() { # a removed interpreter leaves an environment that does not start, 
 
 if [ -n "$given" ]; then
   [ -x "$given/bin/python" ] || fail "VENV or LIBRARY_VENV names $given, which holds no Python environment."
+  build_kernels "$given/bin/python"
   exit 0
 fi
-is_recent "$environment/bin/python" && is_up_to_date && has_its_torch && exit 0
+if is_recent "$environment/bin/python" && is_up_to_date && has_its_torch; then
+  build_kernels "$environment/bin/python" >/dev/null # a compiler may have come since, and its absence is no news
+  exit 0
+fi
 is_whole || make_environment
 
 echo "Installing $requirements into $environment"
@@ -105,3 +114,4 @@ else # the lock is complete but for the torch, and leaves out on purpose what it
   install_torch
 fi
 cp "$requirements" "$environment/"
+build_kernels "$environment/bin/python"

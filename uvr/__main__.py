@@ -8,7 +8,7 @@ import sys
 
 from config import SettingsError, read_settings, refuse_to_start
 from uvr import logs
-from uvr.commands import cancel, dead, separate, status, submit
+from uvr.commands import cancel, dead, doctor, separate, status, submit
 from uvr.commands import list as listing
 
 
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         client_command.add_parser(commands)
     separate.add_parser(commands, settings)
     dead.add_parser(commands)
+    doctor.add_parser(commands)
     wanted = parser.parse_args(arguments)
     exit_status: int = wanted.run(wanted, settings)
     return exit_status

@@ -73,7 +73,8 @@ def test_json_tells_about_each_song_on_a_line_of_its_own(tmp_path: Path, model: 
     assert (told["input"], told["status"], told["error_message"]) == (str(good), "success", None)
     assert told["stems"] == {name: str(tmp_path / f"good_{name}.flac") for name in ("vocals", "instrumental")}
     assert all(codec_of(Path(path)) == "flac" for path in told["stems"].values())
-    facts = {"model": "half", "provider": "cpu", "sample_rate": 44100, "channels": 2, "output_format": "flac"}
+    network = {"model": "half", "provider": "cpu", "backend": "onnxruntime"}
+    facts = {**network, "sample_rate": 44100, "channels": 2, "output_format": "flac"}
     assert facts.items() <= told["facts"].items()
     assert set(told["facts"]) == {*facts, "audio_s", "gain", "notes", "separation_s"}
     assert (refused["status"], refused["stems"]) == ("failed", {})

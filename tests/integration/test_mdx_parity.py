@@ -19,7 +19,7 @@ REFERENCE_LEVEL = 0.9
 @pytest.fixture(scope="module")
 def engine(shared_data) -> MdxEngine:
     hq_4 = MdxParameters(compensate=1.019, dim_f=2560, dim_t=256, n_fft=5120, primary_stem="Instrumental")
-    return MdxEngine(shared_data / "parity" / "tiny-mdx-hq4.onnx", hq_4)
+    return MdxEngine(shared_data / "parity" / "tiny-mdx-hq4.onnx", hq_4, backend="onnxruntime")
 
 
 @pytest.mark.parametrize("case", ["full", "one_chunk", "short"])

@@ -19,7 +19,7 @@ PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, pr
 @pytest.fixture
 def with_library(monkeypatch):
     """As in .venv-library, where audio-separator is installed."""
-    monkeypatch.setattr(engines, "_require_library", lambda _name: None)
+    monkeypatch.setattr(engines, "require_library", lambda _name: None)
 
 
 @pytest.fixture

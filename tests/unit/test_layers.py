@@ -133,6 +133,11 @@ def test_a_door_starts_without_what_it_does_not_need(door: str) -> None:
     assert not reached & FORBIDDEN[door]
 
 
+@pytest.mark.parametrize("door", sorted(FORBIDDEN))
+def test_only_the_child_with_the_network_loads_the_kernels(door: str) -> None:
+    assert not {name for name in modules_at_start(door) if name.startswith("uvr.separation.native")}
+
+
 def loaded_at_start(door: str) -> set[str]:
     """Names of all packages that importing `door` loads."""
     return {name.partition(".")[0] for name in modules_at_start(door)}

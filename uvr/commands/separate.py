@@ -100,7 +100,8 @@ def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
     if wanted.params:
         if not path.is_file():
             raise PermanentError(f"--params describes a model file, and {path} is none.")
-        return MdxEngineFactory(path.absolute(), models.read_parameters(wanted.params), wanted.threads, wanted.device)
+        parameters, backend = models.read_parameters(wanted.params), settings.network_backend
+        return MdxEngineFactory(path.absolute(), parameters, wanted.threads, wanted.device, backend)
     name, folder = (path.name, path.absolute().parent) if path.is_file() else (wanted.model, settings.model_file_dir)
     with closing(ProgressLine(name, sys.stderr)) as line:
         return engine_factory(
@@ -110,6 +111,7 @@ def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
             base_url=settings.model_base_url,
             threads=wanted.threads,
             device=wanted.device,
+            backend=settings.network_backend,
             on_progress=line.transferred,
         )
 

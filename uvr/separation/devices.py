@@ -6,7 +6,9 @@ ONNX Runtime goes on without a word on the processor's cores when a graphics car
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from uvr.errors import PermanentError
@@ -47,6 +49,13 @@ def providers(device: Device, available: Collection[str]) -> list[Provider]:
     if device != "auto" and wanted[0][0] not in available:
         raise _refusal(device, _WITHOUT_SUPPORT)
     return [provider for provider in wanted if provider[0] in available]
+
+
+def may_have_cuda() -> bool:
+    """Whether ONNX Runtime is installed with CUDA; told by its files, because loading it takes time."""
+    found = importlib.util.find_spec("onnxruntime")
+    folders = found.submodule_search_locations if found else None
+    return any(any(Path(folder, "capi").glob("*onnxruntime_providers_cuda*")) for folder in folders or ())
 
 
 def check(device: Device, active: str) -> None:

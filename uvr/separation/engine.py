@@ -33,6 +33,8 @@ class Separation:
     """The factor that all stems share so that none of them clips; 1.0 when none would have."""
     provider: str
     """What the network really ran on: "cpu", "cuda"."""
+    backend: str = ""
+    """What computed it: "native", "onnxruntime", "audio-separator"."""
     output_format: OutputFormat = OutputFormat.WAV
     """Of every stem."""
     notes: tuple[str, ...] = ()
@@ -42,6 +44,7 @@ class Separation:
         """All but the files, in a form that JSON can hold."""
         return {
             "provider": self.provider,
+            "backend": self.backend,
             "audio_s": round(self.audio_s, 3),
             "sample_rate": self.sample_rate,
             "channels": self.channels,

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from uvr.errors import PermanentError
 from uvr.separation import models
+from uvr.separation.backends import Backend
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
@@ -34,12 +35,16 @@ class MdxEngineFactory:
     """How many threads the network runs on; 0 means one for every core that the child may use."""
     device: Device = "auto"
     """What it has to run on; "auto" takes the best that works."""
+    backend: Backend = "auto"
+    """What has to compute it (see `backends`)."""
 
     def __call__(self) -> Engine:
         """Load the network."""
         from uvr.separation.mdx import MdxEngine  # the parent must not load numpy and onnxruntime
 
-        return MdxEngine(self.model_path, self.parameters, threads=self.threads, device=self.device)
+        return MdxEngine(
+            self.model_path, self.parameters, threads=self.threads, device=self.device, backend=self.backend
+        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def engine_factory(
     base_url: str = "",
     threads: int = 0,
     device: Device = "auto",
+    backend: Backend = "auto",
     on_progress: Progress | None = None,
 ) -> EngineFactory:
     """The recipe for the engine that runs the model `name`, its file in `folder`, fetched there if it is missing.
@@ -81,21 +87,32 @@ def engine_factory(
     Raises `ModelUnavailableError` when the model cannot be had, and `PermanentError` when there is no such model, when
     `engine` cannot run it, or when audio-separator is needed and not installed.
     """
-    if engine == "mdx" and _is_for_library(name):
-        raise PermanentError(
-            f"{name} is not an MDX-Net model, so only audio-separator runs it: "
-            "set SEPARATION_ENGINE=auto after `make setup-library` (docs/models.md)."
-        )
-    if engine != "audio-separator" and not _is_for_library(name):
+    if not needs_library(name, engine):
         path = models.ensure(name, folder, base_url=base_url, on_progress=on_progress)
-        return MdxEngineFactory(path, models.parameters_of(path), threads=threads, device=device)
-    _require_library(name)
+        return MdxEngineFactory(path, models.parameters_of(path), threads=threads, device=device, backend=backend)
+    require_library(name)
     file = _file_of(name, folder, base_url, on_progress)
     return LibraryEngineFactory(name, folder, file, base_url, threads=threads, device=device)
 
 
-def _is_for_library(name: str) -> bool:
-    return is_of_several_files(name) or name.endswith(".pth") or find_vr(name) is not None
+def needs_library(name: str, engine: EngineChoice) -> bool:
+    """Whether audio-separator runs the model `name`; raises `PermanentError` when `engine` does not allow it."""
+    is_for_library = is_of_several_files(name) or name.endswith(".pth") or find_vr(name) is not None
+    if engine == "mdx" and is_for_library:
+        raise PermanentError(
+            f"{name} is not an MDX-Net model, so only audio-separator runs it: "
+            "set SEPARATION_ENGINE=auto after `make setup-library` (docs/models.md)."
+        )
+    return is_for_library or engine == "audio-separator"
+
+
+def require_library(name: str) -> None:
+    """Raise `PermanentError`, with the model's `name`, where audio-separator is not installed."""
+    if importlib.util.find_spec("audio_separator") is None:
+        raise PermanentError(
+            f"{name} needs audio-separator, which is not installed here: run `make setup-library` and start the "
+            "processor from .venv-library (docs/models.md), or choose an MDX-Net model."
+        )
 
 
 def _file_of(name: str, folder: Path, base_url: str, on_progress: Progress | None) -> Path | None:
@@ -112,11 +129,3 @@ def _file_of(name: str, folder: Path, base_url: str, on_progress: Progress | Non
 
 def _parameters_of(file: Path) -> MdxParameters | dict[str, object]:
     return dict(vr_parameters_of(file)) if file.suffix == ".pth" else models.parameters_of(file)
-
-
-def _require_library(name: str) -> None:
-    if importlib.util.find_spec("audio_separator") is None:
-        raise PermanentError(
-            f"{name} needs audio-separator, which is not installed here: run `make setup-library` and start the "
-            "processor from .venv-library (docs/models.md), or choose an MDX-Net model."
-        )

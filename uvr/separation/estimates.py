@@ -25,6 +25,8 @@ class Estimates:
     """By stem name."""
     provider: str
     """What the network ran on: "cpu", "cuda"."""
+    backend: str
+    """What computed it: "native", "onnxruntime", "audio-separator"."""
     rest: Rest | None = None
 
 

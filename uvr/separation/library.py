@@ -30,6 +30,7 @@ from uvr.separation.watch import Watch
 
 _NETWORK_FORMAT = Encoding(OutputFormat.WAV, NETWORK_RATE_HZ, 2, SampleFormat.FLOAT32)
 _WARM_UP_S = 1
+_BACKEND = "audio-separator"
 
 
 class LibraryEngine:
@@ -61,7 +62,7 @@ class LibraryEngine:
         # Of digital silence the architectures make noise, NaN or an error.
         if not self._names:
             self.warm_up()
-        return Estimates(dict.fromkeys(self._names, spool), self.provider)
+        return Estimates(dict.fromkeys(self._names, spool), self.provider, _BACKEND)
 
     def _estimates(self, mixture: Spool, network_factor: float, folder: Path, watch: Watch) -> Estimates:
         factor = np.float32(network_factor)
@@ -81,7 +82,7 @@ class LibraryEngine:
         name = next(iter(stems)) if len(stems) == 1 else "vocals"
         _, partner = names_of(name)
         rest = Rest(partner, name) if name in stems and partner not in stems else None
-        return Estimates(stems, self.provider, rest)
+        return Estimates(stems, self.provider, _BACKEND, rest)
 
 
 _no_matter = Watch(lambda _share: None)

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from uvr.audio.format import Block
+from uvr.separation.backends import Backend, open_network
 from uvr.separation.catalogue import MdxParameters
 from uvr.separation.cores import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Rest, names_of
 from uvr.separation.mixture import Mixture
-from uvr.separation.network import Network
 from uvr.separation.overlap import Segmentation
 from uvr.separation.spool import Spool
 from uvr.separation.stft import Stft
@@ -36,10 +36,16 @@ class MdxEngine:
     """A loaded MDX-Net model that separates songs, one at a time (see `engine.Engine`)."""
 
     def __init__(
-        self, model_path: Path, parameters: MdxParameters, *, threads: int = 0, device: Device = "auto"
+        self,
+        model_path: Path,
+        parameters: MdxParameters,
+        *,
+        threads: int = 0,
+        device: Device = "auto",
+        backend: Backend = "auto",
     ) -> None:
         self._parameters = parameters
-        self._network = Network(model_path, parameters, threads=threads, device=device)
+        self._network = open_network(model_path, parameters, threads=threads, device=device, backend=backend)
         self._stft = Stft(
             n_fft=parameters.n_fft,
             hop_length=parameters.hop_length,
@@ -54,8 +60,13 @@ class MdxEngine:
         """What the network really runs on: "cpu", "cuda"."""
         return self._network.provider
 
+    @property
+    def backend(self) -> str:
+        """What computes the network: "native", "onnxruntime"."""
+        return self._network.backend
+
     def warm_up(self) -> None:
-        """Set up what would otherwise be set up while the first song waits (see `Network.warm_up`)."""
+        """Set up what would otherwise be set up while the first song waits (see `AnyNetwork.warm_up`)."""
         self._network.warm_up()
 
     def separate(self, mixture: Mixture, folder: Path, watch: Watch) -> Estimates:
@@ -67,7 +78,8 @@ class MdxEngine:
         if spool.channels == 1:
             blocks = (block.mean(axis=0, keepdims=True) for block in blocks)
         estimate = Spool.of(blocks, folder / "primary.f32", spool.channels)
-        return Estimates({primary: estimate}, self.provider, Rest(secondary, primary, self._parameters.compensate))
+        rest = Rest(secondary, primary, self._parameters.compensate)
+        return Estimates({primary: estimate}, self.provider, self.backend, rest)
 
     def _estimates(self, mixture: Mixture, segmentation: Segmentation, watch: Watch) -> Iterator[Block]:
         """The primary stem's share of each segment, at the mixture's own level."""

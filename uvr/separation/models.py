@@ -37,6 +37,7 @@ __all__ = [
     "ensure",
     "find",
     "parameters_of",
+    "place_of",
     "read_parameters",
 ]
 
@@ -52,16 +53,23 @@ def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress
     Raises `ModelUnavailableError` when the file cannot be had, and `PermanentError` for a name or a file that is
     unknown or not what it says.
     """
-    by_hand = Path(name) if os.sep in name else folder / f"{name.removesuffix('.onnx')}.onnx"
-    if by_hand.name not in _CATALOGUE_FILES and by_hand.is_file():
-        parameters_of(by_hand)
-        return by_hand
+    path = place_of(name, folder)
+    if path.name not in _CATALOGUE_FILES:
+        parameters_of(path)
+        return path
     model = find(name)
-    path = folder / model.file
     if not path.is_file():
         _obtain(model, path, base_url, on_progress or _unheard)
     _check_parameters(model, path)
     return path
+
+
+def place_of(name: str, folder: Path) -> Path:
+    """Where the file of the model `name` lies (see `ensure`), or will lie; `PermanentError` for an unknown name."""
+    by_hand = Path(name) if os.sep in name else folder / f"{name.removesuffix('.onnx')}.onnx"
+    if by_hand.name not in _CATALOGUE_FILES and by_hand.is_file():
+        return by_hand
+    return folder / find(name).file
 
 
 def parameters_of(path: Path) -> MdxParameters:

@@ -27,6 +27,8 @@ class Network:
     that was asked for does not work.
     """
 
+    backend = "onnxruntime"
+
     def __init__(
         self, model_path: Path, parameters: MdxParameters, *, threads: int = 0, device: Device = "auto"
     ) -> None:
@@ -38,7 +40,7 @@ class Network:
         devices.check(device, active)
         self.provider = devices.short_name(active)
         _check_shape(self._session.get_inputs()[0].shape, self._shape, model_path.name)
-        log.info("network.loaded", device=device, provider=self.provider, threads=threads)
+        log.info("network.loaded", device=device, provider=self.provider, backend=self.backend, threads=threads)
 
     def run(self, spectrum: Spectrum) -> Spectrum:
         """The spectrum of the primary stem in that of the mixture, both of shape (4, dim_f, dim_t)."""

@@ -50,6 +50,7 @@ def save_stems(
         channels=encoding.channels,
         gain=gain,
         provider=estimates.provider,
+        backend=estimates.backend,
         output_format=output_format,
         notes=_notes(mixture, encoding),
     )

@@ -1,0 +1,40 @@
+#if defined(__linux__)
+#define _GNU_SOURCE /* madvise */
+#include <sys/mman.h>
+#endif
+
+#include "memory.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CACHE_LINE 64
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* Large arrays go to huge pages where the system has them: a convolution walks through six rows of an image at a time,
+ * which is more 4 kB pages than the processor remembers. */
+static void prefer_huge_pages(void *memory, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(memory, bytes, MADV_HUGEPAGE); /* it is as right without */
+#else
+    (void)memory, (void)bytes;
+#endif
+}
+
+float *new_floats(size_t count) {
+    void *memory;
+    if (count > SIZE_MAX / 2 / sizeof(float)) return NULL;
+    const size_t alignment = count * sizeof(float) >= 2 * HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
+    /* Vectors are loaded whole: the last of an array may reach over its end, up to the next cache line. */
+    const size_t bytes = (count * sizeof(float) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
+    if (posix_memalign(&memory, alignment, bytes)) return NULL;
+    if (alignment == HUGE_PAGE) prefer_huge_pages(memory, bytes);
+    return memset(memory, 0, bytes);
+}
+
+float *copy_floats(const float *from, size_t count, size_t room) {
+    float *to = new_floats(room);
+    if (to && from) memcpy(to, from, count * sizeof *to);
+    return to;
+}

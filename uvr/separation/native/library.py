@@ -1,0 +1,144 @@
+"""The built kernels as Python sees them: found, loaded with ctypes, and asked what they can do.
+
+`kernels/tdfnet.h` is the interface; the names and the order of arguments here are its own. What a call says is an
+exception here: `KernelError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_void_p
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uvr.separation.native.build import library_path
+
+Array = NDArray[np.float32]
+
+VERSION = 1
+"""Of the interface in tdfnet.h."""
+
+
+class InstructionSet(IntEnum):
+    """What kernels are made of; BEST is what this processor has."""
+
+    BEST = 0
+    BASELINE = 1
+    AVX2 = 2
+    AVX512 = 3
+    NEON = 4
+
+
+class LibraryError(Exception):
+    """There are no kernels here; the message says why."""
+
+
+class KernelError(Exception):
+    """A call of the kernels failed; the message says why."""
+
+
+class _Arrays:
+    """A C-ordered float32 array, or None, as an argument. It must outlive the call, which `from_param` sees to."""
+
+    @classmethod
+    def from_param(cls, array: Array | None) -> object:
+        if array is None:
+            return None
+        if array.dtype != np.float32 or not array.flags.c_contiguous:
+            raise TypeError("kernels take C-ordered float32 arrays")
+        return array.ctypes.data_as(POINTER(c_float))
+
+
+_LAYERS: dict[str, list[Any]] = {
+    "pointwise": [c_int, c_int, _Arrays, _Arrays],
+    "convolution": [c_int, _Arrays, _Arrays],
+    "tdf": [c_int, *[_Arrays] * 8],
+    "down": [c_int, _Arrays, _Arrays],
+    "up": [c_int, _Arrays, _Arrays],
+}
+_RUN: list[Any] = [c_void_p, _Arrays, _Arrays]
+
+
+@cache
+def load() -> Library:
+    """The library of these sources, loaded once in a process. Raises `LibraryError` when it cannot be used."""
+    path = library_path()
+    if not path.is_file():
+        raise LibraryError("the kernels are not built here: `make setup` builds them where there is a C compiler")
+    try:
+        return Library(path)
+    except (OSError, AttributeError) as error:
+        raise LibraryError(f"the kernels cannot be loaded: {error}") from error
+
+
+class Library:
+    """A loaded library; what it makes belongs to the caller, who frees it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._c = ctypes.CDLL(str(path))
+        if self._c.tdfnet_version() != VERSION:
+            raise LibraryError(
+                f"the kernels speak version {self._c.tdfnet_version()} of their interface, not {VERSION}"
+            )
+        self._c.tdfnet_message.restype = c_char_p
+        self._c.tdfnet_create.argtypes = [POINTER(c_void_p), *[c_int] * 5]
+        self._c.tdfnet_bytes_of.restype = c_size_t
+        for name in ("finish", "free", "isa_of", "threads_of", "bytes_of", "outputs_of"):
+            getattr(self._c, f"tdfnet_{name}").argtypes = [c_void_p]
+        self._c.tdfnet_free.restype = None
+        self._c.tdfnet_run.argtypes = _RUN
+        for name, arguments in _LAYERS.items():
+            getattr(self._c, f"tdfnet_add_{name}").argtypes = [c_void_p, *arguments]
+
+    @property
+    def best(self) -> InstructionSet:
+        """What BEST stands for on this processor."""
+        return InstructionSet(self._c.tdfnet_best_isa())
+
+    def create(self, instruction_set: InstructionSet, threads: int, shape: tuple[int, int, int]) -> c_void_p:
+        """A network without layers whose input is of `shape`: channels, bins, frames."""
+        net = c_void_p()
+        self._check(self._c.tdfnet_create(ctypes.byref(net), instruction_set, threads, *shape))
+        return net
+
+    def add(self, net: c_void_p, layer: str, *arguments: object) -> None:
+        """Append the `layer` called so in tdfnet.h; its weights are copied."""
+        self._check(getattr(self._c, f"tdfnet_add_{layer}")(net, *arguments))
+
+    def finish(self, net: c_void_p) -> None:
+        """Take the memory and the threads that a complete network needs."""
+        self._check(self._c.tdfnet_finish(net))
+
+    def run(self, net: c_void_p, source: Array, result: Array) -> None:
+        """Compute `result` from `source`; other threads of Python go on meanwhile."""
+        self._check(self._c.tdfnet_run(net, source, result))
+
+    def free(self, net: c_void_p) -> None:
+        """End a network; its threads end with it."""
+        self._c.tdfnet_free(net)
+
+    def instruction_set_of(self, net: c_void_p) -> InstructionSet:
+        """What a network runs on."""
+        return InstructionSet(self._c.tdfnet_isa_of(net))
+
+    def threads_of(self, net: c_void_p) -> int:
+        """How many threads a network computes with."""
+        return int(self._c.tdfnet_threads_of(net))
+
+    def bytes_of(self, net: c_void_p) -> int:
+        """How much memory a finished network holds."""
+        return int(self._c.tdfnet_bytes_of(net))
+
+    def outputs_of(self, net: c_void_p) -> int:
+        """How many channels the last layer gives."""
+        return int(self._c.tdfnet_outputs_of(net))
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise KernelError(self._c.tdfnet_message(status).decode())

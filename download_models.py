@@ -19,8 +19,8 @@ from config import Settings, SettingsError, read_settings, refuse_to_start
 from uvr import logs
 from uvr.commands.progress import ProgressLine, megabytes
 from uvr.errors import UvrError
-from uvr.separation import models
-from uvr.separation.models import CATALOGUE, Model
+from uvr.models import store
+from uvr.models.catalogue import CATALOGUE, Model
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def _fetch_all(names: list[str], folder: Path, base_url: str) -> int:
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = models.ensure(name, folder, base_url=base_url, on_progress=progress.transferred)
+            path = store.ensure(name, folder, base_url=base_url, on_progress=progress.transferred)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")
@@ -72,7 +72,7 @@ def _check_all(names: list[str], folder: Path) -> int:
     failures = 0
     for name in names or [model.name for model in CATALOGUE.values() if (folder / model.file).is_file()]:
         try:
-            models.check(name, folder)
+            store.check(name, folder)
             sys.stdout.write(f"{name}: good\n")
         except UvrError as error:
             sys.stdout.write(f"{name}: {error.message}\n")

@@ -45,14 +45,15 @@ def measure(model: Path, song: Path, folder: Path) -> Memory:
     import numpy as np
 
     from uvr.audio import decode, encode, resample  # noqa: F401
-    from uvr.separation import mixture, models, overlap, spool, stems, stft  # noqa: F401
+    from uvr.models import store
+    from uvr.separation import mixture, overlap, spool, stems, stft  # noqa: F401
 
     before = _mib("VmRSS")
     from uvr.separation.mdx import MdxEngine
     from uvr.separation.network import Network
     from uvr.separation.song import separate_song
 
-    parameters = models.parameters_of(model)
+    parameters = store.parameters_of(model)
     engine = MdxEngine(model, parameters)
     network: Network = engine._network
     network.run(np.ones((4, parameters.dim_f, parameters.dim_t), np.float32))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bench.support import OURS, ROOT, THEIRS, Worker, contenders, write_results
 from uvr.audio.decode import AudioReader
-from uvr.separation import models
+from uvr.models import store
 
 MUSIC = ROOT.parent / "shared" / "data" / "music"
 PEAKS = (1.0, 0.5, 0.25, 0.02)
@@ -59,7 +59,7 @@ def main() -> None:
     songs = sorted(path for path in options.folder.glob("*") if any(path.glob("mixture.*")))
     if not songs:
         raise SystemExit(f"{options.folder} has no folders with mixture, vocals and accompaniment in them.")
-    model = models.ensure(options.model, ROOT / "models")
+    model = store.ensure(options.model, ROOT / "models")
     scores: list[Score] = []
     with contenders(model) as both, tempfile.TemporaryDirectory(prefix="uvr-bench-") as name:
         folder = Path(name)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from bench.songs import RATE_HZ, made_music
-from uvr.separation.model_files import publish
+from uvr.models.files import publish
 from uvr.separation.stft import Stft
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from uvr.separation.model_files import tail_md5
-from uvr.separation.models import parameters_of
+from uvr.models.files import tail_md5
+from uvr.models.store import parameters_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"

@@ -58,8 +58,8 @@ def main() -> None:
 
 def uvr_api(model: Path, network: Stopwatch, *, warm: bool) -> Separate:
     """The engine of this project, as the service's child process runs it."""
+    from uvr.models.store import parameters_of
     from uvr.separation.mdx import MdxEngine
-    from uvr.separation.models import parameters_of
     from uvr.separation.network import Network
     from uvr.separation.song import separate_song
 

@@ -31,8 +31,8 @@ from uvr.audio.decode import AudioReader
 from uvr.client import Client, ClientError
 from uvr.commands.progress import ProgressLine
 from uvr.errors import UvrError
-from uvr.separation.catalogue import SPLEETER_NAME
-from uvr.separation.spleeter import example_song
+from uvr.models.catalogue import SPLEETER_NAME
+from uvr.models.spleeter import example_song
 
 STEMS_DIR = ROOT / "demo"
 

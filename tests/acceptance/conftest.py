@@ -10,13 +10,13 @@ import pytest
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.redis_server import redis_server
 from tests.support.service import Service, running_service
-from uvr.separation import models
+from uvr.models import store
 
 
 @pytest.fixture(scope="session")
 def trained_models(model_dir: Path) -> Path:
     """The model folder, with Spleeter-2stems in it."""
-    models.ensure("Spleeter-2stems", model_dir)
+    store.ensure("Spleeter-2stems", model_dir)
     return model_dir
 
 

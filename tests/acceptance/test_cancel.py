@@ -14,7 +14,7 @@ import requests
 from tests.support.audio import encoded, noise
 from tests.support.http_server import Answer, HttpServer
 from tests.support.service import AUTH, Service, wait_until
-from uvr.separation.catalogue import CATALOGUE
+from uvr.models.catalogue import CATALOGUE
 
 SONG_S = 45
 SAMPLE_RATE = 44_100

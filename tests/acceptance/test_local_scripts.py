@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from tests.support.checkout import Checkout
-from uvr.separation.spleeter import example_song
+from uvr.models.spleeter import example_song
 
 PROCESSES = {"redis", "api", "processor", "uploader"}
 

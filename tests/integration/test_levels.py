@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
 from tests.support.networks import HQ_4, PARAMETERS, write_network
-from uvr.separation import models
+from uvr.models import store
 from uvr.separation.mdx import MdxEngine
 from uvr.separation.song import separate_song
 
@@ -23,8 +23,8 @@ Song = dict[str, Samples]
 
 @pytest.fixture(scope="module")
 def trained(model_dir) -> tuple[MdxEngine, float]:
-    path = models.ensure("Spleeter-2stems", model_dir)
-    parameters = models.parameters_of(path)
+    path = store.ensure("Spleeter-2stems", model_dir)
+    parameters = store.parameters_of(path)
     return MdxEngine(path, parameters), parameters.compensate
 
 

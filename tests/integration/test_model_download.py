@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.http_server import Answer, HttpServer, http_server
 from uvr.errors import PermanentError
-from uvr.separation import catalogue, models
+from uvr.models import catalogue, store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -37,7 +37,7 @@ def server() -> Iterator[HttpServer]:
 @pytest.fixture(autouse=True)
 def _uvr_knows_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test can make a file with a hash of UVR's table, so the table gets one more."""
-    parameters = models.MdxParameters(1.0, 2048, 256, 4096, "Vocals")
+    parameters = store.MdxParameters(1.0, 2048, 256, 4096, "Vocals")
     monkeypatch.setitem(catalogue.PARAMETERS, hashlib.md5(BODY).hexdigest(), parameters)
 
 
@@ -55,7 +55,7 @@ def rest_from(start: int) -> Answer:
 def test_model_comes_from_the_mirror_with_its_hash_recorded(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/mirror/uvr/{FILE}", Answer(body=BODY, headers=ETAG))
     told: list[tuple[int, int | None]] = []
-    path = models.ensure(
+    path = store.ensure(
         NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=lambda *amount: told.append(amount)
     )
     assert path.read_bytes() == BODY
@@ -69,18 +69,18 @@ def test_model_comes_from_the_mirror_with_its_hash_recorded(server: HttpServer, 
 def test_redirect_to_another_host_is_followed(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/cdn", Answer(body=BODY))
     server.answer(f"/{FILE}", Answer(302, headers={"Location": server.url("/cdn", host="localhost")}))
-    assert models.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
 def test_file_that_is_there_needs_no_network(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     nowhere = f"http://127.0.0.1:{closed_port()}"
-    assert models.ensure(NAME, tmp_path, base_url=nowhere) == tmp_path / FILE
+    assert store.ensure(NAME, tmp_path, base_url=nowhere) == tmp_path / FILE
 
 
 def test_cut_transfer_is_continued_where_it_broke_off(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY[:CUT], headers=ETAG, length=len(BODY)), rest_from(CUT))
-    assert models.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     again = server.requests[1].headers
     assert (again["Range"], again["If-Range"]) == (f"bytes={CUT}-", '"first"')
 
@@ -89,7 +89,7 @@ def test_part_of_an_earlier_call_is_continued(server: HttpServer, tmp_path: Path
     (tmp_path / f"{FILE}.part").write_bytes(BODY[:1000])
     (tmp_path / f"{FILE}.part.etag").write_text('"first"')
     server.answer(f"/{FILE}", rest_from(1000))
-    assert models.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[0].headers["Range"] == "bytes=1000-"
 
 
@@ -97,7 +97,7 @@ def test_file_that_changed_meanwhile_is_fetched_from_its_beginning(server: HttpS
     (tmp_path / f"{FILE}.part").write_bytes(b"of an older file")
     (tmp_path / f"{FILE}.part.etag").write_text('"older"')
     server.answer(f"/{FILE}", Answer(body=BODY, headers=ETAG))
-    assert models.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}], ids=["no ETag", "weak ETag"])
@@ -106,7 +106,7 @@ def test_without_a_strong_etag_nothing_is_continued(
 ) -> None:
     cut = Answer(body=BODY[:CUT], headers=headers, length=len(BODY))
     server.answer(f"/{FILE}", cut, Answer(body=BODY, headers=headers))
-    assert models.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[1].headers["Range"] is None
 
 
@@ -119,32 +119,32 @@ def test_server_that_cannot_continue_is_asked_for_the_whole(server: HttpServer, 
     (tmp_path / f"{FILE}.part").write_bytes(BODY[:1000])
     (tmp_path / f"{FILE}.part.etag").write_text('"first"')
     server.answer(f"/{FILE}", answer, Answer(body=BODY))
-    assert models.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[1].headers["Range"] is None
 
 
 def test_busy_server_is_asked_again(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(503), Answer(429), Answer(body=BODY))
-    assert models.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
 def test_file_of_unknown_hash_is_refused_and_removed(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=b"<html>Sign in to this network</html>"))
-    with pytest.raises(models.ModelUnavailableError, match="what arrived is another file"):
-        models.ensure(NAME, tmp_path, base_url=server.url(""))
+    with pytest.raises(catalogue.ModelUnavailableError, match="what arrived is another file"):
+        store.ensure(NAME, tmp_path, base_url=server.url(""))
     assert [entry.name for entry in tmp_path.iterdir()] == [f".{FILE}.lock"]
 
 
 def test_file_of_another_model_is_refused_and_removed(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/UVR-MDX-NET-Inst_HQ_4.onnx", Answer(body=BODY))
-    with pytest.raises(models.ModelUnavailableError, match="what arrived is another file"):
-        models.ensure("UVR-MDX-NET-Inst_HQ_4", tmp_path, base_url=server.url(""))
+    with pytest.raises(catalogue.ModelUnavailableError, match="what arrived is another file"):
+        store.ensure("UVR-MDX-NET-Inst_HQ_4", tmp_path, base_url=server.url(""))
     assert [entry.name for entry in tmp_path.iterdir()] == [".UVR-MDX-NET-Inst_HQ_4.onnx.lock"]
 
 
 def test_missing_file_is_explained_in_one_go(server: HttpServer, tmp_path: Path) -> None:
-    with pytest.raises(models.ModelUnavailableError) as raised:
-        models.ensure(NAME, tmp_path, base_url=server.url("/mirror"))
+    with pytest.raises(catalogue.ModelUnavailableError) as raised:
+        store.ensure(NAME, tmp_path, base_url=server.url("/mirror"))
     assert raised.value.message == (
         f"{NAME} could not be had from {server.url('/mirror')}/{FILE}: the server answered 404 Not Found. "
         f"Put {FILE} into MODEL_FILE_DIR by hand, or name a mirror in MODEL_BASE_URL, "
@@ -154,45 +154,45 @@ def test_missing_file_is_explained_in_one_go(server: HttpServer, tmp_path: Path)
 
 
 def test_absent_server_is_named(tmp_path: Path) -> None:
-    with pytest.raises(models.ModelUnavailableError, match=r"127\.0\.0\.1.*the server cannot be reached"):
-        models.ensure(NAME, tmp_path, base_url=f"http://127.0.0.1:{closed_port()}")
+    with pytest.raises(catalogue.ModelUnavailableError, match=r"127\.0\.0\.1.*the server cannot be reached"):
+        store.ensure(NAME, tmp_path, base_url=f"http://127.0.0.1:{closed_port()}")
 
 
 def test_password_of_a_mirror_stays_out_of_the_message(server: HttpServer, tmp_path: Path) -> None:
-    with pytest.raises(models.ModelUnavailableError) as raised:
-        models.ensure(NAME, tmp_path, base_url=f"http://user:hush@127.0.0.1:{server.port}")
+    with pytest.raises(catalogue.ModelUnavailableError) as raised:
+        store.ensure(NAME, tmp_path, base_url=f"http://user:hush@127.0.0.1:{server.port}")
     assert "hush" not in raised.value.message
 
 
 def test_model_that_is_not_offered_for_download_says_so(tmp_path: Path) -> None:
-    with pytest.raises(models.ModelUnavailableError, match="supporters only"):
-        models.ensure("UVR-MDX-NET_Main_406", tmp_path)
+    with pytest.raises(catalogue.ModelUnavailableError, match="supporters only"):
+        store.ensure("UVR-MDX-NET_Main_406", tmp_path)
 
 
 def test_folder_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("")
-    with pytest.raises(models.ModelUnavailableError, match="MODEL_FILE_DIR cannot be used"):
-        models.ensure(NAME, tmp_path / "models")
+    with pytest.raises(catalogue.ModelUnavailableError, match="MODEL_FILE_DIR cannot be used"):
+        store.ensure(NAME, tmp_path / "models")
 
 
 def test_two_at_once_download_once(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY, drip_s=0.02, piece_bytes=300_000))
     with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(models.ensure, NAME, tmp_path, base_url=server.url("")) for _ in range(2)]
+        calls = [pool.submit(store.ensure, NAME, tmp_path, base_url=server.url("")) for _ in range(2)]
     assert [call.result() for call in calls] == [tmp_path / FILE] * 2
     assert len(server.requests) == 1
 
 
 def test_check_finds_a_file_that_changed(server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
-    path = models.ensure(NAME, tmp_path, base_url=server.url(""))
-    models.check(NAME, tmp_path)
+    path = store.ensure(NAME, tmp_path, base_url=server.url(""))
+    store.check(NAME, tmp_path)
     path.write_bytes(b"?" + BODY[1:])
     monkeypatch.setitem(
-        catalogue.PARAMETERS, hashlib.md5(path.read_bytes()).hexdigest(), models.MdxParameters(1, 1, 1, 1, "Vocals")
+        catalogue.PARAMETERS, hashlib.md5(path.read_bytes()).hexdigest(), store.MdxParameters(1, 1, 1, 1, "Vocals")
     )
     with pytest.raises(PermanentError, match="has changed since it arrived"):
-        models.check(NAME, tmp_path)
+        store.check(NAME, tmp_path)
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -213,7 +213,7 @@ def test_command_lists_what_there_is_and_what_is_here(tmp_path: Path) -> None:
     listed = command("--list", "--dir", str(tmp_path))
     rows = {row.split()[0]: row.split() for row in listed.stdout.splitlines()}
     assert listed.returncode == 0
-    assert len(rows) == len(models.CATALOGUE) + 1
+    assert len(rows) == len(catalogue.CATALOGUE) + 1
     assert rows[NAME][-1] == "yes"
     assert rows["UVR-MDX-NET-Inst_HQ_4"][1:6] == ["MDX-Net", "Instrumental", "59.1", "MB", "8.8"]
 

@@ -17,10 +17,11 @@ from bench import standin
 from tests.support.audio import noise, read_audio, snr_db, write_audio
 from tests.support.networks import write_model
 from uvr.errors import PermanentError
+from uvr.models.catalogue import MdxParameters
+from uvr.models.store import parameters_of
 from uvr.separation import backends
 from uvr.separation.backends import open_network
 from uvr.separation.mdx import MdxEngine
-from uvr.separation.models import MdxParameters, parameters_of
 from uvr.separation.native import library, self_check
 from uvr.separation.native.network import NativeNetwork
 from uvr.separation.native.self_check import LEAST_SNR_DB, MOST_TRIES, Record, Verdict

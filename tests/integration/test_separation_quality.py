@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.audio import read_audio, snr_db, write_audio
-from uvr.separation import models
+from uvr.models import store
 from uvr.separation.mdx import MdxEngine
 from uvr.separation.song import separate_song
 
@@ -17,8 +17,8 @@ LIMITS_DB = [("rubidium", 6.7, 22.5), ("potassium", 7.6, 21.0)]
 
 @pytest.fixture(scope="module")
 def engine(model_dir) -> MdxEngine:
-    path = models.ensure("Spleeter-2stems", model_dir)
-    return MdxEngine(path, models.parameters_of(path))
+    path = store.ensure("Spleeter-2stems", model_dir)
+    return MdxEngine(path, store.parameters_of(path))
 
 
 def stems_of(engine, source, folder):

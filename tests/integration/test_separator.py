@@ -144,7 +144,7 @@ def test_the_parent_loads_nothing_heavy(model: Path, tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from uvr import logs
-from uvr.separation.catalogue import MdxParameters
+from uvr.models.catalogue import MdxParameters
 from uvr.separation.engines import MdxEngineFactory
 from uvr.separation.separator import Separator
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from bench import standin
-from uvr.separation.models import parameters_of
+from uvr.models.store import parameters_of
 from uvr.separation.network import Network
 
 SMALL = standin.Geometry(bins=640, frames=32, growth=4, levels=3)

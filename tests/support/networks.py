@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from uvr.separation.models import MdxParameters
+from uvr.models.catalogue import MdxParameters
 
 PARAMETERS = MdxParameters(compensate=1.05, dim_f=1025, dim_t=32, n_fft=2048, primary_stem="Vocals")
 """All bins are kept, so that a network that changes nothing gives the mixture back (but for the lowest three bins)."""

@@ -8,10 +8,11 @@ import pickle
 import pytest
 
 from uvr.errors import PermanentError
-from uvr.separation import engines, models
-from uvr.separation.catalogue import MdxParameters
+from uvr.models import store
+from uvr.models.catalogue import MdxParameters
+from uvr.models.library import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr, find_vr
+from uvr.separation import engines
 from uvr.separation.engines import LibraryEngineFactory, MdxEngineFactory, engine_factory
-from uvr.separation.library_models import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr, find_vr
 
 PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, primary_stem="Vocals")
 
@@ -26,7 +27,7 @@ def with_library(monkeypatch):
 def own_mdx_model(tmp_path, monkeypatch):
     path = tmp_path / "own.onnx"
     path.write_bytes(b"a network")
-    monkeypatch.setattr(models, "parameters_of", lambda _path: PARAMETERS)
+    monkeypatch.setattr(store, "parameters_of", lambda _path: PARAMETERS)
     return "own"
 
 

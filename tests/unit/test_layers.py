@@ -39,6 +39,7 @@ LAYERS: list[set[str]] = [
     },
     {
         "uvr.audio",
+        "uvr.models",
         "uvr.fetch",
         "uvr.handover",
         "uvr.nodes",
@@ -70,6 +71,7 @@ ALLOWED_SIBLINGS = {
     ("uvr.control", "uvr.dead_letters"),
     ("uvr.control", "uvr.uploads"),
     ("uvr.separation", "uvr.audio"),
+    ("uvr.separation", "uvr.models"),
     ("uvr.separating", "uvr.endings"),
     ("uvr.separating", "uvr.turns"),
     ("uvr.storing", "uvr.endings"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from uvr.errors import PermanentError
-from uvr.separation import catalogue, models
-from uvr.separation.model_files import TAIL_BYTES, tail_md5
+from uvr.models import catalogue, store
+from uvr.models.files import TAIL_BYTES, tail_md5
 
 HQ_4 = "UVR-MDX-NET-Inst_HQ_4"
 OWN_ENTRY = {
@@ -24,8 +24,8 @@ OWN_ENTRY = {
 
 
 def test_default_model_has_the_parameters_that_uvr_publishes() -> None:
-    model = models.find(HQ_4)
-    assert model.parameters == models.MdxParameters(
+    model = catalogue.find(HQ_4)
+    assert model.parameters == store.MdxParameters(
         compensate=1.019, dim_f=2560, dim_t=256, n_fft=5120, primary_stem="Instrumental", hop_length=1024
     )
     assert model.source.endswith("/all_public_uvr_models/UVR-MDX-NET-Inst_HQ_4.onnx")
@@ -36,13 +36,13 @@ def test_default_model_has_the_parameters_that_uvr_publishes() -> None:
     [HQ_4, f"{HQ_4}.onnx", "UVR-MDX-NET Inst HQ 4", "MDX-Net Model: UVR-MDX-NET Inst HQ 4", "uvr_mdx_net_inst_hq_4"],
 )
 def test_model_is_found_by_name_file_and_title(spelling: str) -> None:
-    assert models.find(spelling).name == HQ_4
+    assert catalogue.find(spelling).name == HQ_4
 
 
 def test_no_two_models_share_a_spelling() -> None:
     spellings = Counter(
         spelling
-        for model in models.CATALOGUE.values()
+        for model in catalogue.CATALOGUE.values()
         for spelling in {catalogue._plain(model.name), catalogue._plain(model.title)}
     )
     assert [spelling for spelling, count in spellings.items() if count > 1] == []
@@ -50,21 +50,21 @@ def test_no_two_models_share_a_spelling() -> None:
 
 def test_unknown_name_is_answered_with_close_ones() -> None:
     with pytest.raises(PermanentError, match=f"Did you mean {HQ_4}"):
-        models.find("UVR-MDX-NET-Inst_HQ_44")
+        catalogue.find("UVR-MDX-NET-Inst_HQ_44")
 
 
 def test_part_of_a_name_is_answered_with_the_names_that_hold_it() -> None:
     with pytest.raises(PermanentError, match=f"Did you mean {HQ_4}"):
-        models.find("hq_4")
+        catalogue.find("hq_4")
 
 
 def test_name_like_no_other_is_answered_with_where_to_look() -> None:
     with pytest.raises(PermanentError, match=r"download_models\.py --list"):
-        models.find("qqq")
+        catalogue.find("qqq")
 
 
 def test_every_hash_of_the_catalogue_has_parameters() -> None:
-    hashed = [model for model in models.CATALOGUE.values() if model.tail_md5]
+    hashed = [model for model in catalogue.CATALOGUE.values() if model.tail_md5]
     assert len(hashed) >= 25
     assert all(model.parameters == catalogue.PARAMETERS[model.tail_md5] for model in hashed)
 
@@ -73,7 +73,7 @@ def test_catalogue_holds_all_that_uvr_publishes_about_mdx_net(shared_data: Path)
     published = json.loads((shared_data / "uvr" / "mdx_model_data.json").read_text())
     lists = json.loads((shared_data / "uvr" / "download_checks.json").read_text())
     files = {*lists["mdx_download_list"].values(), *lists["mdx_download_vip_list"].values()}
-    assert files <= {model.file for model in models.CATALOGUE.values()}
+    assert files <= {model.file for model in catalogue.CATALOGUE.values()}
     for tail, entry in published.items():
         if "mdx_n_fft_scale_set" in entry:
             known = catalogue.PARAMETERS[tail]
@@ -99,22 +99,22 @@ def test_unknown_file_is_refused_with_its_hash_and_what_to_do(tmp_path: Path) ->
     file = tmp_path / "own.onnx"
     file.write_bytes(b"abc")
     with pytest.raises(PermanentError, match=r"900150983cd24fb0d6963f7d28e17f72.*own\.onnx\.json") as raised:
-        models.parameters_of(file)
+        store.parameters_of(file)
     assert str(tmp_path) not in raised.value.message
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=r"no model file own\.onnx"):
-        models.parameters_of(tmp_path / "own.onnx")
+        store.parameters_of(tmp_path / "own.onnx")
 
 
 def test_description_beside_an_own_model_gives_its_parameters(tmp_path: Path) -> None:
     (tmp_path / "own.onnx").write_bytes(b"abc")
     (tmp_path / "own.onnx.json").write_text(json.dumps(OWN_ENTRY))
-    expected = models.MdxParameters(compensate=1.02, dim_f=2048, dim_t=256, n_fft=5120, primary_stem="Vocals")
-    assert models.parameters_of(tmp_path / "own.onnx") == expected
-    assert models.ensure("own", tmp_path) == tmp_path / "own.onnx"
-    assert models.ensure(str(tmp_path / "own.onnx"), tmp_path / "elsewhere") == tmp_path / "own.onnx"
+    expected = store.MdxParameters(compensate=1.02, dim_f=2048, dim_t=256, n_fft=5120, primary_stem="Vocals")
+    assert store.parameters_of(tmp_path / "own.onnx") == expected
+    assert store.ensure("own", tmp_path) == tmp_path / "own.onnx"
+    assert store.ensure(str(tmp_path / "own.onnx"), tmp_path / "elsewhere") == tmp_path / "own.onnx"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", json.dumps(OWN_ENTRY | {"compensate": "much"})])
@@ -122,13 +122,13 @@ def test_description_that_describes_nothing_is_named(tmp_path: Path, text: str) 
     (tmp_path / "own.onnx").write_bytes(b"abc")
     (tmp_path / "own.onnx.json").write_text(text)
     with pytest.raises(PermanentError, match=r"own\.onnx\.json does not describe a model"):
-        models.parameters_of(tmp_path / "own.onnx")
+        store.parameters_of(tmp_path / "own.onnx")
 
 
 def test_file_under_the_name_of_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / f"{HQ_4}.onnx").write_bytes(b"abc")
     monkeypatch.setitem(
-        catalogue.PARAMETERS, hashlib.md5(b"abc").hexdigest(), models.MdxParameters(1.0, 2048, 256, 4096, "Vocals")
+        catalogue.PARAMETERS, hashlib.md5(b"abc").hexdigest(), store.MdxParameters(1.0, 2048, 256, 4096, "Vocals")
     )
     with pytest.raises(PermanentError, match="another model than its name says"):
-        models.ensure(HQ_4, tmp_path)
+        store.ensure(HQ_4, tmp_path)

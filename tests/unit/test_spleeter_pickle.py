@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from uvr.errors import PermanentError
-from uvr.separation.spleeter_network import read_arrays, read_checkpoint, weight_shapes
+from uvr.models.spleeter_network import read_arrays, read_checkpoint, weight_shapes
 
 
 def pickled(content: Any) -> io.BytesIO:

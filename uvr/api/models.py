@@ -12,9 +12,9 @@ from uvr.api.auth import private_blueprint
 from uvr.api.schemas import ModelEntry, ModelList
 from uvr.api.services import services
 from uvr.errors import PermanentError
+from uvr.models.catalogue import CATALOGUE, Model, find
+from uvr.models.library import VR_MODELS, find_vr
 from uvr.presence import present
-from uvr.separation.catalogue import CATALOGUE, Model, find
-from uvr.separation.library_models import VR_MODELS, find_vr
 
 models = private_blueprint("models")
 

@@ -19,7 +19,8 @@ from typing import Any
 from config import Settings, SettingsError
 from uvr.disk import bytes_free
 from uvr.errors import PermanentError
-from uvr.separation import backends, devices, models
+from uvr.models import catalogue, store
+from uvr.separation import backends, devices
 from uvr.separation.cores import usable_cores
 from uvr.separation.engines import needs_library, require_library
 
@@ -124,16 +125,16 @@ def _model(settings: Settings) -> Iterator[Finding]:
         require_library(name)
         yield Finding(Mark.OK, "model", f"audio-separator runs {name}")
         return
-    path = models.place_of(name, settings.model_file_dir)
+    path = store.place_of(name, settings.model_file_dir)
     if not path.is_file():
         yield Finding(Mark.NOTE, "model", f"{path.name} is not in MODEL_FILE_DIR; the first start fetches it")
         return
-    parameters = models.parameters_of(path)
+    parameters = store.parameters_of(path)
     yield Finding(Mark.OK, "model", f"{path.name} is here")
     yield _network(settings, path, parameters)
 
 
-def _network(settings: Settings, path: Path, parameters: models.MdxParameters) -> Finding:
+def _network(settings: Settings, path: Path, parameters: catalogue.MdxParameters) -> Finding:
     """What computes the network, as the processor process decides it."""
     device, backend = settings.device, settings.network_backend
     asked = f"DEVICE={device}, NETWORK_BACKEND={backend}, {settings.inference_threads or usable_cores()} threads"

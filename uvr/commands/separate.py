@@ -22,8 +22,8 @@ from typing import Any, get_args
 from config import Settings
 from uvr.commands.progress import ProgressLine
 from uvr.errors import PermanentError, UvrError
+from uvr.models import store
 from uvr.output_format import OutputFormat
-from uvr.separation import models
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Separation
@@ -100,7 +100,7 @@ def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
     if wanted.params:
         if not path.is_file():
             raise PermanentError(f"--params describes a model file, and {path} is none.")
-        parameters, backend = models.read_parameters(wanted.params), settings.network_backend
+        parameters, backend = store.read_parameters(wanted.params), settings.network_backend
         return MdxEngineFactory(path.absolute(), parameters, wanted.threads, wanted.device, backend)
     name, folder = (path.name, path.absolute().parent) if path.is_file() else (wanted.model, settings.model_file_dir)
     with closing(ProgressLine(name, sys.stderr)) as line:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import structlog
 
 from uvr.errors import PermanentError
+from uvr.models.catalogue import MdxParameters
 from uvr.separation import devices
-from uvr.separation.catalogue import MdxParameters
 from uvr.separation.devices import Device
 
 if TYPE_CHECKING:

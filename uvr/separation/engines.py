@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from uvr.errors import PermanentError
-from uvr.separation import models
+from uvr.models import store
+from uvr.models.catalogue import MdxParameters
+from uvr.models.files import Progress
+from uvr.models.library import ensure_vr, find_vr, is_of_several_files, vr_parameters_of
 from uvr.separation.backends import Backend
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
-from uvr.separation.library_models import ensure_vr, find_vr, is_of_several_files, vr_parameters_of
-from uvr.separation.model_files import Progress
-from uvr.separation.models import MdxParameters
 
 EngineChoice: TypeAlias = Literal["auto", "mdx", "audio-separator"]
 """`auto` takes the service's own engine for MDX-Net models and audio-separator for all others."""
@@ -88,8 +88,8 @@ def engine_factory(
     `engine` cannot run it, or when audio-separator is needed and not installed.
     """
     if not needs_library(name, engine):
-        path = models.ensure(name, folder, base_url=base_url, on_progress=on_progress)
-        return MdxEngineFactory(path, models.parameters_of(path), threads=threads, device=device, backend=backend)
+        path = store.ensure(name, folder, base_url=base_url, on_progress=on_progress)
+        return MdxEngineFactory(path, store.parameters_of(path), threads=threads, device=device, backend=backend)
     require_library(name)
     file = _file_of(name, folder, base_url, on_progress)
     return LibraryEngineFactory(name, folder, file, base_url, threads=threads, device=device)
@@ -124,8 +124,8 @@ def _file_of(name: str, folder: Path, base_url: str, on_progress: Progress | Non
     if path.suffix == ".pth" and path.is_file():
         vr_parameters_of(path)
         return path
-    return models.ensure(name, folder, base_url=base_url, on_progress=on_progress)
+    return store.ensure(name, folder, base_url=base_url, on_progress=on_progress)
 
 
 def _parameters_of(file: Path) -> MdxParameters | dict[str, object]:
-    return dict(vr_parameters_of(file)) if file.suffix == ".pth" else models.parameters_of(file)
+    return dict(vr_parameters_of(file)) if file.suffix == ".pth" else store.parameters_of(file)

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from uvr.audio.format import Block
+from uvr.models.catalogue import MdxParameters
 from uvr.separation.backends import Backend, open_network
-from uvr.separation.catalogue import MdxParameters
 from uvr.separation.cores import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Rest, names_of

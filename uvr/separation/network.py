@@ -11,8 +11,8 @@ import onnxruntime
 import structlog
 
 from uvr.errors import PermanentError
+from uvr.models.catalogue import MdxParameters
 from uvr.separation import devices
-from uvr.separation.catalogue import MdxParameters
 from uvr.separation.cores import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.stft import Spectrum

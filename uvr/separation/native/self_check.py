@@ -25,7 +25,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from uvr.separation.model_files import locked
+from uvr.models.files import locked
 from uvr.separation.native.library import Library
 from uvr.separation.stft import Spectrum
 

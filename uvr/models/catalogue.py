@@ -1,7 +1,7 @@
 """What is known about each model: its file, where that comes from, and the parameters that belong to it.
 
 UVR publishes its models without their parameters and its parameters without their models: the two meet in a hash, the
-MD5 of a file's last 10,240,000 bytes. Both tables stand in mdx_models.json; here they become a catalogue that finds a
+MD5 of a file's last 10,240,000 bytes. Both tables stand in mdx.json; here they become a catalogue that finds a
 model by any of its names. Nothing is downloaded and nothing heavy is imported.
 """
 
@@ -21,7 +21,7 @@ SPLEETER_NAME = "Spleeter-2stems"
 SPLEETER_TAIL_MD5 = "c20a57ce259ba78c23158b2e37043a53"
 
 UVR_TERMS = "as UVR's README asks of other applications: the MIT license, with credit to UVR and its developers"
-_TABLES = Path(__file__).with_name("mdx_models.json")
+_TABLES = Path(__file__).with_name("mdx.json")
 _TITLE_PREFIXES = ("MDX-Net Model VIP: ", "MDX-Net Model: ")
 
 

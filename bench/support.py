@@ -26,7 +26,7 @@ from uvr.models.store import parameters_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
-OURS, THEIRS = "uvr-api", "audio-separator"
+OURS, OURS_WITHOUT_KERNELS, THEIRS = "uvr-api", "uvr-api on ONNX Runtime", "audio-separator"
 THEIR_VERSION = "0.47.1"
 THEIR_ENVIRONMENT = ROOT / ".venv-audio-separator"
 THEIR_KINDS = ("vr", "mdx", "demucs", "mdx23c", "roformer")
@@ -110,12 +110,13 @@ class Worker:
 
 @contextmanager
 def contenders(model: Path) -> Iterator[list[Contender]]:
-    """Both engines with the same network, this one first."""
+    """The engines with the same network: this one, this one without its own kernels, and audio-separator."""
     make_their_environment()
     with tempfile.TemporaryDirectory(prefix="uvr-bench-models-") as name:
         theirs = their_model_folder(model, Path(name))
         yield [
             Contender(OURS, Path(sys.executable), model),
+            Contender(OURS_WITHOUT_KERNELS, Path(sys.executable), model),
             Contender(THEIRS, THEIR_ENVIRONMENT / "bin" / "python", theirs),
         ]
 

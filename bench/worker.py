@@ -15,8 +15,12 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from uvr.separation.backends import Backend
 
 Separate = Callable[[Path, Path], None]
 
@@ -56,15 +60,14 @@ def main() -> None:
         _reply(replies, _measured(separate, Path(job["source"]), Path(job["folder"]), network))
 
 
-def uvr_api(model: Path, network: Stopwatch, *, warm: bool) -> Separate:
+def uvr_api(model: Path, network: Stopwatch, *, warm: bool, backend: Backend = "auto") -> Separate:
     """The engine of this project, as the service's child process runs it."""
     from uvr.models.store import parameters_of
     from uvr.separation.mdx import MdxEngine
-    from uvr.separation.network import Network
     from uvr.separation.song import separate_song
 
-    Network.run = network.around(Network.run)  # type: ignore[method-assign]
-    engine = MdxEngine(model, parameters_of(model))
+    engine = MdxEngine(model, parameters_of(model), backend=backend)
+    engine._network.run = network.around(engine._network.run)  # type: ignore[method-assign]
     if warm:
         engine.warm_up()
 
@@ -106,7 +109,11 @@ def audio_separator(model: Path, network: Stopwatch, *, warm: bool) -> Separate:
     return separate
 
 
-ENGINES = {"uvr-api": uvr_api, "audio-separator": audio_separator}
+ENGINES = {
+    "uvr-api": uvr_api,
+    "uvr-api on ONNX Runtime": partial(uvr_api, backend="onnxruntime"),
+    "audio-separator": audio_separator,
+}
 
 
 def _without_torchvision() -> None:

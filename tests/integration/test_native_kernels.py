@@ -350,6 +350,7 @@ def test_refused_layer_leaves_the_network_as_it_was(kernels: Library) -> None:
     assert decibels(expected(x.astype(float), [layer]), result) > 120
 
 
+@pytest.mark.timeout(300)  # two builds with sanitizers: 30 s of processor time
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_sanitizers_find_nothing(tmp_path: Path, sanitizers: str) -> None:
     program = tmp_path / "check"

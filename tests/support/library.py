@@ -22,7 +22,7 @@ from uvr.separation.watch import never
 
 def main(model: str, folder: str, engine: EngineChoice, output_dir: str, *songs: str) -> None:
     logs.configure("error", "json", process="library")
-    separator = Separator(engine_factory(model, Path(folder), engine=engine), log_level="error")
+    separator = Separator(engine_factory(model, Path(folder), engine=engine, threads=1), log_level="error")
     with closing(separator):
         separator.start()
         outcomes = [separated(separator, Path(song), Path(output_dir) / Path(song).stem) for song in songs]

@@ -2,9 +2,9 @@
  *
  *     sum[i][j] += sum over k of a[i, k] b[k][j],   i < rows, j < vectors (of VECTOR_FLOATS columns), k < depth
  *
- * `rows` and `vectors` are constants wherever this is inlined, so `sum` lives in registers: TILE_1, TILE_2 and TILE_3 are
- * the rows that leave room for one line of b and one broadcast element of a. b's line is loaded once per k, a's elements
- * are broadcast from memory. Lines of b are fetched `ahead` lines before their turn, where that is not 0. */
+ * `rows` and `vectors` are constants wherever this is inlined, so `sum` lives in registers: TILE_1, TILE_2 and TILE_3
+ * are the rows that leave room for one line of b and one broadcast element of a. b's line is loaded once per k, a's
+ * elements are broadcast from memory. Lines of b are fetched `ahead` lines before their turn, where that is not 0. */
 
 INLINE int tile_rows(int vectors) { return vectors == 3 ? TILE_3 : vectors == 2 ? TILE_2 : TILE_1; }
 

@@ -61,7 +61,8 @@ INLINE void double_tile(const struct layer *layer, int row, int from, int column
     const int start = tile_start(column, rows, layer->in.columns);
     for (int i = 0; i < 2; i++)
         for (int kept = 2 * start; kept < 2 * (start + rows); kept++)
-            fetch(image_row(&layer->out, 2 * row + i) + (ptrdiff_t)kept * layer->outputs + from, vectors * VECTOR_FLOATS);
+            fetch(image_row(&layer->out, 2 * row + i) + (ptrdiff_t)kept * layer->outputs + from,
+                  vectors * VECTOR_FLOATS);
     for (int corner = 0; corner < 4; corner++)
         double_columns(layer, row, from, corner, start, column - start, rows, vectors);
 }

@@ -14,7 +14,7 @@
 #define MOST_THREADS 256
 #define LONGEST_SIDE (1 << 16)
 #define MOST_FLOATS ((size_t)1 << 31) /* of one image */
-#define LINE_FRAMES LINE              /* frames that import and export take at a time: a cache line of the plain arrays */
+#define LINE_FRAMES LINE              /* frames moved in or out at a time: a cache line of the plain arrays */
 
 /* An image's place in the arena, and the layers between which it is alive. */
 struct tensor {
@@ -157,11 +157,19 @@ int tdfnet_add_pointwise(tdfnet *net, int outputs, int relu, const float *weight
     return append_layer(net, &layer);
 }
 
-/* Tiles of a job: their patches and the products of one block of output channels fill about half of a 1 MB L2 cache. */
-static int tiles_per_job(const struct layer *layer) {
+/* Fewer tiles than this spend their time on reading the filters of the deep levels (2x slower with 8). */
+#define LEAST_TILES 40
+
+static int smaller(int a, int b) { return a < b ? a : b; }
+
+/* Tiles of a job: their patches and the products of one block of output channels fill some 0.7 MB: half of a large L2
+ * cache, with room for the filters that pass through. A small image is shared out among the threads. */
+static int tiles_per_job(const tdfnet *net, const struct layer *layer) {
     const int rows = layer->kernels->tile[layer->block / layer->kernels->width];
+    const int all = divide_up(layer->in.columns, OUTPUT_TILE) * divide_up(layer->in.rows, OUTPUT_TILE);
     const int fit = CONVOLUTION_FLOATS / (ELEMENTS * (layer->inputs + layer->block)) / rows * rows;
-    return fit < rows ? rows : fit;
+    const int share = divide_up(all, net->threads);
+    return divide_up(smaller(fit > LEAST_TILES ? fit : LEAST_TILES, share), rows) * rows;
 }
 
 int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const float *bias) {
@@ -170,7 +178,7 @@ int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const 
     const struct image out = new_image(net->output.rows, net->output.columns, outputs);
     const int status = start_layer(net, &layer, CONVOLUTION, outputs, out);
     if (status) return status;
-    layer.tiles = tiles_per_job(&layer);
+    layer.tiles = tiles_per_job(net, &layer);
     layer.weight = pack_convolution(&layer, weight);
     layer.bias = copy_floats(bias, outputs, outputs);
     return append_layer(net, &layer);

@@ -2,9 +2,9 @@
  *
  *     y = A^T [ (G g) * (B^T d) ],   six inputs d, three taps g, four outputs y, * by element
  *
- * after Lavin & Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016, arXiv:1509.09308); the matrices are
- * Toom-Cook's for polynomials evaluated at six points. Theirs (0, +-1, +-2, infinity) lose 10 dB more to rounding than
- * these: 0, +-3/4, +-3/2, infinity.
+ * after Lavin & Gray, "Fast algorithms for convolutional neural networks" (CVPR 2016, arXiv:1509.09308); the matrices
+ * are Toom-Cook's for polynomials evaluated at six points. Those here (0, +-3/4, +-3/2,
+ * infinity) round less than theirs (0, +-1, +-2, infinity).
  *
  *            | a^2 b^2     0      -a^2-b^2     0     1  0 |
  *            |    0     -a b^2      -b^2       a     1  0 |

@@ -45,6 +45,7 @@ format: ## let ruff put the code into its format
 
 bench: ## measure speed on this machine, the engine's beside audio-separator; results go to bench/results; ARGS=--full
 	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m bench.network
 	$(PYTHON_IN_VENV) -m bench.separation $(ARGS)
 	$(PYTHON_IN_VENV) -m bench.memory --seconds 20 600
 	$(PYTHON_IN_VENV) -m bench.pipeline

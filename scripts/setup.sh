@@ -45,6 +45,10 @@ find_python() {
 make_environment() {
   local python
   python=$(find_python)
+  if [ "$installer" != "$environment" ]; then
+    "$installer/bin/uv" venv --quiet --clear --python "$python" "$environment"
+    return
+  fi
   "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "$python lacks the modules venv and ensurepip." "On Debian and Ubuntu: sudo apt install python3-venv"
   "$python" -m venv --clear "$environment" ||
@@ -85,12 +89,17 @@ build_kernels() { # PYTHON; without a C compiler the service does without them
 }
 
 install() {
-  "$environment/bin/python" scripts/uv.py pip install "$@"
+  "$installer/bin/python" scripts/uv.py pip install --python "$environment/bin/python" "$@"
 }
 
 is_whole() { # a removed interpreter leaves an environment that does not start, an interruption one without pip
-  is_recent "$environment/bin/python" && "$environment/bin/python" -m pip --version >/dev/null 2>&1
+  is_recent "$environment/bin/python" && "$installer/bin/python" -m pip --version >/dev/null 2>&1
 }
+
+installer=$environment # whose pip and uv are used
+if [ "$environment" != .venv ] && [ -x .venv/bin/uv ] && is_recent .venv/bin/python; then
+  installer=.venv # most of the time that a new environment takes is spent on a pip and a uv of its own
+fi
 
 if [ -n "$given" ]; then
   [ -x "$given/bin/python" ] || fail "VENV or LIBRARY_VENV names $given, which holds no Python environment."
@@ -106,7 +115,11 @@ is_whole || make_environment
 echo "Installing $requirements into $environment"
 rm -f "$environment"/*.txt # what is half installed must not count
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-"$environment/bin/python" -m pip install --quiet --require-hashes --requirement requirements/tools.txt
+if [ "$installer" = "$environment" ]; then
+  "$environment/bin/python" -m pip install --quiet --require-hashes --requirement requirements/tools.txt
+else
+  install --require-hashes --requirement requirements/tools.txt
+fi
 if [ "$environment" = .venv ]; then
   install --require-hashes --requirement "$requirements"
 else # the lock is complete but for the torch, and leaves out on purpose what its packages ask for

@@ -64,10 +64,15 @@ class Library:
         arguments = [model, model_dir, engine, self._folder, *songs.values()]
         # A proxy that does not exist: whoever asks the network for anything fails.
         offline = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "PATH": "/nonexistent"}
-        # torch compiles kernels at each start, and for AVX-512 that takes three times as long as the songs.
+        # torch compiles its kernels at each start, and for AVX-512 that takes longer than all songs.
         quick = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
         done = subprocess.run(
-            [*program, *arguments], cwd=ROOT, env=os.environ | offline | quick, capture_output=True, text=True, check=False
+            [*program, *arguments],
+            cwd=ROOT,
+            env=os.environ | offline | quick,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return dict(zip(songs, json.loads(done.stdout), strict=True))

@@ -165,7 +165,8 @@ def report(engines: list[Contender], snrs: list[float], options: argparse.Namesp
     for ours, theirs in zip(engines[::2], engines[1::2], strict=True):
         ratio = statistics.median(its / own for own, its in zip(ours.seconds, theirs.seconds, strict=True))
         missed = "" if ratio >= LEAST_RATIO else " (missed)"
-        print(f"| {ours.threads} threads: times as fast as ONNX Runtime | {LEAST_RATIO} | {ratio:.2f}{missed} |")
+        threads = f"{ours.threads} thread{'s' * (ours.threads > 1)}"
+        print(f"| {threads}: times as fast as ONNX Runtime | {LEAST_RATIO} | {ratio:.2f}{missed} |")
     if snrs:
         worst = min(snrs[::2])
         print(f"| SNR to float64, dB | {LEAST_SNR_DB:g} | {worst:.1f}{'' if worst >= LEAST_SNR_DB else ' (missed)'} |")

@@ -328,7 +328,14 @@ def output_from_before_the_end(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = model.graph.node[-2].output[0]
 
 
+def weights_turned_by_no_order(model: onnx.ModelProto) -> None:
+    node = next(node for node in model.graph.node if node.op_type == "MatMul")
+    model.graph.node.insert(0, helper.make_node("Transpose", [node.input[1]], ["turned"], perm=1))
+    node.input[1] = "turned"
+
+
 REWIRED: list[Mutation] = [
+    weights_turned_by_no_order,
     skips_crossed, skip_from_within_a_block, skip_times_itself, block_without_its_input,
     block_added_to_an_earlier_tensor, output_from_before_the_end,
 ]  # fmt: skip
@@ -372,6 +379,10 @@ def weights_missing(model: onnx.ModelProto) -> None:
     del model.graph.initializer[0]
 
 
+def weights_of_a_size_to_be_found_out(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[0] = -1
+
+
 def weights_with_one_name(model: onnx.ModelProto) -> None:
     model.graph.initializer[1].name = model.graph.initializer[0].name
 
@@ -400,7 +411,8 @@ def sparse_weights(model: onnx.ModelProto) -> None:
 
 WHOLE_MODEL: list[Mutation] = [
     second_output, second_input, input_in_double, input_of_three_dimensions, input_of_unknown_length,
-    input_of_two_songs, input_that_cannot_be_halved, weights_elsewhere, weights_missing, weights_with_one_name,
+    input_of_two_songs, input_that_cannot_be_halved, weights_elsewhere, weights_missing,
+    weights_of_a_size_to_be_found_out, weights_with_one_name,
     tensors_with_one_name, operators_of_long_ago, no_operators_named, a_function_of_its_own, sparse_weights,
 ]  # fmt: skip
 

@@ -354,7 +354,15 @@ def test_refused_layer_leaves_the_network_as_it_was(kernels: Library) -> None:
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_sanitizers_find_nothing(tmp_path: Path, sanitizers: str) -> None:
     program = tmp_path / "check"
-    flags = ["-std=gnu99", "-O1", "-g", "-pthread", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    flags = [
+        "-std=gnu99",
+        "-O1",
+        "-g",
+        "-pthread",
+        f"-fsanitize={sanitizers}",
+        "-fno-sanitize-recover=all",
+        "-DTDFNET_POISON",
+    ]
     sources = [*sorted(SOURCES.glob("*.c")), SUPPORT / "native_kernels_check.c"]
     try:
         command = compiler()

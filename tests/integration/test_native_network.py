@@ -76,6 +76,13 @@ def test_threads_change_nothing(case, instruction_set):
     assert all(other == first for other in others)
 
 
+def slow_network(layers: int) -> NativeNetwork:
+    kernel, bias = np.zeros((32, 32, 3, 3), np.float32), np.zeros(32, np.float32)
+    first, last = (Pointwise(np.zeros(shape, np.float32), np.zeros(shape[0], np.float32), relu=False)
+                   for shape in ((32, 4), (4, 32)))  # fmt: skip
+    return NativeNetwork(Architecture(4, 512, 256, (first, *[Convolution(kernel, bias)] * layers, last)), threads=1)
+
+
 def tiny(**options: int) -> NativeNetwork:
     return NativeNetwork(recognise(tdf_network().SerializeToString()), **options)
 
@@ -83,10 +90,7 @@ def tiny(**options: int) -> NativeNetwork:
 @pytest.mark.usefixtures("kernels")
 def test_python_goes_on_while_a_network_runs():
     """One run, of four layers that take a tenth of a second; kept from Python, no step would be made meanwhile."""
-    kernel, bias = np.zeros((32, 32, 3, 3), np.float32), np.zeros(32, np.float32)
-    first, last = (Pointwise(np.zeros(shape, np.float32), np.zeros(shape[0], np.float32), relu=False)
-                   for shape in ((32, 4), (4, 32)))  # fmt: skip
-    network = NativeNetwork(Architecture(4, 512, 256, (first, *[Convolution(kernel, bias)] * 4, last)), threads=1)
+    network = slow_network(layers=4)
     spectrum, steps = np.zeros((4, 512, 256), np.float32), 0
     thread = threading.Thread(target=network.run, args=(spectrum,))
     thread.start()
@@ -118,6 +122,22 @@ def test_a_network_that_is_let_go_gives_its_memory_and_threads_back():
     assert network.bytes > 0
     del network
     assert threading_count() == before
+
+
+ENDS_WHILE_A_NETWORK_RUNS = """
+import threading, time
+import numpy as np
+from tests.integration.test_native_network import slow_network
+network = slow_network(layers=12)
+threading.Thread(target=network.run, args=(np.zeros((4, 512, 256), np.float32),), daemon=True).start()
+time.sleep(0.02)
+"""
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_process_may_end_while_a_network_runs():
+    command = [sys.executable, "-c", ENDS_WHILE_A_NETWORK_RUNS]
+    assert subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode == 0
 
 
 def threading_count() -> int:
@@ -164,6 +184,17 @@ def test_without_a_compiler_that_works_one_line_says_so(other_checkout, monkeypa
     assert "runs on ONNX Runtime" in told
     assert reason in told
     assert not list(other_checkout.glob("*lib*"))
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_library_that_cannot_be_loaded_is_built_anew(other_checkout, capsys):
+    """As where another machine with a newer C library built it in a folder that both use."""
+    build.library_path().write_bytes(b"of elsewhere")
+    build.main()
+    assert capsys.readouterr().out.startswith("Built the MDX-Net kernels")
+    build.main()
+    assert capsys.readouterr().out == ""
+    assert [path.name for path in other_checkout.glob("*lib*")] == [build.library_path().name]
 
 
 @pytest.mark.usefixtures("kernels")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,41 @@ def test_a_folder_that_cannot_be_written_to_costs_a_check_in_each_process(model,
     assert not record_of(model).path.exists()
 
 
+def test_a_folder_that_is_read_only_has_its_records_elsewhere(model, monkeypatch, tmp_path):
+    """Else a check that nobody survives would kill each process anew."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    opened(model).run(SPECTRUM)
+    assert record_of(model).path.parent.parent == tmp_path / "temporary"
+    assert record_of(model).path.parent.stat().st_mode & 0o777 == 0o700
+    assert not list(model.parent.glob(".*"))
+    assert opened(model).backend == "native"
+
+
+def test_a_folder_of_records_that_others_may_have_made_is_not_used(model, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    (tmp_path / f"uvr-self-checks-{os.geteuid()}").symlink_to(tmp_path)
+    assert record_of(model).path.parent == model.parent
+
+
+def test_onnxruntime_that_cannot_come_back_at_once_comes_back_later(model, monkeypatch):
+    network = opened(model)
+    with monkeypatch.context() as broken:
+        broken.setattr(NativeNetwork, "run", failing)
+        expected = network.run(SPECTRUM)
+        broken.setattr(backends._Ways, "onnxruntime", refused_network)
+        with pytest.raises(PermanentError):
+            network.run(SPECTRUM)
+    assert network.backend == "onnxruntime"
+    assert network.run(SPECTRUM).tobytes() == expected.tobytes()
+
+
+def refused_network(_ways: object) -> backends.AnyNetwork:
+    raise PermanentError("The network cannot be opened.")
+
+
 def test_checks_that_nobody_survives_come_to_an_end(model):
     """As where a kernel's instruction is not allowed: the child dies with each song that begins."""
     for died_before in range(MOST_TRIES):
@@ -204,7 +241,7 @@ def test_checks_that_nobody_survives_come_to_an_end(model):
         network = opened(model)
     assert network.backend == "onnxruntime"
     assert [line["reason"] for line in logs if line["log_level"] == "warning"] == [
-        f"the self-check was begun {MOST_TRIES} times and never finished"
+        f"the self-check was begun {MOST_TRIES} times and never finished; without its record it begins anew"
     ]
     network.run(SPECTRUM)
     assert network.backend == "onnxruntime"

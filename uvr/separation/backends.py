@@ -86,6 +86,7 @@ def open_network(
         network = ways.onnxruntime()
         if network.provider != "cpu":
             return network
+        del network  # what is opened below needs its memory
     try:
         decision = decide(model_path, parameters, device=device, backend=backend)
         return ways.taken(decision)
@@ -190,11 +191,12 @@ class _UncheckedNetwork:
         self._ways = ways
         self._record = record
         self._network: AnyNetwork | None = ways.onnxruntime()
+        """None while the kernels are tried, and after they have failed until the next run: then ONNX Runtime again."""
         self._is_checked = False
 
     @property
     def backend(self) -> str:
-        return self._network.backend if self._network else ""
+        return self._network.backend if self._network else "onnxruntime"
 
     def warm_up(self) -> None:
         """Nothing: ONNX Runtime needs none on processor cores."""
@@ -202,12 +204,12 @@ class _UncheckedNetwork:
     def run(self, spectrum: Spectrum) -> Spectrum:
         from uvr.separation.native.self_check import tells
 
-        assert self._network is not None
+        self._network = self._network or self._ways.onnxruntime()
+        if self._is_checked:
+            return self._network.run(spectrum)
         # A copy, because ONNX Runtime keeps all its memory as long as anything lies in it.
         estimate = self._network.run(spectrum).copy()
-        if self._is_checked or not tells(spectrum, estimate):
-            return estimate
-        return self._checked(spectrum, estimate)
+        return self._checked(spectrum, estimate) if tells(spectrum, estimate) else estimate
 
     def _checked(self, spectrum: Spectrum, reference: Spectrum) -> Spectrum:
         """The kernels' estimate if they agree with ONNX Runtime's, which is `reference` and is given if not."""
@@ -221,10 +223,7 @@ class _UncheckedNetwork:
         except (NoKernelsError, KernelError) as error:
             log.warning("network.kernels_refused", reason=str(error), snr_db=self._record.read().snr_db)
             return reference
-        else:
-            return estimate
-        finally:
-            self._network = self._network or self._ways.onnxruntime()
+        return estimate
 
     def _confirmed(self, spectrum: Spectrum, reference: Spectrum) -> tuple[AnyNetwork, Spectrum]:
         """The kernels and their estimate; raises `NoKernelsError` or `KernelError` when they must not be used."""

@@ -7,6 +7,7 @@ no compiler, or none that can build them, one line says so and ONNX Runtime does
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shlex
@@ -98,6 +99,8 @@ def _publish(made: Path, path: Path) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         shutil.copy(made, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # a library with holes in it could end whoever loads it
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -106,16 +109,28 @@ def _publish(made: Path, path: Path) -> None:
             other.unlink(missing_ok=True)
 
 
+def _fault(path: Path) -> str:
+    """Why the library at `path` cannot be loaded, as where it was built with a newer C library; "" if it can."""
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        return str(error)
+    return ""
+
+
 def main() -> None:
-    """Build the library unless it is there, and say what was done."""
+    """Build the library unless it is there and can be loaded, and say what was done."""
     path = library_path()
-    if path.is_file():
+    if path.is_file() and not _fault(path):
         return
     started = time.monotonic()
     try:
         build(path)
+        fault = _fault(path)
     except BuildError as error:
-        print(f"MDX-Net runs on ONNX Runtime, without the faster kernels: {error}.")  # noqa: T201
+        fault = str(error)
+    if fault:
+        print(f"MDX-Net runs on ONNX Runtime, without the faster kernels: {fault}.")  # noqa: T201
     else:
         print(f"Built the MDX-Net kernels in {time.monotonic() - started:.0f} s")  # noqa: T201
 

@@ -248,7 +248,8 @@ def _constant(node: Node, constants: dict[str, Array]) -> Array | None:
         return source
     if node.operator == "Transpose" and node.attributes.keys() <= {"perm"}:
         order = node.attributes.get("perm", list(reversed(range(source.ndim))))
-        return source.transpose(order) if sorted(order) == list(range(source.ndim)) else None  # type: ignore[arg-type]
+        is_order = isinstance(order, list) and sorted(order) == list(range(source.ndim))
+        return source.transpose(order) if is_order else None  # type: ignore[arg-type]
     return None
 
 

@@ -7,6 +7,7 @@ exception here: `KernelError`.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_void_p
 from enum import IntEnum
 from functools import cache
@@ -80,7 +81,8 @@ class Library:
     """A loaded library; what it makes belongs to the caller, who frees it."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.digest = hashlib.sha256(path.read_bytes()).digest()
+        """Of what is loaded, whatever takes the file's place later."""
         self._c = ctypes.CDLL(str(path))
         if self._c.tdfnet_version() != VERSION:
             raise LibraryError(

@@ -38,7 +38,8 @@ class NativeNetwork:
     ) -> None:
         self._library = library.load()
         self._net = self._made(architecture, instruction_set, min(threads or usable_cores(), _MOST_THREADS))
-        weakref.finalize(self, self._library.free, self._net)
+        # Not at the end of the process: a daemon thread may still be in `run` then, and the memory goes anyway.
+        weakref.finalize(self, self._library.free, self._net).atexit = False
         self._shape = (architecture.channels, architecture.bins, architecture.frames)
         self._outputs = self._library.outputs_of(self._net)
 

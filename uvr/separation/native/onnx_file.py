@@ -113,6 +113,8 @@ def _tensor(data: memoryview) -> tuple[str, Array]:
     if kind not in _DTYPES or _number(fields, 14):
         raise UnknownGraphError(f"the weights {name} are not float32, or not in the file itself")
     shape = _integers(fields.get(1, []))
+    if any(size < 0 for size in shape):  # numpy would find out what it may mean
+        raise UnknownGraphError(f"the weights {name} have a negative size")
     values: Array
     if 9 in fields:
         values = np.frombuffer(_only(fields, 9, name), _DTYPES[kind])
@@ -198,6 +200,7 @@ def _integers(values: list[Any]) -> list[int]:
 
 
 def _signed(value: int) -> int:
+    value &= (1 << 64) - 1  # ten bytes hold more bits than a number has
     return value - (1 << 64) if value >> 63 else value
 
 

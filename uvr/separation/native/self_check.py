@@ -2,7 +2,8 @@
 
 The kernels are tested, but not with every compiler, processor and model. So ONNX Runtime separates until there is a
 segment with a stem in it; then the kernels separate the same one. From `LEAST_SNR_DB` on they take over, otherwise ONNX
-Runtime stays. The answer is kept beside the model's file for this file, this library and this kind of processor.
+Runtime stays. The answer is kept beside the model's file for this file, this library and this kind of processor; among
+this user's temporary files where that folder is read only.
 
 The two never hold memory at the same time, so the check needs as much as ONNX Runtime alone: HQ_4 takes 1.2 GB once.
 Of several processes only one checks, and the others wait for its answer. A process that dies in the check has begun one
@@ -16,6 +17,8 @@ import json
 import math
 import os
 import platform
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -67,7 +70,7 @@ class Verdict:
         if self.snr_db is not None:
             return f"the self-check found {self.snr_db:.1f} dB, {LEAST_SNR_DB:.0f} dB or more are right"
         if self.is_final:
-            return f"the self-check was begun {self.tries} times and never finished"
+            return f"the self-check was begun {self.tries} times and never finished; without its record it begins anew"
         return "the self-check is made with the first song"
 
 
@@ -78,11 +81,12 @@ class Record:
     """
 
     def __init__(self, model_path: Path, data: bytes, library: Library) -> None:
-        self._model_path = model_path
+        folder = _folder_for(model_path.parent)
+        self._lock = folder / model_path.name
         self._about = {"model": model_path.name, "processor": _processor(), "instruction_set": library.best.name}
         digest = hashlib.sha256(json.dumps(self._about).encode())
-        digest.update(hashlib.sha256(data).digest() + library.path.read_bytes())
-        self.path = model_path.with_name(f".{model_path.name}.{digest.hexdigest()[:16]}.self-check.json")
+        digest.update(hashlib.sha256(data).digest() + library.digest)
+        self.path = folder / f".{model_path.name}.{digest.hexdigest()[:16]}.self-check.json"
         self._verdict = Verdict()
 
     def read(self) -> Verdict:
@@ -108,7 +112,8 @@ class Record:
         """Keep other processes from checking the same."""
         with ExitStack() as stack:
             with suppress(OSError):
-                stack.enter_context(locked(self._model_path))
+                self.path.parent.mkdir(mode=0o700, exist_ok=True)
+                stack.enter_context(locked(self._lock))
             yield
 
     def _write(self, verdict: Verdict) -> None:
@@ -143,10 +148,28 @@ def _power(values: NDArray[np.floating]) -> float:
     return float(exact @ exact)
 
 
-def _processor() -> str:
-    """The processor's name, as exactly as the system tells it."""
+def _folder_for(models: Path) -> Path:
+    """Where records are kept: with the `models`, or, where those are read only, in a folder that only this user has.
+
+    Without a record each process would check again, and a check that nobody survives would never come to an end.
+    """
+    if os.access(models, os.W_OK | os.X_OK):
+        return models
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        own = Path(tempfile.gettempdir()) / f"uvr-self-checks-{os.geteuid()}"
+        with suppress(FileNotFoundError):
+            found = own.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+                return models
+        return own
+    return models
+
+
+def _processor() -> str:
+    """The processor's name, as exactly as the system tells it: on x86-64 in words, on ARM in numbers."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        telling = {line for line in lines if line.startswith(("model name", "CPU implementer", "CPU part"))}
+        if telling:
+            return " ".join(sorted(line.partition(":")[2].strip() for line in telling))
     return platform.processor() or platform.machine()

@@ -22,15 +22,31 @@ static void prefer_huge_pages(void *memory, size_t bytes) {
 #endif
 }
 
-float *new_floats(size_t count) {
+/* Memory on a cache line or, when it is large, on a huge page; `bytes` says how much it is. */
+static void *aligned_memory(size_t count, size_t *bytes) {
     void *memory;
     if (count > SIZE_MAX / 2 / sizeof(float)) return NULL;
     const size_t alignment = count * sizeof(float) >= 2 * HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
     /* Vectors are loaded whole: the last of an array may reach over its end, up to the next cache line. */
-    const size_t bytes = (count * sizeof(float) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
-    if (posix_memalign(&memory, alignment, bytes)) return NULL;
-    if (alignment == HUGE_PAGE) prefer_huge_pages(memory, bytes);
-    return memset(memory, 0, bytes);
+    *bytes = (count * sizeof(float) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + CACHE_LINE;
+    if (posix_memalign(&memory, alignment, *bytes)) return NULL;
+    if (alignment == HUGE_PAGE) prefer_huge_pages(memory, *bytes);
+    return memory;
+}
+
+float *new_floats(size_t count) {
+    size_t bytes;
+    void *memory = aligned_memory(count, &bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+float *scratch_floats(size_t count) {
+    size_t bytes;
+    void *memory = aligned_memory(count, &bytes);
+#if defined(TDFNET_POISON)
+    if (memory) memset(memory, 0x7e, bytes); /* 8e37: shows whatever is read before it is written */
+#endif
+    return memory;
 }
 
 float *copy_floats(const float *from, size_t count, size_t room) {

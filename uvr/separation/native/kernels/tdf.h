@@ -18,7 +18,6 @@ struct panel {
     float *out;
     ptrdiff_t out_stride;
     int outputs;
-    int add;     /* to what is in `out` */
     float *sums; /* of CHUNK row tiles */
 };
 
@@ -72,8 +71,8 @@ INLINE void connect(const struct layer *layer, int frame, float *workspace, int 
     float *hidden = workspace, *sums = workspace + (ptrdiff_t)layer->hidden * block;
     for (int channel = 0; channel < layer->inputs; channel += block) {
         float *x = image_row(&layer->in, frame) + channel;
-        const struct panel shrink = {x, layer->in.channels, bins, hidden, block, layer->hidden, 0, sums};
-        const struct panel grow = {hidden, block, layer->hidden, x, layer->in.channels, bins, 1, sums};
+        const struct panel shrink = {x, layer->in.channels, bins, hidden, block, layer->hidden, sums};
+        const struct panel grow = {hidden, block, layer->hidden, x, layer->in.channels, bins, sums};
         multiply_panel(vectors, &shrink, &layer->linear[0], channel, 0);
         multiply_panel(vectors, &grow, &layer->linear[1], channel, 1);
     }

@@ -293,7 +293,7 @@ static int plan_arena(tdfnet *net, struct tensor *tensor, int *tensor_of) {
         place(&tensor[i], tensor, i);
         if (tensor[i].offset + tensor[i].floats > floats) floats = tensor[i].offset + tensor[i].floats;
     }
-    net->arena = new_floats(floats);
+    net->arena = scratch_floats(floats);
     if (!net->arena) return TDFNET_NO_MEMORY;
     net->bytes += floats * sizeof(float);
     net->input.data = net->arena + tensor[0].offset;
@@ -319,7 +319,7 @@ static int make_workspaces(tdfnet *net) {
         const size_t floats = layer_workspace(&net->layer[i]);
         if (floats > net->workspace_floats) net->workspace_floats = (size_t)round_up((ptrdiff_t)floats, LINE) + LINE;
     }
-    net->workspace = new_floats(net->workspace_floats * (size_t)net->threads);
+    net->workspace = scratch_floats(net->workspace_floats * (size_t)net->threads);
     net->bytes += net->workspace_floats * (size_t)net->threads * sizeof(float);
     return net->workspace ? TDFNET_OK : TDFNET_NO_MEMORY;
 }

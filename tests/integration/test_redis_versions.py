@@ -32,6 +32,7 @@ from uvr.redis.errors import passes
 from uvr.redis.requirements import UnsuitableRedisError, check_redis, check_redis_at_start
 from uvr.tasks import Status
 from uvr.totals import Totals
+from uvr.upload_list import UploadList
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NEEDS = "the service needs Redis 6.0 or later, or Valkey."
@@ -66,6 +67,10 @@ def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
     UNSEEN.take()  # what other tests have counted in this process
     CLAIMS.add(worker="store", step="finish")
     assert [amount for series, amount in Totals(redis_client, "R").read().items() if "finish" in series] == [1.0]
+    uploads = UploadList(redis_client, "R")
+    since_ms = uploads.add("song")
+    assert uploads.condemn("song", since_ms)
+    assert list(uploads.all()) == [("song", -1)]
     RequestRate(redis_client, "R", per_minute=1).take("ada")
     for _ in range(5):
         FailedLogins(redis_client, "R").count("192.0.2.1", "ada")

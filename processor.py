@@ -21,6 +21,7 @@ from uvr.presence import Presence
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
+from uvr.redis.requirements import check_redis_at_start
 from uvr.separating import SeparationHandler
 from uvr.separation.engines import engine_factory
 from uvr.separation.separator import Separator
@@ -39,6 +40,7 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_format, process="processor")
     try:
         clients = connect(settings)
+        check_redis_at_start(clients, settings)
     except SettingsError as error:
         refuse_to_start(error.faults)
     queues = open_queues(settings, clients)

@@ -9,7 +9,7 @@ other claim of the queue ever has: a worker whose lease was taken over changes n
 Beside an item there may be a record, a hash that tells the outside what became of it. Steps write it in the same
 script that moves the item, so the two never disagree.
 
-All times come from Redis TIME, never from a worker's clock. Redis 7 or Valkey is needed (script flags).
+All times come from Redis TIME, never from a worker's clock. Redis 6.0 or later, or Valkey, is needed.
 
 Keys of a queue named Q with records under R (`uvr_tasks` in both places by default):
 

@@ -24,6 +24,7 @@ from uvr.presence import Presence
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
+from uvr.redis.requirements import check_redis_at_start
 from uvr.shutdown import run_until_stopped
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
@@ -40,6 +41,7 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_format, process="uploader")
     try:
         clients = connect(settings)
+        check_redis_at_start(clients, settings)
         webhooks.signing_key(settings.webhook_secret.get_secret_value())
     except SettingsError as error:
         refuse_to_start(error.faults)

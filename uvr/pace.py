@@ -11,15 +11,17 @@ from typing import Any
 import structlog
 from redis import Redis, RedisError
 
+from uvr.redis.lua import allow_oom
+
 log = structlog.get_logger()
 
 _SONGS_KEPT = 20
 
 # KEYS: pace. ARGV: seconds, how many are kept.
-_TELL = """#!lua flags=allow-oom
+_TELL = allow_oom("""
 redis.call('LPUSH', KEYS[1], ARGV[1])
 redis.call('LTRIM', KEYS[1], 0, ARGV[2] - 1)
-"""
+""")
 
 
 class Pace:

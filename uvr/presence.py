@@ -25,6 +25,7 @@ from redis import Redis, RedisError
 from config import Settings, load_settings
 from uvr.background import repeating
 from uvr.redis.clients import connect
+from uvr.redis.lua import allow_oom
 
 log = structlog.get_logger()
 
@@ -33,12 +34,12 @@ FORGOTTEN_AFTER_S = 15
 
 # Workers of a full Redis are at work all the same, hence allow-oom.
 # KEYS: root. ARGV: name, facts, s for which they hold.
-_ANNOUNCE = """#!lua flags=allow-oom
+_ANNOUNCE = allow_oom("""
 local workers, seconds = KEYS[1] .. ':workers', redis.call('TIME')[1]
 redis.call('ZADD', workers, seconds, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', seconds - 3600)
 redis.call('SET', KEYS[1] .. ':worker:' .. ARGV[1], ARGV[2], 'EX', ARGV[3])
-"""
+""")
 
 
 class Presence:
@@ -85,7 +86,7 @@ class Presence:
 def present(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
     """The workers seen lately, by kind: `{"processor": [{"name": …, "model": …}], …}`."""
     seconds = _seconds(client)
-    names: Any = client.zrange(f"{root}:workers", seconds - FORGOTTEN_AFTER_S, "+inf", byscore=True)
+    names: Any = client.zrangebyscore(f"{root}:workers", seconds - FORGOTTEN_AFTER_S, "+inf")
     found: dict[str, list[dict[str, str]]] = {}
     for name in names:
         facts: Any = client.get(f"{root}:worker:{name}")

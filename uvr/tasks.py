@@ -267,14 +267,14 @@ class TaskStore:
         index = f"{everything}:{wanted.status}" if wanted.status else everything
         before = min(filter(None, [cursor, _edge(wanted.until_ms)]), default="")
         start, end = f"({before}" if before else "+", f"[{_edge(wanted.since_ms)}" if wanted.since_ms else "-"
-        members: Any = self._client.zrange(index, start, end, desc=True, bylex=True, offset=0, num=count)
+        members: Any = self._client.zrevrangebylex(index, start, end, 0, count)
         return list(members)
 
     def created_before(self, time_ms: int, *, status: Status, limit: int = 100) -> Iterator[Task]:
         """All tasks of a status that were created before `time_ms`, oldest first, read `limit` at a time."""
         index, start = f"{self._queue.name}:tasks:{status}", "-"
         while True:
-            members: Any = self._client.zrange(index, start, f"({time_ms}:", bylex=True, offset=0, num=limit)
+            members: Any = self._client.zrangebylex(index, start, f"({time_ms}:", 0, limit)
             if not members:
                 return
             yield from filter(None, self._get_many(members))

@@ -22,6 +22,7 @@ from redis import Redis, RedisError
 
 from uvr.background import repeating
 from uvr.metrics import UNSEEN, Series
+from uvr.redis.lua import allow_oom
 
 log = structlog.get_logger()
 
@@ -29,7 +30,7 @@ EVERY_S = 5.0
 
 # A full Redis is worth being measured, hence allow-oom; the hash holds a few hundred series and does not grow.
 # KEYS: root. ARGV: 'read' or '', then pairs of a series and what to add.
-_ADD_UP = """#!lua flags=allow-oom
+_ADD_UP = allow_oom("""
 local key = KEYS[1] .. ':metrics'
 local info = redis.pcall('INFO', 'server') -- some hosts of Redis keep it from their customers
 local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
@@ -39,7 +40,7 @@ if redis.call('HGET', key, 'server') ~= server then
 end
 for number = 2, #ARGV, 2 do redis.call('HINCRBYFLOAT', key, ARGV[number], ARGV[number + 1]) end
 return ARGV[1] == 'read' and redis.call('HGETALL', key)
-"""
+""")
 
 
 class Totals:

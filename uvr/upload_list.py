@@ -14,21 +14,23 @@ from typing import Any
 
 from redis import Redis
 
+from uvr.redis.lua import allow_oom, deny_oom
+
 # KEYS: the list. ARGV: key, what stood beside it when it was looked at. Gives 1 if nobody was faster.
-_CONDEMN = """#!lua flags=allow-oom
+_CONDEMN = allow_oom("""
 local beside = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not beside or tonumber(beside) ~= tonumber(ARGV[2]) then return 0 end
 redis.call('ZADD', KEYS[1], -1, ARGV[1])
 return 1
-"""
+""")
 
 # KEYS: the list. ARGV: key. Gives the time in ms.
-_ADD = """#!lua
+_ADD = deny_oom("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 return now
-"""
+""")
 
 
 class UploadList:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import shutil
 import socket
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
-from redis import AuthenticationError, BusyLoadingError, RedisError
+from redis import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from config import Settings, SettingsError
 from scripts.local.problem import CannotStart
 from uvr.redis.clients import connect
+from uvr.redis.requirements import check_redis_at_start
 
 
 def answers(settings: Settings) -> bool:
@@ -30,6 +32,8 @@ def answers(settings: Settings) -> bool:
         clients.commands.ping()
     except BusyLoadingError:
         return True  # it reads its files; the workers wait for it
+    except ResponseError:
+        return True  # what keeps the service from using it is for `check_suitable` to say
     except AuthenticationError as error:
         raise CannotStart(f"{_place(settings)} does not accept REDIS_PASSWORD: {error}\n{_ADVICE}") from None
     except RedisError as error:
@@ -37,6 +41,15 @@ def answers(settings: Settings) -> bool:
     finally:
         clients.close()
     return True
+
+
+def check_suitable(settings: Settings) -> None:
+    """Raise `CannotStart` if the configured Redis answers and the service can never work with it."""
+    try:
+        with closing(connect(settings)) as clients:
+            check_redis_at_start(clients, settings)
+    except SettingsError as error:
+        raise CannotStart(f"{error}\n{_ADVICE}") from None
 
 
 _ADVICE = (

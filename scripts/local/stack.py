@@ -61,6 +61,8 @@ class Stack:
             if not missing:
                 return False
             self._check_port(missing)
+            if redis_server.answers(self._settings):
+                redis_server.check_suitable(self._settings)  # before the model, which may take long to fetch
             self._fetch_model(missing)
             with self._nothing_left_behind() as started:
                 if not redis_server.answers(self._settings):
@@ -123,6 +125,7 @@ class Stack:
             _check_alive([self.redis])
             _check_time(deadline, self.redis)
             time.sleep(0.05)
+        redis_server.check_suitable(self._settings)
 
     def _wait_until_up(self) -> None:
         say("Starting the API, the processor and the uploader")

@@ -118,6 +118,7 @@ def found(queues: Queues, task_uuid: str) -> Task:
     return task
 
 
+@pytest.mark.every_redis
 def test_the_list_tells_what_failed_where_when_and_why(queues: Queues, run: Run) -> None:
     task, upload = failed_task(queues), failed_upload(queues)
     listed = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
@@ -153,6 +154,7 @@ def test_an_empty_list_is_no_failure(queues: Queues, run: Run) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "There are no dead letters.\n")
 
 
+@pytest.mark.every_redis
 def test_a_task_brought_back_is_queued_as_if_it_had_not_failed(queues: Queues, run: Run) -> None:
     task_uuid = failed_task(queues)
     done = run("retry", task_uuid)
@@ -201,6 +203,7 @@ def test_a_dropped_task_stays_failed_and_is_no_dead_letter(queues: Queues, run: 
     assert not queues.results.knows(task_uuid)
 
 
+@pytest.mark.every_redis
 @pytest.mark.parametrize("action", ["retry", "drop"])
 def test_all_means_every_dead_letter_of_the_queue(queues: Queues, run: Run, action: str) -> None:
     tasks = {failed_task(queues) for _ in range(120)}

@@ -18,6 +18,8 @@ from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
 from uvr.tasks import Status, Task, record
 
+pytestmark = pytest.mark.every_redis
+
 TIMEOUT_S, LEASE_S = 300, 60
 
 

@@ -10,6 +10,8 @@ from redis import Redis
 from redis_queue import RedisQueue
 from tests.support.leases import CHANGES, begin, claim, snapshot
 
+pytestmark = pytest.mark.every_redis
+
 ENDED = {"status": "cancelled"}
 
 

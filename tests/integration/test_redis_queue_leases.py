@@ -16,6 +16,8 @@ from redis_queue import RedisQueue
 from tests.support.leases import begin, claim, expire, silence
 from tests.support.lossy_proxy import lossy_proxy
 
+pytestmark = pytest.mark.every_redis
+
 LEASE_MS = 60_000
 SILENCE_S = 31
 

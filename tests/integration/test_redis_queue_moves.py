@@ -12,6 +12,8 @@ from redis.exceptions import ResponseError
 from redis_queue import RedisQueue, Sizes
 from tests.support.leases import CHANGES, begin, claim
 
+pytestmark = pytest.mark.every_redis
+
 NONE = dict.fromkeys(range(1, 6), 0)
 EMPTY = Sizes(waiting=0, leased=0, delayed=0, dead=0, by_priority=NONE, oldest_s=NONE)
 

@@ -10,6 +10,8 @@ from redis import Redis
 from redis_queue import RedisQueue
 from tests.support.leases import claim, expire, snapshot
 
+pytestmark = pytest.mark.every_redis
+
 
 @pytest.fixture
 def queue(redis_client: Redis) -> RedisQueue:

@@ -10,6 +10,8 @@ from redis import Redis
 from redis_queue import RedisQueue
 from tests.support.leases import claim
 
+pytestmark = pytest.mark.every_redis
+
 RECORD = {"status": "success", "created_ms": 1}
 
 

@@ -9,6 +9,8 @@ from redis_queue import RedisQueue
 from uvr.output_format import OutputFormat
 from uvr.tasks import Status, Task, TaskStore, Wanted, WebhookState, iso_time, record
 
+pytestmark = pytest.mark.every_redis
+
 
 @pytest.fixture
 def queue(redis_client: Redis) -> RedisQueue:

@@ -13,12 +13,16 @@ from tests.support.ports import free_port
 
 @contextmanager
 def redis_server(
-    folder: Path, *, tcp: bool = False, port: int | None = None, **config: object
+    folder: Path, *, tcp: bool = False, port: int | None = None, program: Path | None = None, **config: object
 ) -> Iterator[ValkeyServer]:
-    """A server with its files in `folder`, on a unix socket there, or with `tcp` on `port` or a free one."""
+    """A server with its files in `folder`, on a unix socket there, or with `tcp` on `port` or a free one.
+
+    `program` is the server of another version, by default the wheel's.
+    """
     # Left to itself the server takes the first free port that it finds, and so does another one at the same moment.
     where = {"port": port or free_port()} if tcp else {"port": 0, "unix_socket_path": folder / "redis.sock"}
     server = ValkeyServer(data_dir=folder, persist=True, **where, **config)
+    server._binary_path = program or server._binary_path
     server.start()
     try:
         yield server

@@ -23,9 +23,15 @@ from uvr.redis.errors import passes
         redis_errors.ResponseError("BUSY Redis is busy running a script."),
         redis_errors.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
         redis_errors.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis_errors.ResponseError(
+            "Error running script (call to f_1e66): @user_script:2: @user_script: 2: -OOM command not allowed."
+        ),
+        redis_errors.ResponseError(
+            "Error running script (call to f_1e66): @user_script:2: @user_script: 2: -READONLY You can't write."
+        ),
         redis_errors.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
     ],
-    ids=lambda error: type(error).__name__ + str(error)[:12],
+    ids=lambda error: type(error).__name__ + str(error)[-12:],
 )
 def test_what_heals_by_itself_is_waited_out(error: redis_errors.RedisError) -> None:
     assert passes(error)
@@ -36,12 +42,15 @@ def test_what_heals_by_itself_is_waited_out(error: redis_errors.RedisError) -> N
     [
         redis_errors.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
         redis_errors.ResponseError("ERR wrong number of arguments for 'hset' command script: 1, on @user_script:4."),
+        redis_errors.ResponseError(
+            "Error running script (call to f_1e66): @user_script:4: WRONGTYPE Operation against a key"
+        ),
         redis_errors.ResponseError("BUSYKEY Target key name already exists."),
         redis_errors.ResponseError(""),
         redis_errors.NoPermissionError("User default has no permissions to run the 'evalsha' command"),
         redis_errors.DataError("Invalid input of type: 'NoneType'."),
     ],
-    ids=lambda error: type(error).__name__ + str(error)[:12],
+    ids=lambda error: type(error).__name__ + str(error)[-12:],
 )
 def test_what_never_heals_is_not(error: redis_errors.RedisError) -> None:
     assert not passes(error)

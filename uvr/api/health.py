@@ -18,14 +18,12 @@ from uvr.api.answers import answer
 from uvr.api.schemas import Components, Health, PartReadiness, PartsReadiness, Readiness, WorkerHealth
 from uvr.api.services import services
 from uvr.presence import present
+from uvr.redis.requirements import UnsuitableRedisError, check_redis
 from uvr.tasks import iso_now
 
 log = structlog.get_logger()
 
 health = APIBlueprint("health", __name__)
-
-_MAY_WRITE = "#!lua\nreturn 1"
-"""Does nothing, but is refused whenever the script that takes in a task is: by a Redis that is full or read-only."""
 
 _TAKES_NONE = "Redis takes no writes: it is full, read-only or cannot save."
 _IS_AWAY = "Redis does not answer, or is still starting."
@@ -98,7 +96,10 @@ def _parts() -> PartsReadiness:
 
 def _redis_readiness() -> PartReadiness:
     try:
-        services().clients.commands.eval(_MAY_WRITE, 1, services().settings.redis_task_queue)
+        check_redis(services().clients, services().settings)
+    except UnsuitableRedisError as error:
+        log.critical("redis.unsuitable", error=str(error))
+        return PartReadiness(status="down", message=error.sentence)
     except RedisError as error:
         log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
         return PartReadiness(status="down", message=_TAKES_NONE if isinstance(error, ResponseError) else _IS_AWAY)

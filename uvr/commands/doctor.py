@@ -76,18 +76,21 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _redis(settings: Settings) -> Finding:
-    from redis import RedisError
+    from redis import RedisError, ResponseError
 
     from uvr.redis.clients import connect
+    from uvr.redis.requirements import check_redis
 
     try:
         with closing(connect(settings, command_timeout_s=2.0)) as clients:
-            clients.commands.ping()
+            server = check_redis(clients, settings) or "it"
     except SettingsError as error:
         return Finding(Mark.FAULT, "Redis", error.faults[0])
+    except ResponseError as error:
+        return Finding(Mark.FAULT, "Redis", f"it takes no tasks for now ({error})")
     except RedisError as error:
         return Finding(Mark.FAULT, "Redis", f"it does not answer ({error}); ./start_local.sh and ./start.sh start one")
-    return Finding(Mark.OK, "Redis", "it answers")
+    return Finding(Mark.OK, "Redis", f"{server} answers and runs the service's scripts")
 
 
 def _folder(variable: str, folder: Path, min_free_bytes: int) -> Finding:

@@ -18,23 +18,27 @@ from redis import Redis, RedisError, ResponseError
 
 from uvr.background import repeating
 from uvr.redis.clients import RedisClients
+from uvr.redis.requirements import info_of, server_name
 
 log = structlog.get_logger()
 
 _TRY_EVERY_S = 5.0
+_NO_MIN_REPLICAS = "Redis 6.0 does not apply min-replicas-to-write to scripts, so to no task; Redis 6.2 and later do"
 
 
 @dataclass(frozen=True)
 class Durability:
     """How one server keeps what it holds; None for what it does not tell.
 
-    `appendfsync` is "off" without an append-only file. `evicts` names a policy by which a full server deletes tasks, ""
-    when it deletes none.
+    `server` is its name and version. `appendfsync` is "off" without an append-only file. `evicts` names a policy by
+    which a full server deletes tasks, "" when it deletes none. `min_replicas`: whether min-replicas-to-write is set.
     """
 
+    server: str | None
     appendfsync: str | None
     evicts: str | None
     replicas: int
+    min_replicas: bool
 
     def risks(self) -> list[str]:
         """In which way accepted tasks may be lost, and what to set against it."""
@@ -45,18 +49,26 @@ class Durability:
             found.append("appendonly is off: a crash loses what was accepted since the last snapshot; set it to yes")
         elif self.appendfsync == "no":
             found.append("appendfsync is no: a power cut loses about the last 30 s; set always, or everysec for 1 s")
+        if self.min_replicas and self.note():
+            found.append(self.note())
         return found
+
+    def note(self) -> str:
+        """What this version does not give that later ones do; "" when it gives all."""
+        return _NO_MIN_REPLICAS if (self.server or "").startswith("Redis 6.0.") else ""
 
 
 def durability(server: Redis) -> Durability:
     """Read it. Raises `redis.RedisError` when the server is away."""
-    told = _info(server)
+    told = info_of(server)
     policy, limited = told.get("maxmemory_policy"), told.get("maxmemory")
     return Durability(
+        server=server_name(told) or None,
         appendfsync=_appendfsync(server),
         # The volatile-* policies delete what expires by itself, as no task does.
         evicts=None if policy is None else policy if limited and policy.startswith("allkeys-") else "",
         replicas=int(told.get("connected_slaves", 0)),
+        min_replicas="min_slaves_good_slaves" in told,
     )
 
 
@@ -80,7 +92,14 @@ def tell_durability(clients: RedisClients, key: str) -> bool:
     except RedisError as error:
         log.debug("redis.durability_unknown", error=str(error))
         return False
-    facts = {"appendfsync": found.appendfsync, "evicts": found.evicts, "replicas": found.replicas}
+    facts: dict[str, Any] = {
+        "server": found.server,
+        "appendfsync": found.appendfsync,
+        "evicts": found.evicts,
+        "replicas": found.replicas,
+    }
+    if note := found.note():
+        facts["note"] = note
     if risks := found.risks():
         log.warning("redis.durability", risks=risks, **facts)
     else:
@@ -88,17 +107,9 @@ def tell_durability(clients: RedisClients, key: str) -> bool:
     return True
 
 
-def _info(server: Redis) -> dict[str, Any]:
-    try:
-        told: Any = server.info()
-    except ResponseError:
-        return {}  # not allowed to ask
-    return dict(told)
-
-
 def _appendfsync(server: Redis) -> str | None:
     try:
-        told: Any = server.config_get("appendonly", "appendfsync")
+        told: Any = server.config_get("append*")  # before Redis 7 it took one pattern only
     except ResponseError:
         return None  # not allowed to ask, as usual with a managed Redis
     if "appendonly" not in told:

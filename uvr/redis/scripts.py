@@ -8,6 +8,8 @@ Above each script stands what it takes; `record…` is pairs of a field and its 
 
 from __future__ import annotations
 
+from uvr.redis import lua
+
 _PRELUDE = """
 local function now_ms()
   local time = redis.call('TIME')
@@ -94,7 +96,7 @@ local function update_record(records, id, first)
 end
 
 local function promote_due(queue, now)
-  for _, id in ipairs(redis.call('ZRANGE', queue .. ':delayed', '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue .. ':delayed', '-inf', now, 'LIMIT', 0, 100)) do
     redis.call('ZREM', queue .. ':delayed', id)
     put_back(queue, id)
   end
@@ -102,8 +104,8 @@ end
 
 -- Scores of priority p lie in (seconds * (5 - p), seconds * (6 - p)], so the oldest of each is the first of its range.
 local function oldest(queue, seconds, weight)
-  return redis.call('ZRANGE', queue, '(' .. seconds * (weight - 1), seconds * weight,
-                    'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  return redis.call('ZRANGEBYSCORE', queue, '(' .. seconds * (weight - 1), seconds * weight,
+                    'WITHSCORES', 'LIMIT', 0, 1)
 end
 
 local function overdue(queue, now, longest_wait)
@@ -132,26 +134,23 @@ end
 """
 
 
-def _strict(body: str) -> str:
-    """A script that a full server refuses."""
-    return f"#!lua\n{_PRELUDE}{body}"
+def _deny_oom(body: str) -> str:
+    return lua.deny_oom(_PRELUDE + body)
 
 
 def _allow_oom(body: str) -> str:
-    """A script that frees memory or keeps work going: a full server must be able to work itself empty."""
-    return f"#!lua flags=allow-oom\n{_PRELUDE}{body}"
+    return lua.allow_oom(_PRELUDE + body)
 
 
 def _reads(body: str) -> str:
-    """A script that changes nothing."""
-    return f"#!lua flags=no-writes\n{_PRELUDE}{body}"
+    return _PRELUDE + body
 
 
 # KEYS: queue, records, a set that may not be too large. ARGV: id, priority, how large (0: it may), name of a request
 # that counts once or '', what it asks for, ms for which that is remembered, an upload or '', record…
 # Gives nil when the set is too large, {id, priority, whether it asked for the same} when the request came before, and
 # -1 when the upload is not kept any more.
-ENQUEUE = _strict("""
+ENQUEUE = _deny_oom("""
 local records, id, asked, upload = KEYS[2], ARGV[1], KEYS[2] .. ':asked:' .. ARGV[4], ARGV[7]
 
 local function came_before()
@@ -223,7 +222,7 @@ OVERTAKEN = _allow_oom("""
 local queue, id, now = KEYS[1], ARGV[1], now_ms()
 if not holds(queue, id, ARGV[2]) then return 1 end
 if ARGV[4] ~= '' then
-  for _, worker in ipairs(redis.call('ZRANGE', queue .. ':idle', now - ARGV[5], '+inf', 'BYSCORE')) do
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', queue .. ':idle', now - ARGV[5], '+inf')) do
     if worker ~= ARGV[4] then return 1 end
   end
 end
@@ -284,7 +283,7 @@ return 1
 """)
 
 # KEYS: queue, records. ARGV: id, record…
-REVIVE = _strict("""
+REVIVE = _deny_oom("""
 local queue, id = KEYS[1], ARGV[1]
 if not redis.call('ZSCORE', queue .. ':dead', id) then return 0 end
 update_record(KEYS[2], id, 2)
@@ -295,7 +294,7 @@ return 1
 """)
 
 # KEYS: queue, records. ARGV: id, priority, statuses in which it may be renewed with commas between ('': all), record…
-RENEW = _strict("""
+RENEW = _deny_oom("""
 local queue, id = KEYS[1], ARGV[1]
 if not has_status(KEYS[2], id, ARGV[3]) then return 0 end
 if is_live(queue, id) and not redis.call('ZSCORE', queue .. ':delayed', id) then return 0 end
@@ -352,7 +351,7 @@ return redis.call('EXISTS', record_key(KEYS[2], ARGV[1]))
 # KEYS: queue. ARGV: first and last rank, latest first. Gives {id, ms, failures, crashes} for each dead letter.
 LETTERS = _reads("""
 local letters = {}
-local found = redis.call('ZRANGE', KEYS[1] .. ':dead', ARGV[1], ARGV[2], 'REV', 'WITHSCORES')
+local found = redis.call('ZREVRANGE', KEYS[1] .. ':dead', ARGV[1], ARGV[2], 'WITHSCORES')
 for number = 1, #found, 2 do
   local counts = redis.call('HMGET', item_key(KEYS[1], found[number]), 'failures', 'crashes')
   letters[#letters + 1] = {found[number], found[number + 1], counts[1] or 0, counts[2] or 0}
@@ -366,7 +365,7 @@ local queue, now, lease_ms = KEYS[1], now_ms(), tonumber(ARGV[1])
 local before = redis.call('GET', queue .. ':reaped')
 redis.call('SET', queue .. ':reaped', now)
 
-local function ended_by(time) return redis.call('ZRANGE', queue .. ':lease', '-inf', time, 'BYSCORE') end
+local function ended_by(time) return redis.call('ZRANGEBYSCORE', queue .. ':lease', '-inf', time) end
 
 -- Nobody could beat while nobody could reap: the living get time to say that they live, once until their next beat.
 if before and now - before > lease_ms / 2 then

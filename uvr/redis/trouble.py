@@ -10,7 +10,7 @@ import time
 import structlog
 from redis import RedisError, ResponseError
 
-from uvr.redis.errors import passes
+from uvr.redis.errors import code, passes
 
 log = structlog.get_logger()
 
@@ -49,4 +49,4 @@ class Trouble:
 
 def _kind(error: RedisError) -> str:
     """The code of an answer that redis-py has no class for, or the class."""
-    return str(error).partition(" ")[0] if type(error) is ResponseError else type(error).__name__
+    return code(error) if type(error) is ResponseError else type(error).__name__

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 from types import MappingProxyType
 from typing import Literal
 
@@ -37,7 +36,6 @@ Outcome = Literal["delivered", "retry", "final"]
 
 _MAX_ANSWER_BYTES = 4096
 _MAX_SHOWN_URL = 300
-_PERMANENT_REDIRECTS = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.PERMANENT_REDIRECT})
 _LONGEST_WISH_S = 36_000.0
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # how Standard Webhooks marks secrets in base64
 
@@ -157,7 +155,7 @@ def _judged(response: requests.Response) -> tuple[int, str, Outcome, float | Non
     status = response.status_code
     if 200 <= status < 300:
         return status, "", "delivered", None
-    sentence = f"The receiver answered {described(status)}{_elsewhere(response)}."
+    sentence = f"The receiver answered {described(status)}.{_elsewhere(response)}"
     if 400 <= status < 500 and not is_transient(status):
         return status, sentence, "final", None
     return status, sentence, "retry", retry_after_s(response)
@@ -165,16 +163,16 @@ def _judged(response: requests.Response) -> tuple[int, str, Outcome, float | Non
 
 def _elsewhere(response: requests.Response) -> str:
     """Where a receiver redirects to: its client has to know, because webhooks do not follow."""
-    if not 300 < response.status_code < 400 or "Location" not in response.headers:
+    if not response.is_redirect:
         return ""
     try:
         target = without_secrets(redirect_target(response))
     except ValueError:
         return ""
     shown = "".join(filter(str.isprintable, target))[:_MAX_SHOWN_URL]
-    if response.status_code in _PERMANENT_REDIRECTS:
-        return f": it has moved to {shown}, and webhooks do not follow redirects; give that URL as hook_url"
-    return f" and redirects to {shown}, and webhooks do not follow redirects"
+    if response.is_permanent_redirect:
+        return f" It has moved to {shown} and redirects are not followed: give that URL as hook_url."
+    return f" It redirects to {shown} and redirects are not followed."
 
 
 def _origin(url: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from config import SettingsError, read_settings
+from config import ROOT, SettingsError, read_settings
 from uvr.receiver_headers import receiver_headers
 
 
@@ -33,6 +34,15 @@ def test_receiver_is_a_scheme_a_host_and_a_port_with_https_as_default(receiver, 
 def test_basic_credentials_become_an_authorization_header():
     setting = '{"hooks.example.com": {"basic_auth": "uvr:open sesame"}}'
     assert receiver_headers(setting)["https://hooks.example.com:443"] == {"Authorization": "Basic dXZyOm9wZW4gc2VzYW1l"}
+
+
+def test_line_of_the_documentation_is_read_from_an_env_file(monkeypatch, tmp_path):
+    [line] = re.findall(r"^WEBHOOK_HEADERS=.+$", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), re.M)
+    (tmp_path / ".env").write_text(line.replace("…", "abc") + "\n")
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / ".env"))
+    headers = read_settings().webhook_headers
+    assert headers["https://hooks.example.com:443"]["Authorization"].get_secret_value() == "Bearer abc"
+    assert headers["http://10.1.2.3:8080"]["Authorization"].get_secret_value() == "Basic dXNlcjpwYXNzd29yZA=="
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ Network = IPv4Network | IPv6Network
 
 _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to listen on, none to connect to
 
-_PROXY = re.compile(r"http://([^\s/?#@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?/?")
+_PROXY = re.compile(r"http://([^\s/?#@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?/?")
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -74,7 +74,8 @@ def _http_url_or_empty(url: str) -> str:
 
 def _proxy_or_empty(secret: SecretStr) -> SecretStr:
     url = secret.get_secret_value()
-    if url and not _PROXY.fullmatch(url):
+    parts = _PROXY.fullmatch(url)
+    if url and not (parts and int(parts["port"] or 80) < 2**16):
         raise ValueError(
             "write it as http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128, with %40 for "
             "an @ in the password; https:// and SOCKS proxies are not supported"

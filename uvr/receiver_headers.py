@@ -16,7 +16,7 @@ BASIC_AUTH = "basic_auth"
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_RECEIVER = re.compile(r"(?:(https?)://)?([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.IGNORECASE)
+_RECEIVER = re.compile(r"(?:(https?)://)?([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.IGNORECASE)
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _SET_BY_THE_SERVICE = {"connection", "content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
@@ -46,7 +46,7 @@ def receiver_headers(setting: object) -> object:
 
 def _origin(receiver: str) -> str:
     parts = _RECEIVER.fullmatch(receiver)
-    if not parts:
+    if not parts or int(parts[3] or 0) >= 2**16:
         raise ValueError(
             f"{receiver.rpartition('@')[2]} is no receiver; write hooks.example.com, hooks.example.com:8443 or, for "
             "plain HTTP, http://hooks.example.com, with no path"

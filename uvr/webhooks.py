@@ -177,7 +177,8 @@ def _elsewhere(response: requests.Response) -> str:
 
 def _origin(url: str) -> str:
     parts = parse_url(url)
-    return f"{parts.scheme}://{parts.host}:{parts.port or DEFAULT_PORTS[parts.scheme or 'https']}"
+    port = DEFAULT_PORTS[parts.scheme or "https"] if parts.port is None else parts.port
+    return f"{parts.scheme}://{parts.host}:{port}"
 
 
 def _read_a_little(response: requests.Response) -> None:

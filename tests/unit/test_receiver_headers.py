@@ -37,7 +37,8 @@ def test_basic_credentials_become_an_authorization_header():
 
 
 def test_line_of_the_documentation_is_read_from_an_env_file(monkeypatch, tmp_path):
-    [line] = re.findall(r"^WEBHOOK_HEADERS=.+$", (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"), re.M)
+    docs = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    [line] = re.findall(r"^WEBHOOK_HEADERS=.+$", docs, re.MULTILINE)
     (tmp_path / ".env").write_text(line.replace("…", "abc") + "\n")
     monkeypatch.setenv("ENV_FILE", str(tmp_path / ".env"))
     headers = read_settings().webhook_headers
@@ -55,6 +56,7 @@ def test_line_of_the_documentation_is_read_from_an_env_file(monkeypatch, tmp_pat
         ('{"https://user:SECRET@hooks.example.com": {}}', "hooks.example.com is no receiver"),
         ('{"*.example.com": {}}', "is no receiver"),
         ('{"": {}}', "is no receiver"),
+        ('{"hooks.example.com:65536": {}}', "is no receiver"),
         ('{"a.example": {}, "https://A.example:443": {}}', "named twice"),
         ('{"a.example": {"X-Key": ["SECRET"]}}', "the value of X-Key for a.example must be a text"),
         ('{"a.example": {"X-Key": "SECRET\\r\\nX-Other: 1"}}', "the value of X-Key for a.example must be a text"),
@@ -91,7 +93,15 @@ def test_proxy_is_an_http_url(monkeypatch, url):
 
 @pytest.mark.parametrize(
     "url",
-    ["proxy.example:3128", "https://p:1", "socks5://p:1080", "http://me:SEC@RET@p:1", "http://p:1/path", "http://"],
+    [
+        "proxy.example:3128",
+        "https://p:1",
+        "socks5://p:1080",
+        "http://me:SEC@RET@p:1",
+        "http://me:RET@p:65536",
+        "http://p:1/path",
+        "http://",
+    ],
 )
 def test_fault_in_a_proxy_is_named_without_its_password(monkeypatch, url):
     monkeypatch.setenv("FETCH_PROXY", url)

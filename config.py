@@ -26,12 +26,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from uvr.receiver_headers import receiver_headers
+
 ROOT = Path(__file__).resolve().parent
 
 Network = IPv4Network | IPv6Network
 
 _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to listen on, none to connect to
 
+_PROXY = re.compile(r"http://([^\s/?#@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?/?")
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -69,14 +72,31 @@ def _http_url_or_empty(url: str) -> str:
     return _without_slash(url)
 
 
+def _proxy_or_empty(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    parts = _PROXY.fullmatch(url)
+    if url and not (parts and int(parts["port"] or 80) < 2**16):
+        raise ValueError(
+            "write it as http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128, with %40 for "
+            "an @ in the password; https:// and SOCKS proxies are not supported"
+        )
+    return secret
+
+
 CheckoutPath = Annotated[Path, AfterValidator(_from_checkout)]
 HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_or_empty)]
+ReceiverHeaders = Annotated[dict[str, dict[str, SecretStr]], NoDecode, BeforeValidator(receiver_headers)]
 QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsList = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_parts), Field(min_length=1)]
 HoursOrNever = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
+"""Begins as that of every browser does: some servers answer 403 to all others."""
 
 
 class Settings(BaseSettings):
@@ -132,6 +152,8 @@ class Settings(BaseSettings):
     max_audio_seconds: Seconds = 3600
     fetch_timeout_seconds: Seconds = 30
     fetch_total_seconds: Seconds = 900
+    fetch_user_agent: str = Field(FETCH_USER_AGENT, pattern=r"^[!-~]([ -~]*[!-~])?$")
+    fetch_proxy: ProxyUrl = SecretStr("")
     allowed_private_networks: Networks = ()
 
     # Separation
@@ -168,6 +190,8 @@ class Settings(BaseSettings):
     webhook_timeout_seconds: Seconds = 10
     webhook_retry_seconds: SecondsList = (5, 300, 1800, 7200, 18000, 36000, 36000)
     webhook_threads: int = Field(8, ge=1)
+    webhook_headers: ReceiverHeaders = {}
+    webhook_proxy: ProxyUrl = SecretStr("")
 
     # Housekeeping
     min_free_bytes: int = Field(2 * 2**30, ge=0)

@@ -42,7 +42,7 @@ def main() -> int:
     try:
         clients = connect(settings)
         check_redis_at_start(clients, settings)
-        webhooks.signing_key(settings.webhook_secret.get_secret_value())
+        check_webhook_secret(settings.webhook_secret.get_secret_value())
     except SettingsError as error:
         refuse_to_start(error.faults)
     except PermanentError as error:
@@ -66,6 +66,13 @@ def main() -> int:
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     clients.close()
     return 0 if healthy else 1
+
+
+def check_webhook_secret(secret: str) -> None:
+    """Warn of a secret that most receivers' libraries read otherwise; `PermanentError` for one that cannot sign."""
+    webhooks.signing_key(secret)
+    if webhooks.is_plain(secret):
+        log.warning("webhook.secret_is_plain", setting="WEBHOOK_SECRET")
 
 
 def try_storage(storage: Storage) -> None:

@@ -40,7 +40,7 @@ class WebhookHandler:
         self._settings = settings
         self._queues = queues
         self._storage = storage
-        self._guard = UrlGuard(settings.allowed_private_networks)
+        self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
         self._receivers = Receivers(settings.webhook_threads)
 
     def handle(self, lease: Lease, pulse: Pulse) -> Done | Later:
@@ -104,6 +104,7 @@ class WebhookHandler:
             guard=self._guard,
             timeout_s=self._settings.webhook_timeout_seconds,
             request_id=task.request_id,
+            receiver_headers=self._settings.webhook_headers,
         )
 
     def _after(self, task: Task, attempt: webhooks.DeliveryAttempt) -> Done | Later:

@@ -1,29 +1,35 @@
 """The download of a URL that a client gave into a file, without believing anything the other side says about it.
 
 `download` promises an end: sizes are counted while reading, after decoding; the whole exchange has a time limit, and
-so has every silence in it; every hop of a redirect passes the guard. What goes wrong is told in one sentence, and the
-error's class says whether another try makes sense.
+so has every silence in it; every hop of a redirect passes the guard. Where servers and browsers get on well although
+neither keeps to the standards, it does what browsers do. What goes wrong is told in one sentence, and the error's class
+says whether another try makes sense.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 from urllib3.exceptions import DecodeError, HTTPError
 
+from config import FETCH_USER_AGENT
 from uvr.errors import CancelledError, PermanentError, TransientError, UvrError
-from uvr.http_answers import described, is_transient, retry_after_s
+from uvr.http_answers import described, is_transient, redirect_target, retry_after_s
 from uvr.url_guard import GuardedSession, UrlGuard
+from uvr.web_page import SNIFFED_BYTES, is_web_page, title_of
 
 _CHUNK_BYTES = 256 * 2**10
-_MAX_REDIRECTS = 5
-_HEADERS = {"User-Agent": "uvr-api", "Accept-Encoding": "identity"}
+_MAX_REDIRECTS = 20  # as browsers
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}", re.ASCII)
+_WHOLE_FILE = re.compile(r"bytes 0-(\d+)/(\d+)", re.IGNORECASE)
 _FAILED = "The audio could not be fetched:"
 
 
@@ -50,45 +56,49 @@ def download(
     max_bytes: int,
     timeout_s: float,
     total_s: float,
+    user_agent: str = FETCH_USER_AGENT,
     cancelled: Callable[[], bool] = never,
 ) -> Fetched:
     """Stream `url` into `destination`, which stays the caller's also when this fails.
 
     `timeout_s` limits connecting and every silence, `total_s` the whole exchange, redirects included. Raises
-    `PermanentError` (a 4xx, empty, larger than `max_bytes`, a refused address), `TransientError` (a 5xx, name
-    resolution, resets, time-outs, a full disk) or `CancelledError`, once `cancelled()` is true.
+    `PermanentError` (a 4xx, empty, larger than `max_bytes`, a web page, a refused address), `TransientError` (a 5xx,
+    name resolution, resets, time-outs, a full disk) or `CancelledError`, once `cancelled()` is true.
     """
     with (
         guard.session(total_s) as session,
         _explained(session, timeout_s, total_s),
-        _open(session, guard, url, timeout_s) as response,
+        _open(session, guard, url, timeout_s, user_agent) as response,
     ):
         _refuse_failure(response)
         size = _save(response, destination, max_bytes, lambda: _go_on(session, total_s, cancelled))
-        return Fetched(destination, size, response.headers.get("Content-Type", ""), _name(response.url))
+        content_type = response.headers.get("Content-Type", "")
+        _refuse_web_page(destination, content_type)
+        return Fetched(destination, size, content_type, _name(response.url))
 
 
-def _open(session: GuardedSession, guard: UrlGuard, url: str, timeout_s: float) -> requests.Response:
+def _open(session: GuardedSession, guard: UrlGuard, url: str, timeout_s: float, user_agent: str) -> requests.Response:
+    headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
+    subject = "audio"
     for _ in range(_MAX_REDIRECTS + 1):
-        guard.check(url, "audio")
-        response = session.get(url, headers=_HEADERS, stream=True, timeout=timeout_s)
+        guard.check(url, subject)
+        response = session.get(url, headers=headers, stream=True, timeout=timeout_s)
         if not response.is_redirect:
             return response
         response.close()
-        url = _redirected(response)
+        try:
+            url, subject = redirect_target(response), "The URL that the server redirects to"
+        except ValueError as error:
+            raise PermanentError(f"{_FAILED} the server redirects to something that is no URL.") from error
     raise PermanentError(f"{_FAILED} the server redirects more than {_MAX_REDIRECTS} times.")
-
-
-def _redirected(response: requests.Response) -> str:
-    try:
-        # Headers are read as Latin-1, but where they hold more than ASCII servers mean UTF-8.
-        return urljoin(response.url, response.headers["Location"].encode("latin-1").decode())
-    except ValueError as error:
-        raise PermanentError(f"{_FAILED} the server redirects to something that is no URL.") from error
 
 
 def _refuse_failure(response: requests.Response) -> None:
     status = response.status_code
+    if status == HTTPStatus.PARTIAL_CONTENT:
+        extent = _WHOLE_FILE.fullmatch(response.headers.get("Content-Range", ""))
+        if not extent or int(extent[1]) + 1 != int(extent[2]):
+            raise PermanentError(f"{_FAILED} the server sent a part of the file, though all of it was asked for.")
     if 200 <= status < 300:
         return
     sentence = f"{_FAILED} the server answered {described(status)}."
@@ -114,6 +124,18 @@ def _save(response: requests.Response, destination: Path, max_bytes: int, go_on:
     if not size:
         raise PermanentError(f"{_FAILED} the server sent an empty file.")
     return size
+
+
+def _refuse_web_page(path: Path, content_type: str) -> None:
+    with path.open("rb") as file:
+        beginning = file.read(SNIFFED_BYTES)
+    if not is_web_page(beginning, content_type):
+        return
+    title = title_of(beginning, content_type)
+    titled = f" titled “{title}”" if title else ""
+    media_type = _MEDIA_TYPE.match(content_type)
+    typed = f"; its Content-Type is {media_type[0]}" if media_type else ""
+    raise PermanentError(f"The URL leads to a web page{titled}, not to audio{typed}.", content_type=content_type)
 
 
 def _go_on(session: GuardedSession, total_s: float, cancelled: Callable[[], bool]) -> None:

@@ -44,7 +44,7 @@ class SeparationHandler:
         self._queues = queues
         self._separator = separator
         self._turns = turns
-        self._guard = UrlGuard(settings.allowed_private_networks)
+        self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.fetch_proxy.get_secret_value())
         self._uploads = Uploads(settings, queues.uploads)
 
     def handle(self, lease: Lease, pulse: Pulse) -> Done:
@@ -143,6 +143,7 @@ class SeparationHandler:
             max_bytes=self._settings.max_audio_bytes,
             timeout_s=self._settings.fetch_timeout_seconds,
             total_s=self._settings.fetch_total_seconds,
+            user_agent=self._settings.fetch_user_agent,
             cancelled=pulse.stopping,
         )
         log.info("task.fetched", bytes=fetched.bytes, content_type=fetched.content_type)

@@ -4,6 +4,9 @@ A harmless name may resolve to the cloud's metadata service, perhaps only at the
 check sits where sockets are opened: a name is resolved once, every address it has must be public or in a network that
 the operator opened, and the connection is made to exactly these. The Host header, SNI and the certificate check keep
 the URL's own name, because nothing above the socket knows of it. docs/decisions/0001-url-guard.md gives the reasons.
+
+With a proxy, sockets go to the proxy, which resolves names by itself: then the guard judges what can be judged from
+here before each request, and what it cannot see is the proxy's to refuse (docs/decisions/0015-proxies.md).
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-from uvr.errors import PermanentError, TransientError
+from uvr.errors import PermanentError, TransientError, UvrError
+from uvr.http_answers import described, is_transient
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -33,6 +37,12 @@ OpenSocket = Callable[[HTTPConnection], socket.socket]
 
 # What else urllib3 takes for a host means one thing to one parser and another to the next, and is in no DNS.
 _HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,253}|\[[0-9A-Fa-f:.]+\]")
+
+# Names without a dot, those reserved for one's own network, and what browsers take for an IPv4 address.
+_LOCAL_NAME = re.compile(r"[^.]+|(?:.+\.)?(?:localhost|local|internal|home\.arpa|\d+|0x[0-9a-f]*)", re.IGNORECASE)
+
+# How http.client tells what a proxy answered to CONNECT.
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 
 # Everything in IPv6 that is not global unicast (loopback, mapped, NAT64, link-local, multicast, …) lies outside this.
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
@@ -82,10 +92,14 @@ def resolve(host: str) -> list[Address]:
 class UrlGuard:
     """The rule which hosts may be reached. `allowed_private_networks` opens these networks and nothing else.
 
-    `resolver` stands in for the system's name resolution where a test needs names of its own.
+    `proxy`, if not empty, is the http:// URL of the proxy that leads to all other networks. `resolver` stands in for
+    the system's name resolution where a test needs names of its own.
     """
 
-    def __init__(self, allowed_private_networks: Sequence[Network], *, resolver: Resolver = resolve) -> None:
+    def __init__(
+        self, allowed_private_networks: Sequence[Network], *, proxy: str = "", resolver: Resolver = resolve
+    ) -> None:
+        self.proxy = proxy
         self._allowed = tuple(allowed_private_networks)
         self._resolver = resolver
 
@@ -103,7 +117,8 @@ class UrlGuard:
         if parts.scheme not in {"http", "https"}:
             raise PermanentError(f"{field} must be a URL that begins with http:// or https://.")
         if parts.auth is not None:
-            raise PermanentError(f"{field} must not carry a user name or password; give a signed URL instead.")
+            instead = "the operator can set WEBHOOK_HEADERS" if field == "hook_url" else "give a signed URL"
+            raise PermanentError(f"{field} must not carry a user name or password; {instead} instead.")
         if not parts.host:
             raise PermanentError(f"{field} names no host.")
         if not _HOST.fullmatch(parts.host):
@@ -126,9 +141,29 @@ class UrlGuard:
         self._admit(found, f"The host {host}")
         return found
 
+    def needs_proxy(self, host: str) -> bool:
+        """Whether the way to `host` is through the proxy: not without one, and not to networks that were opened.
+
+        Asks DNS. Raises `PermanentError` for a host with an address that is not public, and for a name that cannot be
+        resolved here and means nothing outside of a private network.
+        """
+        if not self.proxy:
+            return False
+        try:
+            found = self._resolver(host)
+        except (OSError, UnicodeError) as error:
+            if _LOCAL_NAME.fullmatch(host):
+                raise PermanentError(f"The host {host} has no public name.") from error
+            return True
+        self._admit(found, f"The host {host}")
+        return not all(map(self._is_allowed, found))
+
+    def _is_allowed(self, address: Address) -> bool:
+        return any(address in network for network in self._allowed)
+
     def _admit(self, addresses: Sequence[Address], subject: str) -> None:
         for address in addresses:
-            if not is_public(address) and not any(address in network for network in self._allowed):
+            if not is_public(address) and not self._is_allowed(address):
                 raise PermanentError(
                     f"{subject} is not at a public address. The operator of this service can open its network with "
                     "ALLOWED_PRIVATE_NETWORKS.",
@@ -139,7 +174,8 @@ class UrlGuard:
 class GuardedSession(requests.Session):
     """A `requests` session behind a guard: no redirects followed, no proxies or .netrc from the environment.
 
-    Besides the exceptions of requests it raises those of `UrlGuard.addresses`, unchanged. Close it after use.
+    Besides the exceptions of requests it raises those of `UrlGuard`, unchanged, and `TransientError` or
+    `PermanentError` for a proxy that cannot be reached or refuses. Close it after use.
     """
 
     def __init__(self, guard: UrlGuard, total_s: float) -> None:
@@ -147,7 +183,7 @@ class GuardedSession(requests.Session):
         self.trust_env = False
         self._guard = guard
         self._watchdog = _Watchdog(total_s)
-        adapter = _GuardedAdapter(self._open_socket)
+        adapter = _GuardedAdapter(self._open_socket, self._open_proxy_socket)
         self.mount("http://", adapter)
         self.mount("https://", adapter)
 
@@ -158,7 +194,15 @@ class GuardedSession(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As in requests; raises `requests.Timeout` too when the session's time ends before the header does."""
-        response = super().send(request, **kwargs)
+        host = (parse_url(request.url or "").host or "").strip("[]").rstrip(".")
+        proxy = self._guard.proxy if self._guard.needs_proxy(host) else ""
+        kwargs["proxies"] = {"http": proxy, "https": proxy} if proxy else {}
+        try:
+            response = super().send(request, **kwargs)
+        except requests.exceptions.ProxyError as error:
+            if self.expired:
+                raise
+            raise _proxy_refusal(error, host) from error
         if self.expired:
             # A header that was cut off is taken for a short one.
             response.close()
@@ -175,7 +219,19 @@ class GuardedSession(requests.Session):
         self._watchdog.stop()
 
     def _open_socket(self, connection: HTTPConnection) -> socket.socket:
-        addresses = self._guard.addresses(connection.host)
+        refusal = f"The host {connection.host} does not accept connections on port {connection.port}."
+        return self._connected(self._guard.addresses(connection.host), connection, refusal)
+
+    def _open_proxy_socket(self, connection: HTTPConnection) -> socket.socket:
+        # The operator chose the proxy, so it may stand in a private network; clients do not learn its name.
+        refusal = "The proxy of this service does not accept connections."
+        try:
+            addresses = resolve(connection.host)
+        except (OSError, UnicodeError) as error:
+            raise TransientError(refusal, proxy=connection.host) from error
+        return self._connected(addresses, connection, refusal)
+
+    def _connected(self, addresses: Sequence[Address], connection: HTTPConnection, refusal: str) -> socket.socket:
         for address in addresses:
             timeout_s = min(connection.timeout or self._watchdog.total_s, self._watchdog.remaining_s())
             if timeout_s <= 0:
@@ -183,7 +239,7 @@ class GuardedSession(requests.Session):
             # A refused or silent address is no reason to give up while the name has others.
             with suppress(OSError):
                 return self._watchdog.watch(_connect(address, connection.port, timeout_s))
-        raise TransientError(f"The host {connection.host} does not accept connections on port {connection.port}.")
+        raise TransientError(refusal, host=connection.host, port=connection.port)
 
 
 def _connect(address: Address, port: int, timeout_s: float) -> socket.socket:
@@ -191,6 +247,17 @@ def _connect(address: Address, port: int, timeout_s: float) -> socket.socket:
     # Header and body leave in two writes; without this the second would wait for the receiver's delayed ACK.
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return opened
+
+
+def _proxy_refusal(error: requests.exceptions.ProxyError, host: str) -> UvrError:
+    answered = _TUNNEL_REFUSED.search(str(error))
+    if not answered:
+        return TransientError("The connection to the proxy of this service broke off.")
+    status = int(answered[1])
+    kind = PermanentError if 400 <= status < 500 and not is_transient(status) else TransientError
+    return kind(
+        f"The proxy of this service does not connect to {host}: it answered {described(status)}.", status=status
+    )
 
 
 def _literal(host: str) -> Sequence[Address]:
@@ -204,15 +271,24 @@ def _literal(host: str) -> Sequence[Address]:
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """An adapter that hands urllib3 connection pools whose connections get their socket from `open_socket`."""
+    """An adapter that hands urllib3 connection pools whose connections get their socket from `open_socket`.
 
-    def __init__(self, open_socket: OpenSocket) -> None:
+    Those to a proxy get it from `open_proxy_socket`.
+    """
+
+    def __init__(self, open_socket: OpenSocket, open_proxy_socket: OpenSocket) -> None:
         self._pool_classes = _pool_classes(open_socket)
+        self._proxy_pool_classes = _pool_classes(open_proxy_socket)
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pool_classes
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
+        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = self._proxy_pool_classes
+        return manager
 
 
 def _pool_classes(open_socket: OpenSocket) -> dict[str, type[HTTPConnectionPool]]:

@@ -2,7 +2,8 @@
 
 Deliveries follow Standard Webhooks (https://www.standardwebhooks.com): the same webhook-id on every try, so that a
 receiver can drop repeats, and an HMAC signature when there is a secret. `deliver` never raises for what a receiver
-does, never follows it elsewhere, and is over after `timeout_s` however slowly it answers.
+does, never follows it elsewhere, and is over after `timeout_s` however slowly it answers. What the operator sets for
+one receiver (WEBHOOK_HEADERS) goes to its origin only, and into no record.
 """
 
 from __future__ import annotations
@@ -13,20 +14,28 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Literal
 
 import requests
+from pydantic import SecretStr
+from requests.structures import CaseInsensitiveDict
 from standardwebhooks import Webhook
 from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
 
 from uvr.errors import PermanentError, TransientError
-from uvr.http_answers import described, is_transient, retry_after_s
+from uvr.http_answers import described, is_transient, redirect_target, retry_after_s
+from uvr.logs import without_secrets
+from uvr.receiver_headers import DEFAULT_PORTS
 from uvr.tasks import iso_now
 from uvr.url_guard import GuardedSession, UrlGuard
 
+ReceiverHeaders = Mapping[str, Mapping[str, SecretStr]]
 Outcome = Literal["delivered", "retry", "final"]
 
 _MAX_ANSWER_BYTES = 4096
+_MAX_SHOWN_URL = 300
 _LONGEST_WISH_S = 36_000.0
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # how Standard Webhooks marks secrets in base64
 
@@ -73,15 +82,23 @@ def next_delay_s(pauses_s: Sequence[float], attempts_made: int, retry_after_s: f
 def signing_key(secret: str) -> bytes:
     """The key in WEBHOOK_SECRET: what follows whsec_ as base64, or any other string as it is.
 
-    Raises `PermanentError` for a whsec_ secret that is not base64.
+    Raises `PermanentError` for a whsec_ secret that does not go on in base64.
     """
     if not secret.startswith(_SECRET_PREFIX):
         return secret.encode()
     encoded = secret.removeprefix(_SECRET_PREFIX)
     try:
-        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except ValueError as error:
-        raise PermanentError("The webhook secret begins with whsec_ but does not go on in base64.") from error
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        key = b""
+    if not key:
+        raise PermanentError("The webhook secret begins with whsec_ but does not go on in base64.")
+    return key
+
+
+def is_plain(secret: str) -> bool:
+    """Whether a secret is text whose bytes are the key: most libraries on the receivers' side decode it as base64."""
+    return bool(secret) and not secret.startswith(_SECRET_PREFIX)
 
 
 def deliver(
@@ -93,25 +110,35 @@ def deliver(
     guard: UrlGuard,
     timeout_s: float,
     request_id: str = "",
+    receiver_headers: ReceiverHeaders = MappingProxyType({}),
 ) -> DeliveryAttempt:
     """Post `body`, JSON in UTF-8, to `url` once, signed if `secret` is not empty.
 
-    `request_id` names the client's request that it is about, in a header, if not empty.
+    `request_id` names the client's request that it is about, in a header, if not empty. `receiver_headers` has further
+    headers by the origin of the receivers that get them, such as https://hooks.example.com:443.
     """
     headers = _headers(body, webhook_id, secret) | ({"X-Request-ID": request_id} if request_id else {})
     at, started = iso_now(), time.monotonic()
-    status_code, error, outcome, wish = _post(url, body, headers, guard, timeout_s)
+    status_code, error, outcome, wish = _post(url, body, headers, receiver_headers, guard, timeout_s)
     duration_ms = round((time.monotonic() - started) * 1000)
     return DeliveryAttempt(at, status_code, duration_ms, error, outcome, wish)
 
 
 def _post(
-    url: str, body: bytes, headers: dict[str, str], guard: UrlGuard, timeout_s: float
+    url: str,
+    body: bytes,
+    headers: dict[str, str],
+    receiver_headers: ReceiverHeaders,
+    guard: UrlGuard,
+    timeout_s: float,
 ) -> tuple[int | None, str, Outcome, float | None]:
     with guard.session(timeout_s) as session:
         try:
             guard.check(url, "hook_url")
-            with session.post(url, data=body, headers=headers, timeout=timeout_s, stream=True) as response:
+            own = {name: value.get_secret_value() for name, value in receiver_headers.get(_origin(url), {}).items()}
+            # In any case of letters, so that a receiver's own User-Agent takes the place of ours.
+            together = CaseInsensitiveDict(headers | own)
+            with session.post(url, data=body, headers=together, timeout=timeout_s, stream=True) as response:
                 _read_a_little(response)
                 return _judged(response)
         except PermanentError as error:
@@ -128,10 +155,30 @@ def _judged(response: requests.Response) -> tuple[int, str, Outcome, float | Non
     status = response.status_code
     if 200 <= status < 300:
         return status, "", "delivered", None
-    sentence = f"The receiver answered {described(status)}."
+    sentence = f"The receiver answered {described(status)}.{_elsewhere(response)}"
     if 400 <= status < 500 and not is_transient(status):
         return status, sentence, "final", None
     return status, sentence, "retry", retry_after_s(response)
+
+
+def _elsewhere(response: requests.Response) -> str:
+    """Where a receiver redirects to: its client has to know, because webhooks do not follow."""
+    if not response.is_redirect:
+        return ""
+    try:
+        target = without_secrets(redirect_target(response))
+    except ValueError:
+        return ""
+    shown = "".join(filter(str.isprintable, target))[:_MAX_SHOWN_URL]
+    if response.is_permanent_redirect:
+        return f" It has moved to {shown} and redirects are not followed: give that URL as hook_url."
+    return f" It redirects to {shown} and redirects are not followed."
+
+
+def _origin(url: str) -> str:
+    parts = parse_url(url)
+    port = DEFAULT_PORTS[parts.scheme or "https"] if parts.port is None else parts.port
+    return f"{parts.scheme}://{parts.host}:{port}"
 
 
 def _read_a_little(response: requests.Response) -> None:

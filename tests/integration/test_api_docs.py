@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from standardwebhooks import WebhookVerificationError
 
 from app import create_app
 from tests.support.api import services_of, settings_for
@@ -24,10 +25,10 @@ BODY = '{"task_uuid": "one", "status": "success", "note": "Grüße 🎵"}'.encod
 SECRETS = ["a plain secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ"]
 
 
-def example(language: str) -> str:
-    found = re.search(rf"```{language}\n(.+?)```", DOCS, re.DOTALL)
-    assert found
-    return found[1]
+def example(language: str, word: str) -> str:
+    """The example in this language that has the word in it."""
+    [found] = [code for code in re.findall(rf"```{language}\n(.+?)```", DOCS, re.DOTALL) if word in code]
+    return str(found)
 
 
 def signed(secret: str) -> dict[str, str]:
@@ -45,7 +46,7 @@ def signed(secret: str) -> dict[str, str]:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_python_example_tells_genuine_deliveries_from_others(secret: str) -> None:
     names: dict[str, Any] = {}
-    exec(example("python"), names)
+    exec(example("python", "def is_genuine"), names)
     is_genuine = names["is_genuine"]
     headers = signed(secret)
     assert is_genuine(headers, BODY, secret)
@@ -54,6 +55,15 @@ def test_python_example_tells_genuine_deliveries_from_others(secret: str) -> Non
     assert not is_genuine({**headers, "webhook-timestamp": "1700000000"}, BODY, secret)
     assert not is_genuine({**headers, "webhook-id": "two.success"}, BODY, secret)
     assert not is_genuine({name: headers[name] for name in ("webhook-id", "webhook-timestamp")}, BODY, secret)
+
+
+@pytest.mark.parametrize("secret", [secret for secret in SECRETS if secret.startswith("whsec_")])
+def test_library_takes_the_secret_as_it_is(secret: str) -> None:
+    names: dict[str, Any] = {"secret": secret, "body": BODY, "headers": signed(secret)}
+    exec(example("python", "import Webhook"), names)
+    assert names["payload"] == json.loads(BODY)
+    with pytest.raises(WebhookVerificationError):
+        exec(example("python", "import Webhook"), {**names, "body": BODY + b" "})
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -68,7 +78,7 @@ def test_node_example_tells_genuine_deliveries_from_others(secret: str) -> None:
         f"isGenuine({headers}, Buffer.from({body}), 'another secret')",
         f"isGenuine({{...{headers}, 'webhook-timestamp': '1700000000'}}, Buffer.from({body}), {json.dumps(secret)})",
     ]
-    script = example("js") + f"\nconsole.log(JSON.stringify([{', '.join(checks)}]));"
+    script = example("js", "function isGenuine") + f"\nconsole.log(JSON.stringify([{', '.join(checks)}]));"
     done = subprocess.run([node, "-e", script], capture_output=True, text=True, check=True, timeout=30)
     assert json.loads(done.stdout) == [True, False, False, False]
 

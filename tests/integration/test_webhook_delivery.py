@@ -1,14 +1,21 @@
 """Webhooks to real receivers: what they get, what follows from what they answer, and when to try again."""
 
 import json
+import re
+import shutil
+import subprocess
 import time
 from datetime import UTC, datetime
-from ipaddress import ip_network
+from http.client import responses
+from ipaddress import ip_address, ip_network
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
+from structlog.testing import capture_logs
 
+from config import ROOT, read_settings
 from tests.support.http_server import Answer, http_server
+from uploader import check_webhook_secret
 from uvr import webhooks
 from uvr.errors import PermanentError
 from uvr.url_guard import UrlGuard
@@ -17,8 +24,11 @@ GUARD = UrlGuard([ip_network("127.0.0.0/8")])
 BODY = json.dumps({"task_uuid": "1", "song": "Lied für Ü"}, ensure_ascii=False).encode()
 
 
-def deliver(url, *, secret="", timeout_s=5.0, guard=GUARD):
-    return webhooks.deliver(url, BODY, webhook_id="msg_1", secret=secret, guard=guard, timeout_s=timeout_s)
+WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def deliver(url, *, secret="", timeout_s=5.0, guard=GUARD, **more):
+    return webhooks.deliver(url, BODY, webhook_id="msg_1", secret=secret, guard=guard, timeout_s=timeout_s, **more)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
@@ -50,14 +60,101 @@ def test_redirect_is_not_followed(receiver, status):
     assert [request.path for request in receiver.requests] == ["/hook"]
 
 
-@pytest.mark.parametrize("secret", ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "any words at all", "schlüssel"])
-def test_signature_satisfies_the_standard_verifier(receiver, secret):
+@pytest.mark.parametrize(
+    ("status", "location", "told"),
+    [
+        (301, "https://new.example/hook", "It has moved to https://new.example/hook and"),
+        (
+            308,
+            "https://me:secret@new.example/my hook?t=secret#secret",
+            "It has moved to https://…@new.example/my%20hook?… and",
+        ),
+        (302, "//login.example/", "It redirects to http://login.example/ and"),
+    ],
+)
+def test_target_of_a_redirect_is_named_without_its_secrets(receiver, status, location, told):
+    attempt = deliver(receiver.answer("/hook", Answer(status, headers={"Location": location})))
+    assert told in attempt.error
+    assert "redirects are not followed" in attempt.error
+    assert "secret" not in attempt.error
+
+
+@pytest.mark.parametrize(("status", "location"), [(301, "http://["), (304, "https://new.example/")])
+def test_redirect_that_leads_nowhere_names_no_target(receiver, status, location):
+    attempt = deliver(receiver.answer("/hook", Answer(status, headers={"Location": location})))
+    assert attempt.error == f"The receiver answered {status} {responses[status]}."
+
+
+def test_target_of_a_redirect_is_shown_in_bounded_length(receiver):
+    attempt = deliver(receiver.answer("/hook", Answer(301, headers={"Location": "/" + "a" * 5000})))
+    assert len(attempt.error) < 500
+
+
+def receivers(setting):
+    """WEBHOOK_HEADERS, parsed."""
+    return read_settings(webhook_headers=json.dumps(setting)).webhook_headers
+
+
+def test_headers_of_a_receiver_are_sent_to_it_and_replace_no_header_of_ours(receiver):
+    url = receiver.answer("/hook", Answer())
+    own = receivers({f"http://127.0.0.1:{receiver.port}": {"Authorization": "Bearer key", "user-agent": "stems"}})
+    assert deliver(url, receiver_headers=own).outcome == "delivered"
+    headers = receiver.requests[0].headers
+    assert (headers["Authorization"], headers.get_all("User-Agent")) == ("Bearer key", ["stems"])
+    assert (headers["Content-Type"], headers["webhook-id"]) == ("application/json", "msg_1")
+
+
+@pytest.mark.parametrize(
+    "named", ["127.0.0.1:{port}", "http://127.0.0.1", "http://127.0.0.2:{port}", "http://0.0.0.1:{port}"]
+)
+def test_headers_of_a_receiver_go_to_no_other_scheme_port_or_host(receiver, named):
+    own = receivers({named.format(port=receiver.port): {"Authorization": "Bearer key"}})
+    assert deliver(receiver.answer("/hook", Answer()), receiver_headers=own).outcome == "delivered"
+    assert "Authorization" not in receiver.requests[0].headers
+
+
+def test_headers_of_a_receiver_do_not_follow_its_redirect(receiver):
+    own = receivers({f"http://127.0.0.1:{receiver.port}": {"Authorization": "Bearer key"}})
+    with http_server() as other:
+        other.answer("/", Answer())
+        url = receiver.answer("/hook", Answer(308, headers={"Location": other.url("/")}))
+        attempt = deliver(url, receiver_headers=own)
+    assert other.requests == []
+    assert "key" not in attempt.error
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("http://HOOKS.example:{port}/hook", "http://hooks.example:{port}"),
+        ("http://bücher.example:{port}/hook", "http://xn--bcher-kva.example:{port}"),
+    ],
+)
+def test_receiver_is_known_in_every_spelling_of_its_name(receiver, url, named):
+    receiver.answer("/hook", Answer())
+    own = receivers({named.format(port=receiver.port): {"Authorization": "Bearer key"}})
+    guard = UrlGuard([ip_network("127.0.0.0/8")], resolver=lambda _host: [ip_address("127.0.0.1")])
+    deliver(url.format(port=receiver.port), guard=guard, receiver_headers=own)
+    assert receiver.requests[0].headers["Authorization"] == "Bearer key"
+
+
+def test_whsec_secret_is_taken_by_the_standard_library_as_it_is(receiver):
+    deliver(receiver.answer("/hook", Answer()), secret=WHSEC)
+    request = receiver.requests[0]
+    assert Webhook(WHSEC).verify(request.body, dict(request.headers)) == json.loads(BODY)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(WHSEC).verify(request.body + b" ", dict(request.headers))
+    assert not webhooks.is_plain(WHSEC)
+
+
+@pytest.mark.parametrize("secret", ["any words at all", "5f2c0a8e9b7d4c31", "schlüssel"])
+def test_plain_secret_signs_with_its_bytes_which_the_standard_library_takes_only_as_bytes(receiver, secret):
     deliver(receiver.answer("/hook", Answer()), secret=secret)
     request = receiver.requests[0]
-    verifier = Webhook(secret if secret.startswith("whsec_") else secret.encode())
-    assert verifier.verify(request.body, dict(request.headers)) == json.loads(BODY)
-    with pytest.raises(WebhookVerificationError):
-        verifier.verify(request.body + b" ", dict(request.headers))
+    assert Webhook(secret.encode()).verify(request.body, dict(request.headers)) == json.loads(BODY)
+    with pytest.raises((WebhookVerificationError, ValueError)):
+        Webhook(secret).verify(request.body, dict(request.headers))
+    assert webhooks.is_plain(secret)
 
 
 def test_without_a_secret_there_is_an_id_but_no_signature(receiver):
@@ -68,9 +165,30 @@ def test_without_a_secret_there_is_an_id_but_no_signature(receiver):
     assert "webhook-signature" not in headers
 
 
-def test_malformed_whsec_secret_is_named(receiver):
-    with pytest.raises(PermanentError, match="whsec_"):
-        deliver(receiver.answer("/hook", Answer()), secret="whsec_no base64!")
+def test_command_of_env_example_makes_a_secret_that_the_standard_library_takes(receiver):
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl to run the command that env.example gives")
+    [command] = re.findall(r"`(echo whsec_.+)`", (ROOT / "env.example").read_text(encoding="utf-8"))
+    made = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=30)
+    secret = made.stdout.strip()
+    deliver(receiver.answer("/hook", Answer()), secret=secret)
+    request = receiver.requests[0]
+    assert Webhook(secret).verify(request.body, dict(request.headers)) == json.loads(BODY)
+    assert len(webhooks.signing_key(secret)) == 24
+
+
+@pytest.mark.parametrize("secret", ["whsec_no base64!", "whsec_", "whsec_a"])
+def test_malformed_whsec_secret_is_named(secret):
+    with pytest.raises(PermanentError, match="begins with whsec_ but does not go on in base64"):
+        webhooks.signing_key(secret)
+
+
+@pytest.mark.parametrize(("secret", "warnings"), [("", []), (WHSEC, []), ("any words", ["webhook.secret_is_plain"])])
+def test_uploader_warns_of_a_plain_secret_at_its_start(secret, warnings):
+    with capture_logs() as logs:
+        check_webhook_secret(secret)
+    assert [line["event"] for line in logs] == warnings
+    assert "any words" not in str(logs)
 
 
 def test_silent_receiver_holds_the_worker_no_longer_than_the_time_out(receiver):

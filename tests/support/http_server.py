@@ -4,6 +4,8 @@ with http_server() as server:
     server.answer("/hook", Answer(503), Answer(204))  # one answer a request, the last one for all that follow
     …
     assert server.requests[0].headers["webhook-id"]
+
+It is also an HTTP proxy, whose answers are scripted under the whole URL, or under `song.example:443` for CONNECT.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class Answer:
     """One answer. Without a `length` of its own the Content-Length is the body's; `length=-1` sends none at all.
 
     `delay_s` passes before it begins. With `drip_s` the body, or with `drip_head` everything, goes out in pieces of
-    `piece_bytes`, `drip_s` apart. A `length` larger than the body is how a cut connection looks to the client.
+    `piece_bytes`, `drip_s` apart. A `length` larger than the body is how a cut connection looks to the client. Headers
+    are sent in UTF-8, and single bytes for surrogate escapes.
     """
 
     status: int = 200
@@ -41,7 +44,8 @@ class Answer:
         length = len(self.body) if self.length is None else self.length
         lengths = {"Content-Length": str(length)} if length >= 0 else {}
         lines = [f"{name}: {value}" for name, value in {"Connection": "close", **lengths, **self.headers}.items()]
-        return "\r\n".join([f"HTTP/1.1 {self.status} {responses[self.status]}", *lines, "", ""]).encode()
+        head = "\r\n".join([f"HTTP/1.1 {self.status} {responses[self.status]}", *lines, "", ""])
+        return head.encode(errors="surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self._send(answer)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815  # the names http.server looks for
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_CONNECT = _serve  # noqa: N815  # the names http.server looks for
 
     def _send(self, answer: Answer) -> None:
         head = answer.head()

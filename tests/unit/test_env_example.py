@@ -38,7 +38,7 @@ def defaults() -> dict[str, str]:
 
 
 def written(value: Any) -> str:
-    if value is None:
+    if value is None or value == {}:
         return ""
     if isinstance(value, SecretStr):
         return value.get_secret_value()

@@ -24,6 +24,8 @@ LAYERS: list[set[str]] = [
         "uvr.logs",
         "uvr.metrics",
         "uvr.output_format",
+        "uvr.receiver_headers",
+        "uvr.web_page",
     },
     {"uvr.redis", "uvr.url_guard", "uvr.http_answers"},
     {"redis_queue"},
@@ -64,6 +66,8 @@ LAYERS: list[set[str]] = [
 ]
 # Siblings of one layer do not import each other, with these exceptions.
 ALLOWED_SIBLINGS = {
+    ("config", "uvr.receiver_headers"),
+    ("uvr.url_guard", "uvr.http_answers"),
     ("uvr.queues", "uvr.pace"),
     ("uvr.queues", "uvr.tasks"),
     ("uvr.queues", "uvr.repeats"),

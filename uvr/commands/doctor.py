@@ -68,6 +68,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield _redis(settings)
     for name in ("temp_dir", "output_dir", "model_file_dir"):
         yield _folder(name.upper(), getattr(settings, name), settings.min_free_bytes)
+    yield from _webhook_secret(settings.webhook_secret.get_secret_value())
     yield _kernels()
     try:
         yield from _model(settings)
@@ -103,6 +104,24 @@ def _folder(variable: str, folder: Path, min_free_bytes: int) -> Finding:
     if variable != "MODEL_FILE_DIR" and free_bytes < min_free_bytes:
         return Finding(Mark.FAULT, variable, f"{told}, and MIN_FREE_BYTES asks for {min_free_bytes / 2**30:.1f} GiB")
     return Finding(Mark.OK, variable, told)
+
+
+def _webhook_secret(secret: str) -> Iterator[Finding]:
+    """What receivers will make of WEBHOOK_SECRET, where there is one."""
+    from uvr import webhooks
+
+    if not secret:
+        return
+    try:
+        webhooks.signing_key(secret)
+    except PermanentError as error:
+        yield Finding(Mark.FAULT, "WEBHOOK_SECRET", error.message)
+        return
+    if webhooks.is_plain(secret):
+        sentence = "it does not begin with whsec_, so most libraries of receivers refuse it; env.example makes one"
+        yield Finding(Mark.NOTE, "WEBHOOK_SECRET", sentence)
+    else:
+        yield Finding(Mark.OK, "WEBHOOK_SECRET", "webhooks are signed with it")
 
 
 def _kernels() -> Finding:

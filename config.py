@@ -40,6 +40,11 @@ def _from_checkout(path: Path) -> Path:
     return path if path.is_absolute() else ROOT / path
 
 
+def _model_from_checkout(name: str) -> str:
+    """A name stays as it is; the path of a file has a slash in it."""
+    return str(_from_checkout(Path(name).expanduser())) if os.sep in name else name
+
+
 def _networks(value: object) -> object:
     if isinstance(value, str):
         return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
@@ -70,6 +75,7 @@ def _http_url_or_empty(url: str) -> str:
 
 
 CheckoutPath = Annotated[Path, AfterValidator(_from_checkout)]
+ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_from_checkout)]
 HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
@@ -135,7 +141,7 @@ class Settings(BaseSettings):
     allowed_private_networks: Networks = ()
 
     # Separation
-    model_name: str = Field("UVR-MDX-NET-Inst_HQ_4", min_length=1)
+    model_name: ModelName = "UVR-MDX-NET-Inst_HQ_4"
     model_file_dir: CheckoutPath = Path("models")
     model_base_url: HttpUrl = ""
     separation_engine: Literal["auto", "mdx", "audio-separator"] = "auto"
@@ -229,6 +235,11 @@ class Settings(BaseSettings):
         if timeout < 4 * info.data.get("heartbeat_seconds", 0):
             raise ValueError("must be at least four times HEARTBEAT_SECONDS, or a node that lives counts as silent")
         return timeout
+
+    @property
+    def shown_model_name(self) -> str:
+        """What clients, logs and metrics call the model: MODEL_NAME, or the file that its path leads to."""
+        return Path(self.model_name).name
 
     @property
     def local_url(self) -> str:

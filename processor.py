@@ -47,7 +47,7 @@ def main() -> int:
     except UvrError as error:
         log.error("processor.not_started", error=error.message)
         return 1
-    facts = {"model": settings.model_name, "provider": separator.provider, "node": settings.node_id}
+    facts = {"model": settings.shown_model_name, "provider": separator.provider, "node": settings.node_id}
     log.info("processor.ready", **facts)
     node = Node(settings, clients, queues.tasks, "processor")
     disk = DiskSpace({"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}, settings.min_free_bytes)

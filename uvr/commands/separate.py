@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -23,6 +24,7 @@ from config import Settings
 from uvr.commands.progress import ProgressLine
 from uvr.errors import PermanentError, UvrError
 from uvr.models import store
+from uvr.models.catalogue import without_ending
 from uvr.output_format import OutputFormat
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
@@ -97,16 +99,17 @@ def _make_folder(folder: Path) -> None:
 
 def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
     path = Path(wanted.model)
+    # Here a file in the current folder counts without a slash as well.
+    model = str(path.absolute()) if path.is_file() or os.sep in wanted.model else wanted.model
     if wanted.params:
         if not path.is_file():
             raise PermanentError(f"--params describes a model file, and {path} is none.")
         parameters, backend = store.read_parameters(wanted.params), settings.network_backend
         return MdxEngineFactory(path.absolute(), parameters, wanted.threads, wanted.device, backend)
-    name, folder = (path.name, path.absolute().parent) if path.is_file() else (wanted.model, settings.model_file_dir)
-    with closing(ProgressLine(name, sys.stderr)) as line:
+    with closing(ProgressLine(path.name, sys.stderr)) as line:
         return engine_factory(
-            name,
-            folder,
+            model,
+            settings.model_file_dir,
             engine=settings.separation_engine,
             base_url=settings.model_base_url,
             threads=wanted.threads,
@@ -125,7 +128,7 @@ def _outcome(source: Path, wanted: argparse.Namespace, separator: Separator) -> 
     except OSError as error:
         return _told(source, "failed", error_message=f"{error.strerror or error}.")
     facts = {
-        "model": Path(wanted.model).name.removesuffix(".onnx"),
+        "model": without_ending(Path(wanted.model).name, ".onnx"),
         **separation.facts(),
         "separation_s": round(time.monotonic() - started, 3),
     }

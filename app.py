@@ -31,6 +31,7 @@ from uvr.api.tasks import tasks
 from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
 from uvr.uploads import remove_unfinished
+from uvr.variables import tell_unknown_variables
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -71,6 +72,7 @@ def main() -> None:
 
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="api")
+    tell_unknown_variables()
     try:
         create_app(settings)  # each worker makes its own; this one shows faults once, and before anything is forked
     except SettingsError as error:

@@ -1,14 +1,15 @@
 """Settings: the environment and .env, read and validated once, every fault reported together.
 
 Importing this module does nothing; each door calls `load_settings()` once and hands the result on, so tests and tools
-can hold several configurations side by side. The environment wins over .env. ENV_FILE names another file than ./.env;
-an empty ENV_FILE reads none.
+can hold several configurations side by side. The environment wins over .env. ENV_FILE names another file than ./.env,
+which then has to be there; an empty ENV_FILE reads none.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -91,7 +92,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="ignore",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",  # editors on Windows put a mark in front
         env_ignore_empty=True,
         populate_by_name=True,
         hide_input_in_errors=True,
@@ -261,13 +262,49 @@ class SettingsError(Exception):
         self.faults = faults
 
 
+class EnvFileError(SettingsError):
+    """The file of the variables cannot be read."""
+
+
+def env_file() -> Path | None:
+    """The file that variables are read from besides the environment: ENV_FILE, or .env if it is there."""
+    named = os.environ.get("ENV_FILE")
+    if named is None:
+        return ROOT / ".env" if (ROOT / ".env").exists() else None
+    return Path(named) if named not in ("", os.devnull) else None
+
+
 def read_settings(**overrides: Any) -> Settings:
     """Settings from the environment and .env; raises `SettingsError` with all faults together."""
-    env_file = os.environ.get("ENV_FILE", str(ROOT / ".env"))
+    return read_settings_from(env_file(), **overrides)
+
+
+def read_settings_from(file: Path | None, **overrides: Any) -> Settings:
+    """Settings from the environment and from `file`, if any; raises as `read_settings` does."""
+    if file:
+        _check_readable(file)
     try:
-        return Settings(_env_file=env_file or None, **overrides)
+        return Settings(_env_file=file, **overrides)
     except ValidationError as error:
         raise SettingsError(_faults(error)) from None
+
+
+def _check_readable(file: Path) -> None:
+    if reason := _why_unreadable(file):
+        name = "ENV_FILE" if "ENV_FILE" in os.environ else ".env"
+        raise EnvFileError([f"{name}: {file} cannot be read: {reason}"])
+
+
+def _why_unreadable(file: Path) -> str:
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            return "it is not a file"
+        file.read_text(encoding="utf-8")
+    except OSError as error:
+        return str(error.strerror)
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    return ""
 
 
 def load_settings() -> Settings:

@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
         "uvr.output_format",
         "uvr.spelling",
     },
-    {"uvr.redis", "uvr.url_guard", "uvr.http_answers"},
+    {"uvr.redis", "uvr.url_guard", "uvr.http_answers", "uvr.variables"},
     {"redis_queue"},
     {
         "uvr.tasks",

@@ -11,7 +11,7 @@ from flask import Flask
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
-from config import Settings, SettingsError, load_settings, read_settings, refuse_to_start
+from config import VERSION, Settings, SettingsError, load_settings, read_settings, refuse_to_start
 from uvr import logs
 from uvr.api.answers import register_answers
 from uvr.api.auth import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         raise SettingsError(faults)
     app = OpenAPI(
         "uvr-api",
-        info=Info(title="uvr-api", version="0.1.0", description=ABOUT),
+        info=Info(title="uvr-api", version=VERSION, description=ABOUT),
         security_schemes={scheme: {"type": "http", "scheme": scheme} for scheme in (BASIC_AUTH, BEARER_TOKEN)},
         doc_ui=False,
         static_folder=None,

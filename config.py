@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent
+VERSION = "0.1.0"
 
 Network = IPv4Network | IPv6Network
 
@@ -263,7 +264,7 @@ class SettingsError(Exception):
 
 
 class EnvFileError(SettingsError):
-    """The file of the variables cannot be read."""
+    """The file of the variables is there and cannot be read."""
 
 
 def env_file() -> Path | None:
@@ -290,21 +291,17 @@ def read_settings_from(file: Path | None, **overrides: Any) -> Settings:
 
 
 def _check_readable(file: Path) -> None:
-    if reason := _why_unreadable(file):
-        name = "ENV_FILE" if "ENV_FILE" in os.environ else ".env"
-        raise EnvFileError([f"{name}: {file} cannot be read: {reason}"])
-
-
-def _why_unreadable(file: Path) -> str:
+    name = "ENV_FILE" if "ENV_FILE" in os.environ else ".env"
     try:
         if not stat.S_ISREG(file.stat().st_mode):
-            return "it is not a file"
+            raise EnvFileError([f"{name}: {file} cannot be read: it is not a file"])
         file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError([f"{name}: there is no file {file}"]) from None
     except OSError as error:
-        return str(error.strerror)
+        raise EnvFileError([f"{name}: {file} cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
-        return "it is not UTF-8"
-    return ""
+        raise EnvFileError([f"{name}: {file} cannot be read: it is not UTF-8"]) from None
 
 
 def load_settings() -> Settings:

@@ -46,7 +46,7 @@ def stop() -> int:
 def status() -> int:
     """Show each process with its pid, up time and health; 1 unless all are up."""
     stack = Stack(load_settings())
-    processes = [stack.redis, *stack.doors]
+    processes = [stack.redis, *stack.doors, stack.log_rotation]
     up = stack.up()
     say(f"{'process':<12}{'pid':>8}  {'up time':>10}  health")
     for process in processes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from config import ROOT, EnvFileError, SettingsError, env_file, load_settings, read_settings
+from config import ROOT, VERSION, EnvFileError, SettingsError, env_file, load_settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +96,6 @@ def test_a_process_with_faulty_settings_exits_with_2_and_names_them() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda _path: None, "No such file or directory"),
         (lambda path: path.mkdir(), "it is not a file"),
         (lambda path: path.write_bytes(b"API_HOST=\xe9\n"), "it is not UTF-8"),
         (os.mkfifo, "it is not a file"),
@@ -111,11 +111,14 @@ def test_an_env_file_that_cannot_be_read_is_named(
     assert caught.value.faults == [f"ENV_FILE: {tmp_path / 'mine.env'} cannot be read: {reason}"]
 
 
-def test_a_process_whose_env_file_is_missing_exits_with_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_whose_env_file_is_missing_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("ENV_FILE", str(tmp_path / "gone.env"))
     with pytest.raises(SystemExit) as ended:
         load_settings()
     assert ended.value.code == 2
+    assert f"ENV_FILE: there is no file {tmp_path}/gone.env\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("nothing", ["", os.devnull])
@@ -131,6 +134,11 @@ def test_the_mark_that_windows_puts_in_front_is_no_part_of_a_name(
     (tmp_path / "mine.env").write_text("API_PORT=9001\n", encoding="utf-8-sig")
     monkeypatch.setenv("ENV_FILE", str(tmp_path / "mine.env"))
     assert read_settings().api_port == 9001
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == VERSION
 
 
 def test_importing_the_module_reads_nothing() -> None:

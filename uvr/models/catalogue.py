@@ -115,6 +115,13 @@ def _spleeter() -> Model:
     )
 
 
+def names_of(primary_stem: str) -> tuple[str, str]:
+    """File names of a model's primary and secondary stem: "Vocals" -> ("vocals", "instrumental")."""
+    primary = primary_stem.lower().replace(" ", "_")
+    pair = {"vocals": "instrumental", "instrumental": "vocals"}
+    return primary, pair.get(primary, f"no_{primary}")
+
+
 def without_ending(name: str, *endings: str) -> str:
     """`name` without the one of `endings` that it has, in upper or lower case."""
     ending = next((ending for ending in endings if name.lower().endswith(ending)), "")

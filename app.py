@@ -31,7 +31,7 @@ from uvr.api.tasks import tasks
 from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
 from uvr.uploads import remove_unfinished
-from uvr.variables import tell_unknown_variables
+from uvr.variables import log_unknown_variables
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -42,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings is None:
         settings = read_settings()
         logs.configure(settings.log_level, settings.log_format, process="api")
+        log_unknown_variables()
         return _worker_app(settings)
     if faults := password_faults(settings):
         raise SettingsError(faults)
@@ -72,7 +73,7 @@ def main() -> None:
 
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="api")
-    tell_unknown_variables()
+    log_unknown_variables()
     try:
         create_app(settings)  # each worker makes its own; this one shows faults once, and before anything is forked
     except SettingsError as error:

@@ -66,11 +66,11 @@ def _fetch_all(names: list[str], folder: Path, base_url: str) -> int:
             failures += 1
         else:
             progress.close()
-            sys.stdout.write(f"{_told(name, path)}\n")
+            sys.stdout.write(f"{_arrived(name, path)}\n")
     return 1 if failures else 0
 
 
-def _told(name: str, path: Path | None) -> str:
+def _arrived(name: str, path: Path | None) -> str:
     if path is None:
         return f"{several_files_name(name)}: audio-separator fetches its files at the first start of the processor"
     return f"{path} is ready ({megabytes(path.stat().st_size)})"
@@ -78,7 +78,7 @@ def _told(name: str, path: Path | None) -> str:
 
 def _check_all(names: list[str], folder: Path) -> int:
     failures = 0
-    for name in names or [model.name for model in CATALOGUE.values() if (folder / model.file).is_file()]:
+    for name in names or [model.name for model in CATALOGUE.values() if store.place_of(model.name, folder).is_file()]:
         try:
             store.check(name, folder)
             sys.stdout.write(f"{name}: good\n")
@@ -97,7 +97,7 @@ def _table(entries: Iterable[Model], folder: Path) -> str:
 
 
 def _row(model: Model, folder: Path) -> tuple[str, ...]:
-    path = folder / model.file
+    path = store.place_of(model.name, folder)
     size = path.stat().st_size if path.is_file() else model.size_bytes
     vocals_db = model.sdr_db.get("vocals")
     return (

@@ -28,7 +28,7 @@ from uvr.shutdown import run_until_stopped
 from uvr.tasks import Status, record
 from uvr.totals import Totals
 from uvr.turns import THREADS, Turns
-from uvr.variables import tell_unknown_variables
+from uvr.variables import log_unknown_variables
 from uvr.worker import Limits, Worker
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ def main() -> int:
     """Run one processor until it is told to stop; 1 when the network cannot be loaded or a worker died."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="processor")
-    tell_unknown_variables()
+    log_unknown_variables()
     try:
         clients = connect(settings)
     except SettingsError as error:

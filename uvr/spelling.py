@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that is not known: the known one that it misses by a slip of the fingers.
+"""What may be meant by a name that is not known: the known one that it misses by a slip of the fingers.
 
 Two measures, because a false alarm does not cost the same everywhere. `closest` is for names that were written for us,
 in .env or in a request; `slipped` is for the environment of a process, which is full of names for other programs.

@@ -1,8 +1,8 @@
 """Variables that are no settings: what stands in .env or in the environment by a slip, and what may be meant.
 
-A misspelt variable does nothing, and nothing else would say so. In .env every name that is not known is told, because
-the file is ours; in the environment, which holds the variables of many programs, only a near miss of a setting that is
-missing. Values are never told.
+A misspelt variable does nothing, and nothing else would say so. In .env every name that is not known is reported,
+because the file is ours; in the environment, which holds the variables of many programs, only a near miss of a setting
+that is missing. Values are never shown.
 
 `python -m uvr.variables <.env` says it for a file that is read outside of this process, as Docker's compose does.
 """
@@ -67,11 +67,11 @@ def unknown_variables(file: Path | None, environment: Mapping[str, str]) -> list
     ]
 
 
-def tell_unknown_variables() -> None:
+def log_unknown_variables() -> None:
     """Log them, as a warning where a setting may be meant; for a process that starts."""
     for unknown in unknown_variables(env_file(), os.environ):
-        tell = log.warning if unknown.meant else log.info
-        tell("settings.unknown_variable", variable=unknown.name, place=unknown.place, did_you_mean=unknown.meant)
+        write = log.warning if unknown.meant else log.info
+        write("settings.unknown_variable", variable=unknown.name, place=unknown.place, did_you_mean=unknown.meant)
 
 
 def _names_in(text: str) -> list[str]:

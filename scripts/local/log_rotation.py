@@ -1,4 +1,4 @@
-"""Keeps the logs of the local processes small: `python -m scripts.local.log_rotation FOLDER` runs beside them.
+"""Keeps the logs of the local processes small: `python -m scripts.local.log_rotation FOLDER` runs along with them.
 
 A log that has grown too large is copied to {name}.log.1 and emptied in place, because its process has it open and
 writes on at its end; older copies move on by one, and the oldest is deleted. A line that is written between the last

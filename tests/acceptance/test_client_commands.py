@@ -204,7 +204,7 @@ def test_an_env_file_that_cannot_be_read_is_passed_over_where_an_address_is_give
     assert refused.stderr.endswith(f"  {fault}\n")
 
 
-def test_the_version_is_told_whatever_the_settings_are() -> None:
+def test_the_version_is_printed_with_faulty_settings_as_well() -> None:
     done = run(None, "--version", API_PORT="zero")
     assert (done.returncode, done.stdout) == (0, "uvr-api 0.1.0\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from uvr.models.library import VR_MODELS, several_files_name
 from uvr.separation.engines import model_file, needs_library
 
 KIM_HASH = CATALOGUE["Kim_Vocal_2"].tail_md5
-OWN_ENTRY = {
-    "compensate": 1.02,
-    "mdx_dim_f_set": 2048,
-    "mdx_dim_t_set": 8,
-    "mdx_n_fft_scale_set": 5120,
-    "primary_stem": "Vocals",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +47,6 @@ def test_a_path_to_another_model_than_its_name_says_is_refused(tmp_path: Path) -
 
 def test_a_model_of_the_operators_own_may_have_an_upper_case_ending(tmp_path: Path) -> None:
     (tmp_path / "own.ONNX").write_bytes(b"x")
-    (tmp_path / "own.ONNX.json").write_text(json.dumps(OWN_ENTRY))
     assert store.ensure("own", tmp_path) == tmp_path / "own.ONNX"
 
 

@@ -1,4 +1,4 @@
-"""Variables that are no settings are told with what may be meant, and those of others are left alone."""
+"""Variables that are no settings are reported with what may be meant, and those of others are left alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from config import ROOT
-from uvr.variables import UnknownVariable, tell_unknown_variables, unknown_variables
+from uvr.variables import UnknownVariable, log_unknown_variables, unknown_variables
 
 
 def unknown(tmp_path: Path, text: str, **environment: str) -> dict[str, str]:
@@ -37,7 +37,7 @@ def unknown(tmp_path: Path, text: str, **environment: str) -> dict[str, str]:
         ("TZ", ""),
     ],
 )
-def test_what_the_file_names_and_nobody_reads_is_told(tmp_path: Path, name: str, meant: str) -> None:
+def test_what_the_file_names_and_nothing_reads_is_reported(tmp_path: Path, name: str, meant: str) -> None:
     assert unknown(tmp_path, f"DEFAULT_PRIORITY=4\n{name}=x\n") == {name: meant}
 
 
@@ -45,16 +45,16 @@ def test_what_the_file_names_and_nobody_reads_is_told(tmp_path: Path, name: str,
     "name",
     ["api_port", "S3_BASE_URL", "API_BIND", "PIP_INDEX_URL", "COMPOSE_PROJECT_NAME", "AWS_PROFILE", "KAFKA_TOPIC"],
 )
-def test_what_something_reads_is_not_told(tmp_path: Path, name: str) -> None:
+def test_what_something_reads_is_not_reported(tmp_path: Path, name: str) -> None:
     assert unknown(tmp_path, f"{name}=x\n") == {}
 
 
-def test_nobody_is_asked_for_a_setting_that_is_there(tmp_path: Path) -> None:
+def test_a_setting_that_is_there_is_not_meant(tmp_path: Path) -> None:
     assert unknown(tmp_path, "API_PROT=9\nAPI_PORT=9\n")["API_PROT"] == ""
     assert unknown(tmp_path, "API_PORT=9\n", API_PROT="9") == {}
 
 
-def test_of_the_environment_only_slips_are_told(tmp_path: Path) -> None:
+def test_of_the_environment_only_slips_are_reported(tmp_path: Path) -> None:
     environment = {"HOME": "/root", "PATH": "/bin", "TRAEFIK_HOST": "x", "LOGLEVEL": "x", "MODEL_NAM": "x"}
     assert unknown(tmp_path, "", **environment) == {"MODEL_NAM": "MODEL_NAME"}
 
@@ -78,7 +78,7 @@ def test_a_start_logs_near_misses_as_warnings(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "mine.env").write_text("REDIS_PASSWRD=hush\nTZ=UTC\n")
     monkeypatch.setenv("ENV_FILE", str(tmp_path / "mine.env"))
     with structlog.testing.capture_logs() as lines:
-        tell_unknown_variables()
+        log_unknown_variables()
     assert lines == [
         {
             "event": "settings.unknown_variable",

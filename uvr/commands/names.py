@@ -45,7 +45,7 @@ def stem_names(names: Sequence[str], folder: Path) -> list[str]:
 def _max_name_bytes(folder: Path) -> int:
     try:
         return min(os.pathconf(folder, "PC_NAME_MAX"), _USUAL_MAX_BYTES)
-    except (OSError, ValueError):  # a system that does not tell
+    except (OSError, ValueError):  # not every system says it
         return _USUAL_MAX_BYTES
 
 
@@ -65,5 +65,5 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 
 def _folded(name: str) -> str:
-    """The same for names that some file systems do not tell apart."""
+    """The same for names that some file systems take for one."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -13,7 +13,7 @@ from flask import Flask
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 
-from config import Settings, SettingsError, load_settings, read_settings, refuse_to_start
+from config import VERSION, Settings, SettingsError, load_settings, read_settings, refuse_to_start
 from uvr import logs
 from uvr.api.answers import register_answers
 from uvr.api.auth import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
@@ -34,6 +34,7 @@ from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
 from uvr.redis.requirements import check_redis_at_start
 from uvr.uploads import remove_unfinished
+from uvr.variables import log_unknown_variables
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -44,12 +45,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings is None:
         settings = read_settings()
         logs.configure(settings.log_level, settings.log_format, process="api")
+        log_unknown_variables()
         return _worker_app(settings)
     if faults := password_faults(settings):
         raise SettingsError(faults)
     app = OpenAPI(
         "uvr-api",
-        info=Info(title="uvr-api", version="0.1.0", description=ABOUT),
+        info=Info(title="uvr-api", version=VERSION, description=ABOUT),
         security_schemes={scheme: {"type": "http", "scheme": scheme} for scheme in (BASIC_AUTH, BEARER_TOKEN)},
         doc_ui=False,
         static_folder=None,
@@ -74,6 +76,7 @@ def main() -> None:
 
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="api")
+    log_unknown_variables()
     try:
         create_app(settings)  # each worker makes its own; this one shows faults once, and before anything is forked
     except SettingsError as error:

@@ -1,14 +1,15 @@
 """Settings: the environment and .env, read and validated once, every fault reported together.
 
 Importing this module does nothing; each door calls `load_settings()` once and hands the result on, so tests and tools
-can hold several configurations side by side. The environment wins over .env. ENV_FILE names another file than ./.env;
-an empty ENV_FILE reads none.
+can hold several configurations side by side. The environment wins over .env. ENV_FILE names another file than ./.env,
+which then has to be there; an empty ENV_FILE reads none.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -29,6 +30,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from uvr.receiver_headers import receiver_headers
 
 ROOT = Path(__file__).resolve().parent
+VERSION = "0.1.0"
 
 Network = IPv4Network | IPv6Network
 
@@ -41,6 +43,11 @@ _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 def _from_checkout(path: Path) -> Path:
     """Relative paths are meant from the checkout, wherever the process was started."""
     return path if path.is_absolute() else ROOT / path
+
+
+def _model_from_checkout(name: str) -> str:
+    """A name stays as it is; the path of a file has a slash in it."""
+    return str(_from_checkout(Path(name).expanduser())) if os.sep in name else name
 
 
 def _networks(value: object) -> object:
@@ -84,6 +91,7 @@ def _proxy_or_empty(secret: SecretStr) -> SecretStr:
 
 
 CheckoutPath = Annotated[Path, AfterValidator(_from_checkout)]
+ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_from_checkout)]
 HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
@@ -105,7 +113,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="ignore",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",  # editors on Windows put a mark in front
         env_ignore_empty=True,
         populate_by_name=True,
         hide_input_in_errors=True,
@@ -157,7 +165,7 @@ class Settings(BaseSettings):
     allowed_private_networks: Networks = ()
 
     # Separation
-    model_name: str = Field("UVR-MDX-NET-Inst_HQ_4", min_length=1)
+    model_name: ModelName = "UVR-MDX-NET-Inst_HQ_4"
     model_file_dir: CheckoutPath = Path("models")
     model_base_url: HttpUrl = ""
     separation_engine: Literal["auto", "mdx", "audio-separator"] = "auto"
@@ -255,6 +263,11 @@ class Settings(BaseSettings):
         return timeout
 
     @property
+    def shown_model_name(self) -> str:
+        """What clients, logs and metrics call the model: MODEL_NAME, or the file that its path leads to."""
+        return Path(self.model_name).name
+
+    @property
     def local_url(self) -> str:
         """Where this machine reaches the API."""
         host = _THIS_MACHINE.get(self.api_host, self.api_host)
@@ -274,13 +287,45 @@ class SettingsError(Exception):
         self.faults = faults
 
 
+class EnvFileError(SettingsError):
+    """The file of the variables is there and cannot be read."""
+
+
+def env_file() -> Path | None:
+    """The file that variables are read from besides the environment: ENV_FILE, or .env if it is there."""
+    named = os.environ.get("ENV_FILE")
+    if named is None:
+        return ROOT / ".env" if (ROOT / ".env").exists() else None
+    return Path(named) if named not in ("", os.devnull) else None
+
+
 def read_settings(**overrides: Any) -> Settings:
     """Settings from the environment and .env; raises `SettingsError` with all faults together."""
-    env_file = os.environ.get("ENV_FILE", str(ROOT / ".env"))
+    return read_settings_from(env_file(), **overrides)
+
+
+def read_settings_from(file: Path | None, **overrides: Any) -> Settings:
+    """Settings from the environment and from `file`, if any; raises as `read_settings` does."""
+    if file:
+        _check_readable(file)
     try:
-        return Settings(_env_file=env_file or None, **overrides)
+        return Settings(_env_file=file, **overrides)
     except ValidationError as error:
         raise SettingsError(_faults(error)) from None
+
+
+def _check_readable(file: Path) -> None:
+    name = "ENV_FILE" if "ENV_FILE" in os.environ else ".env"
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise EnvFileError([f"{name}: {file} cannot be read: it is not a file"])
+        file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError([f"{name}: there is no file {file}"]) from None
+    except OSError as error:
+        raise EnvFileError([f"{name}: {file} cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise EnvFileError([f"{name}: {file} cannot be read: it is not UTF-8"]) from None
 
 
 def load_settings() -> Settings:

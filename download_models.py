@@ -21,6 +21,8 @@ from uvr.commands.progress import ProgressLine, megabytes
 from uvr.errors import UvrError
 from uvr.models import store
 from uvr.models.catalogue import CATALOGUE, Model
+from uvr.models.library import several_files_name
+from uvr.separation.engines import model_file
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,20 +59,26 @@ def _fetch_all(names: list[str], folder: Path, base_url: str) -> int:
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = store.ensure(name, folder, base_url=base_url, on_progress=progress.transferred)
+            path = model_file(name, folder, base_url, progress.transferred)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")
             failures += 1
         else:
             progress.close()
-            sys.stdout.write(f"{path} is ready ({megabytes(path.stat().st_size)})\n")
+            sys.stdout.write(f"{_arrived(name, path)}\n")
     return 1 if failures else 0
+
+
+def _arrived(name: str, path: Path | None) -> str:
+    if path is None:
+        return f"{several_files_name(name)}: audio-separator fetches its files at the first start of the processor"
+    return f"{path} is ready ({megabytes(path.stat().st_size)})"
 
 
 def _check_all(names: list[str], folder: Path) -> int:
     failures = 0
-    for name in names or [model.name for model in CATALOGUE.values() if (folder / model.file).is_file()]:
+    for name in names or [model.name for model in CATALOGUE.values() if store.place_of(model.name, folder).is_file()]:
         try:
             store.check(name, folder)
             sys.stdout.write(f"{name}: good\n")
@@ -89,7 +97,7 @@ def _table(entries: Iterable[Model], folder: Path) -> str:
 
 
 def _row(model: Model, folder: Path) -> tuple[str, ...]:
-    path = folder / model.file
+    path = store.place_of(model.name, folder)
     size = path.stat().st_size if path.is_file() else model.size_bytes
     vocals_db = model.sdr_db.get("vocals")
     return (

@@ -29,6 +29,7 @@ from uvr.shutdown import run_until_stopped
 from uvr.tasks import Status, record
 from uvr.totals import Totals
 from uvr.turns import THREADS, Turns
+from uvr.variables import log_unknown_variables
 from uvr.worker import Limits, Worker
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ def main() -> int:
     """Run one processor until it is told to stop; 1 when the network cannot be loaded or a worker died."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="processor")
+    log_unknown_variables()
     try:
         clients = connect(settings)
         check_redis_at_start(clients, settings)
@@ -49,7 +51,7 @@ def main() -> int:
     except UvrError as error:
         log.error("processor.not_started", error=error.message)
         return 1
-    facts = {"model": settings.model_name, "provider": separator.provider, "node": settings.node_id}
+    facts = {"model": settings.shown_model_name, "provider": separator.provider, "node": settings.node_id}
     log.info("processor.ready", **facts)
     node = Node(settings, clients, queues.tasks, "processor")
     disk = DiskSpace({"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}, settings.min_free_bytes)

@@ -110,4 +110,5 @@ check_docker
 prepare_env
 docker compose up --detach --build "$@" || explain_failed_up
 wait_for_health
+docker compose exec -T api python -m uvr.variables <.env || true # names what no process reads
 print_address

@@ -74,6 +74,7 @@ follow() { # TASK_UUID: until it ends; sets `task`
   done
 }
 
+[ -z "${ENV_FILE:-}" ] || [ -f "$env_file" ] || fail "ENV_FILE names $env_file, which is not there."
 song=${1:-$(dirname "${BASH_SOURCE[0]}")/models/Spleeter-2stems.example.mp3}
 [ $# -le 1 ] || fail "usage: ./test_api.sh [FILE|URL]"
 host=$(setting API_HOST 127.0.0.1)

@@ -30,6 +30,7 @@ from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storing import StoreHandler
 from uvr.totals import Totals
+from uvr.variables import log_unknown_variables
 from uvr.worker import Handler, Limits, Worker
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ def main() -> int:
     """Run one uploader until it is told to stop; 1 when a worker died, exits with 2 for faulty settings."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="uploader")
+    log_unknown_variables()
     try:
         clients = connect(settings)
         check_redis_at_start(clients, settings)

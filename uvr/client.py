@@ -35,6 +35,7 @@ _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 _LONGEST_PAUSE_S = 90.0
 _STORING_S = 600.0
 _BLOCK_BYTES = 1 << 16
+_MAX_NAME_BYTES = 150
 
 _Result = TypeVar("_Result")
 
@@ -141,7 +142,7 @@ class Client:
         if is_url(song):
             return _task(self._call("POST", "/generate", headers=headers, json={**options, "audio": str(song)}))
         with Path(song).open("rb") as file:
-            upload = _Upload(file, Path(song).name, options, on_upload)
+            upload = _Upload(file, _text(Path(song).name, errors="replace"), options, on_upload)
             headers |= upload.headers
             timeout_s = (self._timeout_s, _STORING_S)
             return _task(self._call("POST", "/generate", headers=headers, data=upload, timeout=timeout_s))
@@ -269,8 +270,25 @@ def is_url(song: str | Path) -> bool:
 def song_name(song: str | Path) -> str:
     """What the stems of a song are called after: the name in its path or URL without the ending, safe as a file's."""
     path = unquote(urlsplit(str(song)).path) if is_url(song) else str(song)
-    name = re.sub(r'[\x00-\x1f<>:"\\|?*]', "_", Path(path).stem).lstrip(".")
-    return name.encode()[:150].decode(errors="ignore")
+    return safe_name(Path(path).stem)
+
+
+def safe_name(name: str) -> str:
+    """`name` in characters that every file system takes in the name of a file, and in 150 bytes at most."""
+    name = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).lstrip(".")
+    return shortened(_text(name, errors="ignore"), _MAX_NAME_BYTES)
+
+
+def shortened(name: str, max_bytes: int) -> str:
+    """The beginning of `name` that takes no more than `max_bytes` on disk, cut between two characters."""
+    while len(os.fsencode(name)) > max_bytes:
+        name = name[:-1]
+    return name
+
+
+def _text(name: str, *, errors: str) -> str:
+    """`name` without what is no text: files can have names in any bytes."""
+    return name.encode(errors="surrogateescape").decode(errors=errors)
 
 
 def _host(url: str) -> str:

@@ -108,9 +108,9 @@ class SeparationHandler:
             turn=turn,
         )
         separation_s = time.monotonic() - started - turn.waited_s
-        facts = _facts(self._settings.model_name, separation, turn.waited_s, separation_s)
+        facts = _facts(self._settings.shown_model_name, separation, turn.waited_s, separation_s)
         log.info("task.separated", **facts)
-        _measure(self._settings.model_name, separation, separation_s)
+        _measure(self._settings.shown_model_name, separation, separation_s)
         self._queues.pace.tell(separation_s)
         return facts
 

@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 
-from config import ROOT, Settings, SettingsError, load_settings, read_settings
+from config import ROOT, Settings, SettingsError, env_file, load_settings, read_settings
 from scripts.local import redis_server
 from scripts.local.env_file import make_env_file
 from scripts.local.problem import CannotStart
 from scripts.local.process import Process
 from scripts.local.stack import Stack, say
+from uvr.variables import unknown_variables
 
 _ENV_FILE = ROOT / ".env"
 
@@ -20,6 +21,8 @@ def start() -> int:
     """Start the service; 1 with the reason when it does not come up, 2 for faulty settings."""
     _make_env_file_once()
     settings = load_settings()
+    for unknown in unknown_variables(env_file(), os.environ):
+        say(unknown.sentence)
     try:
         started = Stack(settings).start()
     except CannotStart as problem:
@@ -43,7 +46,7 @@ def stop() -> int:
 def status() -> int:
     """Show each process with its pid, up time and health; 1 unless all are up."""
     stack = Stack(load_settings())
-    processes = [stack.redis, *stack.doors]
+    processes = [stack.redis, *stack.doors, stack.log_rotation]
     up = stack.up()
     say(f"{'process':<12}{'pid':>8}  {'up time':>10}  health")
     for process in processes:

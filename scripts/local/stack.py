@@ -53,18 +53,22 @@ class Stack:
         self._folders = folders
         self.redis = Process("redis", folders.run, folders.logs)
         self.doors = [Process(name, folders.run, folders.logs) for name in DOORS]
+        self.log_rotation = Process("log-rotation", folders.run, folders.logs)
 
     def start(self) -> bool:
         """Start what does not run and wait until all of it is up; False when all ran already. Raises `CannotStart`."""
         with self._alone():
             missing = [door for door in self.doors if not door.pid()]
-            if not missing:
+            if not missing and self.log_rotation.pid():
                 return False
             self._check_port(missing)
             if redis_server.answers(self._settings):
                 redis_server.check_suitable(self._settings)  # before the model, which may take long to fetch
             self._fetch_model(missing)
             with self._nothing_left_behind() as started:
+                if not self.log_rotation.pid():
+                    started(self.log_rotation)
+                    self._start_log_rotation()
                 if not redis_server.answers(self._settings):
                     started(self.redis)
                     self._start_redis()
@@ -78,11 +82,12 @@ class Stack:
         """Stop all processes, Redis last; the names of those that had to be killed."""
         with self._alone():
             late = stop(self.doors, self._settings.shutdown_grace_seconds + 10)
-            return late + stop([self.redis], REDIS_STOP_S)
+            return late + stop([self.redis, self.log_rotation], REDIS_STOP_S)
 
     def up(self) -> set[str]:
         """The names of the processes that are ready for work."""
-        return health.components_up(self._settings, {door.name: door.pid() for door in self.doors})
+        up = health.components_up(self._settings, {door.name: door.pid() for door in self.doors})
+        return up | {self.log_rotation.name} if self.log_rotation.pid() else up
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -113,6 +118,10 @@ class Stack:
         command = [sys.executable, str(ROOT / "download_models.py"), self._settings.model_name]
         if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
             raise CannotStart(f"The service cannot start without the model {self._settings.model_name}.")
+
+    def _start_log_rotation(self) -> None:
+        command = [sys.executable, "-m", "scripts.local.log_rotation", str(self._folders.logs)]
+        self.log_rotation.start(command, cwd=ROOT)
 
     def _start_redis(self) -> None:
         redis_server.check_ours_may_start(self._settings)

@@ -69,6 +69,18 @@ def test_files_become_stems_that_are_named_after_them(service: Service, tmp_path
     assert f"{songs[0]}: task " in done.stderr
 
 
+def test_songs_of_one_name_get_stems_of_their_own(service: Service, tmp_path: Path) -> None:
+    songs = [song(tmp_path / "song.wav", 0.2), song(tmp_path / "Song.WAV", 0.2)]
+    done = run(service, "submit", *songs, "-o", tmp_path / "stems")
+    assert done.returncode == 0, done.stderr
+    names = [f"{name}_{stem}.wav" for name in ("song", "Song-2") for stem in ("vocals", "instrumental")]
+    assert sorted(path.name for path in (tmp_path / "stems").iterdir()) == sorted(names)
+    task_uuid = done.stderr.partition("Song.WAV: task ")[2].partition("\n")[0]
+    again = run(service, "status", f"{task_uuid}=a/third", "-o", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again" / "a_third_vocals.wav").is_file()
+
+
 def test_a_url_is_submitted_and_asked_for_later(service: Service, web: HttpServer, tmp_path: Path) -> None:
     source = web.answer("/a/Lied.wav", Answer(body=song(tmp_path / "song.wav").read_bytes()))
     submitted = run(service, "submit", source, "--hook", web.url("/hook"))
@@ -180,13 +192,31 @@ def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{address} does not answer.\n")
 
 
+def test_an_env_file_that_cannot_be_read_is_passed_over_where_an_address_is_given(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"API_HOST=\xe9")
+    settings = {"ENV_FILE": str(tmp_path / ".env"), "UVR_PASSWORD": "a"}
+    fault = f"ENV_FILE: {tmp_path / '.env'} cannot be read: it is not UTF-8"
+    address = f"http://127.0.0.1:{free_port()}"
+    for given in (run(None, "list", "--url", address, **settings), run(None, "list", UVR_URL=address, **settings)):
+        assert (given.returncode, given.stderr) == (2, f"{fault}; it is passed over.\n{address} does not answer.\n")
+    refused = run(None, "list", **settings)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.endswith(f"  {fault}\n")
+
+
+def test_the_version_is_printed_with_faulty_settings_as_well() -> None:
+    done = run(None, "--version", API_PORT="zero")
+    assert (done.returncode, done.stdout) == (0, "uvr-api 0.1.0\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (("submit",), "the following arguments are required: FILE|URL"),
         (("submit", "a.wav", "--priority", "6"), "invalid choice: 6"),
-        (("submit", "a.wav", "b/a.mp3", "-o", "stems"), '2 of the songs are called "a"'),
-        (("submit", "a.wav", "b/a_vocals.wav", "-o", "b"), "b/a_vocals.wav might be overwritten by a stem"),
+        (("submit", "a.wav", "-o", "config.py"), "Stems cannot be written to config.py: it is not a folder."),
+        (("status", "one", "-o", "config.py/a"), "Stems cannot be written to config.py/a: Not a directory."),
+        (("submit", "a.wav", "docs/a_vocals.wav", "-o", "docs"), "docs/a_vocals.wav might be overwritten by a stem"),
         (("list", "--limit", "-1"), "-1 is no number of tasks"),
         (("list", "--url", "example.com"), '"example.com" is no address of a service'),
     ],

@@ -137,6 +137,20 @@ def test_a_song_is_not_overwritten_by_the_stem_of_another(tmp_path: Path, model:
     assert (tmp_path / "song_vocals_vocals.wav").exists()
 
 
+def test_songs_of_one_name_and_of_long_names_get_stems_of_their_own(tmp_path: Path, model: tuple[str, ...]) -> None:
+    long = "二" * 83  # 249 bytes
+    folders = [tmp_path / name for name in ("1", "2")]
+    for folder in folders:
+        folder.mkdir()
+    songs = [song(folder / f"{name}.wav", 0.2) for folder in folders for name in ("song", long)]
+    done = run(*songs, songs[0], "-o", tmp_path / "stems", *model)
+    assert done.returncode == 0, done.stderr
+    names = ["song", "二" * 70, "song-2", "二" * 70 + "-2"]
+    places = [tmp_path / "stems" / f"{name}_{stem}.wav" for name in names for stem in ("vocals", "instrumental")]
+    assert done.stdout.splitlines() == [str(place) for place in places]
+    assert sorted((tmp_path / "stems").iterdir()) == sorted(places)
+
+
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, model: tuple[str, ...]) -> None:
     arguments = command(song(tmp_path / "song.wav", 60), "-o", tmp_path / "stems", *model)
     with subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -155,7 +169,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, model: tuple[str, ...]) ->
         ((), "the following arguments are required: INPUT, -o/--output"),
         (("a.wav", "-o", "stems", "--format", "aac"), "invalid choice: 'aac'"),
         (("a.wav", "-o", "stems", "--model", "nonsense"), 'There is no model called "nonsense"'),
-        (("a.wav", "b/a.mp3", "-o", "stems"), '2 of the songs are called "a"'),
+        (("a.wav", "-o", "{file}"), "Stems cannot be written to {file}: it is not a folder."),
         (("a.wav", "-o", "{file}/stems"), "Stems cannot be written to {file}/stems: Not a directory."),
         (("a.wav", "-o", "{folder}", "--model", "{file}", "--params", "{file}"), "song.wav does not describe a model"),
         (

@@ -17,7 +17,7 @@ import requests
 from tests.support.checkout import Checkout
 from uvr.models.spleeter import example_song
 
-PROCESSES = {"redis", "api", "processor", "uploader"}
+PROCESSES = {"redis", "api", "processor", "uploader", "log-rotation"}
 
 
 @contextmanager

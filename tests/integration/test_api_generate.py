@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,88 @@ def test_hook_url_may_be_left_out(client: FlaskClient) -> None:
     assert (task.hook_url, task.webhook) == ("", WebhookState.NONE)
 
 
-def test_unknown_fields_are_passed_over(client: FlaskClient) -> None:
-    assert post_generate(client, {"audio": SONG, "some_newer_field": {"a": 1}}).status_code == 202
+def test_unknown_fields_are_passed_over_and_named(client: FlaskClient) -> None:
+    answer = post_generate(client, {"audio": SONG, "some_newer_field": {"a": 1}, "priority": 2})
+    assert answer.status_code == 202
+    assert answer.json == {
+        "message": "Task has been queued for processing",
+        "status": "queued",
+        "task_uuid": answer.json["task_uuid"],
+        "priority": 2,
+        "warnings": [
+            {"field": "some_newer_field", "message": "some_newer_field is not known and was passed over."},
+        ],
+    }
+
+
+def test_an_answer_to_known_fields_has_no_warnings(client: FlaskClient) -> None:
+    answer = post_generate(client, {"audio": SONG, "priority": 2})
+    expected = '{{"message":"Task has been queued for processing","status":"queued","task_uuid":"{}","priority":2}}'
+    assert answer.text == expected.format(answer.json["task_uuid"])
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "meant"),
+    [
+        ({"audio": SONG, "hookurl": "https://hooks.example.com/h"}, "hookurl", "hook_url"),
+        ({"audio": SONG, "webhook_url": "https://hooks.example.com/h"}, "webhook_url", "hook_url"),
+        ({"audio": SONG, "priorty": 5}, "priorty", "priority"),
+        ({"audio": SONG, "outputFormat": "mp3"}, "outputFormat", "output_format"),
+        ({"audio": SONG, "callback_event": []}, "callback_event", "callback_events"),
+        ({"Audio": SONG}, "Audio", "audio"),
+    ],
+)
+def test_a_near_miss_of_a_missing_field_is_refused_with_the_field_that_is_meant(
+    client: FlaskClient, redis_client: Redis, body: Any, field: str, meant: str
+) -> None:
+    answer = post_generate(client, body)
+    sentence = f"{field} is not known; did you mean {meant}?"
+    assert (answer.status_code, answer.json["detail"]) == (400, sentence)
+    assert answer.json["errors"] == [{"field": field, "message": sentence}]
+    assert redis_client.keys() == []
+
+
+def test_a_near_miss_is_named_together_with_other_faults(client: FlaskClient) -> None:
+    detail = post_generate(client, {"hookurl": "https://hooks.example.com/h", "priority": 9}).json["detail"]
+    assert detail == (
+        "audio is required. priority must be less than or equal to 5. hookurl is not known; did you mean hook_url?"
+    )
+
+
+@pytest.mark.parametrize("name", ["Audio", "prio", "url", "format", "userId", "", "a" * 50_000])
+def test_what_is_no_near_miss_of_a_missing_field_is_accepted(client: FlaskClient, name: str) -> None:
+    answer = post_generate(client, {"audio": SONG, name: "x"})
+    assert answer.status_code == 202
+    assert [warning["field"] for warning in answer.json["warnings"]] == [
+        name if 0 < len(name) < 65 else '""' if not name else "a" * 64 + "…"
+    ]
+
+
+def test_unknown_fields_in_masses_are_named_up_to_twenty(client: FlaskClient) -> None:
+    names = [f"field_{number}" for number in range(1000, 4000)]
+    answer = post_generate(client, {"audio": SONG, **dict.fromkeys(names, 1)})
+    assert [warning["field"] for warning in answer.json["warnings"]] == names[:20]
+
+
+def test_a_form_is_read_as_strictly_as_json(client: FlaskClient, redis_client: Redis) -> None:
+    def post(**texts: str) -> Any:
+        form = {"audio": (BytesIO(b"a song"), "song.wav"), **texts}
+        return client.post("/generate", data=form, auth=CREDENTIALS)
+
+    refused = post(hookurl="https://hooks.example.com/h")
+    assert (refused.status_code, refused.json["detail"]) == (400, "hookurl is not known; did you mean hook_url?")
+    assert redis_client.zcard("uvr_tasks") == 0
+    accepted = post(colour="blue")
+    assert accepted.status_code == 202
+    assert accepted.json["warnings"] == [{"field": "colour", "message": "colour is not known and was passed over."}]
+    assert "warnings" not in post().json
+
+
+def test_a_request_that_is_sent_again_gets_the_same_warnings(client: FlaskClient) -> None:
+    headers = {"Idempotency-Key": "mine"}
+    first, second = (post_generate(client, {"audio": SONG, "colour": "blue"}, headers=headers) for _ in range(2))
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert (first.status_code, first.text) == (second.status_code, second.text)
 
 
 @pytest.mark.parametrize("priority", [1, 2, 3, 4, 5])

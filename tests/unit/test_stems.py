@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from uvr.audio.format import SampleFormat
-from uvr.separation.estimates import names_of
+from uvr.models.catalogue import names_of
 from uvr.separation.stems import common_gain
 
 

@@ -21,9 +21,10 @@ from uvr.api.auth import current_user, private_blueprint
 from uvr.api.bodies import require_json_object
 from uvr.api.forms import FORM_TYPE, SentFile, received_form
 from uvr.api.once import once
-from uvr.api.problems import Problem, field_problem, problem, validation_problem
+from uvr.api.problems import Problem, field_problem, fields_problem, problem, validation_faults
 from uvr.api.schemas import Accepted, GenerateForm, GenerateHeader, GenerateRequest
 from uvr.api.services import services
+from uvr.api.unknown_fields import UnknownFields
 from uvr.errors import AskedBeforeError, PermanentError, UvrError
 from uvr.tasks import Task, WebhookState, now_ms
 from uvr.uploads import unfinished
@@ -99,15 +100,22 @@ def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -
 
 
 def _accepted(task_uuid: str, priority: int, headers: dict[str, str]) -> Response:
-    accepted = Accepted(task_uuid=task_uuid, priority=priority)
+    accepted = Accepted(task_uuid=task_uuid, priority=priority, warnings=g.warnings)
     return answer(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task_uuid}", **headers})
 
 
-def _checked(model: type[Body], values: Any) -> Body:
+def _checked(model: type[Body], values: dict[str, Any]) -> Body:
+    """The body; fields that were passed over are in `g.warnings` from then on."""
+    unknown = UnknownFields(model, values)
     try:
-        return model.model_validate(values)
+        body = model.model_validate(values)
     except ValidationError as error:
-        abort(validation_problem(error))
+        faults = [fault for fault in validation_faults(error) if fault.field not in unknown.meant.values()]
+        abort(fields_problem([*faults, *unknown.faults]))
+    if unknown.faults:
+        abort(fields_problem(unknown.faults))
+    g.warnings = unknown.warnings
+    return body
 
 
 def _check_hook(body: GenerateRequest) -> None:

@@ -13,7 +13,7 @@ from uvr.api.schemas import ModelEntry, ModelList
 from uvr.api.services import services
 from uvr.errors import PermanentError
 from uvr.models.catalogue import CATALOGUE, Model, find
-from uvr.models.library import VR_MODELS, find_vr
+from uvr.models.library import VR_MODELS, find_vr, several_files_name
 from uvr.presence import present
 
 models = private_blueprint("models")
@@ -36,7 +36,7 @@ def _catalogued(name: str) -> str:
     try:
         return find(name).name
     except PermanentError:
-        return name
+        return several_files_name(name) or name
 
 
 def _entry(model: Model, in_use: list[str]) -> ModelEntry:

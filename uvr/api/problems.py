@@ -81,11 +81,20 @@ def field_problem(status: int, field: str, message: str) -> Response:
 
 def validation_problem(error: ValidationError) -> Response:
     """A 400 for what does not match its schema, every field at fault named."""
-    faults = [
+    return fields_problem(validation_faults(error))
+
+
+def validation_faults(error: ValidationError) -> list[FieldError]:
+    """Every field that does not match its schema, with a sentence."""
+    return [
         FieldError(field=field, message=_sentence(field, part["msg"]))
         for part in error.errors(include_url=False, include_input=False, include_context=False)
         for field in [".".join(map(str, part["loc"])) or "body"]
     ]
+
+
+def fields_problem(faults: list[FieldError]) -> Response:
+    """A 400 that names several fields."""
     return problem(HTTPStatus.BAD_REQUEST, " ".join(fault.message for fault in faults), errors=faults)
 
 

@@ -1,7 +1,8 @@
 """Requests and answers as models: what is accepted, what is promised, and the source of the OpenAPI document.
 
 Requests are strict (`"3"` is no priority) and pass over fields they do not know, so that clients of a newer version are
-understood. Answers name every field every time; what is not known yet is null.
+understood; `unknown_fields` says what the client hears about them. Answers name every field every time; what is not
+known yet is null.
 """
 
 from __future__ import annotations
@@ -114,6 +115,13 @@ class GenerateHeader(Parameters):
     ] = _left_out("")
 
 
+class FieldWarning(BaseModel):
+    """A field of the request that was passed over."""
+
+    field: str
+    message: str
+
+
 class Accepted(BaseModel):
     """The task is queued and will not be lost."""
 
@@ -121,6 +129,13 @@ class Accepted(BaseModel):
     status: Literal["queued"] = "queued"
     task_uuid: str
     priority: int
+    warnings: Annotated[
+        list[FieldWarning],
+        Field(
+            exclude_if=lambda warnings: not warnings,
+            description="fields that are not known and were passed over, at most 20; left out when all are known",
+        ),
+    ] = []
 
 
 class TaskPath(BaseModel):

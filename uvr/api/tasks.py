@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from flask import Response, abort
+from flask import Response, abort, request
 
 from uvr.api.answers import answer
 from uvr.api.auth import private_blueprint
@@ -12,6 +12,7 @@ from uvr.api.known import known_task, visible_owner
 from uvr.api.problems import Problem, problem
 from uvr.api.schemas import Redelivery, TaskDetails, TaskList, TaskListQuery, TaskPath, details, summary, wanted
 from uvr.api.services import services
+from uvr.api.unknown_fields import refuse_near_misses
 from uvr.tasks import Status, Task, WebhookState, record
 
 tasks = private_blueprint("tasks")
@@ -20,6 +21,7 @@ tasks = private_blueprint("tasks")
 @tasks.get("/tasks", responses={200: TaskList, 400: Problem})
 def list_tasks(query: TaskListQuery) -> Response:
     """List your tasks, latest first; the admin sees everybody's."""
+    refuse_near_misses(TaskListQuery, request.args)
     page = services().store.page(wanted(query), owner=visible_owner(), cursor=query.cursor, limit=query.limit)
     return answer(TaskList(tasks=[summary(task) for task in page.tasks], next_cursor=page.next_cursor or None))
 

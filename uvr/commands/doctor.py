@@ -1,28 +1,33 @@
 """`python -m uvr doctor`: whether this machine can run the service, and what will compute the network, and why.
 
-Promises to scripts: it changes nothing, downloads nothing and needs no model; stdout has one line for each thing looked
-at; the exit status is 0 unless a line begins with FAULT.
+It looks at all that the three processes look at when they start. Promises to scripts: it changes nothing on this
+machine, downloads nothing and needs no model; stdout has one line for each thing looked at; the exit status is 0 unless
+a line begins with FAULT. It runs in either image of Docker: what only the other one has packages for is said to be
+checked there.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from config import Settings, SettingsError
+from config import Settings, SettingsError, env_file
 from uvr.disk import bytes_free
-from uvr.errors import PermanentError
+from uvr.errors import PermanentError, UvrError
 from uvr.models import catalogue, store
 from uvr.separation import backends, devices
 from uvr.separation.cores import usable_cores
 from uvr.separation.engines import needs_library, require_library
+from uvr.variables import unknown_variables
 
 HEALTHY, FAULTY = 0, 1
 
@@ -45,6 +50,18 @@ class Finding:
     sentence: str
 
 
+@dataclass(frozen=True)
+class Check:
+    """One thing that is looked at, by a function that gives a finding or several."""
+
+    subject: str
+    look: Callable[[Settings], Finding | Iterable[Finding]]
+    packages: tuple[str, ...] = ()
+    """What it needs that not every image has."""
+    image: str = ""
+    """The image that has them."""
+
+
 def add_parser(commands: Any) -> None:
     """Add `doctor` to the commands of an argument parser."""
     parser = commands.add_parser("doctor", help="check this machine and its settings", description=__doc__)
@@ -64,16 +81,83 @@ def examine(_wanted: argparse.Namespace, settings: Settings) -> int:
 
 def findings(settings: Settings) -> Iterator[Finding]:
     """Everything that is looked at, quick things first."""
-    yield Finding(Mark.OK, "settings", "they are valid")
-    yield _redis(settings)
-    for name in ("temp_dir", "output_dir", "model_file_dir"):
-        yield _folder(name.upper(), getattr(settings, name), settings.min_free_bytes)
-    yield from _webhook_secret(settings.webhook_secret.get_secret_value())
-    yield _kernels()
+    for check in CHECKS:
+        if lacking := [package for package in check.packages if not _is_installed(package)]:
+            yield Finding(Mark.NOTE, check.subject, f"checked in the {check.image} image; here is no {lacking[0]}")
+            continue
+        try:
+            found = check.look(settings)
+            yield from [found] if isinstance(found, Finding) else found
+        except ImportError as error:  # a package that is here but not whole
+            yield Finding(Mark.FAULT, check.subject, f"a package cannot be loaded: {error}")
+
+
+def _is_installed(package: str) -> bool:
     try:
-        yield from _model(settings)
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # loaded in a way that says nothing about it
+        return False
+
+
+def _settings(_settings: Settings) -> Finding:
+    return Finding(Mark.OK, "settings", "they are valid")  # or this command would not have started
+
+
+def _variables(_settings: Settings) -> Iterator[Finding]:
+    for unknown in unknown_variables(env_file(), os.environ):
+        yield Finding(Mark.NOTE, "variables", unknown.sentence)
+
+
+def _password(settings: Settings) -> Iterator[Finding]:
+    from uvr.api.auth import password_faults
+
+    faults = password_faults(settings)
+    yield from (Finding(Mark.FAULT, "password", fault) for fault in faults)
+    if not faults and password_faults(settings.model_copy(update={"api_host": "0.0.0.0"})):  # noqa: S104
+        yield Finding(Mark.NOTE, "password", "BASIC_AUTH_PASSWORD is good enough on loopback only")
+    elif not faults:
+        yield Finding(Mark.OK, "password", "BASIC_AUTH_PASSWORD is set, and none that everybody tries first")
+
+
+def _users(settings: Settings) -> Iterator[Finding]:
+    from uvr.api.users import Users
+
+    try:
+        Users(settings)
+    except SettingsError as error:
+        yield from (Finding(Mark.FAULT, "users", fault) for fault in error.faults)
+        return
+    file = settings.basic_auth_users_file
+    yield Finding(Mark.OK, "users", f"{file} can be read and is valid" if file else "there is the admin alone")
+
+
+def _webhook_secret(settings: Settings) -> Finding:
+    from uvr.webhooks import is_plain, signing_key
+
+    secret = settings.webhook_secret.get_secret_value()
+    if not secret:
+        return Finding(Mark.NOTE, "WEBHOOK_SECRET", "it is empty, so webhooks are not signed")
+    try:
+        signing_key(secret)
     except PermanentError as error:
-        yield Finding(Mark.FAULT, "model", error.message)
+        return Finding(Mark.FAULT, "WEBHOOK_SECRET", error.message)
+    if is_plain(secret):
+        sentence = "it does not begin with whsec_, so most libraries of receivers refuse it; env.example makes one"
+        return Finding(Mark.NOTE, "WEBHOOK_SECRET", sentence)
+    return Finding(Mark.OK, "WEBHOOK_SECRET", "webhooks are signed with it")
+
+
+def _storage(settings: Settings) -> Finding:
+    """The bucket; stems on disk are a matter of OUTPUT_DIR."""
+    from uvr.storage.factory import open_storage
+
+    if not settings.s3_bucket_name:
+        return Finding(Mark.OK, "storage", "stems stay in OUTPUT_DIR, and the API serves them")
+    try:
+        open_storage(settings, lambda: b"").check()
+    except UvrError as error:
+        return Finding(Mark.FAULT, "storage", f"{settings.s3_bucket_name}: {error.message}")
+    return Finding(Mark.OK, "storage", f"the bucket {settings.s3_bucket_name} can be used")
 
 
 def _redis(settings: Settings) -> Finding:
@@ -94,7 +178,9 @@ def _redis(settings: Settings) -> Finding:
     return Finding(Mark.OK, "Redis", f"{server} answers and runs the service's scripts")
 
 
-def _folder(variable: str, folder: Path, min_free_bytes: int) -> Finding:
+def _folder(variable: str, settings: Settings) -> Finding:
+    folder: Path = getattr(settings, variable.lower())
+    min_free_bytes = settings.min_free_bytes
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         mark = Mark.NOTE if variable == "MODEL_FILE_DIR" else Mark.FAULT  # one filled by hand may be read only
@@ -106,25 +192,7 @@ def _folder(variable: str, folder: Path, min_free_bytes: int) -> Finding:
     return Finding(Mark.OK, variable, told)
 
 
-def _webhook_secret(secret: str) -> Iterator[Finding]:
-    """What receivers will make of WEBHOOK_SECRET, where there is one."""
-    from uvr import webhooks
-
-    if not secret:
-        return
-    try:
-        webhooks.signing_key(secret)
-    except PermanentError as error:
-        yield Finding(Mark.FAULT, "WEBHOOK_SECRET", error.message)
-        return
-    if webhooks.is_plain(secret):
-        sentence = "it does not begin with whsec_, so most libraries of receivers refuse it; env.example makes one"
-        yield Finding(Mark.NOTE, "WEBHOOK_SECRET", sentence)
-    else:
-        yield Finding(Mark.OK, "WEBHOOK_SECRET", "webhooks are signed with it")
-
-
-def _kernels() -> Finding:
+def _kernels(_settings: Settings) -> Finding:
     """The library of our own kernels."""
     from uvr.separation.native import library
     from uvr.separation.native.build import BuildError, compiler
@@ -140,8 +208,27 @@ def _kernels() -> Finding:
     return Finding(Mark.OK, "kernels", f"they are built; this processor runs {loaded.best.name} instructions")
 
 
+def _device(settings: Settings) -> Iterator[Finding]:
+    """A device that was asked for; the best that works is found when the network is loaded."""
+    if settings.device in ("auto", "cpu"):
+        return
+    import onnxruntime
+
+    try:
+        devices.providers(settings.device, onnxruntime.get_available_providers())
+    except PermanentError as error:
+        yield Finding(Mark.FAULT, "device", error.message)
+
+
 def _model(settings: Settings) -> Iterator[Finding]:
-    """The model's file, and what computes its network; raises `PermanentError` for one that cannot be run."""
+    """The model's file, and what computes its network."""
+    try:
+        yield from _model_and_network(settings)
+    except PermanentError as error:
+        yield Finding(Mark.FAULT, "model", error.message)
+
+
+def _model_and_network(settings: Settings) -> Iterator[Finding]:
     name = settings.model_name
     if needs_library(name, settings.separation_engine):
         require_library(name)
@@ -176,3 +263,22 @@ _WAYS = {
     "onnxruntime": "ONNX Runtime",
     "unchecked": "ONNX Runtime, and our own kernels from the first song on if they agree",
 }
+
+_API = (("flask", "bcrypt"), "API's")
+_PROCESSOR = (("numpy", "av", "onnxruntime"), "processor's")
+
+CHECKS: tuple[Check, ...] = (
+    Check("settings", _settings),
+    Check("variables", _variables),
+    Check("password", _password, *_API),
+    Check("users", _users, *_API),
+    Check("WEBHOOK_SECRET", _webhook_secret),
+    Check("Redis", _redis),
+    Check("storage", _storage),
+    Check("TEMP_DIR", partial(_folder, "TEMP_DIR")),
+    Check("OUTPUT_DIR", partial(_folder, "OUTPUT_DIR")),
+    Check("MODEL_FILE_DIR", partial(_folder, "MODEL_FILE_DIR"), *_PROCESSOR),
+    Check("kernels", _kernels, *_PROCESSOR),
+    Check("device", _device, *_PROCESSOR),
+    Check("model", _model, *_PROCESSOR),
+)

@@ -38,16 +38,18 @@ class Followed:
     task_uuid: str
     given: str
     name: str = ""
+    again: str = ""
+    """What names it to `status`, with the name of its stems where that is not the song's."""
 
 
 def follow(client: Client, tasks: Sequence[Followed], wanted: argparse.Namespace) -> int:
     """Follow tasks to their ends, fetch their stems, tell what became of each; the exit status."""
-    left = [task.task_uuid for task in tasks]
+    left = [task.again or task.task_uuid for task in tasks]
     status = DONE
     with _leaving_them_to_the_service(left, wanted):
         for followed in tasks:
             task = _ended(client, followed)
-            left.remove(task.task_uuid)
+            left.pop(0)
             if not _reported(client, followed, task, wanted):
                 status = SOME_FAILED
     return status
@@ -95,8 +97,10 @@ def _reported(client: Client, followed: Followed, task: Task, wanted: argparse.N
         if wanted.output and not problem:
             paths = client.download(task.task_uuid, wanted.output, followed.name)
             files = {stem: str(path) for stem, path in paths.items()}
-    except (ClientError, OSError) as error:
+    except ClientError as error:
         problem = sentence(error)
+    except OSError as error:
+        problem = f"The stems cannot be written to {wanted.output}: {sentence(error)}"
     if wanted.json:
         tell({"input": followed.given, **task.answer, "files": files, "error_message": problem or None})
     else:

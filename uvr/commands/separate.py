@@ -1,9 +1,9 @@
 """`python -m uvr separate`: songs on this machine's disk in, stems on this machine's disk out.
 
-Promises to scripts: a song that fails, even one that crashes the network, does not keep the others from being
-separated; stems appear under their names whole or not at all; a song is never overwritten by a stem; stdout has the
-stems' paths, or one JSON object for each song, and nothing else; the exit status is 0 when all songs are separated,
-1 when some failed, and 2 when none was begun.
+Promises to scripts: what can be known before the work is refused before it; a song that fails, even one that crashes
+the network, does not keep the others from being separated; stems appear under their names whole or not at all; a song
+is never overwritten by a stem; stdout has the stems' paths, or one JSON object for each song, and nothing else; the
+exit status is 0 when all songs are separated, 1 when some failed, and 2 when none was begun.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from config import Settings
+from uvr.commands.names import stem_names, why_not_writable
 from uvr.commands.progress import ProgressLine
 from uvr.errors import PermanentError, UvrError
 from uvr.models import store
+from uvr.models.catalogue import names_of, without_ending
 from uvr.output_format import OutputFormat
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
@@ -36,7 +40,7 @@ Outcome = dict[str, Any]
 """What became of one song: input, status, stems, facts and error_message, as --json prints it."""
 
 
-def add_parser(commands: Any, settings: Settings) -> None:
+def add_parser(commands: Any) -> None:
     """Add `separate` to the commands of an argument parser."""
     parser = commands.add_parser("separate", help="split songs into stems", description=separate.__doc__)
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file, or a video with sound")
@@ -45,9 +49,8 @@ def add_parser(commands: Any, settings: Settings) -> None:
     )
     parser.add_argument(
         "--model",
-        default=settings.model_name,
         metavar="NAME|PATH",
-        help=f"a model of the catalogue, or any MDX-Net ONNX file; default: MODEL_NAME ({settings.model_name})",
+        help="a model of the catalogue, or any MDX-Net ONNX file; default: MODEL_NAME",
     )
     parser.add_argument(
         "--params", type=Path, metavar="FILE.json", help="the model's parameters under UVR's names (docs/models.md)"
@@ -56,93 +59,99 @@ def add_parser(commands: Any, settings: Settings) -> None:
         "--format", choices=[form.value for form in OutputFormat], default="wav", help="of the stems; default: wav"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object for each song")
-    parser.add_argument(
-        "--threads", type=int, default=settings.inference_threads, help="default: INFERENCE_THREADS; 0: every core"
-    )
-    parser.add_argument("--device", choices=get_args(Device), default=settings.device, help="default: DEVICE")
+    parser.add_argument("--threads", type=int, help="default: INFERENCE_THREADS; 0: every core")
+    parser.add_argument("--device", choices=get_args(Device), help="default: DEVICE")
     parser.set_defaults(run=separate)
+
+
+@dataclass(frozen=True)
+class _Song:
+    """A song, and what its stems are called after."""
+
+    source: Path
+    name: str
 
 
 def separate(wanted: argparse.Namespace, settings: Settings) -> int:
     """Split songs into vocals and instrumental, without the service and without Redis."""
+    if obstacle := why_not_writable(wanted.output):
+        sys.stderr.write(f"{obstacle}\n")
+        return NOT_BEGUN
+    wanted.model = wanted.model or settings.model_name
+    sources = list(dict.fromkeys(wanted.inputs))
+    songs = list(map(_Song, sources, stem_names([source.stem for source in sources], wanted.output)))
     try:
-        _refuse_equal_names(wanted.inputs)
-        _make_folder(wanted.output)
         engine = _engine(wanted, settings)
         separator = Separator(engine, log_level="error", log_format=settings.log_format)
         separator.start()
     except UvrError as error:
         sys.stderr.write(f"{error.message}\n")
         return NOT_BEGUN
+    stems = names_of(engine.parameters.primary_stem) if isinstance(engine, MdxEngineFactory) else ()
     with closing(separator):
-        outcomes = [_reported(_outcome(source, wanted, separator), as_json=wanted.json) for source in wanted.inputs]
+        outcomes = [_reported(_outcome(song, wanted, separator, stems), as_json=wanted.json) for song in songs]
     return DONE if all(outcome["status"] == "success" for outcome in outcomes) else SOME_FAILED
-
-
-def _refuse_equal_names(sources: list[Path]) -> None:
-    name, times = Counter(source.stem for source in sources).most_common(1)[0]
-    if times > 1:
-        raise PermanentError(
-            f'{times} of the songs are called "{name}", so their stems would overwrite each other; '
-            "separate them into different folders."
-        )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PermanentError(f"Stems cannot be written to {folder}: {error.strerror}.") from error
 
 
 def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
     path = Path(wanted.model)
+    # Here a file in the current folder counts without a slash as well.
+    model = str(path.absolute()) if path.is_file() or os.sep in wanted.model else wanted.model
+    threads = settings.inference_threads if wanted.threads is None else wanted.threads
+    device = wanted.device or settings.device
     if wanted.params:
         if not path.is_file():
             raise PermanentError(f"--params describes a model file, and {path} is none.")
         parameters, backend = store.read_parameters(wanted.params), settings.network_backend
-        return MdxEngineFactory(path.absolute(), parameters, wanted.threads, wanted.device, backend)
-    name, folder = (path.name, path.absolute().parent) if path.is_file() else (wanted.model, settings.model_file_dir)
-    with closing(ProgressLine(name, sys.stderr)) as line:
+        return MdxEngineFactory(path.absolute(), parameters, threads, device, backend)
+    with closing(ProgressLine(path.name, sys.stderr)) as line:
         return engine_factory(
-            name,
-            folder,
+            model,
+            settings.model_file_dir,
             engine=settings.separation_engine,
             base_url=settings.model_base_url,
-            threads=wanted.threads,
-            device=wanted.device,
+            threads=threads,
+            device=device,
             backend=settings.network_backend,
             on_progress=line.transferred,
         )
 
 
-def _outcome(source: Path, wanted: argparse.Namespace, separator: Separator) -> Outcome:
+def _outcome(song: _Song, wanted: argparse.Namespace, separator: Separator, stems: Iterable[str]) -> Outcome:
     started = time.monotonic()
     try:
-        separation, stems = _separated(source, wanted, separator)
+        # Before the work where the model says which stems it gives, and behind it in any case.
+        _refuse_to_overwrite(_places(song, stems, wanted), wanted)
+        separation, places = _separated(song, wanted, separator)
     except UvrError as error:
-        return _told(source, "failed", error_message=error.message)
+        return _told(song.source, "failed", error_message=error.message)
     except OSError as error:
-        return _told(source, "failed", error_message=f"{error.strerror or error}.")
+        return _told(song.source, "failed", error_message=_sentence(error, song.source))
     facts = {
-        "model": Path(wanted.model).name.removesuffix(".onnx"),
+        "model": without_ending(Path(wanted.model).name, ".onnx"),
         **separation.facts(),
         "separation_s": round(time.monotonic() - started, 3),
     }
-    return _told(source, "success", stems={name: str(path) for name, path in stems.items()}, facts=facts)
+    return _told(song.source, "success", stems={name: str(path) for name, path in places.items()}, facts=facts)
 
 
-def _separated(source: Path, wanted: argparse.Namespace, separator: Separator) -> tuple[Separation, dict[str, Path]]:
+def _sentence(error: OSError, source: Path) -> str:
+    """What went wrong, with the name of the file it happened to unless that is the song's own."""
+    reason = f"{error.strerror or error}."
+    return reason if error.filename in (None, str(source)) else f"{error.filename}: {reason}"
+
+
+def _separated(song: _Song, wanted: argparse.Namespace, separator: Separator) -> tuple[Separation, dict[str, Path]]:
     """Separate one song in a hidden folder beside its stems' final places, and put the stems there."""
-    with source.open("rb"):
+    with song.source.open("rb"):
         pass  # what is missing or forbidden is said in the system's own words
     with (
         tempfile.TemporaryDirectory(dir=wanted.output, prefix=".separating-") as folder,
-        closing(ProgressLine(source.name, sys.stderr)) as line,
+        closing(ProgressLine(song.source.name, sys.stderr)) as line,
     ):
         work_dir = Path(folder).absolute()
         separation = separator.separate(
-            source.absolute(),
+            song.source.absolute(),
             work_dir,
             work_dir,
             max_seconds=math.inf,
@@ -151,17 +160,21 @@ def _separated(source: Path, wanted: argparse.Namespace, separator: Separator) -
             on_progress=line.advanced,
             cancelled=lambda: False,
         )
-        return separation, _placed(separation.stems, source, wanted)
+        places = _places(song, separation.stems, wanted)
+        _refuse_to_overwrite(places, wanted)
+        for name, place in places.items():
+            separation.stems[name].replace(place)
+        return separation, places
 
 
-def _placed(made: dict[str, Path], source: Path, wanted: argparse.Namespace) -> dict[str, Path]:
-    stems = {name: wanted.output / f"{source.stem}_{name}{path.suffix}" for name, path in made.items()}
-    for target in stems.values():
-        if target.exists() and any(song.exists() and song.samefile(target) for song in wanted.inputs):
-            raise PermanentError(f"{target.name} is one of the songs and would be overwritten; choose another folder.")
-    for name, target in stems.items():
-        made[name].replace(target)
-    return stems
+def _places(song: _Song, stems: Iterable[str], wanted: argparse.Namespace) -> dict[str, Path]:
+    return {stem: wanted.output / f"{song.name}_{stem}.{wanted.format}" for stem in stems}
+
+
+def _refuse_to_overwrite(places: Mapping[str, Path], wanted: argparse.Namespace) -> None:
+    for place in places.values():
+        if place.exists() and any(song.exists() and song.samefile(place) for song in wanted.inputs):
+            raise PermanentError(f"{place.name} is one of the songs and would be overwritten; choose another folder.")
 
 
 def _told(source: Path, status: str, **more: object) -> Outcome:

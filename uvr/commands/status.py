@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from config import Settings
-from uvr.client import Client, song_name
+from uvr.client import Client, safe_name, song_name
 from uvr.commands import service
 from uvr.commands.following import Followed, add_following_options, follow, is_followed
+from uvr.commands.names import why_not_writable
 
 
 def add_parser(commands: Any) -> None:
@@ -19,7 +20,9 @@ def add_parser(commands: Any) -> None:
         help="show tasks of a running service",
         description=f"Show how tasks of a running service stand. {service.ABOUT}",
     )
-    parser.add_argument("ids", nargs="+", metavar="ID", help="the id of a task")
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID[=NAME]", help="the id of a task, and with -o what its stems are called after"
+    )
     add_following_options(parser)
     service.add_service_options(parser)
     parser.set_defaults(run=show_tasks)
@@ -27,20 +30,24 @@ def add_parser(commands: Any) -> None:
 
 def show_tasks(wanted: argparse.Namespace, settings: Settings) -> int:
     """Print how tasks stand, or follow them and print where their stems are."""
+    if wanted.output and (obstacle := why_not_writable(wanted.output)):
+        service.say(obstacle)
+        return service.NOT_ASKED
     return service.with_service(wanted, settings, partial(_show_all, wanted))
 
 
 def _show_all(wanted: argparse.Namespace, client: Client) -> int:
     followed: list[Followed] = []
 
-    def step(task_uuid: str) -> None:
+    def step(given: str) -> None:
+        task_uuid, _, name = given.partition("=")
         task = client.get(task_uuid)
         if is_followed(wanted):
-            name = song_name(task.audio)
+            name = safe_name(name) or song_name(task.audio)
             is_taken = name in [other.name for other in followed]
-            followed.append(Followed(task_uuid, task_uuid, task_uuid if is_taken else name))
+            followed.append(Followed(task_uuid, given, task_uuid if is_taken else name, given))
         else:
-            service.tell({"input": task_uuid, **task.answer} if wanted.json else service.task_line(task))
+            service.tell({"input": given, **task.answer} if wanted.json else service.task_line(task))
 
     status = service.for_each(wanted.ids, step, as_json=wanted.json)
     return max(status, follow(client, followed, wanted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from config import Settings
 from uvr.client import Client, Task, is_url, song_name
 from uvr.commands import service
 from uvr.commands.following import Followed, add_following_options, follow, is_followed
+from uvr.commands.names import stem_names, why_not_writable
 from uvr.commands.progress import ProgressLine
 from uvr.output_format import OutputFormat
 
@@ -36,32 +37,38 @@ def add_parser(commands: Any) -> None:
 
 def submit(wanted: argparse.Namespace, settings: Settings) -> int:
     """Queue songs; print their tasks' ids, or follow the tasks and print where their stems are."""
-    if wanted.output and (obstacle := _overwriting(list(dict.fromkeys(wanted.songs)), wanted.output)):
-        service.say(f"{obstacle}; choose another folder, or send the songs in turns.")
-        return service.NOT_ASKED
-    return service.with_service(wanted, settings, partial(_submit_all, wanted))
+    songs = list(dict.fromkeys(wanted.songs))
+    names = [song_name(song) for song in songs]
+    if wanted.output:
+        if obstacle := why_not_writable(wanted.output):
+            service.say(obstacle)
+            return service.NOT_ASKED
+        names = stem_names(names, wanted.output)
+        if song := _overwritten(songs, names, wanted.output):
+            service.say(f"{song} might be overwritten by a stem of another song; choose another folder.")
+            return service.NOT_ASKED
+    named = dict(zip(songs, names, strict=True))
+    return service.with_service(wanted, settings, partial(_submit_all, wanted, named))
 
 
-def _overwriting(songs: list[str], folder: Path) -> str:
-    """Why a stem in `folder` might overwrite another one, or a song; "" where none can."""
-    names = Counter(filter(None, map(song_name, songs)))
-    for name, times in names.items():
-        if times > 1:
-            return f'{times} of the songs are called "{name}", so their stems would overwrite each other'
+def _overwritten(songs: Sequence[str], names: Sequence[str], folder: Path) -> str:
+    """A song in `folder` that a stem of a song of these names might overwrite; "" where none can."""
     for song in songs:
         lies_there = not is_url(song) and Path(song).resolve().parent == folder.resolve()
-        if lies_there and any(song_name(song).startswith(f"{name}_") for name in names):
-            return f"{song} might be overwritten by a stem of another song"
+        if lies_there and any(name and Path(song).name.startswith(f"{name}_") for name in names):
+            return song
     return ""
 
 
-def _submit_all(wanted: argparse.Namespace, client: Client) -> int:
+def _submit_all(wanted: argparse.Namespace, named: Mapping[str, str], client: Client) -> int:
     followed: list[Followed] = []
 
     def step(song: str) -> None:
         task = _submitted(client, song, wanted)
         if is_followed(wanted):
-            followed.append(Followed(task.task_uuid, song, song_name(song)))
+            name = named[song]
+            again = task.task_uuid if name == song_name(song) else f"{task.task_uuid}={name}"
+            followed.append(Followed(task.task_uuid, song, name, again))
             service.say(f"{song}: task {task.task_uuid}")
         else:
             service.tell({"input": song, **task.answer} if wanted.json else task.task_uuid)

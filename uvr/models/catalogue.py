@@ -115,11 +115,24 @@ def _spleeter() -> Model:
     )
 
 
+def names_of(primary_stem: str) -> tuple[str, str]:
+    """File names of a model's primary and secondary stem: "Vocals" -> ("vocals", "instrumental")."""
+    primary = primary_stem.lower().replace(" ", "_")
+    pair = {"vocals": "instrumental", "instrumental": "vocals"}
+    return primary, pair.get(primary, f"no_{primary}")
+
+
+def without_ending(name: str, *endings: str) -> str:
+    """`name` without the one of `endings` that it has, in upper or lower case."""
+    ending = next((ending for ending in endings if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
+
+
 def _plain(name: str) -> str:
     """`name` as people agree on it: "UVR-MDX-NET Inst HQ 4" and "uvr_mdx_net_inst_hq_4.onnx" are the same."""
     for prefix in _TITLE_PREFIXES:
         name = name.removeprefix(prefix)
-    return "".join(letter for letter in name.removesuffix(".onnx").lower() if letter.isalnum())
+    return "".join(letter for letter in without_ending(name, ".onnx").lower() if letter.isalnum())
 
 
 PARAMETERS, CATALOGUE = _load(json.loads(_TABLES.read_text(encoding="utf-8")))

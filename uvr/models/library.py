@@ -1,21 +1,20 @@
 """What is known about the models that audio-separator runs: VR models by name, and which files the others consist of.
 
 VR models are single files, so they are found, fetched and checked here as MDX-Net models are (see `models`). Models of
-several files (Demucs, MDX23C, Roformer) go by audio-separator's own names, which end in .yaml or .ckpt; it knows where
-their parts come from. Nothing heavy is imported.
+several files (Demucs, MDX23C, Roformer) go by audio-separator's own names, which end in .yaml or .ckpt and are found
+without the ending as well; it knows where their parts come from. Nothing heavy is imported.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
-from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError
+from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, without_ending
 from uvr.models.download import download
 from uvr.models.files import Progress, locked, publish, tail_md5
 
@@ -47,13 +46,29 @@ def find_vr(name: str) -> Model | None:
     """The VR model called `name`, by its file's name or as UVR's menus call it; None when there is none."""
     for prefix in _TITLE_PREFIXES:
         name = name.removeprefix(prefix)
-    wanted = name.removesuffix(".pth").partition(" by ")[0].lower()
+    wanted = without_ending(name, ".pth").partition(" by ")[0].lower()
     return next((model for key, model in VR_MODELS.items() if key.lower() == wanted), None)
 
 
-def is_of_several_files(name: str) -> bool:
-    """Whether `name` is one of audio-separator's names for a Demucs, MDX23C or Roformer model."""
-    return name.endswith((".yaml", ".ckpt")) and os.sep not in name
+def several_files_name(name: str) -> str:
+    """audio-separator's name for the Demucs, MDX23C or Roformer model `name`; "" for a model of another kind.
+
+    `name` may lack the ending, or be the title in UVR's menus. What has the ending counts as such a model even when it
+    is in no table: audio-separator knows more of them.
+    """
+    known = _SEVERAL_FILES.get(without_ending(name, *_ENDINGS).lower(), "")
+    return known or (name if name.lower().endswith(_ENDINGS) else "")
+
+
+_ENDINGS = (".yaml", ".ckpt")
+_SEVERAL_FILES = {
+    without_ending(alias, *_ENDINGS).lower(): file
+    for models in DOWNLOAD_CHECKS.values()
+    for title, files in models.items()
+    for file in files
+    if file.endswith(_ENDINGS)
+    for alias in (file, title, title.partition(": ")[2])
+}
 
 
 def ensure_vr(model: Model, folder: Path, *, base_url: str = "", on_progress: Progress | None = None) -> Path:

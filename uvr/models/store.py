@@ -7,6 +7,7 @@ onnxruntime is imported here.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from pathlib import Path
@@ -24,9 +25,11 @@ from uvr.models.catalogue import (
     Model,
     ModelUnavailableError,
     find,
+    without_ending,
 )
 from uvr.models.download import download
 from uvr.models.files import Progress, locked, publish, recorded_sha256, sha256, tail_md5
+from uvr.models.library import several_files_name
 
 log = structlog.get_logger()
 
@@ -34,17 +37,17 @@ log = structlog.get_logger()
 def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress | None = None) -> Path:
     """The checked file of the model `name`, downloaded or built into `folder` if it is not there.
 
-    `name` is one of the catalogue in any spelling, a file in `folder`, or a path with a slash in it. `base_url` is a
-    mirror to download from instead. Safe when several processes do it at once.
+    `name` is one of the catalogue in any spelling, a file in `folder`, or the path of a file. `base_url` is a mirror to
+    download from instead. Safe when several processes do it at once.
 
     Raises `ModelUnavailableError` when the file cannot be had, and `PermanentError` for a name or a file that is
     unknown or not what it says.
     """
     path = place_of(name, folder)
-    if path.name not in _CATALOGUE_FILES:
+    model = CATALOGUE.get(path.stem)
+    if model is None:
         parameters_of(path)
         return path
-    model = find(name)
     if not path.is_file():
         _obtain(model, path, base_url, on_progress or _unheard)
     _check_parameters(model, path)
@@ -53,10 +56,39 @@ def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress
 
 def place_of(name: str, folder: Path) -> Path:
     """Where the file of the model `name` lies (see `ensure`), or will lie; `PermanentError` for an unknown name."""
-    by_hand = Path(name) if os.sep in name else folder / f"{name.removesuffix('.onnx')}.onnx"
-    if by_hand.name not in _CATALOGUE_FILES and by_hand.is_file():
+    name, folder = located(name, folder)
+    if by_hand := _onnx_file(name, folder):
         return by_hand
-    return folder / find(name).file
+    if for_library := several_files_name(name):
+        raise PermanentError(
+            f"{for_library} is not an MDX-Net model: audio-separator runs it, and fetches its files at the first start "
+            f"of the processor with MODEL_NAME={for_library} (docs/models.md)."
+        )
+    model = find(name)
+    return _onnx_file(model.name, folder) or folder / model.file
+
+
+def located(name: str, folder: Path) -> tuple[str, Path]:
+    """The name of a model and the folder of its file: a path is taken apart, any other name belongs into `folder`.
+
+    A path may lack `.onnx`. Raises `PermanentError` when it leads to no file.
+    """
+    if os.sep not in name:
+        return name, folder
+    path = Path(name)
+    file = path if path.is_file() else _onnx_file(path.name, path.parent)
+    if file is None:
+        raise PermanentError(
+            f"There is no file {path.name} where this path leads. A name without a folder stands for a file in "
+            "MODEL_FILE_DIR, or for a model that is fetched into it."
+        )
+    return file.name, file.parent
+
+
+def _onnx_file(name: str, folder: Path) -> Path | None:
+    """The ONNX file `name` in `folder`, whose ending may be in upper case, or left out of the name."""
+    pattern = f"{glob.escape(without_ending(name, '.onnx'))}.[oO][nN][nN][xX]"
+    return max(folder.glob(pattern), default=None)
 
 
 def parameters_of(path: Path) -> MdxParameters:
@@ -100,15 +132,12 @@ def read_parameters(description: Path) -> MdxParameters:
 
 def check(name: str, folder: Path) -> None:
     """Read the whole file of a model in `folder` and compare all its hashes; `PermanentError` names what is wrong."""
-    model = find(name)
-    path = folder / model.file
+    path = place_of(name, folder)
+    model = find(path.name)
     _check_parameters(model, path)
     expected = model.sha256 or recorded_sha256(path)
     if expected and sha256(path) != expected:
         raise PermanentError(f"{model.file} has changed since it arrived: delete it and download it again.")
-
-
-_CATALOGUE_FILES = frozenset(model.file for model in CATALOGUE.values())
 
 
 def _obtain(model: Model, path: Path, base_url: str, on_progress: Progress) -> None:

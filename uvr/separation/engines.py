@@ -15,7 +15,7 @@ from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.catalogue import MdxParameters
 from uvr.models.files import Progress
-from uvr.models.library import ensure_vr, find_vr, is_of_several_files, vr_parameters_of
+from uvr.models.library import ensure_vr, find_vr, several_files_name, vr_parameters_of
 from uvr.separation.backends import Backend
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
@@ -91,13 +91,17 @@ def engine_factory(
         path = store.ensure(name, folder, base_url=base_url, on_progress=on_progress)
         return MdxEngineFactory(path, store.parameters_of(path), threads=threads, device=device, backend=backend)
     require_library(name)
-    file = _file_of(name, folder, base_url, on_progress)
-    return LibraryEngineFactory(name, folder, file, base_url, threads=threads, device=device)
+    file = model_file(name, folder, base_url, on_progress)
+    name, folder = store.located(name, folder)
+    return LibraryEngineFactory(
+        several_files_name(name) or name, folder, file, base_url, threads=threads, device=device
+    )
 
 
 def needs_library(name: str, engine: EngineChoice) -> bool:
     """Whether audio-separator runs the model `name`; raises `PermanentError` when `engine` does not allow it."""
-    is_for_library = is_of_several_files(name) or name.endswith(".pth") or find_vr(name) is not None
+    file = Path(name).name
+    is_for_library = bool(several_files_name(file) or file.lower().endswith(".pth") or find_vr(file))
     if engine == "mdx" and is_for_library:
         raise PermanentError(
             f"{name} is not an MDX-Net model, so only audio-separator runs it: "
@@ -115,17 +119,22 @@ def require_library(name: str) -> None:
         )
 
 
-def _file_of(name: str, folder: Path, base_url: str, on_progress: Progress | None) -> Path | None:
-    if is_of_several_files(name):
+def model_file(name: str, folder: Path, base_url: str = "", on_progress: Progress | None = None) -> Path | None:
+    """The checked file of the model `name`, fetched if it is missing; None for one of several files.
+
+    Those are audio-separator's to fetch, when it loads the model. Raises what `engine_factory` raises.
+    """
+    name, folder = store.located(name, folder)
+    if several_files_name(name):
         return None
-    if model := find_vr(name):
-        return ensure_vr(model, folder, base_url=base_url, on_progress=on_progress)
     path = folder / name
-    if path.suffix == ".pth" and path.is_file():
+    if path.suffix.lower() == ".pth" and path.is_file():
         vr_parameters_of(path)
         return path
+    if model := find_vr(name):
+        return ensure_vr(model, folder, base_url=base_url, on_progress=on_progress)
     return store.ensure(name, folder, base_url=base_url, on_progress=on_progress)
 
 
 def _parameters_of(file: Path) -> MdxParameters | dict[str, object]:
-    return dict(vr_parameters_of(file)) if file.suffix == ".pth" else store.parameters_of(file)
+    return dict(vr_parameters_of(file)) if file.suffix.lower() == ".pth" else store.parameters_of(file)

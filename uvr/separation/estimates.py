@@ -28,10 +28,3 @@ class Estimates:
     backend: str
     """What computed it: "native", "onnxruntime", "audio-separator"."""
     rest: Rest | None = None
-
-
-def names_of(primary_stem: str) -> tuple[str, str]:
-    """File names of a model's primary and secondary stem: "Vocals" -> ("vocals", "instrumental")."""
-    primary = primary_stem.lower().replace(" ", "_")
-    pair = {"vocals": "instrumental", "instrumental": "vocals"}
-    return primary, pair.get(primary, f"no_{primary}")

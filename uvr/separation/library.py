@@ -20,9 +20,10 @@ from uvr.audio.decode import AudioReader
 from uvr.audio.encode import AudioWriter, Encoding
 from uvr.audio.format import Block, SampleFormat
 from uvr.audio.resample import cut_to_length
+from uvr.models.catalogue import names_of
 from uvr.output_format import OutputFormat
 from uvr.separation.devices import Device
-from uvr.separation.estimates import Estimates, Rest, names_of
+from uvr.separation.estimates import Estimates, Rest
 from uvr.separation.library_model import LibraryModel, OneFile, SeveralFiles
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
 from uvr.separation.spool import Spool

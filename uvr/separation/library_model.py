@@ -31,11 +31,10 @@ import numpy as np
 import torch
 
 from uvr.errors import PermanentError, TransientError, UvrError
-from uvr.models.catalogue import MdxParameters, Model
+from uvr.models.catalogue import MdxParameters, Model, names_of
 from uvr.models.library import DOWNLOAD_CHECKS, VrParameters, fetch
 from uvr.separation.cores import usable_cores
 from uvr.separation.devices import Device
-from uvr.separation.estimates import names_of
 
 # MDX-Net files are run by ONNX Runtime; the package that could convert them would bring torchvision along.
 sys.modules.setdefault("onnx2torch", ModuleType("onnx2torch"))

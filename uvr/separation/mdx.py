@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from uvr.audio.format import Block
-from uvr.models.catalogue import MdxParameters
+from uvr.models.catalogue import MdxParameters, names_of
 from uvr.separation.backends import Backend, open_network
 from uvr.separation.cores import usable_cores
 from uvr.separation.devices import Device
-from uvr.separation.estimates import Estimates, Rest, names_of
+from uvr.separation.estimates import Estimates, Rest
 from uvr.separation.mixture import Mixture
 from uvr.separation.overlap import Segmentation
 from uvr.separation.spool import Spool

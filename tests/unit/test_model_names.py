@@ -1,0 +1,112 @@
+"""The ways in which an operator may write MODEL_NAME: a name, a file's name, a path, with any ending or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import download_models
+from config import ROOT, Settings
+from uvr.errors import PermanentError
+from uvr.models import store
+from uvr.models.catalogue import CATALOGUE, find
+from uvr.models.library import VR_MODELS, several_files_name
+from uvr.separation.engines import model_file, needs_library
+
+KIM_HASH = CATALOGUE["Kim_Vocal_2"].tail_md5
+
+
+@pytest.fixture(autouse=True)
+def every_file_is_kim_vocal_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file itself is 67 MB and not here."""
+    monkeypatch.setattr(store, "tail_md5", lambda _path: KIM_HASH)
+
+
+@pytest.mark.parametrize("file", ["Kim_Vocal_2.onnx", "Kim_Vocal_2.ONNX", "Kim_Vocal_2.Onnx"])
+@pytest.mark.parametrize("ending", ["", ".onnx", ".ONNX"])
+def test_a_file_is_found_by_its_name_and_by_its_path_whatever_the_ending(
+    tmp_path: Path, file: str, ending: str
+) -> None:
+    (tmp_path / file).write_bytes(b"x")
+    assert store.ensure(f"Kim_Vocal_2{ending}", tmp_path) == tmp_path / file
+    assert store.ensure(f"{tmp_path}/Kim_Vocal_2{ending}", tmp_path / "elsewhere") == tmp_path / file
+
+
+def test_a_file_of_the_catalogue_with_an_upper_case_ending_is_found_by_any_of_its_names(tmp_path: Path) -> None:
+    (tmp_path / "Kim_Vocal_2.ONNX").write_bytes(b"x")
+    assert store.ensure("kim vocal 2", tmp_path) == tmp_path / "Kim_Vocal_2.ONNX"
+    store.check("Kim_Vocal_2", tmp_path)
+
+
+def test_a_path_to_another_model_than_its_name_says_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Kim_Vocal_1.onnx").write_bytes(b"x")
+    with pytest.raises(PermanentError, match=r"Kim_Vocal_1\.onnx is another model than its name says"):
+        store.ensure(f"{tmp_path}/Kim_Vocal_1.onnx", tmp_path)
+
+
+def test_a_model_of_the_operators_own_may_have_an_upper_case_ending(tmp_path: Path) -> None:
+    (tmp_path / "own.ONNX").write_bytes(b"x")
+    assert store.ensure("own", tmp_path) == tmp_path / "own.ONNX"
+
+
+def test_a_path_that_leads_nowhere_is_refused_and_nothing_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match=r"There is no file Kim_Vocal_2\.onnx where this path leads") as raised:
+        store.ensure(f"{tmp_path}/no/Kim_Vocal_2.onnx", tmp_path, base_url="http://127.0.0.1:9")
+    assert str(tmp_path) not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("htdemucs_ft", "htdemucs_ft.yaml"),
+        ("HTDemucs_FT.YAML", "htdemucs_ft.yaml"),
+        ("Demucs v4: htdemucs_6s", "htdemucs_6s.yaml"),
+        ("model_bs_roformer_ep_317_sdr_12.9755", "model_bs_roformer_ep_317_sdr_12.9755.ckpt"),
+        ("MDX23C_D1581", "MDX23C_D1581.ckpt"),
+        ("MDX23C-InstVoc HQ", "MDX23C-8KFFT-InstVoc_HQ.ckpt"),
+        ("newer_than_this.ckpt", "newer_than_this.ckpt"),
+        ("htdemucs_", ""),
+        ("Kim_Vocal_2", ""),
+    ],
+)
+def test_models_of_several_files_are_found_without_their_ending(name: str, file: str) -> None:
+    assert several_files_name(name) == file
+    assert needs_library(name, "auto") is bool(file)
+
+
+def test_no_name_means_models_of_two_kinds() -> None:
+    assert not any(several_files_name(name) for name in (*CATALOGUE, *VR_MODELS))
+
+
+def test_where_only_mdx_net_is_wanted_the_right_spelling_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match=r"MODEL_NAME=htdemucs_ft\.yaml"):
+        store.ensure("htdemucs_ft", tmp_path)
+
+
+def test_a_path_to_a_model_for_audio_separator_is_taken_apart(tmp_path: Path) -> None:
+    (tmp_path / "htdemucs_ft.yaml").write_text("models: []")
+    assert store.located(f"{tmp_path}/htdemucs_ft.yaml", ROOT) == ("htdemucs_ft.yaml", tmp_path)
+    assert needs_library(f"{tmp_path}/htdemucs_ft.yaml", "auto")
+    assert model_file(f"{tmp_path}/htdemucs_ft.yaml", ROOT) is None
+
+
+def test_a_start_with_a_model_of_several_files_leaves_fetching_them_to_audio_separator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENV_FILE", "")
+    assert download_models.main(["htdemucs_ft", "--dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("htdemucs_ft.yaml: audio-separator fetches its files")
+
+
+def test_a_relative_path_is_meant_from_the_checkout_and_clients_see_the_file_only() -> None:
+    settings = Settings(_env_file=None, model_name="models/own.onnx")
+    assert (settings.model_name, settings.shown_model_name) == (str(ROOT / "models/own.onnx"), "own.onnx")
+    assert Settings(_env_file=None, model_name="own.onnx").model_name == "own.onnx"
+
+
+def test_a_path_of_a_client_would_lead_to_no_file() -> None:
+    """`find` is what requests will name models by: it knows the catalogue, and no folder."""
+    assert find("../../Kim_Vocal_2.onnx") is CATALOGUE["Kim_Vocal_2"]
+    with pytest.raises(PermanentError, match=r'There is no model called "passwd"'):
+        find("/etc/passwd")

@@ -1,0 +1,45 @@
+"""Near misses are found, and what is common elsewhere is no near miss."""
+
+from __future__ import annotations
+
+import pytest
+
+from config import Settings
+from uvr.spelling import closest, slipped
+
+SETTINGS = [name.upper() for name in Settings.model_fields]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("hookurl", "hook_url"), ("Hook-URL", "hook_url"), ("priorty", "priority"), ("colour", ""), ("", "")],
+)
+def test_a_field_is_meant_that_comes_close(name: str, meant: str) -> None:
+    assert closest(name, ["audio", "hook_url", "priority"]) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MODEL_NAM", "MODEL_NAME"),
+        ("API_PROT", "API_PORT"),
+        ("REDIS_PASWORD", "REDIS_PASSWORD"),
+        ("MIN_FREE_BYTE", "MIN_FREE_BYTES"),
+        ("REDIS_HOSTNAME_OF_MINE", ""),
+    ],
+)
+def test_a_slip_in_one_word_is_found(name: str, meant: str) -> None:
+    assert slipped(name, SETTINGS) == meant
+
+
+FOREIGN = """
+HOME PATH PWD LANG LC_ALL USER LOGNAME TMPDIR TEMP SHELL TERM HOSTNAME NODE_IP NODE_ENV NODE_NAME APP_HOST APP_PORT
+API_KEY API_URL REDIS_SERVICE_HOST REDIS_SERVICE_PORT REDIS_PORT_6379_TCP REDIS_PORT_6379_TCP_ADDR LOGLEVEL DEVICES
+AWS_DEFAULT_REGION AWS_SESSION_TOKEN AWS_PROFILE HTTP_PROXY NO_PROXY PYTHONPATH VIRTUAL_ENV SSL_CERT_FILE
+XDG_RUNTIME_DIR KUBERNETES_SERVICE_HOST OMP_NUM_THREADS CUDA_VISIBLE_DEVICES PIP_INDEX_URL UV_CACHE_DIR
+"""
+
+
+@pytest.mark.parametrize("name", FOREIGN.split())
+def test_variables_of_other_programs_are_no_slips(name: str) -> None:
+    assert slipped(name, SETTINGS) == ""

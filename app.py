@@ -7,6 +7,8 @@ so it can be restarted at any time.
 
 from __future__ import annotations
 
+import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
+
 from flask import Flask
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI

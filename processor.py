@@ -7,6 +7,8 @@ crashes one costs one attempt of one task, and this process itself stays small.
 
 from __future__ import annotations
 
+import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
+
 import sys
 from collections.abc import Mapping
 

@@ -6,6 +6,8 @@ of their own, several for each, so that neither a slow storage nor a dead receiv
 
 from __future__ import annotations
 
+import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
+
 import sys
 import threading
 from functools import cache

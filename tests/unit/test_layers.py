@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
         "uvr.logs",
         "uvr.metrics",
         "uvr.output_format",
+        "uvr.prerequisites",
     },
     {"uvr.redis", "uvr.url_guard", "uvr.http_answers"},
     {"redis_queue"},

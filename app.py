@@ -32,6 +32,7 @@ from uvr.api.services import attach, open_services, services_of
 from uvr.api.tasks import tasks
 from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
+from uvr.retired_settings import warn_about_retired_settings
 from uvr.uploads import remove_unfinished
 
 
@@ -80,6 +81,7 @@ def main() -> None:
     if faults := port_faults(settings):
         refuse_to_start(faults)
     warn_about_password(settings)
+    warn_about_retired_settings()
     remove_unfinished(settings)
     _tell_durability(settings)
     Server(settings, lambda: _worker_app(settings)).run()

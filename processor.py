@@ -23,6 +23,7 @@ from uvr.presence import Presence
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
+from uvr.retired_settings import warn_about_retired_settings
 from uvr.separating import SeparationHandler
 from uvr.separation.engines import engine_factory
 from uvr.separation.separator import Separator
@@ -39,6 +40,7 @@ def main() -> int:
     """Run one processor until it is told to stop; 1 when the network cannot be loaded or a worker died."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="processor")
+    warn_about_retired_settings()
     try:
         clients = connect(settings)
     except SettingsError as error:

@@ -26,6 +26,7 @@ from uvr.presence import Presence
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
+from uvr.retired_settings import warn_about_retired_settings
 from uvr.shutdown import run_until_stopped
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
@@ -40,6 +41,7 @@ def main() -> int:
     """Run one uploader until it is told to stop; 1 when a worker died, exits with 2 for faulty settings."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="uploader")
+    warn_about_retired_settings()
     try:
         clients = connect(settings)
         webhooks.signing_key(settings.webhook_secret.get_secret_value())

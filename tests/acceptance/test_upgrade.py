@@ -94,7 +94,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
             snapshot.load(redis, FIXTURE / "redis.json", port=web.port)
         users = str(FIXTURE / "users.htpasswd")
         url = f"unix://{server.unix_socket_path}"
-        settings = {**SETTINGS, **QUICK, "BASIC_AUTH_USERS_FILE": users}
+        settings = {**SETTINGS, **QUICK, "BASIC_AUTH_USERS_FILE": users, "KAFKA_TOPIC": "songs"}
         upgraded = Upgraded(Service(folder, url, folder / "models", **settings), web)
         try:
             finish(upgraded)
@@ -395,6 +395,12 @@ def test_the_song_that_was_sent_along_is_used_and_deleted(upgraded: Upgraded) ->
     uploads = upgraded.service.output_dir / "uploads"
     upgraded.wait(lambda: not list(uploads.glob(f"{IDS['sent_along']}.*")), "the song is gone")
     assert [path.name.partition(".")[0] for path in uploads.iterdir()] == [IDS["not_audio"]]
+
+
+@pytest.mark.parametrize("door", ["app", "processor", "uploader"])
+def test_each_process_names_a_setting_that_is_no_longer_used(upgraded: Upgraded, door: str) -> None:
+    lines = [json.loads(line) for line in upgraded.service.logs(door).splitlines()]
+    assert [line["variables"] for line in lines if line["event"] == "settings.no_longer_used"] == [["KAFKA_TOPIC"]]
 
 
 def test_nothing_is_left_to_do(upgraded: Upgraded) -> None:

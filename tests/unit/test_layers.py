@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
         "uvr.output_format",
         "uvr.prerequisites",
     },
-    {"uvr.redis", "uvr.url_guard", "uvr.http_answers"},
+    {"uvr.redis", "uvr.retired_settings", "uvr.url_guard", "uvr.http_answers"},
     {"redis_queue"},
     {
         "uvr.tasks",

@@ -25,11 +25,13 @@ log = structlog.get_logger()
 
 # fmt: off
 _WELL_KNOWN = frozenset([
-    "1234", "12345", "123456", "12345678", "123456789", "admin", "administrator", "change-me", "change-this",
-    "change_me", "changeme", "default", "guest", "letmein", "passwd", "password", "qwerty", "root", "secret", "test",
-    "user", "uvr", "uvr-api", "your-password", "your_password",
+    "1234", "12345", "123456", "12345678", "123456789", "admin", "administrator", "default", "guest", "letmein",
+    "passwd", "password", "qwerty", "root", "secret", "test",
+    "user", "uvr", "uvr-api",
 ])
 # fmt: on
+_PLACEHOLDERS = ("your_", "your-", "example", "change")
+"""How passwords begin that stand in examples, such as your_secure_password_here."""
 
 BASIC_AUTH = "basic"
 BEARER_TOKEN = "bearer"  # noqa: S105  # a name
@@ -129,6 +131,8 @@ def _weakness(settings: Settings) -> str:
     password = settings.basic_auth_password.get_secret_value()
     if not password:
         return "is empty"
+    if password.lower().startswith(_PLACEHOLDERS):
+        return "is a placeholder that stands in examples"
     if password.lower() in _WELL_KNOWN or password == settings.basic_auth_username:
         return "is one that everybody tries first"
     return ""

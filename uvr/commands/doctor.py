@@ -20,6 +20,7 @@ from config import Settings, SettingsError
 from uvr.disk import bytes_free
 from uvr.errors import PermanentError
 from uvr.models import catalogue, store
+from uvr.retired_settings import WHY, retired_settings
 from uvr.separation import backends, devices
 from uvr.separation.cores import usable_cores
 from uvr.separation.engines import needs_library, require_library
@@ -65,6 +66,8 @@ def examine(_wanted: argparse.Namespace, settings: Settings) -> int:
 def findings(settings: Settings) -> Iterator[Finding]:
     """Everything that is looked at, quick things first."""
     yield Finding(Mark.OK, "settings", "they are valid")
+    if retired := retired_settings():
+        yield Finding(Mark.NOTE, "KAFKA_*", f"no longer used: {', '.join(retired)}; {WHY}")
     yield _redis(settings)
     for name in ("temp_dir", "output_dir", "model_file_dir"):
         yield _folder(name.upper(), getattr(settings, name), settings.min_free_bytes)

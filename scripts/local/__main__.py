@@ -12,6 +12,7 @@ from scripts.local.env_file import make_env_file
 from scripts.local.problem import CannotStart
 from scripts.local.process import Process
 from scripts.local.stack import Stack, say
+from uvr.retired_settings import WHY, retired_settings
 
 _ENV_FILE = ROOT / ".env"
 
@@ -20,6 +21,8 @@ def start() -> int:
     """Start the service; 1 with the reason when it does not come up, 2 for faulty settings."""
     _make_env_file_once()
     settings = load_settings()
+    if retired := retired_settings():
+        say(f"No longer used: {', '.join(retired)}; {WHY}.")
     try:
         started = Stack(settings).start()
     except CannotStart as problem:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 
 _ROOT = Path(__file__).resolve().parent.parent
-_OURS = {"app", "bench", "config", "download_models", "processor", "redis_queue", "scripts", "tests", "uploader", "uvr"}
 
 
 def explain(problem: str) -> str:
@@ -26,7 +25,8 @@ def explain(problem: str) -> str:
 
 def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     package = (getattr(error, "name", None) or "").partition(".")[0]
-    if not issubclass(kind, ModuleNotFoundError) or package in _OURS:
+    is_ours = (_ROOT / package).exists() or (_ROOT / f"{package}.py").exists()
+    if not isinstance(error, ModuleNotFoundError) or is_ours:
         sys.__excepthook__(kind, error, trace)
         return
     sys.stderr.write(explain(f"{sys.executable} lacks the package {package}."))

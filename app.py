@@ -7,6 +7,8 @@ so it can be restarted at any time.
 
 from __future__ import annotations
 
+import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
+
 from contextlib import closing
 
 from flask import Flask
@@ -33,6 +35,7 @@ from uvr.api.tasks import tasks
 from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
 from uvr.redis.requirements import check_redis_at_start
+from uvr.retired_settings import warn_about_retired_settings
 from uvr.uploads import remove_unfinished
 from uvr.variables import log_unknown_variables
 
@@ -84,6 +87,7 @@ def main() -> None:
     if faults := port_faults(settings):
         refuse_to_start(faults)
     warn_about_password(settings)
+    warn_about_retired_settings()
     remove_unfinished(settings)
     _look_at_redis(settings)
     Server(settings, lambda: _worker_app(settings)).run()

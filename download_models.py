@@ -2,6 +2,9 @@
 
     python download_models.py                        the model that MODEL_NAME names
     python download_models.py Kim_Vocal_2 Spleeter-2stems
+    python download_models.py --model Kim_Vocal_2    the same, as older scripts have it
+    python download_models.py --all                  every one that can be downloaded
+    python download_models.py --force                download again what is there already
     python download_models.py --list
     python download_models.py --check
 
@@ -9,6 +12,8 @@ Exit status: 0 done, 1 a model could not be had or is damaged, 2 wrong usage or 
 """
 
 from __future__ import annotations
+
+import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
 
 import argparse
 import sys
@@ -37,16 +42,20 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(_table(CATALOGUE.values(), wanted.dir))
         return 0
     if wanted.check:
-        return _check_all(wanted.names, wanted.dir)
-    return _fetch_all(wanted.names or [settings.model_name], wanted.dir, wanted.base_url)
+        return _check_all(wanted.names + wanted.model, wanted.dir)
+    names = [model.name for model in CATALOGUE.values() if model.source] if wanted.all else wanted.names + wanted.model
+    return _fetch_all(names or [settings.model_name], wanted)
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="download_models.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: MODEL_NAME ({settings.model_name})")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME", help="the same as NAME")
+    parser.add_argument("--force", action="store_true", help="download again what is there already")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="show every model of the catalogue")
     action.add_argument("--check", action="store_true", help="compare the files that are there with their hashes")
+    action.add_argument("--all", action="store_true", help="fetch every model that can be downloaded")
     parser.add_argument("--dir", type=Path, default=settings.model_file_dir, help="default: MODEL_FILE_DIR")
     parser.add_argument(
         "--base-url", default=settings.model_base_url, help="download from this mirror; default: MODEL_BASE_URL"
@@ -54,12 +63,12 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     return parser
 
 
-def _fetch_all(names: list[str], folder: Path, base_url: str) -> int:
+def _fetch_all(names: list[str], wanted: argparse.Namespace) -> int:
     failures = 0
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = model_file(name, folder, base_url, progress.transferred)
+            path = model_file(name, wanted.dir, wanted.base_url, progress.transferred, again=wanted.force)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")

@@ -7,6 +7,8 @@ crashes one costs one attempt of one task, and this process itself stays small.
 
 from __future__ import annotations
 
+import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
+
 import sys
 from collections.abc import Mapping
 
@@ -22,6 +24,7 @@ from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
 from uvr.redis.requirements import check_redis_at_start
+from uvr.retired_settings import warn_about_retired_settings
 from uvr.separating import SeparationHandler
 from uvr.separation.engines import engine_factory
 from uvr.separation.separator import Separator
@@ -40,6 +43,7 @@ def main() -> int:
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="processor")
     log_unknown_variables()
+    warn_about_retired_settings()
     try:
         clients = connect(settings)
         check_redis_at_start(clients, settings)

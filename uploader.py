@@ -6,6 +6,8 @@ of their own, several for each, so that neither a slow storage nor a dead receiv
 
 from __future__ import annotations
 
+import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
+
 import sys
 import threading
 from functools import cache
@@ -25,6 +27,7 @@ from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
 from uvr.redis.requirements import check_redis_at_start
+from uvr.retired_settings import warn_about_retired_settings
 from uvr.shutdown import run_until_stopped
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
@@ -41,6 +44,7 @@ def main() -> int:
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="uploader")
     log_unknown_variables()
+    warn_about_retired_settings()
     try:
         clients = connect(settings)
         check_redis_at_start(clients, settings)

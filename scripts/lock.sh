@@ -15,12 +15,12 @@ compile() { # NAME ARGUMENTS…
   echo "$file: $(grep -c '^[a-z].*==' "$file") packages"
 }
 
-compile dev pyproject.toml --group api --group processor --group embedded --group test --group lint --group tools \
+compile dev pyproject.toml --group embedded --group test --group lint --group tools \
   ${upgrade[@]+"${upgrade[@]}"}
-compile local pyproject.toml --group api --group processor --group embedded --constraints requirements/dev.txt
-compile api pyproject.toml --group api --constraints requirements/dev.txt
-compile processor pyproject.toml --group processor --constraints requirements/dev.txt
-compile library pyproject.toml --group api --group processor --group embedded --group library \
+compile local pyproject.toml --group embedded --constraints requirements/dev.txt
+compile api --group api --constraints requirements/dev.txt
+compile processor --group processor --constraints requirements/dev.txt
+compile library pyproject.toml --group embedded --group library \
   --group torch --no-emit-package torch --constraints requirements/dev.txt \
   --override requirements/library.overrides
 sed -i.whole '/^$/,$d' requirements/library.txt && rm requirements/library.txt.whole # a remark about torch

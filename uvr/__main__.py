@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
+
 import argparse
 import os
 import sys

@@ -181,6 +181,12 @@ def iso_now() -> str:
     return _iso(datetime.now(UTC))
 
 
+def time_stamp() -> dict[str, Any]:
+    """The time of this machine for clients: `timestamp`, seconds since 1970, and `time`, ISO 8601 in UTC."""
+    now = datetime.now(UTC)
+    return {"timestamp": int(now.timestamp()), "time": _iso(now)}
+
+
 def _iso(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

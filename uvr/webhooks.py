@@ -28,7 +28,7 @@ from uvr.errors import PermanentError, TransientError
 from uvr.http_answers import described, is_transient, redirect_target, retry_after_s
 from uvr.logs import without_secrets
 from uvr.receiver_headers import DEFAULT_PORTS
-from uvr.tasks import iso_now
+from uvr.tasks import iso_now, time_stamp
 from uvr.url_guard import GuardedSession, UrlGuard
 
 ReceiverHeaders = Mapping[str, Mapping[str, SecretStr]]
@@ -56,19 +56,23 @@ class DeliveryAttempt:
 
 
 def success_payload(task_uuid: str, links: Mapping[str, str], **more: object) -> dict[str, object]:
-    """What a hook gets when the stems are stored: `links` are theirs by name, `vocals` and `instrumental` mostly."""
-    return {"task_uuid": task_uuid, "status": "success", "timestamp": iso_now(), **links, **more}
+    """What a hook gets when the stems are stored: `links` are theirs by name, `vocals` and `instrumental` mostly.
+
+    A stem that has the name of one of the other keys is left out.
+    """
+    facts = {"task_uuid": task_uuid, "status": "success", **time_stamp(), **more}
+    return {**facts, **{name: link for name, link in links.items() if name not in facts}}
 
 
 def failure_payload(task_uuid: str, error_message: str, **more: object) -> dict[str, object]:
     """What a hook gets when its task has failed for good."""
-    facts = {"task_uuid": task_uuid, "status": "failed", "timestamp": iso_now(), "error_message": error_message}
+    facts = {"task_uuid": task_uuid, "status": "failed", **time_stamp(), "error_message": error_message}
     return {**facts, **more}
 
 
 def news_payload(task_uuid: str, event: str, progress: float) -> dict[str, object]:
     """What a hook gets before its task has ended, if it was asked for: `event` is "started" or "progress"."""
-    return {"task_uuid": task_uuid, "status": event, "timestamp": iso_now(), "progress": progress}
+    return {"task_uuid": task_uuid, "status": event, **time_stamp(), "progress": progress}
 
 
 def next_delay_s(pauses_s: Sequence[float], attempts_made: int, retry_after_s: float | None) -> float | None:

@@ -12,6 +12,7 @@ from scripts.local.env_file import make_env_file
 from scripts.local.problem import CannotStart
 from scripts.local.process import Process
 from scripts.local.stack import Stack, say
+from uvr.retired_settings import WHY, retired_settings
 from uvr.variables import unknown_variables
 
 _ENV_FILE = ROOT / ".env"
@@ -23,6 +24,8 @@ def start() -> int:
     settings = load_settings()
     for unknown in unknown_variables(env_file(), os.environ):
         say(unknown.sentence)
+    if retired := retired_settings():
+        say(f"No longer used: {', '.join(retired)}; {WHY}.")
     try:
         started = Stack(settings).start()
     except CannotStart as problem:

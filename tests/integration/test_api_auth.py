@@ -58,7 +58,10 @@ def test_any_password_works(redis_client: Redis, tmp_path: Path, password: str) 
         assert client.get("/tasks", headers=basic(f"{USER}:{password}x".encode())).status_code == 401
 
 
-@pytest.mark.parametrize("password", ["", "password", "Admin", "CHANGEME", "secret", "123456", USER])
+PLACEHOLDERS = ["your_secure_password_here", "Your_Secure_Password", "your-password", "EXAMPLE-1234", "change_me_now"]
+
+
+@pytest.mark.parametrize("password", ["", "password", "Admin", "CHANGEME", "secret", "123456", USER, *PLACEHOLDERS])
 def test_well_known_password_is_refused_where_others_can_reach_it(
     redis_client: Redis, tmp_path: Path, password: str
 ) -> None:
@@ -70,6 +73,20 @@ def test_well_known_password_is_refused_where_others_can_reach_it(
                 )
             )
         assert host in str(refusal.value)
+
+
+@pytest.mark.parametrize("token", ["secret", "your_token", "change-me"])
+def test_a_token_that_anybody_guesses_is_refused_as_well(redis_client: Redis, tmp_path: Path, token: str) -> None:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, api_host="0.0.0.0", metrics_token=token)
+    with pytest.raises(SettingsError, match=r"^METRICS_TOKEN: is .* reach API_HOST=0\.0\.0\.0; set a random one"):
+        create_app(settings)
+
+
+@pytest.mark.parametrize("password", ["yours_truly_77f1", "my-example-9c2a", "exchange-4f1b"])
+def test_a_password_that_only_holds_such_a_word_is_taken(redis_client: Redis, tmp_path: Path, password: str) -> None:
+    redis = redis_client.get_connection_kwargs()
+    with application(settings_for(redis, tmp_path, api_host="0.0.0.0", basic_auth_password=password)) as app:
+        assert app.test_client().get("/tasks", auth=(USER, password)).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

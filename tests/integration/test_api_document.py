@@ -32,6 +32,15 @@ def test_document_is_valid_openapi_3_1(client: FlaskClient) -> None:
     schemathesis.openapi.from_wsgi("/openapi.json", client.application).validate()
 
 
+@pytest.mark.parametrize("name", ["Health", "Readiness"])
+def test_the_time_of_an_answer_is_documented_as_a_number_and_as_a_text(client: FlaskClient, name: str) -> None:
+    schema = client.get("/openapi.json").json["components"]["schemas"][name]
+    assert {"timestamp", "time"} <= set(schema["required"])
+    timestamp, time = schema["properties"]["timestamp"], schema["properties"]["time"]
+    assert (timestamp["type"], timestamp["examples"]) == ("integer", [1795365961])
+    assert (time["type"], time["examples"]) == ("string", ["2026-11-22T16:46:01.542Z"])
+
+
 def test_operations_are_named_after_what_they_do(client: FlaskClient) -> None:
     names = [operation["operationId"] for _, _, operation in operations(client.get("/openapi.json").json)]
     assert {"submit", "list_tasks", "show_task", "show_health"} <= set(names)

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import application, settings_for
+from tests.support.contract import assert_contract_time
 from tests.support.redis_server import redis_server
 from uvr.disk import DiskSpace
 from uvr.presence import Presence
@@ -32,7 +33,7 @@ def ready_with(client: FlaskClient, redis_client: Redis, *workers: tuple[str, Fa
 def test_all_there_is_ready(client: FlaskClient, redis_client: Redis) -> None:
     status, report = ready_with(client, redis_client, ("processor", {"model": "M"}), ("uploader", {}))
     assert status == 200
-    assert report.pop("timestamp").endswith("Z")
+    assert_contract_time(report)
     up = {"status": "up", "message": None}
     assert report == {"status": "ready", "components": {"redis": up, "processor": up, "uploader": up}}
 

@@ -155,6 +155,15 @@ def test_the_bucket_is_asked_for(s3: S3Server):
     assert (finding.mark, finding.sentence[:9]) == ("FAULT", "nowhere: ")
 
 
+def test_variables_that_are_no_longer_used_are_named_and_no_fault(doctor):
+    report = doctor(KAFKA_TOPIC="songs", KAFKA_BROKER="broker:9092")
+    assert report.status == 0
+    assert report.lines["KAFKA_*"] == (
+        "note",
+        "no longer used: KAFKA_BROKER, KAFKA_TOPIC; the queues are in Redis: REDIS_URL, or REDIS_HOST and REDIS_PORT",
+    )
+
+
 def test_a_redis_that_is_not_there_is_a_fault(doctor):
     report = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
     assert report.status == 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import download_models
 from tests.support.http_server import Answer, HttpServer, http_server
 from uvr.errors import PermanentError
 from uvr.models import catalogue, store
@@ -183,6 +184,22 @@ def test_two_at_once_download_once(server: HttpServer, tmp_path: Path) -> None:
     assert len(server.requests) == 1
 
 
+def test_a_file_that_is_there_is_replaced_only_if_asked_for(server: HttpServer, tmp_path: Path) -> None:
+    server.answer(f"/{FILE}", Answer(body=BODY))
+    (tmp_path / FILE).write_bytes(b"damaged")
+    with pytest.raises(PermanentError, match="delete it and download it again"):
+        store.ensure(NAME, tmp_path, base_url=server.url(""))
+    assert store.ensure(NAME, tmp_path, base_url=server.url(""), again=True).read_bytes() == BODY
+    assert len(server.requests) == 1
+
+
+def test_a_file_stays_when_a_new_one_cannot_be_had(server: HttpServer, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(BODY)
+    with pytest.raises(catalogue.ModelUnavailableError):
+        store.ensure(NAME, tmp_path, base_url=server.url(""), again=True)
+    assert (tmp_path / FILE).read_bytes() == BODY
+
+
 def test_check_finds_a_file_that_changed(server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
     path = store.ensure(NAME, tmp_path, base_url=server.url(""))
@@ -225,6 +242,32 @@ def test_command_fetches_the_configured_model_and_fails_with_a_sentence(server: 
     assert "UVR_MDXNET_Main: 0.0 MB of 0.0 MB" in done.stderr
     assert "what arrived is another file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_command_takes_the_options_of_the_old_script(server: HttpServer, tmp_path: Path) -> None:
+    where = ["--dir", str(tmp_path), "--base-url", server.url("")]
+    (tmp_path / FILE).write_bytes(b"damaged")
+    one = command("--model", NAME, *where)
+    assert (one.returncode, [request.path for request in server.requests]) == (1, [])
+    forced = command("--model", NAME, "--force", *where)
+    assert (forced.returncode, [request.path for request in server.requests]) == (1, [f"/{FILE}"])
+    assert "404" in forced.stderr
+
+
+def test_command_fetches_all_that_can_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def ensure(name: str, folder: Path, *, again: bool, **_: object) -> Path:
+        asked.append((name, again))
+        (folder / name).touch()
+        return folder / name
+
+    monkeypatch.setattr(download_models.store, "ensure", ensure)
+    monkeypatch.setattr(download_models.logs, "configure", lambda *_, **__: None)
+    monkeypatch.setenv("ENV_FILE", "")
+    assert download_models.main(["--all", "--force", "--dir", str(tmp_path)]) == 0
+    assert asked == [(model.name, True) for model in catalogue.CATALOGUE.values() if model.source]
+    assert len(asked) == 31  # and not the nine that UVR gives to its supporters
 
 
 def test_command_checks_what_is_here(tmp_path: Path) -> None:

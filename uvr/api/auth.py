@@ -7,6 +7,7 @@ users.py, and how often they may fail or ask in limits.py.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
 from http import HTTPStatus
 from ipaddress import ip_address
 
@@ -25,11 +26,13 @@ log = structlog.get_logger()
 
 # fmt: off
 _WELL_KNOWN = frozenset([
-    "1234", "12345", "123456", "12345678", "123456789", "admin", "administrator", "change-me", "change-this",
-    "change_me", "changeme", "default", "guest", "letmein", "passwd", "password", "qwerty", "root", "secret", "test",
-    "user", "uvr", "uvr-api", "your-password", "your_password",
+    "1234", "12345", "123456", "12345678", "123456789", "admin", "administrator", "default", "guest", "letmein",
+    "passwd", "password", "qwerty", "root", "secret", "test",
+    "user", "uvr", "uvr-api",
 ])
 # fmt: on
+_PLACEHOLDERS = ("your_", "your-", "example", "change")
+"""How passwords begin that stand in examples, such as your_secure_password_here."""
 
 BASIC_AUTH = "basic"
 BEARER_TOKEN = "bearer"  # noqa: S105  # a name
@@ -111,27 +114,36 @@ def _has_metrics_token() -> bool:
 
 
 def password_faults(settings: Settings) -> list[str]:
-    """Why this password must not guard an address that other machines can reach; empty when it may."""
-    weakness = _weakness(settings)
-    if not weakness or _is_loopback(settings.api_host):
+    """Why these credentials must not guard an address that other machines can reach; empty when they may."""
+    if _is_loopback(settings.api_host):
         return []
     reach = f"other machines can reach API_HOST={settings.api_host}"
-    return [f"BASIC_AUTH_PASSWORD: {weakness}, and {reach}; set a random one, as `openssl rand -hex 16` prints"]
+    return [
+        f"{variable}: {weakness}, and {reach}; set a random one, as `openssl rand -hex 16` prints"
+        for variable, weakness in _weaknesses(settings)
+    ]
 
 
 def warn_about_password(settings: Settings) -> None:
     """Log what is tolerated on loopback only."""
-    if weakness := _weakness(settings):
-        log.warning("auth.password_weak", variable="BASIC_AUTH_PASSWORD", weakness=weakness, api_host=settings.api_host)
+    for variable, weakness in _weaknesses(settings):
+        log.warning("auth.password_weak", variable=variable, weakness=weakness, api_host=settings.api_host)
 
 
-def _weakness(settings: Settings) -> str:
+def _weaknesses(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each variable whose value anybody may guess, and why."""
     password = settings.basic_auth_password.get_secret_value()
-    if not password:
-        return "is empty"
-    if password.lower() in _WELL_KNOWN or password == settings.basic_auth_username:
-        return "is one that everybody tries first"
-    return ""
+    guessed = "is one that everybody tries first" if password == settings.basic_auth_username else _guessed(password)
+    if weakness := guessed if password else "is empty":
+        yield "BASIC_AUTH_PASSWORD", weakness
+    if weakness := _guessed(settings.metrics_token.get_secret_value()):
+        yield "METRICS_TOKEN", weakness
+
+
+def _guessed(secret: str) -> str:
+    if secret.lower().startswith(_PLACEHOLDERS):
+        return "is a placeholder that stands in examples"
+    return "is one that everybody tries first" if secret.lower() in _WELL_KNOWN else ""
 
 
 def _is_loopback(host: str) -> bool:

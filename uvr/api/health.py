@@ -19,7 +19,7 @@ from uvr.api.schemas import Components, Health, PartReadiness, PartsReadiness, R
 from uvr.api.services import services
 from uvr.presence import present
 from uvr.redis.requirements import UnsuitableRedisError, check_redis
-from uvr.tasks import iso_now
+from uvr.tasks import time_stamp
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ def show_health() -> Response:
     """
     components = _components()
     healthy = components.redis == "up"
-    report = Health(status="healthy" if healthy else "unhealthy", timestamp=iso_now(), components=components)
+    report = Health(status="healthy" if healthy else "unhealthy", **time_stamp(), components=components)
     return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -50,7 +50,7 @@ def show_readiness() -> Response:
     """
     components = _parts()
     ready = all(part.status == "up" for part in (components.redis, components.processor, components.uploader))
-    report = Readiness(status="ready" if ready else "not ready", timestamp=iso_now(), components=components)
+    report = Readiness(status="ready" if ready else "not ready", **time_stamp(), components=components)
     return answer(report, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 

@@ -149,6 +149,8 @@ def _with_plus(value: object) -> object:
     return re.sub(r"(T\S+) (?=\d\d:?\d\d$)", r"\1+", value) if isinstance(value, str) else value
 
 
+Timestamp = Annotated[int, Field(description="seconds since 1970", examples=[1795365961])]
+IsoTime = Annotated[str, Field(description="the same in ISO 8601, UTC", examples=["2026-11-22T16:46:01.542Z"])]
 Time = Annotated[AwareDatetime, BeforeValidator(_with_plus)]
 AskedStatus = Literal["queued", "processing", "uploading", "success", "failed", "cancelled"]
 
@@ -304,7 +306,8 @@ class Health(BaseModel):
     """Whether tasks are accepted."""
 
     status: Literal["healthy", "unhealthy"]
-    timestamp: str
+    timestamp: Timestamp
+    time: IsoTime
     components: Components
 
 
@@ -327,7 +330,8 @@ class Readiness(BaseModel):
     """Whether a task that came now would be accepted and worked on."""
 
     status: Literal["ready", "not ready"]
-    timestamp: str
+    timestamp: Timestamp
+    time: IsoTime
     components: PartsReadiness
 
 

@@ -24,6 +24,7 @@ from config import Settings, SettingsError, env_file
 from uvr.disk import bytes_free
 from uvr.errors import PermanentError, UvrError
 from uvr.models import catalogue, store
+from uvr.retired_settings import WHY, retired_settings
 from uvr.separation import backends, devices
 from uvr.separation.cores import usable_cores
 from uvr.separation.engines import needs_library, require_library
@@ -104,6 +105,8 @@ def _settings(_settings: Settings) -> Finding:
 
 
 def _variables(_settings: Settings) -> Iterator[Finding]:
+    if retired := retired_settings():
+        yield Finding(Mark.NOTE, "KAFKA_*", f"no longer used: {', '.join(retired)}; {WHY}")
     for unknown in unknown_variables(env_file(), os.environ):
         yield Finding(Mark.NOTE, "variables", unknown.sentence)
 

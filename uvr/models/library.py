@@ -71,15 +71,17 @@ _SEVERAL_FILES = {
 }
 
 
-def ensure_vr(model: Model, folder: Path, *, base_url: str = "", on_progress: Progress | None = None) -> Path:
-    """The checked file of a VR model, downloaded into `folder` if it is not there.
+def ensure_vr(
+    model: Model, folder: Path, *, base_url: str = "", again: bool = False, on_progress: Progress | None = None
+) -> Path:
+    """The checked file of a VR model, downloaded into `folder` if it is not there, or `again`.
 
     Raises `ModelUnavailableError` when it cannot be had, and `PermanentError` when the file there is another one.
     """
     path = folder / model.file
-    if not path.is_file():
+    if again or not path.is_file():
         url = f"{base_url.rstrip('/')}/{model.file}" if base_url else model.source
-        fetch(model, url, path, on_progress)
+        fetch(model, url, path, on_progress, again=again)
     vr_parameters_of(path)
     return path
 
@@ -95,13 +97,16 @@ def vr_parameters_of(path: Path) -> VrParameters:
     return parameters
 
 
-def fetch(model: Model, url: str, path: Path, on_progress: Progress | None = None) -> None:
-    """Download `url` to `path`, whole or not at all, once for all processes; `ModelUnavailableError` when it fails."""
+def fetch(model: Model, url: str, path: Path, on_progress: Progress | None = None, *, again: bool = False) -> None:
+    """Download `url` to `path`, whole or not at all, once for all processes; `ModelUnavailableError` when it fails.
+
+    A file that is there is kept, unless it is to be fetched `again`.
+    """
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
-            if not path.is_file():
+            if again or not path.is_file():
                 download(url, part, on_progress or (lambda _done, _total: None))
                 publish(part, path)
     except (PermanentError, TransientError) as error:

@@ -34,11 +34,14 @@ from uvr.models.library import several_files_name
 log = structlog.get_logger()
 
 
-def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress | None = None) -> Path:
+def ensure(
+    name: str, folder: Path, *, base_url: str = "", again: bool = False, on_progress: Progress | None = None
+) -> Path:
     """The checked file of the model `name`, downloaded or built into `folder` if it is not there.
 
     `name` is one of the catalogue in any spelling, a file in `folder`, or the path of a file. `base_url` is a mirror to
-    download from instead. Safe when several processes do it at once.
+    download from instead; with `again` a file that is there is replaced, once the new one is whole. Safe when several
+    processes do it at once.
 
     Raises `ModelUnavailableError` when the file cannot be had, and `PermanentError` for a name or a file that is
     unknown or not what it says.
@@ -48,8 +51,8 @@ def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress
     if model is None:
         parameters_of(path)
         return path
-    if not path.is_file():
-        _obtain(model, path, base_url, on_progress or _unheard)
+    if again or not path.is_file():
+        _obtain(model, path, base_url, on_progress or _unheard, again=again)
     _check_parameters(model, path)
     return path
 
@@ -140,11 +143,11 @@ def check(name: str, folder: Path) -> None:
         raise PermanentError(f"{model.file} has changed since it arrived: delete it and download it again.")
 
 
-def _obtain(model: Model, path: Path, base_url: str, on_progress: Progress) -> None:
+def _obtain(model: Model, path: Path, base_url: str, on_progress: Progress, *, again: bool) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
-            if path.is_file():
+            if path.is_file() and not again:
                 return
             log.info("model.fetching", model=model.name)
             if model.name == SPLEETER_NAME:

@@ -119,8 +119,10 @@ def require_library(name: str) -> None:
         )
 
 
-def model_file(name: str, folder: Path, base_url: str = "", on_progress: Progress | None = None) -> Path | None:
-    """The checked file of the model `name`, fetched if it is missing; None for one of several files.
+def model_file(
+    name: str, folder: Path, base_url: str = "", on_progress: Progress | None = None, *, again: bool = False
+) -> Path | None:
+    """The checked file of the model `name`, fetched if it is missing or `again`; None for one of several files.
 
     Those are audio-separator's to fetch, when it loads the model. Raises what `engine_factory` raises.
     """
@@ -132,8 +134,8 @@ def model_file(name: str, folder: Path, base_url: str = "", on_progress: Progres
         vr_parameters_of(path)
         return path
     if model := find_vr(name):
-        return ensure_vr(model, folder, base_url=base_url, on_progress=on_progress)
-    return store.ensure(name, folder, base_url=base_url, on_progress=on_progress)
+        return ensure_vr(model, folder, base_url=base_url, again=again, on_progress=on_progress)
+    return store.ensure(name, folder, base_url=base_url, again=again, on_progress=on_progress)
 
 
 def _parameters_of(file: Path) -> MdxParameters | dict[str, object]:

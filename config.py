@@ -26,6 +26,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from uvr.bucket_address import AddressingStyle, bucket_address
+
 ROOT = Path(__file__).resolve().parent
 
 Network = IPv4Network | IPv6Network
@@ -152,6 +154,7 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr = SecretStr("")
     aws_region: str = "auto"
     s3_bucket_name: str = ""
+    s3_addressing_style: AddressingStyle = "auto"
     s3_endpoint_url: HttpUrl = ""
     s3_public_domain: HttpUrl = Field("", validation_alias=AliasChoices("s3_public_domain", "s3_base_url"))
     s3_key_prefix: str = ""
@@ -212,6 +215,13 @@ class Settings(BaseSettings):
         if bool(secret.get_secret_value()) != bool(info.data.get("aws_access_key_id")):
             raise ValueError("set it together with AWS_ACCESS_KEY_ID, or neither to use the machine's own role")
         return secret
+
+    @field_validator("s3_endpoint_url")
+    @classmethod
+    def _the_endpoint_names_no_other_bucket(cls, url: str, info: ValidationInfo) -> str:
+        if bucket := info.data.get("s3_bucket_name"):
+            bucket_address(url, bucket, info.data.get("s3_addressing_style", "auto"))
+        return url
 
     @field_validator("node_id")
     @classmethod

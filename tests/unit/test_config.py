@@ -67,6 +67,15 @@ def test_all_faults_are_reported_together_each_with_its_variable(monkeypatch: py
     assert "only the half" not in str(caught.value), "values of secrets are not repeated"
 
 
+def test_an_endpoint_that_names_another_bucket_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_BUCKET_NAME", "songs")
+    monkeypatch.setenv("S3_ENDPOINT_URL", "https://stems.oss-cn-hangzhou.aliyuncs.com")
+    with pytest.raises(SettingsError, match="S3_ENDPOINT_URL: names the bucket stems, but S3_BUCKET_NAME is songs"):
+        read_settings()
+    monkeypatch.setenv("S3_BUCKET_NAME", "stems")
+    assert read_settings().s3_addressing_style == "auto"
+
+
 def test_a_node_with_others_beside_it_needs_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_ID", "node-1.example")
     with pytest.raises(SettingsError, match=r"NODE_ID: needs S3_BUCKET_NAME, because"):

@@ -17,6 +17,7 @@ LAYERS: list[set[str]] = [
     {
         "config",
         "uvr.background",
+        "uvr.bucket_address",
         "uvr.client",
         "uvr.shutdown",
         "uvr.disk",
@@ -64,6 +65,7 @@ LAYERS: list[set[str]] = [
 ]
 # Siblings of one layer do not import each other, with these exceptions.
 ALLOWED_SIBLINGS = {
+    ("config", "uvr.bucket_address"),
     ("uvr.queues", "uvr.pace"),
     ("uvr.queues", "uvr.tasks"),
     ("uvr.queues", "uvr.repeats"),

@@ -77,13 +77,14 @@ class LocalStorage:
         with _disk_trouble_explained():
             self._path(key).unlink(missing_ok=True)
 
-    def check(self) -> None:
+    def check(self) -> list[str]:
         """Write a file and remove it again."""
         probe = self._root / f".{secrets.token_hex(8)}"
         with _disk_trouble_explained():
             self._root.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
+        return []
 
     def _path(self, key: str) -> Path:
         # Names that begin with a dot are ours, for files that are not whole yet.

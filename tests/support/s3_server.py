@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BUCKET = "stems"
+LATER_BUCKET = "made-later"
+"""One that is not there until a test makes it."""
 _START_S = 60
 
 
@@ -44,7 +46,7 @@ READER = KeyPair("test-reader", "test-reader-secret")
 DEPOSITOR = KeyPair("test-depositor", "test-depositor-secret")
 ADMIN = KeyPair("test-admin", "test-admin-secret")
 _RIGHTS = {
-    WRITER: [f"Read:{BUCKET}", f"Write:{BUCKET}", f"List:{BUCKET}"],
+    WRITER: [f"{right}:{bucket}" for bucket in (BUCKET, LATER_BUCKET) for right in ("Read", "Write", "List")],
     READER: [f"Read:{BUCKET}", f"List:{BUCKET}"],
     DEPOSITOR: [f"Write:{BUCKET}"],
     ADMIN: ["Admin"],

@@ -1,7 +1,8 @@
 """`python -m uvr doctor`: whether this machine can run the service, and what will compute the network, and why.
 
-Promises to scripts: it changes nothing, downloads nothing and needs no model; stdout has one line for each thing looked
-at; the exit status is 0 unless a line begins with FAULT.
+Promises to scripts: it downloads nothing and needs no model; it changes nothing, but for a small file that it stores in
+the bucket and deletes again; stdout has one line for each thing looked at; the exit status is 0 unless a line begins
+with FAULT.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 from config import Settings, SettingsError
 from uvr.disk import bytes_free
-from uvr.errors import PermanentError
+from uvr.errors import PermanentError, UvrError
 from uvr.models import catalogue, store
 from uvr.separation import backends, devices
 from uvr.separation.cores import usable_cores
@@ -66,6 +67,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """Everything that is looked at, quick things first."""
     yield Finding(Mark.OK, "settings", "they are valid")
     yield _redis(settings)
+    yield from _bucket(settings)
     for name in ("temp_dir", "output_dir", "model_file_dir"):
         yield _folder(name.upper(), getattr(settings, name), settings.min_free_bytes)
     yield _kernels()
@@ -88,6 +90,22 @@ def _redis(settings: Settings) -> Finding:
     except RedisError as error:
         return Finding(Mark.FAULT, "Redis", f"it does not answer ({error}); ./start_local.sh and ./start.sh start one")
     return Finding(Mark.OK, "Redis", "it answers")
+
+
+def _bucket(settings: Settings) -> Iterator[Finding]:
+    """What an uploader would find, if there is a bucket."""
+    from uvr.storage.factory import open_storage
+
+    name = settings.s3_bucket_name
+    if not name:
+        return
+    try:
+        warnings = open_storage(settings, bytes).check()
+    except UvrError as error:
+        yield Finding(Mark.FAULT, "bucket", f"nothing can be stored in {name}: {error.message}")
+    else:
+        yield Finding(Mark.OK, "bucket", f"files can be stored in {name}")
+        yield from (Finding(Mark.NOTE, "rights", warning) for warning in warnings)
 
 
 def _folder(variable: str, folder: Path, min_free_bytes: int) -> Finding:

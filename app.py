@@ -7,6 +7,7 @@ so it can be restarted at any time.
 
 from __future__ import annotations
 
+import structlog
 from flask import Flask
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
@@ -31,6 +32,8 @@ from uvr.api.tasks import tasks
 from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
 from uvr.uploads import remove_unfinished
+
+log = structlog.get_logger()
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -78,6 +81,8 @@ def main() -> None:
     if faults := port_faults(settings):
         refuse_to_start(faults)
     warn_about_password(settings)
+    if settings.wrong_links:
+        log.warning("links.lead_here", error=settings.wrong_links)
     remove_unfinished(settings)
     _tell_durability(settings)
     Server(settings, lambda: _worker_app(settings)).run()

@@ -93,6 +93,14 @@ wait_for_health() {
   done
 }
 
+warn_about_links() { # `python -m uvr doctor` has the sentence
+  docker compose exec -T api python -c '
+from config import load_settings
+if sentence := load_settings().wrong_links:
+    print("Warning:", sentence)
+' >&2 || true
+}
+
 warn_unless_ready() { # what keeps tasks from being worked on: a bucket that takes nothing, a full disk
   docker compose exec -T api python -c '
 import json
@@ -124,5 +132,6 @@ check_docker
 prepare_env
 docker compose up --detach --build "$@" || explain_failed_up
 wait_for_health
+warn_about_links
 warn_unless_ready
 print_address

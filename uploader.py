@@ -47,6 +47,8 @@ def main() -> int:
     except PermanentError as error:
         refuse_to_start([f"WEBHOOK_SECRET: {error.message}"])
     storage = open_storage(settings, cache(lambda: link_key(clients.commands, settings.redis_task_queue)))
+    if settings.wrong_links:
+        log.warning("links.lead_here", error=settings.wrong_links)
     watch = StorageWatch(storage)
     queues = open_queues(settings, clients)
     workers = workers_of(settings, queues, storage, watch)

@@ -29,6 +29,8 @@ def start() -> int:
     where = settings.local_url
     say(f"\nThe service runs: {where}" if started else f"The service runs already: {where}")
     say(_directions(settings))
+    if settings.wrong_links:
+        say(f"\nWarning: {settings.wrong_links}")
     for sentence in why_not_ready(settings):
         say(f"\nWarning: tasks are accepted, but not worked on for now. {sentence}")
     return 0

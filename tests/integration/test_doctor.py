@@ -65,6 +65,7 @@ def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_pat
     report = doctor()
     assert report.status == 0
     assert report.lines["Redis"][0] == "ok"
+    assert report.lines["links"] == ("ok", "links to stems lead to http://127.0.0.1:8000")
     assert report.lines["model"] == (
         "note",
         "Spleeter-2stems.onnx is not in MODEL_FILE_DIR; the first start fetches it",
@@ -73,8 +74,10 @@ def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_pat
 
 
 def test_a_redis_that_is_not_there_is_a_fault(doctor):
-    report = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    report = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}", API_HOST="0.0.0.0")
     assert report.status == 1
+    assert report.lines["links"][0] == "note"
+    assert "set PUBLIC_BASE_URL" in report.lines["links"][1]
     mark, sentence = report.lines["Redis"]
     assert mark == "FAULT"
     assert "./start_local.sh" in sentence

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hmac
 from http import HTTPStatus
-from ipaddress import ip_address
 
 import structlog
 from flask import Response, request
 from flask_httpauth import HTTPBasicAuth
 from flask_openapi3.blueprint import APIBlueprint
 
-from config import Settings
+from config import Settings, is_loopback
 from uvr.api.addresses import client_address
 from uvr.api.problems import Problem, problem
 from uvr.api.services import services
@@ -113,7 +112,7 @@ def _has_metrics_token() -> bool:
 def password_faults(settings: Settings) -> list[str]:
     """Why this password must not guard an address that other machines can reach; empty when it may."""
     weakness = _weakness(settings)
-    if not weakness or _is_loopback(settings.api_host):
+    if not weakness or is_loopback(settings.api_host):
         return []
     reach = f"other machines can reach API_HOST={settings.api_host}"
     return [f"BASIC_AUTH_PASSWORD: {weakness}, and {reach}; set a random one, as `openssl rand -hex 16` prints"]
@@ -132,10 +131,3 @@ def _weakness(settings: Settings) -> str:
     if password.lower() in _WELL_KNOWN or password == settings.basic_auth_username:
         return "is one that everybody tries first"
     return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -68,6 +68,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield Finding(Mark.OK, "settings", "they are valid")
     yield _redis(settings)
     yield from _bucket(settings)
+    yield _links(settings)
     for name in ("temp_dir", "output_dir", "model_file_dir"):
         yield _folder(name.upper(), getattr(settings, name), settings.min_free_bytes)
     yield _kernels()
@@ -106,6 +107,14 @@ def _bucket(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding(Mark.OK, "bucket", f"files can be stored in {name}")
         yield from (Finding(Mark.NOTE, "rights", warning) for warning in warnings)
+
+
+def _links(settings: Settings) -> Finding:
+    """Where links to stems lead."""
+    if settings.wrong_links:
+        return Finding(Mark.NOTE, "links", settings.wrong_links)
+    where = f"the bucket {settings.s3_bucket_name}" if settings.s3_bucket_name else settings.base_url
+    return Finding(Mark.OK, "links", f"links to stems lead to {settings.s3_public_domain or where}")
 
 
 def _folder(variable: str, folder: Path, min_free_bytes: int) -> Finding:

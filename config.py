@@ -37,7 +37,7 @@ _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses
 
 _LABEL = "[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
-_LONGEST_HOST = 253 + len(":65535")
+_MAX_HOST_LENGTH = 253 + len(":65535")
 
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
@@ -77,7 +77,7 @@ def _hosts(value: object) -> object:
 
 def is_host(text: str) -> bool:
     """Whether this is the name or address of a host in lower case, as in a Host header, with or without a port."""
-    return len(text) <= _LONGEST_HOST and _HOST.fullmatch(text) is not None
+    return len(text) <= _MAX_HOST_LENGTH and _HOST.fullmatch(text) is not None
 
 
 def is_loopback(host: str) -> bool:

@@ -55,10 +55,10 @@ def main() -> int:
     facts = {"storage": storage.kind, "node": settings.node_id}
     log.info("uploader.ready", **facts)
 
-    def told() -> Mapping[str, str]:
+    def facts_now() -> Mapping[str, str]:
         return {**facts, "paused": watch.problem}
 
-    presence = Presence(clients.commands, settings.redis_task_queue, "uploader", told)
+    presence = Presence(clients.commands, settings.redis_task_queue, "uploader", facts_now)
     housekeeping = Housekeeping(settings, clients, queues, storage)
     with (
         watch.watching(on_change=presence.announce),

@@ -39,7 +39,7 @@ def why_not_ready(settings: Settings) -> list[str]:
     try:
         opener.open(f"{settings.local_url}/ready", timeout=5).close()
     except HTTPError as answer:
-        with suppress(ValueError):
+        with suppress(ValueError, KeyError):
             parts = json.load(answer)["components"].values()
             return list(dict.fromkeys(part["message"] for part in parts if part["status"] != "up"))
     except OSError:

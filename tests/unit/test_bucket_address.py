@@ -19,10 +19,6 @@ R2 = "0123456789abcdef0123456789abcdef.r2.cloudflarestorage.com"
             BucketAddress("https://s3.eu-west-1.amazonaws.com", "virtual", "eu-west-1", True),
         ),
         (
-            "https://s3.dualstack.us-west-2.amazonaws.com",
-            BucketAddress("https://s3.dualstack.us-west-2.amazonaws.com", "virtual", "us-west-2", True),
-        ),
-        (
             "https://oss-cn-hangzhou.aliyuncs.com",
             BucketAddress("https://oss-cn-hangzhou.aliyuncs.com", "virtual", "cn-hangzhou", True),
         ),

@@ -150,13 +150,14 @@ def test_links_lead_to_the_api_unless_a_public_url_is_set(monkeypatch: pytest.Mo
         ({"ALLOWED_HOSTS": "stems.example.org"}, "http://127.0.0.1:8000"),
     ],
 )
-def test_links_in_webhooks_that_others_cannot_open_are_told(
+def test_links_in_webhooks_that_others_cannot_open_are_named(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], lead_here: str
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    told = read_settings().wrong_links
-    assert told.partition(",")[0] == (f"Links in webhooks lead to {lead_here}" if lead_here else "")
+    assert read_settings().wrong_links.partition(",")[0] == (
+        f"Links in webhooks lead to {lead_here}" if lead_here else ""
+    )
 
 
 def test_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

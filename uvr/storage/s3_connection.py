@@ -1,7 +1,7 @@
 """The connection to a bucket: a client of boto3 that speaks to it where and how it wants to be spoken to.
 
 Requests and links go to the same host. What the settings leave open is asked of the server, once in each process: in
-which region a bucket of AWS lies, and whether a server of unknown make accepts the bucket's name in the path.
+which region a bucket of AWS lies, and whether a server that is not known here accepts the bucket's name in the path.
 """
 
 from __future__ import annotations
@@ -79,16 +79,14 @@ class S3Connection:
             self._style_is_open = self._region_is_open = False
         except BotoCoreError:
             self._ask_again_at = time.monotonic() + _ASK_AGAIN_S
-        return self._client_for(style, _TRIES, _CONNECT_TIMEOUT_S, _READ_TIMEOUT_S)
+        return self._client_for(style)
 
     def _style_by_server(self) -> Style:
         from botocore.exceptions import ClientError
 
         try:
             # Not HEAD: its answers do not name the error.
-            self._client_for("path", 1, _QUESTION_TIMEOUT_S, _QUESTION_TIMEOUT_S).list_objects_v2(
-                Bucket=self._bucket, MaxKeys=1
-            )
+            self._client_for("path", for_a_question=True).list_objects_v2(Bucket=self._bucket, MaxKeys=1)
         except ClientError as error:
             if code_of(error) in BUCKET_IN_HOST_ONLY:
                 return "virtual"
@@ -98,9 +96,7 @@ class S3Connection:
         from botocore.exceptions import ClientError
 
         try:
-            answer: Any = self._client_for("virtual", 1, _QUESTION_TIMEOUT_S, _QUESTION_TIMEOUT_S).head_bucket(
-                Bucket=self._bucket
-            )
+            answer: Any = self._client_for("virtual", for_a_question=True).head_bucket(Bucket=self._bucket)
         except ClientError as error:
             answer = error.response  # names the region even where it refuses
         region: str = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", self._region)
@@ -113,16 +109,17 @@ class S3Connection:
         # One of our own: boto3's default session is shared between threads and must not be.
         return boto3.Session()
 
-    def _client_for(self, style: Style, tries: int, connect_timeout_s: float, read_timeout_s: float) -> S3Client:
+    def _client_for(self, style: Style, *, for_a_question: bool = False) -> S3Client:
+        """A client; one for a question is impatient, because a request of a user may wait for the answer."""
         from botocore.config import Config
 
         config = Config(
             signature_version="s3v4",
             # Never "auto": that presigns for AWS's global endpoint, and sends requests to the regional one.
             s3={"addressing_style": style},
-            retries={"mode": "standard", "total_max_attempts": tries},
-            connect_timeout=connect_timeout_s,
-            read_timeout=read_timeout_s,
+            retries={"mode": "standard", "total_max_attempts": 1 if for_a_question else _TRIES},
+            connect_timeout=_QUESTION_TIMEOUT_S if for_a_question else _CONNECT_TIMEOUT_S,
+            read_timeout=_QUESTION_TIMEOUT_S if for_a_question else _READ_TIMEOUT_S,
             max_pool_connections=_CONNECTIONS_KEPT,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

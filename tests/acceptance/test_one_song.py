@@ -236,7 +236,7 @@ def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
         task = service.task(task_uuid)
         assert (task["status"], task["attempt"]) == ("queued", 0)
         s3.client(ADMIN).create_bucket(Bucket=LATER_BUCKET)
-        told = wait_for_webhook(web)
+        told = wait_for_webhook(web, timeout_s=60)
         assert told["status"] == "success", told
         for stem in ("vocals", "instrumental"):
             assert f"/{LATER_BUCKET}/songs/{task_uuid}_{stem}.wav?" in told[stem]

@@ -29,7 +29,7 @@ class StorageWatch:
     `Admission` of the workers that store.
     """
 
-    def __init__(self, storage: Storage, *, again_s: float = 10.0) -> None:
+    def __init__(self, storage: Storage, *, again_s: float = 5.0) -> None:
         self._storage = storage
         self._again_s = again_s
         self._checking = threading.Lock()

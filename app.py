@@ -11,6 +11,7 @@ import uvr.prerequisites  # noqa: F401  # says how to set up where a package is 
 
 from contextlib import closing
 
+import structlog
 from flask import Flask
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
@@ -38,6 +39,8 @@ from uvr.redis.requirements import check_redis_at_start
 from uvr.retired_settings import warn_about_retired_settings
 from uvr.uploads import remove_unfinished
 from uvr.variables import log_unknown_variables
+
+log = structlog.get_logger()
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -88,6 +91,8 @@ def main() -> None:
         refuse_to_start(faults)
     warn_about_password(settings)
     warn_about_retired_settings()
+    if settings.wrong_links:
+        log.warning("links.lead_here", error=settings.wrong_links)
     remove_unfinished(settings)
     _look_at_redis(settings)
     Server(settings, lambda: _worker_app(settings)).run()

@@ -11,9 +11,10 @@ import os
 import re
 import stat
 import sys
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +28,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from uvr.bucket_address import AddressingStyle, bucket_address
 from uvr.receiver_headers import receiver_headers
 
 ROOT = Path(__file__).resolve().parent
@@ -37,6 +39,10 @@ Network = IPv4Network | IPv6Network
 _THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to listen on, none to connect to
 
 _PROXY = re.compile(r"http://([^\s/?#@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?/?")
+_LABEL = "[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
+_MAX_HOST_LENGTH = 253 + len(":65535")
+
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -69,6 +75,28 @@ def _origins(value: object) -> object:
     return origins
 
 
+def _hosts(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    hosts = [part.strip().lower() for part in value.split(",") if part.strip()]
+    if faulty := [host for host in hosts if not is_host(host)]:
+        raise ValueError(f"{faulty[0]} is no host; write them as stems.example.com, or with a port")
+    return hosts
+
+
+def is_host(text: str) -> bool:
+    """Whether this is the name or address of a host in lower case, as in a Host header, with or without a port."""
+    return len(text) <= _MAX_HOST_LENGTH and _HOST.fullmatch(text) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens at `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _without_slash(url: str) -> str:
     return url.rstrip("/")
 
@@ -92,6 +120,7 @@ def _proxy_or_empty(secret: SecretStr) -> SecretStr:
 
 CheckoutPath = Annotated[Path, AfterValidator(_from_checkout)]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_from_checkout)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
 HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
@@ -128,7 +157,9 @@ class Settings(BaseSettings):
     api_workers: int = Field(2, ge=1)
     api_threads: int = Field(8, ge=1)
     client_timeout_seconds: Seconds = 15
+    api_published: str = Field("", pattern=r"^(.+:[0-9]{1,5})?$")
     public_base_url: HttpUrl = ""
+    allowed_hosts: Hosts = ()
     allowed_origins: Origins = ()
     trusted_proxies: Networks = ()
     requests_per_minute: int = Field(0, ge=0)
@@ -182,6 +213,7 @@ class Settings(BaseSettings):
     aws_secret_access_key: SecretStr = SecretStr("")
     aws_region: str = "auto"
     s3_bucket_name: str = ""
+    s3_addressing_style: AddressingStyle = "auto"
     s3_endpoint_url: HttpUrl = ""
     s3_public_domain: HttpUrl = Field("", validation_alias=AliasChoices("s3_public_domain", "s3_base_url"))
     s3_key_prefix: str = ""
@@ -245,6 +277,13 @@ class Settings(BaseSettings):
             raise ValueError("set it together with AWS_ACCESS_KEY_ID, or neither to use the machine's own role")
         return secret
 
+    @field_validator("s3_endpoint_url")
+    @classmethod
+    def _the_endpoint_names_no_other_bucket(cls, url: str, info: ValidationInfo) -> str:
+        if bucket := info.data.get("s3_bucket_name"):
+            bucket_address(url, bucket, info.data.get("s3_addressing_style", "auto"))
+        return url
+
     @field_validator("node_id")
     @classmethod
     def _nodes_share_a_bucket(cls, node_id: str, info: ValidationInfo) -> str:
@@ -269,14 +308,37 @@ class Settings(BaseSettings):
 
     @property
     def local_url(self) -> str:
-        """Where this machine reaches the API."""
-        host = _THIS_MACHINE.get(self.api_host, self.api_host)
-        return f"http://[{host}]:{self.api_port}" if ":" in host else f"http://{host}:{self.api_port}"
+        """Where this machine, or this container, reaches the API."""
+        return _url(self.api_host, str(self.api_port))
 
     @property
     def base_url(self) -> str:
-        """Where clients reach the API, for links to local stems."""
-        return self.public_base_url or self.local_url
+        """Where clients reach the API, for links to local stems, as far as the settings say."""
+        host, _, port = self.api_published.rpartition(":")
+        return self.public_base_url or (_url(host.strip("[]"), port) if port else self.local_url)
+
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether other machines cannot reach the API but through a proxy on this one."""
+        host, _, port = self.api_published.rpartition(":")
+        return is_loopback(host.strip("[]") if port else self.api_host)
+
+    @property
+    def wrong_links(self) -> str:
+        """Why links in webhooks do not open on other machines that can reach the API, a sentence; "" if they do."""
+        is_reached_elsewhere = bool(self.allowed_hosts) or not self.is_on_loopback
+        links_lead_here = is_loopback(urlsplit(self.base_url).hostname or "")
+        if self.s3_bucket_name or not (is_reached_elsewhere and links_lead_here):
+            return ""
+        return (
+            f"Links in webhooks lead to {self.base_url}, which only this machine can open: set PUBLIC_BASE_URL to the "
+            f"address by which others reach the API, such as https://stems.example.com."
+        )
+
+
+def _url(host: str, port: str) -> str:
+    host = _THIS_MACHINE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class SettingsError(Exception):

@@ -19,7 +19,7 @@ from uvr import logs
 from uvr.disk import DiskSpace
 from uvr.errors import UvrError
 from uvr.nodes import Node
-from uvr.presence import Presence
+from uvr.presence import Presence, Uploaders
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
@@ -60,8 +60,10 @@ def main() -> int:
     node = Node(settings, clients, queues.tasks, "processor")
     disk = DiskSpace({"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}, settings.min_free_bytes)
 
+    uploaders = Uploaders(clients.commands, settings.redis_task_queue, settings.node_id)
+
     def why_paused() -> str:
-        return node.why_paused() or disk.shortage()
+        return node.why_paused() or disk.shortage() or uploaders.why_paused()
 
     def told() -> Mapping[str, str]:
         return {**facts, "paused": why_paused()}

@@ -93,6 +93,28 @@ wait_for_health() {
   done
 }
 
+warn_about_links() { # `python -m uvr doctor` has the sentence
+  docker compose exec -T api python -c '
+from config import load_settings
+if sentence := load_settings().wrong_links:
+    print("Warning:", sentence)
+' >&2 || true
+}
+
+warn_unless_ready() { # what keeps tasks from being worked on: a bucket that takes nothing, a full disk
+  docker compose exec -T api python -c '
+import json
+from urllib.error import HTTPError
+from urllib.request import urlopen
+try:
+    urlopen("http://127.0.0.1:8000/ready", timeout=10)
+except HTTPError as answer:
+    parts = json.load(answer)["components"].values()
+    for sentence in dict.fromkeys(part["message"] for part in parts if part["status"] != "up"):
+        print("Warning: tasks are accepted, but not worked on for now.", sentence)
+' >&2 || true
+}
+
 print_address() {
   local user
   user=$(setting BASIC_AUTH_USERNAME)
@@ -110,5 +132,7 @@ check_docker
 prepare_env
 docker compose up --detach --build "$@" || explain_failed_up
 wait_for_health
+warn_about_links
+warn_unless_ready
 docker compose exec -T api python -m uvr.variables <.env || true # names what no process reads
 print_address

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
 
 import sys
-import threading
+from collections.abc import Mapping
 from functools import cache
 
 import structlog
@@ -18,7 +18,7 @@ from config import Settings, SettingsError, load_settings, refuse_to_start
 from redis_queue import RedisQueue
 from uvr import logs, webhooks
 from uvr.delivering import WebhookHandler
-from uvr.errors import PermanentError, UvrError
+from uvr.errors import PermanentError
 from uvr.housekeeping.rounds import Housekeeping
 from uvr.link_key import link_key
 from uvr.nodes import Node
@@ -31,10 +31,11 @@ from uvr.retired_settings import warn_about_retired_settings
 from uvr.shutdown import run_until_stopped
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
+from uvr.storage.watch import StorageWatch
 from uvr.storing import StoreHandler
 from uvr.totals import Totals
 from uvr.variables import log_unknown_variables
-from uvr.worker import Handler, Limits, Worker
+from uvr.worker import Admission, Handler, Limits, Worker
 
 log = structlog.get_logger()
 
@@ -54,15 +55,21 @@ def main() -> int:
     except PermanentError as error:
         refuse_to_start([f"WEBHOOK_SECRET: {error.message}"])
     storage = open_storage(settings, cache(lambda: link_key(clients.commands, settings.redis_task_queue)))
-    # Beside the work, because the answer may take a while and webhooks need no storage.
-    threading.Thread(target=try_storage, args=(storage,), name="try-storage", daemon=True).start()
+    if settings.wrong_links:
+        log.warning("links.lead_here", error=settings.wrong_links)
+    watch = StorageWatch(storage)
     queues = open_queues(settings, clients)
-    workers = workers_of(settings, queues, storage)
+    workers = workers_of(settings, queues, storage, watch)
     facts = {"storage": storage.kind, "node": settings.node_id}
     log.info("uploader.ready", **facts)
-    presence = Presence(clients.commands, settings.redis_task_queue, "uploader", lambda: facts)
+
+    def facts_now() -> Mapping[str, str]:
+        return {**facts, "paused": watch.problem}
+
+    presence = Presence(clients.commands, settings.redis_task_queue, "uploader", facts_now)
     housekeeping = Housekeeping(settings, clients, queues, storage)
     with (
+        watch.watching(on_change=presence.announce),
         presence.announced(),
         Node(settings, clients, queues.tasks, "uploader").heard(),
         housekeeping.going_on(),
@@ -81,16 +88,11 @@ def check_webhook_secret(secret: str) -> None:
         log.warning("webhook.secret_is_plain", setting="WEBHOOK_SECRET")
 
 
-def try_storage(storage: Storage) -> None:
-    """Tell now what is wrong with the storage, and not only when the first song is ready."""
-    try:
-        storage.check()
-    except UvrError as error:
-        log.error("storage.unusable", error=error.message, **error.facts)
+def workers_of(settings: Settings, queues: Queues, storage: Storage, watch: StorageWatch) -> list[Worker]:
+    """UPLOAD_THREADS workers that store results while the storage takes any, and WEBHOOK_THREADS that deliver webhooks.
 
-
-def workers_of(settings: Settings, queues: Queues, storage: Storage) -> list[Worker]:
-    """UPLOAD_THREADS workers that store results, and WEBHOOK_THREADS that deliver webhooks."""
+    `watch` watches `storage`.
+    """
     limits = Limits(
         max_failures=None,  # a storage that is away comes back; the stems wait on disk
         # Whoever kills this process kills it over a dozen items at once, and none of them is to blame.
@@ -99,15 +101,20 @@ def workers_of(settings: Settings, queues: Queues, storage: Storage) -> list[Wor
         retry_max_s=settings.retry_max_seconds,
     )
 
-    def several(name: str, count: int, queue: RedisQueue, handler: Handler) -> list[Worker]:
+    def several(
+        name: str, count: int, queue: RedisQueue, handler: Handler, admission: Admission | None = None
+    ) -> list[Worker]:
+        beat_s = settings.heartbeat_seconds
         return [
-            Worker(f"{name}-{number}", queue, handler, limits=limits, heartbeat_s=settings.heartbeat_seconds)
+            Worker(f"{name}-{number}", queue, handler, limits=limits, heartbeat_s=beat_s, admission=admission)
             for number in range(count)
         ]
 
+    storing = StoreHandler(settings, queues, storage, watch)
+    delivering = WebhookHandler(settings, queues, storage)
     return [
-        *several("store", settings.upload_threads, queues.results, StoreHandler(settings, queues, storage)),
-        *several("webhook", settings.webhook_threads, queues.webhooks, WebhookHandler(settings, queues, storage)),
+        *several("store", settings.upload_threads, queues.results, storing, watch),
+        *several("webhook", settings.webhook_threads, queues.webhooks, delivering),
     ]
 
 

@@ -11,12 +11,13 @@ Announcing is separate from leases on purpose: an idle worker holds none, and a 
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import structlog
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 
 EVERY_S = 4.0
 FORGOTTEN_AFTER_S = 15
+_ASK_EVERY_S = 2.0
 
 # Workers of a full Redis are at work all the same, hence allow-oom.
 # KEYS: root. ARGV: name, facts, s for which they hold.
@@ -46,7 +48,7 @@ class Presence:
     """Announces this process as a worker of `kind`, with facts about itself (model, provider), until closed.
 
     `facts` is asked for them each time; an empty one is left out. A worker that has the fact `paused`, a sentence that
-    says why, takes up nothing for now.
+    says why, takes up nothing for now; an uploader stores nothing, but goes on with webhooks.
     """
 
     def __init__(self, client: Redis, root: str, kind: str, facts: Callable[[], Mapping[str, str]]) -> None:
@@ -60,13 +62,16 @@ class Presence:
     @contextmanager
     def announced(self) -> Iterator[None]:
         """Announce regularly until the block ends, then say goodbye."""
-        announce = partial(self._try, self._announce)
-        announce()
+        self.announce()
         try:
-            with repeating(announce, EVERY_S, name="presence"):
+            with repeating(self.announce, EVERY_S, name="presence"):
                 yield
         finally:
             self._try(self._say_goodbye)
+
+    def announce(self) -> None:
+        """Announce now, because a fact has changed. Never fails for an absent Redis."""
+        self._try(self._announce)
 
     def _try(self, step: Any) -> None:
         try:
@@ -83,6 +88,37 @@ class Presence:
         self._client.delete(f"{self._root}:worker:{self.name}")
 
 
+class Uploaders:
+    """Those that store what the processors of `node` make."""
+
+    def __init__(self, client: Redis, root: str, node: str) -> None:
+        self._client = client
+        self._root = root
+        self._node = node
+        self._asked_at = -math.inf
+        self._reason = ""
+
+    def why_paused(self) -> str:
+        """Why none of them stores anything, "" when one does or none is known. Never fails for an absent Redis.
+
+        Redis is asked every few seconds, and each time while no uploader is known: it may begin with a problem.
+        """
+        if time.monotonic() - self._asked_at > _ASK_EVERY_S:
+            try:
+                self._hear(present(self._client, self._root).get("uploader", []))
+            except RedisError as error:
+                log.debug("presence.not_asked", error=str(error))
+        return self._reason
+
+    def _hear(self, uploaders: Sequence[Mapping[str, str]]) -> None:
+        own = [facts.get("paused", "") for facts in uploaders if facts.get("node", "") == self._node]
+        self._asked_at = time.monotonic() if own else -math.inf
+        reason = " ".join(sorted(set(own))) if all(own) else ""
+        if reason != self._reason:
+            log.warning("processor.paused" if reason else "processor.goes_on", reason=reason)
+        self._reason = reason
+
+
 def present(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
     """The workers seen lately, by kind: `{"processor": [{"name": …, "model": …}], …}`."""
     seconds = _seconds(client)
@@ -95,8 +131,8 @@ def present(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
 
 
 def _seconds(client: Redis) -> int:
-    time: Any = client.time()
-    return int(time[0])
+    now: Any = client.time()
+    return int(now[0])
 
 
 def _runs_here(settings: Settings, kind: str) -> bool:

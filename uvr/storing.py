@@ -2,10 +2,10 @@
 
 A song that was separated lately has nothing in a handover folder; it gets copies of the stems that are stored.
 
-Nothing is deleted unsaved: the handover folder goes once the queue has taken note that the stems are stored. A storage
-that is away is tried again for as long as the task lives. One that refuses ends the task, whose stems then wait on disk
-for an operator to mend the storage and bring the dead letter back; what was stored of them until then is taken out of
-the storage again, so that no half result stays anywhere.
+Nothing is deleted unsaved: the handover folder goes once the queue has taken note that the stems are stored. While the
+storage takes nothing at all, because it is away or refuses everything, results wait for it. When it refuses these stems
+and takes others, the task fails; its stems wait on disk for an operator to bring the dead letter back, and what was
+stored of them until then is taken out of the storage again, so that no half result stays anywhere.
 """
 
 from __future__ import annotations
@@ -22,18 +22,22 @@ from config import Settings
 from redis_queue import Lease
 from uvr import handover
 from uvr.endings import failed, succeeded
-from uvr.errors import PermanentError, UvrError
+from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.metrics import STORAGE_ERRORS, STORE_SECONDS
 from uvr.nodes import lost_with
 from uvr.queues import Queues
 from uvr.storage.base import Storage
 from uvr.storage.content_types import content_type
+from uvr.storage.watch import StorageWatch
 from uvr.task_log import log_request_of
 from uvr.tasks import Status, Task, record
 from uvr.uploads import Uploads
 from uvr.worker import Done, Pulse
 
 log = structlog.get_logger()
+
+_AGAIN_S = 1.0
+"""Until a result is tried again that waits for the storage: no worker claims it before a check has succeeded."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,11 @@ class _Stem:
 class StoreHandler:
     """One result: stems from the handover folder into the storage."""
 
-    def __init__(self, settings: Settings, queues: Queues, storage: Storage) -> None:
+    def __init__(self, settings: Settings, queues: Queues, storage: Storage, watch: StorageWatch) -> None:
         self._settings = settings
         self._queues = queues
         self._storage = storage
+        self._watch = watch
         self._uploads = Uploads(settings, queues.uploads)
 
     def handle(self, lease: Lease, pulse: Pulse) -> Done:
@@ -68,9 +73,13 @@ class StoreHandler:
         started = time.monotonic()
         try:
             self._store_all(stem.store for stem in stems.values())
-        except PermanentError as error:
-            self._withdraw(keys.values(), pulse)
-            if task.copy_of and error.facts.get("reason") == "missing":
+        except UvrError as error:
+            is_gone = task.copy_of and error.facts.get("reason") == "missing"
+            if not is_gone and self._watch.is_to_blame():
+                raise TransientError(error.message, retry_after_s=_AGAIN_S, **error.facts) from error
+            if isinstance(error, PermanentError):
+                self._withdraw(keys.values(), pulse)
+            if is_gone:
                 return self._make_again(task)
             raise
         finally:

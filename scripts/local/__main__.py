@@ -9,6 +9,7 @@ import sys
 from config import ROOT, Settings, SettingsError, env_file, load_settings, read_settings
 from scripts.local import redis_server
 from scripts.local.env_file import make_env_file
+from scripts.local.health import why_not_ready
 from scripts.local.problem import CannotStart
 from scripts.local.process import Process
 from scripts.local.stack import Stack, say
@@ -34,6 +35,10 @@ def start() -> int:
     where = settings.local_url
     say(f"\nThe service runs: {where}" if started else f"The service runs already: {where}")
     say(_directions(settings))
+    if settings.wrong_links:
+        say(f"\nWarning: {settings.wrong_links}")
+    for sentence in why_not_ready(settings):
+        say(f"\nWarning: tasks are accepted, but not worked on for now. {sentence}")
     return 0
 
 

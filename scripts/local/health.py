@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from redis import RedisError
@@ -28,6 +31,20 @@ def components_up(settings: Settings, pids: Mapping[str, int | None]) -> set[str
     if pids.get("api") and _api_answers(settings):
         up.add("api")
     return up
+
+
+def why_not_ready(settings: Settings) -> list[str]:
+    """What keeps a service that runs from working on tasks, such as a bucket that takes nothing: a sentence each."""
+    opener = build_opener(ProxyHandler({}))
+    try:
+        opener.open(f"{settings.local_url}/ready", timeout=5).close()
+    except HTTPError as answer:
+        with suppress(ValueError, KeyError):
+            parts = json.load(answer)["components"].values()
+            return list(dict.fromkeys(part["message"] for part in parts if part["status"] != "up"))
+    except OSError:
+        return []  # it came up a moment ago, and `./status_local.sh` shows what has become of it
+    return []
 
 
 def _redis_answers(settings: Settings) -> bool:

@@ -16,7 +16,7 @@ from tests.support.audio import encoded, noise, read_audio, snr_db
 from tests.support.contract import assert_contract_time
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
-from tests.support.s3_server import BUCKET, S3Server
+from tests.support.s3_server import ADMIN, LATER_BUCKET, S3Server
 from tests.support.service import Service, running_service, wait_until
 
 # Plain SDR in dB that Spleeter's weights reach on the CC0 songs with true stems (vocals, instrumental).
@@ -203,7 +203,15 @@ def test_a_redirect_to_an_address_that_is_not_allowed_is_refused(service: Servic
     assert "public address" in task["error_message"]
 
 
-def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, s3: S3Server, web: HttpServer) -> None:
+def parts_ready(service: Service) -> dict[str, Any]:
+    """The components of /ready."""
+    parts: dict[str, Any] = requests.get(f"{service.url}/ready", timeout=5).json()["components"]
+    return parts
+
+
+def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
+    tmp_path: Path, trained_models: Path, s3: S3Server, web: HttpServer
+) -> None:
     (tmp_path / "redis").mkdir()
     with (
         redis_server(tmp_path / "redis") as redis,
@@ -211,18 +219,30 @@ def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, s3: 
             tmp_path,
             f"unix://{redis.unix_socket_path}",
             trained_models,
-            S3_KEY_PREFIX="songs/",
-            CACHE_TTL_HOURS="1",
-            **s3.settings,
+            **{
+                **s3.settings,
+                "S3_BUCKET_NAME": LATER_BUCKET,
+                "S3_KEY_PREFIX": "songs/",
+                "CACHE_TTL_HOURS": "1",
+            },
         ) as service,
     ):
         song = short_song(1)
         audio = web.answer("/song.wav", Answer(body=song))
         task_uuid = service.generate(audio, hook_url=web.url("/hook"))
-        told = wait_for_webhook(web)
+        wait_until(lambda: parts_ready(service)["processor"]["status"] == "paused", "it pauses", service)
+        for part in ("processor", "uploader"):
+            assert "S3_BUCKET_NAME" in parts_ready(service)[part]["message"]
+        health = requests.get(f"{service.url}/health", timeout=5)
+        assert (health.status_code, health.json()["status"]) == (200, "healthy")
+        assert "S3_BUCKET_NAME" in health.json()["components"]["uploader"]["paused"]
+        task = service.task(task_uuid)
+        assert (task["status"], task["attempt"]) == ("queued", 0)
+        s3.client(ADMIN).create_bucket(Bucket=LATER_BUCKET)
+        told = wait_for_webhook(web, timeout_s=60)
         assert told["status"] == "success", told
         for stem in ("vocals", "instrumental"):
-            assert f"/{BUCKET}/songs/{task_uuid}_{stem}.wav?" in told[stem]
+            assert f"/{LATER_BUCKET}/songs/{task_uuid}_{stem}.wav?" in told[stem]
             answer = requests.get(told[stem], timeout=30)
             assert answer.status_code == 200
             assert answer.headers["content-type"] == "audio/wav"
@@ -239,4 +259,4 @@ def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, s3: 
         wait_until(
             lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left", service, 10
         )
-        assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="songs/uploads/")
+        assert "Contents" not in s3.client().list_objects_v2(Bucket=LATER_BUCKET, Prefix="songs/uploads/")

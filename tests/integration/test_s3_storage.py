@@ -10,11 +10,13 @@ import requests
 from config import Settings
 from tests.support.http_server import Answer, http_server
 from tests.support.ports import free_port
-from tests.support.s3_server import BUCKET, READER
+from tests.support.s3_server import BUCKET, DEPOSITOR, READER
 from uvr.errors import PermanentError, TransientError
-from uvr.storage import s3 as s3_module
+from uvr.storage import s3_connection
 from uvr.storage.factory import open_storage
 from uvr.storage.s3 import S3Storage
+
+CHECK = f"/{BUCKET}/.uvr-write-check"
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def storage_of(s3):
 @pytest.fixture
 def one_try(monkeypatch):
     """No quick tries before the error is told."""
-    monkeypatch.setattr(s3_module, "_TRIES", 1)
+    monkeypatch.setattr(s3_connection, "_TRIES", 1)
 
 
 @pytest.fixture
@@ -147,14 +149,41 @@ def test_public_domain_gives_plain_links(storage_of):
     assert storage.url("stems/a b.wav", 60) == "https://cdn.example/stems/a%20b.wav"
 
 
-def test_check_passes_on_a_working_bucket_and_stores_nothing(storage_of):
+def test_check_stores_reads_and_deletes_a_small_file(s3, storage_of):
     with http_server() as server:
-        server.answer(f"/{BUCKET}", Answer())
-        _storage_at(server.url("")).check()
-        assert [(asked.method, asked.path) for asked in server.requests] == [("HEAD", f"/{BUCKET}")]
-    storage_of().check()
-    with pytest.raises(PermanentError, match="S3_BUCKET_NAME"):
-        storage_of(s3_bucket_name="another-bucket").check()
+        server.answer(CHECK, Answer())
+        assert _storage_at(server.url("")).check() == []
+        asked = [(request.method, request.path.partition("?")[0]) for request in server.requests]
+        assert asked == [("PUT", CHECK), ("GET", CHECK), ("DELETE", CHECK)]
+    assert storage_of(s3_key_prefix="checked/").check() == []
+    assert storage_of(s3_key_prefix="checked/", s3_public_domain="https://cdn.example").check() == []
+    assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="checked/")
+
+
+@pytest.mark.parametrize(
+    ("answers", "right"),
+    [([Answer(), Answer(403), Answer()], "s3:GetObject"), ([Answer(), Answer(), Answer(403)], "s3:DeleteObject")],
+)
+def test_a_missing_right_to_read_or_delete_is_a_warning(answers, right):
+    with http_server() as server:
+        server.answer(CHECK, *answers)
+        warnings = _storage_at(server.url("")).check()
+    assert len(warnings) == 1
+    assert right in warnings[0]
+
+
+def test_a_file_that_another_process_has_deleted_is_no_warning():
+    with http_server() as server:
+        server.answer(CHECK, Answer(), Answer(404))
+        assert _storage_at(server.url("")).check() == []
+
+
+def test_a_link_that_the_storage_refuses_is_a_warning(storage_of):
+    keys = {"aws_access_key_id": DEPOSITOR.access_key_id, "aws_secret_access_key": DEPOSITOR.secret_access_key}
+    warnings = storage_of(**keys, s3_key_prefix="deposited/").check()
+    assert [warning.partition(".")[0] for warning in warnings] == [
+        "Links to stems do not open: the storage answers 403 Forbidden"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +206,8 @@ def test_wrong_setting_is_final_and_named(storage_of, song, changes, variable):
 def test_missing_right_to_write_is_final(storage_of, song):
     keys = {"aws_access_key_id": READER.access_key_id, "aws_secret_access_key": READER.secret_access_key}
     storage = storage_of(**keys)
-    storage.check()
+    with pytest.raises(PermanentError, match="refuses access"):
+        storage.check()
     with pytest.raises(PermanentError, match="refuses access"):
         storage.put(song, "a.wav", "audio/wav")
 
@@ -191,7 +221,7 @@ def test_no_answer_is_worth_another_try(song, url):
 
 @pytest.mark.usefixtures("one_try")
 def test_an_answer_that_takes_too_long_is_worth_another_try(song, monkeypatch):
-    monkeypatch.setattr(s3_module, "_READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(s3_connection, "_READ_TIMEOUT_S", 0.2)
     with http_server() as server:
         server.answer(f"/{BUCKET}/a.wav", Answer(delay_s=60))
         with pytest.raises(TransientError, match="S3_ENDPOINT_URL"):
@@ -250,7 +280,7 @@ def test_no_credentials_anywhere_is_final(song, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("region", "endpoint_url", "signed_for"),
-    [("auto", "", "us-east-1"), ("eu-west-1", "", "eu-west-1"), ("auto", "https://x.r2.example", "auto")],
+    [("eu-west-1", "", "eu-west-1"), ("auto", "http://127.0.0.1:9000", "auto")],
 )
 def test_region_auto_is_left_to_the_endpoint(region, endpoint_url, signed_for):
     storage = S3Storage(

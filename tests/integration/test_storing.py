@@ -12,16 +12,19 @@ import pytest
 from redis import Redis
 from structlog.testing import capture_logs
 
-import uploader
 from tests.support.api import CREDENTIALS, application
 from tests.support.http_server import Answer, http_server
 from tests.support.s3_server import BUCKET, READER, KeyPair, S3Server
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.workshop import Workshop, open_workshop, until, working
 from uvr.dead_letters import DeadLetters
+from uvr.storage.s3 import S3Storage
+from uvr.storage.watch import StorageWatch
 from uvr.tasks import Status, WebhookState
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
+CHECK = f"/{BUCKET}/.uvr-write-check"
+REFUSED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 LARGE = {name: bytes(20 * 2**20) for name in STEMS}
 
 
@@ -103,10 +106,10 @@ def test_a_song_that_hangs_on_its_way_delays_neither_others_nor_webhooks(
 
 
 def test_a_storage_that_is_away_is_tried_again_until_it_is_back(s3: S3Server, opened: Opener) -> None:
-    with opened() as workshop, http_server() as receiver, working(workshop):
+    with opened() as workshop, http_server() as receiver, working(workshop, watched=True):
         s3.kill()
         folder = workshop.separated("patient", STEMS, hook_url=receiver.answer("/hook", Answer(204)))
-        until(lambda: failures(workshop, "patient") > 1, timeout_s=30)
+        until(lambda: failures(workshop, "patient") > 0, timeout_s=30)
         assert is_at(workshop, "patient", Status.UPLOADING)
         assert folder.exists()
         s3.start()
@@ -141,48 +144,72 @@ def test_a_connection_that_breaks_in_the_middle_of_a_part_costs_a_try(
         ("right", settings_of(READER), "rights on S3_BUCKET_NAME"),
     ],
 )
-def test_what_the_storage_refuses_fails_and_waits_on_disk_for_an_operator(
+def test_while_the_storage_refuses_everything_results_wait_and_then_go_on_by_themselves(
     s3: S3Server, opened: Opener, task_uuid: str, fault: dict[str, str], sentence: str
 ) -> None:
-    with http_server() as receiver:
-        hook_url = receiver.answer("/hook", Answer(503), Answer(204))
-        with opened(**fault) as workshop, working(workshop):
-            folder = workshop.separated(task_uuid, STEMS, hook_url=hook_url)
-            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
-            assert is_at(workshop, task_uuid, Status.FAILED)
-            assert sentence in workshop.task(task_uuid).error_message
-            assert workshop.queues.results.dead() == [task_uuid]
-            assert sorted(path.name for path in folder.iterdir()) == ["instrumental.wav", "vocals.wav"]
-        assert stored(s3, task_uuid) == {}
-        with opened() as workshop:
-            assert DeadLetters(workshop.settings, workshop.clients).retry(task_uuid)
-            with working(workshop):
-                until(lambda: workshop.task(task_uuid).webhook == WebhookState.DELIVERED)
-                until(lambda: not folder.exists())
-            assert workshop.queues.webhooks.sizes().delayed == 0, "the failure is still being told"
+    with opened(**fault) as workshop, capture_logs() as logs:
+        folder = workshop.separated(task_uuid, STEMS)
+        watch = StorageWatch(workshop.storage)
+        with watch.watching():
+            assert sentence in watch.problem
+            assert not watch.enter()
+        assert [(entry["event"], entry["log_level"]) for entry in logs] == [("storage.unusable", "error")]
+        with working(workshop):
+            until(lambda: failures(workshop, task_uuid) == 1)
+        assert is_at(workshop, task_uuid, Status.UPLOADING)
+        assert sorted(path.name for path in folder.iterdir()) == ["instrumental.wav", "vocals.wav"]
+        assert workshop.queues.results.dead() == []
+    assert stored(s3, task_uuid) == {}
+    with opened() as workshop, working(workshop, watched=True):
+        until(lambda: is_at(workshop, task_uuid, Status.SUCCESS))
+        until(lambda: not folder.exists())
     assert stored(s3, task_uuid) == STEMS
-    told = [(request.headers["webhook-id"], json.loads(request.body)["status"]) for request in receiver.requests]
-    assert told == [(f"{task_uuid}.failed", "failed"), (f"{task_uuid}.success.1", "success")]
 
 
-def test_a_start_tells_what_is_wrong_with_the_storage(opened: Opener) -> None:
-    with opened(aws_secret_access_key="wrong") as workshop, capture_logs() as logs:
-        uploader.try_storage(workshop.storage)
-    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("storage.unusable", "error")]
-    assert "AWS_SECRET_ACCESS_KEY" in logs[0]["error"]
+def test_a_check_that_succeeds_later_opens_the_storage_again() -> None:
+    changes: list[str] = []
+    with http_server() as server:
+        server.answer(CHECK, Answer(403, body=REFUSED), Answer(403, body=REFUSED), Answer())
+        storage = S3Storage(bucket=BUCKET, endpoint_url=server.url(""), access_key_id="a", secret_access_key="b")
+        watch = StorageWatch(storage, again_s=0.05)
+        with capture_logs() as logs, watch.watching(lambda: changes.append(watch.problem)):
+            until(watch.enter)
+    assert [change[:27] for change in changes] == ["The storage refuses access:", ""]
+    assert [entry["event"] for entry in logs] == ["storage.unusable", "storage.usable"]
+    assert [request.method for request in server.requests] == ["PUT", "PUT", "PUT", "GET", "DELETE"]
+
+
+def test_stems_that_the_storage_refuses_while_it_takes_others_fail_and_wait_for_an_operator(
+    s3: S3Server, opened: Opener
+) -> None:
+    with http_server() as storage:
+        storage.answer(CHECK, Answer())
+        for stem in STEMS:
+            storage.answer(f"/{BUCKET}/refused_{stem}.wav", Answer(403, body=REFUSED))
+        with opened(s3_endpoint_url=storage.url("")) as workshop, working(workshop):
+            folder = workshop.separated("refused", STEMS)
+            until(lambda: is_at(workshop, "refused", Status.FAILED))
+            assert "rights on S3_BUCKET_NAME" in workshop.task("refused").error_message
+            assert workshop.queues.results.dead() == ["refused"]
+    with opened() as workshop:
+        assert DeadLetters(workshop.settings, workshop.clients).retry("refused")
+        with working(workshop):
+            until(lambda: not folder.exists())
+    assert stored(s3, "refused") == STEMS
 
 
 def test_half_a_result_is_neither_shown_nor_left_in_the_storage(opened: Opener) -> None:
-    no = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     with http_server() as storage, opened(s3_endpoint_url=storage.url("")) as workshop:
+        storage.answer(CHECK, Answer())
         storage.answer(f"/{BUCKET}/half_vocals.wav", Answer(200))
-        storage.answer(f"/{BUCKET}/half_instrumental.wav", Answer(403, body=no))
+        storage.answer(f"/{BUCKET}/half_instrumental.wav", Answer(403, body=REFUSED))
         folder = workshop.separated("half", STEMS)
         with working(workshop):
-            until(lambda: len(storage.requests) == 4)
+            until(lambda: is_at(workshop, "half", Status.FAILED))
         with application(workshop.settings) as app:
             shown = app.test_client().get("/tasks/half", auth=CREDENTIALS).json
-    asked = [(request.method, request.path.rpartition("_")[2]) for request in storage.requests]
+    stems = [request for request in storage.requests if request.path.partition("?")[0] != CHECK]
+    asked = [(request.method, request.path.rpartition("_")[2]) for request in stems]
     assert sorted(asked[:2]) == [("PUT", "instrumental.wav"), ("PUT", "vocals.wav")]
     assert sorted(asked[2:]) == [("DELETE", "instrumental.wav"), ("DELETE", "vocals.wav")]
     assert (shown["status"], shown["stems"], shown["vocals"]) == ("failed", {}, None)

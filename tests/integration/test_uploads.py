@@ -206,7 +206,7 @@ def test_too_little_room_is_a_503_and_leaves_nothing(
 def test_a_bucket_that_is_away_is_a_503_and_leaves_nothing(
     redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvr.storage.s3._TRIES", 1)
+    monkeypatch.setattr("uvr.storage.s3_connection._TRIES", 1)
     away = {"s3_bucket_name": BUCKET, "s3_endpoint_url": f"http://127.0.0.1:{free_port()}", "min_free_bytes": 0}
     keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, **away, **keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import bcrypt
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.serving import make_server
 
 from app import create_app
 from config import Settings, read_settings
@@ -46,6 +48,20 @@ def application(settings: Settings) -> Iterator[Flask]:
         yield app
     finally:
         services_of(app).clients.close()
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[str]:
+    """The address of the API for as long as it is asked."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def services_of(app: Flask) -> Services:

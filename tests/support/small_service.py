@@ -25,6 +25,7 @@ from uvr.handover import Handover
 from uvr.queues import Queues, open_queues
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.local import LocalStorage
+from uvr.storage.watch import StorageWatch
 from uvr.tasks import Status, Task, record
 from uvr.worker import Done, Limits, Pulse, Worker
 
@@ -100,7 +101,7 @@ class SmallService:
     def _workers(self, processors: int) -> list[Worker]:
         storage = LocalStorage(self.settings.output_dir, "http://uvr.test", lambda: b"key")
         made = [self._processor(f"processor-{number}") for number in range(processors)]
-        return [*made, *uploader.workers_of(self.settings, self.queues, storage)]
+        return [*made, *uploader.workers_of(self.settings, self.queues, storage, StorageWatch(storage))]
 
     def _processor(self, name: str) -> Worker:
         return Worker(

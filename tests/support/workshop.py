@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from uvr.queues import Queues, open_queues
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
+from uvr.storage.watch import StorageWatch
 from uvr.tasks import Status, Task, WebhookState
 
 _QUICK = {"retry_base_seconds": 0.2, "retry_max_seconds": 0.4, "allowed_private_networks": "127.0.0.0/8"}
@@ -74,15 +75,16 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 
 
 @contextmanager
-def working(workshop: Workshop) -> Iterator[None]:
-    """All workers of an uploader at work until the block ends."""
-    workers = uploader.workers_of(workshop.settings, workshop.queues, workshop.storage)
+def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
+    """All workers of an uploader at work until the block ends; `watched`: the storage is checked until then, too."""
+    watch = StorageWatch(workshop.storage, again_s=0.2)
+    workers = uploader.workers_of(workshop.settings, workshop.queues, workshop.storage, watch)
 
     def wake() -> None:
         for queue in (workshop.queues.results, workshop.queues.webhooks):
             rouse(workshop.client, queue, len(workers))
 
-    with at_work(workers, wake=wake):
+    with watch.watching() if watched else nullcontext(), at_work(workers, wake=wake):
         yield
 
 

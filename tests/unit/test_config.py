@@ -69,6 +69,15 @@ def test_all_faults_are_reported_together_each_with_its_variable(monkeypatch: py
     assert "only the half" not in str(caught.value), "values of secrets are not repeated"
 
 
+def test_an_endpoint_that_names_another_bucket_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_BUCKET_NAME", "songs")
+    monkeypatch.setenv("S3_ENDPOINT_URL", "https://stems.oss-cn-hangzhou.aliyuncs.com")
+    with pytest.raises(SettingsError, match="S3_ENDPOINT_URL: names the bucket stems, but S3_BUCKET_NAME is songs"):
+        read_settings()
+    monkeypatch.setenv("S3_BUCKET_NAME", "stems")
+    assert read_settings().s3_addressing_style == "auto"
+
+
 def test_a_node_with_others_beside_it_needs_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_ID", "node-1.example")
     with pytest.raises(SettingsError, match=r"NODE_ID: needs S3_BUCKET_NAME, because"):
@@ -175,6 +184,38 @@ def test_links_lead_to_the_api_unless_a_public_url_is_set(monkeypatch: pytest.Mo
     assert read_settings().base_url == url
     monkeypatch.setenv("PUBLIC_BASE_URL", "https://stems.example.org/")
     assert read_settings().base_url == "https://stems.example.org"
+
+
+@pytest.mark.parametrize(
+    ("variables", "lead_here"),
+    [
+        ({}, ""),
+        ({"API_HOST": "0.0.0.0"}, "http://127.0.0.1:8000"),
+        ({"API_HOST": "192.168.1.5"}, ""),
+        ({"API_HOST": "0.0.0.0", "PUBLIC_BASE_URL": "https://stems.example.org"}, ""),
+        ({"API_HOST": "0.0.0.0", "S3_BUCKET_NAME": "stems"}, ""),
+        ({"API_HOST": "0.0.0.0", "API_PUBLISHED": "127.0.0.1:9000"}, ""),
+        ({"API_HOST": "0.0.0.0", "API_PUBLISHED": "0.0.0.0:9000"}, "http://127.0.0.1:9000"),
+        ({"API_HOST": "0.0.0.0", "API_PUBLISHED": "[fd00::5]:9000"}, ""),
+        ({"ALLOWED_HOSTS": "stems.example.org"}, "http://127.0.0.1:8000"),
+    ],
+)
+def test_links_in_webhooks_that_others_cannot_open_are_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], lead_here: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings().wrong_links.partition(",")[0] == (
+        f"Links in webhooks lead to {lead_here}" if lead_here else ""
+    )
+
+
+def test_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", "Stems.example.org, [::1]:8000")
+    assert read_settings().allowed_hosts == ("stems.example.org", "[::1]:8000")
+    monkeypatch.setenv("ALLOWED_HOSTS", "https://stems.example.org")
+    with pytest.raises(SettingsError, match=r"ALLOWED_HOSTS: https://stems\.example\.org is no host"):
+        read_settings()
 
 
 def test_secrets_do_not_show_in_the_settings_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ LAYERS: list[set[str]] = [
     {
         "config",
         "uvr.background",
+        "uvr.bucket_address",
         "uvr.client",
         "uvr.shutdown",
         "uvr.disk",
@@ -71,6 +72,7 @@ ALLOWED_SIBLINGS = {
     ("config", "uvr.receiver_headers"),
     ("uvr.url_guard", "uvr.http_answers"),
     ("uvr.commands", "uvr.api"),  # doctor, which looks at what the API looks at
+    ("config", "uvr.bucket_address"),
     ("uvr.queues", "uvr.pace"),
     ("uvr.queues", "uvr.tasks"),
     ("uvr.queues", "uvr.repeats"),

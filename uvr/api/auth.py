@@ -9,14 +9,13 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator
 from http import HTTPStatus
-from ipaddress import ip_address
 
 import structlog
 from flask import Response, request
 from flask_httpauth import HTTPBasicAuth
 from flask_openapi3.blueprint import APIBlueprint
 
-from config import Settings
+from config import Settings, is_loopback
 from uvr.api.addresses import client_address
 from uvr.api.problems import Problem, problem
 from uvr.api.services import services
@@ -115,7 +114,7 @@ def _has_metrics_token() -> bool:
 
 def password_faults(settings: Settings) -> list[str]:
     """Why these credentials must not guard an address that other machines can reach; empty when they may."""
-    if _is_loopback(settings.api_host):
+    if is_loopback(settings.api_host):
         return []
     reach = f"other machines can reach API_HOST={settings.api_host}"
     return [
@@ -144,10 +143,3 @@ def _guessed(secret: str) -> str:
     if secret.lower().startswith(_PLACEHOLDERS):
         return "is a placeholder that stands in examples"
     return "is one that everybody tries first" if secret.lower() in _WELL_KNOWN else ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -60,6 +60,8 @@ class Server(Application):
             # It would be written into the home directory, which a service need not have.
             "control_socket_disable": True,
             "logger_class": GunicornLog,
+            # Headers of proxies are our own business, by TRUSTED_PROXIES.
+            "forwarded_allow_ips": "",
             "when_ready": _tell,
             "post_worker_init": _let_streams_end,
         }

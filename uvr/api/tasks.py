@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 
 from flask import Response, abort, request
 
+from uvr.api.addresses import service_url
 from uvr.api.answers import answer
 from uvr.api.auth import private_blueprint
 from uvr.api.known import known_task, visible_owner
@@ -13,6 +15,7 @@ from uvr.api.problems import Problem, problem
 from uvr.api.schemas import Redelivery, TaskDetails, TaskList, TaskListQuery, TaskPath, details, summary, wanted
 from uvr.api.services import services
 from uvr.api.unknown_fields import refuse_near_misses
+from uvr.storage.local import LocalStorage
 from uvr.tasks import Status, Task, WebhookState, record
 
 tasks = private_blueprint("tasks")
@@ -96,5 +99,6 @@ def _details(task: Task) -> TaskDetails:
 def _links(task: Task) -> dict[str, str]:
     if task.status != Status.SUCCESS or task.stems_deleted_ms:
         return {}
-    ttl_s = services().settings.link_ttl_seconds
-    return {name: services().storage.url(key, ttl_s) for name, key in task.stems.items()}
+    storage, ttl_s = services().storage, services().settings.link_ttl_seconds
+    link = partial(storage.url, base_url=service_url()) if isinstance(storage, LocalStorage) else storage.url
+    return {name: link(key, ttl_s) for name, key in task.stems.items()}

@@ -1,9 +1,9 @@
 """`python -m uvr doctor`: whether this machine can run the service, and what will compute the network, and why.
 
-It looks at all that the three processes look at when they start. Promises to scripts: it changes nothing on this
-machine, downloads nothing and needs no model; stdout has one line for each thing looked at; the exit status is 0 unless
-a line begins with FAULT. It runs in either image of Docker: what only the other one has packages for is said to be
-checked there.
+It looks at all that the three processes look at when they start. Promises to scripts: it downloads nothing and needs no
+model; it changes nothing, but for a small file that it stores in the bucket and deletes again; stdout has one line for
+each thing looked at; the exit status is 0 unless a line begins with FAULT. It runs in either image of Docker: what only
+the other one has packages for is said to be checked there.
 """
 
 from __future__ import annotations
@@ -150,19 +150,6 @@ def _webhook_secret(settings: Settings) -> Finding:
     return Finding(Mark.OK, "WEBHOOK_SECRET", "webhooks are signed with it")
 
 
-def _storage(settings: Settings) -> Finding:
-    """The bucket; stems on disk are a matter of OUTPUT_DIR."""
-    from uvr.storage.factory import open_storage
-
-    if not settings.s3_bucket_name:
-        return Finding(Mark.OK, "storage", "stems stay in OUTPUT_DIR, and the API serves them")
-    try:
-        open_storage(settings, lambda: b"").check()
-    except UvrError as error:
-        return Finding(Mark.FAULT, "storage", f"{settings.s3_bucket_name}: {error.message}")
-    return Finding(Mark.OK, "storage", f"the bucket {settings.s3_bucket_name} can be used")
-
-
 def _redis(settings: Settings) -> Finding:
     from redis import RedisError, ResponseError
 
@@ -179,6 +166,31 @@ def _redis(settings: Settings) -> Finding:
     except RedisError as error:
         return Finding(Mark.FAULT, "Redis", f"it does not answer ({error}); ./start_local.sh and ./start.sh start one")
     return Finding(Mark.OK, "Redis", f"{server} answers and runs the service's scripts")
+
+
+def _storage(settings: Settings) -> Iterator[Finding]:
+    """What an uploader would find in the bucket; stems on disk are a matter of OUTPUT_DIR."""
+    from uvr.storage.factory import open_storage
+
+    name = settings.s3_bucket_name
+    if not name:
+        yield Finding(Mark.OK, "storage", "stems stay in OUTPUT_DIR, and the API serves them")
+        return
+    try:
+        warnings = open_storage(settings, link_key=bytes).check()  # a bucket signs its links itself
+    except UvrError as error:
+        yield Finding(Mark.FAULT, "bucket", f"nothing can be stored in {name}: {error.message}")
+    else:
+        yield Finding(Mark.OK, "bucket", f"files can be stored in {name}")
+        yield from (Finding(Mark.NOTE, "rights", warning) for warning in warnings)
+
+
+def _links(settings: Settings) -> Finding:
+    """Where links to stems lead."""
+    if settings.wrong_links:
+        return Finding(Mark.NOTE, "links", settings.wrong_links)
+    where = f"the bucket {settings.s3_bucket_name}" if settings.s3_bucket_name else settings.base_url
+    return Finding(Mark.OK, "links", f"links to stems lead to {settings.s3_public_domain or where}")
 
 
 def _folder(variable: str, settings: Settings) -> Finding:
@@ -278,6 +290,7 @@ CHECKS: tuple[Check, ...] = (
     Check("WEBHOOK_SECRET", _webhook_secret),
     Check("Redis", _redis),
     Check("storage", _storage),
+    Check("links", _links),
     Check("TEMP_DIR", partial(_folder, "TEMP_DIR")),
     Check("OUTPUT_DIR", partial(_folder, "OUTPUT_DIR")),
     Check("MODEL_FILE_DIR", partial(_folder, "MODEL_FILE_DIR"), *_PROCESSOR),

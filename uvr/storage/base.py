@@ -35,5 +35,8 @@ class Storage(Protocol):
     def delete(self, key: str) -> None:
         """Remove the file; a key that is not there is no error."""
 
-    def check(self) -> None:
-        """Raise unless the storage can be used, for a start that fails early and says why."""
+    def check(self) -> list[str]:
+        """Store something small and take it out again. Raises unless it can be stored, as `put` does.
+
+        What else is wrong, such as a missing right to read or to delete, is returned, a sentence each.
+        """

@@ -26,11 +26,13 @@ def _bucket(settings: Settings, *, public_domain: str = "", acl: str = "") -> S3
     return S3Storage(
         bucket=settings.s3_bucket_name,
         endpoint_url=settings.s3_endpoint_url,
+        addressing_style=settings.s3_addressing_style,
         region=settings.aws_region,
         access_key_id=settings.aws_access_key_id,
         secret_access_key=settings.aws_secret_access_key.get_secret_value(),
         public_domain=public_domain,
         acl=acl,
+        key_prefix=settings.s3_key_prefix,
     )
 
 

@@ -24,8 +24,9 @@ from uvr.errors import PermanentError, TransientError
 class LocalStorage:
     """Files below `root`, linked as `{base_url}/files/{key}?expires=…&signature=…`.
 
-    The signature is HMAC-SHA256 with the link key over the expiry, in seconds since 1970, and the key. The link key is
-    asked for at the first link, so that opening the storage needs nothing.
+    The signature is HMAC-SHA256 with the link key over the expiry, in seconds since 1970, and the key: a link is valid
+    under each address of the service. The link key is asked for at the first link, so that opening the storage needs
+    nothing.
     """
 
     kind: Literal["local"] = "local"
@@ -45,12 +46,12 @@ class LocalStorage:
             target.parent.mkdir(parents=True, exist_ok=True)
             _place(path, target)
 
-    def url(self, key: str, ttl_s: int) -> str:
-        """A link that `verify` accepts for `ttl_s` seconds."""
+    def url(self, key: str, ttl_s: int, base_url: str = "") -> str:
+        """A link that `verify` accepts for `ttl_s` seconds; `base_url` is another address of the service, if given."""
         self._path(key)
         expires = int(time.time()) + ttl_s
         query = urlencode({"expires": expires, "signature": self._signature(key, str(expires))})
-        return f"{self._base_url}/files/{quote(key)}?{query}"
+        return f"{base_url or self._base_url}/files/{quote(key)}?{query}"
 
     def verify(self, key: str, expires: str, signature: str) -> Path:
         """The file a link leads to.
@@ -77,13 +78,14 @@ class LocalStorage:
         with _disk_trouble_explained():
             self._path(key).unlink(missing_ok=True)
 
-    def check(self) -> None:
+    def check(self) -> list[str]:
         """Write a file and remove it again."""
         probe = self._root / f".{secrets.token_hex(8)}"
         with _disk_trouble_explained():
             self._root.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
+        return []
 
     def _path(self, key: str) -> Path:
         # Names that begin with a dot are ours, for files that are not whole yet.

@@ -128,15 +128,11 @@ def test_surround_is_mixed_down_to_stereo(tmp_path):
     assert snr_db(np.stack([left, right]), samples) > 120
 
 
-@pytest.mark.parametrize("channels", [3, 4, 6, 8])
+@pytest.mark.parametrize("channels", [3, 4, 6, 8, 9, 64])
 def test_channels_without_a_declared_arrangement_are_mixed_down(tmp_path, channels):
     audio_format, samples = decoded(write_silence(tmp_path / "song.wav", channels=channels))
     assert audio_format.channels == 2
     assert samples.shape == (2, 44100)
-
-
-def test_channels_that_cannot_be_mixed_down_are_named(tmp_path):
-    assert "9 channels" in refusal(write_silence(tmp_path / "song.wav", channels=9))
 
 
 def test_joined_streams_that_change_channels_half_way_are_decoded_to_the_end(tmp_path):

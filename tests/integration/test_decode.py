@@ -222,8 +222,21 @@ def test_sample_rates_of_no_music_are_refused(tmp_path):
     assert "1000 Hz" in refusal(write_silence(tmp_path / "song.wav", rate=1000))
 
 
-def test_too_long_is_refused_before_anything_is_decoded(tmp_path):
-    reader = AudioReader(write_audio(tmp_path / "song.flac", noise(30), codec="flac"), max_seconds=2)
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("flac", "flac"),
+        ("m4a", "aac"),
+        ("mp3", "libmp3lame"),
+        ("mka", "ac3"),
+        ("wav", "pcm_s16le"),
+        ("opus", "libopus"),
+    ],
+)
+def test_too_long_is_refused_before_anything_is_decoded(tmp_path, suffix, codec):
+    rate = 48_000 if codec == "libopus" else 44_100
+    song = write_audio(tmp_path / f"song.{suffix}", noise(10, rate=rate), codec=codec, rate=rate)
+    reader = AudioReader(song, max_seconds=2)
     with pytest.raises(PermanentError, match="longer than 2 seconds"):
         reader.__enter__()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -17,7 +18,8 @@ def silences(
 ) -> tuple[list[float], tuple[str, ...]]:
     """The silence before each frame, of which start and length are given, and the notes."""
     timeline = Timeline(begins_s, may_jump, allowed_s)
-    return [round(timeline.add(*frame), 6) for frame in frames], timeline.notes()
+    pairs = pairwise([*frames, (None, 0.0)])
+    return [round(timeline.add(*frame, following[0]), 6) for frame, following in pairs], timeline.notes()
 
 
 def run(start_s: float, seconds: float, step_s: float = 0.02) -> list[tuple[float, float]]:
@@ -43,7 +45,7 @@ def test_sound_that_is_alone_or_first_begins_at_once(begins_s):
 
 
 def test_several_gaps_are_told_in_one_sentence():
-    _, notes = silences((0.0, 70.0), (71.0, 1.0), (72.5, 1.0))
+    _, notes = silences((0.0, 70.0), *run(71.0, 1), *run(72.5, 1))
     assert notes == ("The file has no sound for 1.5 s in 2 places, first at 1:10; silence stands there.",)
 
 
@@ -71,9 +73,23 @@ def test_time_stamps_that_go_back_change_nothing():
     assert silences(*run(0, 5), *run(0, 5)) == ([0.0] * 500, ())
 
 
-def test_a_time_stamp_that_is_wrong_again_and_again_costs_its_gap_once():
-    inserted, _ = silences(*[frame for _ in range(10) for frame in ((0.0, 0.02), (5.0, 0.02))])
-    assert sum(inserted) == pytest.approx(5.0, abs=0.2)
+def test_time_stamps_that_are_wrong_again_and_again_cost_their_gap_once():
+    inserted, _ = silences(*[frame for _ in range(10) for frame in (*run(0.0, 0.1), *run(5.0, 0.1))])
+    assert sum(inserted) == pytest.approx(5.0, abs=1)
+
+
+@pytest.mark.parametrize("factor", [1.5, 10.0, 100.0])
+@pytest.mark.parametrize("length_s", [0.023, 0.1, 0.5])
+def test_a_clock_that_runs_wrong_makes_no_silence(factor, length_s):
+    inserted, notes = silences(*[(number * length_s * factor, length_s) for number in range(200)])
+    assert set(inserted) == {0.0}
+    followed = length_s * (factor - 1) <= 0.1
+    assert notes == (() if followed else ("The file's time stamps do not fit its sound; they were not followed.",))
+
+
+def test_one_time_stamp_that_is_wrong_makes_no_silence():
+    inserted, _ = silences(*run(0, 1), (500.0, 0.02), *run(1.02, 1))
+    assert set(inserted) == {0.0}
 
 
 def test_clocks_that_may_jump_make_no_long_silence():
@@ -84,11 +100,11 @@ def test_clocks_that_may_jump_make_no_long_silence():
 
 
 def test_silence_never_exceeds_what_is_allowed():
-    inserted, notes = silences((0.0, 1.0), (7.0, 1.0), (14.0, 1.0), (17.0, 1.0), allowed_s=10.0)
-    assert inserted == [0, 6, 0, 2]
+    inserted, notes = silences(*run(0, 1), *run(7, 1), *run(14, 1), *run(17, 1), allowed_s=10.0)
+    assert [gap for gap in inserted if gap] == [6, 2]
     assert notes[1] == "The file's clock goes on without sound for 6.0 s, at 0:08; the stems have no pause there."
 
 
 def test_without_a_limit_no_file_makes_more_than_an_hour_of_silence():
-    inserted, _ = silences((0.0, 1.0), (3_000.0, 1.0), (6_000.0, 1.0), (1e15, 1.0), allowed_s=math.inf)
+    inserted, _ = silences(*run(0, 1), *run(3_000, 1), *run(6_000, 1), *run(1e12, 1), allowed_s=math.inf)
     assert sum(inserted) == 2_999.0

@@ -7,6 +7,7 @@ that nothing sounds, silence is inserted (`Timeline`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from typing import Any
 
 import av
@@ -33,6 +34,8 @@ class Converter:
         self._setup: object = None
         self._mix = Mix(None)
         self._mix_notes: dict[str, None] = {}
+        self.silence_samples = 0
+        """How many of the samples so far were inserted; the timeline bounds them."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,11 +44,10 @@ class Converter:
 
     def blocks(self, frames: Iterable[Any]) -> Iterator[Block]:
         """The samples of `frames`; raises `PermanentError` for what cannot be converted."""
-        for frame in frames:
+        for frame, following in pairwise(chain(frames, [None])):
             if frame.sample_rate not in SAMPLE_RATES_HZ:
                 raise PermanentError(f"A sample rate of {frame.sample_rate} Hz is not supported; 4 to 768 kHz are.")
-            start_s = None if frame.pts is None else float(frame.pts * frame.time_base)
-            silence_s = self._timeline.add(start_s, frame.samples / frame.sample_rate)
+            silence_s = self._timeline.add(_start_s(frame), frame.samples / frame.sample_rate, _start_s(following))
             setup = frame.format.name, frame.layout.name, frame.sample_rate
             if silence_s or setup != self._setup:
                 yield from self._converted(None)
@@ -81,7 +83,12 @@ class Converter:
 
     def _silence(self, seconds: float) -> Iterator[Block]:
         missing = round(seconds * self._target.sample_rate)
+        self.silence_samples += missing
         while missing > 0:
             samples = min(missing, BLOCK_SAMPLES)
             missing -= samples
             yield np.zeros((self._target.channels, samples), np.float32)
+
+
+def _start_s(frame: Any) -> float | None:
+    return None if frame is None or frame.pts is None else float(frame.pts * frame.time_base)

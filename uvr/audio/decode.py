@@ -65,7 +65,8 @@ class AudioReader:
         samples, most = 0, most_samples(self._max_seconds, self.format.sample_rate)
         for block in self._converter.blocks(self._frames):
             samples += block.shape[1]
-            if samples > most:
+            # A wrong clock may fill all that was allowed with silence, but makes no song too long.
+            if samples - self._converter.silence_samples > most:
                 raise too_long(most / self.format.sample_rate)
             if not np.isfinite(block).all():
                 raise PermanentError("The audio has samples that are no numbers (NaN or infinite); export it again.")

@@ -1,8 +1,8 @@
 """Where a song's sound stands in time, as its file says it: silence takes the place of what is not there.
 
-Films whose sound begins late or has gaps would otherwise get stems that run ahead of the picture. Time stamps are
-rounded, and some formats have poor ones, so only what nobody could take for that is believed; and an absurd one costs
-no hours of silence: all silence together stays within what the caller allows.
+Films whose sound begins late or has gaps would otherwise get stems that run ahead of the picture. But time stamps are
+rounded, and some are wrong: a gap is believed only if it is longer than any rounding, and the clock runs with the sound
+on both sides of it. All silence together stays within what the caller allows, whatever a file claims.
 """
 
 from __future__ import annotations
@@ -29,17 +29,26 @@ class Timeline:
     """How much silence may be inserted."""
     _position_s: float = 0.0
     _ended_s: float | None = None
+    _in_step: bool = True
+    _in_step_throughout: bool = True
     _filled: list[tuple[float, float]] = field(default_factory=list)
     _left_out: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.allowed_s = min(self.allowed_s, LONGEST_SILENCE_S)
 
-    def add(self, start_s: float | None, length_s: float) -> float:
-        """Add a frame that begins at `start_s` by its time stamp (None: without one); gives the silence before it."""
+    def add(self, start_s: float | None, length_s: float, next_s: float | None = None) -> float:
+        """The silence before a frame that begins at `start_s` by its time stamp, and the next one at `next_s`.
+
+        None stands for a frame without a time stamp; such a one follows the frame before it.
+        """
         silence_s = 0.0
         if start_s is not None:
-            silence_s = self._silence_before(start_s)
+            gap_s = self._gap_before(start_s)
+            goes_on = next_s is None or -JITTER_S <= next_s - start_s <= length_s + JITTER_S
+            if gap_s > JITTER_S:
+                silence_s = self._silence_for(gap_s, believed=self._in_step and goes_on)
+            self._in_step = gap_s <= JITTER_S
             self._ended_s = start_s
         if self._ended_s is not None:
             self._ended_s += length_s
@@ -50,25 +59,28 @@ class Timeline:
         """What was filled with silence, and what was not, in sentences for the song's owner."""
         filled = _spoken(self._filled, "The file has no sound", "silence stands there")
         left_out = _spoken(self._left_out, "The file's clock goes on without sound", "the stems have no pause there")
-        return tuple(note for note in (filled, left_out) if note)
+        wrong = (
+            "" if self._in_step_throughout else "The file's time stamps do not fit its sound; they were not followed."
+        )
+        return tuple(note for note in (filled, left_out, wrong) if note)
 
-    def _silence_before(self, start_s: float) -> float:
+    def _gap_before(self, start_s: float) -> float:
         if self.begins_s is None:
             self.begins_s = start_s - self._position_s
         # Some formats give a frame the time of the packet it came in, so a step alone proves nothing; clocks that run
         # fast leave the sound behind little by little, so being late alone does not either.
         late_s = start_s - self.begins_s - self._position_s
-        step_s = late_s if self._ended_s is None else start_s - self._ended_s
-        gap_s = min(late_s, step_s)
-        if gap_s <= JITTER_S:
-            return 0.0
-        if gap_s > self.allowed_s or (self.may_jump and gap_s > LONGEST_GAP_S):
+        return late_s if self._ended_s is None else min(late_s, start_s - self._ended_s)
+
+    def _silence_for(self, gap_s: float, *, believed: bool) -> float:
+        if believed and gap_s <= self.allowed_s and not (self.may_jump and gap_s > LONGEST_GAP_S):
+            self._filled.append((self._position_s, gap_s))
+            self.allowed_s -= gap_s
+            return gap_s
+        if believed:
             self._left_out.append((self._position_s, gap_s))
-            self.begins_s += gap_s
-            return 0.0
-        self._filled.append((self._position_s, gap_s))
-        self.allowed_s -= gap_s
-        return gap_s
+        self._in_step_throughout &= believed
+        return 0.0
 
 
 def _spoken(gaps: list[tuple[float, float]], what: str, then: str) -> str:

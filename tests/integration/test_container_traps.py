@@ -137,6 +137,15 @@ def test_an_absurd_time_makes_no_hours_of_silence(tmp_path, hours, at_s):
     assert notes[0].startswith("The file's clock goes on without sound for ")
 
 
+def test_at_high_rates_silence_counts_by_its_samples(tmp_path):
+    sound = Sound(noise(1, rate=384_000), "pcm_s16le", rate=384_000, pauses=((0.5, 2.0),))
+    film = write_film(tmp_path / "film.mkv", sound)
+    assert decoded(film, max_seconds=8)[1].shape[1] == pytest.approx(3 * 384_000, abs=4_000)
+    _, samples, notes = decoded(film, max_seconds=4)
+    assert samples.shape[1] == 384_000
+    assert notes[0].startswith("The file's clock goes on without sound for 2.0 s")
+
+
 ORDINARY = [
     *(("mp4", codec) for codec in ("aac", "libmp3lame", "alac")),
     *(("mkv", codec) for codec in ("aac", "libmp3lame", "ac3", "flac", "pcm_s16le")),

@@ -151,7 +151,7 @@ def test_a_clock_that_runs_wrong_makes_no_song_too_long(tmp_path):
     path.write_bytes(content.replace(b"edts", b"free"))
     with AudioReader(path, max_seconds=10) as song:
         assert sum(block.shape[1] for block in song.blocks()) == pytest.approx(5 * 44_100, abs=2_048)
-        assert song.notes == ("The file's time stamps do not fit its sound; they were not followed.",)
+        assert song.notes == ("Some of the file's time stamps do not fit its sound; those were not followed.",)
 
 
 def test_lies_of_packets_are_found_out_while_they_are_decoded(child, tmp_path):

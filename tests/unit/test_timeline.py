@@ -17,7 +17,7 @@ def silences(
     allowed_s: float = 600.0,
 ) -> tuple[list[float], tuple[str, ...]]:
     """The silence before each frame, of which start and length are given, and the notes."""
-    timeline = Timeline(begins_s, may_jump, allowed_s)
+    timeline = Timeline(begins_s, may_jump=may_jump, allowed_s=allowed_s)
     pairs = pairwise([*frames, (None, 0.0)])
     return [round(timeline.add(*frame, following[0]), 6) for frame, following in pairs], timeline.notes()
 
@@ -84,7 +84,9 @@ def test_a_clock_that_runs_wrong_makes_no_silence(factor, length_s):
     inserted, notes = silences(*[(number * length_s * factor, length_s) for number in range(200)])
     assert set(inserted) == {0.0}
     followed = length_s * (factor - 1) <= 0.1
-    assert notes == (() if followed else ("The file's time stamps do not fit its sound; they were not followed.",))
+    assert notes == (
+        () if followed else ("Some of the file's time stamps do not fit its sound; those were not followed.",)
+    )
 
 
 def test_one_time_stamp_that_is_wrong_makes_no_silence():

@@ -47,7 +47,8 @@ class Converter:
         for frame, following in pairwise(chain(frames, [None])):
             if frame.sample_rate not in SAMPLE_RATES_HZ:
                 raise PermanentError(f"A sample rate of {frame.sample_rate} Hz is not supported; 4 to 768 kHz are.")
-            silence_s = self._timeline.add(_start_s(frame), frame.samples / frame.sample_rate, _start_s(following))
+            next_s = following.time if following else None
+            silence_s = self._timeline.add(frame.time, frame.samples / frame.sample_rate, next_s)
             setup = frame.format.name, frame.layout.name, frame.sample_rate
             if silence_s or setup != self._setup:
                 yield from self._converted(None)
@@ -88,7 +89,3 @@ class Converter:
             samples = min(missing, BLOCK_SAMPLES)
             missing -= samples
             yield np.zeros((self._target.channels, samples), np.float32)
-
-
-def _start_s(frame: Any) -> float | None:
-    return None if frame is None or frame.pts is None else float(frame.pts * frame.time_base)

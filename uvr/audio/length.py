@@ -19,7 +19,7 @@ from typing import Any
 
 import av
 
-from uvr.audio.media import audio_track, open_media
+from uvr.audio.media import audio_track, open_media, seek_song
 from uvr.audio.ogg_opus import OPUS_RATE_HZ, packet_samples
 from uvr.errors import PermanentError
 
@@ -47,6 +47,7 @@ def claimed_seconds(path: Path, max_seconds: float) -> float:
         return 0.0
     limit_s = max_seconds + _PADDING_S
     with path.open("rb") as file:
+        seek_song(file)
         if _sum(packet_samples(file), limit_s * OPUS_RATE_HZ) > limit_s * OPUS_RATE_HZ:
             raise too_long(max_seconds)
     claimed_s = _packets_s(path, limit_s)

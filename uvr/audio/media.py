@@ -71,6 +71,11 @@ def _opened(file: BinaryIO, begin: int) -> Any:
     )
 
 
+def seek_song(file: BinaryIO) -> None:
+    """Go to where the song most probably begins: behind tags of other formats."""
+    file.seek(_beginnings(file)[0])
+
+
 def misread_bits(file: BinaryIO) -> ValidBits | None:
     """The size of the file's samples, if it is one that FFmpeg would have misread."""
     return next(filter(None, (valid_bits(file, begin) for begin in _beginnings(file))), None)

@@ -7,35 +7,32 @@ on both sides of it. All silence together stays within what the caller allows, w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 JITTER_S = 0.1
 """Time stamps that are off by no more than this are no gaps: a frame of AAC at 16 kHz lasts 0.064 s."""
 LONGEST_GAP_S = 10.0
 """Of formats whose clocks may jump (MPEG, Ogg); FFmpeg's own limit: what is longer is a clock set anew."""
 LONGEST_SILENCE_S = 3600.0
 """In one song, where the caller allows more."""
+WRONG_CLOCK = "Some of the file's time stamps do not fit its sound; those were not followed."
 
 
-@dataclass
 class Timeline:
-    """The place in time of a song's frames, which are added one after the other."""
+    """The place in time of a song's frames, which are added one after the other.
 
-    begins_s: float | None
-    """When the first other track begins; None if there is none, and so no place that the sound would be late for."""
-    may_jump: bool
-    """Whether the format's clock may jump without a gap in the sound."""
-    allowed_s: float
-    """How much silence may be inserted."""
-    _position_s: float = 0.0
-    _ended_s: float | None = None
-    _in_step: bool = True
-    _in_step_throughout: bool = True
-    _filled: list[tuple[float, float]] = field(default_factory=list)
-    _left_out: list[tuple[float, float]] = field(default_factory=list)
+    `begins_s` is when the first other track of the file begins (None: there is none, so nothing that the sound could be
+    late for), `may_jump` whether the format's clock may jump without a gap in the sound, and `allowed_s` how much
+    silence may be inserted.
+    """
 
-    def __post_init__(self) -> None:
-        self.allowed_s = min(self.allowed_s, LONGEST_SILENCE_S)
+    def __init__(self, begins_s: float | None, *, may_jump: bool, allowed_s: float) -> None:
+        self._begins_s = begins_s
+        self._may_jump = may_jump
+        self._allowed_s = min(allowed_s, LONGEST_SILENCE_S)
+        self._position_s = 0.0
+        self._ended_s: float | None = None
+        self._in_step = self._in_step_throughout = True
+        self._filled: list[tuple[float, float]] = []
+        self._left_out: list[tuple[float, float]] = []
 
     def add(self, start_s: float | None, length_s: float, next_s: float | None = None) -> float:
         """The silence before a frame that begins at `start_s` by its time stamp, and the next one at `next_s`.
@@ -59,23 +56,21 @@ class Timeline:
         """What was filled with silence, and what was not, in sentences for the song's owner."""
         filled = _spoken(self._filled, "The file has no sound", "silence stands there")
         left_out = _spoken(self._left_out, "The file's clock goes on without sound", "the stems have no pause there")
-        wrong = (
-            "" if self._in_step_throughout else "The file's time stamps do not fit its sound; they were not followed."
-        )
+        wrong = "" if self._in_step_throughout else WRONG_CLOCK
         return tuple(note for note in (filled, left_out, wrong) if note)
 
     def _gap_before(self, start_s: float) -> float:
-        if self.begins_s is None:
-            self.begins_s = start_s - self._position_s
+        if self._begins_s is None:
+            self._begins_s = start_s - self._position_s
         # Some formats give a frame the time of the packet it came in, so a step alone proves nothing; clocks that run
         # fast leave the sound behind little by little, so being late alone does not either.
-        late_s = start_s - self.begins_s - self._position_s
+        late_s = start_s - self._begins_s - self._position_s
         return late_s if self._ended_s is None else min(late_s, start_s - self._ended_s)
 
     def _silence_for(self, gap_s: float, *, believed: bool) -> float:
-        if believed and gap_s <= self.allowed_s and not (self.may_jump and gap_s > LONGEST_GAP_S):
+        if believed and gap_s <= self._allowed_s and not (self._may_jump and gap_s > LONGEST_GAP_S):
             self._filled.append((self._position_s, gap_s))
-            self.allowed_s -= gap_s
+            self._allowed_s -= gap_s
             return gap_s
         if believed:
             self._left_out.append((self._position_s, gap_s))

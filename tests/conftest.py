@@ -74,7 +74,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_cases() -> Path:
-    """The folder with inputs that people reported to fail, which stands beside some checkouts."""
+    """The folder with inputs that people reported to fail, which stands next to some checkouts."""
     if not SHARED_CASES.is_dir():
         pytest.skip("needs ../shared/cases (inputs that people reported), which is not part of the repository")
     return SHARED_CASES

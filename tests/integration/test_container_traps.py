@@ -38,7 +38,7 @@ def left_and_right(samples: int = 4_410) -> tuple[Samples, bytes]:
     return (integers / 2**15).astype(np.float32), integers.T.tobytes()
 
 
-# The inputs that people reported, where they stand beside the checkout.
+# The inputs that people reported, where they stand next to the checkout.
 
 
 @pytest.mark.parametrize(

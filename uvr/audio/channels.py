@@ -28,7 +28,7 @@ _WEIGHTS = {
     "FC": _CENTRE,
     "LFE": _NOWHERE,
     "LFE2": _NOWHERE,
-    # A stereo mix that lies beside its own channels.
+    # A stereo mix of the channels, in the same file as these.
     "DL": _NOWHERE,
     "DR": _NOWHERE,
     # Of ambisonics, two microphones that look to the left and to the right.

@@ -89,11 +89,11 @@ class AudioReader:
             self._refuse_nothing()
         sample_format = _sample_format(stream.codec_context.codec, first.format.name, self._bits)
         self.format = AudioFormat(first.sample_rate, min(first.layout.nb_channels, 2), sample_format)
-        longest_s = most_samples(self._max_seconds, self.format.sample_rate) / self.format.sample_rate
+        max_s = most_samples(self._max_seconds, self.format.sample_rate) / self.format.sample_rate
         timeline = Timeline(
             others_begin_s(self._container, stream),
             may_jump=clock_may_jump(self._container),
-            allowed_s=longest_s - self._sound_s,
+            allowed_s=max_s - self._sound_s,
         )
         self._converter = Converter(self.format, self._track.places, timeline)
         self._frames = chain([first], frames)

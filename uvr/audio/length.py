@@ -52,7 +52,7 @@ def claimed_seconds(path: Path, max_seconds: float) -> float:
             raise too_long(max_seconds)
     claimed_s = _packets_s(path, limit_s)
     if claimed_s > limit_s:
-        claimed_s = _packets_s(path, limit_s, longest_s=_longest_packet_s(path))
+        claimed_s = _packets_s(path, limit_s, packet_s=_max_packet_s(path))
     if claimed_s > limit_s:
         raise too_long(max_seconds)
     return claimed_s
@@ -67,27 +67,27 @@ def _sum(durations: Iterable[float], limit: float) -> float:
     return total
 
 
-def _packets_s(path: Path, limit_s: float, *, longest_s: float = math.inf) -> float:
-    """What the packets of the song claim to last, each `longest_s` at most; reads no further than `limit_s`."""
+def _packets_s(path: Path, limit_s: float, *, packet_s: float = math.inf) -> float:
+    """What the packets of the song claim to last, each `packet_s` at most; reads no further than `limit_s`."""
     with path.open("rb") as file, open_media(file) as container:
         stream = audio_track(container).stream
         unit_s = float(stream.time_base)
-        claims = (min((packet.duration or 0) * unit_s, longest_s) for packet in _readable(container.demux(stream)))
+        claims = (min((packet.duration or 0) * unit_s, packet_s) for packet in _readable(container.demux(stream)))
         return _sum(claims, limit_s)
 
 
-def _longest_packet_s(path: Path) -> float:
+def _max_packet_s(path: Path) -> float:
     """The most that a packet decodes to, among those of the first second of the song."""
-    longest_s = decoded_s = 0.0
+    max_s = decoded_s = 0.0
     with path.open("rb") as file, open_media(file) as container:
         for packet in islice(_readable(container.demux(audio_track(container).stream)), _FIRST_PACKETS):
             lasts_s = 0.0
             with suppress(av.error.FFmpegError):  # damage is what the decoding of the song reports
                 lasts_s = sum(frame.samples / frame.sample_rate for frame in packet.decode() if frame.sample_rate)
-            longest_s, decoded_s = max(longest_s, lasts_s), decoded_s + lasts_s
+            max_s, decoded_s = max(max_s, lasts_s), decoded_s + lasts_s
             if decoded_s > 1:
                 break
-    return longest_s
+    return max_s
 
 
 def _readable(packets: Iterator[Any]) -> Iterator[Any]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 JITTER_S = 0.1
 """Time stamps that are off by no more than this are no gaps: a frame of AAC at 16 kHz lasts 0.064 s."""
-LONGEST_GAP_S = 10.0
-"""Of formats whose clocks may jump (MPEG, Ogg); FFmpeg's own limit: what is longer is a clock set anew."""
-LONGEST_SILENCE_S = 3600.0
+MAX_GAP_S = 10.0
+"""Of formats whose clocks may jump (MPEG, Ogg); FFmpeg's own limit: a longer one is a clock that was set again."""
+MAX_SILENCE_S = 3600.0
 """In one song, where the caller allows more."""
 WRONG_CLOCK = "Some of the file's time stamps do not fit its sound; those were not followed."
 
@@ -27,7 +27,7 @@ class Timeline:
     def __init__(self, begins_s: float | None, *, may_jump: bool, allowed_s: float) -> None:
         self._begins_s = begins_s
         self._may_jump = may_jump
-        self._allowed_s = min(allowed_s, LONGEST_SILENCE_S)
+        self._allowed_s = min(allowed_s, MAX_SILENCE_S)
         self._position_s = 0.0
         self._ended_s: float | None = None
         self._in_step = self._in_step_throughout = True
@@ -68,7 +68,7 @@ class Timeline:
         return late_s if self._ended_s is None else min(late_s, start_s - self._ended_s)
 
     def _silence_for(self, gap_s: float, *, believed: bool) -> float:
-        if believed and gap_s <= self._allowed_s and not (self._may_jump and gap_s > LONGEST_GAP_S):
+        if believed and gap_s <= self._allowed_s and not (self._may_jump and gap_s > MAX_GAP_S):
             self._filled.append((self._position_s, gap_s))
             self._allowed_s -= gap_s
             return gap_s

@@ -1,6 +1,6 @@
 """How many bits of a sample count, as WAV files say it and FFmpeg misreads it.
 
-Recordings by WASAPI and many converters keep 24 bits in 32 (WAVEFORMATEXTENSIBLE: wValidBitsPerSample beside
+Recordings by WASAPI and many converters keep 24 bits in 32 (WAVEFORMATEXTENSIBLE: wValidBitsPerSample and
 wBitsPerSample). FFmpeg goes by the valid bits alone, and takes such samples for floats, or for smaller ones.
 """
 

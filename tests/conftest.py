@@ -21,6 +21,7 @@ from uvr.separation.native.library import Library, load
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+SHARED_CASES = ROOT.parent / "shared" / "cases"
 
 
 NEWEST = "Valkey 9"
@@ -113,3 +114,11 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs ../shared/data (CC0 songs and reference outputs), which is not part of the repository")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder with inputs that people reported to fail, which stands next to some checkouts."""
+    if not SHARED_CASES.is_dir():
+        pytest.skip("needs ../shared/cases (inputs that people reported), which is not part of the repository")
+    return SHARED_CASES

@@ -88,6 +88,7 @@ def test_what_is_different_about_stems_is_said(tmp_path: Path, model: tuple[str,
     done = run(source, "-o", tmp_path, "--format", "ogg", *model)
     assert done.returncode == 0
     assert f"{source}: The song's 6 channels were mixed down to stereo." in done.stderr
+    assert f"{source}: The song's LFE channel is not in the mix." in done.stderr
     assert f"{source}: The song has 44100 Hz, the stems have 48000 Hz" in done.stderr
 
 

@@ -128,15 +128,11 @@ def test_surround_is_mixed_down_to_stereo(tmp_path):
     assert snr_db(np.stack([left, right]), samples) > 120
 
 
-@pytest.mark.parametrize("channels", [3, 4, 6, 8])
+@pytest.mark.parametrize("channels", [3, 4, 6, 8, 9, 64])
 def test_channels_without_a_declared_arrangement_are_mixed_down(tmp_path, channels):
     audio_format, samples = decoded(write_silence(tmp_path / "song.wav", channels=channels))
     assert audio_format.channels == 2
     assert samples.shape == (2, 44100)
-
-
-def test_channels_that_cannot_be_mixed_down_are_named(tmp_path):
-    assert "9 channels" in refusal(write_silence(tmp_path / "song.wav", channels=9))
 
 
 def test_joined_streams_that_change_channels_half_way_are_decoded_to_the_end(tmp_path):
@@ -226,8 +222,21 @@ def test_sample_rates_of_no_music_are_refused(tmp_path):
     assert "1000 Hz" in refusal(write_silence(tmp_path / "song.wav", rate=1000))
 
 
-def test_too_long_is_refused_before_anything_is_decoded(tmp_path):
-    reader = AudioReader(write_audio(tmp_path / "song.flac", noise(30), codec="flac"), max_seconds=2)
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("flac", "flac"),
+        ("m4a", "aac"),
+        ("mp3", "libmp3lame"),
+        ("mka", "ac3"),
+        ("wav", "pcm_s16le"),
+        ("opus", "libopus"),
+    ],
+)
+def test_too_long_is_refused_before_anything_is_decoded(tmp_path, suffix, codec):
+    rate = 48_000 if codec == "libopus" else 44_100
+    song = write_audio(tmp_path / f"song.{suffix}", noise(10, rate=rate), codec=codec, rate=rate)
+    reader = AudioReader(song, max_seconds=2)
     with pytest.raises(PermanentError, match="longer than 2 seconds"):
         reader.__enter__()
 

@@ -14,7 +14,7 @@ import av
 import pytest
 
 from tests.support import absurd_media, corpus, treacherous_media
-from tests.support.containers import wav
+from tests.support.containers import PCM, caf, dsdiff, extensible_wav, wav
 from tests.support.corpus import Case
 from tests.support.media_child import MediaChild, media_child
 from tests.support.traps import Doorbell, WatchedFolder, doorbell, watched
@@ -81,6 +81,25 @@ def test_damaged_songs_are_decoded_or_refused(kind, ground):
     seed = corpus.seed(*kind)
     assert ground.faults([Case("undamaged", seed), *corpus.damaged(" ".join(kind), seed)]) == []
     assert ground.faults([corpus.without_frames(*kind)]) == []
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(dsdiff(PCM), id="dsdiff"),
+        pytest.param(extensible_wav(PCM, stored=32, valid=24), id="wav 24 in 32"),
+        pytest.param(extensible_wav(PCM, stored=32, valid=24, kind="W64"), id="w64 24 in 32"),
+        pytest.param(caf(PCM, [1, 3, 2, 5, 6, 4]), id="caf film order"),
+        pytest.param(caf(PCM, [1, 1]), id="caf twice left"),
+    ],
+)
+def test_damaged_songs_made_by_hand_are_decoded_or_refused(seed, ground, request):
+    name = request.node.callspec.id
+    assert ground.faults([Case(f"{name} undamaged", seed), *corpus.damaged(name, seed)]) == []
+
+
+def test_tags_that_are_none_do_no_harm_in_front_of_any_file(ground):
+    assert ground.faults(absurd_media.id3_bombs(corpus.seed("wav", "pcm_s16le"))) == []
 
 
 def test_noise_behind_a_promising_beginning_is_refused(ground):

@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.audio import write_audio
-from tests.support.containers import OPUS_HEAD, OPUS_TAGS, flac_block, ogg_page, stream_info
+from tests.support.containers import OPUS_HEAD, OPUS_TAGS, flac_block, mov, ogg_page, stream_info, u32
 from tests.support.media_child import MediaChild, media_child
+from uvr.audio.decode import AudioReader
 
 HOUR_S = 3600
 MEMORY_BYTES = 32 * 2**20
@@ -121,6 +122,36 @@ def test_two_hours_of_silence_in_an_opus_file_are_refused_at_once(child, tmp_pat
 def test_an_opus_file_of_the_smallest_packets_is_refused_at_once(child, tmp_path):
     song = write_opus_of_smallest_packets(tmp_path / "song.opus", hours=2)
     assert_refused_at_once(child, song, 6 * 10**6, cpu_s=3)
+
+
+TWO_HOURS = 2 * HOUR_S * 44_100
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param({"times": u32(2) + u32(1) + u32(TWO_HOURS) + u32(4_999) + u32(1)}, id="first packet"),
+        pytest.param({"times": u32(2) + u32(4_999) + u32(1) + u32(1) + u32(TWO_HOURS)}, id="last packet"),
+        pytest.param({"times": u32(1) + u32(5_000) + u32(44_100)}, id="every packet"),
+        pytest.param({"duration": TWO_HOURS}, id="length"),
+        pytest.param({"timescale": 1}, id="clock"),
+    ],
+)
+def test_claims_make_no_short_song_too_long(tmp_path, lie):
+    path = tmp_path / "song.mov"
+    path.write_bytes(mov(**lie))
+    with AudioReader(path, max_seconds=60) as song:
+        assert sum(block.shape[1] for block in song.blocks()) == 5_000
+
+
+def test_a_clock_that_runs_wrong_makes_no_song_too_long(tmp_path):
+    path = write_audio(tmp_path / "song.m4a", np.zeros((2, 5 * 44_100), np.float32), codec="aac")
+    content = bytearray(path.read_bytes())
+    struct.pack_into(">I", content, content.index(b"mdhd") + 16, 441)
+    path.write_bytes(content.replace(b"edts", b"free"))
+    with AudioReader(path, max_seconds=10) as song:
+        assert sum(block.shape[1] for block in song.blocks()) == pytest.approx(5 * 44_100, abs=2_048)
+        assert song.notes == ("Some of the file's time stamps do not fit its sound; those were not followed.",)
 
 
 def test_lies_of_packets_are_found_out_while_they_are_decoded(child, tmp_path):

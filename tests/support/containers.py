@@ -43,6 +43,55 @@ def wav(
     return chunk(b"RIFF", body, riff_size)
 
 
+def extensible_wav(
+    samples: bytes, *, channels: int = 2, stored: int = 16, valid: int = 16, mask: int = 0, kind: str = "RIFF"
+) -> bytes:
+    """A file of integers with a WAVEFORMATEXTENSIBLE, as RIFF, RF64 or W64: which bits count, which channels where."""
+    align = channels * stored // 8
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, channels, 44_100, 44_100 * align, align, stored, 22, valid, mask)
+    form += b"\1\0" + bytes.fromhex("000000001000800000aa00389b71")
+    before = chunk(b"JUNK", b"odd")
+    if kind == "W64":
+        parts = [_w64_chunk(b"junk", b"odd"), _w64_chunk(b"fmt ", form), _w64_chunk(b"data", samples)]
+        body = b"wave" + _W64_NAME + b"".join(parts)
+        return b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000") + struct.pack("<Q", len(body) + 24) + body
+    if kind == "RF64":
+        before = chunk(b"ds64", struct.pack("<QQQI", 0, len(samples), len(samples) // align, 0)) + before
+    size = U32 if kind == "RF64" else None
+    return chunk(kind.encode(), b"WAVE" + before + chunk(b"fmt ", form) + chunk(b"data", samples, size), size)
+
+
+_W64_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+
+
+def _w64_chunk(name: bytes, content: bytes) -> bytes:
+    return name + _W64_NAME + struct.pack("<Q", len(content) + 24) + content + bytes(-len(content) % 8)
+
+
+def caf(samples: bytes, labels: Sequence[int]) -> bytes:
+    """A Core Audio file of 16-bit samples whose channels have the places `labels` (kAudioChannelLabel_…)."""
+    channels = len(labels)
+    form = struct.pack(">d4s5I", 44_100.0, b"lpcm", 2, 2 * channels, 1, channels, 16)
+    places = struct.pack(">3I", 0, 0, channels) + b"".join(struct.pack(">5I", label, 0, 0, 0, 0) for label in labels)
+    parts = {b"desc": form, b"chan": places, b"data": bytes(4) + samples}
+    return b"caff\0\1\0\0" + b"".join(
+        name + struct.pack(">q", len(content)) + content for name, content in parts.items()
+    )
+
+
+def dsdiff(samples: bytes, *, channels: int = 2, rate: int = 2_822_400) -> bytes:
+    """A DSDIFF file of one-bit samples (DSD), a byte of each channel by turns."""
+
+    def part(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack(">Q", len(content)) + content + b"\0" * (len(content) % 2)
+
+    places = b"".join([b"SLFT", b"SRGT", b"C   ", b"LFE ", b"LS  ", b"RS  "][:channels])
+    properties = part(b"FS  ", u32(rate)) + part(b"CHNL", u16(channels) + places)
+    properties += part(b"CMPR", b"DSD \x0enot compressed")
+    body = part(b"FVER", bytes.fromhex("01050000")) + part(b"PROP", b"SND " + properties) + part(b"DSD ", samples)
+    return part(b"FRM8", b"DSD " + body)
+
+
 def flac_block(kind: int, content: bytes, *, size: int | None = None, last: bool = False) -> bytes:
     return u32(kind << 24 | last << 31 | (len(content) if size is None else size)) + content
 

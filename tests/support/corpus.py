@@ -62,6 +62,7 @@ MAGICS = {
     "asf": bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"),
     "avi": b"RIFF\xff\xff\xff\xffAVI LIST",
     "caf": b"caff\0\1\0\0desc",
+    "dsdiff": b"FRM8\0\0\0\0\0\0\x20\0DSD FVER",
     "dsf": b"DSD \x1c\0\0\0\0\0\0\0",
     "dts": b"\x7f\xfe\x80\x01\xfc\x3c",
     "flac": b"fLaC",

@@ -17,31 +17,28 @@ import av
 import numpy as np
 import structlog
 
-from uvr.audio.format import BLOCK_SAMPLES, AudioFormat, Block, SampleFormat
-from uvr.audio.length import most_samples, refuse_longer, too_long
-from uvr.audio.media import EMPTY, first_audio_stream, open_media, refuse
-from uvr.audio.resample import samples_of
+from uvr.audio.convert import Converter
+from uvr.audio.format import AudioFormat, Block, SampleFormat
+from uvr.audio.length import claimed_seconds, most_samples, too_long
+from uvr.audio.media import EMPTY, audio_track, clock_may_jump, misread_bits, open_media, others_begin_s, refuse
+from uvr.audio.timeline import Timeline
+from uvr.audio.wav_header import ValidBits
 from uvr.errors import PermanentError
 
 log = structlog.get_logger()
 
-SAMPLE_RATES_HZ = range(4_000, 768_000 + 1)
-"""Far outside these a file is not music, and resampling one small block could fill the memory."""
-
 
 class AudioReader:
-    """The first audio stream of a file, decoded block by block; use it in a `with` statement.
+    """The song in a file (`audio_track`), decoded block by block; use it in a `with` statement.
 
-    More than two channels are mixed down to stereo with FFmpeg's coefficients (ITU-R BS.775), not scaled down, so
-    samples may lie beyond full scale. The blocks together are exactly what the decoder gives: encoder padding that the
-    container declares is removed, gaps in the time stamps are not filled. Raises `PermanentError` on entering when
+    More than two channels are mixed down to stereo (`channels`), not scaled down, so samples may lie beyond full scale.
+    The blocks together are exactly what the decoder gives, without the encoder padding that the container declares, and
+    with silence where the container says that nothing sounds (`Timeline`). Raises `PermanentError` on entering when
     there is no audio to decode or clearly too much, and from `blocks` for an empty or too long one or samples that are
     no numbers.
     """
 
     format: AudioFormat
-    source_channels: int
-    """How many channels the file has; `format` has as many, or 2 after a mix-down."""
 
     def __init__(self, path: Path, *, max_seconds: float) -> None:
         self._path = path
@@ -49,9 +46,10 @@ class AudioReader:
         self._damaged_packets = 0
 
     def __enter__(self) -> Self:
-        refuse_longer(self._path, self._max_seconds)
+        self._sound_s = claimed_seconds(self._path, self._max_seconds)
         with ExitStack() as opened:
             file = opened.enter_context(self._path.open("rb"))
+            self._bits = misread_bits(file)
             self._container = opened.enter_context(open_media(file))
             self._begin()
             self._opened = opened.pop_all()
@@ -65,9 +63,10 @@ class AudioReader:
     def blocks(self) -> Iterator[Block]:
         """All samples in order, once, as blocks of shape (`format.channels`, up to 65536 samples)."""
         samples, most = 0, most_samples(self._max_seconds, self.format.sample_rate)
-        for block in _converted(self._frames, self.format):
+        for block in self._converter.blocks(self._frames):
             samples += block.shape[1]
-            if samples > most:
+            # A wrong clock may fill all that was allowed with silence, but makes no song too long.
+            if samples - self._converter.silence_samples > most:
                 raise too_long(most / self.format.sample_rate)
             if not np.isfinite(block).all():
                 raise PermanentError("The audio has samples that are no numbers (NaN or infinite); export it again.")
@@ -75,16 +74,28 @@ class AudioReader:
         if not samples:
             raise PermanentError(EMPTY)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the song is not as its file has it, in sentences for its owner; complete behind the last block."""
+        return *filter(None, [self._track.note]), *self._converter.notes
+
     def _begin(self) -> None:
         """The first frame tells the format: with some codecs (HE-AAC) the header has another rate."""
-        stream = first_audio_stream(self._container)
+        self._track = audio_track(self._container)
+        stream = self._track.stream
         frames = self._decoded(stream)
         first = next(frames, None)
         if first is None:
             self._refuse_nothing()
-        self.source_channels = first.layout.nb_channels
-        sample_format = _sample_format(stream.codec_context.codec, first.format.name)
-        self.format = AudioFormat(first.sample_rate, min(self.source_channels, 2), sample_format)
+        sample_format = _sample_format(stream.codec_context.codec, first.format.name, self._bits)
+        self.format = AudioFormat(first.sample_rate, min(first.layout.nb_channels, 2), sample_format)
+        max_s = most_samples(self._max_seconds, self.format.sample_rate) / self.format.sample_rate
+        timeline = Timeline(
+            others_begin_s(self._container, stream),
+            may_jump=clock_may_jump(self._container),
+            allowed_s=max_s - self._sound_s,
+        )
+        self._converter = Converter(self.format, self._track.places, timeline)
         self._frames = chain([first], frames)
 
     def _decoded(self, stream: Any) -> Iterator[Any]:
@@ -115,41 +126,13 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
         log.warning("audio.truncated", ffmpeg=str(error))
 
 
-def _sample_format(codec: Any, frame_format: str) -> SampleFormat:
+def _sample_format(codec: Any, frame_format: str, bits: ValidBits | None) -> SampleFormat:
     """What a decoded frame format stood for in the file: lossy codecs decode to float but are worth 16 bits."""
     name = frame_format.removesuffix("p")
     if not codec.lossless or name in {"u8", "s16"}:
         return SampleFormat.INT16
     if name in {"flt", "dbl"}:
         return SampleFormat.FLOAT32
-    # FLAC, ALAC and the like hand out 24-bit samples as 32-bit frames.
-    return SampleFormat.INT32 if codec.name.startswith("pcm_s32") else SampleFormat.INT24
-
-
-def _converted(frames: Iterator[Any], target: AudioFormat) -> Iterator[Block]:
-    """Frames as float32 blocks at the target's rate and channels; files may change both half-way (joined streams)."""
-    resampler, setup = None, None
-    for frame in frames:
-        if (now := (frame.format.name, frame.layout, frame.sample_rate)) != setup:
-            yield from _pushed(resampler, None)
-            resampler, setup = _converter(frame.sample_rate, target), now
-        frame.pts = None
-        yield from _pushed(resampler, frame)
-    yield from _pushed(resampler, None)
-
-
-def _converter(from_hz: int, target: AudioFormat) -> av.AudioResampler:
-    if from_hz not in SAMPLE_RATES_HZ:
-        raise PermanentError(f"A sample rate of {from_hz} Hz is not supported; 4 to 768 kHz are.")
-    layout = "mono" if target.channels == 1 else "stereo"
-    return av.AudioResampler(format="fltp", layout=layout, rate=target.sample_rate, frame_size=BLOCK_SAMPLES)
-
-
-def _pushed(resampler: av.AudioResampler | None, frame: Any) -> Iterator[Block]:
-    try:
-        for converted in resampler.resample(frame) if resampler else ():
-            yield samples_of(converted)
-    except av.error.FFmpegError as error:
-        channels = frame.layout.nb_channels if frame else 0
-        message = f"The audio's {channels} channels cannot be mixed down to stereo; send it in stereo."
-        raise PermanentError(message, ffmpeg=str(error)) from None
+    # FLAC, ALAC and the like hand out 24-bit samples as 32-bit frames, and some WAV files hold them so.
+    all_count = codec.name.startswith("pcm_s32") and not (bits and bits.valid <= SampleFormat.INT24.bits)
+    return SampleFormat.INT32 if all_count else SampleFormat.INT24

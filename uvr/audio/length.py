@@ -1,22 +1,25 @@
 """The longest song that is accepted, and its refusal before anything is decoded.
 
 Twelve hours of silence are a FLAC file of 8 MB, and decoding only the first of them takes half a minute and a gigabyte
-of disk. Packets tell how long they last at some ten thousand times real time, whatever a header says about the whole,
-so they are counted first. What they make too long is refused at once: a lie there hurts only the liar. What they make
-short enough proves nothing, so whoever decodes counts samples all the same.
+of disk. Packets say how long they last, and are read at some ten thousand times real time, so those are added up first,
+whatever a header says about the whole. One packet may claim hours (a gap, a damaged table), and all of a file may be
+wrong by the same factor (its clock); so a song that seems too long is added up once more, and no packet counts for more
+than the longest of those that the song's first second decodes to. What seems short enough proves nothing either:
+samples are counted all the same while the song is decoded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
+from typing import Any
 
 import av
 
-from uvr.audio.media import first_audio_stream, open_media
+from uvr.audio.media import audio_track, open_media, seek_song
 from uvr.audio.ogg_opus import OPUS_RATE_HZ, packet_samples
 from uvr.errors import PermanentError
 
@@ -25,6 +28,8 @@ FULL_RATE_HZ = 192_000
 
 _PADDING_S = 1.0
 """What the packets of a song may last longer than its samples: encoders pad both ends."""
+_FIRST_PACKETS = 500
+"""The most that are decoded of a song that seems too long; they may be damaged, or as short as 2.5 ms."""
 
 
 def most_samples(max_seconds: float, sample_rate: int) -> float:
@@ -32,26 +37,63 @@ def most_samples(max_seconds: float, sample_rate: int) -> float:
     return max_seconds * min(sample_rate, FULL_RATE_HZ)
 
 
-def refuse_longer(path: Path, max_seconds: float) -> None:
-    """Raise `PermanentError` if the packets of the first audio stream last longer than `max_seconds`.
+def claimed_seconds(path: Path, max_seconds: float) -> float:
+    """How long the song in a file is by its packets.
 
-    Raises it too when there is no such stream. Reads the file until the limit is passed, and keeps nothing of it.
+    Raises `PermanentError` if that is longer than `max_seconds`, and when there is no audio. Reads the file until the
+    limit is passed, and keeps nothing of it. Without a limit it reads nothing and gives 0.
     """
     if math.isinf(max_seconds):
-        return
+        return 0.0
+    limit_s = max_seconds + _PADDING_S
     with path.open("rb") as file:
-        _refuse_longer(packet_samples(file), max_seconds, OPUS_RATE_HZ)
-    # A file that breaks off in the middle ends there; the decoder says so.
-    with path.open("rb") as file, open_media(file) as container, suppress(av.error.FFmpegError, OSError):
-        stream = first_audio_stream(container)
-        durations = (packet.duration or 0 for packet in container.demux(stream))
-        _refuse_longer(durations, max_seconds, 1 / stream.time_base)
-
-
-def _refuse_longer(durations: Iterable[int], max_seconds: float, per_second: float) -> None:
-    longest = (max_seconds + _PADDING_S) * per_second
-    if any(lasted > longest for lasted in accumulate(durations)):
+        seek_song(file)
+        if _sum(packet_samples(file), limit_s * OPUS_RATE_HZ) > limit_s * OPUS_RATE_HZ:
+            raise too_long(max_seconds)
+    claimed_s = _packets_s(path, limit_s)
+    if claimed_s > limit_s:
+        claimed_s = _packets_s(path, limit_s, packet_s=_max_packet_s(path))
+    if claimed_s > limit_s:
         raise too_long(max_seconds)
+    return claimed_s
+
+
+def _sum(durations: Iterable[float], limit: float) -> float:
+    """The sum, or a part of it that is beyond `limit`."""
+    total = 0.0
+    for total in accumulate(durations):
+        if total > limit:
+            break
+    return total
+
+
+def _packets_s(path: Path, limit_s: float, *, packet_s: float = math.inf) -> float:
+    """What the packets of the song claim to last, each `packet_s` at most; reads no further than `limit_s`."""
+    with path.open("rb") as file, open_media(file) as container:
+        stream = audio_track(container).stream
+        unit_s = float(stream.time_base)
+        claims = (min((packet.duration or 0) * unit_s, packet_s) for packet in _readable(container.demux(stream)))
+        return _sum(claims, limit_s)
+
+
+def _max_packet_s(path: Path) -> float:
+    """The most that a packet decodes to, among those of the first second of the song."""
+    max_s = decoded_s = 0.0
+    with path.open("rb") as file, open_media(file) as container:
+        for packet in islice(_readable(container.demux(audio_track(container).stream)), _FIRST_PACKETS):
+            lasts_s = 0.0
+            with suppress(av.error.FFmpegError):  # damage is what the decoding of the song reports
+                lasts_s = sum(frame.samples / frame.sample_rate for frame in packet.decode() if frame.sample_rate)
+            max_s, decoded_s = max(max_s, lasts_s), decoded_s + lasts_s
+            if decoded_s > 1:
+                break
+    return max_s
+
+
+def _readable(packets: Iterator[Any]) -> Iterator[Any]:
+    """`packets`, up to where a file breaks off; the decoder says so."""
+    with suppress(av.error.FFmpegError, OSError):
+        yield from packets
 
 
 def too_long(seconds: float) -> PermanentError:

@@ -15,8 +15,9 @@ FILTER = {"filter_size": "128", "cutoff": "0.97", "filter_type": "kaiser", "kais
 
 
 def samples_of(frame: av.AudioFrame) -> Block:
-    """The samples of a planar float32 frame."""
-    return np.asarray(frame.to_ndarray(), np.float32)
+    """The samples of a float32 frame, of shape (channels, samples)."""
+    samples = np.asarray(frame.to_ndarray(), np.float32)
+    return samples if frame.format.is_planar else samples.reshape(frame.samples, -1).T
 
 
 def resampled(blocks: Iterable[Block], from_hz: int, to_hz: int) -> Iterator[Block]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 
-from uvr.audio.media import open_media
+from uvr.audio.media import audio_track, open_media
 from uvr.output_format import OutputFormat
 
 KEPT = frozenset(
@@ -71,9 +71,8 @@ def read_tags(path: Path) -> Tags:
     """The tags of a song; `PermanentError` if it is none."""
     with path.open("rb") as file, open_media(file) as container:
         # Elsewhere a stream's own tags are about the stream: "English, 5.1".
-        holders = container.streams.audio[:1] if container.format.name == "ogg" else [container]
-        text = {name: text for holder in holders for name, text in holder.metadata.items()}
-        return Tags(_kept(text), _cover_of(container))
+        holder = audio_track(container).stream if container.format.name == "ogg" else container
+        return Tags(_kept(holder.metadata), _cover_of(container))
 
 
 def add_text(tags: Tags, container: Any, stream: Any, form: OutputFormat) -> None:

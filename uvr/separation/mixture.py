@@ -31,9 +31,9 @@ class Mixture:
     at_network_rate: Spool
     """The same at `NETWORK_RATE_HZ`."""
     format: AudioFormat
-    source_channels: int
-    """How many channels the file has; the spools have as many, or 2 after a mix-down."""
     tags: Tags
+    notes: tuple[str, ...] = ()
+    """What of the song is not as its file has it, in sentences for its owner."""
 
     @property
     def audio_s(self) -> float:
@@ -60,4 +60,4 @@ def take_in(source: Path, folder: Path, *, max_seconds: float, watch: Watch) -> 
             at_network_rate = Spool.of(converted, folder / "mixture.f32", channels)
     watch.report(DECODED)
     # Only now: FFmpeg holds a cover in memory as long as the file is open.
-    return Mixture(spool, at_network_rate, song.format, song.source_channels, read_tags(source))
+    return Mixture(spool, at_network_rate, song.format, read_tags(source), song.notes)

@@ -122,9 +122,7 @@ def _written(stems: Stems, folder: Path, encoding: Encoding, gain: float, tags: 
 
 def _notes(mixture: Mixture, encoding: Encoding) -> tuple[str, ...]:
     """What is different about the stems, in sentences for the song's owner; empty when they are made like the song."""
-    notes = []
-    if mixture.source_channels > mixture.format.channels:
-        notes.append(f"The song's {mixture.source_channels} channels were mixed down to stereo.")
+    notes = [*mixture.notes]
     if mixture.format.sample_rate != encoding.sample_rate:
         name = encoding.output_format.value
         rates = f"The song has {mixture.format.sample_rate} Hz, the stems have {encoding.sample_rate} Hz"

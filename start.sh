@@ -94,11 +94,13 @@ wait_for_health() {
 }
 
 print_address() {
-  local user
+  local user url
   user=$(setting BASIC_AUTH_USERNAME)
+  url=http://$(docker compose port api 8000)
   cat <<TEXT
 
-The service runs: http://$(docker compose port api 8000)
+The service runs: $url
+  docs      $url/docs
   user      ${user:-admin}
   password  BASIC_AUTH_PASSWORD in .env
   logs      docker compose logs --follow

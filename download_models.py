@@ -57,7 +57,7 @@ def _fetch_all(names: list[str], folder: Path, base_url: str) -> int:
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = store.ensure(name, folder, base_url=base_url, on_progress=progress.transferred)
+            path = store.ensure(name, folder, base_url=base_url, on_progress=progress.downloaded)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")

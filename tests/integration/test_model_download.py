@@ -17,6 +17,7 @@ import pytest
 from tests.support.http_server import Answer, HttpServer, http_server
 from uvr.errors import PermanentError
 from uvr.models import catalogue, store
+from uvr.models.files import Transfer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -54,15 +55,15 @@ def rest_from(start: int) -> Answer:
 
 def test_model_comes_from_the_mirror_with_its_hash_recorded(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/mirror/uvr/{FILE}", Answer(body=BODY, headers=ETAG))
-    told: list[tuple[int, int | None]] = []
-    path = store.ensure(
-        NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=lambda *amount: told.append(amount)
-    )
+    told: list[Transfer] = []
+    path = store.ensure(NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=told.append)
     assert path.read_bytes() == BODY
     recorded = path.with_name(f"{FILE}.sha256").read_text()
     assert recorded == f"{hashlib.sha256(BODY).hexdigest()}  {FILE}\n"
-    assert told[0] == (0, len(BODY))
-    assert told[-1] == (len(BODY), len(BODY))
+    source = server.url(f"/mirror/uvr/{FILE}")
+    assert told[0] == Transfer(source, 0, catalogue.CATALOGUE[NAME].size_bytes)
+    assert told[1] == Transfer(source, 0, len(BODY))
+    assert told[-1] == Transfer(source, len(BODY), len(BODY))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [f".{FILE}.lock", FILE, f"{FILE}.sha256"]
 
 
@@ -158,9 +159,12 @@ def test_absent_server_is_named(tmp_path: Path) -> None:
         store.ensure(NAME, tmp_path, base_url=f"http://127.0.0.1:{closed_port()}")
 
 
-def test_password_of_a_mirror_stays_out_of_the_message(server: HttpServer, tmp_path: Path) -> None:
+def test_password_of_a_mirror_stays_out_of_progress_and_message(server: HttpServer, tmp_path: Path) -> None:
+    told: list[Transfer] = []
+    mirror = f"http://user:hush@127.0.0.1:{server.port}"
     with pytest.raises(catalogue.ModelUnavailableError) as raised:
-        store.ensure(NAME, tmp_path, base_url=f"http://user:hush@127.0.0.1:{server.port}")
+        store.ensure(NAME, tmp_path, base_url=mirror, on_progress=told.append)
+    assert [transfer.source for transfer in told] == [f"http://…@127.0.0.1:{server.port}/{FILE}"]
     assert "hush" not in raised.value.message
 
 

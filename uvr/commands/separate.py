@@ -112,7 +112,7 @@ def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
             threads=wanted.threads,
             device=wanted.device,
             backend=settings.network_backend,
-            on_progress=line.transferred,
+            on_progress=line.downloaded,
         )
 
 

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from uvr.disk import sync
@@ -16,8 +17,20 @@ from uvr.disk import sync
 TAIL_BYTES = 10_240_000
 """How much of a file's end UVR hashes to name its parameters; a smaller file is hashed whole."""
 
-Progress = Callable[[int, int | None], None]
-"""Told the bytes that have arrived and the bytes there will be, None when nobody knows."""
+
+@dataclass(frozen=True)
+class Transfer:
+    """How far a download is."""
+
+    source: str
+    """Where it comes from: an address without secrets, or the name of a package."""
+    done_bytes: int = 0
+    total_bytes: int | None = None
+    """None while the size is not known."""
+
+
+Progress = Callable[[Transfer], None]
+"""Called when a download begins, before anything has arrived, and again and again while it arrives."""
 
 
 def tail_md5(path: Path) -> str:

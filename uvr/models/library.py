@@ -87,7 +87,7 @@ def fetch(model: Model, url: str, path: Path, on_progress: Progress | None = Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
             if not path.is_file():
-                download(url, part, on_progress or (lambda _done, _total: None))
+                download(url, part, on_progress or (lambda _transfer: None), size_bytes=model.size_bytes)
                 publish(part, path)
     except (PermanentError, TransientError) as error:
         raise ModelUnavailableError(model, without_secrets(url), error.message) from error

@@ -26,7 +26,7 @@ from uvr.models.catalogue import (
     find,
 )
 from uvr.models.download import download
-from uvr.models.files import Progress, locked, publish, recorded_sha256, sha256, tail_md5
+from uvr.models.files import Progress, Transfer, locked, publish, recorded_sha256, sha256, tail_md5
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress
         return path
     model = find(name)
     if not path.is_file():
-        _obtain(model, path, base_url, on_progress or _unheard)
+        _obtain(model, path, base_url, on_progress or _logging(model))
     _check_parameters(model, path)
     return path
 
@@ -117,7 +117,6 @@ def _obtain(model: Model, path: Path, base_url: str, on_progress: Progress) -> N
         with locked(path):
             if path.is_file():
                 return
-            log.info("model.fetching", model=model.name)
             if model.name == SPLEETER_NAME:
                 spleeter.build(path, on_progress)
             else:
@@ -134,7 +133,7 @@ def _download(model: Model, path: Path, base_url: str, on_progress: Progress) ->
         raise ModelUnavailableError(model, "", "UVR gives it to its supporters only")
     part = path.with_name(f"{path.name}.part")
     try:
-        download(url, part, on_progress)
+        download(url, part, on_progress, size_bytes=model.size_bytes)
     except (PermanentError, TransientError) as error:
         raise ModelUnavailableError(model, without_secrets(url), error.message) from error
     try:
@@ -167,5 +166,16 @@ def _described(path: Path) -> MdxParameters | None:
     return read_parameters(description) if description.is_file() else None
 
 
-def _unheard(_done: int, _total: int | None) -> None:
-    """Progress that nobody asked for."""
+def _logging(model: Model) -> Progress:
+    """Progress for the log of a process that runs in the background: the beginning, and every fifth of the file."""
+    logged_fifths = -1
+
+    def log_progress(transfer: Transfer) -> None:
+        nonlocal logged_fifths
+        fifths = 5 * transfer.done_bytes // transfer.total_bytes if transfer.total_bytes else 0
+        if fifths > logged_fifths:
+            logged_fifths = fifths
+            facts = {"source": transfer.source, "bytes": transfer.done_bytes, "total_bytes": transfer.total_bytes}
+            log.info("model.fetching", model=model.name, **facts)
+
+    return log_progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.uv import pip_settings, uv_variables
+from scripts.uv import index, pip_settings, uv_variables
 
 LISTING = """\
 :env:.extra-index-url='https://two.example/simple'
@@ -41,3 +41,10 @@ def test_variables_of_uv_win_under_their_older_names_too():
 
 def test_locking_looks_into_the_main_index_alone():
     assert uv_variables(pip_settings(LISTING), {}, extras=False).keys() == {"UV_DEFAULT_INDEX", "UV_INDEX_STRATEGY"}
+
+
+def test_the_index_is_named_without_its_password() -> None:
+    settings = pip_settings("global.index-url='https://user:hush@mirror.example/simple'")
+    assert index(settings, {}) == "https://mirror.example/simple"
+    assert index(settings, {"UV_INDEX_URL": "https://mine.example/simple"}) == "https://mine.example/simple"
+    assert index({}, {}) == "https://pypi.org/simple"

@@ -28,6 +28,7 @@ class ProgressLine:
         """Show once what is downloaded, from where and how large it is, and then how much of it has arrived."""
         if not self._is_announced:
             self._is_announced = True
+            self._next_share = 1 / 5
             size = f" ({megabytes(transfer.total_bytes)})" if transfer.total_bytes else ""
             self._out.write(f"Downloading {self._name}{size} from {transfer.source}\n")
             self._out.flush()  # before a server is asked that may not answer for a long time

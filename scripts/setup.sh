@@ -92,13 +92,13 @@ install() {
   "$installer/bin/python" scripts/uv.py pip install --python "$environment/bin/python" "$@" 2>&1 | without_lists >&2
 }
 
-without_lists() { # uv's output without its lists of packages and without downloads of less than 10 MiB
+without_lists() { # uv's output without its lists of packages and without downloads of less than 20 MiB
   local line name large=" "
   while IFS= read -r line; do
     read -r _ name _ <<<"$line"
     case $line in
       " + "* | " - "* | " ~ "* | "Resolved "* | "Prepared "* | "Installed "* | "Uninstalled "*) continue ;;
-      "Downloading "*"("[0-9][0-9]*MiB")" | "Downloading "*GiB")") large+="$name " ;;
+      "Downloading "*"("[2-9][0-9]*MiB")" | "Downloading "*"("[0-9][0-9][0-9]*MiB")" | "Downloading "*GiB")") large+="$name " ;;
       "Downloading "*) continue ;;
       " Downloaded "*) [[ $large == *" $name "* ]] || continue ;;
     esac

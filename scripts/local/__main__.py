@@ -43,6 +43,8 @@ def restart() -> int:
     except (CannotStart, SettingsError):
         sys.stderr.write("Nothing was stopped.\n")
         raise
+    if any(door.pid() for door in stack.doors):
+        say("Stopping the service")
     _tell_killed(stack.restart())
     say(f"\nThe service runs: {settings.local_url}\n{_directions(settings)}")
     return 0

@@ -98,7 +98,9 @@ without_lists() { # uv's output without its lists of packages and without downlo
     read -r _ name _ <<<"$line"
     case $line in
       " + "* | " - "* | " ~ "* | "Resolved "* | "Prepared "* | "Installed "* | "Uninstalled "*) continue ;;
-      "Downloading "*"("[2-9][0-9]*MiB")" | "Downloading "*"("[0-9][0-9][0-9]*MiB")" | "Downloading "*GiB")") large+="$name " ;;
+      "Downloading "*"("[2-9][0-9].*MiB")" | "Downloading "*"("[0-9][0-9][0-9].*MiB")" | "Downloading "*GiB")")
+        large+="$name "
+        ;;
       "Downloading "*) continue ;;
       " Downloaded "*) [[ $large == *" $name "* ]] || continue ;;
     esac

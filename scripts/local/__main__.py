@@ -45,14 +45,14 @@ def restart() -> int:
         raise
     if any(door.pid() for door in stack.doors):
         say("Stopping the service")
-    _tell_killed(stack.restart())
+    _name_killed(stack.restart())
     say(f"\nThe service runs: {settings.local_url}\n{_directions(settings)}")
     return 0
 
 
 def stop() -> int:
     """Stop the service; it is no error when it does not run."""
-    _tell_killed(Stack(_settings_or_defaults()).stop())
+    _name_killed(Stack(_settings_or_defaults()).stop())
     say("The service is stopped.")
     return 0
 
@@ -81,7 +81,7 @@ def _make_env_file_once() -> None:
     say(f"Wrote .env with a random {' and '.join(names)}")
 
 
-def _tell_killed(names: list[str]) -> None:
+def _name_killed(names: list[str]) -> None:
     for name in names:
         say(f"{name} did not stop in time and was killed; its unfinished work is done again after the next start.")
 

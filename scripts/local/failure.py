@@ -26,7 +26,7 @@ def reason_in(lines: Sequence[str]) -> str:
 
 
 def _logged_error(line: str) -> str:
-    """The error that a JSON line of the service's log tells; "" for every other line."""
+    """The error that a JSON line of the service's log holds; "" for every other line."""
     try:
         entry = json.loads(line)
     except ValueError:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```\n", re.DOTALL | re.MULTILINE)
-_CODE = re.compile(r"`([^`\n]+)`")
+_CODE = re.compile(r"`([^`]+)`")
 # Commands begin with one of these, variables set for them aside; the name of a program alone is only spoken of.
 _COMMAND = re.compile(r"([A-Z_]+=\S+ )*(\./\w+\.sh\b|(aws|curl|docker|htpasswd|make|pip|python|redis-cli|uv) )")
 
@@ -45,7 +45,7 @@ def commands_in_text() -> dict[str, str]:
     found: dict[str, str] = {}
     for page in PAGES:
         text = _FENCED.sub("", page.read_text(encoding="utf-8"))
-        for code in _CODE.findall(text):
+        for code in (" ".join(code.split()) for code in _CODE.findall(text)):
             if _COMMAND.match(code):
                 found.setdefault(code, _name(page))
     return found

@@ -128,7 +128,9 @@ def demonstrate(song: Path | None, folder: Path) -> int:
     try:
         stack.start()
         say(f"The service runs, for as long as the demo takes: {settings.local_url}/docs")
-        song = song or example_song(settings.model_file_dir)
+        if song is None:
+            with closing(ProgressLine("the example song", sys.stderr)) as line:
+                song = example_song(settings.model_file_dir, line.downloaded)
         say(f"The song: {describe(song)}")
         return run(song, settings)
     except ClientError as error:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.support.http_server import Answer, HttpServer, http_server
 from uvr.errors import PermanentError
@@ -241,3 +242,14 @@ def test_command_checks_what_is_here(tmp_path: Path) -> None:
 def test_command_answers_wrong_usage_and_faulty_settings_with_2() -> None:
     assert command("--list", "--check").returncode == 2
     assert command("--list", API_PORT="none").returncode == 2
+
+
+def test_a_download_in_the_background_is_logged_from_its_beginning(server: HttpServer, tmp_path: Path) -> None:
+    server.answer(f"/{FILE}", Answer(body=BODY))
+    with structlog.testing.capture_logs() as entries:
+        store.ensure(NAME, tmp_path, base_url=server.url(""))
+    fetching = [entry for entry in entries if entry["event"] == "model.fetching"]
+    assert {(entry["model"], entry["source"]) for entry in fetching} == {(NAME, server.url(f"/{FILE}"))}
+    assert fetching[0]["bytes"] == 0
+    assert (fetching[-1]["bytes"], fetching[-1]["total_bytes"]) == (len(BODY), len(BODY))
+    assert len(fetching) == 6

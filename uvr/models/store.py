@@ -26,7 +26,7 @@ from uvr.models.catalogue import (
     find,
 )
 from uvr.models.download import download
-from uvr.models.files import Progress, Transfer, locked, publish, recorded_sha256, sha256, tail_md5
+from uvr.models.files import Progress, locked, logged, publish, recorded_sha256, sha256, tail_md5
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ def ensure(name: str, folder: Path, *, base_url: str = "", on_progress: Progress
         return path
     model = find(name)
     if not path.is_file():
-        _obtain(model, path, base_url, on_progress or _logging(model))
+        _obtain(model, path, base_url, on_progress or logged(model.name))
     _check_parameters(model, path)
     return path
 
@@ -164,18 +164,3 @@ def _check_parameters(model: Model, path: Path) -> None:
 def _described(path: Path) -> MdxParameters | None:
     description = path.with_name(f"{path.name}.json")
     return read_parameters(description) if description.is_file() else None
-
-
-def _logging(model: Model) -> Progress:
-    """Progress for the log of a process that runs in the background: the beginning, and every fifth of the file."""
-    logged_fifths = -1
-
-    def log_progress(transfer: Transfer) -> None:
-        nonlocal logged_fifths
-        fifths = 5 * transfer.done_bytes // transfer.total_bytes if transfer.total_bytes else 0
-        if fifths > logged_fifths:
-            logged_fifths = fifths
-            facts = {"source": transfer.source, "bytes": transfer.done_bytes, "total_bytes": transfer.total_bytes}
-            log.info("model.fetching", model=model.name, **facts)
-
-    return log_progress

@@ -68,7 +68,7 @@ def _fetch_all(names: list[str], wanted: argparse.Namespace) -> int:
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = model_file(name, wanted.dir, wanted.base_url, progress.transferred, again=wanted.force)
+            path = model_file(name, wanted.dir, wanted.base_url, progress.downloaded, again=wanted.force)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")

@@ -11,6 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 umask 077
 
 timeout_s=${START_TIMEOUT_SECONDS:-1800}
+started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 
 fail() {
   printf '%s\n' "$@" >&2
@@ -64,16 +65,16 @@ summary() { # of `states`: one line for people
   awk '{ printf "%s%s %s", (NR > 1 ? ", " : ""), $1, ($3 == "-" ? $2 : $3) } END { print "" }'
 }
 
-show_log_and_fail() { # CONTAINER SENTENCE
-  echo "$2 Its last lines:" >&2
-  docker logs --tail 20 "$1" >&2
-  fail "All logs: docker compose logs"
+show_log_and_fail() { # CONTAINER SENTENCE: what the container logged since this start, the reason last
+  local log
+  log=$(docker logs --since "$started" --tail 20 "$1" 2>&1) || true
+  fail "The last lines of $1 since this start (docker compose logs shows all):" "$log" "" "$2: ${log##*$'\n'}"
 }
 
 explain_failed_up() { # compose has named the reason, but shows no logs
   local container
   container=$(states 2>/dev/null | awk '$2 == "exited" || $2 == "restarting" || $3 == "unhealthy" { print $1; exit }')
-  [ -z "$container" ] || show_log_and_fail "$container" "The container $container does not come up."
+  [ -z "$container" ] || show_log_and_fail "$container" "The container $container does not come up"
   fail "The service was not started; the lines above say why."
 }
 
@@ -85,10 +86,10 @@ wait_for_health() {
     [ "$line" = "$before" ] || echo "$line"
     before=$line
     container=$(broken <<<"$now")
-    [ -z "$container" ] || show_log_and_fail "$container" "The container $container does not come up."
+    [ -z "$container" ] || show_log_and_fail "$container" "The container $container does not come up"
     container=$(awk '$3 != "healthy" { print $1; exit }' <<<"$now")
     [ -n "$container" ] || return 0
-    [ "$SECONDS" -lt "$timeout_s" ] || show_log_and_fail "$container" "The container $container is still not ready."
+    [ "$SECONDS" -lt "$timeout_s" ] || show_log_and_fail "$container" "The container $container is still not ready"
     sleep 1
   done
 }
@@ -116,11 +117,13 @@ except HTTPError as answer:
 }
 
 print_address() {
-  local user
+  local user url
   user=$(setting BASIC_AUTH_USERNAME)
+  url=http://$(docker compose port api 8000)
   cat <<TEXT
 
-The service runs: http://$(docker compose port api 8000)
+The service runs: $url
+  docs      $url/docs
   user      ${user:-admin}
   password  BASIC_AUTH_PASSWORD in .env
   logs      docker compose logs --follow

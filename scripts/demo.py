@@ -1,8 +1,8 @@
 """`make demo`: one real song through the whole service, on free ports and in folders of its own.
 
 It starts what start_local.sh starts, serves the song over HTTP, sends it to POST /generate, waits for the webhook,
-fetches both stems into demo/, and stops all it started, also after Ctrl-C. It reads no .env, so nothing of a configured
-service is touched.
+fetches both stems into demo/, stops all it started, also after Ctrl-C, and says what to do next. It reads no .env, so
+nothing of a configured service is touched.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from config import ROOT, Settings, load_settings
+from config import ROOT, Settings, SettingsError, load_settings
 from scripts.local.problem import CannotStart
 from scripts.local.stack import Folders, Stack, say
 from scripts.song_server import SongServer
+from uvr import logs
 from uvr.audio.decode import AudioReader
 from uvr.client import Client, ClientError
 from uvr.commands.progress import ProgressLine
@@ -38,6 +39,12 @@ STEMS_DIR = ROOT / "demo"
 
 _KEPT_VARIABLES = {"MODEL_NAME", "MODEL_FILE_DIR", "MODEL_BASE_URL", "INFERENCE_THREADS"}
 _POLL_S = 0.2
+
+_NEXT = """
+The demo has stopped its service. What next:
+  ./start_local.sh                   starts one that stays, with a better model (59 MB from GitHub)
+  make demo SONG=path/to/song.mp3    does this with a song of yours
+  README.md                          has the rest"""
 
 
 def demo_variables(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
@@ -87,14 +94,15 @@ def wait_for_webhook(client: Client, task_uuid: str, server: SongServer) -> dict
 
 
 def describe(path: Path) -> str:
-    """Length, rate and loudness of an audio file; loudness is the root mean square of all samples, full scale 0 dB."""
+    """Name, length, rate and loudness of an audio file, the last as the root mean square, full scale being 0 dB."""
     frames, energy = 0, 0.0
     with AudioReader(path, max_seconds=math.inf) as audio:
         for block in audio.blocks():
             frames += block.shape[1]
             energy += float(np.square(block, dtype=np.float64).mean(axis=0).sum())
     level_db = 10 * math.log10(max(energy / frames, 1e-20))
-    return f"{frames / audio.format.sample_rate:.2f} s  {audio.format.sample_rate} Hz  {level_db:6.1f} dB RMS"
+    name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    return f"{name}  {frames / audio.format.sample_rate:.2f} s  {audio.format.sample_rate} Hz  {level_db:.1f} dB RMS"
 
 
 def run(song: Path, settings: Settings) -> int:
@@ -107,9 +115,9 @@ def run(song: Path, settings: Settings) -> int:
         if payload["status"] != "success":
             say(f"The task failed: {payload['error_message']}")
             return 1
-        say(f"Webhook after {time.monotonic() - started:.1f} s; the stems:\n")
+        say(f"Webhook after {time.monotonic() - started:.1f} s; the stems:")
         for path in client.download(task_uuid, STEMS_DIR, song.stem).values():
-            say(f"  {path.relative_to(ROOT)}\n    {describe(path)}")
+            say(f"  {describe(path)}")
     return 0
 
 
@@ -119,13 +127,16 @@ def demonstrate(song: Path | None, folder: Path) -> int:
     stack = Stack(settings, Folders(folder / "run", folder / "logs", folder / "redis"))
     try:
         stack.start()
-        song = song or example_song(settings.model_file_dir)
-        say(f"The song: {song}\n  {describe(song)}")
+        say(f"The service runs, for as long as the demo takes: {settings.local_url}/docs")
+        if song is None:
+            with closing(ProgressLine("the example song", sys.stderr)) as line:
+                song = example_song(settings.model_file_dir, line.downloaded)
+        say(f"The song: {describe(song)}")
         return run(song, settings)
     except ClientError as error:
-        logs = [f"\nThe end of {door.name}.log:\n{door.log_tail(5)}" for door in stack.doors]
-        say("\n".join([f"The service does not answer as it should: {error}", *logs]))
-    except (CannotStart, UvrError, OSError) as error:
+        tails = [f"The end of {door.name}.log:\n{door.log_tail(5)}" for door in stack.doors]
+        say("\n".join([*tails, f"The service does not answer as it should: {error}"]))
+    except (CannotStart, SettingsError, UvrError, OSError) as error:
         say(str(error))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave processes behind
@@ -139,6 +150,7 @@ def main() -> int:
     if song and not song.is_file():
         say(f"There is no file {song}.")
         return 1
+    logs.configure("error", "auto", process="demo")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="uvr-demo-") as name:
@@ -146,9 +158,12 @@ def main() -> int:
         os.environ.clear()
         os.environ.update(variables)
         try:
-            return demonstrate(song, Path(name))
+            status = demonstrate(song, Path(name))
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
+    if status == 0:
+        say(_NEXT)
+    return status
 
 
 if __name__ == "__main__":

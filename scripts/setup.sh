@@ -89,7 +89,33 @@ build_kernels() { # PYTHON; without a C compiler the service does without them
 }
 
 install() {
-  "$installer/bin/python" scripts/uv.py pip install --python "$environment/bin/python" "$@"
+  "$installer/bin/python" scripts/uv.py pip install --python "$environment/bin/python" "$@" 2>&1 | without_lists >&2
+}
+
+without_lists() { # uv's output without its lists of packages and without downloads of less than 20 MiB
+  local line name large=" "
+  while IFS= read -r line; do
+    read -r _ name _ <<<"$line"
+    case $line in
+      " + "* | " - "* | " ~ "* | "Resolved "* | "Prepared "* | "Installed "* | "Uninstalled "*) continue ;;
+      "Downloading "*"("[2-9][0-9].*MiB")" | "Downloading "*"("[0-9][0-9][0-9].*MiB")" | "Downloading "*GiB")")
+        large+="$name "
+        ;;
+      "Downloading "*) continue ;;
+      " Downloaded "*) [[ $large == *" $name "* ]] || continue ;;
+    esac
+    printf '%s\n' "$line"
+  done
+}
+
+describe_download() { # how large it is, as far as that was measured, and where it comes from
+  local size=""
+  case $requirements in
+    */local.txt) size="about 120 MB " ;;
+    */dev.txt) size="about 230 MB " ;;
+    */library.txt) size="1.5 GB once installed, with TORCH=cuda 5 GB more, " ;;
+  esac
+  echo "${size}from $("$installer/bin/python" scripts/uv.py --show-index)"
 }
 
 is_whole() { # a removed interpreter leaves an environment that does not start, an interruption one without pip
@@ -112,7 +138,7 @@ if is_recent "$environment/bin/python" && is_up_to_date && has_its_torch; then
 fi
 is_whole || make_environment
 
-echo "Installing $requirements into $environment"
+echo "Installing $requirements into $environment, $(describe_download)"
 rm -f "$environment"/*.txt # what is half installed must not count
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 if [ "$installer" = "$environment" ]; then

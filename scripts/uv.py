@@ -4,13 +4,15 @@ uv reads neither the PIP_* variables nor pip.conf; its own variables win where t
 extra indexes and find-links out: the lock files must name the hashes of all files of a release, for every platform, and
 not only of those that lie on this machine.
 
-It runs before anything but pip and uv is installed, hence the standard library only.
+`uv.py --show-index` prints where packages come from. It runs before anything but pip and uv is installed, hence the
+standard library only.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -24,6 +26,7 @@ _MAIN = {
 }
 _EXTRA = {"extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "no-index": "UV_NO_INDEX"}
 _OLDER_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
+_PYPI = "https://pypi.org/simple"
 _SECTIONS = ("global", "install", ":env:")
 """Where pip looks for a setting when it installs; later ones win."""
 
@@ -54,10 +57,21 @@ def uv_variables(settings: Mapping[str, str], environment: Mapping[str, str], *,
     }
 
 
+def index(settings: Mapping[str, str], environment: Mapping[str, str]) -> str:
+    """The address of the package index, without a password."""
+    main = _MAIN["index-url"]
+    names = (main, _OLDER_NAMES[main])
+    given = next((environment[name] for name in names if environment.get(name)), settings.get("index-url"))
+    return re.sub(r"(?<=://)[^/]*@", "", given or _PYPI)
+
+
 def main() -> None:
-    """Become uv."""
+    """Become uv, or name the index."""
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listing = subprocess.run(pip, check=True, capture_output=True, text=True).stdout
+    if sys.argv[1:] == ["--show-index"]:
+        print(index(pip_settings(listing), os.environ))
+        return
     extras = os.environ.get("MAIN_INDEX_ONLY") != "1"
     uv = Path(sys.executable).with_name("uv")
     environment = {"VIRTUAL_ENV": sys.prefix} | os.environ

@@ -14,17 +14,18 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
-@dataclass(frozen=True)
+@dataclass
 class Process:
     """One of the service's processes, running or not; `run_dir` and `log_dir` hold its pid file and its log."""
 
     name: str
     run_dir: Path
     log_dir: Path
+    _log_begin_bytes: int = field(default=0, init=False)
 
     @property
     def pid_file(self) -> Path:
@@ -42,6 +43,7 @@ class Process:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         with self.pid_file.open("a+") as pid_file, self.log_file.open("ab") as log:
             fcntl.flock(pid_file, fcntl.LOCK_EX)
+            self._log_begin_bytes = log.tell()
             child = subprocess.Popen(
                 command,
                 cwd=cwd,
@@ -81,9 +83,10 @@ class Process:
                 (os.killpg if whole_group else os.kill)(pid, number)
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of the log."""
-        with self.log_file.open(errors="replace") as log:
-            return "".join(deque(log, maxlen=lines))
+        """The last lines of the log, none of which is older than a `start` of this very object."""
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_begin_bytes)
+            return b"".join(deque(log, maxlen=lines)).decode(errors="replace")
 
 
 def stop(processes: Sequence[Process], grace_s: float) -> list[str]:

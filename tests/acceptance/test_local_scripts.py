@@ -60,7 +60,8 @@ def test_second_start_says_that_it_runs_already(service):
     pids = service.pids()
     again = service.run("start_local.sh")
     assert again.returncode == 0
-    assert f"runs already: http://127.0.0.1:{service.environment['API_PORT']}" in again.stdout
+    url = f"http://127.0.0.1:{service.environment['API_PORT']}"
+    assert f"runs already: {url}\n  docs      {url}/docs\n" in again.stdout
     assert service.pids() == pids
 
 
@@ -96,10 +97,69 @@ def test_test_api_names_the_file_that_is_not_there(service):
     assert "There is no file no-such-song.mp3." in sent.stderr
 
 
-def test_next_start_brings_back_what_died(service):
+@contextmanager
+def changed_settings(service: Checkout) -> Iterator[None]:
+    """Other settings in .env than those that the service was started with."""
+    env_file = service.folder / ".env"
+    before = env_file.read_text(encoding="utf-8")
+    env_file.write_text(f"{before}\nMAX_AUDIO_SECONDS=61\nWEBHOOK_SECRET=a well kept one\n", encoding="utf-8")
+    yield
+    env_file.write_text(before, encoding="utf-8")
+
+
+CHANGE = "Changed since the start: MAX_AUDIO_SECONDS, WEBHOOK_SECRET.\n./restart_local.sh applies it.\n"
+
+
+@pytest.mark.parametrize("script", ["start_local.sh", "status_local.sh"])
+def test_settings_that_changed_since_the_start_are_named_without_their_values(service: Checkout, script: str) -> None:
+    pids = service.pids()
+    with changed_settings(service):
+        again = service.run(script)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.endswith(CHANGE)
+    assert "a well kept one" not in again.stdout
+    assert service.pids() == pids
+
+
+def test_settings_that_processes_were_started_with_are_remembered_without_their_values(service: Checkout) -> None:
+    remembered = list((service.folder / "run").glob("*.settings"))
+    assert {file.stem for file in remembered} == PROCESSES - {"log-rotation"}
+    for file in remembered:
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert service.variable("REDIS_PASSWORD") not in file.read_text()
+        assert service.variable("BASIC_AUTH_PASSWORD") not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "status", "reason"),
+    [
+        ("API_WORKERS", "none", 2, "  API_WORKERS: "),
+        ("MODEL_NAME", "no-such-model", 1, 'There is no model called "no-such-model".'),
+        ("BASIC_AUTH_USERS_FILE", "no-such-file", 2, "  BASIC_AUTH_USERS_FILE: "),
+        ("REDIS_HOST", "redis.invalid", 1, "No Redis answers at redis.invalid:"),
+    ],
+)
+def test_restart_with_a_faulty_configuration_stops_nothing(
+    service: Checkout, variable: str, value: str, status: int, reason: str
+) -> None:
+    pids = service.pids()
+    restart = service.run("restart_local.sh", **{variable: value})
+    assert restart.returncode == status
+    assert restart.stderr.startswith("Nothing was stopped.\n")
+    assert restart.stderr.splitlines()[-1].startswith(reason)
+    assert service.pids() == pids
+
+
+def test_next_start_brings_back_what_died_unless_the_rest_has_other_settings(service: Checkout) -> None:
     before = service.pids()
     os.kill(before["uploader"], signal.SIGKILL)
     assert service.run("status_local.sh").returncode == 1
+    with changed_settings(service):
+        refused = service.run("start_local.sh")
+    assert refused.returncode == 1
+    assert refused.stderr == f"Not running: uploader. The rest runs, with the settings it was started with.\n{CHANGE}"
+    assert service.pids() == before
+    assert not alive(before["uploader"])
     assert service.run("start_local.sh").returncode == 0
     after = service.pids()
     assert after.pop("uploader") != before.pop("uploader")
@@ -156,11 +216,19 @@ def test_model_that_cannot_be_had_leaves_nothing_running(tmp_path, model_dir):
 
 def test_process_that_dies_at_the_start_takes_the_others_with_it(tmp_path, model_dir):
     checkout = Checkout(tmp_path, model_dir)
-    (tmp_path / "uploader.py").write_text("raise SystemExit('the uploader has a reason')\n")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "uploader.log").write_text("a line of an earlier start\n")
+    (tmp_path / "uploader.py").write_text("print('reading', flush=True)\nraise SystemExit('it has a reason')\n")
     start = checkout.run("start_local.sh")
     assert start.returncode == 1
-    assert "uploader did not start" in start.stderr
-    assert "the uploader has a reason" in start.stderr
+    log = tmp_path / "logs" / "uploader.log"
+    assert start.stderr.splitlines() == [
+        f"The last lines of {log} since this start:",
+        "reading",
+        "it has a reason",
+        "",
+        "uploader did not start: it has a reason",
+    ]
     assert checkout.pids() == {}
 
 

@@ -21,6 +21,7 @@ from uvr.url_guard import UrlGuard
 from uvr.webhooks import deliver
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+SIGNATURES = DOCS.partition("### Checking the signature")[2]
 BODY = '{"task_uuid": "one", "status": "success", "note": "Grüße 🎵"}'.encode()
 SECRETS = ["a plain secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ"]
 

@@ -56,6 +56,14 @@ def test_process_reads_its_stdin_and_writes_its_log(process, tmp_path):
     assert process.log_tail() == "a secret\n"
 
 
+def test_log_tail_shows_nothing_of_an_earlier_start(process, tmp_path):
+    for text in ("before\n", "now\n"):
+        process.start(["cat"], cwd=tmp_path, stdin=text)
+        wait_until(lambda: process.pid() is None, "the end of its stdin")
+    assert process.log_tail() == "now\n"
+    assert process.log_file.read_text() == "before\nnow\n"
+
+
 def test_process_that_ended_does_not_run_whatever_its_pid_file_says(process, tmp_path):
     process.start(["true"], cwd=tmp_path)
     wait_until(lambda: process.pid() is None, "its end")

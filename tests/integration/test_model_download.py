@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import structlog
 
 import download_models
 from tests.support.http_server import Answer, HttpServer, http_server
 from uvr.errors import PermanentError
 from uvr.models import catalogue, store
+from uvr.models.files import Transfer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -55,15 +57,15 @@ def rest_from(start: int) -> Answer:
 
 def test_model_comes_from_the_mirror_with_its_hash_recorded(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/mirror/uvr/{FILE}", Answer(body=BODY, headers=ETAG))
-    told: list[tuple[int, int | None]] = []
-    path = store.ensure(
-        NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=lambda *amount: told.append(amount)
-    )
+    told: list[Transfer] = []
+    path = store.ensure(NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=told.append)
     assert path.read_bytes() == BODY
     recorded = path.with_name(f"{FILE}.sha256").read_text()
     assert recorded == f"{hashlib.sha256(BODY).hexdigest()}  {FILE}\n"
-    assert told[0] == (0, len(BODY))
-    assert told[-1] == (len(BODY), len(BODY))
+    source = server.url(f"/mirror/uvr/{FILE}")
+    assert told[0] == Transfer(source, 0, catalogue.CATALOGUE[NAME].size_bytes)
+    assert told[1] == Transfer(source, 0, len(BODY))
+    assert told[-1] == Transfer(source, len(BODY), len(BODY))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [f".{FILE}.lock", FILE, f"{FILE}.sha256"]
 
 
@@ -159,9 +161,12 @@ def test_absent_server_is_named(tmp_path: Path) -> None:
         store.ensure(NAME, tmp_path, base_url=f"http://127.0.0.1:{closed_port()}")
 
 
-def test_password_of_a_mirror_stays_out_of_the_message(server: HttpServer, tmp_path: Path) -> None:
+def test_password_of_a_mirror_stays_out_of_progress_and_message(server: HttpServer, tmp_path: Path) -> None:
+    told: list[Transfer] = []
+    mirror = f"http://user:hush@127.0.0.1:{server.port}"
     with pytest.raises(catalogue.ModelUnavailableError) as raised:
-        store.ensure(NAME, tmp_path, base_url=f"http://user:hush@127.0.0.1:{server.port}")
+        store.ensure(NAME, tmp_path, base_url=mirror, on_progress=told.append)
+    assert [transfer.source for transfer in told] == [f"http://…@127.0.0.1:{server.port}/{FILE}"]
     assert "hush" not in raised.value.message
 
 
@@ -280,3 +285,14 @@ def test_command_checks_what_is_here(tmp_path: Path) -> None:
 def test_command_answers_wrong_usage_and_faulty_settings_with_2() -> None:
     assert command("--list", "--check").returncode == 2
     assert command("--list", API_PORT="none").returncode == 2
+
+
+def test_a_download_in_the_background_is_logged_from_its_beginning(server: HttpServer, tmp_path: Path) -> None:
+    server.answer(f"/{FILE}", Answer(body=BODY))
+    with structlog.testing.capture_logs() as entries:
+        store.ensure(NAME, tmp_path, base_url=server.url(""))
+    fetching = [entry for entry in entries if entry["event"] == "model.fetching"]
+    assert {(entry["model"], entry["source"]) for entry in fetching} == {(NAME, server.url(f"/{FILE}"))}
+    assert fetching[0]["bytes"] == 0
+    assert (fetching[-1]["bytes"], fetching[-1]["total_bytes"]) == (len(BODY), len(BODY))
+    assert len(fetching) == 6

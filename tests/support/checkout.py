@@ -11,6 +11,7 @@ from pathlib import Path
 from config import Settings
 from tests.support.ports import free_port
 from tests.support.service import ROOT
+from uvr.separation.native.build import library_path
 
 
 class Checkout:
@@ -54,7 +55,8 @@ class Checkout:
 def _copy_checkout(folder: Path) -> None:
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    for name in filter(None, names):
+    kernels = [str(library_path().relative_to(ROOT))] if library_path().is_file() else []  # else each would build them
+    for name in filter(None, [*names, *kernels]):
         source, target = ROOT / name, folder / name
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)

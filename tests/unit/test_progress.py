@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from uvr.commands.progress import ProgressLine
+from uvr.models.files import Transfer
 
 
 class Terminal(io.StringIO):
@@ -35,18 +36,39 @@ def test_a_terminal_is_redrawn_ten_times_a_second_at_most() -> None:
 
 def test_a_log_gets_a_line_for_every_fifth() -> None:
     out = io.StringIO()
+    line = ProgressLine("song.mp3", out)
+    for percent in range(101):
+        line.advanced(percent / 100)
+    line.close()
+    assert out.getvalue().splitlines() == [f"song.mp3: {percent}%" for percent in (0, 20, 40, 60, 80, 100)]
+
+
+def test_a_download_says_what_comes_from_where_and_how_large_it_is_before_anything_arrives() -> None:
+    out = Terminal()
+    ProgressLine("Kim_Vocal_2", out).downloaded(Transfer("https://example.org/Kim_Vocal_2.onnx", 0, 66_759_214))
+    assert (
+        out.getvalue().splitlines()[0] == "Downloading Kim_Vocal_2 (66.8 MB) from https://example.org/Kim_Vocal_2.onnx"
+    )
+
+
+def test_a_log_gets_what_is_downloaded_and_a_line_for_every_fifth() -> None:
+    out = io.StringIO()
     line = ProgressLine("model", out)
     for megabytes in range(101):
-        line.transferred(megabytes * 1_000_000, 100_000_000)
+        line.downloaded(Transfer("the mirror", megabytes * 1_000_000, 100_000_000))
     line.close()
-    shown = [f"model: {megabytes}.0 MB of 100.0 MB" for megabytes in (0, 20, 40, 60, 80, 100)]
-    assert out.getvalue().splitlines() == shown
+    shown = [f"model: {megabytes}.0 MB of 100.0 MB" for megabytes in (20, 40, 60, 80, 100)]
+    assert out.getvalue().splitlines() == ["Downloading model (100.0 MB) from the mirror", *shown]
 
 
-def test_a_transfer_of_unknown_size_is_shown_by_its_amount() -> None:
-    out = Terminal()
-    ProgressLine("model", out).transferred(2_500_000, None)
-    assert "2.5 MB\x1b" in out.getvalue()
+def test_a_download_of_unknown_size_is_shown_by_its_amount() -> None:
+    out, log = Terminal(), io.StringIO()
+    ProgressLine("model", out).downloaded(Transfer("the mirror", 2_500_000))
+    assert out.getvalue() == "Downloading model from the mirror\n\rmodel 2.5 MB\x1b[K"
+    line = ProgressLine("model", log)
+    for megabytes in range(51):
+        line.downloaded(Transfer("the mirror", megabytes * 1_000_000))
+    assert log.getvalue().splitlines() == ["Downloading model from the mirror", "model: 20.0 MB", "model: 40.0 MB"]
 
 
 def test_what_never_began_leaves_no_empty_line() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from scripts.uv import pip_settings, uv_variables
+import re
+import subprocess
+
+from config import ROOT
+from scripts.uv import index, pip_settings, uv_variables
 
 LISTING = """\
 :env:.extra-index-url='https://two.example/simple'
@@ -41,3 +45,30 @@ def test_variables_of_uv_win_under_their_older_names_too():
 
 def test_locking_looks_into_the_main_index_alone():
     assert uv_variables(pip_settings(LISTING), {}, extras=False).keys() == {"UV_DEFAULT_INDEX", "UV_INDEX_STRATEGY"}
+
+
+def test_the_index_is_named_without_its_password() -> None:
+    settings = pip_settings("global.index-url='https://user:hush@mirror.example/simple'")
+    assert index(settings, {}) == "https://mirror.example/simple"
+    assert index(settings, {"UV_INDEX_URL": "https://mine.example/simple"}) == "https://mine.example/simple"
+    assert index({}, {}) == "https://pypi.org/simple"
+
+
+def test_setup_shows_large_downloads_and_errors_and_no_lists() -> None:
+    filtered = re.search(
+        r"^without_lists\(\) .*?^}", (ROOT / "scripts" / "setup.sh").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert filtered
+    shown = ["Downloading av (34.1MiB)", "Downloading torch (175.0MiB)", " Downloaded av", "error: no such package"]
+    noise = [
+        "Resolved 3 packages in 2ms",
+        "Downloading six (11.2KiB)",
+        "Downloading numpy (2.1MiB)",
+        " Downloaded numpy",
+    ]
+    output = [noise[0], shown[0], *noise[1:3], shown[1], noise[3], shown[2], " + av==18.1.0", shown[3]]
+    script = f"{filtered[0]}\nwithout_lists"
+    done = subprocess.run(
+        ["bash", "-c", script], input="\n".join([*output, ""]), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == shown

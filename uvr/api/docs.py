@@ -1,4 +1,4 @@
-"""GET /openapi.json and GET /docs: the API described, for programs and for people.
+"""GET /openapi.json and GET /docs: the API described, for programs and for people; GET / leads there.
 
 The page is made of the document and nothing else, without scripts and without anything from elsewhere, so it works on
 machines that have no internet. Neither needs credentials: both tell what the source code tells.
@@ -13,8 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, render_template
+from flask import Blueprint, Response, redirect, render_template
 from flask_openapi3.openapi import OpenAPI
+from werkzeug.wrappers import Response as AnyResponse
 
 from uvr.api.document import commands, document, operations
 from uvr.api.services import services_of
@@ -23,7 +24,7 @@ _PAGES = Path(__file__).parent / "pages"
 
 
 def register_docs(app: OpenAPI) -> None:
-    """Add both addresses to `app`, to be called after all its endpoints were registered."""
+    """Add these addresses to `app`, to be called after all its endpoints were registered."""
     docs = Blueprint("docs", __name__, template_folder=_PAGES)
     style = (_PAGES / "docs.css").read_text(encoding="utf-8")
     # Made at the first request and kept: anybody may ask, as often as they like.
@@ -39,6 +40,10 @@ def register_docs(app: OpenAPI) -> None:
     @docs.get("/docs")
     def show_page() -> Response:
         return Response(page(), headers={"Content-Security-Policy": _policy(style)})
+
+    @docs.get("/")
+    def show_front() -> AnyResponse:
+        return redirect("docs")  # relative, so that it is also right behind a proxy that adds a path
 
     app.register_blueprint(docs)
 

@@ -113,7 +113,7 @@ def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
             threads=threads,
             device=device,
             backend=settings.network_backend,
-            on_progress=line.transferred,
+            on_progress=line.downloaded,
         )
 
 

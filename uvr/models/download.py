@@ -7,6 +7,7 @@ names: redirects (GitHub answers with one to its CDN) and the proxies of the env
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import requests
@@ -15,7 +16,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from uvr.errors import PermanentError, TransientError
 from uvr.http_answers import described, is_transient
-from uvr.models.files import Progress
+from uvr.logs import without_secrets
+from uvr.models.files import Progress, Transfer
 
 log = structlog.get_logger()
 
@@ -23,11 +25,14 @@ log = structlog.get_logger()
 _BLOCK_BYTES = 1 << 16
 _TIMEOUT_S = (10, 60)
 _PASSING_FAULTS = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_Arrived = Callable[[int, int | None], None]  # bytes that are here, and of the whole file
 _CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+)")
 
 
-def download(url: str, part: Path, on_progress: Progress) -> None:
+def download(url: str, part: Path, on_progress: Progress, *, size_bytes: int | None = None) -> None:
     """Fetch `url` into `part`; what an earlier call left there is continued if the server still has the same file.
+
+    `on_progress` is called before the server is asked, with `size_bytes`, the size as far as it is known by then.
 
     Raises `PermanentError` when the server refuses, and `TransientError` when five tries in about ten seconds failed;
     the messages are reasons, to be put into a sentence. `OSError` when the disk refuses.
@@ -39,17 +44,19 @@ def download(url: str, part: Path, on_progress: Progress) -> None:
         before_sleep=_log_retry,
         reraise=True,
     )
+    source = without_secrets(url)
+    on_progress(Transfer(source, 0, size_bytes))
     with requests.Session() as session:
-        tries(_continue, session, url, part, on_progress)
+        tries(_continue, session, url, part, lambda done, total: on_progress(Transfer(source, done, total)))
     _etag_file(part).unlink(missing_ok=True)
 
 
-def _continue(session: requests.Session, url: str, part: Path, on_progress: Progress) -> None:
+def _continue(session: requests.Session, url: str, part: Path, arrived: _Arrived) -> None:
     headers = {"Accept-Encoding": "identity", **_resume_headers(part)}
     try:
         with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
             _raise_for_status(response, part)
-            _store(response, part, on_progress)
+            _store(response, part, arrived)
     except _PASSING_FAULTS as error:
         raise TransientError(_reason(error)) from error
     except requests.RequestException as error:
@@ -74,15 +81,15 @@ def _raise_for_status(response: requests.Response, part: Path) -> None:
     raise TransientError(reason) if is_transient(response.status_code) else PermanentError(reason)
 
 
-def _store(response: requests.Response, part: Path, on_progress: Progress) -> None:
+def _store(response: requests.Response, part: Path, arrived: _Arrived) -> None:
     done, total = _extent(response, part)
     _remember_etag(response, part)
     with part.open("ab" if done else "wb") as file:
-        on_progress(done, total)
+        arrived(done, total)
         for block in response.iter_content(_BLOCK_BYTES):
             file.write(block)
             done += len(block)
-            on_progress(done, total)
+            arrived(done, total)
     if total is not None and done != total:
         raise TransientError(f"the transfer ended after {done} of {total} bytes")
 

@@ -1,4 +1,4 @@
-"""Model files on disk: their hashes, and how they come to stand there whole or not at all.
+"""Model files on disk: their hashes, how they come to stand there whole or not at all, and how far a download is.
 
 A reader never sees half a model, and two processes that miss the same model fetch it once.
 """
@@ -9,15 +9,47 @@ import fcntl
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from uvr.disk import sync
+
+log = structlog.get_logger()
 
 TAIL_BYTES = 10_240_000
 """How much of a file's end UVR hashes to name its parameters; a smaller file is hashed whole."""
 
-Progress = Callable[[int, int | None], None]
-"""Told the bytes that have arrived and the bytes there will be, None when nobody knows."""
+
+@dataclass(frozen=True)
+class Transfer:
+    """How far a download is."""
+
+    source: str
+    """Where it comes from: an address without secrets, or the name of a package."""
+    done_bytes: int = 0
+    total_bytes: int | None = None
+    """None while the size is not known."""
+
+
+Progress = Callable[[Transfer], None]
+"""Called when a download begins, before anything has arrived, and again and again while it arrives."""
+
+
+def logged(name: str) -> Progress:
+    """Progress of the model `name` for the log of a process in the background: the beginning, then every fifth."""
+    logged_fifths = -1
+
+    def log_progress(transfer: Transfer) -> None:
+        nonlocal logged_fifths
+        fifths = 5 * transfer.done_bytes // transfer.total_bytes if transfer.total_bytes else 0
+        if fifths > logged_fifths:
+            logged_fifths = fifths
+            facts = {"source": transfer.source, "bytes": transfer.done_bytes, "total_bytes": transfer.total_bytes}
+            log.info("model.fetching", model=name, **facts)
+
+    return log_progress
 
 
 def tail_md5(path: Path) -> str:

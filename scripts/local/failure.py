@@ -1,0 +1,36 @@
+"""A failed start explained: what the process wrote since this start, then the reason, where people look first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from scripts.local.process import Process
+
+
+def explain(process: Process, sentence: str) -> str:
+    """The last lines that `process` logged since its start, then `sentence` with the reason that they give."""
+    lines = process.log_tail().splitlines()
+    reason = reason_in(lines)
+    last = f"{sentence}: {reason}" if reason else f"{sentence}, and it wrote nothing to {process.log_file}."
+    if len(lines) <= 1:
+        return last
+    return "\n".join([f"The last lines of {process.log_file} since this start:", *lines, "", last])
+
+
+def reason_in(lines: Sequence[str]) -> str:
+    """What a process wrote as the reason of its end: the error logged last, or else the last line; "" for none."""
+    errors = [error for line in lines if (error := _logged_error(line))]
+    written = [line.strip() for line in lines if line.strip()]
+    return next(reversed(errors or written), "")
+
+
+def _logged_error(line: str) -> str:
+    """The error that a JSON line of the service's log holds; "" for every other line."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return ""
+    if not isinstance(entry, dict) or entry.get("level") not in ("error", "critical"):
+        return ""
+    return str(entry.get("error") or entry.get("event") or "")

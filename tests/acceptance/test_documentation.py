@@ -1,0 +1,340 @@
+"""Every command and every example of README and docs, as they stand there, in a checkout whose service runs.
+
+What is put in place of what a page prints: the addresses of the service and of the hosts of songs and hooks, and the
+ids of tasks. A command that is new is run, too; one that cannot be run here stands below with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dotenv import dotenv_values
+
+from config import Settings
+from tests.support.audio import encoded, noise
+from tests.support.checkout import Checkout
+from tests.support.documentation import Block, blocks, commands_in_text, differences
+from tests.support.http_server import Answer, HttpServer, http_server
+from uvr.client import Client
+from uvr.models import store
+
+DOCUMENTED_ID = "10ca2964-a404-4518-bdb7-3adc6b7431ac"
+
+NOT_RUN = {
+    "./start.sh": "needs a Docker engine: make test-docker runs it",
+    "docker *": "needs a Docker engine: make test-docker runs it",
+    "make test*": "would run this test again, or needs a Docker engine",
+    "make chaos*": "takes minutes; tests/chaos has tests of its parts",
+    "make bench*": "takes minutes and measures",
+    "python -m bench.*": "takes minutes and measures",
+    "make lint": "checks this code, which is no business of the service",
+    "*make setup-library": "installs 1.5 GB with torch",
+    "MODEL_NAME=UVR-DeNoise-Lite VENV=*": "needs the environment of make setup-library",
+    "uv pip *": "needs a graphics card, or is what the service itself runs to fetch a package",
+    "pip download": "is what the service itself runs: test_spleeter_network.py",
+    "python download_models.py Kim_Vocal_2 *": "needs GitHub; test_model_download.py downloads from a mirror",
+    "python download_models.py --all": "needs GitHub; test_model_download.py fetches all from a mirror",
+    "python download_models.py --force Kim_Vocal_2": "needs GitHub; test_model_download.py does it with a mirror",
+    "python app.py": "runs until it is stopped; ./start_local.sh runs it",
+    "python processor.py": "runs until it is stopped; ./start_local.sh runs it",
+    "python uploader.py": "runs until it is stopped; ./start_local.sh runs it",
+    "python -m uvr submit": "names the command; its examples are run",
+    "python -m uvr dead": "names the command; its examples are run",
+    "python -m uvr separate --model FILE.onnx --params FILE.json": "test_command_line.py runs it",
+    "htpasswd *": "asks for a password at the terminal; test_api_users.py reads such files",
+    "aws *": "needs the AWS command line; test_operations_docs.py gives the same JSON to a bucket",
+}
+RUN_ELSEWHERE = {
+    "make demo*": "test_the_demo_says_in_twenty_lines_what_it_did_and_what_comes_next",
+    "tar *": "test_the_backup_holds_what_the_page_says",
+    "./stop_local.sh": "tests/acceptance/test_local_scripts.py",
+    "./restart_local.sh": "tests/acceptance/test_local_scripts.py",
+}
+
+EXAMPLES_TESTED_IN = {
+    ("docs/api.md", "def is_genuine("): "tests/integration/test_api_docs.py",
+    ("docs/api.md", "function isGenuine("): "tests/integration/test_api_docs.py",
+    ("docs/api.md", "async function follow("): "test_a_task_is_followed_with_fetch",
+    ("docs/client.md", "with Client("): "test_the_client_example_fetches_stems",
+}
+
+
+PRINTED = {
+    "uvr submit": "stems/another_vocals.wav\n",
+    "uvr separate": "stems/another song_instrumental.flac",
+    "uvr cancel": DOCUMENTED_ID,
+    "uvr dead": DOCUMENTED_ID,
+    "uvr doctor": "ok    settings",
+    "--list": "Spleeter-2stems",
+    "/test_api.sh": "_instrumental.wav?expires=",
+    "/events": "event: state\nid: success.0\ndata: {",
+    "/cancel": '"status":"cancelled"',
+    "/retry": '"status":"queued"',
+    "DELETE": "HTTP/1.1 204 NO CONTENT",
+    "status=failed": DOCUMENTED_ID,
+    "grep -h": '"event":"task.ended"',
+    '/metrics"\n': "# TYPE uvr_queue_waiting gauge",
+    "$NODE_ID": 'uvr_queue_leased{node="",queue="results"} 0.0',
+}
+"""What a block that has this text prints, among other things."""
+
+
+def matches(command: str, patterns: Any) -> bool:
+    return any(fnmatchcase(command, pattern) for pattern in patterns)
+
+
+def is_run(command: str) -> bool:
+    return not matches(command, [*NOT_RUN, *RUN_ELSEWHERE])
+
+
+def to_run() -> list[Block]:
+    """Blocks with a command to be run, and as blocks of their own the commands that only the text has; each once."""
+    fenced = {"\n".join(block.commands): block for block in reversed(blocks("sh"))}
+    known = {command for block in fenced.values() for command in block.commands}
+    others = [Block(page, "sh", f"{command}\n") for command, page in commands_in_text().items() if command not in known]
+    return [block for block in [*reversed(fenced.values()), *others] if any(map(is_run, block.commands))]
+
+
+@dataclass
+class Reader:
+    """Runs what the documentation shows in a checkout, beside a host for songs and hooks."""
+
+    checkout: Checkout
+    web: HttpServer
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.checkout.environment['API_PORT']}"
+
+    @cached_property
+    def client(self) -> Client:
+        return Client(self.url, "admin", self.checkout.variable("BASIC_AUTH_PASSWORD"))
+
+    @cached_property
+    def succeeded(self) -> str:
+        """A task that has its stems, and whose receiver knows."""
+        task = self.client.submit(self.web.url("/song.mp3"), hook_url=self.web.url("/hook"))
+        return self._followed(task.task_uuid, "success")
+
+    def failed(self) -> str:
+        """Another dead letter, whose receiver knows."""
+        task = self.client.submit(self.web.url("/gone.mp3"), hook_url=self.web.url("/hook"))
+        return self._followed(task.task_uuid, "failed")
+
+    def waiting(self) -> str:
+        """A task whose song does not come."""
+        return self.client.submit(self.web.url("/slow.mp3")).task_uuid
+
+    def webhook(self, status: str) -> Any:
+        """The latest webhook with this status."""
+        bodies = [json.loads(request.body) for request in self.web.requests if request.path == "/hook"]
+        return next(body for body in reversed(bodies) if body["status"] == status)
+
+    def run(self, script: str, task_uuid: str = "", *, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **self.checkout.environment,
+            "PATH": f"{self.checkout.folder}/.venv/bin:{os.environ['PATH']}",
+            "ID": task_uuid,
+            "NODE_ID": "",
+            "NO_PROXY": "127.0.0.1",
+        }
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", self.in_place(script, task_uuid)],
+            cwd=folder or self.checkout.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+
+    def in_place(self, text: str, task_uuid: str = "") -> str:
+        """`text` of a page with what is real here in place of the examples'."""
+        for documented, real in {
+            "http://127.0.0.1:8000": self.url,
+            "https://stems.example.com": self.url,
+            "https://example.org": self.web.url(""),
+            "https://example.com": self.web.url(""),
+            DOCUMENTED_ID: task_uuid,
+            "FILE|URL": "song.mp3",
+        }.items():
+            text = text.replace(documented, real)
+        return text
+
+    def _followed(self, task_uuid: str, status: str) -> str:
+        task = self.client.wait(task_uuid)
+        assert task.status == status, task
+        deadline = time.monotonic() + 30
+        while self.client.get(task_uuid).answer["webhook"]["state"] != "delivered":
+            assert time.monotonic() < deadline, "the webhook was not delivered"
+            time.sleep(0.05)
+        return task_uuid
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Reader]:
+    """A checkout as the documentation supposes it: its service runs, and songs lie beside it."""
+    store.ensure("Spleeter-2stems", model_dir)
+    folder = tmp_path_factory.mktemp("checkout")
+    checkout = Checkout(folder, model_dir, ALLOWED_PRIVATE_NETWORKS="127.0.0.0/8")
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / ".curlrc").write_text("fail-with-body\n")
+    checkout.environment["CURL_HOME"] = str(folder)
+    with http_server() as web:
+        song, another = encoded(noise(1.5), ".mp3", codec="libmp3lame"), encoded(noise(1), ".flac", codec="flac")
+        (folder / "song.mp3").write_bytes(song)
+        (folder / "another song.flac").write_bytes(another)
+        web.answer("/song.mp3", Answer(body=song))
+        web.answer("/another.flac", Answer(body=another))
+        web.answer("/hook", Answer(204))
+        web.answer("/slow.mp3", Answer(delay_s=100))
+        try:
+            start = checkout.run("start_local.sh")
+            assert start.returncode == 0, start.stdout + start.stderr
+            yield Reader(checkout, web)
+        finally:
+            web.stopping.set()
+            checkout.run("stop_local.sh", SHUTDOWN_GRACE_SECONDS="0")
+
+
+def task_for(script: str) -> Callable[[Reader], str]:
+    """A task in the state that the commands suppose."""
+    if "cancel" in script:
+        return Reader.waiting
+    if any(word in script for word in ("retry", "dead ", "DELETE", "status=failed", "--status failed")):
+        return Reader.failed
+    return lambda reader: reader.succeeded
+
+
+@pytest.mark.parametrize("block", to_run(), ids=str)
+def test_a_documented_command_does_what_the_page_says(reader: Reader, block: Block) -> None:
+    for program in ("curl", "jq"):
+        if f"{program} " in block.text and not shutil.which(program):
+            pytest.skip(f"needs {program}")
+    before = [other.text for other in blocks("sh") if other.page == block.page and other.text.startswith("export ")]
+    lines = [line for line in block.text.splitlines() if not matches(line.partition("  #")[0].rstrip(), NOT_RUN)]
+    task_uuid = task_for(block.text)(reader)
+    done = reader.run("\n".join([*before, *lines]), task_uuid)
+    refused = block.answer is not None and '"title": "Bad Request"' in block.answer.text
+    assert done.returncode == (22 if refused else 0), done.stdout + done.stderr
+    for part, printed in PRINTED.items():
+        if part in block.text:
+            assert reader.in_place(printed, task_uuid) in done.stdout
+    if block.answer:
+        assert unlike(block.answer, done.stdout) == []
+
+
+def unlike(example: Block, printed: str) -> list[str]:
+    """How what was printed differs from what the page shows of it."""
+    head, _, body = printed.rpartition("\n\n") if printed.startswith("HTTP/") else ("", "", printed)
+    shown_head, _, shown_body = (
+        example.text.rpartition("\n\n") if example.language == "http" else ("", "", example.text)
+    )
+    heads = [] if head.startswith(shown_head.partition("\n")[0]) else [f"{head} is not {shown_head}"]
+    return heads + differences(json.loads(shown_body), json.loads(body))
+
+
+def test_what_is_not_run_is_still_documented() -> None:
+    documented = [command for block in blocks("sh") for command in block.commands] + list(commands_in_text())
+    assert [
+        pattern for pattern in [*NOT_RUN, *RUN_ELSEWHERE] if not any(fnmatchcase(line, pattern) for line in documented)
+    ] == []
+
+
+def test_every_block_has_a_language_in_which_it_is_tested() -> None:
+    assert {block.language for block in blocks()} <= {"sh", "json", "http", "text", "dotenv", "yaml", "python", "js"}
+    for block in blocks("python", "js"):
+        assert any(block.page == page and mark in block.text for page, mark in EXAMPLES_TESTED_IN), block
+    for block in blocks("json"):
+        json.loads(block.text)
+    for block in blocks("yaml"):
+        yaml.safe_load(block.text)
+
+
+@pytest.mark.parametrize("block", blocks("dotenv"), ids=str)
+def test_settings_that_a_page_shows_are_valid(block: Block) -> None:
+    values = {name.lower(): value for name, value in dotenv_values(stream=StringIO(block.text)).items()}
+    assert values.keys() <= Settings.model_fields.keys()
+    Settings.model_validate(values)
+
+
+@pytest.mark.parametrize("status", ["success", "failed"])
+def test_webhooks_have_what_the_pages_show(reader: Reader, status: str) -> None:
+    assert reader.succeeded
+    reader.failed()
+    examples = [json.loads(block.text) for block in blocks("json")]
+    shown = [example for example in examples if example.get("status") == status and "progress" not in example]
+    assert shown
+    for example in shown:
+        assert differences(example, reader.webhook(status)) == []
+
+
+def test_the_client_example_fetches_stems(reader: Reader) -> None:
+    [example] = [block for block in blocks("python") if block.page == "docs/client.md"]
+    script = reader.in_place(example.text).replace('"…"', repr(reader.checkout.variable("BASIC_AUTH_PASSWORD")))
+    (reader.checkout.folder / "example.py").write_text(script, encoding="utf-8")
+    done = reader.run("PYTHONPATH=. python example.py")
+    assert done.returncode == 0, done.stderr
+    assert "stems/song_vocals.flac" in done.stdout
+
+
+def test_a_task_is_followed_with_fetch(reader: Reader) -> None:
+    if not shutil.which("node"):
+        pytest.skip("needs Node.js to run the documented example")
+    [example] = [block for block in blocks("js") if "async function follow(" in block.text]
+    task = reader.client.submit(reader.web.url("/song.mp3"))
+    place = f"{reader.url}/tasks/{task.task_uuid}/events"
+    credentials = f"admin:{reader.checkout.variable('BASIC_AUTH_PASSWORD')}"
+    call = f"follow({json.dumps(place)}, {json.dumps(credentials)}, (task) => console.log(JSON.stringify(task)));"
+    command = ["node", "-e", f"{example.text}\n{call}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {state["task_uuid"] for state in told} == {task.task_uuid}
+    assert told[-1]["status"] == "success"
+
+
+def test_the_demo_says_in_twenty_lines_what_it_did_and_what_comes_next(reader: Reader) -> None:
+    folder = reader.checkout.folder
+    (folder / "path" / "to").mkdir(parents=True)
+    (folder / "path" / "to" / "song.mp3").symlink_to(folder / "song.mp3")
+    names = {"make demo": "Spleeter-2stems.example", "make demo SONG=path/to/song.mp3": "song"}
+    with ThreadPoolExecutor() as pool:
+        for name, done in zip(names.values(), pool.map(reader.run, names), strict=True):
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert len((done.stdout + done.stderr).splitlines()) <= 20
+            assert f"  demo/{name}_vocals.wav  1" in done.stdout
+            assert "  ./start_local.sh  " in done.stdout.partition("What next:")[2]
+
+
+def test_the_backup_holds_what_the_page_says(reader: Reader, tmp_path: Path) -> None:
+    [backup] = [block for block in blocks("sh") if block.text.startswith("tar ")]
+    assert reader.succeeded
+    shutil.copy(reader.checkout.folder / ".env", tmp_path)
+    shutil.copytree(
+        reader.checkout.folder / "data", tmp_path / "data"
+    )  # a copy stands still, as a stopped service does
+    done = reader.run(backup.text, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(tmp_path / "backup.tar.gz") as archive:
+        names = archive.getnames()
+    assert ".env" in names
+    assert any(name.startswith("data/redis/appendonlydir/") for name in names)
+    assert f"data/output/stems/{reader.succeeded}_vocals.wav" in names

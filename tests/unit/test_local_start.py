@@ -1,0 +1,71 @@
+"""What the start of the local service remembers of its settings, and how it explains a failure."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from config import Settings
+from scripts.local.failure import explain, reason_in
+from scripts.local.process import Process
+from scripts.local.started_with import DOOR_SETTINGS, REDIS_SETTINGS, changed, remember
+
+
+def settings(**values: object) -> Settings:
+    return Settings.model_validate(values)
+
+
+def test_settings_with_other_values_than_remembered_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "api.settings"
+    remember(file, settings(redis_password="first", api_port=8001), DOOR_SETTINGS)
+    assert changed(file, settings(redis_password="first", api_port=8001)) == set()
+    now = settings(redis_password="second", api_port=8001, max_audio_seconds=60)
+    assert changed(file, now) == {"redis_password", "max_audio_seconds"}
+
+
+def test_only_what_a_process_reads_counts(tmp_path: Path) -> None:
+    remember(tmp_path / "redis.settings", settings(), REDIS_SETTINGS)
+    remember(tmp_path / "api.settings", settings(), DOOR_SETTINGS)
+    assert changed(tmp_path / "redis.settings", settings(model_name="Kim_Inst")) == set()
+    assert changed(tmp_path / "api.settings", settings(uvr_url="http://example.org")) == set()
+
+
+def test_equal_passwords_leave_different_hashes_for_this_user_only(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        remember(tmp_path / name, settings(redis_password="hush"), REDIS_SETTINGS)
+    one, two = ((tmp_path / name).read_text() for name in ("one", "two"))
+    assert "hush" not in one
+    assert json.loads(one)["hashes"]["redis_password"] != json.loads(two)["hashes"]["redis_password"]
+    assert stat.S_IMODE((tmp_path / "one").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"salt": "a", "hashes": {"gone_since": "b"}}'])
+def test_a_damaged_or_older_memory_names_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "api.settings").write_text(content)
+    assert changed(tmp_path / "api.settings", settings()) == set()
+    assert changed(tmp_path / "no.settings", settings()) == set()
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["Traceback (most recent call last):", "  File …", "ModuleNotFoundError: No module named 'flask'"],
+         "ModuleNotFoundError: No module named 'flask'"),
+        (['{"event": "processor.not_started", "error": "There is no such model.", "level": "error"}',
+          '{"event": "worker.stopped", "level": "info"}'], "There is no such model."),
+        (['{"event": "worker.died", "level": "critical"}', ""], "worker.died"),
+        (["[]", "no JSON", " "], "no JSON"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_the_reason_is_the_error_logged_last_or_the_last_line(lines: list[str], reason: str) -> None:
+    assert reason_in(lines) == reason
+
+
+def test_a_process_that_wrote_nothing_is_explained_by_where_it_would_have(tmp_path: Path) -> None:
+    (tmp_path / "api.log").touch()
+    process = Process("api", tmp_path, tmp_path)
+    assert explain(process, "api did not start") == f"api did not start, and it wrote nothing to {tmp_path}/api.log."

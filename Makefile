@@ -4,6 +4,10 @@ PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
 
 .DEFAULT_GOAL := help
+
+# Where it is set, each of the hundreds of processes that tests start compiles all that it imports: a second of processor time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup setup-library demo test chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list

@@ -34,7 +34,7 @@ def started(checkout: Checkout) -> Iterator[Checkout]:
 def service(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Checkout]:
     """A running service as it comes; tests leave it as they found it."""
     folder = tmp_path_factory.mktemp("checkout")
-    with started(Checkout(folder, model_dir)) as checkout:
+    with started(Checkout(folder, model_dir, is_fresh=True)) as checkout:
         yield checkout
 
 

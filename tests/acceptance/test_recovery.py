@@ -17,7 +17,7 @@ from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
 from tests.support.service import AUTH, Service, wait_until
 
-LONG_S = 45
+LONG_S = 30
 
 QUICK = {
     "LEASE_SECONDS": "3",

@@ -17,7 +17,7 @@ SONG_S = 30
 
 
 def post(service: Service, task_uuid: str, verb: str) -> Any:
-    answer = requests.post(f"{service.url}/tasks/{task_uuid}/{verb}", auth=AUTH, timeout=10)
+    answer = requests.post(f"{service.url}/tasks/{task_uuid}/{verb}", auth=AUTH, timeout=60)
     assert answer.ok, answer.text
     return answer.json()
 

@@ -27,7 +27,7 @@ demo: ## send a song through the whole service; SONG=path for one of yours, MODE
 TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 
 # Files in their order, not those with most tests first: the longest ones have few, and one core would end up alone.
-test: ## run all tests, a file in each of several processes; ARGS="-k webhook" for some of them
+test: ## run all tests, a file in each of TEST_PROCESSES processes; ARGS="-k webhook" for some of them
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
 

@@ -115,7 +115,7 @@ def test_restart_makes_new_processes_and_keeps_tasks_and_links(service, model_di
     link = sent.stdout.split()[-1]
     with requests.Session() as session:
         session.trust_env = False
-        assert session.get(link, timeout=10).content[:4] == b"RIFF"
+        assert session.get(link, timeout=60).content[:4] == b"RIFF"
 
 
 def test_stop_ends_every_process(tmp_path, model_dir):

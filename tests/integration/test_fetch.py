@@ -265,9 +265,9 @@ def test_certificate_is_checked_against_the_name_and_not_the_pinned_address(tls_
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with guard_of(song="127.0.0.1", other="127.0.0.1").session(total_s=10) as session:
         session.verify = str(tmp_path / "ca.pem")
-        assert session.get(tls_server.url("/", host="song.example"), timeout=5).content == SONG
+        assert session.get(tls_server.url("/", host="song.example"), timeout=60).content == SONG
         with pytest.raises(requests.exceptions.SSLError, match="certificate is not valid for 'other"):
-            session.get(tls_server.url("/", host="other.example"), timeout=5)
+            session.get(tls_server.url("/", host="other.example"), timeout=60)
     assert tls_server.server_names == ["song.example", "other.example"]
 
 
@@ -284,7 +284,7 @@ def test_total_time_also_ends_an_encrypted_connection(authority, tmp_path):
         server.answer("/", Answer(body=SONG, drip_s=0.05, drip_head=True))
         session.verify = str(tmp_path / "ca.pem")
         with pytest.raises(requests.Timeout):
-            session.get(server.url("/", host="song.example"), timeout=5)
+            session.get(server.url("/", host="song.example"), timeout=60)
         assert session.expired
 
 

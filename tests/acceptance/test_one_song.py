@@ -225,7 +225,5 @@ def test_stems_are_stored_in_a_bucket(tmp_path: Path, trained_models: Path, s3: 
             "audio/wav",
             requests.get(told["vocals"], timeout=60).content,
         )
-        wait_until(
-            lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left", service, 10
-        )
+        wait_until(lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left", service)
         assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix="songs/uploads/")

@@ -41,7 +41,7 @@ def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def patient_url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The same, with so much patience that whoever waits for a slow client waits too long for its test."""
+    """The same, with more patience than a test has: a request that waits for a slow client gets no answer in time."""
     with few_threads(shared_redis, tmp_path_factory.mktemp("api"), client_timeout_s=100 * PATIENCE_S) as url:
         yield url
 

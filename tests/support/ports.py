@@ -22,7 +22,7 @@ _held: list[int] = []
 
 
 def free_ports(count: int) -> list[int]:
-    """That many loopback ports on which nobody listens, no two the same, and given to no other test run."""
+    """That many free loopback ports, no two the same, none given to another test run."""
     ports = _found()
     return [next(ports) for _ in range(count)]
 

@@ -17,7 +17,7 @@ def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ports.free_port()
 
 
-def test_a_port_on_which_somebody_listens_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr(ports, "_PORTS", range(port, port + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -32,6 +33,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests with the mark `every_redis` run with each of the servers that the service promises to work with."""
     if metafunc.definition.get_closest_marker("every_redis") and "shared_redis" in metafunc.fixturenames:
         metafunc.parametrize("shared_redis", [NEWEST, *OLDER], indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_reaches_what_tests_start() -> None:
+    """A shell has what it runs in the background ignore Ctrl-C, and every process that is started there inherits it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

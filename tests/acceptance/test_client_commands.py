@@ -38,7 +38,7 @@ def command(service: Service | None, *arguments: str | Path, **variables: str) -
 
 def run(service: Service | None, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     settings = command(service, *arguments, **variables)
-    return subprocess.run(**settings, check=False, capture_output=True, text=True, timeout=100)
+    return subprocess.run(**settings, check=False, capture_output=True, text=True, timeout=120)
 
 
 def song(path: Path, seconds: float = 1.5) -> Path:
@@ -149,7 +149,7 @@ def test_ctrl_c_leaves_tasks_to_the_service_and_says_how_to_find_them(service: S
         assert process.stderr
         assert process.stderr.readline().startswith("long 0: ")
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
     assert stderr.endswith(f"{HINT}{' '.join(tasks)}\n")
     assert service.task(tasks[-1])["status"] == "queued"
@@ -160,7 +160,7 @@ def test_output_that_cannot_be_written_is_told(service: Service, tmp_path: Path)
     run(service, "submit", song(tmp_path / "a.wav", 0.1))
     with Path("/dev/full").open("w") as full:
         arguments = command(service, "list")
-        done = subprocess.run(**arguments, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=100)
+        done = subprocess.run(**arguments, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (2, "No space left on device.\n")
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.support.audio import codec_of, noise, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 UVR_ENTRY = {
@@ -46,7 +46,7 @@ def command(*arguments: str | Path, **variables: str) -> dict[str, Any]:
 
 
 def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(**command(*arguments, **variables), check=False, capture_output=True, text=True, timeout=100)
+    return subprocess.run(**command(*arguments, **variables), check=False, capture_output=True, text=True, timeout=120)
 
 
 def song(path: Path, seconds: float = 1.5, **options: Any) -> Path:
@@ -118,10 +118,7 @@ def test_a_song_that_crashes_the_network_does_not_keep_the_others_from_being_sep
 
 def separating_child(parent: int, folder: Path) -> int:
     """The process that runs the network, started before any other, as soon as it is at work in `folder`."""
-    deadline = time.monotonic() + 30
-    while not list(folder.rglob("primary.f32")):
-        assert time.monotonic() < deadline, "no separation has begun"
-        time.sleep(0.005)
+    until(lambda: list(folder.rglob("primary.f32")), "a separation begins", every_s=0.005)
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     return next(child for child, line in commands.items() if b"spawn_main" in line)
@@ -157,7 +154,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, model: tuple[str, ...]) ->
     with subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         child = separating_child(process.pid, tmp_path / "stems")
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
     assert stderr.endswith("\nStopped.\n")
     assert list((tmp_path / "stems").iterdir()) == []

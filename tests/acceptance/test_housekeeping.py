@@ -14,7 +14,7 @@ from tests.support.service import Service, wait_until
 
 def ready(service: Service) -> dict[str, Any]:
     """The components of /ready."""
-    parts: dict[str, Any] = requests.get(f"{service.url}/ready", timeout=5).json()["components"]
+    parts: dict[str, Any] = requests.get(f"{service.url}/ready", timeout=60).json()["components"]
     return parts
 
 
@@ -31,8 +31,8 @@ def test_a_processor_without_room_begins_nothing_and_says_why(tmp_path: Path, tr
             foreign = service.temp_dir / f"{uuid.uuid4()}.1.abcdefgh"
             for folder in (ownerless, foreign):
                 folder.mkdir(parents=True)
-            wait_until(lambda: ready(service)["processor"]["status"] == "paused", "the processor pauses", service, 10)
-            wait_until(lambda: not ownerless.exists(), "the uploader clears away", service, 10)
+            wait_until(lambda: ready(service)["processor"]["status"] == "paused", "the processor pauses", service)
+            wait_until(lambda: not ownerless.exists(), "the uploader clears away", service)
             assert foreign.exists()
             assert "MIN_FREE_BYTES" in ready(service)["processor"]["message"]
             assert ready(service)["uploader"]["status"] == "up"

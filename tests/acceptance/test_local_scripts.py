@@ -34,7 +34,7 @@ def started(checkout: Checkout) -> Iterator[Checkout]:
 def service(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Checkout]:
     """A running service as it comes; tests leave it as they found it."""
     folder = tmp_path_factory.mktemp("checkout")
-    with started(Checkout(folder, model_dir)) as checkout:
+    with started(Checkout(folder, model_dir, is_fresh=True)) as checkout:
         yield checkout
 
 
@@ -175,7 +175,7 @@ def test_restart_makes_new_processes_and_keeps_tasks_and_links(service, model_di
     link = sent.stdout.split()[-1]
     with requests.Session() as session:
         session.trust_env = False
-        assert session.get(link, timeout=10).content[:4] == b"RIFF"
+        assert session.get(link, timeout=60).content[:4] == b"RIFF"
 
 
 def test_stop_ends_every_process(tmp_path, model_dir):

@@ -132,7 +132,7 @@ def go_on(node: Service) -> None:
 
 def assert_stems_are_whole(task: dict[str, Any]) -> None:
     """Both are there, as long as the song, and their sum is the song."""
-    stems = [read_audio(requests.get(task["stems"][name], timeout=30).content) for name in ("vocals", "instrumental")]
+    stems = [read_audio(requests.get(task["stems"][name], timeout=60).content) for name in ("vocals", "instrumental")]
     assert [stem.shape for stem in stems] == [SONG.shape, SONG.shape]
     assert snr_db(SONG, np.sum(stems, axis=0)) > 60
 

@@ -27,7 +27,7 @@ def ends_told(service: Service, task_uuid: str) -> list[Any]:
 
 def submitted(service: Service, request_id: str, **body: str) -> str:
     answer = requests.post(
-        f"{service.url}/generate", json=body, auth=AUTH, headers={"X-Request-ID": request_id}, timeout=10
+        f"{service.url}/generate", json=body, auth=AUTH, headers={"X-Request-ID": request_id}, timeout=60
     )
     assert answer.headers["X-Request-ID"] == request_id
     task_uuid: str = answer.json()["task_uuid"]
@@ -36,7 +36,7 @@ def submitted(service: Service, request_id: str, **body: str) -> str:
 
 def figures(service: Service) -> dict[str, float]:
     """Each metric's samples of one name added up, over all labels."""
-    answer = requests.get(f"{service.url}/metrics", auth=AUTH, timeout=10)
+    answer = requests.get(f"{service.url}/metrics", auth=AUTH, timeout=60)
     assert answer.status_code == 200, answer.text
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(answer.text):
@@ -110,6 +110,6 @@ def test_one_song_moves_the_figures_of_every_process(service: Service, web: Http
 
 def test_probes_that_go_well_leave_no_line(service: Service) -> None:
     for path in ("/health", "/ready", "/metrics"):
-        assert requests.get(service.url + path, auth=AUTH, timeout=10).status_code == 200
+        assert requests.get(service.url + path, auth=AUTH, timeout=60).status_code == 200
     paths = [json.loads(line).get("path") for line in service.logs("app").splitlines()]
     assert not {"/health", "/ready", "/metrics"} & set(paths)

@@ -17,7 +17,7 @@ from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
 from tests.support.service import AUTH, Service, wait_until
 
-LONG_S = 45
+LONG_S = 30
 
 QUICK = {
     "LEASE_SECONDS": "3",
@@ -66,7 +66,7 @@ def assert_stems(service: Service, task_uuid: str, seconds: float) -> None:
     task = service.wait_for(task_uuid)
     assert task["status"] == "success", task
     for url in task["stems"].values():
-        assert read_audio(requests.get(url, timeout=30).content).shape == (2, seconds * 44100)
+        assert read_audio(requests.get(url, timeout=60).content).shape == (2, seconds * 44100)
 
 
 def wait_until_separating(service: Service, task_uuid: str) -> None:
@@ -96,7 +96,7 @@ def test_a_killed_processor_leaves_its_task_to_the_next_one(mortal_service: Serv
     wait_until_separating(mortal_service, task_uuid)
     child = child_of(mortal_service)
     mortal_service.kill("processor")
-    wait_until(lambda: not is_running(child), "the child ends with its parent", mortal_service, 5)
+    wait_until(lambda: not is_running(child), "the child ends with its parent", mortal_service)
     mortal_service.start("processor")
     assert_stems(mortal_service, task_uuid, LONG_S)
     assert mortal_service.task(task_uuid)["attempt"] == 2
@@ -172,5 +172,5 @@ def test_the_api_can_be_killed_and_started_again_at_any_time(mortal_service: Ser
     mortal_service.wait_until_up()
     for task_uuid in ids:
         assert_stems(mortal_service, task_uuid, 1)
-    listed = requests.get(f"{mortal_service.url}/tasks?limit=3", auth=AUTH, timeout=10).json()["tasks"]
+    listed = requests.get(f"{mortal_service.url}/tasks?limit=3", auth=AUTH, timeout=60).json()["tasks"]
     assert {task["task_uuid"] for task in listed} == set(ids)

@@ -12,6 +12,7 @@ import requests
 from tests.chaos.proxy import Link, Network, network
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S, until
 
 BODY = bytes(range(256)) * 4000
 
@@ -26,6 +27,7 @@ def proxies() -> Iterator[Network]:
 def server() -> Iterator[HttpServer]:
     with http_server() as server:
         server.answer("/song", Answer(body=BODY))
+        server.answer("/late", Answer(delay_s=100))
         yield server
 
 
@@ -34,27 +36,27 @@ def link(proxies: Network, server: HttpServer) -> Link:
     return proxies.open(server.port)
 
 
-def connected(link: Link) -> socket.socket:
-    """A connection that the proxy has passed on to the server."""
-    connection = socket.create_connection(("127.0.0.1", link.port), timeout=5)
-    connection.sendall(b"GET /song HTTP/1.1\r\n")
-    time.sleep(0.2)
+def connected(link: Link, server: HttpServer) -> socket.socket:
+    """A connection that the proxy has passed on to the server, which has yet to answer."""
+    connection = socket.create_connection(("127.0.0.1", link.port), timeout=PATIENCE_S)
+    connection.sendall(b"GET /late HTTP/1.1\r\n\r\n")
+    until(lambda: server.requests, "the request arrives")
     return connection
 
 
 def test_what_is_sent_arrives(link: Link) -> None:
-    assert requests.get(link.url("/song"), timeout=5).content == BODY
+    assert requests.get(link.url("/song"), timeout=PATIENCE_S).content == BODY
 
 
-def test_a_cut_ends_connections_and_lets_new_ones_through(link: Link) -> None:
-    with connected(link) as connection:
+def test_a_cut_ends_connections_and_lets_new_ones_through(link: Link, server: HttpServer) -> None:
+    with connected(link, server) as connection:
         link.cut()
         assert connection.recv(1) == b""
-    assert requests.get(link.url("/song"), timeout=5).content == BODY
+    assert requests.get(link.url("/song"), timeout=PATIENCE_S).content == BODY
 
 
-def test_a_reset_is_heard_as_such(link: Link) -> None:
-    with connected(link) as connection:
+def test_a_reset_is_heard_as_such(link: Link, server: HttpServer) -> None:
+    with connected(link, server) as connection:
         link.cut(reset=True)
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
@@ -62,22 +64,30 @@ def test_a_reset_is_heard_as_such(link: Link) -> None:
 
 def test_nobody_listens_while_connections_are_refused(link: Link) -> None:
     port = link.port
-    link.refuse(0.5)
+    link.refuse(2)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
-    time.sleep(0.8)
-    assert requests.get(link.url("/song"), timeout=5).content == BODY
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    until(lambda: answers(link), "it listens again")
+    assert requests.get(link.url("/song"), timeout=PATIENCE_S).content == BODY
     assert link.port == port
+
+
+def answers(link: Link) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", link.port), timeout=PATIENCE_S).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_a_delayed_link_takes_longer(link: Link) -> None:
     link.delay(5)
     started = time.monotonic()
-    assert requests.get(link.url("/song"), timeout=30).content == BODY
+    assert requests.get(link.url("/song"), timeout=PATIENCE_S).content == BODY
     assert time.monotonic() - started > 0.25
 
 
 def test_a_link_to_nothing_ends_its_connections(proxies: Network) -> None:
     link = proxies.open(free_port())
-    with socket.create_connection(("127.0.0.1", link.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", link.port), timeout=PATIENCE_S) as connection:
         assert connection.recv(1) == b""

@@ -6,24 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from random import Random
 
 from tests.chaos.supervised import Supervised, descendants, send_signal, with_environment
+from tests.support.waiting import until
 
 PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
 
 
 def spawn() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", PARENT], env={**os.environ, "UVR_CHAOS_TEST": str(os.getpid())})
-
-
-def until(check: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_what_is_killed_is_started_again_until_it_is_stopped() -> None:

@@ -124,7 +124,7 @@ def ran(command: str, url: str, folder: Path, variables: dict[str, str]) -> int:
     (folder / "song.mp3").write_bytes(b"not empty")
     environment = {"UVR": url, "CREDENTIALS": ":".join(CREDENTIALS), **variables}
     body = "" if "-OJ" in command else "-o /dev/null"
-    script = command.replace("curl ", f"curl -s --max-time 10 {body} -w '%{{stderr}}%{{http_code}}' ", 1)
+    script = command.replace("curl ", f"curl -s --max-time 60 {body} -w '%{{stderr}}%{{http_code}}' ", 1)
     done = subprocess.run(
         ["bash", "-c", script], env=environment, capture_output=True, text=True, check=True, cwd=folder
     )

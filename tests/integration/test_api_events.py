@@ -20,10 +20,11 @@ from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.api_process import environment, running_api
 from tests.support.leases import begin
 from tests.support.redis_server import redis_server
+from tests.support.waiting import PATIENCE_S
 from uvr.tasks import Status, Task, TaskStore, record
 
 SEATS = 2
-GRACE_S = 20
+GRACE_S = 2 * PATIENCE_S
 
 
 class Stream:
@@ -62,12 +63,12 @@ class Api:
 
     def get(self, task_uuid: str = "a", **headers: str) -> requests.Response:
         url = f"{self.url}/tasks/{task_uuid}/events"
-        return requests.get(url, auth=CREDENTIALS, headers=headers, stream=True, timeout=5)
+        return requests.get(url, auth=CREDENTIALS, headers=headers, stream=True, timeout=PATIENCE_S)
 
     @contextmanager
     def following(self, task_uuid: str = "a", **headers: str) -> Iterator[Stream]:
         """A stream, as soon as there is room for one: it takes a moment until an earlier client is missed."""
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + PATIENCE_S
         while (response := self.get(task_uuid, **headers)).status_code == 503 and time.monotonic() < deadline:
             response.close()
         with response:
@@ -129,7 +130,7 @@ def test_a_stream_ends_when_its_task_is_deleted(api: Api) -> None:
     api.submit()
     with api.following() as stream:
         stream.next()
-        assert requests.delete(f"{api.url}/tasks/a", auth=CREDENTIALS, timeout=5).status_code == 204
+        assert requests.delete(f"{api.url}/tasks/a", auth=CREDENTIALS, timeout=PATIENCE_S).status_code == 204
         with pytest.raises(EOFError):
             while stream.next()["status"] != "success":
                 pass
@@ -144,7 +145,7 @@ def test_streams_leave_room_for_other_requests(api: Api) -> None:
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
         assert refused.headers["Content-Type"] == "application/problem+json"
-        assert requests.get(f"{api.url}/tasks/a", auth=CREDENTIALS, timeout=5).status_code == 200
+        assert requests.get(f"{api.url}/tasks/a", auth=CREDENTIALS, timeout=PATIENCE_S).status_code == 200
 
 
 def test_clients_that_hang_up_make_room_at_once(api: Api) -> None:
@@ -171,7 +172,7 @@ def test_a_stream_ends_when_redis_goes_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("task_uuid", "auth", "status"), [("nobody", CREDENTIALS, 404), ("a", None, 401)])
 def test_who_may_not_see_a_task_may_not_follow_it(api: Api, task_uuid: str, auth: Any, status: int) -> None:
     api.submit()
-    assert requests.get(f"{api.url}/tasks/{task_uuid}/events", auth=auth, timeout=5).status_code == status
+    assert requests.get(f"{api.url}/tasks/{task_uuid}/events", auth=auth, timeout=PATIENCE_S).status_code == status
 
 
 def test_open_streams_do_not_keep_the_api_from_stopping(

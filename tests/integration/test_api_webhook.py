@@ -12,7 +12,8 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.http_server import Answer, HttpServer
-from tests.support.workshop import Workshop, until, working
+from tests.support.waiting import until
+from tests.support.workshop import Workshop, working
 from uvr.tasks import Status, Task, WebhookState
 
 HOOK = "https://receiver.example/hook"

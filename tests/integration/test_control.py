@@ -16,7 +16,8 @@ from tests.support.http_server import Answer, http_server
 from tests.support.leases import begin, claim
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.tcp_proxy import tcp_proxy
-from tests.support.workshop import Workshop, open_workshop, until, working
+from tests.support.waiting import until
+from tests.support.workshop import Workshop, open_workshop, working
 from uvr.housekeeping.janitor import Janitor
 from uvr.queues import open_results
 from uvr.tasks import Status, Task, WebhookState, record

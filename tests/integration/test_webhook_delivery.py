@@ -162,7 +162,7 @@ def test_without_a_secret_there_is_an_id_but_no_signature(receiver):
     deliver(receiver.answer("/hook", Answer()))
     headers = receiver.requests[0].headers
     assert headers["webhook-id"] == "msg_1"
-    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 5
+    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
     assert "webhook-signature" not in headers
 
 
@@ -242,7 +242,7 @@ def test_hook_that_may_not_be_reached_is_final(url):
 
 def test_attempt_tells_when_it_was_made(receiver):
     attempt = deliver(receiver.answer("/hook", Answer()))
-    assert abs((datetime.now(UTC) - datetime.fromisoformat(attempt.at)).total_seconds()) < 5
+    assert abs((datetime.now(UTC) - datetime.fromisoformat(attempt.at)).total_seconds()) < 60
     assert attempt.at.endswith("Z")
 
 

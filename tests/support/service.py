@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import requests
 
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 AUTH = ("tester", "a password for tests")
@@ -73,22 +73,22 @@ class Service:
             if not self.is_running(door):
                 self.start(door)
 
-    def wait_until_up(self, *kinds: str, timeout_s: float = 60) -> None:
+    def wait_until_up(self, *kinds: str) -> None:
         """Wait until /health calls these components up."""
         wanted = kinds or ("redis", "processor", "uploader")
-        wait_until(lambda: all(self.health().get(kind) == "up" for kind in wanted), f"{wanted} up", self, timeout_s)
+        wait_until(lambda: all(self.health().get(kind) == "up" for kind in wanted), f"{wanted} up", self)
 
     def health(self) -> dict[str, str]:
         """Components and their states; empty while the API does not answer."""
         try:
-            parts = requests.get(f"{self.url}/health", timeout=5).json()["components"]
+            parts = requests.get(f"{self.url}/health", timeout=PATIENCE_S).json()["components"]
         except (requests.RequestException, KeyError):
             return {}
         return {name: part["status"] if isinstance(part, dict) else part for name, part in parts.items()}
 
     def generate(self, audio: str, **body: Any) -> str:
         """POST /generate; the task's id."""
-        answer = requests.post(f"{self.url}/generate", json={"audio": audio, **body}, auth=AUTH, timeout=10)
+        answer = requests.post(f"{self.url}/generate", json={"audio": audio, **body}, auth=AUTH, timeout=PATIENCE_S)
         assert answer.status_code == 202, answer.text
         task_uuid: str = answer.json()["task_uuid"]
         return task_uuid
@@ -96,22 +96,22 @@ class Service:
     def send(self, song: bytes, name: str = "song.wav", **fields: str) -> str:
         """POST /generate with the song itself; the task's id."""
         files = {"audio": (name, song)}
-        answer = requests.post(f"{self.url}/generate", files=files, data=fields, auth=AUTH, timeout=10)
+        answer = requests.post(f"{self.url}/generate", files=files, data=fields, auth=AUTH, timeout=PATIENCE_S)
         assert answer.status_code == 202, answer.text
         task_uuid: str = answer.json()["task_uuid"]
         return task_uuid
 
     def task(self, task_uuid: str) -> dict[str, Any]:
         """GET /tasks/{id}."""
-        answer = requests.get(f"{self.url}/tasks/{task_uuid}", auth=AUTH, timeout=10)
+        answer = requests.get(f"{self.url}/tasks/{task_uuid}", auth=AUTH, timeout=PATIENCE_S)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
 
-    def wait_for(self, task_uuid: str, *statuses: str, timeout_s: float = 90) -> dict[str, Any]:
+    def wait_for(self, task_uuid: str, *statuses: str) -> dict[str, Any]:
         """The task once it has one of these statuses, by default a final one."""
         wanted = statuses or FINAL
-        wait_until(lambda: self.task(task_uuid)["status"] in wanted, f"task {wanted}", self, timeout_s)
+        wait_until(lambda: self.task(task_uuid)["status"] in wanted, f"task {wanted}", self)
         return self.task(task_uuid)
 
     def kill(self, door: str, number: signal.Signals = signal.SIGKILL) -> int:
@@ -148,11 +148,10 @@ def running_service(folder: Path, redis_url: str, model_dir: Path, **settings: s
         service.stop()
 
 
-def wait_until(check: Any, what: str, service: Service, timeout_s: float = 60) -> None:
+def wait_until(check: Callable[[], object], what: str, service: Service, timeout_s: float = 2 * PATIENCE_S) -> None:
     """Poll until `check()` is true; fails with the ends of all logs otherwise."""
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        if time.monotonic() > deadline:
-            tails = "\n".join(f"--- {door}\n{service.logs(door)[-3000:]}" for door in service.processes)
-            raise AssertionError(f"{what}: not within {timeout_s} s\n{tails}")
-        time.sleep(0.1)
+    try:
+        until(check, what, timeout_s, every_s=0.1)
+    except AssertionError as error:
+        tails = "\n".join(f"--- {door}\n{service.logs(door)[-3000:]}" for door in service.processes)
+        raise AssertionError(f"{error}\n{tails}") from None

@@ -6,7 +6,6 @@ separation.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import uploader
 from config import Settings, read_settings
 from redis_queue import Lease
 from tests.support.api import CREDENTIALS, PASSWORD, USER, application
+from tests.support.waiting import until
 from tests.support.workers import at_work
 from uvr.handover import Handover
 from uvr.queues import Queues, open_queues
@@ -38,7 +38,7 @@ QUICK = {
     "upload_threads": 1,
     "webhook_threads": 1,
 }
-COMMAND_TIMEOUT_S = 0.5
+COMMAND_TIMEOUT_S = 1.0
 SONG = "https://songs.example.org/a.mp3"
 
 
@@ -84,12 +84,9 @@ class SmallService:
         assert task is not None, task_uuid
         return task
 
-    def ended(self, ids: Sequence[str], timeout_s: float = 20) -> list[Task]:
+    def ended(self, ids: Sequence[str]) -> list[Task]:
         """The tasks once nothing is left to do for any."""
-        deadline = time.monotonic() + timeout_s
-        while self._is_anything_left():
-            assert time.monotonic() < deadline, "there is still something to do"
-            time.sleep(0.02)
+        until(lambda: not self._is_anything_left(), "all is done")
         return [self.task(task_uuid) for task_uuid in ids]
 
     @contextmanager

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +85,3 @@ def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
 
     with watch.watching() if watched else nullcontext(), at_work(workers, wake=wake):
         yield
-
-
-def until(check: Callable[[], object], timeout_s: float = 15) -> None:
-    """Poll until `check()` is true."""
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)

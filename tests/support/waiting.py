@@ -1,0 +1,24 @@
+"""Waiting for what happens in other threads and processes, as long as a busy machine may need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+PATIENCE_S = 60
+"""Only a test that fails waits so long. Shorter, it would measure what else the machine has to do."""
+
+
+Found = TypeVar("Found")
+
+
+def until(
+    check: Callable[[], Found], what: str = "it happens", timeout_s: float = PATIENCE_S, *, every_s: float = 0.01
+) -> Found:
+    """Ask `check` every `every_s` until it gives something true, and return that; fail after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
+        time.sleep(every_s)
+    return found

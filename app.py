@@ -18,27 +18,27 @@ from flask_openapi3.openapi import OpenAPI
 
 from config import VERSION, Settings, SettingsError, load_settings, read_settings, refuse_to_start
 from uvr import logs
-from uvr.api.answers import register_answers
-from uvr.api.auth import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
-from uvr.api.bodies import MAX_JSON_BYTES
+from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
 from uvr.api.cors import register_cors
-from uvr.api.docs import register_docs
-from uvr.api.document import ABOUT
-from uvr.api.events import events
-from uvr.api.files import files
-from uvr.api.generate import generate
-from uvr.api.health import health
-from uvr.api.metrics import metrics
-from uvr.api.models import models
+from uvr.api.json_body import MAX_JSON_BYTES
+from uvr.api.openapi import ABOUT
 from uvr.api.problems import Problem, register_problems, validation_problem
+from uvr.api.responses import register_answers
+from uvr.api.routes.docs import register_docs
+from uvr.api.routes.events import events
+from uvr.api.routes.files import files
+from uvr.api.routes.generate import generate
+from uvr.api.routes.health import health
+from uvr.api.routes.metrics import metrics
+from uvr.api.routes.models import models
+from uvr.api.routes.tasks import tasks
 from uvr.api.services import attach, open_services, services_of
-from uvr.api.tasks import tasks
+from uvr.environment.retired_variables import warn_about_retired_settings
+from uvr.environment.unknown_variables import log_unknown_variables
 from uvr.redis.clients import connect
 from uvr.redis.durability import tell_durability
 from uvr.redis.requirements import check_redis_at_start
-from uvr.retired_settings import warn_about_retired_settings
-from uvr.uploads import remove_unfinished
-from uvr.variables import log_unknown_variables
+from uvr.storage.uploads import remove_unfinished
 
 log = structlog.get_logger()
 
@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def main() -> None:
     """Serve until told to stop; exits with 2 for a faulty configuration, a port in use or a Redis that will not do."""
-    from uvr.api.server import Server, port_faults  # not needed where another gunicorn runs create_app
+    from uvr.api.server.gunicorn import Server, port_faults  # not needed where another gunicorn runs create_app
 
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="api")

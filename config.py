@@ -28,8 +28,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from uvr.bucket_address import AddressingStyle, bucket_address
-from uvr.receiver_headers import receiver_headers
+from uvr.net.bucket_address import AddressingStyle, bucket_address
+from uvr.net.receiver_headers import receiver_headers
 
 ROOT = Path(__file__).resolve().parent
 VERSION = "0.1.0"

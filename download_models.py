@@ -22,12 +22,12 @@ from pathlib import Path
 
 from config import Settings, SettingsError, read_settings, refuse_to_start
 from uvr import logs
-from uvr.commands.progress import ProgressLine, megabytes
+from uvr.cli.progress_bar import ProgressLine, megabytes
 from uvr.errors import UvrError
 from uvr.models import store
+from uvr.models.audio_separator import several_files_name
 from uvr.models.catalogue import CATALOGUE, Model
-from uvr.models.library import several_files_name
-from uvr.separation.engines import model_file
+from uvr.separation.engine_factory import model_file
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Front door 2: claims tasks, fetches their audio, separates it, and hands the stems over to the uploader.
 
 `python processor.py` runs one processor in the foreground until SIGTERM. It works on up to three tasks at once, of
-which one is in the network (`uvr.turns`). Decoders and network live in warm child processes, so that a song which
+which one is in the network (`uvr.processor.scheduler`). Decoders and network live in warm child processes, so that a song which
 crashes one costs one attempt of one task, and this process itself stays small.
 """
 
@@ -17,23 +17,24 @@ import structlog
 from config import Settings, SettingsError, load_settings, refuse_to_start
 from uvr import logs
 from uvr.disk import DiskSpace
+from uvr.environment.retired_variables import warn_about_retired_settings
+from uvr.environment.unknown_variables import log_unknown_variables
 from uvr.errors import UvrError
-from uvr.nodes import Node
-from uvr.presence import Presence, Uploaders
-from uvr.queues import Queues, open_queues
+from uvr.liveness.nodes import Node
+from uvr.liveness.workers import Presence, Uploaders
+from uvr.metrics.aggregation import Totals
+from uvr.processor.handler import SeparationHandler
+from uvr.processor.scheduler import THREADS, Turns
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
 from uvr.redis.requirements import check_redis_at_start
-from uvr.retired_settings import warn_about_retired_settings
-from uvr.separating import SeparationHandler
-from uvr.separation.engines import engine_factory
+from uvr.separation.engine_factory import choose_engine
 from uvr.separation.separator import Separator
-from uvr.shutdown import run_until_stopped
-from uvr.tasks import Status, record
-from uvr.totals import Totals
-from uvr.turns import THREADS, Turns
-from uvr.variables import log_unknown_variables
-from uvr.worker import Limits, Worker
+from uvr.tasks.model import Status, record
+from uvr.tasks.queues import Queues, open_queues
+from uvr.worker.retry_policy import Limits
+from uvr.worker.shutdown import run_until_stopped
+from uvr.worker.worker import Worker
 
 log = structlog.get_logger()
 
@@ -84,7 +85,7 @@ def main() -> int:
 
 
 def _started_separator(settings: Settings) -> Separator:
-    build = engine_factory(
+    build = choose_engine(
         settings.model_name,
         settings.model_file_dir,
         engine=settings.separation_engine,

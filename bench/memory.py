@@ -44,13 +44,17 @@ def measure(model: Path, song: Path, folder: Path) -> Memory:
     """The inside of that process; imports stand where their memory counts on the right side."""
     import numpy as np
 
-    from uvr.audio import decode, encode, resample  # noqa: F401
+    from uvr.audio import (
+        resample,  # noqa: F401
+    )
     from uvr.models import store
-    from uvr.separation import mixture, overlap, spool, stems, stft  # noqa: F401
+    from uvr.separation.mdx import (
+        stft,  # noqa: F401
+    )
 
     before = _mib("VmRSS")
-    from uvr.separation.mdx import MdxEngine
-    from uvr.separation.network import Network
+    from uvr.separation.mdx.engine import MdxEngine
+    from uvr.separation.mdx.onnxruntime_network import Network
     from uvr.separation.song import separate_song
 
     parameters = store.parameters_of(model)

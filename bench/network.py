@@ -31,8 +31,8 @@ from bench.support import ROOT, machine, write_results
 from bench.worker import peak_rss_mib
 from uvr import logs
 from uvr.models.store import parameters_of
-from uvr.separation.native.library import InstructionSet
-from uvr.separation.stft import Spectrum
+from uvr.separation.mdx.stft import Spectrum
+from uvr.separation.native.bindings import InstructionSet
 
 KERNELS, RUNTIME = "kernels", "ONNX Runtime"
 LEAST_RATIO, LEAST_SNR_DB = 1.9, 75.0
@@ -121,10 +121,10 @@ def serve(name: str, model: Path, segment: Path, threads: int, isa: str) -> None
 def loaded(name: str, model: Path, threads: int, isa: str) -> Any:
     """The network; what the other one needs is not imported."""
     if name == RUNTIME:
-        from uvr.separation.network import Network
+        from uvr.separation.mdx.onnxruntime_network import Network
 
         return Network(model, parameters_of(model), threads=threads, device="cpu")
-    from uvr.separation.native.graph import recognise
+    from uvr.separation.native.graph_matcher import recognise
     from uvr.separation.native.network import NativeNetwork
 
     return NativeNetwork(recognise(model.read_bytes()), threads=threads, instruction_set=InstructionSet[isa])

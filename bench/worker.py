@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from uvr.separation.backends import Backend
+    from uvr.separation.mdx.backends import Backend
 
 Separate = Callable[[Path, Path], None]
 
@@ -63,7 +63,7 @@ def main() -> None:
 def uvr_api(model: Path, network: Stopwatch, *, warm: bool, backend: Backend = "auto") -> Separate:
     """The engine of this project, as the service's child process runs it."""
     from uvr.models.store import parameters_of
-    from uvr.separation.mdx import MdxEngine
+    from uvr.separation.mdx.engine import MdxEngine
     from uvr.separation.song import separate_song
 
     engine = MdxEngine(model, parameters_of(model), backend=backend)

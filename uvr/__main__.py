@@ -12,8 +12,8 @@ from typing import cast
 
 from config import VERSION, EnvFileError, Settings, SettingsError, read_settings, read_settings_from, refuse_to_start
 from uvr import logs
-from uvr.commands import cancel, dead, doctor, separate, status, submit
-from uvr.commands import list as listing
+from uvr.cli import cancel, dead_letters, doctor, separate, status, submit
+from uvr.cli import list_tasks as listing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m uvr", description=__doc__)
     parser.add_argument("--version", action="version", version=f"uvr-api {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (submit, status, listing, cancel, separate, dead, doctor):
+    for command in (submit, status, listing, cancel, separate, dead_letters, doctor):
         command.add_parser(commands)
     return parser
 

@@ -14,8 +14,8 @@ from scripts.local.problem import CannotStart
 from scripts.local.process import Process
 from scripts.local.stack import Stack, say
 from uvr import logs
-from uvr.retired_settings import WHY, retired_settings
-from uvr.variables import unknown_variables
+from uvr.environment.retired_variables import WHY, retired_settings
+from uvr.environment.unknown_variables import unknown_variables
 
 _ENV_FILE = ROOT / ".env"
 

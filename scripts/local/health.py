@@ -15,7 +15,7 @@ from redis import RedisError
 from config import Settings
 from scripts.local import redis_server
 from scripts.local.problem import CannotStart
-from uvr.presence import present
+from uvr.liveness.workers import present
 from uvr.redis.clients import connect
 
 

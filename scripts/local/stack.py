@@ -20,12 +20,12 @@ from scripts.local.failure import explain
 from scripts.local.problem import CannotStart
 from scripts.local.process import Process, stop
 from scripts.local.started_with import DOOR_SETTINGS, REDIS_SETTINGS, changed, remember
-from uvr.api.auth import password_faults
-from uvr.api.server import port_faults
+from uvr.api.auth.basic import password_faults
+from uvr.api.server.gunicorn import port_faults
 from uvr.api.services import open_services
-from uvr.commands.progress import ProgressLine
+from uvr.cli.progress_bar import ProgressLine
 from uvr.errors import UvrError
-from uvr.separation.engines import engine_factory
+from uvr.separation.engine_factory import choose_engine
 
 DOORS = ("api", "processor", "uploader")
 START_TIMEOUT_S = 120
@@ -143,7 +143,7 @@ class Stack:
         settings = self._settings
         with closing(ProgressLine(settings.model_name, sys.stderr)) as line:
             try:
-                engine_factory(
+                choose_engine(
                     settings.model_name,
                     settings.model_file_dir,
                     engine=settings.separation_engine,

@@ -11,7 +11,7 @@ from tests.chaos.evidence import TASKS, Evidence
 from tests.chaos.hosts import Call
 from tests.chaos.plan import Song
 from tests.chaos.songs import fault_of, wav
-from uvr.uploads import task_of
+from uvr.storage.uploads import task_of
 
 STEMS = {"vocals", "instrumental"}
 

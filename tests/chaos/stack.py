@@ -28,7 +28,7 @@ from tests.support.networks import PARAMETERS, write_model
 from tests.support.ports import free_port
 from tests.support.s3_server import S3Server
 from tests.support.service import ROOT, Service
-from uvr.tasks import iso_now
+from uvr.timestamps import iso_now
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -16,7 +16,7 @@ from redis import Redis
 from tests.support.api import application, settings_for
 from tests.support.http_server import HttpServer, http_server
 from tests.support.workshop import Workshop, open_workshop
-from uvr.shutdown import Shutdown
+from uvr.worker.shutdown import Shutdown
 
 
 @pytest.fixture

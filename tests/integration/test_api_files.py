@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import application, services_of, settings_for
-from uvr.link_key import link_key
+from uvr.storage.link_key import link_key
 from uvr.storage.local import LocalStorage
 
 KEY = "one_vocals.wav"

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
 from tests.support.redis_server import redis_server
-from uvr.tasks import Status, WebhookState
+from uvr.tasks.model import Status, WebhookState
 
 SONG = "https://songs.example.com/a.mp3"
 

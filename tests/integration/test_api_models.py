@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import CREDENTIALS
-from uvr.presence import Presence
+from uvr.liveness.workers import Presence
 
 
 def listed(client: FlaskClient) -> Any:

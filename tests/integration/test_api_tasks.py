@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
-from uvr.tasks import Status, Task, WebhookState
+from uvr.tasks.model import Status, Task, WebhookState
 
 
 def stored(client: FlaskClient, task_uuid: str, **fields: Any) -> Task:

@@ -24,8 +24,8 @@ from tests.support.api import (
     services_of,
     settings_for,
 )
-from uvr.api.users import User, Users
-from uvr.tasks import Status, Task
+from uvr.api.auth.users import User, Users
+from uvr.tasks.model import Status, Task
 
 SONG = {"audio": "https://songs.example.com/a.mp3"}
 ANNA, BERT = credentials("anna"), credentials("bert")

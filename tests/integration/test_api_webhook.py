@@ -14,7 +14,7 @@ from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.http_server import Answer, HttpServer
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, working
-from uvr.tasks import Status, Task, WebhookState
+from uvr.tasks.model import Status, Task, WebhookState
 
 HOOK = "https://receiver.example/hook"
 TRIED = {"webhook_id": "a.failed", "at": "2023-11-14T22:13:20Z", "status_code": 503, "outcome": "retry"}

@@ -20,10 +20,10 @@ import structlog
 from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
 from tests.support.waiting import PATIENCE_S, until
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
-from uvr.metrics import UNSEEN
-from uvr.separation.child import Child
+from uvr.metrics.definitions import UNSEEN
+from uvr.separation.child_process import Child
 from uvr.separation.engine import Separation
-from uvr.separation.watch import never, unheard
+from uvr.separation.progress import never, unheard
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -374,7 +374,7 @@ def test_a_parent_that_forgets_to_close_ends_all_the_same() -> None:
 def test_the_child_does_not_import_the_main_module_of_its_parent(tmp_path: Path) -> None:
     program = """
 from tests.support.engines import ScriptedEngine
-from uvr.separation.child import Child
+from uvr.separation.child_process import Child
 
 print("imported")
 child = Child(ScriptedEngine, "network")

@@ -18,9 +18,9 @@ from tests.support.s3_server import BUCKET, S3Server
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
-from uvr.housekeeping.janitor import Janitor
-from uvr.queues import open_results
-from uvr.tasks import Status, Task, WebhookState, record
+from uvr.tasks.model import Status, Task, WebhookState, record
+from uvr.tasks.queues import open_results
+from uvr.uploader.housekeeping.orphans import Janitor
 
 HOOK = "https://receiver.example/hook"
 ID = "00000000-0000-4000-8000-00000000000a"

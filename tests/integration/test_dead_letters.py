@@ -19,11 +19,12 @@ from config import Settings
 from redis_queue import RedisQueue
 from tests.support.api import settings_for
 from tests.support.leases import claim
-from uvr import dead_letters
-from uvr.commands import dead
-from uvr.queues import Queues, open_queues, open_results
+from uvr.cli import dead_letters as dead_command
 from uvr.redis.clients import RedisClients, connect
-from uvr.tasks import Status, Task, WebhookState, now_ms, record
+from uvr.tasks import dead_letters
+from uvr.tasks.model import Status, Task, WebhookState, record
+from uvr.tasks.queues import Queues, open_queues, open_results
+from uvr.timestamps import now_ms
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -54,7 +55,7 @@ def run(settings: Settings, capsys: pytest.CaptureFixture[str]) -> Run:
 
     def run(*arguments: str) -> Done:
         parser = argparse.ArgumentParser()
-        dead.add_parser(parser.add_subparsers())
+        dead_command.add_parser(parser.add_subparsers())
         try:
             wanted = parser.parse_args(["dead", *arguments])
             status = wanted.run(wanted, settings)
@@ -258,4 +259,4 @@ def test_a_redis_that_is_away_is_named_and_ends_with_2(tmp_path: Path) -> None:
 
 
 def test_the_command_and_the_queues_have_the_same_names() -> None:
-    assert dead.KINDS == dead_letters.KINDS
+    assert dead_command.KINDS == dead_letters.KINDS

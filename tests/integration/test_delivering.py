@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.waiting import PATIENCE_S, until
 from tests.support.workshop import Workshop, working
-from uvr.tasks import Status, Task, WebhookState
+from uvr.tasks.model import Status, Task, WebhookState
 
 SECRET = "whsec_dGVzdGtleQ=="
 

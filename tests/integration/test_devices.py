@@ -14,9 +14,9 @@ import pytest
 from tests.support.networks import PARAMETERS, write_model
 from uvr.errors import PermanentError
 from uvr.separation import devices
-from uvr.separation.child import Child
-from uvr.separation.engines import MdxEngineFactory
-from uvr.separation.mdx import MdxEngine
+from uvr.separation.child_process import Child
+from uvr.separation.engine_factory import MdxEngineFactory
+from uvr.separation.mdx.engine import MdxEngine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CPU, CUDA, COREML = (f"{name}ExecutionProvider" for name in ("CPU", "CUDA", "CoreML"))

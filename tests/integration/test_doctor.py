@@ -17,8 +17,8 @@ from tests.support.api import settings_for
 from tests.support.networks import write_model
 from tests.support.ports import free_port
 from tests.support.s3_server import DEPOSITOR, READER, WRITER
-from uvr.commands.doctor import findings
-from uvr.separation.native import library
+from uvr.cli.doctor import findings
+from uvr.separation.native import bindings
 from uvr.separation.native.self_check import Record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -206,11 +206,11 @@ def test_kernels_and_what_the_self_check_says_are_told(doctor, kernels, model):
     mark, sentence = before.lines["network"]
     assert (mark, before.status) == ("note", 0)
     assert "with the first song" in sentence
-    Record(model, model.read_bytes(), library.load()).conclude(81.5)
+    Record(model, model.read_bytes(), bindings.load()).conclude(81.5)
     mark, sentence = doctor(MODEL_NAME="small").lines["network"]
     assert mark == "ok"
     assert sentence.startswith("our own kernels: the self-check found 81.5 dB")
-    Record(model, model.read_bytes(), library.load()).conclude(8.15)
+    Record(model, model.read_bytes(), bindings.load()).conclude(8.15)
     mark, sentence = doctor(MODEL_NAME="small").lines["network"]
     assert mark == "note"
     assert sentence.startswith("ONNX Runtime: the self-check found 8.2 dB")

@@ -10,7 +10,7 @@ import pytest
 from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
 from uvr.errors import PermanentError
-from uvr.separation.mdx import MdxEngine
+from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.song import separate_song
 
 SEGMENT = PARAMETERS.hop_length * (PARAMETERS.dim_t - 1)

@@ -13,7 +13,7 @@ import pytest
 from tests.support.audio import chord, codec_of, noise, read_audio, snr_db
 from uvr.audio.encode import AudioWriter, encoding_for
 from uvr.audio.format import AudioFormat, SampleFormat
-from uvr.output_format import OutputFormat
+from uvr.audio.output_format import OutputFormat
 
 BITS = [(SampleFormat.INT16, 16), (SampleFormat.INT24, 24), (SampleFormat.INT32, 32)]
 LOSSY = [OutputFormat.MP3, OutputFormat.M4A, OutputFormat.OGG, OutputFormat.OPUS]

@@ -13,8 +13,8 @@ import trustme
 
 from tests.support.http_server import Answer, http_server
 from uvr.errors import CancelledError, PermanentError, TransientError
-from uvr.fetch import download
-from uvr.url_guard import UrlGuard
+from uvr.net.url_guard import UrlGuard
+from uvr.processor.fetch import download
 
 LOOPBACK = ip_network("127.0.0.0/8")
 SONG = bytes(range(256)) * 4096

@@ -21,11 +21,12 @@ from redis_queue import Lease
 from tests.support.api import settings_for
 from tests.support.leases import begin, claim, expire
 from tests.support.redis_server import redis_server
-from uvr.handover import Handover, pending
-from uvr.housekeeping.janitor import Janitor
-from uvr.queues import Queues, open_queues
 from uvr.redis.clients import connect
-from uvr.tasks import Status, Task, now_ms, record
+from uvr.storage.staging import Handover, pending
+from uvr.tasks.model import Status, Task, record
+from uvr.tasks.queues import Queues, open_queues
+from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.orphans import Janitor
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 A_DAY_S = 86_400

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.audio import read_audio, snr_db
 from uvr.models.catalogue import MdxParameters
-from uvr.separation.mdx import MdxEngine
+from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.song import separate_song
 
 REFERENCE_LEVEL = 0.9

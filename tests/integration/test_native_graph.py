@@ -29,9 +29,9 @@ from tests.support.tdf_networks import (
     with_weights_from_nodes,
 )
 from uvr.separation.native.architecture import Architecture, Convolution, Down, Pointwise, Tdf, Up
-from uvr.separation.native.graph import recognise
+from uvr.separation.native.graph_matcher import recognise
 from uvr.separation.native.network import NativeNetwork
-from uvr.separation.native.onnx_file import UnknownGraphError
+from uvr.separation.native.onnx_reader import UnknownGraphError
 
 SPECTRUM = spectrum_for(TINY)
 

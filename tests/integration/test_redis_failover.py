@@ -10,12 +10,13 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.redis_topologies import cluster_of, wait_until_replicated, watched_by_sentinel
 from tests.support.small_service import SmallService, small_service, small_settings
 from tests.support.waiting import until
-from uvr.dead_letters import DeadLetters
-from uvr.housekeeping.rounds import Housekeeping
-from uvr.nodes import Node, known_nodes
-from uvr.presence import Presence
+from uvr.liveness.nodes import Node
+from uvr.liveness.workers import Presence
 from uvr.storage.local import LocalStorage
-from uvr.tasks import Status, WebhookState
+from uvr.tasks.dead_letters import DeadLetters
+from uvr.tasks.model import Status, WebhookState
+from uvr.tasks.queues import known_nodes
+from uvr.uploader.housekeeping.runner import Housekeeping
 
 CLUSTER_NAMES = {
     "redis_task_queue": "{uvr}tasks",

@@ -17,7 +17,7 @@ from tests.support.api import post_generate, redis_url
 from tests.support.redis_server import redis_server
 from tests.support.small_service import SONG, SmallService, small_service, small_settings
 from tests.support.waiting import until
-from uvr.tasks import Status
+from uvr.tasks.model import Status
 
 CLIENTS = 4
 KILLS = 3

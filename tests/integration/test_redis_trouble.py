@@ -22,9 +22,9 @@ from tests.support.redis_server import redis_server
 from tests.support.small_service import COMMAND_TIMEOUT_S, SmallService, small_service, small_settings
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import until
-from uvr.presence import Presence
+from uvr.liveness.workers import Presence
 from uvr.redis.clients import connect
-from uvr.tasks import Status
+from uvr.tasks.model import Status
 
 Trouble = Callable[[ValkeyServer, Path], AbstractContextManager[None]]
 

@@ -21,18 +21,18 @@ from tests.support.api import application, redis_url, settings_for
 from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
 from tests.support.small_service import small_service, small_settings
-from uvr.api.limits import FailedLogins, RequestRate
-from uvr.commands.doctor import Mark, findings
-from uvr.metrics import CLAIMS, UNSEEN
-from uvr.pace import Pace
-from uvr.presence import Presence, present
+from uvr.api.auth.rate_limits import FailedLogins, RequestRate
+from uvr.cli.doctor import Mark, findings
+from uvr.liveness.workers import Presence, present
+from uvr.metrics.aggregation import Totals
+from uvr.metrics.definitions import CLAIMS, UNSEEN
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability
 from uvr.redis.errors import passes
 from uvr.redis.requirements import UnsuitableRedisError, check_redis, check_redis_at_start
-from uvr.tasks import Status
-from uvr.totals import Totals
-from uvr.upload_list import UploadList
+from uvr.storage.upload_index import UploadList
+from uvr.tasks.durations import Pace
+from uvr.tasks.model import Status
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NEEDS = "the service needs Redis 6.0 or later, or Valkey."

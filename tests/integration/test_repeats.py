@@ -12,8 +12,8 @@ from redis import Redis
 from tests.support.s3_server import S3Server
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
-from uvr.repeats import Repeats
-from uvr.tasks import Status, Task, record
+from uvr.tasks.model import Status, Task, record
+from uvr.tasks.result_cache import Repeats
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
 SONG = "https://songs.example/a.mp3"

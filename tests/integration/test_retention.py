@@ -13,12 +13,13 @@ from redis import Redis
 from config import Settings
 from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.leases import claim
-from uvr.dead_letters import DeadLetters
-from uvr.housekeeping.retention import Retention
-from uvr.queues import Queues, open_queues, open_results
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.factory import open_storage
-from uvr.tasks import Status, Task, WebhookState, now_ms, record
+from uvr.tasks.dead_letters import DeadLetters
+from uvr.tasks.model import Status, Task, WebhookState, record
+from uvr.tasks.queues import Queues, open_queues, open_results
+from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.retention import Retention
 
 HOUR_MS = 3_600_000
 LONG_AGO_MS = now_ms() - 1000 * HOUR_MS

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.audio import read_audio, snr_db, write_audio
 from uvr.models import store
-from uvr.separation.mdx import MdxEngine
+from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.song import separate_song
 
 LIMITS_DB = [("rubidium", 6.7, 22.5), ("potassium", 7.6, 21.0)]

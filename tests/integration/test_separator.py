@@ -18,9 +18,9 @@ from tests.support.audio import noise, read_audio, write_audio
 from tests.support.networks import PARAMETERS, write_network
 from uvr.errors import CancelledError, CrashError, PermanentError
 from uvr.separation.engine import Separation
-from uvr.separation.engines import MdxEngineFactory
+from uvr.separation.engine_factory import MdxEngineFactory
+from uvr.separation.progress import never, unheard
 from uvr.separation.separator import Separator
-from uvr.separation.watch import never, unheard
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -145,7 +145,7 @@ import sys
 from pathlib import Path
 from uvr import logs
 from uvr.models.catalogue import MdxParameters
-from uvr.separation.engines import MdxEngineFactory
+from uvr.separation.engine_factory import MdxEngineFactory
 from uvr.separation.separator import Separator
 
 logs.configure("info", "json", process="parent")

@@ -21,8 +21,11 @@ from tests.support.leases import claim
 from tests.support.waiting import PATIENCE_S
 from tests.support.workers import ScriptedHandler, status_of, submit, worker_for
 from uvr.errors import CancelledError
-from uvr.shutdown import Shutdown, run_until_stopped
-from uvr.worker import Done, Limits, Pulse, Worker
+from uvr.worker.heartbeat import Pulse
+from uvr.worker.outcome import Done
+from uvr.worker.retry_policy import Limits
+from uvr.worker.shutdown import Shutdown, run_until_stopped
+from uvr.worker.worker import Worker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -33,7 +36,7 @@ import sys, threading
 from redis import Redis
 from redis_queue import RedisQueue
 from uvr import shutdown
-from uvr.worker import Limits, Worker
+from uvr.worker.worker import Limits, Worker
 
 class Handler:
     def handle(self, lease, pulse):
@@ -50,7 +53,7 @@ shutdown.run_until_stopped([worker], grace_s=0.1)
 # A process that is signalled at the worst moment: when its main thread holds a lock to wait for something.
 SIGNALLED_PROCESS = """
 import os, signal, sys, threading
-from uvr.shutdown import run_until_stopped
+from uvr.worker.shutdown import run_until_stopped
 
 def signal_once(frame, event, arg):
     if frame.f_code is threading.Condition.wait.__code__:

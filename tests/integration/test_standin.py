@@ -10,7 +10,7 @@ import pytest
 
 from bench import standin
 from uvr.models.store import parameters_of
-from uvr.separation.network import Network
+from uvr.separation.mdx.onnxruntime_network import Network
 
 SMALL = standin.Geometry(bins=640, frames=32, growth=4, levels=3)
 

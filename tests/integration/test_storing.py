@@ -18,10 +18,10 @@ from tests.support.s3_server import BUCKET, READER, KeyPair, S3Server
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
-from uvr.dead_letters import DeadLetters
+from uvr.storage.availability import StorageWatch
 from uvr.storage.s3 import S3Storage
-from uvr.storage.watch import StorageWatch
-from uvr.tasks import Status, WebhookState
+from uvr.tasks.dead_letters import DeadLetters
+from uvr.tasks.model import Status, WebhookState
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
 CHECK = f"/{BUCKET}/.uvr-write-check"

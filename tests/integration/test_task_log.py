@@ -12,10 +12,10 @@ import structlog
 from tests.support.http_server import Answer, HttpServer
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
-from uvr.control import Control
-from uvr.metrics import UNSEEN
-from uvr.tasks import Status, Task, WebhookState, record
-from uvr.uploads import Uploads
+from uvr.metrics.definitions import UNSEEN
+from uvr.storage.uploads import Uploads
+from uvr.tasks.actions import Control
+from uvr.tasks.model import Status, Task, WebhookState, record
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
 

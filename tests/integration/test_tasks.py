@@ -6,8 +6,10 @@ import pytest
 from redis import Redis
 
 from redis_queue import RedisQueue
-from uvr.output_format import OutputFormat
-from uvr.tasks import Status, Task, TaskStore, Wanted, WebhookState, iso_time, record
+from uvr.audio.output_format import OutputFormat
+from uvr.tasks.model import Status, Task, WebhookState, record
+from uvr.tasks.store import TaskStore, Wanted
+from uvr.timestamps import iso_time
 
 pytestmark = pytest.mark.every_redis
 

@@ -9,8 +9,8 @@ import pytest
 from redis import Redis, RedisError
 
 from tests.support.redis_server import redis_server
-from uvr.metrics import UNSEEN, Counter, Histogram
-from uvr.totals import Totals
+from uvr.metrics.aggregation import Totals
+from uvr.metrics.definitions import UNSEEN, Counter, Histogram
 
 TRIES = Counter("tries_total", "Tries.", {"outcome": ()})
 SECONDS = Histogram("seconds", "Time.", bounds=(0.5, 1.0))

@@ -15,9 +15,12 @@ from tests.support.leases import claim
 from tests.support.waiting import PATIENCE_S
 from tests.support.workers import WAITING, ScriptedHandler, rouse
 from uvr.errors import CancelledError
-from uvr.shutdown import Shutdown
-from uvr.turns import THREADS, Turns
-from uvr.worker import Done, Limits, Pulse, Worker
+from uvr.processor.scheduler import THREADS, Turns
+from uvr.worker.heartbeat import Pulse
+from uvr.worker.outcome import Done
+from uvr.worker.retry_policy import Limits
+from uvr.worker.shutdown import Shutdown
+from uvr.worker.worker import Worker
 
 
 class Processor:

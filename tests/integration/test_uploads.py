@@ -21,11 +21,12 @@ from tests.support.leases import claim
 from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
 from tests.support.s3_server import BUCKET, S3Server
-from uvr import uploads as uploads_module
 from uvr.api.services import Services
 from uvr.errors import PermanentError, TransientError
-from uvr.housekeeping.left_uploads import LeftUploads
-from uvr.tasks import Status, Task, now_ms, record
+from uvr.storage import uploads as uploads_module
+from uvr.tasks.model import Status, Task, record
+from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.stale_uploads import LeftUploads
 
 SONG = b"RIFF" + bytes(range(256)) * 100
 LIMIT = 2**18

@@ -20,10 +20,10 @@ from tests.support.api import application, post_generate, settings_for
 from tests.support.hosts import LOOPBACK_SPELLINGS, MALFORMED_URLS, SPECIAL_ADDRESSES, bracketed
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.traps import Doorbell, Names, connects_recorded, doorbell
-from uvr import webhooks
 from uvr.errors import PermanentError, UvrError
-from uvr.fetch import download
-from uvr.url_guard import UrlGuard
+from uvr.net.url_guard import UrlGuard
+from uvr.processor.fetch import download
+from uvr.webhooks import delivery
 
 PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"
 """What stands in for a public host, and a neighbour of it that is none."""
@@ -92,7 +92,7 @@ def _fetch(url: str, guard: UrlGuard, destination: Path, timeout_s: float = 10) 
 
 
 def _deliver(url: str, guard: UrlGuard, timeout_s: float = 10) -> str:
-    attempt = webhooks.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=guard, timeout_s=timeout_s)
+    attempt = delivery.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=guard, timeout_s=timeout_s)
     assert (attempt.outcome == "delivered") == (not attempt.error)
     return attempt.error
 
@@ -181,7 +181,7 @@ def test_name_that_has_turned_private_is_refused_at_the_next_connection(send, be
 
 def test_hook_that_is_no_url_is_not_tried_again():
     for url in ["http://*.example.com/", "http://[::1/", ""]:
-        attempt = webhooks.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=STRICT, timeout_s=5)
+        attempt = delivery.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=STRICT, timeout_s=5)
         assert attempt.outcome == "final"
 
 

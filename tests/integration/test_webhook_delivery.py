@@ -17,9 +17,9 @@ from config import ROOT, read_settings
 from tests.support.contract import assert_contract_time
 from tests.support.http_server import Answer, http_server
 from uploader import check_webhook_secret
-from uvr import webhooks
 from uvr.errors import PermanentError
-from uvr.url_guard import UrlGuard
+from uvr.net.url_guard import UrlGuard
+from uvr.webhooks import delivery
 
 GUARD = UrlGuard([ip_network("127.0.0.0/8")])
 BODY = json.dumps({"task_uuid": "1", "song": "Lied für Ü"}, ensure_ascii=False).encode()
@@ -29,7 +29,7 @@ WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def deliver(url, *, secret="", timeout_s=5.0, guard=GUARD, **more):
-    return webhooks.deliver(url, BODY, webhook_id="msg_1", secret=secret, guard=guard, timeout_s=timeout_s, **more)
+    return delivery.deliver(url, BODY, webhook_id="msg_1", secret=secret, guard=guard, timeout_s=timeout_s, **more)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
@@ -145,7 +145,7 @@ def test_whsec_secret_is_taken_by_the_standard_library_as_it_is(receiver):
     assert Webhook(WHSEC).verify(request.body, dict(request.headers)) == json.loads(BODY)
     with pytest.raises(WebhookVerificationError):
         Webhook(WHSEC).verify(request.body + b" ", dict(request.headers))
-    assert not webhooks.is_plain(WHSEC)
+    assert not delivery.is_plain(WHSEC)
 
 
 @pytest.mark.parametrize("secret", ["any words at all", "5f2c0a8e9b7d4c31", "schlüssel"])
@@ -155,7 +155,7 @@ def test_plain_secret_signs_with_its_bytes_which_the_standard_library_takes_only
     assert Webhook(secret.encode()).verify(request.body, dict(request.headers)) == json.loads(BODY)
     with pytest.raises((WebhookVerificationError, ValueError)):
         Webhook(secret).verify(request.body, dict(request.headers))
-    assert webhooks.is_plain(secret)
+    assert delivery.is_plain(secret)
 
 
 def test_without_a_secret_there_is_an_id_but_no_signature(receiver):
@@ -175,13 +175,13 @@ def test_command_of_env_example_makes_a_secret_that_the_standard_library_takes(r
     deliver(receiver.answer("/hook", Answer()), secret=secret)
     request = receiver.requests[0]
     assert Webhook(secret).verify(request.body, dict(request.headers)) == json.loads(BODY)
-    assert len(webhooks.signing_key(secret)) == 24
+    assert len(delivery.signing_key(secret)) == 24
 
 
 @pytest.mark.parametrize("secret", ["whsec_no base64!", "whsec_", "whsec_a"])
 def test_malformed_whsec_secret_is_named(secret):
     with pytest.raises(PermanentError, match="begins with whsec_ but does not go on in base64"):
-        webhooks.signing_key(secret)
+        delivery.signing_key(secret)
 
 
 @pytest.mark.parametrize(("secret", "warnings"), [("", []), (WHSEC, []), ("any words", ["webhook.secret_is_plain"])])
@@ -247,18 +247,18 @@ def test_attempt_tells_when_it_was_made(receiver):
 
 
 def test_a_pause_follows_each_try_until_they_are_spent():
-    assert [webhooks.next_delay_s((5, 300), made, None) for made in (1, 2, 3)] == [5, 300, None]
+    assert [delivery.next_delay_s((5, 300), made, None) for made in (1, 2, 3)] == [5, 300, None]
 
 
 def test_wish_of_the_receiver_lengthens_a_delay_within_reason():
-    assert webhooks.next_delay_s((5, 300), 1, 60) == 60
-    assert webhooks.next_delay_s((5, 300), 2, 60) == 300
-    assert webhooks.next_delay_s((5, 300), 1, 1e9) == 36000
-    assert webhooks.next_delay_s((5, 300), 3, 60) is None
+    assert delivery.next_delay_s((5, 300), 1, 60) == 60
+    assert delivery.next_delay_s((5, 300), 2, 60) == 300
+    assert delivery.next_delay_s((5, 300), 1, 1e9) == 36000
+    assert delivery.next_delay_s((5, 300), 3, 60) is None
 
 
 def test_success_payload_keeps_the_contract():
-    payload = webhooks.success_payload("id", {"vocals": "https://v", "instrumental": "https://i"}, model="M")
+    payload = delivery.success_payload("id", {"vocals": "https://v", "instrumental": "https://i"}, model="M")
     assert_contract_time(payload)
     assert payload == {
         "task_uuid": "id",
@@ -270,19 +270,19 @@ def test_success_payload_keeps_the_contract():
 
 
 def test_no_stem_takes_the_place_of_a_key_of_the_contract():
-    payload = webhooks.success_payload("id", {"status": "https://s", "time": "https://t", "vocals": "https://v"})
+    payload = delivery.success_payload("id", {"status": "https://s", "time": "https://t", "vocals": "https://v"})
     assert_contract_time(payload)
     assert payload == {"task_uuid": "id", "status": "success", "vocals": "https://v"}
 
 
 def test_failure_payload_keeps_the_contract():
-    payload = webhooks.failure_payload("id", "It was not audio.")
+    payload = delivery.failure_payload("id", "It was not audio.")
     assert_contract_time(payload)
     assert payload == {"task_uuid": "id", "status": "failed", "error_message": "It was not audio."}
 
 
 @pytest.mark.parametrize("event", ["started", "progress"])
 def test_news_have_the_time_as_the_contract_has_it(event: str):
-    payload = webhooks.news_payload("id", event, 0.42)
+    payload = delivery.news_payload("id", event, 0.42)
     assert_contract_time(payload)
     assert payload == {"task_uuid": "id", "status": event, "progress": 0.42}

@@ -17,8 +17,11 @@ from tests.support.leases import begin, claim, expire
 from tests.support.waiting import PATIENCE_S, until
 from tests.support.workers import ScriptedHandler, raising, status_of, submit, worker_for
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
-from uvr.shutdown import Shutdown
-from uvr.worker import Done, Later, Limits, Pulse, Worker
+from uvr.worker.heartbeat import Pulse
+from uvr.worker.outcome import Done, Later
+from uvr.worker.retry_policy import Limits
+from uvr.worker.shutdown import Shutdown
+from uvr.worker.worker import Worker
 
 
 @pytest.fixture

@@ -22,8 +22,11 @@ from tests.support.lossy_proxy import lossy_proxy
 from tests.support.redis_server import redis_server
 from tests.support.waiting import until
 from tests.support.workers import ScriptedHandler, raising, rouse, submit, worker_for
-from uvr.shutdown import Shutdown
-from uvr.worker import Done, Limits, Pulse, Worker
+from uvr.worker.heartbeat import Pulse
+from uvr.worker.outcome import Done
+from uvr.worker.retry_policy import Limits
+from uvr.worker.shutdown import Shutdown
+from uvr.worker.worker import Worker
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
@@ -45,7 +48,9 @@ def impatient_client(socket: Path) -> Iterator[Redis]:
 def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_try(
     tmp_path: Path, shutdown: Shutdown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvr.worker._LOOK_EVERY_S", 0.05)  # as much less than the grace below as it is in the service
+    monkeypatch.setattr(
+        "uvr.worker.heartbeat._LOOK_EVERY_S", 0.05
+    )  # as much less than the grace below as it is in the service
     begun, ended = threading.Event(), threading.Event()
 
     def compute(_lease: Lease, _pulse: Pulse) -> Done:

@@ -15,7 +15,7 @@ import structlog
 
 from uvr.errors import PermanentError, TransientError
 from uvr.separation.engine import Engine, Separation
-from uvr.separation.watch import Watch
+from uvr.separation.progress import Watch
 
 STEPS = 4
 

@@ -15,14 +15,14 @@ from typing import Any
 
 from uvr import logs
 from uvr.errors import UvrError
-from uvr.separation.engines import EngineChoice, engine_factory
+from uvr.separation.engine_factory import EngineChoice, choose_engine
+from uvr.separation.progress import never
 from uvr.separation.separator import Separator
-from uvr.separation.watch import never
 
 
 def main(model: str, folder: str, engine: EngineChoice, output_dir: str, *songs: str) -> None:
     logs.configure("error", "json", process="library")
-    separator = Separator(engine_factory(model, Path(folder), engine=engine, threads=1), log_level="error")
+    separator = Separator(choose_engine(model, Path(folder), engine=engine, threads=1), log_level="error")
     with closing(separator):
         separator.start()
         outcomes = [separated(separator, Path(song), Path(output_dir) / Path(song).stem) for song in songs]

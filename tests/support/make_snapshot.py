@@ -34,12 +34,12 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.networks import write_model
 from tests.support.redis_server import redis_server
 from tests.support.service import AUTH, Service, wait_until
-from uvr.dead_letters import KINDS, DeadLetters
-from uvr.queues import open_queues
 from uvr.redis.clients import connect
-from uvr.shutdown import Shutdown
 from uvr.storage.factory import open_storage
-from uvr.tasks import record
+from uvr.tasks.dead_letters import KINDS, DeadLetters
+from uvr.tasks.model import record
+from uvr.tasks.queues import open_queues
+from uvr.worker.shutdown import Shutdown
 
 ANNA = ("anna", "anna"[::-1])
 SETTINGS = {

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uvr.errors import PermanentError
-from uvr.separation.child import Child
+from uvr.separation.child_process import Child
 from uvr.separation.jobs import Decode
+from uvr.separation.progress import never, unheard
 from uvr.separation.separator import load_media
-from uvr.separation.watch import never, unheard
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import sys
 from tests.support.engines import Deed, ScriptedEngine
 from uvr import logs
 from uvr.errors import UvrError
-from uvr.separation.child import Child
-from uvr.separation.watch import never
+from uvr.separation.child_process import Child
+from uvr.separation.progress import never
 
 
 def say(word: object) -> None:

@@ -21,13 +21,16 @@ from redis_queue import Lease
 from tests.support.api import CREDENTIALS, PASSWORD, USER, application
 from tests.support.waiting import until
 from tests.support.workers import at_work
-from uvr.handover import Handover
-from uvr.queues import Queues, open_queues
 from uvr.redis.clients import RedisClients, connect
+from uvr.storage.availability import StorageWatch
 from uvr.storage.local import LocalStorage
-from uvr.storage.watch import StorageWatch
-from uvr.tasks import Status, Task, record
-from uvr.worker import Done, Limits, Pulse, Worker
+from uvr.storage.staging import Handover
+from uvr.tasks.model import Status, Task, record
+from uvr.tasks.queues import Queues, open_queues
+from uvr.worker.heartbeat import Pulse
+from uvr.worker.outcome import Done
+from uvr.worker.retry_policy import Limits
+from uvr.worker.worker import Worker
 
 QUICK = {
     "lease_seconds": 2,

@@ -10,8 +10,11 @@ from redis import Redis
 
 from redis_queue import Lease, RedisQueue
 from uvr.errors import UvrError
-from uvr.shutdown import Shutdown
-from uvr.worker import Done, Later, Limits, Pulse, Worker
+from uvr.worker.heartbeat import Pulse
+from uvr.worker.outcome import Done, Later
+from uvr.worker.retry_policy import Limits
+from uvr.worker.shutdown import Shutdown
+from uvr.worker.worker import Worker
 
 WAITING = {"status": "queued"}
 

@@ -14,13 +14,13 @@ import uploader
 from config import Settings
 from tests.support.api import settings_for
 from tests.support.workers import at_work, rouse
-from uvr.handover import Handover
-from uvr.queues import Queues, open_queues
 from uvr.redis.clients import RedisClients, connect
+from uvr.storage.availability import StorageWatch
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
-from uvr.storage.watch import StorageWatch
-from uvr.tasks import Status, Task, WebhookState
+from uvr.storage.staging import Handover
+from uvr.tasks.model import Status, Task, WebhookState
+from uvr.tasks.queues import Queues, open_queues
 
 _QUICK = {"retry_base_seconds": 0.2, "retry_max_seconds": 0.4, "allowed_private_networks": "127.0.0.0/8"}
 

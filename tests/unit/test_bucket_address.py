@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uvr.bucket_address import BucketAddress, bucket_address
+from uvr.net.bucket_address import BucketAddress, bucket_address
 
 R2 = "0123456789abcdef0123456789abcdef.r2.cloudflarestorage.com"
 

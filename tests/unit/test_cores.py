@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from uvr.separation import cores
-from uvr.separation.cores import usable_cores
+from uvr.separation import cpu_limits
+from uvr.separation.cpu_limits import usable_cores
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(autouse=True)
 def eight_cores(monkeypatch) -> None:
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
+    monkeypatch.setattr(cpu_limits.os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
 
 
 def machine(root: Path, membership: str, groups: dict[str, str]) -> Path:
@@ -71,7 +71,7 @@ def test_files_of_another_form_are_no_limit(tmp_path):
 def test_a_process_that_is_tied_to_one_core_counts_one():
     program = (
         "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]);"
-        "from uvr.separation.cores import usable_cores; print(usable_cores())"
+        "from uvr.separation.cpu_limits import usable_cores; print(usable_cores())"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"

@@ -9,10 +9,10 @@ import pytest
 
 from uvr.errors import PermanentError
 from uvr.models import store
+from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr, find_vr
 from uvr.models.catalogue import MdxParameters
-from uvr.models.library import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr, find_vr
-from uvr.separation import engines
-from uvr.separation.engines import LibraryEngineFactory, MdxEngineFactory, engine_factory
+from uvr.separation import engine_factory
+from uvr.separation.engine_factory import LibraryEngineFactory, MdxEngineFactory, choose_engine
 
 PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, primary_stem="Vocals")
 
@@ -20,7 +20,7 @@ PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, pr
 @pytest.fixture
 def with_library(monkeypatch):
     """As in .venv-library, where audio-separator is installed."""
-    monkeypatch.setattr(engines, "require_library", lambda _name: None)
+    monkeypatch.setattr(engine_factory, "require_library", lambda _name: None)
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def own_mdx_model(tmp_path, monkeypatch):
 
 
 def test_an_mdx_model_gets_the_services_own_engine(own_mdx_model, tmp_path):
-    factory = engine_factory(own_mdx_model, tmp_path, threads=3, device="cpu")
+    factory = choose_engine(own_mdx_model, tmp_path, threads=3, device="cpu")
     assert factory == MdxEngineFactory(tmp_path / "own.onnx", PARAMETERS, threads=3, device="cpu")
 
 
 @pytest.mark.usefixtures("with_library")
 def test_an_mdx_model_gets_audio_separator_when_that_is_asked_for(own_mdx_model, tmp_path):
-    factory = engine_factory(own_mdx_model, tmp_path, engine="audio-separator", threads=3)
+    factory = choose_engine(own_mdx_model, tmp_path, engine="audio-separator", threads=3)
     assert isinstance(factory, LibraryEngineFactory)
     assert (factory.file, factory.threads) == (tmp_path / "own.onnx", 3)
     assert pickle.loads(pickle.dumps(factory)) == factory
@@ -47,20 +47,20 @@ def test_an_mdx_model_gets_audio_separator_when_that_is_asked_for(own_mdx_model,
 @pytest.mark.usefixtures("with_library")
 @pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "model_bs_roformer_ep_317_sdr_12.9755.ckpt", "new_one.ckpt"])
 def test_models_of_several_files_go_to_audio_separator_by_name(name, tmp_path):
-    factory = engine_factory(name, tmp_path, base_url="http://mirror.example")
+    factory = choose_engine(name, tmp_path, base_url="http://mirror.example")
     assert factory == LibraryEngineFactory(name, tmp_path, None, "http://mirror.example")
 
 
 @pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "UVR-DeNoise-Lite", "own.pth"])
 def test_the_mdx_engine_refuses_other_architectures(name, tmp_path):
     with pytest.raises(PermanentError, match="SEPARATION_ENGINE=auto"):
-        engine_factory(name, tmp_path, engine="mdx")
+        choose_engine(name, tmp_path, engine="mdx")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("audio_separator") is not None, reason="audio-separator is installed here")
 def test_a_missing_library_is_named_with_what_to_do(tmp_path):
     with pytest.raises(PermanentError, match="make setup-library"):
-        engine_factory("UVR-DeNoise-Lite", tmp_path)
+        choose_engine("UVR-DeNoise-Lite", tmp_path)
 
 
 @pytest.mark.parametrize(

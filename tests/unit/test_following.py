@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from uvr.cli.follow import Followed, follow
 from uvr.client import Client, Task
-from uvr.commands.following import Followed, follow
 
 
 class InterruptedClient(Client):

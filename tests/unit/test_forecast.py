@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from uvr.api.forecast import Outlook
-from uvr.tasks import Status, Task, now_ms
+from uvr.api.eta import Outlook
+from uvr.tasks.model import Status, Task
+from uvr.timestamps import now_ms
 
 
 def task(status: Status = Status.QUEUED, progress: float = 0.0, started_ms: int = 0) -> Task:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from uvr.handover import Handover, remove, stems_of
+from uvr.storage.staging import Handover, remove, stems_of
 
 
 def test_published_stems_are_found_by_name(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis_queue import Lease
 from uvr.errors import CrashError, PermanentError, TransientError
-from uvr.worker import Limits
+from uvr.worker.retry_policy import Limits
 
 
 def lease(failures: int = 0, crashes: int = 0) -> Lease:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from uvr.metrics import ABOVE, METRICS, SUM, UNSEEN, Counter, Histogram, Sums
+from uvr.metrics.definitions import ABOVE, METRICS, SUM, UNSEEN, Counter, Histogram, Sums
 
 TRIES = Counter("tries_total", "Tries.", {"outcome": ("good", "bad"), "host": ()})
 SECONDS = Histogram("seconds", "Time.", bounds=(0.5, 1.0, 5.0))

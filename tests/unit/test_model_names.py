@@ -10,9 +10,9 @@ import download_models
 from config import ROOT, Settings
 from uvr.errors import PermanentError
 from uvr.models import store
+from uvr.models.audio_separator import VR_MODELS, several_files_name
 from uvr.models.catalogue import CATALOGUE, find
-from uvr.models.library import VR_MODELS, several_files_name
-from uvr.separation.engines import model_file, needs_library
+from uvr.separation.engine_factory import model_file, needs_library
 
 KIM_HASH = CATALOGUE["Kim_Vocal_2"].tail_md5
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from uvr.commands.names import stem_names, why_not_writable
+from uvr.cli.output_names import stem_names, why_not_writable
 
 
 @pytest.mark.parametrize(

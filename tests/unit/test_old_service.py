@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from config import ROOT, Settings
-from uvr.retired_settings import retired_settings, warn_about_retired_settings
+from uvr.environment.retired_variables import retired_settings, warn_about_retired_settings
 
 FILES = [
     "LOCAL_RUN.md", "MODELS.md", "app.py", "docker-compose.yml", "download_models.py", "env.example", "processor.py",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.audio import snr_db
-from uvr.separation.overlap import Segmentation
+from uvr.separation.mdx.overlap_add import Segmentation
 
 SEGMENT, TRIM = 400, 40
 

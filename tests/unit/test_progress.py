@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from uvr.commands.progress import ProgressLine
+from uvr.cli.progress_bar import ProgressLine
 from uvr.models.files import Transfer
 
 

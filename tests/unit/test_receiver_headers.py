@@ -8,7 +8,7 @@ import re
 import pytest
 
 from config import ROOT, SettingsError, read_settings
-from uvr.receiver_headers import receiver_headers
+from uvr.net.receiver_headers import receiver_headers
 
 
 @pytest.fixture(autouse=True)

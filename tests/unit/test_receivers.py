@@ -4,8 +4,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from uvr import receivers
-from uvr.receivers import Receivers
+from uvr.webhooks import host_limits
+from uvr.webhooks.host_limits import Receivers
 
 SLOW = "https://slow.example/hook"
 OTHER = "https://other.example/hook"
@@ -23,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(receivers, "time", clock)
+    monkeypatch.setattr(host_limits, "time", clock)
     return clock
 
 
@@ -97,4 +97,4 @@ def test_quick_receivers_are_forgotten_and_slow_ones_not_without_end(clock):
     for number in range(3000):
         deliver(many, clock, f"https://quick-{number}.example/", 0.1)
         deliver(many, clock, f"https://slow-{number}.example/", 10)
-    assert len(many._receivers) == receivers._REMEMBERED
+    assert len(many._receivers) == host_limits._REMEMBERED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from uvr.http_answers import redirect_target
+from uvr.net.http_status import redirect_target
 
 
 def target(location: bytes, base: str = "https://songs.example/a/b?c=1#d") -> str:

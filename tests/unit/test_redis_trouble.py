@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 
-from uvr.redis.trouble import Trouble
+from uvr.redis.outage_log import Trouble
 
 GONE, FULL = RedisConnectionError("Connection refused."), OutOfMemoryError("OOM: full")
 
@@ -31,7 +31,7 @@ def test_other_trouble_is_news() -> None:
 
 
 def test_trouble_that_lasts_is_recalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uvr.redis.trouble._REMIND_EVERY_S", 0)
+    monkeypatch.setattr("uvr.redis.outage_log._REMIND_EVERY_S", 0)
     assert len(told(Trouble(), GONE, GONE, GONE)) == 3
 
 

@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from uvr.api.problems import validation_problem
-from uvr.api.schemas import Accepted, GenerateRequest, TaskListQuery, WorkerHealth, details, summary, wanted
-from uvr.tasks import Status, Task
+from uvr.api.schemas.requests import GenerateRequest, TaskListQuery, wanted
+from uvr.api.schemas.responses import Accepted, WorkerHealth, details, summary
+from uvr.tasks.model import Status, Task
 
 SONG = "https://songs.example.com/a.mp3"
 

@@ -7,7 +7,7 @@ import pytest
 
 from uvr.audio.format import SampleFormat
 from uvr.models.catalogue import names_of
-from uvr.separation.stems import common_gain
+from uvr.separation.stem_writer import common_gain
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.audio import snr_db
-from uvr.separation.stft import Stft
+from uvr.separation.mdx.stft import Stft
 
 FRAMES = 32
 

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from uvr.errors import PermanentError, TransientError
-from uvr.url_guard import UrlGuard, is_public
+from uvr.net.url_guard import UrlGuard, is_public
 
 GUARD = UrlGuard([])
 

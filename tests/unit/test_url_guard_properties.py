@@ -13,7 +13,7 @@ from urllib3.util import parse_url
 
 from tests.support.hosts import bracketed, disguises, spellings
 from uvr.errors import PermanentError
-from uvr.url_guard import Address, UrlGuard, is_public
+from uvr.net.url_guard import Address, UrlGuard, is_public
 
 GUARD = UrlGuard([])
 

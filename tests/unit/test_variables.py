@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from config import ROOT
-from uvr.variables import UnknownVariable, log_unknown_variables, unknown_variables
+from uvr.environment.unknown_variables import UnknownVariable, log_unknown_variables, unknown_variables
 
 
 def unknown(tmp_path: Path, text: str, **environment: str) -> dict[str, str]:
@@ -93,7 +93,7 @@ def test_a_start_logs_near_misses_as_warnings(tmp_path: Path, monkeypatch: pytes
 
 def test_a_file_that_only_docker_reads_is_looked_through_from_stdin() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "uvr.variables"],
+        [sys.executable, "-m", "uvr.environment.unknown_variables"],
         cwd=ROOT,
         input="API_PORT=8000\nMODEL_NAM=x\n",
         capture_output=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uvr.web_page import SNIFFED_BYTES, is_web_page, title_of
+from uvr.processor.web_page import SNIFFED_BYTES, is_web_page, title_of
 
 
 @pytest.mark.parametrize(

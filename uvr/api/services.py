@@ -11,20 +11,20 @@ from functools import cache
 from flask import Flask, current_app
 
 from config import Settings
-from uvr.api.forecast import Forecast
-from uvr.api.limits import FailedLogins, RequestRate
-from uvr.api.streams import Streams
-from uvr.api.users import Users
-from uvr.control import Control
-from uvr.link_key import link_key
-from uvr.queues import Queues, open_queues
+from uvr.api.auth.rate_limits import FailedLogins, RequestRate
+from uvr.api.auth.users import Users
+from uvr.api.eta import Forecast
+from uvr.api.event_stream_slots import Streams
+from uvr.metrics.aggregation import Totals
+from uvr.net.url_guard import UrlGuard
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
-from uvr.tasks import TaskStore
-from uvr.totals import Totals
-from uvr.uploads import Uploads
-from uvr.url_guard import UrlGuard
+from uvr.storage.link_key import link_key
+from uvr.storage.uploads import Uploads
+from uvr.tasks.actions import Control
+from uvr.tasks.queues import Queues, open_queues
+from uvr.tasks.store import TaskStore
 
 _EXTENSION = "uvr"
 

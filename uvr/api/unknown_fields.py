@@ -13,7 +13,7 @@ from flask import abort
 from pydantic import BaseModel
 
 from uvr.api.problems import FieldError, fields_problem
-from uvr.api.schemas import FieldWarning
+from uvr.api.schemas.responses import FieldWarning
 from uvr.spelling import closest
 
 _MAX_WARNINGS = 20

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvr.audio.format import AudioFormat, Block, SampleFormat
+from uvr.audio.output_format import OutputFormat
 from uvr.audio.tags import NO_TAGS, Tags, add_cover, add_text
-from uvr.output_format import OutputFormat
 
 _FRAME_FORMATS = {
     SampleFormat.INT16: ("s16", np.int16),

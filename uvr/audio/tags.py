@@ -15,7 +15,7 @@ from typing import Any
 import av
 
 from uvr.audio.media import audio_track, open_media
-from uvr.output_format import OutputFormat
+from uvr.audio.output_format import OutputFormat
 
 KEPT = frozenset(
     {

@@ -1,6 +1,6 @@
 """The transfer of a model file: streamed, resumed where it broke off, tried again when a fault may pass.
 
-Unlike uvr.fetch, which guards against URLs that clients give, this reads an address that the operator or the catalogue
+Unlike uvr.processor.fetch, which guards against URLs that clients give, this reads an address that the operator or the catalogue
 names: redirects (GitHub answers with one to its CDN) and the proxies of the environment are followed.
 """
 
@@ -15,9 +15,9 @@ import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from uvr.errors import PermanentError, TransientError
-from uvr.http_answers import described, is_transient
 from uvr.logs import without_secrets
 from uvr.models.files import Progress, Transfer
+from uvr.net.http_status import described, is_transient
 
 log = structlog.get_logger()
 

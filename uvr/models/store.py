@@ -17,6 +17,7 @@ import structlog
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
 from uvr.models import spleeter
+from uvr.models.audio_separator import several_files_name
 from uvr.models.catalogue import (
     CATALOGUE,
     PARAMETERS,
@@ -29,7 +30,6 @@ from uvr.models.catalogue import (
 )
 from uvr.models.download import download
 from uvr.models.files import Progress, locked, logged, publish, recorded_sha256, sha256, tail_md5
-from uvr.models.library import several_files_name
 
 log = structlog.get_logger()
 

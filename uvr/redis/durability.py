@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from redis import Redis, RedisError, ResponseError
 
-from uvr.background import repeating
+from uvr.periodic import repeating
 from uvr.redis.clients import RedisClients
 from uvr.redis.requirements import info_of, server_name
 

@@ -24,7 +24,7 @@ from uvr.errors import TransientError, UvrError
 from uvr.separation.engine import Engine
 from uvr.separation.full_disk import full_disk_explained
 from uvr.separation.jobs import Job
-from uvr.separation.watch import Watch
+from uvr.separation.progress import Watch
 
 log = structlog.get_logger()
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from uvr.output_format import OutputFormat
+from uvr.audio.output_format import OutputFormat
 
 if TYPE_CHECKING:
     from uvr.separation.estimates import Estimates
     from uvr.separation.mixture import Mixture
-    from uvr.separation.watch import Watch
+    from uvr.separation.progress import Watch
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from uvr.output_format import OutputFormat
+from uvr.audio.output_format import OutputFormat
 from uvr.separation.engine import Engine, Separation
-from uvr.separation.watch import Watch
+from uvr.separation.progress import Watch
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Encode:
 
     def __call__(self, _engine: Engine | None, watch: Watch, /) -> Separation:
         """See `save_stems`."""
-        from uvr.separation.stems import save_stems
+        from uvr.separation.stem_writer import save_stems
 
         mixture, estimates = self.mixture.open(), self.estimates.open()
         return save_stems(estimates, mixture, self.folder, self.output_dir, self.output_format, watch)

@@ -12,8 +12,8 @@ from uvr.audio.decode import AudioReader
 from uvr.audio.format import AudioFormat
 from uvr.audio.resample import resampled
 from uvr.audio.tags import Tags, read_tags
+from uvr.separation.progress import DECODED, Watch
 from uvr.separation.spool import Spool
-from uvr.separation.watch import DECODED, Watch
 
 NETWORK_RATE_HZ = 44_100
 NETWORK_PEAK = 0.9

@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from uvr.output_format import OutputFormat
-from uvr.separation.child import Child
+from uvr.audio.output_format import OutputFormat
 from uvr.separation.child_main import EngineFactory
+from uvr.separation.child_process import Child
 from uvr.separation.engine import Separation
 from uvr.separation.jobs import Decode, Encode, Separate
 
@@ -31,7 +31,7 @@ def load_media() -> None:
     if not 0 <= most < MOST_MEDIA_BYTES:  # infinity is negative
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEDIA_BYTES, most))
     import uvr.separation.mixture
-    import uvr.separation.stems  # noqa: F401
+    import uvr.separation.stem_writer  # noqa: F401
 
 
 class Separator:

@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from uvr.output_format import OutputFormat
+from uvr.audio.output_format import OutputFormat
 from uvr.separation.engine import Engine, Separation
 from uvr.separation.full_disk import full_disk_explained
 from uvr.separation.mixture import take_in
-from uvr.separation.stems import save_stems
-from uvr.separation.watch import Watch, never, unheard
+from uvr.separation.progress import Watch, never, unheard
+from uvr.separation.stem_writer import save_stems
 
 
 def separate_song(

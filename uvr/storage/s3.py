@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from uvr.bucket_address import AddressingStyle
 from uvr.errors import TransientError, UvrError
-from uvr.http_answers import described
+from uvr.net.bucket_address import AddressingStyle
+from uvr.net.http_status import described
 from uvr.storage.s3_connection import S3Connection
 from uvr.storage.s3_errors import MISSING
 
@@ -32,7 +32,7 @@ _CHECK_TIMEOUT_S = 10
 class S3Storage:
     """Objects in `bucket`. Empty strings stand for what is not set.
 
-    `endpoint_url`: another service than AWS. `addressing_style`: see `uvr.bucket_address`, whose `ValueError` this
+    `endpoint_url`: another service than AWS. `addressing_style`: see `uvr.net.bucket_address`, whose `ValueError` this
     raises. `region`: "auto" leaves it to the endpoint. Without a key pair the machine's own role is used.
     `public_domain`: the bucket is public under this address, so links are plain; else they are presigned. `acl`: a
     canned ACL for every object, for services that still use them. `key_prefix`: below it `check` stores its file.

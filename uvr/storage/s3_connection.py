@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from uvr.bucket_address import AddressingStyle, Style, bucket_address
 from uvr.errors import PermanentError, TransientError
+from uvr.net.bucket_address import AddressingStyle, Style, bucket_address
 from uvr.storage.s3_errors import BUCKET_IN_HOST_ONLY, code_of, failure, refusal
 
 if TYPE_CHECKING:

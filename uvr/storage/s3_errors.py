@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from uvr.errors import PermanentError, TransientError, UvrError
-from uvr.http_answers import is_transient
+from uvr.net.http_status import is_transient
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError

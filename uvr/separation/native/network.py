@@ -1,4 +1,4 @@
-"""A ConvTDFNet on the kernels: what `uvr.separation.network.Network` is on ONNX Runtime, with the same face."""
+"""A ConvTDFNet on the kernels: what `uvr.separation.mdx.onnxruntime_network.Network` is on ONNX Runtime, with the same face."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import assert_never
 
 import numpy as np
 
-from uvr.separation.cores import usable_cores
-from uvr.separation.native import library
+from uvr.separation.cpu_limits import usable_cores
+from uvr.separation.mdx.stft import Spectrum
+from uvr.separation.native import bindings
 from uvr.separation.native.architecture import Architecture, Convolution, Down, Layer, Linear, Pointwise, Tdf, Up
-from uvr.separation.native.library import Array, InstructionSet, Library
-from uvr.separation.stft import Spectrum
+from uvr.separation.native.bindings import Array, InstructionSet, Library
 
 _MOST_THREADS = 256
 """That the kernels take."""
@@ -36,7 +36,7 @@ class NativeNetwork:
         threads: int = 0,
         instruction_set: InstructionSet = InstructionSet.BEST,
     ) -> None:
-        self._library = library.load()
+        self._library = bindings.load()
         self._net = self._made(architecture, instruction_set, min(threads or usable_cores(), _MOST_THREADS))
         # Not at the end of the process: a daemon thread may still be in `run` then, and the memory goes anyway.
         weakref.finalize(self, self._library.free, self._net).atexit = False

@@ -29,8 +29,8 @@ import structlog
 from numpy.typing import NDArray
 
 from uvr.models.files import locked
-from uvr.separation.native.library import Library
-from uvr.separation.stft import Spectrum
+from uvr.separation.mdx.stft import Spectrum
+from uvr.separation.native.bindings import Library
 
 log = structlog.get_logger()
 

@@ -1,0 +1,1 @@
+"""The HTTP server: gunicorn with our settings, slow clients, and malformed requests."""

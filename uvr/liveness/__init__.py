@@ -1,0 +1,1 @@
+"""Which workers and nodes are alive, announced and read through Redis."""

@@ -1,0 +1,1 @@
+"""The MDX-Net engine: every MDX-Net ONNX model, on our own kernels or on ONNX Runtime."""

@@ -1,0 +1,102 @@
+"""The MDX-Net engine: the primary stem of a mixture, segment by segment, as a stream.
+
+    mixture → segments → networks' level → STFT → network → inverse → the mixture's level → overlap-add → spool
+
+Promises: the result does not depend on the input's level; primary · compensate + secondary is the mixture again; all is
+float32; memory is flat in the song's length.
+
+The steps are those of UVR's MDX-Net (see `overlap`, `stft`), with the level mended: networks are not indifferent to it,
+so every mixture is brought to the same peak before the network and its estimate back by the same factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from uvr.audio.format import Block
+from uvr.models.catalogue import MdxParameters, names_of
+from uvr.separation.cpu_limits import usable_cores
+from uvr.separation.devices import Device
+from uvr.separation.estimates import Estimates, Rest
+from uvr.separation.mdx.backends import Backend, open_network
+from uvr.separation.mdx.overlap_add import Segmentation
+from uvr.separation.mdx.stft import Stft
+from uvr.separation.mixture import Mixture
+from uvr.separation.progress import Watch
+from uvr.separation.spool import Spool
+
+RUMBLE_BINS = 3
+"""The lowest bins, zero in what the networks were trained on."""
+
+
+class MdxEngine:
+    """A loaded MDX-Net model that separates songs, one at a time (see `engine.Engine`)."""
+
+    def __init__(
+        self,
+        model_path: Path,
+        parameters: MdxParameters,
+        *,
+        threads: int = 0,
+        device: Device = "auto",
+        backend: Backend = "auto",
+    ) -> None:
+        self._parameters = parameters
+        self._network = open_network(model_path, parameters, threads=threads, device=device, backend=backend)
+        self._stft = Stft(
+            n_fft=parameters.n_fft,
+            hop_length=parameters.hop_length,
+            dim_f=parameters.dim_f,
+            frames=parameters.dim_t,
+            threads=min(2, threads or usable_cores()),
+        )
+        self._segment = parameters.hop_length * (parameters.dim_t - 1)
+
+    @property
+    def provider(self) -> str:
+        """What the network really runs on: "cpu", "cuda"."""
+        return self._network.provider
+
+    @property
+    def backend(self) -> str:
+        """What computes the network: "native", "onnxruntime"."""
+        return self._network.backend
+
+    def warm_up(self) -> None:
+        """Set up what would otherwise be set up while the first song waits (see `AnyNetwork.warm_up`)."""
+        self._network.warm_up()
+
+    def separate(self, mixture: Mixture, folder: Path, watch: Watch) -> Estimates:
+        """Find the primary stem of `mixture`; the secondary one is the rest. Tells `watch` once per segment."""
+        primary, secondary = names_of(self._parameters.primary_stem)
+        spool = mixture.at_network_rate
+        segmentation = Segmentation(spool.samples, self._segment, trim=self._parameters.n_fft // 2)
+        blocks = segmentation.join(self._estimates(mixture, segmentation, watch))
+        if spool.channels == 1:
+            blocks = (block.mean(axis=0, keepdims=True) for block in blocks)
+        estimate = Spool.of(blocks, folder / "primary.f32", spool.channels)
+        rest = Rest(secondary, primary, self._parameters.compensate)
+        return Estimates({primary: estimate}, self.provider, self.backend, rest)
+
+    def _estimates(self, mixture: Mixture, segmentation: Segmentation, watch: Watch) -> Iterator[Block]:
+        """The primary stem's share of each segment, at the mixture's own level."""
+        factor = np.float32(mixture.network_factor)
+        starts = segmentation.starts
+        for number, start in enumerate(starts, start=1):
+            watch.check()
+            segment = mixture.at_network_rate.read(start, start + self._segment)
+            yield self._estimate(segment * factor) / factor
+            watch.separated(number / len(starts))
+
+    def _estimate(self, segment: Block) -> Block:
+        """The primary stem in a `segment` of shape (1 or 2, samples), as (2, samples)."""
+        stereo = np.broadcast_to(segment, (2, self._segment))
+        if not stereo.any():
+            # Digital silence has no stems, but a network with biases would hear some.
+            return np.zeros(stereo.shape, np.float32)
+        spectrum = self._stft.forward(stereo)
+        spectrum[:, :RUMBLE_BINS] = 0
+        return self._stft.inverse(self._network.run(spectrum))

@@ -1,0 +1,1 @@
+"""Webhooks: their payloads, signatures, delivery attempts and retry schedule."""

@@ -1,0 +1,1 @@
+"""The loop around every handler: claim, heartbeat, handle, acknowledge, retry, shut down."""

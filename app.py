@@ -36,7 +36,7 @@ from uvr.api.services import attach, open_services, services_of
 from uvr.environment.retired_variables import warn_about_retired_settings
 from uvr.environment.unknown_variables import log_unknown_variables
 from uvr.redis.clients import connect
-from uvr.redis.durability import tell_durability
+from uvr.redis.durability import log_durability
 from uvr.redis.requirements import check_redis_at_start
 from uvr.storage.uploads import remove_unfinished
 
@@ -112,7 +112,7 @@ def _look_at_redis(settings: Settings) -> None:
             check_redis_at_start(clients, settings)
         except SettingsError as error:
             refuse_to_start(error.faults)
-        tell_durability(clients, settings.redis_task_queue)
+        log_durability(clients, settings.redis_task_queue)
 
 
 if __name__ == "__main__":

@@ -21,18 +21,18 @@ from uvr.environment.retired_variables import warn_about_retired_settings
 from uvr.environment.unknown_variables import log_unknown_variables
 from uvr.errors import UvrError
 from uvr.liveness.nodes import Node
-from uvr.liveness.workers import Presence, Uploaders
+from uvr.liveness.workers import Uploaders, WorkerPresence
 from uvr.metrics.aggregation import Totals
 from uvr.processor.handler import SeparationHandler
-from uvr.processor.scheduler import THREADS, Turns
+from uvr.processor.scheduler import THREADS, InferenceScheduler
 from uvr.redis.clients import connect
-from uvr.redis.durability import durability_told
+from uvr.redis.durability import durability_logged
 from uvr.redis.requirements import check_redis_at_start
 from uvr.separation.engine_factory import choose_engine
 from uvr.separation.separator import Separator
 from uvr.tasks.model import Status, record
 from uvr.tasks.queues import Queues, open_queues
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import run_until_stopped
 from uvr.worker.worker import Worker
 
@@ -69,13 +69,13 @@ def main() -> int:
     def told() -> Mapping[str, str]:
         return {**facts, "paused": why_paused()}
 
-    presence = Presence(clients.commands, settings.redis_task_queue, "processor", told)
-    turns = Turns(queues.tasks, presence.name, why_paused)
+    presence = WorkerPresence(clients.commands, settings.redis_task_queue, "processor", told)
+    turns = InferenceScheduler(queues.tasks, presence.name, why_paused)
     workers = _workers(settings, queues, SeparationHandler(settings, queues, separator, turns), turns)
     with (
         presence.announced(),
         node.heard(),
-        durability_told(clients, settings.redis_task_queue),
+        durability_logged(clients, settings.redis_task_queue),
         Totals(clients.commands, settings.redis_task_queue).kept(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
@@ -99,8 +99,8 @@ def _started_separator(settings: Settings) -> Separator:
     return separator
 
 
-def _workers(settings: Settings, queues: Queues, handler: SeparationHandler, turns: Turns) -> list[Worker]:
-    limits = Limits(
+def _workers(settings: Settings, queues: Queues, handler: SeparationHandler, turns: InferenceScheduler) -> list[Worker]:
+    limits = RetryPolicy(
         max_failures=settings.max_attempts,
         max_crashes=settings.max_crashes,
         retry_base_s=settings.retry_base_seconds,

@@ -21,10 +21,10 @@ from uvr.environment.retired_variables import warn_about_retired_settings
 from uvr.environment.unknown_variables import log_unknown_variables
 from uvr.errors import PermanentError
 from uvr.liveness.nodes import Node
-from uvr.liveness.workers import Presence
+from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.aggregation import Totals
 from uvr.redis.clients import connect
-from uvr.redis.durability import durability_told
+from uvr.redis.durability import durability_logged
 from uvr.redis.requirements import check_redis_at_start
 from uvr.storage.availability import StorageWatch
 from uvr.storage.base import Storage
@@ -35,7 +35,7 @@ from uvr.uploader.handler import StoreHandler
 from uvr.uploader.housekeeping.runner import Housekeeping
 from uvr.webhooks import delivery
 from uvr.webhooks.handler import WebhookHandler
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import run_until_stopped
 from uvr.worker.worker import Admission, Handler, Worker
 
@@ -68,14 +68,14 @@ def main() -> int:
     def facts_now() -> Mapping[str, str]:
         return {**facts, "paused": watch.problem}
 
-    presence = Presence(clients.commands, settings.redis_task_queue, "uploader", facts_now)
+    presence = WorkerPresence(clients.commands, settings.redis_task_queue, "uploader", facts_now)
     housekeeping = Housekeeping(settings, clients, queues, storage)
     with (
         watch.watching(on_change=presence.announce),
         presence.announced(),
         Node(settings, clients, queues.tasks, "uploader").heard(),
         housekeeping.going_on(),
-        durability_told(clients, settings.redis_task_queue),
+        durability_logged(clients, settings.redis_task_queue),
         Totals(clients.commands, settings.redis_task_queue).kept(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
@@ -95,7 +95,7 @@ def workers_of(settings: Settings, queues: Queues, storage: Storage, watch: Stor
 
     `watch` watches `storage`.
     """
-    limits = Limits(
+    limits = RetryPolicy(
         max_failures=None,  # a storage that is away comes back; the stems wait on disk
         # Whoever kills this process kills it over a dozen items at once, and none of them is to blame.
         max_crashes=sys.maxsize,

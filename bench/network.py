@@ -35,7 +35,7 @@ from uvr.separation.mdx.stft import Spectrum
 from uvr.separation.native.bindings import InstructionSet
 
 KERNELS, RUNTIME = "kernels", "ONNX Runtime"
-LEAST_RATIO, LEAST_SNR_DB = 1.9, 75.0
+LEAST_RATIO, MIN_SNR_DB = 1.9, 75.0
 
 
 @dataclass
@@ -169,7 +169,7 @@ def report(engines: list[Contender], snrs: list[float], options: argparse.Namesp
         print(f"| {threads}: times as fast as ONNX Runtime | {LEAST_RATIO} | {ratio:.2f}{missed} |")
     if snrs:
         worst = min(snrs[::2])
-        print(f"| SNR to float64, dB | {LEAST_SNR_DB:g} | {worst:.1f}{'' if worst >= LEAST_SNR_DB else ' (missed)'} |")
+        print(f"| SNR to float64, dB | {MIN_SNR_DB:g} | {worst:.1f}{'' if worst >= MIN_SNR_DB else ' (missed)'} |")
         estimates = {np.load(one.output).tobytes() for one in engines[::2]}
         print(f"| different results for different numbers of threads | 1 | {len(estimates)} |")
     write_results("network", {"machine": on, "rows": rows, "snrs_db": snrs, "instruction_set": options.isa})

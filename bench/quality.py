@@ -31,7 +31,7 @@ PEAKS = (1.0, 0.5, 0.25, 0.02)
 SPREAD_DB = 0.05
 """How much the level may matter."""
 RATE_HZ = 44_100
-LONGEST_S = 3600
+MAX_S = 3600
 TRUE_STEMS = {"vocals": "vocals", "instrumental": "accompaniment"}
 
 Samples = NDArray[np.float32]
@@ -93,7 +93,7 @@ def samples_of(song: Path, name: str) -> Samples:
 
 def read(path: Path) -> Samples:
     """A file's samples, (channels, samples)."""
-    with AudioReader(path, max_seconds=LONGEST_S) as reader:
+    with AudioReader(path, max_seconds=MAX_S) as reader:
         return np.concatenate(list(reader.blocks()), axis=1)
 
 

@@ -32,7 +32,7 @@ Transferred = Callable[[int, int | None], object]
 _FINAL = ("success", "failed", "cancelled")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-_LONGEST_PAUSE_S = 90.0
+_MAX_PAUSE_S = 90.0
 _STORING_S = 600.0
 _BLOCK_BYTES = 1 << 16
 _MAX_NAME_BYTES = 150
@@ -233,7 +233,7 @@ class Client:
             try:
                 return step()
             except ClientError as error:
-                if error.retry_after_s is None or error.retry_after_s > _LONGEST_PAUSE_S:
+                if error.retry_after_s is None or error.retry_after_s > _MAX_PAUSE_S:
                     raise
                 time.sleep(max(error.retry_after_s, pause_s))
         return step()

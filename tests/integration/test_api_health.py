@@ -13,7 +13,7 @@ from redis import Redis
 from tests.support.api import application, settings_for
 from tests.support.contract import assert_contract_time
 from tests.support.redis_server import redis_server
-from uvr.liveness.workers import Presence
+from uvr.liveness.workers import WorkerPresence
 
 
 def health_once_up(client: FlaskClient, kind: str) -> Any:
@@ -41,7 +41,7 @@ def test_missing_workers_are_reported_and_leave_the_service_healthy(client: Flas
 
 def test_workers_are_counted_with_their_facts_but_not_their_names(client: FlaskClient, redis_client: Redis) -> None:
     facts = {"model": "Spleeter-2stems", "provider": "cpu"}
-    with Presence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
         report = health_once_up(client, "processor")
     assert report["components"]["processor"] == {"status": "up", "workers": 1, **facts}
     assert report["components"]["uploader"]["status"] == "down"
@@ -50,7 +50,7 @@ def test_workers_are_counted_with_their_facts_but_not_their_names(client: FlaskC
 def test_nodes_are_counted_and_not_named(client: FlaskClient, redis_client: Redis) -> None:
     with ExitStack() as processors:
         for node in ("one", "two"):
-            processor = Presence(redis_client, "uvr_tasks", f"processor:{node}", lambda node=node: {"node": node})
+            processor = WorkerPresence(redis_client, "uvr_tasks", f"processor:{node}", lambda node=node: {"node": node})
             processors.enter_context(processor.announced())
         report = health_once_up(client, "processor")
     assert report["components"]["processor"] == {"status": "up", "workers": 2, "nodes": 2}

@@ -16,10 +16,10 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
 from tests.support.leases import claim
-from uvr.liveness.workers import Presence
+from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSEEN
 from uvr.tasks.model import Task
-from uvr.tasks.queues import open_results
+from uvr.tasks.queues import open_result_queue
 from uvr.timestamps import now_ms
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def test_what_waits_is_told_by_priority_and_age(client: FlaskClient, redis_clien
 def test_every_queue_tells_what_is_leased_and_dead(client: FlaskClient, redis_client: Redis) -> None:
     services = services_of(client.application)
     redis_client.zadd("uvr_tasks:nodes", {"processor:north": 1})
-    north = open_results(services.settings, services.clients, "north")
+    north = open_result_queue(services.settings, services.clients, "north")
     for queue in (services.queues.tasks, services.queues.webhooks, north):
         for _ in range(2):
             queue.enqueue(str(uuid.uuid4()), 3)
@@ -122,7 +122,7 @@ def test_every_queue_tells_what_is_leased_and_dead(client: FlaskClient, redis_cl
 
 def test_workers_are_told_by_what_they_say_of_themselves(client: FlaskClient, redis_client: Redis) -> None:
     facts = {"model": "M", "provider": "cuda", "node": "north", "paused": "The disk is full."}
-    with Presence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
         samples = scraped(client)
     labels = {"kind": "processor", "node": "north", "model": "M", "provider": "cuda", "storage": "", "paused": "yes"}
     assert samples[series("uvr_workers", **labels)] == 1

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import CREDENTIALS
-from uvr.liveness.workers import Presence
+from uvr.liveness.workers import WorkerPresence
 
 
 def listed(client: FlaskClient) -> Any:
@@ -30,14 +30,14 @@ def test_every_model_is_listed_once(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("spelling", ["UVR-MDX-NET-Inst_HQ_4", "UVR-MDX-NET Inst HQ 4"])
 def test_what_a_processor_has_loaded_is_in_use(client: FlaskClient, redis_client: Redis, spelling: str) -> None:
-    with Presence(redis_client, "uvr_tasks", "processor", lambda: {"model": spelling}).announced():
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"model": spelling}).announced():
         found = listed(client)
     assert found["in_use"] == ["UVR-MDX-NET-Inst_HQ_4"]
     assert [model["name"] for model in found["models"] if model["in_use"]] == found["in_use"]
 
 
 def test_a_model_of_the_operators_own_is_named(client: FlaskClient, redis_client: Redis) -> None:
-    with Presence(redis_client, "uvr_tasks", "processor", lambda: {"model": "ours"}).announced():
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"model": "ours"}).announced():
         assert listed(client)["in_use"] == ["ours"]
 
 

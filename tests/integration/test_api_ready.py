@@ -16,7 +16,7 @@ from tests.support.api import application, served, settings_for
 from tests.support.contract import assert_contract_time
 from tests.support.redis_server import redis_server
 from uvr.disk import DiskSpace
-from uvr.liveness.workers import Presence
+from uvr.liveness.workers import WorkerPresence
 
 Facts = dict[str, str]
 
@@ -25,7 +25,7 @@ def ready_with(client: FlaskClient, redis_client: Redis, *workers: tuple[str, Fa
     """The answer's status, and its body, while these workers are there."""
     with ExitStack() as stack:
         for number, (kind, facts) in enumerate(workers):
-            presence = Presence(redis_client, "uvr_tasks", kind, lambda facts=facts: facts)
+            presence = WorkerPresence(redis_client, "uvr_tasks", kind, lambda facts=facts: facts)
             presence.name += f":{number}"  # one process stands for several
             stack.enter_context(presence.announced())
         answer = client.get("/ready")
@@ -67,7 +67,7 @@ def test_a_storage_that_takes_nothing_is_named_and_leaves_the_api_healthy(
     assert status == 503
     told = {"status": "paused", "message": paused["paused"]}
     assert (report["components"]["uploader"], report["components"]["processor"]) == (told, told)
-    with Presence(redis_client, "uvr_tasks", "uploader", lambda: paused).announced():
+    with WorkerPresence(redis_client, "uvr_tasks", "uploader", lambda: paused).announced():
         health = client.get("/health")
     assert (health.status_code, health.json["status"]) == (200, "healthy")
     assert health.json["components"]["uploader"] == {"status": "up", "workers": 1, **paused}
@@ -79,11 +79,11 @@ def test_the_start_script_warns_of_what_keeps_tasks_waiting(redis_client: Redis,
     with application(settings) as app, served(app) as url, ExitStack() as stack:
         where = settings.model_copy(update={"api_port": urlsplit(url).port})
         for kind in ("processor", "uploader"):
-            stack.enter_context(Presence(redis_client, "uvr_tasks", kind, lambda: paused).announced())
+            stack.enter_context(WorkerPresence(redis_client, "uvr_tasks", kind, lambda: paused).announced())
         assert why_not_ready(where) == ["The bucket does not exist."]
         paused.clear()
         for kind in ("processor", "uploader"):
-            Presence(redis_client, "uvr_tasks", kind, dict).announce()
+            WorkerPresence(redis_client, "uvr_tasks", kind, dict).announce()
         assert why_not_ready(where) == []
 
 

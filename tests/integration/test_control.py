@@ -19,8 +19,8 @@ from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import open_results
-from uvr.uploader.housekeeping.orphans import Janitor
+from uvr.tasks.queues import open_result_queue
+from uvr.uploader.housekeeping.orphans import OrphanCleaner
 
 HOOK = "https://receiver.example/hook"
 ID = "00000000-0000-4000-8000-00000000000a"
@@ -219,7 +219,7 @@ def test_what_waits_on_another_node_is_deleted_too(
     workshop: Workshop, client: FlaskClient, redis_client: Redis
 ) -> None:
     redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
-    north = open_results(workshop.settings, workshop.clients, "north")
+    north = open_result_queue(workshop.settings, workshop.clients, "north")
     lease = processing(workshop)
     made = record(status=Status.UPLOADING, handover=f"{ID}.1", node="north")
     assert workshop.queues.tasks.finish(lease, next_queue=north, record=made)
@@ -243,7 +243,7 @@ def test_what_lies_on_the_disk_of_a_deleted_task_goes_with_the_next_round(
 ) -> None:
     folder = workshop.separated(ID, STEMS)
     assert delete(client) == 204
-    assert Janitor(workshop.settings, workshop.queues).clean() == [folder.name]
+    assert OrphanCleaner(workshop.settings, workshop.queues).clean() == [folder.name]
     assert not folder.exists()
 
 

@@ -23,7 +23,7 @@ from uvr.cli import dead_letters as dead_command
 from uvr.redis.clients import RedisClients, connect
 from uvr.tasks import dead_letters
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues, open_queues, open_results
+from uvr.tasks.queues import Queues, open_queues, open_result_queue
 from uvr.timestamps import now_ms
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -229,7 +229,7 @@ def test_dead_letters_of_another_node_are_listed_and_brought_back(
     settings: Settings, clients: RedisClients, queues: Queues, redis_client: Redis, run: Run
 ) -> None:
     redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
-    north = open_results(settings, clients, "north")
+    north = open_result_queue(settings, clients, "north")
     task_uuid = failed_upload(queues, north)
     assert f"results@north  {task_uuid}" in run("list").stdout
     assert run("retry", task_uuid).returncode == 0

@@ -16,7 +16,7 @@ from tests.support.api import settings_for
 from tests.support.redis_server import redis_server
 from tests.support.waiting import until
 from uvr.redis.clients import connect
-from uvr.redis.durability import Durability, durability, durability_told, tell_durability
+from uvr.redis.durability import Durability, durability, durability_logged, log_durability
 
 SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory": "0", "maxmemory-policy": "noeviction"}
 
@@ -67,7 +67,7 @@ def test_it_is_told_once_and_not_before_redis_is_there(tmp_path: Path, monkeypat
     with redis_server(tmp_path, **SAFE) as server, capture_logs() as lines:
         clients = connect(settings_for(server.connection_kwargs, tmp_path))
         server.stop()
-        with durability_told(clients, "uvr_tasks"):
+        with durability_logged(clients, "uvr_tasks"):
             time.sleep(0.1)
             assert told(lines) == []
             server.start()
@@ -88,7 +88,7 @@ def test_risks_are_a_warning(server: ValkeyServer, admin: Redis, tmp_path: Path)
     admin.config_set("appendonly", "no")
     clients = connect(settings_for(server.connection_kwargs, tmp_path))
     with capture_logs() as lines:
-        assert tell_durability(clients, "uvr_tasks")
+        assert log_durability(clients, "uvr_tasks")
     clients.close()
     [line] = told(lines)
     assert (line["log_level"], len(line["risks"])) == ("warning", 1)

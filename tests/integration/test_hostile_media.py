@@ -20,7 +20,7 @@ from tests.support.media_child import MediaChild, media_child
 from tests.support.traps import Doorbell, WatchedFolder, doorbell, watched
 from uvr.errors import UvrError
 
-LONGEST_S = 5.0
+MAX_S = 5.0
 TIMEOUT_S = 60.0
 CPU_S = 5.0
 MEMORY_BYTES = 192 * 2**20
@@ -48,7 +48,7 @@ class Ground:
         pid, path = self.child.pid, self.songs.path / case.file_name
         path.write_bytes(case.content)
         try:
-            verdict = self.child.decode(path, max_seconds=LONGEST_S, timeout_s=TIMEOUT_S)
+            verdict = self.child.decode(path, max_seconds=MAX_S, timeout_s=TIMEOUT_S)
         except UvrError as error:
             yield f"{type(error).__name__}: {error.message}"
             return

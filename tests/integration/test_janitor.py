@@ -22,11 +22,11 @@ from tests.support.api import settings_for
 from tests.support.leases import begin, claim, expire
 from tests.support.redis_server import redis_server
 from uvr.redis.clients import connect
-from uvr.storage.staging import Handover, pending
+from uvr.storage.staging import StagingFolder, pending
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.queues import Queues, open_queues
 from uvr.timestamps import now_ms
-from uvr.uploader.housekeeping.orphans import Janitor
+from uvr.uploader.housekeeping.orphans import OrphanCleaner
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 A_DAY_S = 86_400
@@ -49,7 +49,7 @@ class Node:
         self.queues = queues
         self.temp_dir = settings.temp_dir
         self.output_dir = settings.output_dir
-        self.janitor = Janitor(settings, queues)
+        self.janitor = OrphanCleaner(settings, queues)
 
     def submit(self) -> str:
         task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=now_ms())
@@ -66,7 +66,7 @@ class Node:
         return folder
 
     def publish(self, lease: Lease) -> Path:
-        handover = Handover(self.output_dir, lease.id, lease.fence)
+        handover = StagingFolder(self.output_dir, lease.id, lease.fence)
         with handover.filling() as folder:
             (folder / "vocals.wav").write_bytes(b"stem")
             handover.publish()
@@ -100,7 +100,7 @@ def test_what_a_processor_works_on_stays(node: Node) -> None:
     node.submit()
     lease = node.claim()
     work = node.work_folder(lease)
-    with Handover(node.output_dir, lease.id, lease.fence).filling() as stems:
+    with StagingFolder(node.output_dir, lease.id, lease.fence).filling() as stems:
         assert node.janitor.clean() == []
         assert work.is_dir()
         assert stems.is_dir()

@@ -26,7 +26,7 @@ from uvr.separation.mdx.backends import open_network
 from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.native import bindings, self_check
 from uvr.separation.native.network import NativeNetwork
-from uvr.separation.native.self_check import LEAST_SNR_DB, MOST_TRIES, Record, Verdict
+from uvr.separation.native.self_check import MAX_TRIES, MIN_SNR_DB, Record, Verdict
 from uvr.separation.song import separate_song
 
 GEOMETRY = standin.Geometry(bins=640, frames=32, growth=4, levels=2, convolutions=1)
@@ -71,9 +71,9 @@ def test_first_segment_decides_for_the_kernels_once_for_all(model):
     second = opened(model)
     assert isinstance(second, NativeNetwork)
     assert told.tobytes() == first.run(SPECTRUM).tobytes() == second.run(SPECTRUM).tobytes()
-    assert snr_db(reference(model), told) > LEAST_SNR_DB
+    assert snr_db(reference(model), told) > MIN_SNR_DB
     entry = json.loads(record_of(model).path.read_text())
-    assert entry["snr_db"] > LEAST_SNR_DB
+    assert entry["snr_db"] > MIN_SNR_DB
     assert entry["model"] == "small.onnx"
 
 
@@ -108,7 +108,7 @@ def test_kernels_that_disagree_are_never_heard(model, monkeypatch, fault):
         assert network.run(SPECTRUM).tobytes() == expected.tobytes()
     (warning,) = (line for line in logs if line["event"] == "network.kernels_refused")
     assert warning["log_level"] == "warning"
-    assert warning["snr_db"] < LEAST_SNR_DB
+    assert warning["snr_db"] < MIN_SNR_DB
     later = opened(model)
     assert (later.backend, later.run(SPECTRUM).tobytes()) == ("onnxruntime", expected.tobytes())
     json.loads(record_of(model).path.read_text(), parse_constant=pytest.fail)  # "NaN" is no JSON
@@ -233,7 +233,7 @@ def refused_network(_ways: object) -> backends.AnyNetwork:
 
 def test_checks_that_nobody_survives_come_to_an_end(model):
     """As where a kernel's instruction is not allowed: the child dies with each song that begins."""
-    for died_before in range(MOST_TRIES):
+    for died_before in range(MAX_TRIES):
         assert record_of(model).read() == Verdict(tries=died_before)
         assert type(opened(model)).__name__ == "_UncheckedNetwork"
         record_of(model).begin()
@@ -241,7 +241,7 @@ def test_checks_that_nobody_survives_come_to_an_end(model):
         network = opened(model)
     assert network.backend == "onnxruntime"
     assert [line["reason"] for line in logs if line["log_level"] == "warning"] == [
-        f"the self-check was begun {MOST_TRIES} times and never finished; without its record it begins anew"
+        f"the self-check was begun {MAX_TRIES} times and never finished; without its record it begins anew"
     ]
     network.run(SPECTRUM)
     assert network.backend == "onnxruntime"
@@ -252,7 +252,7 @@ def test_processes_that_check_at_once_agree_on_one_record(model):
     with context.Pool(3) as pool:
         assert pool.map(checked_in_a_process, [model] * 3) == ["native"] * 3
     entry = json.loads(record_of(model).path.read_text())
-    assert entry["snr_db"] > LEAST_SNR_DB
+    assert entry["snr_db"] > MIN_SNR_DB
     assert entry["tries"] == 0
     assert not list(model.parent.glob("*.part"))
 
@@ -358,4 +358,4 @@ def test_a_song_tells_what_computed_it_and_sounds_the_same(model, tmp_path):
         stems[len(facts)] = read_audio(made.stems["vocals"])
     assert facts == [("cpu", "onnxruntime", "onnxruntime"), *[("cpu", "native", "native")] * 2]
     assert stems[2].tobytes() == stems[3].tobytes()
-    assert snr_db(stems[1], stems[2]) > LEAST_SNR_DB
+    assert snr_db(stems[1], stems[2]) > MIN_SNR_DB

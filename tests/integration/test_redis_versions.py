@@ -23,15 +23,15 @@ from tests.support.redis_server import redis_server
 from tests.support.small_service import small_service, small_settings
 from uvr.api.auth.rate_limits import FailedLogins, RequestRate
 from uvr.cli.doctor import Mark, findings
-from uvr.liveness.workers import Presence, present
+from uvr.liveness.workers import WorkerPresence, present
 from uvr.metrics.aggregation import Totals
 from uvr.metrics.definitions import CLAIMS, UNSEEN
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability
-from uvr.redis.errors import passes
+from uvr.redis.errors import is_transient
 from uvr.redis.requirements import UnsuitableRedisError, check_redis, check_redis_at_start
-from uvr.storage.upload_index import UploadList
-from uvr.tasks.durations import Pace
+from uvr.storage.upload_index import UploadIndex
+from uvr.tasks.durations import RecentDurations
 from uvr.tasks.model import Status
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -58,16 +58,16 @@ def test_a_task_goes_all_the_way(settings: Settings) -> None:
 
 @pytest.mark.every_redis
 def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
-    with Presence(redis_client, "R", "processor", lambda: {"model": "M"}).announced():
+    with WorkerPresence(redis_client, "R", "processor", lambda: {"model": "M"}).announced():
         [worker] = present(redis_client, "R")["processor"]
         assert worker["model"] == "M"
-    pace = Pace(redis_client, "R")
+    pace = RecentDurations(redis_client, "R")
     pace.tell(2.5)
     assert pace.seconds() == 2.5
     UNSEEN.take()  # what other tests have counted in this process
     CLAIMS.add(worker="store", step="finish")
     assert [amount for series, amount in Totals(redis_client, "R").read().items() if "finish" in series] == [1.0]
-    uploads = UploadList(redis_client, "R")
+    uploads = UploadIndex(redis_client, "R")
     since_ms = uploads.add("song")
     assert uploads.condemn("song", since_ms)
     assert list(uploads.all()) == [("song", -1)]
@@ -86,7 +86,7 @@ def test_a_refusal_that_passes_is_waited_for_and_changes_nothing(
     with small_service(settings) as service, in_trouble(redis_client, trouble):
         with pytest.raises(ResponseError) as refused:
             service.queues.tasks.enqueue("a", 3)
-        assert passes(refused.value)
+        assert is_transient(refused.value)
         assert redis_client.keys() == []
         check_redis_at_start(service.clients, settings)
         ready = service.get("/ready").json["components"]["redis"]

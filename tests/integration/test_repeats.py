@@ -13,7 +13,7 @@ from tests.support.s3_server import S3Server
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.tasks.model import Status, Task, record
-from uvr.tasks.result_cache import Repeats
+from uvr.tasks.result_cache import ResultCache
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
 SONG = "https://songs.example/a.mp3"
@@ -89,7 +89,7 @@ def test_other_work_waiting_for_its_upload_is_left_alone(workshop: Workshop) -> 
 
 
 def test_only_the_same_bytes_and_options_have_one_fingerprint(redis_client: Redis, tmp_path: Path) -> None:
-    repeats = Repeats(redis_client, "uvr_tasks", 60)
+    repeats = ResultCache(redis_client, "uvr_tasks", 60)
     songs = [tmp_path / name for name in ("a", "b", "c")]
     for song, text in zip(songs, ("same", "same", "other"), strict=True):
         song.write_text(text)
@@ -98,7 +98,7 @@ def test_only_the_same_bytes_and_options_have_one_fingerprint(redis_client: Redi
 
 
 def test_nothing_is_remembered_by_default(redis_client: Redis, tmp_path: Path) -> None:
-    repeats = Repeats(redis_client, "uvr_tasks", 0)
+    repeats = ResultCache(redis_client, "uvr_tasks", 0)
     assert repeats.fingerprint(tmp_path / "not even read") == ""
     repeats.remember("print", "task")
     assert repeats.made_by("print") == ""
@@ -106,5 +106,5 @@ def test_nothing_is_remembered_by_default(redis_client: Redis, tmp_path: Path) -
 
 
 def test_what_is_remembered_is_forgotten_in_time(redis_client: Redis) -> None:
-    Repeats(redis_client, "uvr_tasks", 60).remember("print", "task")
+    ResultCache(redis_client, "uvr_tasks", 60).remember("print", "task")
     assert 0 < redis_client.pttl("uvr_tasks:made:print") <= 60_000

@@ -17,7 +17,7 @@ from uvr.redis.clients import RedisClients, connect
 from uvr.storage.factory import open_storage
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues, open_queues, open_results
+from uvr.tasks.queues import Queues, open_queues, open_result_queue
 from uvr.timestamps import now_ms
 from uvr.uploader.housekeeping.retention import Retention
 
@@ -112,7 +112,7 @@ def test_a_page_of_tasks_that_must_stay_hides_none_that_may_go(keeper: Keeper) -
 
 def test_dead_letters_of_all_nodes_are_forgotten_with_their_task(keeper: Keeper, redis_client: Redis) -> None:
     redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
-    north = open_results(keeper.settings, keeper.clients, "north")
+    north = open_result_queue(keeper.settings, keeper.clients, "north")
     task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=LONG_AGO_MS)
     keeper.queues.store.submit(task)
     keeper.queues.tasks.finish(claim(keeper.queues.tasks), next_queue=north)

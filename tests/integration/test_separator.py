@@ -166,10 +166,10 @@ print(*{{"numpy", "av", "onnx", "onnxruntime"}} & set(sys.modules))
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not count this memory")
 def test_a_media_child_gets_no_more_memory_than_songs_need() -> None:
     greedy = (
-        "from uvr.separation.separator import MOST_MEDIA_BYTES, load_media\n"
+        "from uvr.separation.separator import MAX_MEDIA_BYTES, load_media\n"
         "load_media()\n"
-        "bytearray(MOST_MEDIA_BYTES // 2)\n"
-        "bytearray(MOST_MEDIA_BYTES)\n"
+        "bytearray(MAX_MEDIA_BYTES // 2)\n"
+        "bytearray(MAX_MEDIA_BYTES)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", greedy], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60

@@ -21,15 +21,15 @@ from tests.support.leases import claim
 from tests.support.waiting import PATIENCE_S
 from tests.support.workers import ScriptedHandler, status_of, submit, worker_for
 from uvr.errors import CancelledError
-from uvr.worker.heartbeat import Pulse
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import Shutdown, run_until_stopped
 from uvr.worker.worker import Worker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# A process whose one worker hangs in its handler, out of reach of `Pulse.cancelled`, beside a library's thread that
+# A process whose one worker hangs in its handler, out of reach of `Heartbeat.cancelled`, beside a library's thread that
 # Python would wait for at exit.
 HANGING_PROCESS = """
 import sys, threading
@@ -86,10 +86,10 @@ def terminate_myself() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def unending(first: Callable[[], None]) -> Callable[[Lease, Pulse], Done]:
+def unending(first: Callable[[], None]) -> Callable[[Lease, Heartbeat], Done]:
     """Work that comes to no end, but hears when it is not wanted any more."""
 
-    def work(_lease: Lease, pulse: Pulse) -> Done:
+    def work(_lease: Lease, pulse: Heartbeat) -> Done:
         first()
         while not pulse.cancelled():
             time.sleep(0.01)
@@ -117,7 +117,7 @@ def test_a_handler_that_hangs_keeps_neither_its_item_nor_its_process(
 def test_what_is_nearly_done_when_the_process_is_told_to_stop_is_finished(
     queue: RedisQueue, redis_client: Redis
 ) -> None:
-    def work(_lease: Lease, pulse: Pulse) -> Done:
+    def work(_lease: Lease, pulse: Heartbeat) -> Done:
         terminate_myself()
         time.sleep(0.5)
         assert pulse.stopping()
@@ -161,7 +161,7 @@ def test_a_process_whose_worker_dies_stops_as_a_whole(queue: RedisQueue) -> None
 
     done = Done()
     handler = ScriptedHandler(lambda _lease, _pulse: done)
-    doomed = DoomedWorker("doomed", queue, handler, limits=Limits(), heartbeat_s=1)
+    doomed = DoomedWorker("doomed", queue, handler, limits=RetryPolicy(), heartbeat_s=1)
     assert not run_until_stopped([worker_for(queue, handler), doomed], grace_s=0)
 
 

@@ -14,7 +14,7 @@ from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.metrics.definitions import UNSEEN
 from uvr.storage.uploads import Uploads
-from uvr.tasks.actions import Control
+from uvr.tasks.actions import TaskActions
 from uvr.tasks.model import Status, Task, WebhookState, record
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
@@ -36,9 +36,9 @@ def ends(lines: list[Any]) -> list[Any]:
     return [line for line in lines if line["event"] == "task.ended"]
 
 
-def control(workshop: Workshop) -> Control:
+def control(workshop: Workshop) -> TaskActions:
     uploads = Uploads(workshop.settings, workshop.queues.uploads)
-    return Control(workshop.settings, workshop.clients, workshop.queues, workshop.storage, uploads)
+    return TaskActions(workshop.settings, workshop.clients, workshop.queues, workshop.storage, uploads)
 
 
 def end(workshop: Workshop, hook_url: str = "") -> None:

@@ -8,7 +8,7 @@ from redis import Redis
 from redis_queue import RedisQueue
 from uvr.audio.output_format import OutputFormat
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.store import TaskStore, Wanted
+from uvr.tasks.store import TaskFilter, TaskStore
 from uvr.timestamps import iso_time
 
 pytestmark = pytest.mark.every_redis
@@ -134,9 +134,9 @@ def test_pages_filter_by_status(store: TaskStore, queue: RedisQueue) -> None:
     lease = queue.claim()
     assert lease is not None
     queue.finish(lease, record=record(status=Status.SUCCESS))
-    assert [found.task_uuid for found in store.page(Wanted(status=Status.SUCCESS)).tasks] == ["task0"]
-    assert [found.task_uuid for found in store.page(Wanted(status=Status.QUEUED)).tasks] == ["task2", "task1"]
-    assert store.page(Wanted(status=Status.FAILED)).tasks == []
+    assert [found.task_uuid for found in store.page(TaskFilter(status=Status.SUCCESS)).tasks] == ["task0"]
+    assert [found.task_uuid for found in store.page(TaskFilter(status=Status.QUEUED)).tasks] == ["task2", "task1"]
+    assert store.page(TaskFilter(status=Status.FAILED)).tasks == []
 
 
 def test_position_counts_the_tasks_before(store: TaskStore) -> None:

@@ -15,10 +15,10 @@ from tests.support.leases import claim
 from tests.support.waiting import PATIENCE_S
 from tests.support.workers import WAITING, ScriptedHandler, rouse
 from uvr.errors import CancelledError
-from uvr.processor.scheduler import THREADS, Turns
-from uvr.worker.heartbeat import Pulse
+from uvr.processor.scheduler import THREADS, InferenceScheduler
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
@@ -34,7 +34,7 @@ class Processor:
         self._encoded = threading.Event()
         self._encoded.set()
         self._slow: set[str] = set()
-        self._turns = Turns(queue, name, lambda: self.closed)
+        self._turns = InferenceScheduler(queue, name, lambda: self.closed)
         self._shutdown = Shutdown()
         handler = ScriptedHandler(self._handle)
         self._threads = [
@@ -67,10 +67,10 @@ class Processor:
 
     def _worker(self, queue: RedisQueue, handler: ScriptedHandler) -> Worker:
         return Worker(
-            "test", queue, handler, limits=Limits(), heartbeat_s=0.1, waiting_record=WAITING, admission=self._turns
+            "test", queue, handler, limits=RetryPolicy(), heartbeat_s=0.1, waiting_record=WAITING, admission=self._turns
         )
 
-    def _handle(self, lease: Lease, pulse: Pulse) -> Done:
+    def _handle(self, lease: Lease, pulse: Heartbeat) -> Done:
         if lease.id in self._slow:
             self._until(self._fetched[lease.id], pulse)
         with self._turns.turn(lease, pulse):
@@ -79,7 +79,7 @@ class Processor:
         self._until(self._encoded, pulse)
         return Done()
 
-    def _until(self, event: threading.Event, pulse: Pulse) -> None:
+    def _until(self, event: threading.Event, pulse: Heartbeat) -> None:
         while not event.wait(0.01) and not pulse.cancelled():
             pass
 
@@ -165,9 +165,9 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
 def test_a_higher_priority_that_comes_at_the_last_moment_goes_first_too(queue: RedisQueue) -> None:
     submit(queue, "low", 1)
     lease = claim(queue)
-    turns = Turns(queue, "mine", lambda: "")
+    turns = InferenceScheduler(queue, "mine", lambda: "")
     submit(queue, "high", 5)
-    pulse = Pulse(queue, lease, 15, Shutdown())
+    pulse = Heartbeat(queue, lease, 15, Shutdown())
     with pytest.raises(CancelledError, match="goes before this one"):  # noqa: SIM117
         with turns.turn(lease, pulse):
             raise AssertionError("it entered the network")

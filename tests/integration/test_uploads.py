@@ -26,7 +26,7 @@ from uvr.errors import PermanentError, TransientError
 from uvr.storage import uploads as uploads_module
 from uvr.tasks.model import Status, Task, record
 from uvr.timestamps import now_ms
-from uvr.uploader.housekeeping.stale_uploads import LeftUploads
+from uvr.uploader.housekeeping.stale_uploads import StaleUploads
 
 SONG = b"RIFF" + bytes(range(256)) * 100
 LIMIT = 2**18
@@ -80,7 +80,7 @@ def listed(client: FlaskClient) -> dict[str, int]:
 
 
 def clear(client: FlaskClient) -> None:
-    LeftUploads(services(client).settings, services(client).queues).clear()
+    StaleUploads(services(client).settings, services(client).queues).clear()
 
 
 def test_a_song_that_is_sent_along_waits_for_its_processor(client: FlaskClient, tmp_path: Path) -> None:

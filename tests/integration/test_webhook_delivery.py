@@ -283,6 +283,6 @@ def test_failure_payload_keeps_the_contract():
 
 @pytest.mark.parametrize("event", ["started", "progress"])
 def test_news_have_the_time_as_the_contract_has_it(event: str):
-    payload = delivery.news_payload("id", event, 0.42)
+    payload = delivery.progress_payload("id", event, 0.42)
     assert_contract_time(payload)
     assert payload == {"task_uuid": "id", "status": event, "progress": 0.42}

@@ -17,9 +17,9 @@ from tests.support.leases import begin, claim, expire
 from tests.support.waiting import PATIENCE_S, until
 from tests.support.workers import ScriptedHandler, raising, status_of, submit, worker_for
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
-from uvr.worker.heartbeat import Pulse
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
@@ -59,7 +59,7 @@ def test_nothing_happens_afterwards_when_the_lease_was_lost(
 ) -> None:
     seen: list[str] = []
 
-    def lose_the_lease(lease: Lease, _pulse: Pulse) -> Done:
+    def lose_the_lease(lease: Lease, _pulse: Heartbeat) -> Done:
         redis_client.zadd("tasks:lease", {lease.id: 0})
         queue.reap()
         queue.claim()
@@ -84,7 +84,7 @@ def test_what_fails_afterwards_costs_neither_the_item_nor_the_worker(
 
 
 def test_a_long_computation_keeps_its_lease(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
-    def compute(lease: Lease, _pulse: Pulse) -> Done:
+    def compute(lease: Lease, _pulse: Heartbeat) -> Done:
         for _ in range(3):
             expire(queue, redis_client, lease)
             until(lambda: redis_client.zscore("tasks:lease", lease.id), "the next beat")
@@ -133,7 +133,7 @@ def test_an_item_whose_workers_died_too_often_is_given_up_without_another_try(
 ) -> None:
     tried: list[str] = []
 
-    def work(lease: Lease, _pulse: Pulse) -> Done:
+    def work(lease: Lease, _pulse: Heartbeat) -> Done:
         tried.append(lease.id)
         return Done()
 
@@ -158,7 +158,7 @@ def test_a_fault_of_the_handler_costs_an_attempt_and_tells_no_details(queue: Red
 def test_what_breaks_because_somebody_else_has_the_item_is_no_fault(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    def find_the_files_gone(lease: Lease, _pulse: Pulse) -> Done:
+    def find_the_files_gone(lease: Lease, _pulse: Heartbeat) -> Done:
         expire(queue, redis_client, lease)
         queue.reap()
         claim(queue)
@@ -198,7 +198,7 @@ def test_what_is_not_the_items_fault_is_handed_back_uncounted(
 def test_a_lost_lease_tells_the_handler_to_stop(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     cancelled: list[bool] = []
 
-    def compute(lease: Lease, pulse: Pulse) -> Done:
+    def compute(lease: Lease, pulse: Heartbeat) -> Done:
         redis_client.zadd("tasks:lease", {lease.id: 0})
         queue.reap()
         queue.claim()
@@ -216,14 +216,14 @@ def test_a_handler_hears_of_a_cancelled_item_long_before_the_next_beat(
 ) -> None:
     heard: list[bool] = []
 
-    def compute(lease: Lease, pulse: Pulse) -> Done:
+    def compute(lease: Lease, pulse: Heartbeat) -> Done:
         assert queue.cancel(lease.id, [], ["queued"], {"status": "cancelled"})
         until(pulse.cancelled)
         heard.append(True)
         return Done({"status": "success"})
 
     submit(queue)
-    worker = Worker("test", queue, ScriptedHandler(compute), limits=Limits(), heartbeat_s=100 * PATIENCE_S)
+    worker = Worker("test", queue, ScriptedHandler(compute), limits=RetryPolicy(), heartbeat_s=100 * PATIENCE_S)
     work_once(queue, worker, shutdown)
     assert heard
     assert status_of(redis_client) == "cancelled"
@@ -232,7 +232,7 @@ def test_a_handler_hears_of_a_cancelled_item_long_before_the_next_beat(
 def test_a_worker_that_dies_at_work_costs_a_crash(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     crashes: list[int] = []
 
-    def die(lease: Lease, _pulse: Pulse) -> Done:
+    def die(lease: Lease, _pulse: Heartbeat) -> Done:
         expire(queue, redis_client, lease)
         queue.reap()
         crashes.append(claim(queue).crashes)
@@ -260,7 +260,7 @@ def test_a_handler_hears_first_that_the_process_stops_and_then_that_its_grace_is
 ) -> None:
     heard: list[tuple[bool, bool]] = []
 
-    def work(_lease: Lease, pulse: Pulse) -> Done:
+    def work(_lease: Lease, pulse: Heartbeat) -> Done:
         for stage in (threading.Event(), shutdown.requested, shutdown.abandoned):
             stage.set()
             heard.append((pulse.stopping(), pulse.cancelled()))
@@ -274,7 +274,7 @@ def test_a_handler_hears_first_that_the_process_stops_and_then_that_its_grace_is
 def test_a_stopping_worker_claims_nothing_more(queue: RedisQueue, shutdown: Shutdown) -> None:
     handled: list[str] = []
 
-    def work(lease: Lease, _pulse: Pulse) -> Done:
+    def work(lease: Lease, _pulse: Heartbeat) -> Done:
         handled.append(lease.id)
         shutdown.requested.set()
         return Done()
@@ -291,7 +291,7 @@ def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: 
     queue.claim()
     redis_client.zadd("tasks:lease", {"a": 0})
 
-    def work(_lease: Lease, _pulse: Pulse) -> Done:
+    def work(_lease: Lease, _pulse: Heartbeat) -> Done:
         shutdown.requested.set()
         return Done({"status": "success"})
 

@@ -22,9 +22,9 @@ from tests.support.lossy_proxy import lossy_proxy
 from tests.support.redis_server import redis_server
 from tests.support.waiting import until
 from tests.support.workers import ScriptedHandler, raising, rouse, submit, worker_for
-from uvr.worker.heartbeat import Pulse
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
@@ -53,14 +53,14 @@ def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_try(
     )  # as much less than the grace below as it is in the service
     begun, ended = threading.Event(), threading.Event()
 
-    def compute(_lease: Lease, _pulse: Pulse) -> Done:
+    def compute(_lease: Lease, _pulse: Heartbeat) -> Done:
         begun.set()
         ended.wait(60)
         return Done({"status": "success"})
 
     with impatient_client(tmp_path / "redis.sock") as client, impatient_client(tmp_path / "redis.sock") as others:
         queue, reaper = (RedisQueue(each, "tasks", lease_ms=1500) for each in (client, others))
-        worker = Worker("test", queue, ScriptedHandler(compute), limits=Limits(), heartbeat_s=0.7)
+        worker = Worker("test", queue, ScriptedHandler(compute), limits=RetryPolicy(), heartbeat_s=0.7)
         with redis_server(tmp_path, **DURABLE) as server:
             submit(queue)
             working = threading.Thread(target=worker.run, args=(shutdown,))
@@ -111,7 +111,7 @@ def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
         impatient_client(proxy.path) as unlucky,
     ):
 
-        def work(_lease: Lease, _pulse: Pulse) -> Done:
+        def work(_lease: Lease, _pulse: Heartbeat) -> Done:
             proxy.lose_next_answer()
             return Done({"status": "uploading"}, results, afterwards=lambda: afterwards.append("deleted"))
 
@@ -126,7 +126,7 @@ def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
 def test_a_step_that_redis_refuses_for_good_is_dropped_and_its_item_tried_again(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    def spoil_the_record(lease: Lease, _pulse: Pulse) -> Done:
+    def spoil_the_record(lease: Lease, _pulse: Heartbeat) -> Done:
         redis_client.delete(f"tasks:task:{lease.id}")
         redis_client.set(f"tasks:task:{lease.id}", "no hash")
         return Done({"status": "success"})

@@ -15,7 +15,7 @@ import structlog
 
 from uvr.errors import PermanentError, TransientError
 from uvr.separation.engine import Engine, Separation
-from uvr.separation.progress import Watch
+from uvr.separation.progress import SeparationObserver
 
 STEPS = 4
 
@@ -40,44 +40,44 @@ class Deed:
 
     name: str = "nothing"
 
-    def __call__(self, engine: Engine, watch: Watch) -> Separation:
+    def __call__(self, engine: Engine, watch: SeparationObserver) -> Separation:
         if deed := getattr(self, self.name, None):
             deed(watch)
         return Separation({"vocals": Path("out/vocals.wav")}, 12.5, 44_100, 2, 1.0, engine.provider)
 
-    def reports_progress(self, watch: Watch) -> None:
+    def reports_progress(self, watch: SeparationObserver) -> None:
         for step in range(1, STEPS + 1):
             watch.report(step / STEPS)
 
-    def takes_a_second(self, watch: Watch) -> None:
+    def takes_a_second(self, watch: SeparationObserver) -> None:
         watch.report(0.0)
         time.sleep(1)
 
-    def never_ends(self, watch: Watch) -> None:
+    def never_ends(self, watch: SeparationObserver) -> None:
         watch.report(0.0)
         while True:
             time.sleep(60)
 
-    def is_no_audio(self, _watch: Watch) -> None:
+    def is_no_audio(self, _watch: SeparationObserver) -> None:
         raise PermanentError("This is not audio.", format="text")
 
-    def asks_for_another_try(self, _watch: Watch) -> None:
+    def asks_for_another_try(self, _watch: SeparationObserver) -> None:
         raise TransientError("The disk is full.", retry_after_s=7.0, free_bytes=0)
 
-    def breaks(self, _watch: Watch) -> None:
+    def breaks(self, _watch: SeparationObserver) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    def logs(self, _watch: Watch) -> None:
+    def logs(self, _watch: SeparationObserver) -> None:
         structlog.get_logger().info("engine.says")
 
-    def segfaults(self, _watch: Watch) -> None:
+    def segfaults(self, _watch: SeparationObserver) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
 
-    def is_killed(self, watch: Watch) -> None:
+    def is_killed(self, watch: SeparationObserver) -> None:
         watch.report(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def exits(self, _watch: Watch) -> None:
+    def exits(self, _watch: SeparationObserver) -> None:
         os._exit(3)
 
 

@@ -24,12 +24,12 @@ from tests.support.workers import at_work
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.availability import StorageWatch
 from uvr.storage.local import LocalStorage
-from uvr.storage.staging import Handover
+from uvr.storage.staging import StagingFolder
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.queues import Queues, open_queues
-from uvr.worker.heartbeat import Pulse
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.worker import Worker
 
 QUICK = {
@@ -108,7 +108,7 @@ class SmallService:
             name,
             self.queues.tasks,
             StemMaker(self.settings, self.queues),
-            limits=Limits(),
+            limits=RetryPolicy(),
             heartbeat_s=self.settings.heartbeat_seconds,
             waiting_record=record(status=Status.QUEUED, progress=0.0),
         )
@@ -128,8 +128,8 @@ class StemMaker:
         self._settings = settings
         self._queues = queues
 
-    def handle(self, lease: Lease, pulse: Pulse) -> Done:
-        handover = Handover(self._settings.output_dir, lease.id, lease.fence)
+    def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
+        handover = StagingFolder(self._settings.output_dir, lease.id, lease.fence)
         with handover.filling() as folder:
             for stem in ("vocals", "instrumental"):
                 (folder / f"{stem}.wav").write_bytes(lease.id.encode())

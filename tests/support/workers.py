@@ -10,9 +10,9 @@ from redis import Redis
 
 from redis_queue import Lease, RedisQueue
 from uvr.errors import UvrError
-from uvr.worker.heartbeat import Pulse
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
@@ -22,7 +22,7 @@ WAITING = {"status": "queued"}
 class ScriptedHandler:
     """Does what the test says; remembers what it was asked to give up."""
 
-    def __init__(self, work: Callable[[Lease, Pulse], Done | Later]) -> None:
+    def __init__(self, work: Callable[[Lease, Heartbeat], Done | Later]) -> None:
         self.handle = work
         self.given_up: list[str] = []
 
@@ -34,7 +34,7 @@ class ScriptedHandler:
 def worker_for(queue: RedisQueue, handler: ScriptedHandler, **limits: float) -> Worker:
     """A worker that beats and tries again ten times a second and more."""
     quick: dict[str, float] = {"retry_base_s": 0.01, "retry_max_s": 0.02, **limits}
-    return Worker("test", queue, handler, limits=Limits(**quick), heartbeat_s=0.1, waiting_record=WAITING)  # type: ignore[arg-type]
+    return Worker("test", queue, handler, limits=RetryPolicy(**quick), heartbeat_s=0.1, waiting_record=WAITING)  # type: ignore[arg-type]
 
 
 def submit(queue: RedisQueue, item_id: str = "a") -> None:
@@ -47,10 +47,10 @@ def status_of(client: Redis, item_id: str = "a") -> str | None:
     return client.hget(f"tasks:task:{item_id}", "status")
 
 
-def raising(error: Exception) -> Callable[[Lease, Pulse], Done]:
+def raising(error: Exception) -> Callable[[Lease, Heartbeat], Done]:
     """Work that fails."""
 
-    def work(_lease: Lease, _pulse: Pulse) -> Done:
+    def work(_lease: Lease, _pulse: Heartbeat) -> Done:
         raise error
 
     return work

@@ -18,7 +18,7 @@ from uvr.redis.clients import RedisClients, connect
 from uvr.storage.availability import StorageWatch
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
-from uvr.storage.staging import Handover
+from uvr.storage.staging import StagingFolder
 from uvr.tasks.model import Status, Task, WebhookState
 from uvr.tasks.queues import Queues, open_queues
 
@@ -43,7 +43,7 @@ class Workshop:
 
     def separated(self, task_uuid: str, stems: dict[str, bytes], hook_url: str = "") -> Path:
         """A task whose stems lie in the handover folder, which is returned, and whose result is queued."""
-        handover = Handover(self.settings.output_dir, task_uuid, 1)
+        handover = StagingFolder(self.settings.output_dir, task_uuid, 1)
         with handover.filling() as folder:
             for name, samples in stems.items():
                 (folder / f"{name}.wav").write_bytes(samples)

@@ -12,7 +12,7 @@ from uvr.models import store
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr, find_vr
 from uvr.models.catalogue import MdxParameters
 from uvr.separation import engine_factory
-from uvr.separation.engine_factory import LibraryEngineFactory, MdxEngineFactory, choose_engine
+from uvr.separation.engine_factory import AudioSeparatorEngineFactory, MdxEngineFactory, choose_engine
 
 PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, primary_stem="Vocals")
 
@@ -20,7 +20,7 @@ PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, pr
 @pytest.fixture
 def with_library(monkeypatch):
     """As in .venv-library, where audio-separator is installed."""
-    monkeypatch.setattr(engine_factory, "require_library", lambda _name: None)
+    monkeypatch.setattr(engine_factory, "require_audio_separator", lambda _name: None)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_an_mdx_model_gets_the_services_own_engine(own_mdx_model, tmp_path):
 @pytest.mark.usefixtures("with_library")
 def test_an_mdx_model_gets_audio_separator_when_that_is_asked_for(own_mdx_model, tmp_path):
     factory = choose_engine(own_mdx_model, tmp_path, engine="audio-separator", threads=3)
-    assert isinstance(factory, LibraryEngineFactory)
+    assert isinstance(factory, AudioSeparatorEngineFactory)
     assert (factory.file, factory.threads) == (tmp_path / "own.onnx", 3)
     assert pickle.loads(pickle.dumps(factory)) == factory
 
@@ -48,7 +48,7 @@ def test_an_mdx_model_gets_audio_separator_when_that_is_asked_for(own_mdx_model,
 @pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "model_bs_roformer_ep_317_sdr_12.9755.ckpt", "new_one.ckpt"])
 def test_models_of_several_files_go_to_audio_separator_by_name(name, tmp_path):
     factory = choose_engine(name, tmp_path, base_url="http://mirror.example")
-    assert factory == LibraryEngineFactory(name, tmp_path, None, "http://mirror.example")
+    assert factory == AudioSeparatorEngineFactory(name, tmp_path, None, "http://mirror.example")
 
 
 @pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "UVR-DeNoise-Lite", "own.pth"])

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from uvr.storage.staging import Handover, remove, stems_of
+from uvr.storage.staging import StagingFolder, remove, stems_of
 
 
 def test_published_stems_are_found_by_name(tmp_path: Path) -> None:
-    handover = Handover(tmp_path, "task", fence=1)
+    handover = StagingFolder(tmp_path, "task", fence=1)
     with handover.filling() as folder:
         (folder / "vocals.wav").write_bytes(b"v")
         (folder / "instrumental.wav").write_bytes(b"i")
@@ -23,7 +23,7 @@ def test_published_stems_are_found_by_name(tmp_path: Path) -> None:
 
 
 def test_a_claim_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    handover = Handover(tmp_path, "task", fence=1)
+    handover = StagingFolder(tmp_path, "task", fence=1)
     with pytest.raises(RuntimeError), handover.filling() as folder:
         (folder / "vocals.wav").write_bytes(b"half")
         raise RuntimeError
@@ -32,7 +32,7 @@ def test_a_claim_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_claims_do_not_touch_each_other(tmp_path: Path) -> None:
     for fence in (1, 2):
-        handover = Handover(tmp_path, "task", fence)
+        handover = StagingFolder(tmp_path, "task", fence)
         with handover.filling() as folder:
             (folder / "vocals.wav").write_text(str(fence))
             handover.publish()
@@ -41,5 +41,5 @@ def test_claims_do_not_touch_each_other(tmp_path: Path) -> None:
 
 
 def test_no_name_means_no_stems(tmp_path: Path) -> None:
-    Handover(tmp_path, "task", 1)
+    StagingFolder(tmp_path, "task", 1)
     assert stems_of(tmp_path, "") == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis_queue import Lease
 from uvr.errors import CrashError, PermanentError, TransientError
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 
 
 def lease(failures: int = 0, crashes: int = 0) -> Lease:
@@ -12,27 +12,27 @@ def lease(failures: int = 0, crashes: int = 0) -> Lease:
 
 
 def test_a_permanent_error_is_the_last_word() -> None:
-    assert Limits().are_exceeded(lease(), PermanentError("404"))
+    assert RetryPolicy().are_exceeded(lease(), PermanentError("404"))
 
 
 def test_transient_errors_are_tried_up_to_the_limit() -> None:
-    limits = Limits(max_failures=3)
+    limits = RetryPolicy(max_failures=3)
     verdicts = [limits.are_exceeded(lease(failures=made), TransientError("503")) for made in range(4)]
     assert verdicts == [False, False, True, True]
 
 
 def test_without_a_limit_transient_errors_are_tried_for_ever() -> None:
-    assert not Limits(max_failures=None).are_exceeded(lease(failures=10_000), TransientError("503"))
+    assert not RetryPolicy(max_failures=None).are_exceeded(lease(failures=10_000), TransientError("503"))
 
 
 def test_crashes_are_counted_apart_from_failures() -> None:
-    limits = Limits(max_failures=1, max_crashes=3)
+    limits = RetryPolicy(max_failures=1, max_crashes=3)
     assert not limits.are_exceeded(lease(failures=5, crashes=1), CrashError("SIGSEGV"))
     assert limits.are_exceeded(lease(crashes=2), CrashError("SIGSEGV"))
 
 
 def test_pauses_grow_exponentially_with_full_jitter_up_to_the_longest() -> None:
-    limits = Limits(retry_base_s=2, retry_max_s=60)
+    limits = RetryPolicy(retry_base_s=2, retry_max_s=60)
     for failures, longest in ((0, 2), (1, 4), (3, 16), (10, 60), (1000, 60)):
         pauses = [limits.pause_s(failures, TransientError("503")) for _ in range(300)]
         assert 0 <= min(pauses) < longest * 0.2
@@ -40,6 +40,6 @@ def test_pauses_grow_exponentially_with_full_jitter_up_to_the_longest() -> None:
 
 
 def test_the_other_sides_wish_counts_but_not_beyond_the_longest_pause() -> None:
-    limits = Limits(retry_max_s=60)
+    limits = RetryPolicy(retry_max_s=60)
     assert limits.pause_s(0, TransientError("429", retry_after_s=7)) == 7
     assert limits.pause_s(0, TransientError("429", retry_after_s=7200)) == 60

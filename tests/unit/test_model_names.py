@@ -12,7 +12,7 @@ from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import VR_MODELS, several_files_name
 from uvr.models.catalogue import CATALOGUE, find
-from uvr.separation.engine_factory import model_file, needs_library
+from uvr.separation.engine_factory import model_file, needs_audio_separator
 
 KIM_HASH = CATALOGUE["Kim_Vocal_2"].tail_md5
 
@@ -72,7 +72,7 @@ def test_a_path_that_leads_nowhere_is_refused_and_nothing_is_fetched(tmp_path: P
 )
 def test_models_of_several_files_are_found_without_their_ending(name: str, file: str) -> None:
     assert several_files_name(name) == file
-    assert needs_library(name, "auto") is bool(file)
+    assert needs_audio_separator(name, "auto") is bool(file)
 
 
 def test_no_name_means_models_of_two_kinds() -> None:
@@ -87,7 +87,7 @@ def test_where_only_mdx_net_is_wanted_the_right_spelling_is_said(tmp_path: Path)
 def test_a_path_to_a_model_for_audio_separator_is_taken_apart(tmp_path: Path) -> None:
     (tmp_path / "htdemucs_ft.yaml").write_text("models: []")
     assert store.located(f"{tmp_path}/htdemucs_ft.yaml", ROOT) == ("htdemucs_ft.yaml", tmp_path)
-    assert needs_library(f"{tmp_path}/htdemucs_ft.yaml", "auto")
+    assert needs_audio_separator(f"{tmp_path}/htdemucs_ft.yaml", "auto")
     assert model_file(f"{tmp_path}/htdemucs_ft.yaml", ROOT) is None
 
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from uvr.webhooks import host_limits
-from uvr.webhooks.host_limits import Receivers
+from uvr.webhooks.host_limits import HostLimits
 
 SLOW = "https://slow.example/hook"
 OTHER = "https://other.example/hook"
@@ -47,7 +47,7 @@ def pause_s(many, url):
 
 @pytest.mark.parametrize(("threads", "share"), [(1, 1), (2, 1), (3, 1), (8, 4), (40, 20)])
 def test_a_receiver_holds_at_most_half_of_the_threads(threads, share):
-    many = Receivers(threads)
+    many = HostLimits(threads)
     with served(many, SLOW, share):
         assert pause_s(many, SLOW) > 0
         assert pause_s(many, OTHER) == 0
@@ -56,7 +56,7 @@ def test_a_receiver_holds_at_most_half_of_the_threads(threads, share):
 
 @pytest.mark.parametrize(("threads", "share"), [(2, 1), (8, 1), (40, 5)])
 def test_a_slow_receiver_holds_at_most_an_eighth_until_it_is_quick_again(clock, threads, share):
-    many = Receivers(threads)
+    many = HostLimits(threads)
     deliver(many, clock, SLOW, 10)
     with served(many, SLOW, share):
         assert pause_s(many, SLOW) > 0
@@ -66,14 +66,14 @@ def test_a_slow_receiver_holds_at_most_an_eighth_until_it_is_quick_again(clock, 
 
 
 def test_receivers_are_hosts_with_their_ports():
-    many = Receivers(2)
+    many = HostLimits(2)
     with served(many, "http://a.example/1", 1):
         assert pause_s(many, "http://A.example/2?x=1") > 0
         assert pause_s(many, "http://a.example:8080/1") == 0
 
 
 def test_the_pause_is_the_time_that_those_before_will_take_within_limits(clock):
-    many = Receivers(16)
+    many = HostLimits(16)
     deliver(many, clock, SLOW, 10)
     with served(many, SLOW, 2):
         assert [pause_s(many, SLOW) for _ in range(4)] == [5, 10, 15, 20]
@@ -84,7 +84,7 @@ def test_the_pause_is_the_time_that_those_before_will_take_within_limits(clock):
 
 
 def test_the_pause_begins_anew_with_every_turn_that_is_given(clock):
-    many = Receivers(8)
+    many = HostLimits(8)
     deliver(many, clock, SLOW, 10)
     for _ in range(2):
         with served(many, SLOW, 1):
@@ -93,7 +93,7 @@ def test_the_pause_begins_anew_with_every_turn_that_is_given(clock):
 
 
 def test_quick_receivers_are_forgotten_and_slow_ones_not_without_end(clock):
-    many = Receivers(8)
+    many = HostLimits(8)
     for number in range(3000):
         deliver(many, clock, f"https://quick-{number}.example/", 0.1)
         deliver(many, clock, f"https://slow-{number}.example/", 10)

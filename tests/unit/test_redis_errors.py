@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import exceptions as redis_errors
 
-from uvr.redis.errors import passes
+from uvr.redis.errors import is_transient
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from uvr.redis.errors import passes
     ids=lambda error: type(error).__name__ + str(error)[-12:],
 )
 def test_what_heals_by_itself_is_waited_out(error: redis_errors.RedisError) -> None:
-    assert passes(error)
+    assert is_transient(error)
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_what_heals_by_itself_is_waited_out(error: redis_errors.RedisError) -> N
     ids=lambda error: type(error).__name__ + str(error)[-12:],
 )
 def test_what_never_heals_is_not(error: redis_errors.RedisError) -> None:
-    assert not passes(error)
+    assert not is_transient(error)

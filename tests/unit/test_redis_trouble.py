@@ -10,12 +10,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 
-from uvr.redis.outage_log import Trouble
+from uvr.redis.outage_log import OutageLog
 
 GONE, FULL = RedisConnectionError("Connection refused."), OutOfMemoryError("OOM: full")
 
 
-def told(trouble: Trouble, *errors: Exception) -> list[Any]:
+def told(trouble: OutageLog, *errors: Exception) -> list[Any]:
     with capture_logs() as lines:
         for error in errors:
             trouble.tell(error)  # type: ignore[arg-type]
@@ -23,24 +23,24 @@ def told(trouble: Trouble, *errors: Exception) -> list[Any]:
 
 
 def test_the_same_trouble_is_told_once() -> None:
-    assert told(Trouble(), GONE, RedisConnectionError("Timeout."), GONE) == [("redis.unavailable", "warning")]
+    assert told(OutageLog(), GONE, RedisConnectionError("Timeout."), GONE) == [("redis.unavailable", "warning")]
 
 
 def test_other_trouble_is_news() -> None:
-    assert len(told(Trouble(), GONE, FULL, ResponseError("MISCONF a"), ResponseError("NOREPLICAS b"))) == 4
+    assert len(told(OutageLog(), GONE, FULL, ResponseError("MISCONF a"), ResponseError("NOREPLICAS b"))) == 4
 
 
 def test_trouble_that_lasts_is_recalled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uvr.redis.outage_log._REMIND_EVERY_S", 0)
-    assert len(told(Trouble(), GONE, GONE, GONE)) == 3
+    assert len(told(OutageLog(), GONE, GONE, GONE)) == 3
 
 
 def test_what_no_waiting_mends_is_critical() -> None:
-    assert told(Trouble(), ResponseError("WRONGTYPE of key")) == [("redis.refused", "critical")]
+    assert told(OutageLog(), ResponseError("WRONGTYPE of key")) == [("redis.refused", "critical")]
 
 
 def test_the_end_is_told_once_and_only_after_a_beginning() -> None:
-    trouble = Trouble(worker="w")
+    trouble = OutageLog(worker="w")
     with capture_logs() as lines:
         trouble.over()
         trouble.tell(GONE)

@@ -1,6 +1,6 @@
 """Which tasks a client may see: its own ones, and all of them if it is the admin.
 
-Every endpoint that takes a task_uuid gets its task from `known_task`, and from nowhere else: a task of somebody else
+Every endpoint that takes a task_uuid gets its task from `accessible_task`, and from nowhere else: a task of somebody else
 answers as one that does not exist, so that ids tell nothing.
 """
 
@@ -16,7 +16,7 @@ from uvr.api.services import services
 from uvr.tasks.model import Task
 
 
-def known_task(task_uuid: str) -> Task:
+def accessible_task(task_uuid: str) -> Task:
     """The task of this id if the current user may see it, and else the end of the request with a 404."""
     task = services().store.get(task_uuid)
     if task is None or not _is_visible(task):

@@ -52,7 +52,7 @@ class Outlook:
         return song_s * (1 - task.progress) + elapsed_s
 
 
-class Forecast:
+class EtaEstimator:
     """The outlook, read anew every `_HOLDS_S` seconds; used by several threads. May raise `redis.RedisError`."""
 
     def __init__(self, client: Redis, queues: Queues, clock: Callable[[], float] = time.monotonic) -> None:

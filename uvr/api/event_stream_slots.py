@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 
-class Streams:
+class EventStreamSlots:
     """Seats for streams, half as many as there are threads."""
 
     def __init__(self, threads: int) -> None:

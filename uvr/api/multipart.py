@@ -102,7 +102,7 @@ class _Incoming:
         if self._file:
             abort(field_problem(HTTPStatus.BAD_REQUEST, "body", "body must have one file only."))
         self._name = _base_name(filename)
-        with _disk_trouble_explained():
+        with _disk_errors_explained():
             self._file = self._path.open("xb")
         return self
 
@@ -115,7 +115,7 @@ class _Incoming:
             self._looked_at = self._size
             self.look_for_room(0)
         self._hash.update(data)
-        with _disk_trouble_explained():
+        with _disk_errors_explained():
             self._file.write(data)
 
     def seek(self, _offset: int) -> None:
@@ -124,12 +124,12 @@ class _Incoming:
     def close(self) -> None:
         """Let everything be in the file."""
         if self._file:
-            with _disk_trouble_explained():
+            with _disk_errors_explained():
                 self._file.close()
 
     def look_for_room(self, expected_bytes: int) -> None:
         """Raise `TransientError` unless there is room for that many bytes."""
-        with _disk_trouble_explained():
+        with _disk_errors_explained():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             left_bytes = bytes_free(self._path.parent) - expected_bytes
         if self._min_free_bytes and left_bytes < self._min_free_bytes:
@@ -143,7 +143,7 @@ class _Incoming:
 
 
 @contextmanager
-def _disk_trouble_explained() -> Iterator[None]:
+def _disk_errors_explained() -> Iterator[None]:
     try:
         yield
     except OSError as error:

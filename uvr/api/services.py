@@ -13,8 +13,8 @@ from flask import Flask, current_app
 from config import Settings
 from uvr.api.auth.rate_limits import FailedLogins, RequestRate
 from uvr.api.auth.users import Users
-from uvr.api.eta import Forecast
-from uvr.api.event_stream_slots import Streams
+from uvr.api.eta import EtaEstimator
+from uvr.api.event_stream_slots import EventStreamSlots
 from uvr.metrics.aggregation import Totals
 from uvr.net.url_guard import UrlGuard
 from uvr.redis.clients import RedisClients, connect
@@ -22,7 +22,7 @@ from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storage.link_key import link_key
 from uvr.storage.uploads import Uploads
-from uvr.tasks.actions import Control
+from uvr.tasks.actions import TaskActions
 from uvr.tasks.queues import Queues, open_queues
 from uvr.tasks.store import TaskStore
 
@@ -43,9 +43,9 @@ class Services:
     failed_logins: FailedLogins
     request_rate: RequestRate
     totals: Totals
-    control: Control
-    forecast: Forecast
-    streams: Streams
+    control: TaskActions
+    forecast: EtaEstimator
+    streams: EventStreamSlots
 
     @property
     def store(self) -> TaskStore:
@@ -72,9 +72,9 @@ def open_services(settings: Settings) -> Services:
         failed_logins=FailedLogins(clients.commands, root),
         request_rate=RequestRate(clients.commands, root, settings.requests_per_minute),
         totals=Totals(clients.commands, root),
-        control=Control(settings, clients, queues, storage, uploads),
-        forecast=Forecast(clients.commands, queues),
-        streams=Streams(settings.api_threads),
+        control=TaskActions(settings, clients, queues, storage, uploads),
+        forecast=EtaEstimator(clients.commands, queues),
+        streams=EventStreamSlots(settings.api_threads),
     )
 
 

@@ -19,7 +19,7 @@ import structlog
 
 from uvr.audio.convert import Converter
 from uvr.audio.format import AudioFormat, Block, SampleFormat
-from uvr.audio.length import claimed_seconds, most_samples, too_long
+from uvr.audio.length import claimed_seconds, max_samples, too_long
 from uvr.audio.media import EMPTY, audio_track, clock_may_jump, misread_bits, open_media, others_begin_s, refuse
 from uvr.audio.timeline import Timeline
 from uvr.audio.wav_header import ValidBits
@@ -62,7 +62,7 @@ class AudioReader:
 
     def blocks(self) -> Iterator[Block]:
         """All samples in order, once, as blocks of shape (`format.channels`, up to 65536 samples)."""
-        samples, most = 0, most_samples(self._max_seconds, self.format.sample_rate)
+        samples, most = 0, max_samples(self._max_seconds, self.format.sample_rate)
         for block in self._converter.blocks(self._frames):
             samples += block.shape[1]
             # A wrong clock may fill all that was allowed with silence, but makes no song too long.
@@ -89,7 +89,7 @@ class AudioReader:
             self._refuse_nothing()
         sample_format = _sample_format(stream.codec_context.codec, first.format.name, self._bits)
         self.format = AudioFormat(first.sample_rate, min(first.layout.nb_channels, 2), sample_format)
-        max_s = most_samples(self._max_seconds, self.format.sample_rate) / self.format.sample_rate
+        max_s = max_samples(self._max_seconds, self.format.sample_rate) / self.format.sample_rate
         timeline = Timeline(
             others_begin_s(self._container, stream),
             may_jump=clock_may_jump(self._container),

@@ -32,7 +32,7 @@ _FIRST_PACKETS = 500
 """The most that are decoded of a song that seems too long; they may be damaged, or as short as 2.5 ms."""
 
 
-def most_samples(max_seconds: float, sample_rate: int) -> float:
+def max_samples(max_seconds: float, sample_rate: int) -> float:
     """The samples accepted at `sample_rate` Hz: those of `max_seconds`, beyond 192 kHz no more than there."""
     return max_seconds * min(sample_rate, FULL_RATE_HZ)
 

@@ -28,7 +28,7 @@ from uvr.errors import PermanentError, UvrError
 from uvr.models import catalogue, store
 from uvr.separation import devices
 from uvr.separation.cpu_limits import usable_cores
-from uvr.separation.engine_factory import needs_library, require_library
+from uvr.separation.engine_factory import needs_audio_separator, require_audio_separator
 from uvr.separation.mdx import backends
 
 HEALTHY, FAULTY = 0, 1
@@ -246,8 +246,8 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
 def _model_and_network(settings: Settings) -> Iterator[Finding]:
     name = settings.model_name
-    if needs_library(name, settings.separation_engine):
-        require_library(name)
+    if needs_audio_separator(name, settings.separation_engine):
+        require_audio_separator(name)
         yield Finding(Mark.OK, "model", f"audio-separator runs {name}")
         return
     path = store.place_of(name, settings.model_file_dir)

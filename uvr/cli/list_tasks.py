@@ -11,7 +11,7 @@ from config import Settings
 from uvr.cli import remote
 from uvr.client import Client
 
-_LARGEST_PAGE = 200
+_MAX_PAGE = 200
 
 
 def add_parser(commands: Any) -> None:
@@ -40,7 +40,7 @@ def list_tasks(wanted: argparse.Namespace, settings: Settings) -> int:
 
 def _list_all(wanted: argparse.Namespace, client: Client) -> int:
     filters = {"status": wanted.status} if wanted.status else {}
-    found = client.list(limit=min(wanted.limit or _LARGEST_PAGE, _LARGEST_PAGE), **filters)
+    found = client.list(limit=min(wanted.limit or _MAX_PAGE, _MAX_PAGE), **filters)
     is_empty = True
     for task in islice(found, wanted.limit or None):
         remote.tell(task.answer if wanted.json else remote.task_line(task))

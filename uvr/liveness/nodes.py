@@ -32,7 +32,7 @@ from uvr.periodic import repeating
 from uvr.redis.clients import RedisClients
 from uvr.redis.lua import allow_oom
 from uvr.tasks.model import Status, record
-from uvr.tasks.queues import open_results
+from uvr.tasks.queues import open_result_queue
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ _NOBODY_SAVES = "The uploader of this node is silent, and other nodes live: nobo
 
 
 @dataclass(frozen=True)
-class Signs:
+class NodeHeartbeats:
     """What was heard by one moment: the last sign of each "{kind}:{node}", and since when somebody listens."""
 
     now_ms: int
@@ -126,16 +126,16 @@ class Node:
             # Whatever goes wrong with the others, this node must go on to be heard.
             log.exception("node.broke")
 
-    def _hear(self) -> Signs:
+    def _hear(self) -> NodeHeartbeats:
         # Half the time-out: after a pause that goes unnoticed a living node has the other half left to be heard again.
         args = [self._member, str(self._timeout_ms // 2)]
         now_ms, since_ms, found = self._listen(keys=[self._settings.redis_task_queue], args=args)
-        return Signs(int(now_ms), int(since_ms), dict(zip(found[::2], map(int, found[1::2]), strict=True)))
+        return NodeHeartbeats(int(now_ms), int(since_ms), dict(zip(found[::2], map(int, found[1::2]), strict=True)))
 
     def _is_out_of_touch(self) -> bool:
         return time.monotonic() - self._heard_at > self._settings.node_timeout_seconds / 2
 
-    def _is_without_uploader(self, signs: Signs) -> bool:
+    def _is_without_uploader(self, signs: NodeHeartbeats) -> bool:
         """Whether others would make again what is made here: this node cannot save it, and another one lives."""
         saving = {node for node in signs.nodes if not self._is_silent(node, signs)}
         return bool(saving) and self._settings.node_id not in saving
@@ -145,17 +145,17 @@ class Node:
             log.warning("node.paused" if reason else "node.goes_on", reason=reason)
         self._paused = reason
 
-    def _is_silent(self, node: str, signs: Signs) -> bool:
+    def _is_silent(self, node: str, signs: NodeHeartbeats) -> bool:
         return signs.silence_ms("uploader", node) > self._timeout_ms
 
-    def _look_after(self, node: str, signs: Signs) -> None:
-        results = open_results(self._settings, self._clients, node)
+    def _look_after(self, node: str, signs: NodeHeartbeats) -> None:
+        results = open_result_queue(self._settings, self._clients, node)
         while moved := results.evacuate(self._tasks, lost_with(node)):
             for task_uuid in moved:
                 log.warning("task.rescued", task_uuid=task_uuid, lost_with=node)
         self._forget_if_empty(node, results, signs)
 
-    def _forget_if_empty(self, node: str, results: RedisQueue, signs: Signs) -> None:
+    def _forget_if_empty(self, node: str, results: RedisQueue, signs: NodeHeartbeats) -> None:
         # A processor that was silent for that long holds no lease any more, so it cannot hand over anything.
         silence_ms = self._timeout_ms + results.lease_ms
         left = results.sizes()

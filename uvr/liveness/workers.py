@@ -44,7 +44,7 @@ redis.call('SET', KEYS[1] .. ':worker:' .. ARGV[1], ARGV[2], 'EX', ARGV[3])
 """)
 
 
-class Presence:
+class WorkerPresence:
     """Announces this process as a worker of `kind`, with facts about itself (model, provider), until closed.
 
     `facts` is asked for them each time; an empty one is left out. A worker that has the fact `paused`, a sentence that

@@ -19,18 +19,18 @@ from uvr.errors import UvrError
 from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACTOR, SEPARATION_SECONDS
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
-from uvr.processor.scheduler import Turns
+from uvr.processor.scheduler import InferenceScheduler
 from uvr.separation.engine import Separation
 from uvr.separation.separator import Separator
-from uvr.storage.staging import Handover
+from uvr.storage.staging import StagingFolder
 from uvr.storage.uploads import Uploads
 from uvr.tasks.canonical_log import log_request_of
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed
 from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
-from uvr.webhooks.progress_events import STARTED, progress_teller, tell
-from uvr.worker.heartbeat import Pulse
+from uvr.webhooks.progress_events import STARTED, progress_reporter, tell
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ _PROGRESS_EVERY_S = 0.5
 class SeparationHandler:
     """One claimed task: a song in, a published handover folder out. Used by several threads."""
 
-    def __init__(self, settings: Settings, queues: Queues, separator: Separator, turns: Turns) -> None:
+    def __init__(self, settings: Settings, queues: Queues, separator: Separator, turns: InferenceScheduler) -> None:
         self._settings = settings
         self._queues = queues
         self._separator = separator
@@ -49,7 +49,7 @@ class SeparationHandler:
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.fetch_proxy.get_secret_value())
         self._uploads = Uploads(settings, queues.uploads)
 
-    def handle(self, lease: Lease, pulse: Pulse) -> Done:
+    def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
         """Fetch, separate and publish; safe to repeat, because each attempt has folders of its own."""
         task = self._queues.store.get(lease.id)
         if task is None:
@@ -58,7 +58,7 @@ class SeparationHandler:
         pulse.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=now_ms(), progress=0.0))
         tell(self._queues, task, STARTED)
         self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
-        handover = Handover(self._settings.output_dir, task.task_uuid, lease.fence)
+        handover = StagingFolder(self._settings.output_dir, task.task_uuid, lease.fence)
         with tempfile.TemporaryDirectory(prefix=f"{handover.name}.", dir=self._settings.temp_dir) as work_dir:
             source = Path(work_dir) / "source"
             fetch_s = self._fetch(task, source, pulse)
@@ -95,7 +95,9 @@ class SeparationHandler:
         same = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
         return Done(same, next_queue=self._queues.results)
 
-    def _make_stems(self, task: Task, lease: Lease, source: Path, stem_dir: Path, pulse: Pulse) -> dict[str, object]:
+    def _make_stems(
+        self, task: Task, lease: Lease, source: Path, stem_dir: Path, pulse: Heartbeat
+    ) -> dict[str, object]:
         started = time.monotonic()
         turn = self._turns.turn(lease, pulse)
         separation = self._separator.separate(
@@ -116,8 +118,8 @@ class SeparationHandler:
         self._queues.pace.tell(separation_s)
         return facts
 
-    def _told(self, task: Task, pulse: Pulse) -> Callable[[float], None]:
-        tell_progress = progress_teller(self._queues, task)
+    def _told(self, task: Task, pulse: Heartbeat) -> Callable[[float], None]:
+        tell_progress = progress_reporter(self._queues, task)
 
         def told(share: float) -> None:
             pulse.beat(record(progress=round(share, 3)))
@@ -125,7 +127,7 @@ class SeparationHandler:
 
         return told
 
-    def _fetch(self, task: Task, source: Path, pulse: Pulse) -> float:
+    def _fetch(self, task: Task, source: Path, pulse: Heartbeat) -> float:
         """Write the song to `source`; gives the seconds that took."""
         started = time.monotonic()
         if task.upload:
@@ -137,7 +139,7 @@ class SeparationHandler:
         FETCH_SECONDS.observe(fetch_s)
         return fetch_s
 
-    def _download(self, task: Task, source: Path, pulse: Pulse) -> None:
+    def _download(self, task: Task, source: Path, pulse: Heartbeat) -> None:
         fetched = download(
             task.audio,
             source,

@@ -2,7 +2,7 @@
 
 A processor works on several tasks at once, each in a thread of its own: one is in the network, one is ahead of it,
 being fetched and decoded or waiting for its turn, and one is behind it, being encoded and handed over. So the network
-need not wait for anything but the next task's turn. `Turns` sees to it that
+need not wait for anything but the next task's turn. `InferenceScheduler` sees to it that
 
 - no more than one task is claimed ahead, and none while something speaks against it, such as a full disk. Ahead of an
   empty network a second one is claimed only if the first is slow to come: of two that wait, the first in line goes in
@@ -25,7 +25,7 @@ from redis import RedisError
 from redis_queue import Lease, RedisQueue
 from uvr.errors import CancelledError
 from uvr.metrics.definitions import NETWORK_BUSY_SECONDS, NETWORK_GAP_SECONDS
-from uvr.worker.heartbeat import Pulse
+from uvr.worker.heartbeat import Heartbeat
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ _HANDED_OVER_S = 1.0
 """How long nothing is claimed after a task was left to an idle processor, which would else be too late for it."""
 
 
-class Turns:
+class InferenceScheduler:
     """The order of the tasks claimed from `queue`; `name` tells this processor from all others.
 
     `why_closed` gives the reason for which nothing may be claimed at the moment, or "". Used by several threads; it is
@@ -83,11 +83,11 @@ class Turns:
             return False
         return self._occupied or all(now - since > _SLOW_S for since in self._seated.values())
 
-    def turn(self, lease: Lease, pulse: Pulse) -> Turn:
+    def turn(self, lease: Lease, pulse: Heartbeat) -> Turn:
         """One stay in the network, for a `with` statement whose block runs alone; to be used once."""
         return Turn(self, lease, pulse)
 
-    def begin(self, lease: Lease, pulse: Pulse) -> None:
+    def begin(self, lease: Lease, pulse: Heartbeat) -> None:
         """Wait until the network is free; raises `CancelledError` when the task had better be handed back."""
         self._wait(lease, pulse)
         self._entered_at = time.monotonic()
@@ -102,7 +102,7 @@ class Turns:
         self._give_way()
         self.leave()
 
-    def _wait(self, lease: Lease, pulse: Pulse) -> None:
+    def _wait(self, lease: Lease, pulse: Heartbeat) -> None:
         while not self._take():
             if pulse.stopping():
                 raise CancelledError("The process stops, and this task has not begun.")
@@ -135,9 +135,9 @@ class Turns:
 
 
 class Turn:
-    """What `Turns.turn` gives; `waited_s` tells how long it had to be waited for."""
+    """What `InferenceScheduler.turn` gives; `waited_s` tells how long it had to be waited for."""
 
-    def __init__(self, turns: Turns, lease: Lease, pulse: Pulse) -> None:
+    def __init__(self, turns: InferenceScheduler, lease: Lease, pulse: Heartbeat) -> None:
         self._turns = turns
         self._lease = lease
         self._pulse = pulse

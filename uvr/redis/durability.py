@@ -73,19 +73,19 @@ def durability(server: Redis) -> Durability:
 
 
 @contextmanager
-def durability_told(clients: RedisClients, key: str) -> Iterator[None]:
+def durability_logged(clients: RedisClients, key: str) -> Iterator[None]:
     """Tell it of the server that holds `key`, once that can be reached, within the block."""
     told = False
 
     def tell() -> None:
         nonlocal told
-        told = told or tell_durability(clients, key)
+        told = told or log_durability(clients, key)
 
     with repeating(tell, _TRY_EVERY_S, name="durability", at_once=True):
         yield
 
 
-def tell_durability(clients: RedisClients, key: str) -> bool:
+def log_durability(clients: RedisClients, key: str) -> bool:
     """The line in the log; False, and none, while the server that holds `key` cannot be reached."""
     try:
         found = durability(clients.server_of(key))

@@ -29,7 +29,7 @@ _PASSING_CODES = {"BUSY", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONL
 _QUOTED = re.compile(r"Error running script .*: -(?P<code>[A-Z]+) ")
 
 
-def passes(error: RedisError) -> bool:
+def is_transient(error: RedisError) -> bool:
     """Whether the same call may succeed later without anything being mended in this program or its data."""
     if isinstance(error, ResponseError):
         return isinstance(error, _PASSING) or code(error) in _PASSING_CODES

@@ -10,14 +10,14 @@ import time
 import structlog
 from redis import RedisError, ResponseError
 
-from uvr.redis.errors import code, passes
+from uvr.redis.errors import code, is_transient
 
 log = structlog.get_logger()
 
 _REMIND_EVERY_S = 60.0
 
 
-class Trouble:
+class OutageLog:
     """What one worker, or one claim, tells of its trouble with Redis; `facts` say whose it is."""
 
     def __init__(self, **facts: str) -> None:
@@ -35,7 +35,7 @@ class Trouble:
             return
         self._kind, self._remind_at = kind, now + _REMIND_EVERY_S
         since = {"since_s": round(now - self._began_at)} if now > self._began_at else {}
-        if passes(error):
+        if is_transient(error):
             log.warning("redis.unavailable", error=str(error), **since, **self._facts)
         else:
             log.critical("redis.refused", error=str(error), **since, **self._facts)

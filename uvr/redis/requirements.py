@@ -17,7 +17,7 @@ from redis.exceptions import NoPermissionError
 
 from config import Settings, SettingsError
 from uvr.redis.clients import RedisClients
-from uvr.redis.errors import passes
+from uvr.redis.errors import is_transient
 from uvr.redis.lua import deny_oom
 
 _TOO_OLD = re.compile(r"Redis [1-5]\.")
@@ -50,7 +50,7 @@ def check_redis(clients: RedisClients, settings: Settings) -> str:
             raise UnsuitableRedisError(variable, f"{server} is too old; {_NEEDED}")
         clients.commands.register_script(_TAKES_TASKS)(keys=[queue])
     except ResponseError as error:
-        if passes(error):
+        if is_transient(error):
             raise
         # What stands behind it quotes the command with all its arguments.
         answer = str(error).partition(", with args")[0]

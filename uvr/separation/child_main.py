@@ -22,9 +22,9 @@ import structlog
 from uvr import logs
 from uvr.errors import TransientError, UvrError
 from uvr.separation.engine import Engine
-from uvr.separation.full_disk import full_disk_explained
+from uvr.separation.full_disk import full_disk_as_transient
 from uvr.separation.jobs import Job
-from uvr.separation.progress import Watch
+from uvr.separation.progress import SeparationObserver
 
 log = structlog.get_logger()
 
@@ -60,7 +60,9 @@ def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs, n
         connection.send(engine)
         return
     connection.send(engine.provider if engine else "")
-    watch = Watch(lambda share: connection.send(float(share)))  # the parent is not asked whether to go on, it kills
+    watch = SeparationObserver(
+        lambda share: connection.send(float(share))
+    )  # the parent is not asked whether to go on, it kills
     for order in _orders(connection):
         with structlog.contextvars.bound_contextvars(**{**order.log_context, "process": name}):
             connection.send(_outcome(partial(order.job, engine, watch), "The separation failed."))
@@ -85,7 +87,7 @@ def _orders(connection: Connection) -> Iterator[Order]:
 def _outcome(work: Callable[[], T], failure: str) -> T | UvrError:
     """What `work` gives, or the error to report in its place: this is the edge beyond which no exception passes."""
     try:
-        with full_disk_explained():
+        with full_disk_as_transient():
             return work()
     except UvrError as error:
         return error

@@ -14,7 +14,7 @@ from uvr.audio.output_format import OutputFormat
 if TYPE_CHECKING:
     from uvr.separation.estimates import Estimates
     from uvr.separation.mixture import Mixture
-    from uvr.separation.progress import Watch
+    from uvr.separation.progress import SeparationObserver
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Engine(Protocol):
     def warm_up(self) -> None:
         """Set up what would otherwise be set up while the first song waits."""
 
-    def separate(self, mixture: Mixture, folder: Path, watch: Watch) -> Estimates:
+    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
         """Find the stems in `mixture`; what they take of disk is in `folder`, which is the caller's.
 
         `watch` is told the share done. Raises `TransientError` for what another try may mend, and `CancelledError` soon

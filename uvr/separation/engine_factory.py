@@ -48,8 +48,8 @@ class MdxEngineFactory:
 
 
 @dataclass(frozen=True)
-class LibraryEngineFactory:
-    """How to build a `LibraryEngine`; audio-separator is imported only where it is built: in the child."""
+class AudioSeparatorEngineFactory:
+    """How to build a `AudioSeparatorEngine`; audio-separator is imported only where it is built: in the child."""
 
     name: str
     folder: Path
@@ -61,14 +61,14 @@ class LibraryEngineFactory:
 
     def __call__(self) -> Engine:
         """Load the network."""
-        from uvr.separation.audio_separator.engine import LibraryEngine  # the parent must not load torch
+        from uvr.separation.audio_separator.engine import AudioSeparatorEngine  # the parent must not load torch
         from uvr.separation.audio_separator.model import OneFile, SeveralFiles
 
         if self.file is None:
             model: OneFile | SeveralFiles = SeveralFiles(self.name, self.folder, self.base_url)
         else:
             model = OneFile(self.file, _parameters_of(self.file))
-        return LibraryEngine(model, threads=self.threads, device=self.device)
+        return AudioSeparatorEngine(model, threads=self.threads, device=self.device)
 
 
 def choose_engine(
@@ -87,18 +87,18 @@ def choose_engine(
     Raises `ModelUnavailableError` when the model cannot be had, and `PermanentError` when there is no such model, when
     `engine` cannot run it, or when audio-separator is needed and not installed.
     """
-    if not needs_library(name, engine):
+    if not needs_audio_separator(name, engine):
         path = store.ensure(name, folder, base_url=base_url, on_progress=on_progress)
         return MdxEngineFactory(path, store.parameters_of(path), threads=threads, device=device, backend=backend)
-    require_library(name)
+    require_audio_separator(name)
     file = model_file(name, folder, base_url, on_progress)
     name, folder = store.located(name, folder)
-    return LibraryEngineFactory(
+    return AudioSeparatorEngineFactory(
         several_files_name(name) or name, folder, file, base_url, threads=threads, device=device
     )
 
 
-def needs_library(name: str, engine: EngineChoice) -> bool:
+def needs_audio_separator(name: str, engine: EngineChoice) -> bool:
     """Whether audio-separator runs the model `name`; raises `PermanentError` when `engine` does not allow it."""
     file = Path(name).name
     is_for_library = bool(several_files_name(file) or file.lower().endswith(".pth") or find_vr(file))
@@ -110,7 +110,7 @@ def needs_library(name: str, engine: EngineChoice) -> bool:
     return is_for_library or engine == "audio-separator"
 
 
-def require_library(name: str) -> None:
+def require_audio_separator(name: str) -> None:
     """Raise `PermanentError`, with the model's `name`, where audio-separator is not installed."""
     if importlib.util.find_spec("audio_separator") is None:
         raise PermanentError(

@@ -10,7 +10,7 @@ from uvr.errors import TransientError
 
 
 @contextmanager
-def full_disk_explained() -> Iterator[None]:
+def full_disk_as_transient() -> Iterator[None]:
     """Raise `TransientError` in place of the system's error for a disk, or a quota, that is full."""
     try:
         yield

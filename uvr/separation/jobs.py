@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 
 from uvr.audio.output_format import OutputFormat
 from uvr.separation.engine import Engine, Separation
-from uvr.separation.progress import Watch
+from uvr.separation.progress import SeparationObserver
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sealed:
 class Job(Protocol):
     """What a child is asked to do."""
 
-    def __call__(self, engine: Engine | None, watch: Watch, /) -> Any:
+    def __call__(self, engine: Engine | None, watch: SeparationObserver, /) -> Any:
         """Do it, in the child, whose network is `engine`, if it has one. `UvrError`s arrive at the parent as raised."""
 
 
@@ -47,7 +47,7 @@ class Decode:
     folder: Path
     max_seconds: float
 
-    def __call__(self, _engine: Engine | None, watch: Watch, /) -> Sealed:
+    def __call__(self, _engine: Engine | None, watch: SeparationObserver, /) -> Sealed:
         """See `take_in`."""
         from uvr.separation.mixture import take_in
 
@@ -61,7 +61,7 @@ class Separate:
     mixture: Sealed
     folder: Path
 
-    def __call__(self, engine: Engine | None, watch: Watch, /) -> Sealed:
+    def __call__(self, engine: Engine | None, watch: SeparationObserver, /) -> Sealed:
         """See `Engine.separate`."""
         assert engine is not None, "this child has no network"
         return Sealed.of(engine.separate(self.mixture.open(), self.folder, watch))
@@ -77,7 +77,7 @@ class Encode:
     output_dir: Path
     output_format: OutputFormat
 
-    def __call__(self, _engine: Engine | None, watch: Watch, /) -> Separation:
+    def __call__(self, _engine: Engine | None, watch: SeparationObserver, /) -> Separation:
         """See `save_stems`."""
         from uvr.separation.stem_writer import save_stems
 

@@ -12,7 +12,7 @@ from uvr.audio.decode import AudioReader
 from uvr.audio.format import AudioFormat
 from uvr.audio.resample import resampled
 from uvr.audio.tags import Tags, read_tags
-from uvr.separation.progress import DECODED, Watch
+from uvr.separation.progress import DECODED, SeparationObserver
 from uvr.separation.spool import Spool
 
 NETWORK_RATE_HZ = 44_100
@@ -46,7 +46,7 @@ class Mixture:
         return NETWORK_PEAK / max(self.at_network_rate.peak, FAINTEST_PEAK)
 
 
-def take_in(source: Path, folder: Path, *, max_seconds: float, watch: Watch) -> Mixture:
+def take_in(source: Path, folder: Path, *, max_seconds: float, watch: SeparationObserver) -> Mixture:
     """Decode the file `source` into `folder`.
 
     Raises `PermanentError` for a source that is no audio or longer than `max_seconds`.

@@ -22,7 +22,7 @@ def never() -> bool:
     return False
 
 
-class Watch:
+class SeparationObserver:
     """`report` is told a growing share of the work, 0.0 to 1.0."""
 
     def __init__(self, report: Callable[[float], None], cancelled: Callable[[], bool] = never) -> None:

@@ -21,15 +21,15 @@ from uvr.separation.child_process import Child
 from uvr.separation.engine import Separation
 from uvr.separation.jobs import Decode, Encode, Separate
 
-MOST_MEDIA_BYTES = 2**30
+MAX_MEDIA_BYTES = 2**30
 """What a media child may take: ten times what songs of any length need, but pictures and tags can be of any size."""
 
 
 def load_media() -> None:
     """What a media child does at its start: give up memory that no song needs, load the decoders and encoders."""
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    if not 0 <= most < MOST_MEDIA_BYTES:  # infinity is negative
-        resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEDIA_BYTES, most))
+    if not 0 <= most < MAX_MEDIA_BYTES:  # infinity is negative
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEDIA_BYTES, most))
     import uvr.separation.mixture
     import uvr.separation.stem_writer  # noqa: F401
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from uvr.audio.output_format import OutputFormat
 from uvr.separation.engine import Engine, Separation
-from uvr.separation.full_disk import full_disk_explained
+from uvr.separation.full_disk import full_disk_as_transient
 from uvr.separation.mixture import take_in
-from uvr.separation.progress import Watch, never, unheard
+from uvr.separation.progress import SeparationObserver, never, unheard
 from uvr.separation.stem_writer import save_stems
 
 
@@ -34,8 +34,8 @@ def separate_song(
     source that is no audio or longer than `max_seconds`, `TransientError` when the disk is full, and
     `CancelledError` within a segment after `cancelled()` has become true. Nothing is left behind then.
     """
-    watch = Watch(on_progress, cancelled)
-    with full_disk_explained(), tempfile.TemporaryDirectory(dir=output_dir, prefix=".separating-") as name:
+    watch = SeparationObserver(on_progress, cancelled)
+    with full_disk_as_transient(), tempfile.TemporaryDirectory(dir=output_dir, prefix=".separating-") as name:
         folder = Path(name)
         mixture = take_in(source, folder, max_seconds=max_seconds, watch=watch)
         estimates = engine.separate(mixture, folder, watch)

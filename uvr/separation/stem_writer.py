@@ -22,7 +22,7 @@ from uvr.audio.tags import Tags
 from uvr.separation.engine import Separation
 from uvr.separation.estimates import Estimates
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
-from uvr.separation.progress import Watch
+from uvr.separation.progress import SeparationObserver
 from uvr.separation.spool import Spool
 
 Stems: TypeAlias = Mapping[str, Callable[[], Iterator[Block]]]
@@ -35,7 +35,7 @@ def save_stems(
     folder: Path,
     output_dir: Path,
     output_format: OutputFormat,
-    watch: Watch,
+    watch: SeparationObserver,
 ) -> Separation:
     """Write the stems into `output_dir` as <stem>.<format>, all of them or none; `folder` is for what is in between."""
     encoding = encoding_for(mixture.format, output_format)
@@ -56,7 +56,7 @@ def save_stems(
     )
 
 
-def _stems(estimates: Estimates, mixture: Mixture, folder: Path, watch: Watch) -> Stems:
+def _stems(estimates: Estimates, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Stems:
     """The stems at the song's own rate and length.
 
     The rest is taken from the song as it was decoded. So it costs no disk, and the stems add up to the song even where
@@ -76,7 +76,7 @@ def _stems(estimates: Estimates, mixture: Mixture, folder: Path, watch: Watch) -
     return {**stems, rest.name: remaining}
 
 
-def _at_source_rate(spool: Spool, mixture: Mixture, folder: Path, watch: Watch) -> Spool:
+def _at_source_rate(spool: Spool, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Spool:
     rate = mixture.format.sample_rate
     if rate == NETWORK_RATE_HZ:
         return spool
@@ -85,7 +85,7 @@ def _at_source_rate(spool: Spool, mixture: Mixture, folder: Path, watch: Watch) 
     return Spool.of(exact, folder / f"{spool.path.stem}-{rate}.f32", spool.channels)
 
 
-def _at_rate(stems: Stems, mixture: Mixture, rate_hz: int, watch: Watch) -> Stems:
+def _at_rate(stems: Stems, mixture: Mixture, rate_hz: int, watch: SeparationObserver) -> Stems:
     """The stems at a rate that the output format has, which some lossy formats make another one than the song's."""
     song_hz, channels = mixture.format.sample_rate, mixture.source.channels
     samples = max(1, round(mixture.source.samples * rate_hz / song_hz))

@@ -42,7 +42,7 @@ class LocalStorage:
         `content_type` is not kept: whoever serves the file reads it off the key's ending.
         """
         target = self._path(key)
-        with _disk_trouble_explained():
+        with _disk_errors_explained():
             target.parent.mkdir(parents=True, exist_ok=True)
             _place(path, target)
 
@@ -66,7 +66,7 @@ class LocalStorage:
 
     def get(self, key: str, path: Path) -> None:
         """Link the file to `path` where both share a file system, else copy it; `path` is not to be written to."""
-        with _disk_trouble_explained():
+        with _disk_errors_explained():
             _link_or_copy(self._existing(key), path)
 
     def copy(self, source: str, target: str) -> None:
@@ -75,13 +75,13 @@ class LocalStorage:
 
     def delete(self, key: str) -> None:
         """Remove the file, if it is there."""
-        with _disk_trouble_explained():
+        with _disk_errors_explained():
             self._path(key).unlink(missing_ok=True)
 
     def check(self) -> list[str]:
         """Write a file and remove it again."""
         probe = self._root / f".{secrets.token_hex(8)}"
-        with _disk_trouble_explained():
+        with _disk_errors_explained():
             self._root.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
@@ -123,7 +123,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _disk_trouble_explained() -> Iterator[None]:
+def _disk_errors_explained() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from uvr.disk import sync
 
 
-class Handover:
+class StagingFolder:
     """The folder of one claim; `path` while it is being filled, `name` for the task record once published."""
 
     def __init__(self, output_dir: Path, task_uuid: str, fence: int) -> None:

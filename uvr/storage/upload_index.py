@@ -33,7 +33,7 @@ return now
 """)
 
 
-class UploadList:
+class UploadIndex:
     """The list below `root`. Methods may raise `redis.RedisError`."""
 
     def __init__(self, client: Redis, root: str) -> None:

@@ -23,7 +23,7 @@ from redis import RedisError
 from config import Settings
 from uvr.errors import PermanentError, UvrError
 from uvr.storage.factory import open_upload_storage
-from uvr.storage.upload_index import UploadList
+from uvr.storage.upload_index import UploadIndex
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ def unfinished(settings: Settings, task_uuid: str) -> Path:
 class Uploads:
     """The songs that wait; `listed` is the list of them all."""
 
-    def __init__(self, settings: Settings, listed: UploadList) -> None:
+    def __init__(self, settings: Settings, listed: UploadIndex) -> None:
         self._listed = listed
         self._storage = open_upload_storage(settings)
         self._prefix = settings.s3_key_prefix if settings.s3_bucket_name else ""

@@ -13,8 +13,8 @@ from redis_queue import RedisQueue
 from uvr.redis.clients import RedisClients
 from uvr.storage.base import Storage
 from uvr.storage.uploads import Uploads
-from uvr.tasks.canonical_log import tell_end
-from uvr.tasks.dead_letters import DeadLetters, brought_back
+from uvr.tasks.canonical_log import log_task_end
+from uvr.tasks.dead_letters import DeadLetters, revived_record
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
@@ -23,7 +23,7 @@ _FINAL = [status for status in Status if status.is_final]
 _UNDER_WAY = [Status.QUEUED, Status.PROCESSING, Status.UPLOADING]
 
 
-class Control:
+class TaskActions:
     """The tasks in `queues`, and in those of other nodes. Methods may raise `redis.RedisError`."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Control:
         """
         if self._dead_letters.retry(task.task_uuid, ("tasks", "results")):
             return True
-        anew, ends = brought_back(task, "tasks"), [Status.FAILED, Status.CANCELLED]
+        anew, ends = revived_record(task, "tasks"), [Status.FAILED, Status.CANCELLED]
         return self._queues.tasks.renew(task.task_uuid, task.priority, anew, statuses=ends)
 
     def delete(self, task_uuid: str) -> bool:
@@ -72,7 +72,7 @@ class Control:
         if not self._queues.tasks.cancel(task_uuid, others, statuses, _cancelled()):
             return False
         if task := self._queues.store.get(task_uuid):
-            tell_end(task, task.webhook)
+            log_task_end(task, task.webhook)
         return True
 
 

@@ -23,7 +23,7 @@ def log_request_of(task: Task) -> None:
         structlog.contextvars.bind_contextvars(request_id=task.request_id)
 
 
-def tell_end(task: Task, webhook: WebhookState) -> None:
+def log_task_end(task: Task, webhook: WebhookState) -> None:
     """One line with all that is known of a task that has ended; `webhook` says how far its webhook is by now."""
     total_s, queued_s = _seconds(task.created_ms, task.finished_ms), _seconds(task.created_ms, task.started_ms)
     facts: dict[str, Any] = {

@@ -15,7 +15,7 @@ from config import Settings
 from redis_queue import RedisQueue
 from uvr.redis.clients import RedisClients
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues, known_nodes, open_queues, open_results
+from uvr.tasks.queues import Queues, known_node_ids, open_queues, open_result_queue
 from uvr.timestamps import iso_time
 
 Kind = Literal["tasks", "results", "webhooks"]
@@ -56,7 +56,7 @@ class DeadLetters:
         """
         task = self._queues.store.get(task_uuid)
         return task is not None and any(
-            queue.revive(task_uuid, brought_back(task, kind)) for kind in kinds for _node, queue in self._of(kind)
+            queue.revive(task_uuid, revived_record(task, kind)) for kind in kinds for _node, queue in self._of(kind)
         )
 
     def drop(self, task_uuid: str, kinds: Sequence[Kind] = KINDS) -> bool:
@@ -75,9 +75,9 @@ class DeadLetters:
 
     def _of(self, kind: Kind) -> list[tuple[str, RedisQueue]]:
         if kind == "results":
-            known = known_nodes(self._clients.commands, self._settings.redis_task_queue)
+            known = known_node_ids(self._clients.commands, self._settings.redis_task_queue)
             nodes = sorted({"", self._settings.node_id, *known})
-            return [(node, open_results(self._settings, self._clients, node)) for node in nodes]
+            return [(node, open_result_queue(self._settings, self._clients, node)) for node in nodes]
         return [("", self._queues.tasks if kind == "tasks" else self._queues.webhooks)]
 
     def _in(self, kind: Kind, node: str, queue: RedisQueue) -> Iterator[Letter]:
@@ -98,7 +98,7 @@ def _why(task: Task | None, kind: Kind) -> str:
     return str(task.webhook_tries[-1]["error"]) if task.webhook_tries else ""
 
 
-def brought_back(task: Task, kind: Kind) -> dict[str, Any]:
+def revived_record(task: Task, kind: Kind) -> dict[str, Any]:
     """What the record of `task` says once it is in a queue of this kind again, its end undone."""
     webhook = WebhookState.PENDING if task.hook_url else WebhookState.NONE
     if kind == "webhooks":

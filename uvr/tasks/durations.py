@@ -24,7 +24,7 @@ redis.call('LTRIM', KEYS[1], 0, ARGV[2] - 1)
 """)
 
 
-class Pace:
+class RecentDurations:
     """What the songs of all processors took; `records` is the name that the tasks' records stand under."""
 
     def __init__(self, client: Redis, records: str) -> None:

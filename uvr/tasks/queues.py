@@ -14,9 +14,9 @@ from redis import Redis
 from config import Settings
 from redis_queue import RedisQueue
 from uvr.redis.clients import RedisClients
-from uvr.storage.upload_index import UploadList
-from uvr.tasks.durations import Pace
-from uvr.tasks.result_cache import Repeats
+from uvr.storage.upload_index import UploadIndex
+from uvr.tasks.durations import RecentDurations
+from uvr.tasks.result_cache import ResultCache
 from uvr.tasks.store import TaskStore
 
 
@@ -28,9 +28,9 @@ class Queues:
     results: RedisQueue
     webhooks: RedisQueue
     store: TaskStore
-    pace: Pace
-    uploads: UploadList
-    repeats: Repeats
+    pace: RecentDurations
+    uploads: UploadIndex
+    repeats: ResultCache
 
 
 def open_queues(settings: Settings, clients: RedisClients) -> Queues:
@@ -38,16 +38,16 @@ def open_queues(settings: Settings, clients: RedisClients) -> Queues:
     tasks = _queue(settings, clients, settings.redis_task_queue)
     return Queues(
         tasks=tasks,
-        results=open_results(settings, clients, settings.node_id),
+        results=open_result_queue(settings, clients, settings.node_id),
         webhooks=_queue(settings, clients, settings.redis_webhook_queue),
         store=TaskStore(clients.commands, tasks, max_waiting=settings.max_waiting_tasks_per_user),
-        pace=Pace(clients.commands, settings.redis_task_queue),
-        uploads=UploadList(clients.commands, settings.redis_task_queue),
-        repeats=Repeats(clients.commands, settings.redis_task_queue, settings.cache_ttl_hours * 3600),
+        pace=RecentDurations(clients.commands, settings.redis_task_queue),
+        uploads=UploadIndex(clients.commands, settings.redis_task_queue),
+        repeats=ResultCache(clients.commands, settings.redis_task_queue, settings.cache_ttl_hours * 3600),
     )
 
 
-def open_results(settings: Settings, clients: RedisClients, node_id: str) -> RedisQueue:
+def open_result_queue(settings: Settings, clients: RedisClients, node_id: str) -> RedisQueue:
     """The result queue of a node; "" for the workers that share one disk without a NODE_ID."""
     # Not ":", which separates a queue's own keys: a node named "lease" would write into the plain queue's leases.
     name = f"{settings.redis_result_queue}@{node_id}" if node_id else settings.redis_result_queue
@@ -65,7 +65,7 @@ def _queue(settings: Settings, clients: RedisClients, name: str) -> RedisQueue:
     )
 
 
-def known_nodes(client: Redis, records: str) -> list[str]:
+def known_node_ids(client: Redis, records: str) -> list[str]:
     """The nodes whose result queues may hold something, "" for the workers without a NODE_ID, in alphabetical order."""
     members: Any = client.zrange(f"{records}:nodes", 0, -1)
     return sorted({member.partition(":")[2] for member in members})

@@ -16,7 +16,7 @@ from typing import Any
 from redis import Redis
 
 
-class Repeats:
+class ResultCache:
     """What is remembered below `root`, each for `ttl_s`, 0 being nothing. Methods may raise `redis.RedisError`."""
 
     def __init__(self, client: Redis, root: str, ttl_s: float) -> None:

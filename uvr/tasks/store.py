@@ -21,7 +21,7 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TaskFilter:
     """Which tasks to list: those created from `since_ms` on and before `until_ms` that have all that is given.
 
     None and 0 stand for what is not given.
@@ -38,7 +38,7 @@ class Wanted:
         return self.priority in (None, task.priority) and self.webhook in (None, task.webhook)
 
 
-_MOST_LOOKS = 10
+_MAX_PAGES_READ = 10
 """How many pages of a list are looked through for one page of wanted tasks."""
 
 
@@ -70,15 +70,15 @@ class TaskStore:
         stored: Any = self._client.hgetall(f"{self._queue.name}:task:{task_uuid}")
         return Task.from_record(stored)
 
-    def page(self, wanted: Wanted | None = None, *, owner: str = "", cursor: str = "", limit: int = 50) -> Page:
+    def page(self, wanted: TaskFilter | None = None, *, owner: str = "", cursor: str = "", limit: int = 50) -> Page:
         """One page of the tasks that are `wanted`, None for all, and of `owner`, "" for everybody; latest first.
 
         `cursor` is the `next_cursor` of the page before. What has no list of its own is found by looking through the
         list, at most so far that the page may come out short, or empty, although others follow.
         """
-        wanted = wanted or Wanted()
+        wanted = wanted or TaskFilter()
         tasks: list[Task] = []
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_PAGES_READ):
             members = self._members(wanted, owner, cursor, limit + 1)
             for cursor, task in zip(members[:limit], self._get_many(members[:limit]), strict=True):
                 if task is not None and wanted.takes(task):
@@ -89,7 +89,7 @@ class TaskStore:
                 return Page(tasks, "")
         return Page(tasks, cursor)
 
-    def _members(self, wanted: Wanted, owner: str, cursor: str, count: int) -> list[str]:
+    def _members(self, wanted: TaskFilter, owner: str, cursor: str, count: int) -> list[str]:
         everything = f"{self._queue.name}:owner:{owner}" if owner else f"{self._queue.name}:tasks"
         index = f"{everything}:{wanted.status}" if wanted.status else everything
         before = min(filter(None, [cursor, _edge(wanted.until_ms)]), default="")

@@ -32,7 +32,7 @@ from uvr.tasks.canonical_log import log_request_of
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed, succeeded
 from uvr.tasks.queues import Queues
-from uvr.worker.heartbeat import Pulse
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 
 log = structlog.get_logger()
@@ -59,7 +59,7 @@ class StoreHandler:
         self._watch = watch
         self._uploads = Uploads(settings, queues.uploads)
 
-    def handle(self, lease: Lease, pulse: Pulse) -> Done:
+    def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
         """Store every stem; safe to repeat, because a stem's key does not depend on the try."""
         task = self._queues.store.get(lease.id)
         if task is None:
@@ -153,7 +153,7 @@ class StoreHandler:
             self._count(error)
             raise
 
-    def _withdraw(self, keys: Iterable[str], pulse: Pulse) -> None:
+    def _withdraw(self, keys: Iterable[str], pulse: Heartbeat) -> None:
         """As far as the storage lets us; the task's record tells what may be left there."""
         pulse.beat()
         for key in keys:

@@ -37,7 +37,7 @@ Outcome = Literal["delivered", "retry", "final"]
 
 _MAX_ANSWER_BYTES = 4096
 _MAX_SHOWN_URL = 300
-_LONGEST_WISH_S = 36_000.0
+_MAX_RETRY_AFTER_S = 36_000.0
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # how Standard Webhooks marks secrets in base64
 
 
@@ -71,7 +71,7 @@ def failure_payload(task_uuid: str, error_message: str, **more: object) -> dict[
     return {**facts, **more}
 
 
-def news_payload(task_uuid: str, event: str, progress: float) -> dict[str, object]:
+def progress_payload(task_uuid: str, event: str, progress: float) -> dict[str, object]:
     """What a hook gets before its task has ended, if it was asked for: `event` is "started" or "progress"."""
     return {"task_uuid": task_uuid, "status": event, **time_stamp(), "progress": progress}
 
@@ -81,7 +81,7 @@ def next_delay_s(pauses_s: Sequence[float], attempts_made: int, retry_after_s: f
     if attempts_made > len(pauses_s):
         return None
     # A wish for next year must not keep the delivery in the queue for a year.
-    return max(pauses_s[attempts_made - 1], min(retry_after_s or 0, _LONGEST_WISH_S))
+    return max(pauses_s[attempts_made - 1], min(retry_after_s or 0, _MAX_RETRY_AFTER_S))
 
 
 def signing_key(secret: str) -> bytes:

@@ -20,12 +20,12 @@ from uvr.errors import TransientError, UvrError
 from uvr.metrics.definitions import WEBHOOK_TRIES
 from uvr.net.url_guard import UrlGuard
 from uvr.storage.base import Storage
-from uvr.tasks.canonical_log import log_request_of, tell_end
+from uvr.tasks.canonical_log import log_request_of, log_task_end
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.tasks.queues import Queues
 from uvr.webhooks import delivery
-from uvr.webhooks.host_limits import Receivers
-from uvr.worker.heartbeat import Pulse
+from uvr.webhooks.host_limits import HostLimits
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
 
 log = structlog.get_logger()
@@ -42,9 +42,9 @@ class WebhookHandler:
         self._queues = queues
         self._storage = storage
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
-        self._receivers = Receivers(settings.webhook_threads)
+        self._receivers = HostLimits(settings.webhook_threads)
 
-    def handle(self, lease: Lease, pulse: Pulse) -> Done | Later:
+    def handle(self, lease: Lease, pulse: Heartbeat) -> Done | Later:
         """POST the outcome; what the receiver answers decides whether and when there is another attempt."""
         task_uuid, _, event = lease.id.partition(".")
         task = self._queues.store.get(task_uuid)
@@ -67,14 +67,14 @@ class WebhookHandler:
         with self._receivers.turn(task.hook_url) as pause_s:
             if pause_s:
                 return Done()
-            payload = delivery.news_payload(task.task_uuid, event, task.progress)
+            payload = delivery.progress_payload(task.task_uuid, event, task.progress)
             attempt = self._post(task, f"{task.task_uuid}.{event}.{secrets.token_hex(8)}", payload)
         log.info("webhook.news", news=event, outcome=attempt.outcome, status_code=attempt.status_code)
         return Done()
 
     def _tell_log(self, task: Task, outcome: Done | Later) -> Done | Later:
         """What is new in the record of a task that has ended goes into its one line in the log."""
-        tell_end(task, WebhookState(str(outcome.record.get("webhook", task.webhook))))
+        log_task_end(task, WebhookState(str(outcome.record.get("webhook", task.webhook))))
         return replace(outcome, record={**outcome.record, **record(told=task.webhook_id)})
 
     def _tell_receiver(self, task: Task) -> Done | Later:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _SLOW_S = 1.0
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 60.0
+_SHORTEST_PAUSE_S, _MAX_PAUSE_S = 0.2, 60.0
 _REMEMBERED = 1000
 """Slow receivers whose slowness is remembered while nothing is sent to them."""
 
@@ -30,7 +30,7 @@ class _Receiver:
     took_s: float = _SLOW_S / 2
 
 
-class Receivers:
+class HostLimits:
     """The receivers that `threads` threads deliver to; may be used by all of them at once."""
 
     def __init__(self, threads: int) -> None:
@@ -62,7 +62,7 @@ class Receivers:
                 return 0
             receiver.turned_away += 1
             expected_s = receiver.turned_away * receiver.took_s / share
-            return min(max(expected_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+            return min(max(expected_s, _SHORTEST_PAUSE_S), _MAX_PAUSE_S)
 
     def _leave(self, name: str, took_s: float) -> None:
         with self._lock:

@@ -34,7 +34,7 @@ def tell(queues: Queues, task: Task, event: str) -> None:
         log.debug("news.not_told", news=event, error=str(error))
 
 
-def progress_teller(queues: Queues, task: Task) -> Callable[[], None]:
+def progress_reporter(queues: Queues, task: Task) -> Callable[[], None]:
     """To be called whenever there is progress: tells of it every few seconds."""
     told_at = time.monotonic()
 

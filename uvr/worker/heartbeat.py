@@ -11,7 +11,7 @@ from redis import RedisError
 from redis_queue import Lease, Record, RedisQueue
 from uvr.errors import CancelledError
 from uvr.periodic import repeating
-from uvr.redis.outage_log import Trouble
+from uvr.redis.outage_log import OutageLog
 from uvr.worker.shutdown import Shutdown
 
 log = structlog.get_logger()
@@ -21,7 +21,7 @@ _LOOK_EVERY_S = 0.5
 that did not reach Redis is soon followed by another one."""
 
 
-class Pulse:
+class Heartbeat:
     """The life sign of one claim: extends the lease in a thread of its own, and tells the handler to stop."""
 
     def __init__(self, queue: RedisQueue, lease: Lease, every_s: float, shutdown: Shutdown) -> None:
@@ -30,7 +30,7 @@ class Pulse:
         self._every_s = every_s
         self._shutdown = shutdown
         self._due = 0.0
-        self._trouble = Trouble(task_uuid=lease.id)
+        self._trouble = OutageLog(task_uuid=lease.id)
         self.lost = False
 
     def begin(self) -> None:

@@ -10,7 +10,7 @@ from uvr.errors import CrashError, PermanentError, TransientError, UvrError
 
 
 @dataclass(frozen=True)
-class Limits:
+class RetryPolicy:
     """When to give up, and how long to pause before another try.
 
     The pause is exponential with full jitter: random between 0 and `retry_base_s * 2**failures`, at most `retry_max_s`

@@ -2,7 +2,7 @@
 
 A `Worker` serves one queue with one `Handler`. It promises that a claimed item ends in exactly one step of the queue
 (finish, retry, bury or release), that its lease is extended by a thread of its own while the handler computes, and that
-a handler hears through `Pulse.cancelled` when its result is no longer wanted.
+a handler hears through `Heartbeat.cancelled` when its result is no longer wanted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from redis_queue import Lease, Record, RedisQueue
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
 from uvr.metrics.definitions import CLAIMS
 from uvr.redis.clients import WAIT_S
-from uvr.redis.errors import passes
-from uvr.redis.outage_log import Trouble
-from uvr.worker.heartbeat import Pulse
+from uvr.redis.errors import is_transient
+from uvr.redis.outage_log import OutageLog
+from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
-from uvr.worker.retry_policy import Limits
+from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import Shutdown
 
 log = structlog.get_logger()
@@ -35,9 +35,9 @@ _ADMISSION_EVERY_S = 0.2
 
 
 class Handler(Protocol):
-    """The work itself. Errors of the tree in uvr.errors decide what becomes of an item; see `Limits`."""
+    """The work itself. Errors of the tree in uvr.errors decide what becomes of an item; see `RetryPolicy`."""
 
-    def handle(self, lease: Lease, pulse: Pulse) -> Done | Later:
+    def handle(self, lease: Lease, pulse: Heartbeat) -> Done | Later:
         """Do the work of one claim; must be safe to repeat, because delivery is at least once."""
 
     def give_up(self, error: UvrError) -> Done:
@@ -83,7 +83,7 @@ class Worker:
         queue: RedisQueue,
         handler: Handler,
         *,
-        limits: Limits,
+        limits: RetryPolicy,
         heartbeat_s: float,
         waiting_record: Record | None = None,
         admission: Admission | None = None,
@@ -102,7 +102,7 @@ class Worker:
     def run(self, shutdown: Shutdown) -> None:
         """Claim and handle until stopped; waits out an absent Redis."""
         outage = 0
-        trouble = Trouble(worker=self.name)
+        trouble = OutageLog(worker=self.name)
         while not shutdown.requested.is_set():
             try:
                 self._reap()
@@ -143,7 +143,7 @@ class Worker:
         try:
             self._queue.release(lease, self._waiting_record)
         except RedisError as error:
-            Trouble(worker=self.name).tell(error)
+            OutageLog(worker=self.name).tell(error)
 
     def work_on(self, lease: Lease, shutdown: Shutdown) -> None:
         """One claim from heartbeat to acknowledgement, and the one log line that tells about it.
@@ -154,7 +154,7 @@ class Worker:
 
     def _work_on(self, lease: Lease, shutdown: Shutdown) -> None:
         started = time.monotonic()
-        pulse = Pulse(self._queue, lease, self._heartbeat_s, shutdown)
+        pulse = Heartbeat(self._queue, lease, self._heartbeat_s, shutdown)
         with structlog.contextvars.bound_contextvars(worker=self.name, task_uuid=lease.id, attempt=lease.attempt):
             with pulse.beating():
                 step = self._attempt(lease, pulse)
@@ -164,7 +164,7 @@ class Worker:
             log.info("claim.settled", step=step.name, kept=kept, elapsed_s=round(time.monotonic() - started, 3))
         CLAIMS.add(worker=self.name.partition("-")[0], step=step.name if kept else "lost")
 
-    def _attempt(self, lease: Lease, pulse: Pulse) -> _Step:
+    def _attempt(self, lease: Lease, pulse: Heartbeat) -> _Step:
         """Run the handler; the step of the queue that its outcome asks for."""
         if lease.crashes >= self._limits.max_crashes:
             gave_up = PermanentError(f"The worker died {lease.crashes} times over this task; it was given up.")
@@ -177,7 +177,7 @@ class Worker:
         except UvrError as error:
             return self._after_error(lease, error)
         except Exception as error:
-            if isinstance(error, RedisError) and passes(error):
+            if isinstance(error, RedisError) and is_transient(error):
                 return self._back(lease, error)
             pulse.beat()
             if pulse.cancelled():
@@ -229,13 +229,13 @@ class Worker:
         that was taken but whose answer was lost is repeated, and finds the lease gone; it passes for a lost lease, so
         that nothing is done `afterwards`. All that leaves behind is local files, for the janitor to remove.
         """
-        trouble = Trouble(worker=self.name, step=step.name)
+        trouble = OutageLog(worker=self.name, step=step.name)
         while True:
             try:
                 return step.take()
             except RedisError as error:
                 trouble.tell(error)
-                if not passes(error) or shutdown.abandoned.wait(1.0):
+                if not is_transient(error) or shutdown.abandoned.wait(1.0):
                     return False
 
 

@@ -22,10 +22,10 @@ from uvr.api.problems import problem
 from uvr.redis.lua import allow_oom
 
 _FREE_FAILURES = 5
-_LONGEST_WAIT_S = 300
+_MAX_WAIT_S = 300
 _FORGOTTEN_AFTER_S = 900
 _FREE_HOLDS_S = 1.0
-_MOST_FREE = 1000
+_MAX_FREE = 1000
 
 # The allowance comes back evenly, so that a minute's worth may be used at once and none is lost or won at the turn of a
 # minute (GCRA). KEYS: rate. ARGV: requests in a minute. Gives the ms to wait, 0 when the request counts.
@@ -86,13 +86,13 @@ class FailedLogins:
         wait_ms = int(self._client.pttl(self._keys(address, name)[1]))
         if wait_ms > 0:
             _refuse("Too many passwords were wrong; try again after Retry-After seconds.", wait_ms / 1000)
-        if len(self._free_until) >= _MOST_FREE:
+        if len(self._free_until) >= _MAX_FREE:
             self._free_until.clear()
         self._free_until[address, name] = time.monotonic() + _FREE_HOLDS_S
 
     def count(self, address: str, name: str) -> None:
         """Another wrong one: the fifth costs a second, and each one after it twice as long as the one before."""
-        self._fail(keys=self._keys(address, name), args=[_FREE_FAILURES, _LONGEST_WAIT_S, _FORGOTTEN_AFTER_S])
+        self._fail(keys=self._keys(address, name), args=[_FREE_FAILURES, _MAX_WAIT_S, _FORGOTTEN_AFTER_S])
         self._free_until.pop((address, name), None)
 
     def _keys(self, address: str, name: str) -> list[str]:

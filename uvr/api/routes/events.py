@@ -17,7 +17,7 @@ import structlog
 from flask import Response, abort, request
 from redis import RedisError
 
-from uvr.api.access import known_task
+from uvr.api.access import accessible_task
 from uvr.api.auth.basic import private_blueprint
 from uvr.api.problems import Problem, problem
 from uvr.api.schemas.requests import TaskPath
@@ -32,7 +32,7 @@ events = private_blueprint("events")
 _LOOK_EVERY_S = 0.5
 _LOOK_EVERY_WHILE_QUEUED_S = 1.0
 _HEARTBEAT_S = 10.0
-_LONGEST_S = 300.0
+_MAX_S = 300.0
 _RETRY_MS = 2000
 _BUSY_RETRY_AFTER_S = 10
 
@@ -51,7 +51,7 @@ def follow_task(path: TaskPath) -> Response:
     The number of streams is limited: 503 with Retry-After when there are too many. Clients that connect again after
     the last event, as browsers do, hear that there is nothing more by a 204.
     """
-    task = known_task(path.task_uuid)
+    task = accessible_task(path.task_uuid)
     if task.status.is_final and request.headers.get("Last-Event-ID") == _id(task):
         return Response(status=HTTPStatus.NO_CONTENT)
     streams = services().streams
@@ -89,7 +89,7 @@ def _lines(services: Services, task_uuid: str, client: Client) -> Iterator[str]:
 
 
 def _events(services: Services, task_uuid: str, client: Client) -> Iterator[str]:
-    ends_at = time.monotonic() + _LONGEST_S
+    ends_at = time.monotonic() + _MAX_S
     told, told_at = None, time.monotonic()
     while services.streams.go_on() and time.monotonic() < ends_at:
         task = services.store.get(task_uuid)

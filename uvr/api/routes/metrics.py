@@ -27,7 +27,7 @@ from uvr.api.problems import Problem
 from uvr.api.services import services
 from uvr.liveness.workers import present
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Counter, Histogram, Series
-from uvr.tasks.queues import known_nodes, open_results
+from uvr.tasks.queues import known_node_ids, open_result_queue
 
 log = structlog.get_logger()
 
@@ -98,8 +98,8 @@ def _queues() -> Iterator[tuple[list[str], RedisQueue]]:
     """Each queue, with its values of the labels `queue` and `node`."""
     settings, clients, queues = services().settings, services().clients, services().queues
     yield ["tasks", ""], queues.tasks
-    for node in sorted({"", *known_nodes(clients.commands, settings.redis_task_queue)}):
-        yield ["results", node], open_results(settings, clients, node)
+    for node in sorted({"", *known_node_ids(clients.commands, settings.redis_task_queue)}):
+        yield ["results", node], open_result_queue(settings, clients, node)
     yield ["webhooks", ""], queues.webhooks
 
 

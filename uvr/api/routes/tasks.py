@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from flask import Response, abort, request
 
-from uvr.api.access import known_task, visible_owner
+from uvr.api.access import accessible_task, visible_owner
 from uvr.api.auth.basic import private_blueprint
 from uvr.api.auth.client_address import service_url
 from uvr.api.problems import Problem, problem
@@ -33,7 +33,7 @@ def list_tasks(query: TaskListQuery) -> Response:
 @tasks.get("/tasks/<task_uuid>", responses={200: TaskDetails, 404: Problem})
 def show_task(path: TaskPath) -> Response:
     """Show one task, with fresh links to its stems once it succeeded."""
-    return answer(_details(known_task(path.task_uuid)))
+    return answer(_details(accessible_task(path.task_uuid)))
 
 
 @tasks.delete("/tasks/<task_uuid>", responses={204: None, 404: Problem, 409: Problem})
@@ -42,7 +42,7 @@ def delete_task(path: TaskPath) -> Response:
 
     503 when the storage did not delete the stems; the task is cancelled then if it had not ended, and still there.
     """
-    task = known_task(path.task_uuid)
+    task = accessible_task(path.task_uuid)
     if not services().control.delete(task.task_uuid):
         abort(problem(HTTPStatus.CONFLICT, "The task has been brought back at this moment; delete it once more."))
     return Response(status=HTTPStatus.NO_CONTENT)
@@ -51,9 +51,9 @@ def delete_task(path: TaskPath) -> Response:
 @tasks.post("/tasks/<task_uuid>/cancel", responses={200: TaskDetails, 404: Problem, 409: Problem})
 def cancel_task(path: TaskPath) -> Response:
     """End a task that waits or is being separated; one that was cancelled before stays as it is."""
-    task = known_task(path.task_uuid)
+    task = accessible_task(path.task_uuid)
     done = services().control.cancel(task.task_uuid)
-    task = known_task(path.task_uuid)
+    task = accessible_task(path.task_uuid)
     if not done and task.status is not Status.CANCELLED:
         abort(problem(HTTPStatus.CONFLICT, f"The task is {task.status}, which is too late to cancel it."))
     return answer(_details(task))
@@ -62,11 +62,11 @@ def cancel_task(path: TaskPath) -> Response:
 @tasks.post("/tasks/<task_uuid>/retry", responses={202: TaskDetails, 404: Problem, 409: Problem})
 def retry_task(path: TaskPath) -> Response:
     """Take a task up again that failed or was cancelled, where it failed or from the beginning."""
-    if not services().control.retry(known_task(path.task_uuid)):
-        task = known_task(path.task_uuid)
+    if not services().control.retry(accessible_task(path.task_uuid)):
+        task = accessible_task(path.task_uuid)
         abort(problem(HTTPStatus.CONFLICT, f"The task is {task.status}; only what failed or was cancelled is retried."))
     location = {"Location": f"/tasks/{path.task_uuid}"}
-    return answer(_details(known_task(path.task_uuid)), HTTPStatus.ACCEPTED, location)
+    return answer(_details(accessible_task(path.task_uuid)), HTTPStatus.ACCEPTED, location)
 
 
 @tasks.post("/tasks/<task_uuid>/webhook", responses={202: Redelivery, 404: Problem, 409: Problem})
@@ -75,7 +75,7 @@ def redeliver_webhook(path: TaskPath) -> Response:
 
     It has the webhook-id of the earlier tries, so that a receiver which has it already can tell.
     """
-    task = known_task(path.task_uuid)
+    task = accessible_task(path.task_uuid)
     if not task.hook_url:
         abort(problem(HTTPStatus.CONFLICT, "The task was submitted without a hook_url, so it has no webhook."))
     if not task.status.is_final:

@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 
 from uvr.audio.output_format import OutputFormat
 from uvr.tasks.model import Status, WebhookState
-from uvr.tasks.store import Wanted
+from uvr.tasks.store import TaskFilter
 
 MAX_URL_LENGTH = 8192
 MAX_PAGE = 200
@@ -151,9 +151,9 @@ class FileQuery(Parameters):
     signature: Annotated[str, Field(max_length=128)] = _left_out("")
 
 
-def wanted(query: TaskListQuery) -> Wanted:
+def wanted(query: TaskListQuery) -> TaskFilter:
     """Which tasks the client asks for."""
-    return Wanted(
+    return TaskFilter(
         status=Status(query.status) if query.status else None,
         priority=query.priority,
         webhook=query.webhook,

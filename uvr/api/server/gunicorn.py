@@ -18,7 +18,7 @@ from gunicorn.app.base import Application
 from gunicorn.glogging import Logger
 
 from config import Settings
-from uvr.api.server.slow_clients import patient_worker
+from uvr.api.server.slow_clients import slow_client_worker
 from uvr.api.services import services_of
 
 log = structlog.get_logger()
@@ -52,7 +52,7 @@ class Server(Application):
         return {
             "bind": [_address(self._settings.api_host, self._settings.api_port)],
             "workers": self._settings.api_workers,
-            "worker_class": patient_worker(self._settings.client_timeout_seconds),
+            "worker_class": slow_client_worker(self._settings.client_timeout_seconds),
             "threads": self._settings.api_threads,
             # A heartbeat file on a slow disk makes workers look dead.
             "worker_tmp_dir": str(_MEMORY_DIR) if os.access(_MEMORY_DIR, os.W_OK) else None,

@@ -34,8 +34,8 @@ from uvr.api.server.malformed_requests import refusal, status_of
 
 SMALL_BODY_BYTES = 64 * 2**10
 
-_LARGEST_HEAD_BYTES = 64 * 2**10  # gunicorn refuses less than that, with an answer that says why
-_SLOWEST_BYTES_PER_S = 8 * 2**10
+_MAX_HEAD_BYTES = 64 * 2**10  # gunicorn refuses less than that, with an answer that says why
+_MIN_BYTES_PER_S = 8 * 2**10
 _GOODBYE_S = 2.0
 _READ_BYTES = 2**16
 _END_OF_HEAD = b"\r\n\r\n"
@@ -79,7 +79,7 @@ class Arrival:
             self._expect_body(head)
         if self._chunk_at and self._has_all_chunks():
             return True
-        return len(self._data) >= (self._wanted_bytes or _LARGEST_HEAD_BYTES)
+        return len(self._data) >= (self._wanted_bytes or _MAX_HEAD_BYTES)
 
     def _head_bytes(self) -> int:
         """The length of the head, 0 while it is not there."""
@@ -105,7 +105,7 @@ class Arrival:
         return False
 
 
-class PatientUnreader(SocketUnreader):
+class SlowClientUnreader(SocketUnreader):
     """Reads for a thread what was not there yet, and gives up on who is too slow."""
 
     def __init__(self, sock: socket, longest_pause_s: float) -> None:
@@ -137,13 +137,13 @@ class PatientUnreader(SocketUnreader):
             self.sock.settimeout(before)
         self._waited_s += time.monotonic() - began
         self._came_bytes += len(data)
-        if self._came_bytes < (self._waited_s - self._longest_pause_s) * _SLOWEST_BYTES_PER_S:
+        if self._came_bytes < (self._waited_s - self._longest_pause_s) * _MIN_BYTES_PER_S:
             raise _reset()
         return data
 
 
-class PatientWorker(ThreadWorker):
-    """Gunicorn's threaded worker, with the patience described above; `patient_worker` gives it another time-out."""
+class SlowClientWorker(ThreadWorker):
+    """Gunicorn's threaded worker, with the patience described above; `slow_client_worker` gives it another time-out."""
 
     client_timeout_s = 15.0
 
@@ -231,12 +231,12 @@ class PatientWorker(ThreadWorker):
         conn.data_ready = True
         super().enqueue_req(conn)
 
-    def _unreader(self, conn: TConn) -> PatientUnreader:
+    def _unreader(self, conn: TConn) -> SlowClientUnreader:
         parser: Any = conn.parser
         if parser is None:
             parser = conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
-            parser.unreader = PatientUnreader(conn.sock, self.client_timeout_s)
-        unreader: PatientUnreader = parser.unreader
+            parser.unreader = SlowClientUnreader(conn.sock, self.client_timeout_s)
+        unreader: SlowClientUnreader = parser.unreader
         return unreader
 
     def _watch(self, conn: TConn, on_readable: Any) -> None:
@@ -252,9 +252,9 @@ class PatientWorker(ThreadWorker):
         conn.close()
 
 
-def patient_worker(client_timeout_s: float) -> type[PatientWorker]:
+def slow_client_worker(client_timeout_s: float) -> type[SlowClientWorker]:
     """The worker class for gunicorn, which makes its workers by itself."""
-    return type("PatientWorker", (PatientWorker,), {"client_timeout_s": client_timeout_s})
+    return type("SlowClientWorker", (SlowClientWorker,), {"client_timeout_s": client_timeout_s})
 
 
 def _received(sock: socket) -> bytes | None:

@@ -22,11 +22,11 @@ from uvr.audio.format import Block, SampleFormat
 from uvr.audio.output_format import OutputFormat
 from uvr.audio.resample import cut_to_length
 from uvr.models.catalogue import names_of
-from uvr.separation.audio_separator.model import LibraryModel, OneFile, SeveralFiles
+from uvr.separation.audio_separator.model import AudioSeparatorModel, OneFile, SeveralFiles
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Rest
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
-from uvr.separation.progress import Watch
+from uvr.separation.progress import SeparationObserver
 from uvr.separation.spool import Spool
 
 _NETWORK_FORMAT = Encoding(OutputFormat.WAV, NETWORK_RATE_HZ, 2, SampleFormat.FLOAT32)
@@ -34,11 +34,11 @@ _WARM_UP_S = 1
 _BACKEND = "audio-separator"
 
 
-class LibraryEngine:
+class AudioSeparatorEngine:
     """A model that audio-separator has loaded; separates songs, one at a time (see `engine.Engine`)."""
 
     def __init__(self, model: OneFile | SeveralFiles, *, threads: int = 0, device: Device = "auto") -> None:
-        self._model = LibraryModel(model, threads=threads, device=device)
+        self._model = AudioSeparatorModel(model, threads=threads, device=device)
         self._names: tuple[str, ...] = ()
 
     @property
@@ -55,7 +55,7 @@ class LibraryEngine:
         rest = [estimates.rest.name] if estimates.rest else []
         self._names = (*estimates.spools, *rest)
 
-    def separate(self, mixture: Mixture, folder: Path, watch: Watch) -> Estimates:
+    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
         """Find the model's stems in `mixture`; tells `watch` in the steps that the architecture takes."""
         spool = mixture.at_network_rate
         if spool.peak:
@@ -65,7 +65,7 @@ class LibraryEngine:
             self.warm_up()
         return Estimates(dict.fromkeys(self._names, spool), self.provider, _BACKEND)
 
-    def _estimates(self, mixture: Spool, network_factor: float, folder: Path, watch: Watch) -> Estimates:
+    def _estimates(self, mixture: Spool, network_factor: float, folder: Path, watch: SeparationObserver) -> Estimates:
         factor = np.float32(network_factor)
         whole = folder / "mixture.wav"
         _write_levelled(mixture, factor, whole, self._model.tail_samples)
@@ -86,7 +86,7 @@ class LibraryEngine:
         return Estimates(stems, self.provider, _BACKEND, rest)
 
 
-_no_matter = Watch(lambda _share: None)
+_no_matter = SeparationObserver(lambda _share: None)
 
 
 def _write_levelled(mixture: Spool, factor: np.float32, path: Path, tail_samples: int) -> None:

@@ -67,7 +67,7 @@ class SeveralFiles:
     """A mirror that has all files in one folder; "" for the places that audio-separator knows."""
 
 
-class LibraryModel:
+class AudioSeparatorModel:
     """A loaded model. Raises `PermanentError` when it cannot be loaded, with the reason."""
 
     def __init__(self, model: OneFile | SeveralFiles, *, threads: int = 0, device: Device = "auto") -> None:

@@ -25,7 +25,7 @@ from uvr.separation.mdx.backends import Backend, open_network
 from uvr.separation.mdx.overlap_add import Segmentation
 from uvr.separation.mdx.stft import Stft
 from uvr.separation.mixture import Mixture
-from uvr.separation.progress import Watch
+from uvr.separation.progress import SeparationObserver
 from uvr.separation.spool import Spool
 
 RUMBLE_BINS = 3
@@ -69,7 +69,7 @@ class MdxEngine:
         """Set up what would otherwise be set up while the first song waits (see `AnyNetwork.warm_up`)."""
         self._network.warm_up()
 
-    def separate(self, mixture: Mixture, folder: Path, watch: Watch) -> Estimates:
+    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
         """Find the primary stem of `mixture`; the secondary one is the rest. Tells `watch` once per segment."""
         primary, secondary = names_of(self._parameters.primary_stem)
         spool = mixture.at_network_rate
@@ -81,7 +81,7 @@ class MdxEngine:
         rest = Rest(secondary, primary, self._parameters.compensate)
         return Estimates({primary: estimate}, self.provider, self.backend, rest)
 
-    def _estimates(self, mixture: Mixture, segmentation: Segmentation, watch: Watch) -> Iterator[Block]:
+    def _estimates(self, mixture: Mixture, segmentation: Segmentation, watch: SeparationObserver) -> Iterator[Block]:
         """The primary stem's share of each segment, at the mixture's own level."""
         factor = np.float32(mixture.network_factor)
         starts = segmentation.starts

@@ -27,7 +27,7 @@ FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden")
 """No -march=native: the library chooses among instruction sets when it runs. No -ffast-math: results stay the same."""
 
 _COMPILERS = ("cc", "gcc", "clang")
-_LONGEST_S = 300
+_MAX_S = 300
 
 
 class BuildError(Exception):
@@ -86,7 +86,7 @@ def _link(command: list[str], objects: list[Path], made: Path) -> None:
 
 def _run(command: list[str]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_MAX_S, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]} could not be run: {error}") from error
     if done.returncode:

@@ -42,7 +42,7 @@ def recognise(data: bytes) -> Architecture:
     return _Walk(onnx_reader.read(data)).architecture()
 
 
-_OLDEST_OPSET = 9
+_MIN_OPSET = 9
 """Before it, BatchNormalization had other attributes, and other meanings of them."""
 
 _DEFAULTS: dict[str, dict[str, Value]] = {
@@ -71,7 +71,7 @@ class _Walk:
         self._users = _users(self._nodes, self._constants)
         self._taken = 0
         self._skips: list[tuple[str, int]] = []
-        _require(graph.opset >= _OLDEST_OPSET, f"its operators are of version {graph.opset}")
+        _require(graph.opset >= _MIN_OPSET, f"its operators are of version {graph.opset}")
         _require_names_of_their_own(graph)
         sizes = graph.shape[1:]
         batch = graph.shape[0] if graph.shape else 0

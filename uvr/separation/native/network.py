@@ -14,7 +14,7 @@ from uvr.separation.native import bindings
 from uvr.separation.native.architecture import Architecture, Convolution, Down, Layer, Linear, Pointwise, Tdf, Up
 from uvr.separation.native.bindings import Array, InstructionSet, Library
 
-_MOST_THREADS = 256
+_MAX_THREADS = 256
 """That the kernels take."""
 
 
@@ -37,7 +37,7 @@ class NativeNetwork:
         instruction_set: InstructionSet = InstructionSet.BEST,
     ) -> None:
         self._library = bindings.load()
-        self._net = self._made(architecture, instruction_set, min(threads or usable_cores(), _MOST_THREADS))
+        self._net = self._made(architecture, instruction_set, min(threads or usable_cores(), _MAX_THREADS))
         # Not at the end of the process: a daemon thread may still be in `run` then, and the memory goes anyway.
         weakref.finalize(self, self._library.free, self._net).atexit = False
         self._shape = (architecture.channels, architecture.bins, architecture.frames)

@@ -1,13 +1,13 @@
 """Whether the kernels agree with ONNX Runtime about a model: asked once, on the first segment of a song that tells.
 
 The kernels are tested, but not with every compiler, processor and model. So ONNX Runtime separates until there is a
-segment with a stem in it; then the kernels separate the same one. From `LEAST_SNR_DB` on they take over, otherwise ONNX
+segment with a stem in it; then the kernels separate the same one. From `MIN_SNR_DB` on they take over, otherwise ONNX
 Runtime stays. The answer is kept beside the model's file for this file, this library and this kind of processor; among
 this user's temporary files where that folder is read only.
 
 The two never hold memory at the same time, so the check needs as much as ONNX Runtime alone: HQ_4 takes 1.2 GB once.
 Of several processes only one checks, and the others wait for its answer. A process that dies in the check has begun one
-that is never finished; after `MOST_TRIES` of them ONNX Runtime is kept.
+that is never finished; after `MAX_TRIES` of them ONNX Runtime is kept.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from uvr.separation.native.bindings import Library
 
 log = structlog.get_logger()
 
-LEAST_SNR_DB = 60.0
-MOST_TRIES = 3
+MIN_SNR_DB = 60.0
+MAX_TRIES = 3
 
 _FAINT = 1e-4
 """A stem that is fainter than the segment by this factor, as power, tells nothing."""
 _FLOOR = 0.1
 """Rounding errors come with the segment's level: with a fainter stem they are compared with this share of its power."""
-_LARGEST_SNR_DB = 300.0
+_MAX_SNR_DB = 300.0
 """Stands for no difference at all."""
 
 
@@ -57,18 +57,18 @@ class Verdict:
     @property
     def agrees(self) -> bool:
         """Whether the kernels may be used."""
-        return self.snr_db is not None and self.snr_db >= LEAST_SNR_DB
+        return self.snr_db is not None and self.snr_db >= MIN_SNR_DB
 
     @property
     def is_final(self) -> bool:
         """Whether no check is to be made any more."""
-        return self.snr_db is not None or self.tries >= MOST_TRIES
+        return self.snr_db is not None or self.tries >= MAX_TRIES
 
     @property
     def sentence(self) -> str:
         """For logs and operators."""
         if self.snr_db is not None:
-            return f"the self-check found {self.snr_db:.1f} dB, {LEAST_SNR_DB:.0f} dB or more are right"
+            return f"the self-check found {self.snr_db:.1f} dB, {MIN_SNR_DB:.0f} dB or more are right"
         if self.is_final:
             return f"the self-check was begun {self.tries} times and never finished; without its record it begins anew"
         return "the self-check is made with the first song"
@@ -103,7 +103,7 @@ class Record:
 
     def conclude(self, snr_db: float) -> Verdict:
         """Note what the check has found."""
-        bounded = max(-_LARGEST_SNR_DB, min(snr_db, _LARGEST_SNR_DB))
+        bounded = max(-_MAX_SNR_DB, min(snr_db, _MAX_SNR_DB))
         self._write(Verdict(round(bounded, 1)))
         return self._verdict
 

@@ -34,7 +34,7 @@ _UNFINISHED = rf"\.{TASK_UUID}_.+\.[0-9a-f]{{16}}"
 _UNKNOWN_KEPT_S = 86_400
 
 
-class Janitor:
+class OrphanCleaner:
     """Cleans the folders of one node, the one whose results `queues` has."""
 
     def __init__(self, settings: Settings, queues: Queues) -> None:

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 _STEM = rf"{TASK_UUID}_\w+\.\w+"
 _HOUR_MS = 3_600_000
-_MOST_IN_A_ROUND = 1000
+_MAX_PER_ROUND = 1000
 
 
 class Retention:
@@ -53,14 +53,14 @@ class Retention:
             for task in self._queues.store.created_before(before_ms, status=status)
             if task.finished_ms < before_ms
         )
-        forgotten = list(islice(filter(self._dead_letters.forget, old), _MOST_IN_A_ROUND))
+        forgotten = list(islice(filter(self._dead_letters.forget, old), _MAX_PER_ROUND))
         if forgotten:
             log.info("tasks.forgotten", tasks=len(forgotten))
 
     def _delete_stems(self, before_ms: int) -> None:
         old = (found for found in files_below(self._stem_dir, _STEM) if self._may_go(found, before_ms))
         deleted = 0
-        for found in islice(old, _MOST_IN_A_ROUND):
+        for found in islice(old, _MAX_PER_ROUND):
             self._storage.delete(found.path.relative_to(self._stem_dir).as_posix())
             deleted += 1
         if deleted:

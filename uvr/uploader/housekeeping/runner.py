@@ -19,9 +19,9 @@ from uvr.redis.clients import RedisClients
 from uvr.storage.base import Storage
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.queues import Queues
-from uvr.uploader.housekeeping.orphans import Janitor
+from uvr.uploader.housekeeping.orphans import OrphanCleaner
 from uvr.uploader.housekeeping.retention import Retention
-from uvr.uploader.housekeeping.stale_uploads import LeftUploads
+from uvr.uploader.housekeeping.stale_uploads import StaleUploads
 
 log = structlog.get_logger()
 
@@ -31,8 +31,8 @@ class Housekeeping:
 
     def __init__(self, settings: Settings, clients: RedisClients, queues: Queues, storage: Storage) -> None:
         self._every_s = settings.janitor_seconds
-        self._janitor = Janitor(settings, queues)
-        self._left_uploads = LeftUploads(settings, queues)
+        self._janitor = OrphanCleaner(settings, queues)
+        self._left_uploads = StaleUploads(settings, queues)
         self._retention = Retention(settings, queues, DeadLetters(settings, clients), storage)
 
     def going_on(self) -> AbstractContextManager[None]:

@@ -23,7 +23,7 @@ _UPLOAD = rf"\.?{TASK_UUID}\.[0-9a-f]{{32}}(\.[0-9a-f]{{16}})?"
 _HOUR_MS = 3_600_000
 
 
-class LeftUploads:
+class StaleUploads:
     """The songs of this service; on its disk, those of this node."""
 
     def __init__(self, settings: Settings, queues: Queues) -> None:

@@ -68,9 +68,9 @@ RUN_ELSEWHERE = {
 }
 
 EXAMPLES_TESTED_IN = {
-    ("docs/api.md", "def is_genuine("): "tests/integration/test_api_docs.py",
-    ("docs/api.md", "from standardwebhooks import Webhook"): "tests/integration/test_api_docs.py",
-    ("docs/api.md", "function isGenuine("): "tests/integration/test_api_docs.py",
+    ("docs/api.md", "def is_genuine("): "tests/integration/docs/test_api_docs.py",
+    ("docs/api.md", "from standardwebhooks import Webhook"): "tests/integration/docs/test_api_docs.py",
+    ("docs/api.md", "function isGenuine("): "tests/integration/docs/test_api_docs.py",
     ("docs/api.md", "async function follow("): "test_a_task_is_followed_with_fetch",
     ("docs/client.md", "with Client("): "test_the_client_example_fetches_stems",
 }

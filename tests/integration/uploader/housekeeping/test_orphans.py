@@ -1,0 +1,301 @@
+"""The janitor removes what nobody owns, and never anything else: on real folders and a real queue."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis, RedisError
+
+from config import Settings
+from redis_queue import Lease
+from tests.support.api import settings_for
+from tests.support.leases import begin, claim, expire
+from tests.support.redis_server import redis_server
+from uvr.redis.clients import connect
+from uvr.storage.staging import StagingFolder, pending
+from uvr.tasks.model import Status, Task, record
+from uvr.tasks.queues import Queues, open_queues
+from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.orphans import OrphanCleaner
+
+ROOT = Path(__file__).resolve().parents[4]
+A_DAY_S = 86_400
+
+# A process that dies while it puts a stem into the local storage: its last act is to sync the unfinished file.
+DYING_STORE = """
+import os, signal, sys
+from pathlib import Path
+from uvr.storage import local
+
+local.sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+local.LocalStorage(Path(sys.argv[1]), "", lambda: b"").put(Path(sys.argv[2]), sys.argv[3], "audio/wav")
+"""
+
+
+class Node:
+    """A processor's and an uploader's steps, without the work between them, and the janitor that looks after both."""
+
+    def __init__(self, settings: Settings, queues: Queues) -> None:
+        self.queues = queues
+        self.temp_dir = settings.temp_dir
+        self.output_dir = settings.output_dir
+        self.janitor = OrphanCleaner(settings, queues)
+
+    def submit(self) -> str:
+        task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=now_ms())
+        assert self.queues.store.submit(task)
+        return task.task_uuid
+
+    def claim(self) -> Lease:
+        return begin(self.queues.tasks)
+
+    def work_folder(self, lease: Lease) -> Path:
+        self.temp_dir.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{lease.id}.{lease.fence}.", dir=self.temp_dir))
+        (folder / "source").write_bytes(b"audio")
+        return folder
+
+    def publish(self, lease: Lease) -> Path:
+        handover = StagingFolder(self.output_dir, lease.id, lease.fence)
+        with handover.filling() as folder:
+            (folder / "vocals.wav").write_bytes(b"stem")
+            handover.publish()
+        return pending(self.output_dir) / handover.name
+
+    def hand_over(self, lease: Lease) -> bool:
+        made = record(status=Status.UPLOADING, handover=f"{lease.id}.{lease.fence}")
+        return self.queues.tasks.finish(lease, next_queue=self.queues.results, record=made)
+
+    def made(self) -> tuple[str, Path]:
+        """A task whose stems wait for the uploader."""
+        self.submit()
+        lease = self.claim()
+        folder = self.publish(lease)
+        assert self.hand_over(lease)
+        return lease.id, folder
+
+    def upload(self) -> Lease:
+        return claim(self.queues.results)
+
+
+@pytest.fixture
+def node(redis_client: Redis, tmp_path: Path) -> Iterator[Node]:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
+    clients = connect(settings)
+    yield Node(settings, open_queues(settings, clients))
+    clients.close()
+
+
+def test_what_a_processor_works_on_stays(node: Node) -> None:
+    node.submit()
+    lease = node.claim()
+    work = node.work_folder(lease)
+    with StagingFolder(node.output_dir, lease.id, lease.fence).filling() as stems:
+        assert node.janitor.clean() == []
+        assert work.is_dir()
+        assert stems.is_dir()
+
+
+def test_what_a_dead_processor_left_goes_once_its_lease_is_over(node: Node, redis_client: Redis) -> None:
+    node.submit()
+    lease = node.claim()
+    work = node.work_folder(lease)
+    part = pending(node.output_dir) / f"{lease.id}.{lease.fence}.part"
+    part.mkdir(parents=True)
+    (part / "vocals.wav").write_bytes(b"half")
+    expire(node.queues.tasks, redis_client, lease)
+    assert node.janitor.clean() == [], "until it is reaped its holder may come back"
+    node.queues.tasks.reap()
+    assert sorted(node.janitor.clean()) == sorted([work.name, part.name])
+    assert not work.exists()
+    assert not part.exists()
+
+
+def test_the_next_claim_keeps_its_own(node: Node) -> None:
+    node.submit()
+    first = node.claim()
+    old = node.work_folder(first)
+    node.queues.tasks.release(first)
+    new = node.work_folder(node.claim())
+    assert node.janitor.clean() == [old.name]
+    assert new.is_dir()
+
+
+def test_stems_stay_between_their_publication_and_the_end_of_the_claim(node: Node) -> None:
+    node.submit()
+    lease = node.claim()
+    node.publish(lease)
+    assert node.janitor.clean() == []
+
+
+def test_stems_stay_until_they_are_stored(node: Node) -> None:
+    _, folder = node.made()
+    assert node.janitor.clean() == []
+    lease = node.upload()
+    assert node.janitor.clean() == []
+    node.queues.results.finish(lease, next_queue=node.queues.webhooks, record=record(status=Status.SUCCESS))
+    assert node.janitor.clean() == [folder.name], "an uploader that never had the answer does not remove them"
+    assert not folder.exists()
+
+
+def test_stems_that_could_not_be_stored_stay_for_an_operator(node: Node) -> None:
+    task_uuid, folder = node.made()
+    node.queues.results.bury(node.upload(), record=record(status=Status.FAILED))
+    assert node.janitor.clean() == []
+    node.queues.results.revive(task_uuid, record(status=Status.UPLOADING))
+    assert node.janitor.clean() == []
+    node.queues.results.bury(node.upload(), record=record(status=Status.FAILED))
+    node.queues.results.drop(task_uuid)
+    assert node.janitor.clean() == [folder.name]
+
+
+def test_stems_of_a_node_that_was_taken_for_dead_go(node: Node) -> None:
+    _, folder = node.made()
+    node.queues.results.evacuate(node.queues.tasks, record(status=Status.QUEUED, handover=""))
+    again = node.claim()
+    assert node.janitor.clean() == [folder.name]
+    anew = node.publish(again)
+    assert node.hand_over(again)
+    assert node.janitor.clean() == []
+    assert anew.is_dir()
+
+
+def test_stems_of_a_claim_that_came_too_late_go(node: Node) -> None:
+    node.submit()
+    late = node.claim()
+    node.queues.tasks.release(late)
+    in_time = node.claim()
+    kept = node.publish(in_time)
+    assert node.hand_over(in_time)
+    stale = node.publish(late)
+    assert not node.hand_over(late)
+    assert node.janitor.clean() == [stale.name]
+    assert kept.is_dir()
+
+
+def test_what_has_another_name_stays(node: Node) -> None:
+    task_uuid = str(uuid.uuid4())
+    kept = [
+        node.temp_dir / "notes",
+        node.temp_dir / task_uuid,
+        node.temp_dir / f"{task_uuid}.7",
+        node.temp_dir / f"{task_uuid}.7.part",
+        node.temp_dir / f"{task_uuid}.x.abcdefgh",
+        node.temp_dir / f"x{task_uuid}.7.abcdefgh",
+        pending(node.output_dir) / "lost+found",
+        pending(node.output_dir) / f"{task_uuid}.7.backup",
+    ]
+    for folder in kept:
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    file = node.temp_dir / f"{task_uuid}.8.abcdefgh"
+    file.write_text("a file where a folder is expected")
+    os.utime(file, (0, 0))
+    assert node.janitor.clean() == []
+    assert all(path.exists() for path in [*kept, file])
+
+
+def test_links_are_not_followed(node: Node, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("kept")
+    node.submit()
+    lease = node.claim()
+    work = node.work_folder(lease)
+    (work / "link").symlink_to(elsewhere)
+    (node.temp_dir / f"{lease.id}.{lease.fence}.linkname").symlink_to(elsewhere)
+    node.queues.tasks.release(lease)
+    assert node.janitor.clean() == [work.name]
+    assert (elsewhere / "precious").read_text() == "kept"
+
+
+def test_what_belongs_to_an_unknown_task_stays_for_a_day(node: Node) -> None:
+    folders = [node.temp_dir / f"{uuid.uuid4()}.1.abcdefgh", pending(node.output_dir) / f"{uuid.uuid4()}.1"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert node.janitor.clean() == []
+    for folder in folders:
+        os.utime(folder, (time.time() - A_DAY_S - 1,) * 2)
+    assert sorted(node.janitor.clean()) == sorted(folder.name for folder in folders)
+
+
+def test_what_a_dying_uploader_left_unfinished_goes_once_nobody_stores_the_result(node: Node) -> None:
+    task_uuid, folder = node.made()
+    lease = node.upload()
+    stem_dir = node.output_dir / "stems"
+    put = [sys.executable, "-c", DYING_STORE, stem_dir, folder / "vocals.wav", f"eu/{task_uuid}_vocals.wav"]
+    subprocess.run(put, cwd=ROOT, check=False, timeout=60)
+    [unfinished] = (stem_dir / "eu").iterdir()
+    assert node.janitor.clean() == []
+    node.queues.results.release(lease)
+    assert node.janitor.clean() == [unfinished.name]
+    assert not unfinished.exists()
+    assert folder.is_dir()
+
+
+def test_nothing_goes_while_redis_is_away(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        settings = settings_for(server.connection_kwargs, tmp_path)
+        clients = connect(settings)
+        node = Node(settings, open_queues(settings, clients))
+        node.submit()
+        lease = node.claim()
+        work = node.work_folder(lease)
+        node.queues.tasks.release(lease)
+        server.stop()
+        with pytest.raises(RedisError):
+            node.janitor.clean()
+        clients.close()
+    assert work.is_dir()
+
+
+@pytest.mark.parametrize("look", ["tasks.holder", "store.get"])
+def test_stems_that_are_handed_over_between_two_looks_stay(
+    node: Node, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    node.submit()
+    lease = node.claim()
+    folder = node.publish(lease)
+    part, method = look.split(".")
+    ask = getattr(getattr(node.queues, part), method)
+
+    def ask_and_hand_over(task_uuid: str) -> Any:
+        answer = ask(task_uuid)
+        node.hand_over(lease)
+        return answer
+
+    monkeypatch.setattr(getattr(node.queues, part), method, ask_and_hand_over)
+    assert node.janitor.clean() == []
+    assert folder.is_dir()
+
+
+def test_nothing_that_is_needed_goes_while_workers_are_at_it(node: Node) -> None:
+    """A janitor without pause beside two processors that hand over all they claim."""
+    ids = [node.submit() for _ in range(60)]
+
+    def process() -> list[bool]:
+        fine = []
+        while (lease := node.queues.tasks.claim()) is not None:
+            work = node.work_folder(lease)
+            published = node.publish(lease)
+            fine += [(work / "source").exists(), node.hand_over(lease), (published / "vocals.wav").exists()]
+        return fine
+
+    with ThreadPoolExecutor() as threads:
+        processors = [threads.submit(process) for _ in range(2)]
+        while not all(processor.done() for processor in processors):
+            node.janitor.clean()
+    node.janitor.clean()
+    assert [fine for processor in processors for fine in processor.result()] == [True] * 3 * len(ids)
+    assert sorted(folder.name.partition(".")[0] for folder in pending(node.output_dir).iterdir()) == sorted(ids)
+    assert list(node.temp_dir.iterdir()) == []

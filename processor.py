@@ -1,8 +1,8 @@
 """Front door 2: claims tasks, fetches their audio, separates it, and hands the stems over to the uploader.
 
 `python processor.py` runs one processor in the foreground until SIGTERM. It works on up to three tasks at once, of
-which one is in the network (`uvr.processor.scheduler`). Decoders and network live in warm child processes, so that a song which
-crashes one costs one attempt of one task, and this process itself stays small.
+which one is in the network (`uvr.processor.scheduler`). Decoders and network live in warm child processes, so that a
+song which crashes one costs one attempt of one task, and this process itself stays small.
 """
 
 from __future__ import annotations

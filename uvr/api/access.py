@@ -1,7 +1,7 @@
 """Which tasks a client may see: its own ones, and all of them if it is the admin.
 
-Every endpoint that takes a task_uuid gets its task from `accessible_task`, and from nowhere else: a task of somebody else
-answers as one that does not exist, so that ids tell nothing.
+Every endpoint that takes a task_uuid gets its task from `accessible_task`, and from nowhere else: a task of somebody
+else answers as one that does not exist, so that ids tell nothing.
 """
 
 from __future__ import annotations

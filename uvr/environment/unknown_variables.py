@@ -4,7 +4,8 @@ A misspelt variable does nothing, and nothing else would say so. In .env every n
 because the file is ours; in the environment, which holds the variables of many programs, only a near miss of a setting
 that is missing. Values are never shown.
 
-`python -m uvr.environment.unknown_variables <.env` says it for a file that is read outside of this process, as Docker's compose does.
+`python -m uvr.environment.unknown_variables <.env` says it for a file that is read outside of this process, as Docker's
+compose does.
 """
 
 from __future__ import annotations

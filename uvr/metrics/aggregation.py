@@ -1,6 +1,7 @@
 """What all processes have counted, in one hash in Redis, to which each adds its share every few seconds.
 
-    R:metrics   Hash   each `uvr.metrics.definitions.Series` as a JSON list -> its sum over all processes; server: who counts
+    R:metrics   Hash   each `uvr.metrics.definitions.Series` as a JSON list -> its sum over all processes; server: who
+    counts
 
 A sum never goes back a little: Prometheus would take that for a counter that began anew, and count all of it a second
 time. It could happen when Redis loses its latest writes, at a restart or a fail-over; so whenever another server

@@ -1,7 +1,7 @@
 """What the service counts and measures, and the sums of this process that nobody has seen yet.
 
-Counting is an addition in memory, so it can neither hold a task up nor fail it. `uvr.metrics.aggregation` takes the sums of every
-process to Redis, and GET /metrics shows what they add up to. Each metric is explained in docs/metrics.md.
+Counting is an addition in memory, so it can neither hold a task up nor fail it. `uvr.metrics.aggregation` takes the
+sums of every process to Redis, and GET /metrics shows what they add up to. Each metric is explained in docs/metrics.md.
 """
 
 from __future__ import annotations

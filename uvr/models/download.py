@@ -1,7 +1,7 @@
 """The transfer of a model file: streamed, resumed where it broke off, tried again when a fault may pass.
 
-Unlike uvr.processor.fetch, which guards against URLs that clients give, this reads an address that the operator or the catalogue
-names: redirects (GitHub answers with one to its CDN) and the proxies of the environment are followed.
+Unlike uvr.processor.fetch, which guards against URLs that clients give, this reads an address that the operator or the
+catalogue names: redirects (GitHub answers with one to its CDN) and the proxies of the environment are followed.
 """
 
 from __future__ import annotations

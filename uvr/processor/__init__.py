@@ -1,1 +1,3 @@
-"""What processor.py does with a task: fetch its song, wait for the network, separate it, hand the stems to the uploader."""
+"""What processor.py does with a task: fetch its song, wait for the network, separate it, hand the stems to the
+uploader.
+"""

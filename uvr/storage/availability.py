@@ -1,7 +1,7 @@
 """Whether anything can be stored at the moment: found by storing something, at the start and after every refusal.
 
-A storage that takes nothing must not cost songs. While it does, uploaders announce why (`uvr.liveness.workers`), processors
-begin nothing, results wait on the disk, and all go on by themselves once a later check succeeds.
+A storage that takes nothing must not cost songs. While it does, uploaders announce why (`uvr.liveness.workers`),
+processors begin nothing, results wait on the disk, and all go on by themselves once a later check succeeds.
 """
 
 from __future__ import annotations

@@ -58,18 +58,18 @@ class Task:
     """One song on its way. Times are milliseconds since 1970 (UTC), 0 for not yet; `progress` runs from 0 to 1.
 
     `request_id` is that of the request which submitted it; it stands in every log line about the task. `told` is the
-    `webhook_id` of the end that the log has told about (`uvr.tasks.canonical_log`). `owner` is the user who submitted it, "" in a
-    record from before there were several. `upload` is the key under which the song is kept that was sent along
-    (`uvr.storage.uploads`), `audio` being its name then. `fingerprint` says what the stems are made of where that is
-    remembered, and `copy_of` is the task whose stems this one gets (`uvr.tasks.result_cache`). `callback_events` are what the
-    receiver wants to hear of beside the end (`uvr.webhooks.progress_events`). `handover` names the processor's folder below
-    OUTPUT_DIR/pending, on the disk of `node`; `lost_with` is a node that was lost with the stems it had not saved, so
-    that they are made again; `losses` counts how often they were missing from a disk that was still there. `revivals`
-    counts how often the task was brought back. `stems` maps a stem's name ("vocals", "instrumental") to its
-    object key, from the moment before the first one is stored; they are all there on success, and not before, and until
-    `stems_deleted_ms`, when they had become too old. `facts` tells how the stems were made (model, how long each step
-    took, and `Separation.facts`). `webhook_step` counts the delivery attempts of the present schedule, `webhook_tries`
-    lists the latest of them all.
+    `webhook_id` of the end that the log has told about (`uvr.tasks.canonical_log`). `owner` is the user who submitted
+    it, "" in a record from before there were several. `upload` is the key under which the song is kept that was sent
+    along (`uvr.storage.uploads`), `audio` being its name then. `fingerprint` says what the stems are made of where that
+    is remembered, and `copy_of` is the task whose stems this one gets (`uvr.tasks.result_cache`). `callback_events` are
+    what the receiver wants to hear of beside the end (`uvr.webhooks.progress_events`). `handover` names the processor's
+    folder below OUTPUT_DIR/pending, on the disk of `node`; `lost_with` is a node that was lost with the stems it had
+    not saved, so that they are made again; `losses` counts how often they were missing from a disk that was still
+    there. `revivals` counts how often the task was brought back. `stems` maps a stem's name ("vocals", "instrumental")
+    to its object key, from the moment before the first one is stored; they are all there on success, and not before,
+    and until `stems_deleted_ms`, when they had become too old. `facts` tells how the stems were made (model, how long
+    each step took, and `Separation.facts`). `webhook_step` counts the delivery attempts of the present schedule,
+    `webhook_tries` lists the latest of them all.
     """
 
     task_uuid: str

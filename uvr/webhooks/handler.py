@@ -2,8 +2,8 @@
 
 Where a webhook stands in its schedule is kept in the task's record, so that it outlives every process. It is sent for a
 task that has ended and stays so; a task that was brought back meanwhile has its webhook when it ends again, and one
-that was cancelled has none. News of a task that has not ended (uvr/webhooks/progress_events.py) is sent once. No receiver holds more
-threads than its share (uvr/webhooks/host_limits.py): a webhook in excess goes back untried.
+that was cancelled has none. News of a task that has not ended (uvr/webhooks/progress_events.py) is sent once. No
+receiver holds more threads than its share (uvr/webhooks/host_limits.py): a webhook in excess goes back untried.
 """
 
 from __future__ import annotations

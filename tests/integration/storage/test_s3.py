@@ -290,7 +290,8 @@ def test_region_auto_is_left_to_the_endpoint(region, endpoint_url, signed_for):
 
 
 def test_boto3_is_not_imported_before_it_is_needed():
-    program = "import sys; import uvr.storage.factory, uvr.processor.fetch, uvr.webhooks.delivery; print('boto3' in sys.modules)"
+    modules = "uvr.storage.factory, uvr.processor.fetch, uvr.webhooks.delivery"
+    program = f"import sys; import {modules}; print('boto3' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
 

@@ -1,7 +1,7 @@
 """GET /metrics: the whole service in the text form of Prometheus, whichever of its processes answers.
 
-What is counted comes from Redis, where all processes add it up (`uvr.metrics.aggregation`); how much waits and who is at work is
-read there in the same moment. A scrape costs a few round trips, however many tasks there are.
+What is counted comes from Redis, where all processes add it up (`uvr.metrics.aggregation`); how much waits and who is
+at work is read there in the same moment. A scrape costs a few round trips, however many tasks there are.
 """
 
 from __future__ import annotations

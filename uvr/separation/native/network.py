@@ -1,4 +1,6 @@
-"""A ConvTDFNet on the kernels: what `uvr.separation.mdx.onnxruntime_network.Network` is on ONNX Runtime, with the same face."""
+"""A ConvTDFNet on the kernels: what `uvr.separation.mdx.onnxruntime_network.Network` is on ONNX Runtime, with the same
+face.
+"""
 
 from __future__ import annotations
 

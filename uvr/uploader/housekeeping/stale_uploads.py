@@ -1,9 +1,10 @@
 """Clears away songs that clients sent along and that no task needs any more.
 
-Every song is in a list from before its first byte is stored (uvr.storage.upload_index), so none is overlooked, in a bucket or on
-a disk, whoever died over it. It goes when its task has succeeded or was deleted, UPLOAD_RETENTION_HOURS after it failed
-or was cancelled, and when no task came for it within an hour. Files that the list does not know, because this is not
-the Redis that knew them or because they were never received to the end, go when they have not changed for a day.
+Every song is in a list from before its first byte is stored (uvr.storage.upload_index), so none is overlooked, in a
+bucket or on a disk, whoever died over it. It goes when its task has succeeded or was deleted, UPLOAD_RETENTION_HOURS
+after it failed or was cancelled, and when no task came for it within an hour. Files that the list does not know,
+because this is not the Redis that knew them or because they were never received to the end, go when they have not
+changed for a day.
 """
 
 from __future__ import annotations

@@ -162,13 +162,15 @@ def test_progress_is_seen_while_a_song_is_separated(service: Service, web: HttpS
     assert len([share for share in seen if 0 < share < 1]) >= 3
 
 
-NOT_AUDIO = b"<html><body>This is a page, not a song.</body></html>" * 100
+WEB_PAGE = b"<html><body>This is a page, not a song.</body></html>" * 100
+NOT_AUDIO = b"%PDF-1.7 a document, not a song" * 100
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         pytest.param(Answer(body=NOT_AUDIO), "not audio", id="not audio"),
+        pytest.param(Answer(body=WEB_PAGE), "leads to a web page", id="web page"),
         pytest.param(Answer(body=b""), "empty", id="empty"),
         pytest.param(Answer(404), "404", id="not found"),
         pytest.param(Answer(body=short_song(0.5)[:30]), "audio", id="cut off header"),
@@ -231,7 +233,7 @@ def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
         task = service.task(task_uuid)
         assert (task["status"], task["attempt"]) == ("queued", 0)
         s3.client(ADMIN).create_bucket(Bucket=LATER_BUCKET)
-        told = wait_for_webhook(web, timeout_s=60)
+        told = wait_for_webhook(web)
         assert told["status"] == "success", told
         for stem in ("vocals", "instrumental"):
             assert f"/{LATER_BUCKET}/songs/{task_uuid}_{stem}.wav?" in told[stem]

@@ -26,8 +26,8 @@ from uvr.api.schemas.requests import GenerateForm, GenerateHeader, GenerateReque
 from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
 from uvr.api.unknown_fields import UnknownFields
-from uvr.errors import AskedBeforeError, PermanentError, UvrError
-from uvr.storage.uploads import unfinished
+from uvr.errors import AskedBeforeError, PermanentError, TransientError, UvrError
+from uvr.storage.uploads import Upload, unfinished
 from uvr.tasks.model import Task, WebhookState
 from uvr.timestamps import now_ms
 
@@ -74,7 +74,7 @@ def _take_in_file(key: str) -> Task:
         body = _checked(GenerateForm, {**form.texts, **form.files})
         _check_hook(body)
         song: SentFile = body.audio
-        upload = services().uploads.keep(song.path, task_uuid)
+        upload = _stored(song, task_uuid)
     task = _task(task_uuid, body, song.name or "upload", upload.key)
     try:
         services().store.submit(task, once(task.owner, key, body, f"sha256:{song.sha256}"))
@@ -83,6 +83,14 @@ def _take_in_file(key: str) -> Task:
         upload.withdraw()
         raise
     return task
+
+
+def _stored(song: SentFile, task_uuid: str) -> Upload:
+    """Store the song for its task; a storage that refuses it is the service's fault, not the request's, hence a 503."""
+    try:
+        return services().uploads.keep(song.path, task_uuid)
+    except PermanentError as refusal:
+        raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
 
 
 def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -> Task:

@@ -130,7 +130,7 @@ def test_a_form_that_is_refused_leaves_nothing(
         ({"priority": "3"}, "audio is required."),
         ({"audio": "https://example.com/a.mp3"}, "audio must be a file, with a file name, in a form."),
         ({"song": (SONG, "a.mp3")}, "audio is required."),
-        ({"audio": (SONG, "a.mp3"), "b": (SONG, "b.mp3")}, "body must have one file only."),
+        ({"audio": (SONG, "a.mp3"), "b": (SONG, "b.mp3")}, "body must contain only one file."),
     ],
 )
 def test_a_form_without_its_one_file_is_refused(

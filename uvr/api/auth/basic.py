@@ -92,7 +92,7 @@ def _require_user() -> None:
         services().request_rate.take(name)
 
 
-def require_scraper() -> Response | None:
+def require_metrics_access() -> Response | None:
     """A `before_request` for the metrics of everybody: 401 or 403 but for the admin and for METRICS_TOKEN."""
     if _has_metrics_token():
         return None

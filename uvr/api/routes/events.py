@@ -54,14 +54,14 @@ def follow_task(path: TaskPath) -> Response:
     task = accessible_task(path.task_uuid)
     if task.status.is_final and request.headers.get("Last-Event-ID") == _id(task):
         return Response(status=HTTPStatus.NO_CONTENT)
-    streams = services().streams
-    if not streams.enter():
+    streams = services().event_streams
+    if not streams.acquire():
         detail = "Too many clients follow tasks at this moment; poll GET /tasks/{task_uuid}, or try again in a while."
         headers = {"Retry-After": str(_BUSY_RETRY_AFTER_S)}
         abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
     lines = _lines(services(), task.task_uuid, Client(request.environ.get("gunicorn.socket")))
     response = Response(lines, headers=_HEADERS, mimetype="text/event-stream")
-    response.call_on_close(streams.leave)
+    response.call_on_close(streams.release)
     return response
 
 
@@ -91,7 +91,7 @@ def _lines(services: Services, task_uuid: str, client: Client) -> Iterator[str]:
 def _events(services: Services, task_uuid: str, client: Client) -> Iterator[str]:
     ends_at = time.monotonic() + _MAX_S
     told, told_at = None, time.monotonic()
-    while services.streams.go_on() and time.monotonic() < ends_at:
+    while services.event_streams.may_continue() and time.monotonic() < ends_at:
         task = services.store.get(task_uuid)
         if task is None:
             return
@@ -116,7 +116,7 @@ def _event(services: Services, task: Task) -> TaskEvent:
         progress=task.progress,
         attempt=task.attempt,
         position=position,
-        eta_s=services.forecast.remaining_s(task, position),
+        eta_s=services.eta.remaining_s(task, position),
         error_message=task.error_message or None,
     )
 

@@ -20,8 +20,8 @@ from uvr.api.auth.basic import current_user, private_blueprint
 from uvr.api.idempotency import once
 from uvr.api.json_body import require_json_object
 from uvr.api.multipart import FORM_TYPE, SentFile, received_form
-from uvr.api.problems import Problem, field_problem, fields_problem, problem, validation_faults
-from uvr.api.responses import answer
+from uvr.api.problems import Problem, bad_request, field_errors, field_problem, problem
+from uvr.api.responses import json_response
 from uvr.api.schemas.requests import GenerateForm, GenerateHeader, GenerateRequest
 from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
@@ -111,7 +111,7 @@ def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -
 
 def _accepted(task_uuid: str, priority: int, headers: dict[str, str]) -> Response:
     accepted = Accepted(task_uuid=task_uuid, priority=priority, warnings=g.warnings)
-    return answer(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task_uuid}", **headers})
+    return json_response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task_uuid}", **headers})
 
 
 def _checked(model: type[Body], values: dict[str, Any]) -> Body:
@@ -120,10 +120,10 @@ def _checked(model: type[Body], values: dict[str, Any]) -> Body:
     try:
         body = model.model_validate(values)
     except ValidationError as error:
-        faults = [fault for fault in validation_faults(error) if fault.field not in unknown.meant.values()]
-        abort(fields_problem([*faults, *unknown.faults]))
-    if unknown.faults:
-        abort(fields_problem(unknown.faults))
+        faults = [fault for fault in field_errors(error) if fault.field not in unknown.near_misses.values()]
+        abort(bad_request([*faults, *unknown.errors]))
+    if unknown.errors:
+        abort(bad_request(unknown.errors))
     g.warnings = unknown.warnings
     return body
 

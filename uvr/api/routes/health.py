@@ -14,7 +14,7 @@ from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from redis import RedisError, ResponseError
 
-from uvr.api.responses import answer
+from uvr.api.responses import json_response
 from uvr.api.schemas.responses import Components, Health, PartReadiness, PartsReadiness, Readiness, WorkerHealth
 from uvr.api.services import services
 from uvr.liveness.workers import present
@@ -38,7 +38,7 @@ def show_health() -> Response:
     components = _components()
     healthy = components.redis == "up"
     report = Health(status="healthy" if healthy else "unhealthy", **time_stamp(), components=components)
-    return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
+    return json_response(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 @health.get("/ready", responses={200: Readiness, 503: Readiness})
@@ -51,7 +51,7 @@ def show_readiness() -> Response:
     components = _parts()
     ready = all(part.status == "up" for part in (components.redis, components.processor, components.uploader))
     report = Readiness(status="ready" if ready else "not ready", **time_stamp(), components=components)
-    return answer(report, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+    return json_response(report, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _components() -> Components:

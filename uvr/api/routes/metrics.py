@@ -22,7 +22,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from redis import RedisError
 
 from redis_queue import RedisQueue
-from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, require_scraper
+from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, require_metrics_access
 from uvr.api.problems import Problem
 from uvr.api.services import services
 from uvr.liveness.workers import present
@@ -38,7 +38,7 @@ _TEXT: dict[str, Any] = {
 _WORKER_LABELS = ("kind", "node", "model", "provider", "storage", "paused")
 
 metrics = APIBlueprint("metrics", __name__, abp_security=[{BASIC_AUTH: []}, {BEARER_TOKEN: []}])
-metrics.before_request(require_scraper)
+metrics.before_request(require_metrics_access)
 
 
 @metrics.get("/metrics", responses={200: _TEXT, 401: Problem, 403: Problem, 429: Problem, 503: Problem})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Response
 
 from uvr.api.auth.basic import private_blueprint
-from uvr.api.responses import answer
+from uvr.api.responses import json_response
 from uvr.api.schemas.responses import ModelEntry, ModelList
 from uvr.api.services import services
 from uvr.errors import PermanentError
@@ -26,7 +26,7 @@ def list_models() -> Response:
     processors = present(services().clients.commands, settings.redis_task_queue).get("processor", [])
     in_use = sorted({_catalogued(processor["model"]) for processor in processors if "model" in processor})
     entries = [_entry(model, in_use) for model in (*CATALOGUE.values(), *VR_MODELS.values())]
-    return answer(ModelList(models=entries, in_use=in_use))
+    return json_response(ModelList(models=entries, in_use=in_use))
 
 
 def _catalogued(name: str) -> str:

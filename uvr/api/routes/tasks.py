@@ -11,7 +11,7 @@ from uvr.api.access import accessible_task, visible_owner
 from uvr.api.auth.basic import private_blueprint
 from uvr.api.auth.client_address import service_url
 from uvr.api.problems import Problem, problem
-from uvr.api.responses import answer
+from uvr.api.responses import json_response
 from uvr.api.schemas.requests import TaskListQuery, TaskPath, wanted
 from uvr.api.schemas.responses import Redelivery, TaskDetails, TaskList, details, summary
 from uvr.api.services import services
@@ -27,13 +27,13 @@ def list_tasks(query: TaskListQuery) -> Response:
     """List your tasks, latest first; the admin sees everybody's."""
     refuse_near_misses(TaskListQuery, request.args)
     page = services().store.page(wanted(query), owner=visible_owner(), cursor=query.cursor, limit=query.limit)
-    return answer(TaskList(tasks=[summary(task) for task in page.tasks], next_cursor=page.next_cursor or None))
+    return json_response(TaskList(tasks=[summary(task) for task in page.tasks], next_cursor=page.next_cursor or None))
 
 
 @tasks.get("/tasks/<task_uuid>", responses={200: TaskDetails, 404: Problem})
 def show_task(path: TaskPath) -> Response:
     """Show one task, with fresh links to its stems once it succeeded."""
-    return answer(_details(accessible_task(path.task_uuid)))
+    return json_response(_details(accessible_task(path.task_uuid)))
 
 
 @tasks.delete("/tasks/<task_uuid>", responses={204: None, 404: Problem, 409: Problem})
@@ -43,7 +43,7 @@ def delete_task(path: TaskPath) -> Response:
     503 when the storage did not delete the stems; the task is cancelled then if it had not ended, and still there.
     """
     task = accessible_task(path.task_uuid)
-    if not services().control.delete(task.task_uuid):
+    if not services().actions.delete(task.task_uuid):
         abort(problem(HTTPStatus.CONFLICT, "The task has been brought back at this moment; delete it once more."))
     return Response(status=HTTPStatus.NO_CONTENT)
 
@@ -52,21 +52,21 @@ def delete_task(path: TaskPath) -> Response:
 def cancel_task(path: TaskPath) -> Response:
     """End a task that waits or is being separated; one that was cancelled before stays as it is."""
     task = accessible_task(path.task_uuid)
-    done = services().control.cancel(task.task_uuid)
+    done = services().actions.cancel(task.task_uuid)
     task = accessible_task(path.task_uuid)
     if not done and task.status is not Status.CANCELLED:
         abort(problem(HTTPStatus.CONFLICT, f"The task is {task.status}, which is too late to cancel it."))
-    return answer(_details(task))
+    return json_response(_details(task))
 
 
 @tasks.post("/tasks/<task_uuid>/retry", responses={202: TaskDetails, 404: Problem, 409: Problem})
 def retry_task(path: TaskPath) -> Response:
     """Take a task up again that failed or was cancelled, where it failed or from the beginning."""
-    if not services().control.retry(accessible_task(path.task_uuid)):
+    if not services().actions.retry(accessible_task(path.task_uuid)):
         task = accessible_task(path.task_uuid)
         abort(problem(HTTPStatus.CONFLICT, f"The task is {task.status}; only what failed or was cancelled is retried."))
     location = {"Location": f"/tasks/{path.task_uuid}"}
-    return answer(_details(accessible_task(path.task_uuid)), HTTPStatus.ACCEPTED, location)
+    return json_response(_details(accessible_task(path.task_uuid)), HTTPStatus.ACCEPTED, location)
 
 
 @tasks.post("/tasks/<task_uuid>/webhook", responses={202: Redelivery, 404: Problem, 409: Problem})
@@ -88,12 +88,12 @@ def redeliver_webhook(path: TaskPath) -> Response:
     if not services().queues.webhooks.renew(task.task_uuid, task.priority, anew):
         abort(problem(HTTPStatus.CONFLICT, "The webhook is on its way already; look at the task in a moment."))
     redelivery = Redelivery(task_uuid=task.task_uuid, webhook_id=task.webhook_id)
-    return answer(redelivery, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task.task_uuid}"})
+    return json_response(redelivery, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task.task_uuid}"})
 
 
 def _details(task: Task) -> TaskDetails:
     position = services().store.position(task.task_uuid) if task.status is Status.QUEUED else None
-    eta_s = services().forecast.remaining_s(task, position)
+    eta_s = services().eta.remaining_s(task, position)
     return details(task, position=position, eta_s=eta_s, links=_links(task))
 
 

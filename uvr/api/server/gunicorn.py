@@ -88,7 +88,7 @@ def port_faults(settings: Settings) -> list[str]:
 
 def _let_streams_end(worker: Any) -> None:
     """A worker that stops waits for what it serves; a stream would keep it waiting until it is killed."""
-    services_of(worker.wsgi).streams.end_unless(lambda: worker.alive)
+    services_of(worker.wsgi).event_streams.end_unless(lambda: worker.alive)
 
 
 def _tell(arbiter: Any) -> None:

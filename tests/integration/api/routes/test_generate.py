@@ -88,7 +88,7 @@ def test_unknown_fields_are_passed_over_and_named(client: FlaskClient) -> None:
         "task_uuid": answer.json["task_uuid"],
         "priority": 2,
         "warnings": [
-            {"field": "some_newer_field", "message": "some_newer_field is not known and was passed over."},
+            {"field": "some_newer_field", "message": "some_newer_field is not known and was ignored."},
         ],
     }
 
@@ -152,7 +152,7 @@ def test_a_form_is_read_as_strictly_as_json(client: FlaskClient, redis_client: R
     assert redis_client.zcard("uvr_tasks") == 0
     accepted = post(colour="blue")
     assert accepted.status_code == 202
-    assert accepted.json["warnings"] == [{"field": "colour", "message": "colour is not known and was passed over."}]
+    assert accepted.json["warnings"] == [{"field": "colour", "message": "colour is not known and was ignored."}]
     assert "warnings" not in post().json
 
 

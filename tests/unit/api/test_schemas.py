@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from uvr.api.problems import validation_problem
-from uvr.api.schemas.requests import GenerateRequest, TaskListQuery, wanted
-from uvr.api.schemas.responses import Accepted, WorkerHealth, details, summary
+from uvr.api.schemas.requests import GenerateRequest, TaskListQuery
+from uvr.api.schemas.responses import Accepted, WorkerHealth, task_details, task_summary
 from uvr.tasks.model import Status, Task
 
 SONG = "https://songs.example.com/a.mp3"
@@ -93,7 +93,7 @@ def test_a_time_keeps_its_offset_if_its_plus_became_a_space_on_the_way(offset: s
 
 def test_only_states_that_a_task_can_have_are_asked_for() -> None:
     for status in set(Status) - {Status.UNKNOWN}:
-        assert wanted(TaskListQuery.model_validate({"status": status.value})).status is status
+        assert TaskListQuery.model_validate({"status": status.value}).to_filter().status is status
     with pytest.raises(ValidationError, match=r"'queued', 'processing', .* or 'cancelled'"):
         TaskListQuery.model_validate({"status": "unknown"})
 
@@ -105,23 +105,23 @@ def test_cursor_of_the_store_is_a_valid_cursor() -> None:
 
 def test_summary_and_details_mask_urls() -> None:
     secretive = task(audio=f"{SONG}?sig=1", hook_url="http://me:word@hooks.example.com/?token=1")
-    assert summary(secretive).audio == f"{SONG}?…"
-    assert details(secretive, position=0, eta_s=None, links={}).hook_url == "http://…@hooks.example.com/?…"
+    assert task_summary(secretive).audio == f"{SONG}?…"
+    assert task_details(secretive, position=0, eta_s=None, links={}).hook_url == "http://…@hooks.example.com/?…"
 
 
 def test_times_not_yet_reached_are_null() -> None:
-    shown = summary(task(status=Status.PROCESSING, started_ms=1_700_000_001_000))
+    shown = task_summary(task(status=Status.PROCESSING, started_ms=1_700_000_001_000))
     assert (shown.started_at, shown.finished_at) == ("2023-11-14T22:13:21.000Z", None)
 
 
 def test_details_show_the_two_stems_at_the_top_as_webhooks_do() -> None:
     links = {"vocals": "http://v", "instrumental": "http://i"}
-    shown = details(task(status=Status.SUCCESS), position=None, eta_s=None, links=links)
+    shown = task_details(task(status=Status.SUCCESS), position=None, eta_s=None, links=links)
     assert (shown.vocals, shown.instrumental, shown.stems) == ("http://v", "http://i", links)
 
 
 def test_delivery_attempts_of_other_versions_are_shown() -> None:
-    shown = details(
+    shown = task_details(
         task(webhook_tries=[{"status_code": 200, "newer_field": 1}, {}]), position=None, eta_s=None, links={}
     )
     assert [attempt.status_code for attempt in shown.webhook.tries] == [200, None]

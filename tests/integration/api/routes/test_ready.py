@@ -46,7 +46,7 @@ def test_without_one_kind_of_worker_it_is_not_ready(client: FlaskClient, redis_c
     status, report = ready_with(client, redis_client, *workers)
     assert (status, report["status"]) == (503, "not ready")
     part = report["components"][missing]
-    assert part == {"status": "down", "message": f"No {missing} runs; tasks are kept until one does."}
+    assert part == {"status": "down", "message": f"No {missing} runs; tasks wait until one does."}
 
 
 def test_a_processor_whose_disk_is_short_says_so(client: FlaskClient, redis_client: Redis, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_redis_that_takes_no_writes_makes_it_not_ready_and_gets_none(tmp_path:
         admin.config_set("maxmemory", 1)
         answer = app.test_client().get("/ready")
     assert answer.status_code == 503
-    assert answer.json["components"]["redis"]["message"].startswith("Redis takes no writes")
+    assert answer.json["components"]["redis"]["message"].startswith("Redis accepts no writes")
     assert answer.json["components"]["processor"]["status"] == "down"
 
 
@@ -119,5 +119,5 @@ def test_a_redis_that_is_away_makes_it_not_ready(tmp_path: Path) -> None:
         answer = app.test_client().get("/ready")
     assert answer.status_code == 503
     report = answer.json["components"]
-    assert report["redis"] == {"status": "down", "message": "Redis does not answer, or is still starting."}
+    assert report["redis"] == {"status": "down", "message": "Redis does not respond, or is still starting."}
     assert {report[kind]["status"] for kind in ("processor", "uploader")} == {"unknown"}

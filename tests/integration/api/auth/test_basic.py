@@ -78,7 +78,7 @@ def test_well_known_password_is_refused_where_others_can_reach_it(
 @pytest.mark.parametrize("token", ["secret", "your_token", "change-me"])
 def test_a_token_that_anybody_guesses_is_refused_as_well(redis_client: Redis, tmp_path: Path, token: str) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, api_host="0.0.0.0", metrics_token=token)
-    with pytest.raises(SettingsError, match=r"^METRICS_TOKEN: is .* reach API_HOST=0\.0\.0\.0; set a random one"):
+    with pytest.raises(SettingsError, match=r"^METRICS_TOKEN: is .* reach API_HOST=0\.0\.0\.0; set it to a random value"):
         create_app(settings)
 
 

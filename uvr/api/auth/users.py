@@ -58,7 +58,7 @@ class Users:
         self._verified = _VerifiedPasswords()
         self._lock = threading.Lock()
         self._version = _version(self._file)
-        self._hashes = self._read()
+        self._hashes = _read_users(self._file, self._admin)
 
     def verify(self, name: str, password: str) -> User | None:
         """The user with these credentials, else None. Takes equally long whether the name or the password is wrong."""
@@ -83,15 +83,12 @@ class Users:
             if version != self._version:
                 self._version = version
                 try:
-                    self._hashes = self._read()
+                    self._hashes = _read_users(self._file, self._admin)
                 except SettingsError as error:
                     log.error("users.refused", faults=error.faults)
                 else:
                     log.info("users.read", users=len(self._hashes))
             return self._hashes
-
-    def _read(self) -> Mapping[str, str]:
-        return {} if self._file is None else _read_users(self._file, self._admin)
 
 
 class _VerifiedPasswords:
@@ -119,8 +116,10 @@ class _VerifiedPasswords:
         return hmac.digest(self._key, f"{name}:{hashed}:{password}".encode(), "sha256")
 
 
-def _read_users(path: Path, admin: str) -> Mapping[str, str]:
-    """The bcrypt hashes by name. Raises `SettingsError` that names every line with an error."""
+def _read_users(path: Path | None, admin: str) -> Mapping[str, str]:
+    """The bcrypt hashes by name, empty without a file. Raises `SettingsError` that names every line with an error."""
+    if path is None:
+        return {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -21,7 +21,7 @@ from uvr.api.access import accessible_task
 from uvr.api.auth.basic import private_blueprint
 from uvr.api.problems import Problem, problem
 from uvr.api.schemas.requests import TaskPath
-from uvr.api.schemas.responses import TaskEvent
+from uvr.api.schemas.responses import task_event
 from uvr.api.services import Services, services
 from uvr.tasks.model import Status, Task
 
@@ -89,7 +89,8 @@ def _event_stream(services: Services, task_uuid: str, client: Client) -> Iterato
             task = services.store.get(task_uuid)
             if task is None:
                 return
-            event = _task_event(services, task)
+            position = services.store.position(task_uuid) if task.status is Status.QUEUED else None
+            event = task_event(task, position=position, eta_s=services.eta.remaining_s(task, position))
             if event != sent:
                 kind = "progress" if sent and event.status == sent.status else "state"
                 sent, sent_at = event, time.monotonic()
@@ -102,19 +103,6 @@ def _event_stream(services: Services, task_uuid: str, client: Client) -> Iterato
                 return
     except RedisError as error:
         log.warning("events.broke_off", task_uuid=task_uuid, error=str(error))
-
-
-def _task_event(services: Services, task: Task) -> TaskEvent:
-    position = services.store.position(task.task_uuid) if task.status is Status.QUEUED else None
-    return TaskEvent(
-        task_uuid=task.task_uuid,
-        status=task.status,
-        progress=task.progress,
-        attempt=task.attempt,
-        position=position,
-        eta_s=services.eta.remaining_s(task, position),
-        error_message=task.error_message or None,
-    )
 
 
 def _event_id(task: Task) -> str:

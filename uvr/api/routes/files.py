@@ -27,7 +27,7 @@ _AUDIO = {"audio/*": {"schema": {"type": "string", "format": "binary"}}}
     "/files/<path:key>",
     responses={
         200: {"description": "the stem", "content": _AUDIO},
-        206: {"description": "the requested range of it", "content": _AUDIO},
+        206: {"description": "the requested range of the stem", "content": _AUDIO},
         304: None,
         403: Problem,
         404: Problem,

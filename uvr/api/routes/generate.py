@@ -139,13 +139,9 @@ def _check_url(field: str, url: str) -> None:
         abort(field_problem(HTTPStatus.BAD_REQUEST, field, error.message))
 
 
-def _document_both_bodies() -> None:
-    """Add both kinds of body to the OpenAPI document: flask-openapi3 can declare only one of them per endpoint."""
-    content = {}
-    for media_types, schemas in (parse_body(GenerateRequest), parse_form(GenerateForm)):
-        content.update(media_types)
-        generate.components_schemas.update(schemas)
-    generate.paths["/generate"].post.requestBody = RequestBody(content=content, required=True)
-
-
-_document_both_bodies()
+# flask-openapi3 can declare only one kind of body for an endpoint; this adds both to the OpenAPI document.
+_content: dict[str, Any] = {}
+for _media_types, _schemas in (parse_body(GenerateRequest), parse_form(GenerateForm)):
+    _content.update(_media_types)
+    generate.components_schemas.update(_schemas)
+generate.paths["/generate"].post.requestBody = RequestBody(content=_content, required=True)

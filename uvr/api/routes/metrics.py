@@ -48,8 +48,11 @@ def show_metrics() -> Response:
     200 even while Redis is down: then uvr_redis_up is 0 and the only metric.
     """
     up = GaugeMetricFamily("uvr_redis_up", "Whether Redis responds; while it does not, this is the only metric.")
+    tasks = GaugeMetricFamily("uvr_tasks", "Tasks by status.", labels=["status"])
     try:
-        families = [*_queue_families(), _task_family(), _worker_family(), *_total_families()]
+        for status, count in services().store.counts().items():
+            tasks.add_metric([status.value], count)
+        families = [*_queue_families(), tasks, _worker_family(), *_total_families()]
     except RedisError as error:
         log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
         families = []
@@ -98,13 +101,6 @@ def _labelled_queues() -> Iterator[tuple[list[str], RedisQueue]]:
     for node in sorted({"", *known_node_ids(clients.commands, settings.redis_task_queue)}):
         yield ["results", node], open_result_queue(settings, clients, node)
     yield ["webhooks", ""], queues.webhooks
-
-
-def _task_family() -> Metric:
-    family = GaugeMetricFamily("uvr_tasks", "Tasks by status.", labels=["status"])
-    for status, count in services().store.counts().items():
-        family.add_metric([status.value], count)
-    return family
 
 
 def _worker_family() -> Metric:

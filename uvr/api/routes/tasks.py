@@ -73,7 +73,7 @@ def retry_task(path: TaskPath) -> Response:
 
 @tasks.post("/tasks/<task_uuid>/webhook", responses={202: Redelivery, 404: Problem, 409: Problem})
 def redeliver_webhook(path: TaskPath) -> Response:
-    """Send the webhook of a task that has ended again, at once and with the full schedule of retries.
+    """Send the webhook of an ended task again, at once and with the full schedule of retries.
 
     It has the webhook-id of the earlier attempts, so a receiver can recognize one that it has already processed.
     """

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic.config import JsonDict
 
 from uvr.audio.output_format import OutputFormat
@@ -60,32 +60,31 @@ class GenerateRequest(BaseModel):
     )
 
 
-def _split_at_commas(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _require_file(value: object) -> object:
-    if isinstance(value, str):
-        raise ValueError("must be a file, with a file name, in a form")  # noqa: TRY004  # pydantic expects ValueError
-    return value
-
-
 class GenerateForm(GenerateRequest):
     """A song to separate, uploaded as a file."""
 
     model_config = ConfigDict(strict=False)  # every value in a form is text
 
-    audio: Annotated[
-        Any,
-        AfterValidator(_require_file),
-        WithJsonSchema({"type": "string", "format": "binary", "description": "the song, as a file"}),
-    ]
+    audio: Annotated[Any, WithJsonSchema({"type": "string", "format": "binary", "description": "the song, as a file"})]
     callback_events: Annotated[
         list[CallbackEvent],
-        BeforeValidator(_split_at_commas),
         Field(max_length=10, json_schema_extra=_without_default),
         WithJsonSchema({"type": "string", "description": "the events that hook_url receives, separated by commas"}),
     ] = [COMPLETED]
+
+    @field_validator("audio")
+    @classmethod
+    def require_file(cls, audio: object) -> object:
+        """Refuse text: in a form, `audio` must be a `uvr.api.multipart.SentFile`."""
+        if isinstance(audio, str):
+            raise ValueError("must be a file, with a file name, in a form")  # noqa: TRY004  # pydantic expects it
+        return audio
+
+    @field_validator("callback_events", mode="before")
+    @classmethod
+    def split_at_commas(cls, value: object) -> object:
+        """Turn the text of a form field into a list."""
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class Parameters(BaseModel):
@@ -123,12 +122,6 @@ class TaskPath(BaseModel):
     task_uuid: str
 
 
-def _restore_plus(value: object) -> object:
-    """Put back the + of a time's UTC offset, which a query turns into a space."""
-    return re.sub(r"(T\S+) (?=\d\d:?\d\d$)", r"\1+", value) if isinstance(value, str) else value
-
-
-QueryTime = Annotated[AwareDatetime, BeforeValidator(_restore_plus)]
 StatusFilter = Literal["queued", "processing", "uploading", "success", "failed", "cancelled"]
 
 
@@ -138,12 +131,18 @@ class TaskListQuery(Parameters):
     status: StatusFilter | None = None
     priority: Annotated[int | None, Field(ge=1, le=5)] = None
     webhook: Annotated[WebhookState | None, Field(description="state of the webhook")] = None
-    created_since: Annotated[QueryTime | None, Field(description="submitted at this time or later")] = None
-    created_until: Annotated[QueryTime | None, Field(description="submitted before this time")] = None
+    created_since: Annotated[AwareDatetime | None, Field(description="submitted at this time or later")] = None
+    created_until: Annotated[AwareDatetime | None, Field(description="submitted before this time")] = None
     cursor: Annotated[
         str, Field(pattern=r"^([0-9]{1,15}:[0-9a-zA-Z-]{1,64})?$", description="next_cursor of the previous page")
     ] = ""
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+
+    @field_validator("created_since", "created_until", mode="before")
+    @classmethod
+    def restore_plus(cls, time: object) -> object:
+        """Put back the + of a UTC offset, which a query turns into a space."""
+        return re.sub(r"(T\S+) (?=\d\d:?\d\d$)", r"\1+", time) if isinstance(time, str) else time
 
     def to_filter(self) -> TaskFilter:
         """The filter for the task store. It has no cursor, limit or owner."""

@@ -52,7 +52,9 @@ class TaskSummary(BaseModel):
     priority: int
     progress: float
     attempt: Annotated[int, Field(description="how often a processor has started it")]
-    owner: Annotated[str | None, Field(description="user who submitted it; null for tasks older than the users file")]
+    owner: Annotated[
+        str | None, Field(description="user who submitted it; null for tasks submitted before there were users")
+    ]
     created_at: str
     started_at: str | None
     finished_at: str | None
@@ -241,4 +243,17 @@ def task_details(task: Task, *, position: int | None, eta_s: int | None, links: 
         node=task.node or None,
         lost_with=task.lost_with or None,
         webhook=Webhook(state=task.webhook, tries=[WebhookTry(**attempt) for attempt in task.webhook_tries]),
+    )
+
+
+def task_event(task: Task, *, position: int | None, eta_s: int | None) -> TaskEvent:
+    """The present state of `task`, as an event of a stream."""
+    return TaskEvent(
+        task_uuid=task.task_uuid,
+        status=task.status,
+        progress=task.progress,
+        attempt=task.attempt,
+        position=position,
+        eta_s=eta_s,
+        error_message=task.error_message or None,
     )

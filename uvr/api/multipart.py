@@ -70,6 +70,7 @@ def received_form(path: Path, *, max_bytes: int, min_free_bytes: int) -> Iterato
 
 
 def _parse(file: _IncomingFile, max_bytes: int) -> Form:
+    """Read the body to its end, the file straight to disk. Ends the request with a 400 or 413 as described above."""
     request.max_content_length = max_bytes + _MAX_OVERHEAD_BYTES
     open_file: Any = file.open
     parser = FormDataParser(open_file, max_form_memory_size=_MAX_TEXT_BYTES, max_form_parts=_MAX_PARTS, silent=False)

@@ -112,11 +112,11 @@ def field_errors(error: ValidationError) -> list[FieldError]:
 
 def register_problems(app: Flask) -> None:
     """Make `app` answer every error with a problem document."""
-    app.register_error_handler(Exception, error_response)
+    app.register_error_handler(Exception, problem_for)
 
 
-def error_response(error: Exception) -> Response | HTTPException:
-    """The response to a request that ended with `error`, which is logged unless it is the client's fault."""
+def problem_for(error: Exception) -> Response | HTTPException:
+    """The response to a request that ended with `error`, which is logged unless the client caused it."""
     if isinstance(error, HTTPException):
         return _http_problem(error)
     if isinstance(error, TooManyError):

@@ -6,8 +6,9 @@ lock all other clients out. Here:
 
 - A request gets a thread once its head has arrived, and all of its body or the first 64 KiB of it. If that takes longer
   than CLIENT_TIMEOUT_SECONDS, the response is 408. The loop also answers `Expect: 100-continue`.
-- A thread reads the rest of the body as it arrives. The body may pause for CLIENT_TIMEOUT_SECONDS, and after the first
-  such time must bring 8 KiB for each second that the thread waits for it. Otherwise the connection counts as broken.
+- A thread reads the rest of the body as it arrives. The body may pause for CLIENT_TIMEOUT_SECONDS. Once the thread has
+  waited that long in total, the body must have brought 8 KiB for each further second, or the connection counts as
+  broken.
 - After the last response, the loop gives the client two seconds to read it and close the connection.
 
 One address can still hold as many connections as gunicorn's `worker_connections` allows; a proxy can limit them.

@@ -60,7 +60,7 @@ def verify(name: str, password: str) -> User | None:
 @_basic.error_handler  # type: ignore[untyped-decorator]
 def refuse(_status: int) -> Response:
     """A 401 that asks for credentials."""
-    detail = "This needs a user name and password (HTTP Basic authentication); they are missing or wrong."
+    detail = "This address needs a user name and password (HTTP Basic authentication); they are missing or wrong."
     return problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": _CHALLENGE})
 
 

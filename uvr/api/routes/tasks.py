@@ -64,9 +64,7 @@ def retry_task(path: TaskPath) -> Response:
     """Retry a task that failed or was cancelled, from the step that failed or from the beginning."""
     if not services().actions.retry(accessible_task(path.task_uuid)):
         task = accessible_task(path.task_uuid)
-        abort(
-            problem(HTTPStatus.CONFLICT, f"The task is {task.status}; only failed or cancelled tasks can be retried.")
-        )
+        abort(_conflict(f"The task is {task.status}; only failed or cancelled tasks can be retried."))
     location = {"Location": f"/tasks/{path.task_uuid}"}
     return json_response(_details(accessible_task(path.task_uuid)), HTTPStatus.ACCEPTED, location)
 

@@ -1,13 +1,13 @@
-"""Front door 1: the HTTP API. It takes tasks in and tells what became of them; it never touches audio.
+"""The HTTP API, the first of the three processes: accepts tasks and reports on them. It never touches audio.
 
-`python app.py` runs gunicorn in the foreground until SIGTERM, with API_HOST, API_PORT, API_WORKERS and API_THREADS;
-`gunicorn "app:create_app()"` serves the same application under somebody else's flags. Nothing is kept in the process,
-so it can be restarted at any time.
+`python app.py` runs gunicorn in the foreground until SIGTERM, configured by API_HOST, API_PORT, API_WORKERS and
+API_THREADS. `gunicorn "app:create_app()"` serves the same application with gunicorn's own options. All state is in
+Redis, so the process can be restarted at any time.
 """
 
 from __future__ import annotations
 
-import uvr.prerequisites  # noqa: F401  # says how to set up where a package is missing
+import uvr.prerequisites  # noqa: F401  # explains the set-up if a package is missing
 
 from contextlib import closing
 
@@ -23,7 +23,7 @@ from uvr.api.cors import register_cors
 from uvr.api.json_body import MAX_JSON_BYTES
 from uvr.api.openapi import ABOUT
 from uvr.api.problems import Problem, register_problems, validation_problem
-from uvr.api.responses import register_answers
+from uvr.api.responses import register_responses
 from uvr.api.routes.docs import register_docs
 from uvr.api.routes.events import events
 from uvr.api.routes.files import files
@@ -44,9 +44,9 @@ log = structlog.get_logger()
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The WSGI application, connected to nothing yet. Raises `SettingsError` for a faulty configuration.
+    """The WSGI application, not connected to anything yet. Raises `SettingsError` for an invalid configuration.
 
-    Without `settings` they are read from the environment and logs are set up: gunicorn's way in.
+    Without `settings` it reads them from the environment and sets up logging: this is how a plain gunicorn calls it.
     """
     if settings is None:
         settings = read_settings()
@@ -67,7 +67,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     attach(app, open_services(settings))
-    register_answers(app)
+    register_responses(app)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
     for blueprint in (generate, tasks, events, models, files, health, metrics):
@@ -77,14 +77,14 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def main() -> None:
-    """Serve until told to stop; exits with 2 for a faulty configuration, a port in use or a Redis that will not do."""
-    from uvr.api.server.gunicorn import Server, port_faults  # not needed where another gunicorn runs create_app
+    """Serve until SIGTERM. Exits with 2 if the configuration is invalid, the port in use or the Redis unsuitable."""
+    from uvr.api.server.gunicorn import Server, port_faults  # not needed when a plain gunicorn calls create_app
 
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="api")
     log_unknown_variables()
     try:
-        create_app(settings)  # each worker makes its own; this one shows faults once, and before anything is forked
+        create_app(settings)  # workers create their own; this one reports errors once, before the fork
     except SettingsError as error:
         refuse_to_start(error.faults)
     if faults := port_faults(settings):
@@ -94,25 +94,21 @@ def main() -> None:
     if settings.wrong_links:
         log.warning("links.lead_here", error=settings.wrong_links)
     remove_unfinished(settings)
-    _look_at_redis(settings)
-    Server(settings, lambda: _worker_app(settings)).run()
-
-
-def _worker_app(settings: Settings) -> Flask:
-    """The application of one gunicorn worker, whose process lets the others know what it counts."""
-    app = create_app(settings)
-    services_of(app).totals.keep_until_exit()
-    return app
-
-
-def _look_at_redis(settings: Settings) -> None:
-    """Here, where there is one process yet; a Redis that is not there yet is told about by the workers."""
+    # Check Redis here, while there is one process. If it does not answer yet, the workers log that.
     with closing(connect(settings)) as clients:
         try:
             check_redis_at_start(clients, settings)
         except SettingsError as error:
             refuse_to_start(error.faults)
         log_durability(clients, settings.redis_task_queue)
+    Server(settings, lambda: _worker_app(settings)).run()
+
+
+def _worker_app(settings: Settings) -> Flask:
+    """The application of one gunicorn worker, which flushes its metrics to Redis until it exits."""
+    app = create_app(settings)
+    services_of(app).totals.keep_until_exit()
+    return app
 
 
 if __name__ == "__main__":

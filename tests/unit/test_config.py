@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -145,9 +146,10 @@ def test_the_mark_that_windows_puts_in_front_is_no_part_of_a_name(
     assert read_settings().api_port == 9001
 
 
-def test_the_version_is_that_of_the_project() -> None:
+def test_the_version_is_written_in_one_place() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == VERSION
+    assert (project["dynamic"], "version" in project) == (["version"], False)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
 
 
 def test_importing_the_module_reads_nothing() -> None:

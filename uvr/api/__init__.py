@@ -1,1 +1,1 @@
-"""The HTTP interface: blueprints, their schemas, and what every answer has in common. No audio passes through here."""
+"""The HTTP API: endpoints, their schemas, authentication, and what all responses have in common."""

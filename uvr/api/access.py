@@ -1,7 +1,7 @@
-"""Which tasks a client may see: its own ones, and all of them if it is the admin.
+"""Access control for tasks: users see their own tasks, the admin sees all.
 
-Every endpoint that takes a task_uuid gets its task from `accessible_task`, and from nowhere else: a task of somebody
-else answers as one that does not exist, so that ids tell nothing.
+Every endpoint with a task_uuid gets its task from `accessible_task` and from nowhere else. Another user's task gets the
+same 404 as one that does not exist, so nobody can find out which ids exist.
 """
 
 from __future__ import annotations
@@ -17,19 +17,14 @@ from uvr.tasks.model import Task
 
 
 def accessible_task(task_uuid: str) -> Task:
-    """The task of this id if the current user may see it, and else the end of the request with a 404."""
-    task = services().store.get(task_uuid)
-    if task is None or not _is_visible(task):
-        abort(field_problem(HTTPStatus.NOT_FOUND, "task_uuid", "task_uuid names no task that is known here."))
+    """The task with this id. Ends the request with a 404 if there is none or the current user may not see it."""
+    task, user = services().store.get(task_uuid), current_user()
+    if task is None or not (user.is_admin or task.owner == user.name):
+        abort(field_problem(HTTPStatus.NOT_FOUND, "task_uuid", "There is no task with this task_uuid."))
     return task
 
 
 def visible_owner() -> str:
-    """Whose tasks the current user may list: the user's own name, or "" for everybody's."""
+    """The owner whose tasks the current user may list: the user's own name, or "" for all owners if it is the admin."""
     user = current_user()
     return "" if user.is_admin else user.name
-
-
-def _is_visible(task: Task) -> bool:
-    user = current_user()
-    return user.is_admin or task.owner == user.name

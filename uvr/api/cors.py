@@ -1,6 +1,6 @@
-"""Leave for scripts of other web pages to call the API: none, unless their origin stands in ALLOWED_ORIGINS.
+"""Cross-origin requests (CORS): scripts on web pages of other origins may call the API if ALLOWED_ORIGINS lists them.
 
-Credentials stay in the Authorization header, which such a script sets by itself; cookies play no part here.
+Such a script sends credentials in the Authorization header, which it sets itself. The API uses no cookies.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID",
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED = "Location, Retry-After, X-Request-ID, Idempotency-Replayed"
+_EXPOSED_HEADERS = "Location, Retry-After, X-Request-ID, Idempotency-Replayed"
 
 
 def register_cors(app: Flask, allowed_origins: Sequence[str]) -> None:
-    """Let pages of `allowed_origins` call `app`; without any, no answer says a word about origins."""
+    """Let web pages of `allowed_origins` call `app`. Without any, responses carry no CORS headers at all."""
     if not allowed_origins:
         return
 
     @app.before_request
     def answer_preflight() -> Response | None:
-        asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if asks and request.headers.get("Origin") in allowed_origins:
+        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if is_preflight and request.headers.get("Origin") in allowed_origins:
             return Response(status=HTTPStatus.NO_CONTENT, headers=_PREFLIGHT)
         return None
 
     @app.after_request
-    def allow(response: Response) -> Response:
+    def add_cors_headers(response: Response) -> Response:
         response.vary.add("Origin")
         origin = request.headers.get("Origin", "")
         if origin in allowed_origins:
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
         return response

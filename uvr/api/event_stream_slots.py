@@ -1,7 +1,7 @@
-"""How many streams of events this process may have open at once, and when they had better end.
+"""The limit on event streams that one process serves at a time, and their end when the process stops.
 
-Each stream holds one of the few threads that answer requests, so only every second thread may be held, and none while
-the process stops: clients connect again by themselves.
+Each open stream occupies one of the few threads that answer requests, so streams get at most half of the threads. A
+process that stops ends its streams; clients reconnect by themselves.
 """
 
 from __future__ import annotations
@@ -11,25 +11,24 @@ from collections.abc import Callable
 
 
 class EventStreamSlots:
-    """Seats for streams, half as many as there are threads."""
+    """Slots for event streams, half as many as there are threads."""
 
     def __init__(self, threads: int) -> None:
-        self.seats = max(1, threads // 2)
-        self._free = threading.BoundedSemaphore(self.seats)
-        self._serving: Callable[[], bool] = lambda: True
+        self._free = threading.BoundedSemaphore(max(1, threads // 2))
+        self._is_serving: Callable[[], bool] = lambda: True
 
-    def enter(self) -> bool:
-        """Take a seat; False when there is none. `leave` gives it back."""
+    def acquire(self) -> bool:
+        """Take a slot; False if none is free. Call `release` once the stream has ended."""
         return self._free.acquire(blocking=False)
 
-    def leave(self) -> None:
-        """Give a seat back."""
+    def release(self) -> None:
+        """Give a slot back."""
         self._free.release()
 
-    def end_unless(self, serving: Callable[[], bool]) -> None:
-        """Let streams end once `serving()` is false."""
-        self._serving = serving
+    def end_unless(self, is_serving: Callable[[], bool]) -> None:
+        """End every stream as soon as `is_serving()` is false."""
+        self._is_serving = is_serving
 
-    def go_on(self) -> bool:
-        """Whether streams may go on."""
-        return self._serving()
+    def may_continue(self) -> bool:
+        """Whether streams may stay open."""
+        return self._is_serving()

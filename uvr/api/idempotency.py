@@ -1,7 +1,8 @@
-"""Idempotency keys: a request that is sent again under its key counts once.
+"""Idempotency keys: a request that is sent again under the same key creates no second task.
 
-A client that did not get its answer cannot know whether its song was taken in. With a key it just asks again: the same
-request gets the same task, and the key of another request is refused. Keys are each user's own.
+A client that got no response cannot know whether its task was queued. With an `Idempotency-Key` it can send the request
+again: the same request gets the task of the first one, and a different request under that key is refused. Each user has
+their own keys.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _REMEMBERED_MS = 24 * 3_600_000
 
 
 def once(user: str, key: str, body: GenerateRequest, audio: str) -> Once | None:
-    """How the request is told from others, None without a key; `audio` stands for the song: its URL or its hash."""
+    """What identifies the request, None if it has no key. `audio` stands for the song: its URL, or its hash."""
     if not key:
         return None
-    # What was left out is not among the options, so that a version with more of them knows the request again.
+    # Options that were left out are not hashed, so a later version with more options still recognizes the request.
     options = body.model_dump(mode="json", exclude={"audio"}, exclude_defaults=True)
     return Once(_hash([user, key]), _hash([audio, options]), _REMEMBERED_MS)
 

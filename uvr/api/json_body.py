@@ -1,4 +1,4 @@
-"""JSON bodies, checked for being JSON objects of a decent size before any schema sees them."""
+"""JSON bodies: checked to be JSON objects within the size limit before a schema validates their fields."""
 
 from __future__ import annotations
 
@@ -11,26 +11,36 @@ from uvr.api.problems import field_problem
 
 MAX_JSON_BYTES = 64 * 1024
 
-_KINDS = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
+_TYPE_NAMES = {
+    list: "a list",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
 
 
 def require_json_object() -> None:
-    """A `before_request` for endpoints that take JSON: 413, 415 or 400 unless the body is a JSON object, `g.body`."""
+    """A `before_request` for endpoints that take JSON. The parsed object becomes `g.body`.
+
+    Ends the request with 415 for another Content-Type, 413 if the body is too large, 400 if it is not a JSON object.
+    """
     if request.method == "OPTIONS":
         return
     if not request.is_json:
-        message = "Content-Type must be application/json, or multipart/form-data for a song that is sent along."
+        message = "Content-Type must be application/json, or multipart/form-data to upload a file."
         abort(field_problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type", message))
     text = request.get_data()
-    # A body that does not announce its length is cut off at the limit instead of being refused.
+    # Flask refuses a body whose announced length exceeds the limit, but cuts one off that does not announce its length.
     if len(text) >= MAX_JSON_BYTES:
         abort(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     try:
-        # Unlike the standard library's parser this one takes deep nesting and half surrogates for faults, not for text.
+        # Unlike the standard library's parser, this one refuses deep nesting and lone surrogates.
         body = from_json(text, allow_inf_nan=False)
     except ValueError as error:
         abort(field_problem(HTTPStatus.BAD_REQUEST, "body", f"body is not valid JSON: {error}."))
     if not isinstance(body, dict):
-        message = f"body must be a JSON object, not {_KINDS[type(body)]}."
+        message = f"body must be a JSON object, not {_TYPE_NAMES[type(body)]}."
         abort(field_problem(HTTPStatus.BAD_REQUEST, "body", message))
     g.body = body

@@ -1,9 +1,11 @@
-"""The OpenAPI document: what flask-openapi3 collects from the schemas and docstrings, put right where it is not so.
+"""The OpenAPI document: what flask-openapi3 generates from schemas and docstrings, with its gaps corrected.
 
-Nothing in it is written by hand, so it cannot tell another story than the code. What is mended: schemas keep the
-keywords that flask-openapi3 does not know, examples among them; errors are problem documents of a media type of their
-own, with the headers they really have; operations are named after their functions; what takes nothing cannot be asked
-wrongly.
+Nothing is written by hand, so the document cannot contradict the code. Corrected are:
+
+- Schemas keep the keywords that flask-openapi3 drops, such as examples.
+- Errors have the media type of problem documents and the headers that they really have.
+- Operations are named after their functions.
+- Operations without input have no 400.
 """
 
 from __future__ import annotations
@@ -24,131 +26,116 @@ from uvr.api.multipart import FORM_TYPE
 from uvr.api.problems import PROBLEM_TYPE
 from uvr.api.schemas import requests, responses
 
-ABOUT = """Splits songs into vocals and instrumental. Submit a song and get a task; poll it, or be told by a webhook.
+ABOUT = """Splits songs into vocals and instrumental. Submit a song to get a task; poll it, or receive a webhook.
 
 Errors are problem documents (RFC 9457), each with a sentence that says what to do."""
 
 _PROBLEM_REF = "#/components/schemas/Problem"
 _RETRY_AFTER = {"description": "seconds to wait", "required": True, "schema": {"type": "integer", "minimum": 1}}
-_CHALLENGE = {"description": "how to sign in", "required": True, "schema": {"type": "string"}}
-_LOCATION = {"description": "the task", "required": True, "schema": {"type": "string"}}
-_REFUSAL_HEADERS = {
+_CHALLENGE = {"description": "how to authenticate", "required": True, "schema": {"type": "string"}}
+_LOCATION = {"description": "path of the task", "required": True, "schema": {"type": "string"}}
+_ERROR_HEADERS = {
     "401": {"WWW-Authenticate": _CHALLENGE},
     "429": {"Retry-After": _RETRY_AFTER},
     "503": {"Retry-After": _RETRY_AFTER},
 }
 
 
-def document(app: OpenAPI) -> dict[str, Any]:
-    """The whole document, in OpenAPI 3.1; call it when every endpoint is registered."""
-    made: dict[str, Any] = deepcopy(app.api_doc)
-    names = _names(app)
-    made["components"]["schemas"] |= _schemas(made)
-    for path, method, operation in operations(made):
-        operation["operationId"], operation["tags"] = names[path, method]
-        for part in operation.get("parameters", []):
-            _mend_numbers(part["schema"])
+def openapi_document(app: OpenAPI) -> dict[str, Any]:
+    """The whole document, in OpenAPI 3.1. Call it once every endpoint is registered."""
+    document: dict[str, Any] = deepcopy(app.api_doc)
+    document["components"]["schemas"] |= _pydantic_schemas(document)
+    endpoints: dict[tuple[str, str], str] = {}
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<(?:[^<:]+:)?(\w+)>", r"{\1}", rule.rule)
+        endpoints |= {(path, method.lower()): rule.endpoint for method in rule.methods or ()}
+    for path, method, operation in operations(document):
+        blueprint, _, function = endpoints[path, method].rpartition(".")
+        operation["operationId"], operation["tags"] = function, [blueprint]
         if "description" in operation:
             operation["description"] = operation["description"].replace("<br/>", "\n").strip()
-        _mend_responses(operation)
-    return made
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            for part in (schema, *schema.get("anyOf", ())):
+                if "minimum" in part and part["minimum"].is_integer():
+                    part["minimum"] = int(part["minimum"])
+        _correct_responses(operation)
+    return document
 
 
-def operations(made: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Path, method and operation, of each."""
-    for path, methods in made["paths"].items():
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and description of each operation."""
+    for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
 
 
-def example_body(made: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """A request body of the examples that stand beside its fields."""
+def _example_body(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """A request body made of the examples of the schema's fields."""
     while "$ref" in schema:
-        schema = made["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     return {name: field["examples"][0] for name, field in schema["properties"].items() if "examples" in field}
 
 
-def commands(made: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> list[str]:
-    """Shell commands for the operation, one for each kind of body; UVR, CREDENTIALS and parameters are variables."""
-    content = operation.get("requestBody", {}).get("content", {})
-    bodies = [_body(made, media_type, media["schema"]) for media_type, media in content.items()]
-    command = _command(path, method, operation)
-    return [f"{command} {body}" for body in bodies] or [command]
+def curl_commands(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> list[str]:
+    """Shell commands for an operation, one for each media type of its body, or a single one if it has no body.
 
-
-def _command(path: str, method: str, operation: dict[str, Any]) -> str:
-    words = ["curl", *_how_to_take(operation)]
+    UVR (the base URL), CREDENTIALS and the parameters are shell variables.
+    """
+    words = ["curl"]
+    media_types = operation["responses"].get("200", {}).get("content", {})
+    if "text/event-stream" in media_types:
+        words.append("-N")  # show events as they arrive
+    elif any(media_type.startswith("audio/") for media_type in media_types):
+        words.append("-OJ")  # save a file under its own name
     if operation.get("security"):
         words.append('-u "$CREDENTIALS"')
     if method != "get":
         words.append(f"-X {method.upper()}")
-    asked = [part["name"] for part in operation.get("parameters", []) if _is_needed(part)]
-    query = "&".join(f"{name}={_variable(name)}" for name in asked)
-    place = re.sub(r"{(\w+)}", lambda match: _variable(match[1]), path)
-    words.append(f'"$UVR{place}{"?" if query else ""}{query}"')
-    return " ".join(words)
+    words.append(f'"$UVR{_path_and_query(path, operation)}"')
+    command = " ".join(words)
+    bodies = []
+    for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
+        body = json.dumps(_example_body(document, media["schema"]))
+        is_form = media_type == FORM_TYPE
+        bodies.append("-F audio=@song.mp3" if is_form else f"-H 'Content-Type: {media_type}' \\\n  -d '{body}'")
+    return [f"{command} {body}" for body in bodies] or [command]
 
 
-def _how_to_take(operation: dict[str, Any]) -> list[str]:
-    """What curl needs to know of the answer: a stream is shown as it comes, a file is kept under its own name."""
-    content = operation["responses"].get("200", {}).get("content", {})
-    if "text/event-stream" in content:
-        return ["-N"]
-    return ["-OJ"] if any(media_type.startswith("audio/") for media_type in content) else []
+def _path_and_query(path: str, operation: dict[str, Any]) -> str:
+    """The path and its required query parameters, with shell variables as their values."""
+    required = [
+        parameter["name"]
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query" and "default" not in parameter["schema"]
+    ]
+    query = "&".join(f"{name}=${name.upper()}" for name in required)
+    path = re.sub(r"{(\w+)}", lambda match: f"${match[1].upper()}", path)
+    return f"{path}?{query}" if query else path
 
 
-def _body(made: dict[str, Any], media_type: str, schema: dict[str, Any]) -> str:
-    if media_type == FORM_TYPE:
-        return "-F audio=@song.mp3"
-    body = json.dumps(example_body(made, schema))
-    return f"-H 'Content-Type: {media_type}' \\\n  -d '{body}'"
-
-
-def _is_needed(parameter: dict[str, Any]) -> bool:
-    return parameter["in"] == "query" and "default" not in parameter["schema"]
-
-
-def _variable(name: str) -> str:
-    return f"${name.upper()}"
-
-
-def _names(app: OpenAPI) -> dict[tuple[str, str], tuple[str, list[str]]]:
-    """The name of each operation and its group: the function that answers, and its blueprint."""
-    found: dict[tuple[str, str], tuple[str, list[str]]] = {}
-    for rule in app.url_map.iter_rules():
-        group, _, name = rule.endpoint.rpartition(".")
-        path = re.sub(r"<(?:[^<:]+:)?(\w+)>", r"{\1}", rule.rule)
-        found |= {(path, method.lower()): (name, [group]) for method in rule.methods or ()}
-    return found
-
-
-def _schemas(made: dict[str, Any]) -> dict[str, Any]:
-    """The schemas of the models that stand in the document, as pydantic writes them."""
-    asked = json.dumps([operation.get("requestBody") for _, _, operation in operations(made)])
-    written = {}
+def _pydantic_schemas(document: dict[str, Any]) -> dict[str, Any]:
+    """The schema of every model that the document names, as pydantic generates it."""
+    bodies = json.dumps([operation.get("requestBody") for _, _, operation in operations(document)])
+    schemas = {}
     for name, model in {**vars(problems), **vars(requests), **vars(responses)}.items():
-        if name in made["components"]["schemas"] and isinstance(model, type) and issubclass(model, BaseModel):
-            mode: JsonSchemaMode = "validation" if f'/{name}"' in asked else "serialization"
-            written[name] = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE, mode=mode)
-            written[name].pop("$defs", None)
-    return written
+        if name in document["components"]["schemas"] and isinstance(model, type) and issubclass(model, BaseModel):
+            mode: JsonSchemaMode = "validation" if f'/{name}"' in bodies else "serialization"
+            schemas[name] = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE, mode=mode)
+            schemas[name].pop("$defs", None)
+    return schemas
 
 
-def _mend_numbers(schema: dict[str, Any]) -> None:
-    for part in (schema, *schema.get("anyOf", ())):
-        part |= {name: int(value) for name, value in part.items() if name == "minimum" and value.is_integer()}
-
-
-def _mend_responses(operation: dict[str, Any]) -> None:
+def _correct_responses(operation: dict[str, Any]) -> None:
     responses = operation["responses"]
-    takes_nothing = "parameters" not in operation and "requestBody" not in operation
-    if takes_nothing:
+    has_input = "parameters" in operation or "requestBody" in operation
+    if not has_input:
         responses.pop("400", None)
     for status, response in responses.items():
         if status == "202":
             response["headers"] = {"Location": _LOCATION}
         if _PROBLEM_REF in json.dumps(response.get("content", {})):
             response["content"] = {PROBLEM_TYPE: {"schema": {"$ref": _PROBLEM_REF}}}
-            if status in _REFUSAL_HEADERS:
-                response["headers"] = _REFUSAL_HEADERS[status]
+            if status in _ERROR_HEADERS:
+                response["headers"] = _ERROR_HEADERS[status]
     operation["responses"] = dict(sorted(responses.items()))

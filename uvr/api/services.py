@@ -1,6 +1,6 @@
-"""What the endpoints work with: one set per application, opened without touching the network.
+"""The services that endpoints use: one set for each application, created without any network access.
 
-Gunicorn forks its workers before each makes its own application, so no connection is ever shared between processes.
+Gunicorn forks its workers before each creates its own application, so processes never share a connection.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EXTENSION = "uvr"
 
 @dataclass(frozen=True)
 class Services:
-    """Everything an endpoint may need; nothing in it is connected before its first use."""
+    """Everything that an endpoint may need. Connections are opened on first use."""
 
     settings: Settings
     clients: RedisClients
@@ -43,9 +43,9 @@ class Services:
     failed_logins: FailedLogins
     request_rate: RequestRate
     totals: Totals
-    control: TaskActions
-    forecast: EtaEstimator
-    streams: EventStreamSlots
+    actions: TaskActions
+    eta: EtaEstimator
+    event_streams: EventStreamSlots
 
     @property
     def store(self) -> TaskStore:
@@ -54,7 +54,7 @@ class Services:
 
 
 def open_services(settings: Settings) -> Services:
-    """The services of this configuration. Raises `SettingsError` for a faulty REDIS_URL or users file."""
+    """Create the services that `settings` describe. Raises `SettingsError` for an invalid REDIS_URL or users file."""
     users = Users(settings)
     clients = connect(settings)
     root = settings.redis_task_queue
@@ -72,14 +72,14 @@ def open_services(settings: Settings) -> Services:
         failed_logins=FailedLogins(clients.commands, root),
         request_rate=RequestRate(clients.commands, root, settings.requests_per_minute),
         totals=Totals(clients.commands, root),
-        control=TaskActions(settings, clients, queues, storage, uploads),
-        forecast=EtaEstimator(clients.commands, queues),
-        streams=EventStreamSlots(settings.api_threads),
+        actions=TaskActions(settings, clients, queues, storage, uploads),
+        eta=EtaEstimator(clients.commands, queues),
+        event_streams=EventStreamSlots(settings.api_threads),
     )
 
 
 def attach(app: Flask, services: Services) -> None:
-    """Make `services` those of `app`."""
+    """Attach `services` to `app`, for `services_of` and `services`."""
     app.extensions[_EXTENSION] = services
 
 

@@ -1,7 +1,8 @@
-"""Fields of a request that nothing here knows.
+"""Unknown fields of a request: ignored with a warning, or refused if they look like a misspelt field.
 
-Clients of other versions may send some: they are passed over, and named in the answer. A near miss of a known field
-that is missing is refused, because the client would not get what it asked for: with `hookurl` there is no webhook.
+Clients of other versions may send fields that this version does not know. They are ignored, and the response names
+them. A near miss of a known field that is missing is refused, because the client would not get what it asked for:
+`hookurl` would silently mean no webhook.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from itertools import islice
 from flask import abort
 from pydantic import BaseModel
 
-from uvr.api.problems import FieldError, fields_problem
+from uvr.api.problems import FieldError, bad_request
 from uvr.api.schemas.responses import FieldWarning
 from uvr.spelling import closest
 
@@ -22,42 +23,42 @@ _MAX_NAME_LENGTH = 64
 
 
 class UnknownFields:
-    """Those among the `given` names that `model` has no field for."""
+    """The names among those `given` that are no field of `model`."""
 
     def __init__(self, model: type[BaseModel], given: Iterable[str]) -> None:
-        known = {field.alias or name for name, field in model.model_fields.items()}
+        fields = {field.alias or name for name, field in model.model_fields.items()}
         names = list(given)
-        missing = known.difference(names)
-        # What is long or comes in masses was not written by hand, and comparing it takes time.
-        unknown = list(islice((name for name in names if name not in known), _MAX_COMPARED))
-        meant = {name: closest(name[:_MAX_NAME_LENGTH], missing) for name in unknown}
-        self.meant = {name: field for name, field in meant.items() if field}
-        """Near misses: the name that was given, and the missing field that it comes closest to."""
-        self._others = [name for name in unknown if name not in self.meant][:_MAX_WARNINGS]
+        missing = fields.difference(names)
+        # Very long or very many names were not typed by hand, and comparing them takes time.
+        unknown = list(islice((name for name in names if name not in fields), _MAX_COMPARED))
+        candidates = {name: closest(name[:_MAX_NAME_LENGTH], missing) for name in unknown}
+        self.near_misses = {name: field for name, field in candidates.items() if field}
+        """Each name that looks misspelt, with the missing field that it comes closest to."""
+        self._ignored = [name for name in unknown if name not in self.near_misses][:_MAX_WARNINGS]
 
     @property
-    def faults(self) -> list[FieldError]:
-        """What is wrong with the near misses."""
+    def errors(self) -> list[FieldError]:
+        """An error for each near miss."""
         return [
-            FieldError(field=_shown(name), message=f"{_shown(name)} is not known; did you mean {field}?")
-            for name, field in self.meant.items()
+            FieldError(field=_shortened(name), message=f"{_shortened(name)} is not known; did you mean {field}?")
+            for name, field in self.near_misses.items()
         ]
 
     @property
     def warnings(self) -> list[FieldWarning]:
-        """That the others were passed over."""
+        """A warning for each of the other names, up to a limit."""
         return [
-            FieldWarning(field=_shown(name), message=f"{_shown(name)} is not known and was passed over.")
-            for name in self._others
+            FieldWarning(field=_shortened(name), message=f"{_shortened(name)} is not known and was ignored.")
+            for name in self._ignored
         ]
 
 
 def refuse_near_misses(model: type[BaseModel], given: Iterable[str]) -> None:
-    """End the request with a 400 if a field of `model` is missing and another name comes close to it."""
-    if faults := UnknownFields(model, given).faults:
-        abort(fields_problem(faults))
+    """End the request with a 400 if one of the `given` names is a near miss of a missing field of `model`."""
+    if errors := UnknownFields(model, given).errors:
+        abort(bad_request(errors))
 
 
-def _shown(name: str) -> str:
+def _shortened(name: str) -> str:
     short = name if len(name) <= _MAX_NAME_LENGTH else f"{name[:_MAX_NAME_LENGTH]}…"
     return short or '""'

@@ -1,4 +1,4 @@
-"""Scripts of other web pages: kept out, unless their origin is allowed."""
+"""CORS: scripts of other origins are refused unless ALLOWED_ORIGINS lists their origin."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cors_headers(answer: Any) -> list[str]:
     return [name for name, _ in answer.headers if name.startswith("Access-Control-")]
 
 
-def test_no_answer_speaks_of_origins_by_default(redis_client: Redis, tmp_path: Path) -> None:
+def test_no_response_has_cors_headers_by_default(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path) as client:
         assert cors_headers(client.get("/tasks", auth=CREDENTIALS, headers={"Origin": ORIGIN})) == []
         assert cors_headers(client.options("/generate", headers=PREFLIGHT)) == []
@@ -59,13 +59,13 @@ def test_preflight_of_an_allowed_origin_needs_no_credentials(redis_client: Redis
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://app.example.com", f"{ORIGIN}.evil.example"])
-def test_other_origins_are_kept_out(redis_client: Redis, tmp_path: Path, origin: str) -> None:
+def test_other_origins_are_refused(redis_client: Redis, tmp_path: Path, origin: str) -> None:
     with api(redis_client, tmp_path, allowed_origins=[ORIGIN]) as client:
         assert cors_headers(client.get("/tasks", auth=CREDENTIALS, headers={"Origin": origin})) == []
         assert cors_headers(client.options("/generate", headers={**PREFLIGHT, "Origin": origin})) == []
 
 
 @pytest.mark.parametrize("origins", ["*", "app.example.com", "https://a.example/", "https://a.example,ftp://b.example"])
-def test_setting_takes_origins_only(origins: str) -> None:
+def test_setting_accepts_origins_only(origins: str) -> None:
     with pytest.raises(SettingsError, match=r"^ALLOWED_ORIGINS: .* is no origin"):
         read_settings(allowed_origins=origins)

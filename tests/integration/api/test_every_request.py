@@ -1,6 +1,6 @@
-"""Whatever comes in, no answer is a 5xx or other than the OpenAPI document says: thousands of cases by schemathesis.
+"""No request gets a 5xx or a response that the OpenAPI document does not describe: thousands of cases by schemathesis.
 
-The cases go through the whole application and a real Redis, but through no socket, which would take most of the time.
+The cases go through the whole application and a real Redis, but not through a socket: that would take most of the time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-KNOWN = {"waits": Status.QUEUED, "done": Status.SUCCESS, "broken": Status.FAILED}
+EXISTING = {"waits": Status.QUEUED, "done": Status.SUCCESS, "broken": Status.FAILED}
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def workers(redis_client: Redis) -> Iterator[None]:
 
 
 @pytest.mark.timeout(1200)
-def test_no_request_gets_an_answer_outside_its_schema(app: Flask) -> None:
+def test_every_response_matches_the_document(app: Flask) -> None:
     schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
     operations = [result.ok() for result in schema.get_all_operations()]
     with_input = [operation for operation in operations if has_input(operation)]
@@ -80,10 +80,10 @@ def has_input(operation: Any) -> bool:
 
 
 def sent(app: Flask, operation: Any, mode: GenerationMode, count: int) -> int:
-    """Send `count` cases, every other one to a task that is there; gives how many were sent."""
+    """Send `count` cases, every other one to an existing task. Returns how many were sent."""
     sent_so_far = 0
-    # Nobody works here, so whoever follows a task that waits would wait for ever.
-    known = cycle(["done", "broken"] if operation.path.endswith("/events") else KNOWN)
+    # There are no workers, so the event stream of a queued task would not end.
+    names = cycle(["done", "broken"] if operation.path.endswith("/events") else EXISTING)
 
     @settings(
         max_examples=count,
@@ -98,7 +98,7 @@ def sent(app: Flask, operation: Any, mode: GenerationMode, count: int) -> int:
         nonlocal sent_so_far
         sent_so_far += 1
         if sent_so_far % 2 and "task_uuid" in (case.path_parameters or {}):
-            case.path_parameters["task_uuid"] = kept(app, next(known))
+            case.path_parameters["task_uuid"] = stored(app, next(names))
         answer = case.call(auth=CREDENTIALS)
         case.validate_response(answer, checks=CHECKS)
 
@@ -109,8 +109,8 @@ def sent(app: Flask, operation: Any, mode: GenerationMode, count: int) -> int:
     return sent_so_far
 
 
-def kept(app: Flask, task_uuid: str) -> str:
-    """The task of this name, which is there whatever was done with it before."""
-    task = Task(task_uuid, "https://songs.example.com/a.mp3", 3, 1_700_000_000_000, status=KNOWN[task_uuid])
+def stored(app: Flask, task_uuid: str) -> str:
+    """Store the task of this name again if an earlier case has deleted it."""
+    task = Task(task_uuid, "https://songs.example.com/a.mp3", 3, 1_700_000_000_000, status=EXISTING[task_uuid])
     services_of(app).store.submit(task)
     return task_uuid

@@ -1,4 +1,4 @@
-"""Idempotency-Key: a request that is sent again counts once, also when both come at the same moment."""
+"""Idempotency-Key: a request that is sent again creates no second task, not even concurrently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def post(client: FlaskClient, key: str | None = KEY, **body: Any) -> Any:
     return client.post("/generate", json={"audio": SONG, **body}, headers=headers, auth=CREDENTIALS)
 
 
-def test_the_same_request_gets_the_same_answer(client: FlaskClient, redis_client: Redis) -> None:
+def test_the_same_request_gets_the_same_response(client: FlaskClient, redis_client: Redis) -> None:
     first, again = post(client, priority=5), post(client, priority=5)
     assert (first.status_code, first.json, first.headers["Location"]) == (202, again.json, again.headers["Location"])
     assert again.status_code == 202
@@ -29,7 +29,7 @@ def test_the_same_request_gets_the_same_answer(client: FlaskClient, redis_client
     assert redis_client.zcard("uvr_tasks") == redis_client.zcard("uvr_tasks:tasks") == 1
 
 
-def test_how_the_same_is_written_makes_no_difference(client: FlaskClient) -> None:
+def test_defaults_and_unknown_fields_make_no_difference(client: FlaskClient) -> None:
     first = post(client)
     again = post(client, output_format="wav", some_newer_field=1)
     assert again.json["task_uuid"] == first.json["task_uuid"]
@@ -50,7 +50,7 @@ def test_without_a_key_every_request_counts(client: FlaskClient) -> None:
     assert post(client, None).json != post(client, None).json
 
 
-def test_a_key_is_remembered_for_a_day_whatever_becomes_of_its_task(client: FlaskClient, redis_client: Redis) -> None:
+def test_a_key_is_remembered_for_a_day_even_after_its_task_has_ended(client: FlaskClient, redis_client: Redis) -> None:
     first = post(client)
     [name] = redis_client.keys("uvr_tasks:asked:*")
     assert 86_390_000 < redis_client.pttl(name) <= 86_400_000
@@ -61,7 +61,7 @@ def test_a_key_is_remembered_for_a_day_whatever_becomes_of_its_task(client: Flas
     assert post(client).json != first.json
 
 
-def test_whoever_deleted_the_task_may_ask_for_it_again(client: FlaskClient) -> None:
+def test_deleting_the_task_frees_its_key(client: FlaskClient) -> None:
     first = post(client)
     assert services_of(client.application).queues.tasks.forget(first.json["task_uuid"], [], [], wanted=True)
     again = post(client)
@@ -76,27 +76,27 @@ def test_a_request_that_was_refused_leaves_its_key_free(client: FlaskClient) -> 
 
 
 @pytest.mark.parametrize("key", ["", "a" * 256, "naïve", "tab\there"])
-def test_a_key_that_is_none_is_a_400(client: FlaskClient, redis_client: Redis, key: str) -> None:
+def test_an_invalid_key_is_a_400(client: FlaskClient, redis_client: Redis, key: str) -> None:
     refused = post(client, key)
     assert refused.status_code == 400
     assert [fault["field"] for fault in refused.json["errors"]] == ["Idempotency-Key"]
     assert redis_client.keys() == []
 
 
-def test_requests_at_the_same_moment_make_one_task(client: FlaskClient, redis_client: Redis) -> None:
-    def ask(_: int) -> Any:
+def test_concurrent_requests_with_one_key_create_one_task(client: FlaskClient, redis_client: Redis) -> None:
+    def send(_: int) -> Any:
         with client.application.test_client() as another:
             return post(another)
 
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(ask, range(40)))
+        answers = list(pool.map(send, range(40)))
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json["task_uuid"] for answer in answers}) == 1
     assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
     assert redis_client.zcard("uvr_tasks") == 1
 
 
-def test_a_full_share_of_waiting_tasks_does_not_hide_the_first_answer(redis_client: Redis, tmp_path: Path) -> None:
+def test_the_limit_of_waiting_tasks_does_not_hide_the_first_response(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, max_waiting_tasks_per_user=1)
     with application(settings) as app, app.test_client() as client:
         first = post(client)

@@ -1,4 +1,4 @@
-"""Links to stems in answers: they lead to the address by which the request came in, as far as that may be believed."""
+"""Links to stems: they begin with the address that the request was sent to, if it can be trusted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def opened(redis_client: Redis, tmp_path: Path) -> Iterator[Opener]:
 
 
 def link(client: FlaskClient, peer: str = "198.51.100.7", **headers: str) -> str:
-    """What the answer to this request links to."""
+    """The link to the stem in the response."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = client.get(f"/tasks/{TASK_UUID}", headers=named, auth=CREDENTIALS, environ_overrides={"REMOTE_ADDR": peer})
     assert answer.status_code == 200, answer.text
@@ -50,12 +50,12 @@ def link(client: FlaskClient, peer: str = "198.51.100.7", **headers: str) -> str
 
 
 def start(client: FlaskClient, peer: str = "198.51.100.7", **headers: str) -> str:
-    """The beginning of that link."""
+    """Scheme and host of that link."""
     url = urlsplit(link(client, peer, **headers))
     return f"{url.scheme}://{url.netloc}"
 
 
-def test_on_loopback_links_lead_there_whatever_the_request_says(opened: Opener) -> None:
+def test_on_loopback_links_ignore_the_host_of_the_request(opened: Opener) -> None:
     client = opened()
     for host in ("127.0.0.1:8000", "stems.example.com"):
         assert start(client, Host=host) == "http://127.0.0.1:8000"
@@ -69,7 +69,7 @@ def test_on_loopback_links_lead_there_whatever_the_request_says(opened: Opener) 
         {"allowed_hosts": "stems.example.com,192.168.1.5:9000,[fd00::5]"},
     ],
 )
-def test_links_lead_to_the_host_that_the_request_came_in_by(opened: Opener, settings: dict[str, str]) -> None:
+def test_links_begin_with_the_host_of_the_request(opened: Opener, settings: dict[str, str]) -> None:
     client = opened(**settings)
     for host in ("stems.example.com", "Stems.Example.com:8443", "192.168.1.5:9000", "[fd00::5]:8000"):
         assert start(client, Host=host) == f"http://{host.lower()}"
@@ -82,14 +82,14 @@ def test_links_lead_to_the_host_that_the_request_came_in_by(opened: Opener, sett
         ({"api_host": "0.0.0.0", "api_published": "127.0.0.1:9000"}, "http://127.0.0.1:9000"),
     ],
 )
-def test_a_host_that_is_not_allowed_is_passed_over(opened: Opener, settings: dict[str, str], usual: str) -> None:
+def test_a_host_that_is_not_allowed_is_ignored(opened: Opener, settings: dict[str, str], usual: str) -> None:
     assert start(opened(**settings), Host="evil.example") == usual
 
 
 @pytest.mark.parametrize(
     "host", ["", "evil.example/path", "user@evil.example", "a,b", 'a"b', "a:b", "a" * 300, "-a", "a..b", "évil.example"]
 )
-def test_a_host_that_is_none_is_passed_over(opened: Opener, host: str) -> None:
+def test_an_invalid_host_is_ignored(opened: Opener, host: str) -> None:
     client = opened(api_host="192.168.1.5")
     answer = client.get(f"/tasks/{TASK_UUID}", auth=CREDENTIALS, environ_overrides={"HTTP_HOST": host})
     if answer.status_code == 200:
@@ -98,22 +98,22 @@ def test_a_host_that_is_none_is_passed_over(opened: Opener, host: str) -> None:
         assert (answer.status_code, "vocals" in answer.json) == (400, False)
 
 
-def test_headers_of_proxies_count_where_the_proxy_is_trusted(opened: Opener) -> None:
+def test_forwarding_headers_count_if_the_proxy_is_trusted(opened: Opener) -> None:
     client = opened(api_host="0.0.0.0", trusted_proxies="10.0.0.0/8")
-    told = {"Host": "api:8000", "X_Forwarded_Host": "evil.example, stems.example.com", "X_Forwarded_Proto": "https"}
-    assert start(client, peer="10.1.2.3", **told) == "https://stems.example.com"
-    assert start(client, peer="198.51.100.7", **told) == "http://api:8000"
+    names = {"Host": "api:8000", "X_Forwarded_Host": "evil.example, stems.example.com", "X_Forwarded_Proto": "https"}
+    assert start(client, peer="10.1.2.3", **names) == "https://stems.example.com"
+    assert start(client, peer="198.51.100.7", **names) == "http://api:8000"
     assert start(client, peer="10.1.2.3", Host="api:8000", X_Forwarded_Proto="javascript") == "http://127.0.0.1:8000"
 
 
-def test_a_link_opens_under_each_address_of_the_service(opened: Opener) -> None:
+def test_a_link_works_at_every_address_of_the_service(opened: Opener) -> None:
     client = opened(api_host="0.0.0.0")
     url = urlsplit(link(client, Host="one.example"))
     with client.get(f"{url.path}?{url.query}", headers={"Host": "two.example"}) as answer:
         assert (answer.status_code, answer.data) == (200, b"RIFF")
 
 
-def test_the_host_of_one_request_is_in_no_other_answer_and_in_no_webhook(opened: Opener) -> None:
+def test_the_host_of_one_request_is_in_no_other_response_and_in_no_webhook(opened: Opener) -> None:
     client = opened(api_host="192.168.1.5")
     assert start(client, Host="evil.example") == "http://evil.example"
     assert start(client, Host="192.168.1.5:8000") == "http://192.168.1.5:8000"
@@ -121,7 +121,7 @@ def test_the_host_of_one_request_is_in_no_other_answer_and_in_no_webhook(opened:
     assert storage.url(STEM, 60).startswith("http://192.168.1.5:8000/files/")
 
 
-def test_the_server_believes_no_proxy_by_itself_and_its_start_says_what_webhooks_need(
+def test_the_server_trusts_no_proxy_by_default_and_warns_that_webhooks_need_public_base_url(
     opened: Opener, shared_redis: ValkeyServer, tmp_path: Path
 ) -> None:
     opened()

@@ -1,4 +1,4 @@
-"""/openapi.json and /docs: true, complete, and of use without the internet; every example on the page works."""
+"""/openapi.json and /docs: correct, complete, usable without internet access; every example on the page works."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_document_is_valid_openapi_3_1(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["Health", "Readiness"])
-def test_the_time_of_an_answer_is_documented_as_a_number_and_as_a_text(client: FlaskClient, name: str) -> None:
+def test_the_time_of_a_response_is_documented_as_a_number_and_as_text(client: FlaskClient, name: str) -> None:
     schema = client.get("/openapi.json").json["components"]["schemas"][name]
     assert {"timestamp", "time"} <= set(schema["required"])
     timestamp, time = schema["properties"]["timestamp"], schema["properties"]["time"]
@@ -47,7 +47,7 @@ def test_operations_are_named_after_what_they_do(client: FlaskClient) -> None:
     assert len(names) == len(set(names))
 
 
-def test_document_tells_which_operations_need_credentials(client: FlaskClient) -> None:
+def test_document_says_which_operations_need_credentials(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     assert document["components"]["securitySchemes"]["basic"] == {"type": "http", "scheme": "basic"}
     for path, method, operation in operations(document):
@@ -73,7 +73,7 @@ def test_page_shows_every_operation_and_every_schema(client: FlaskClient) -> Non
     assert set(links) == set(re.findall(r'id="([^"]+)"', page.text))
 
 
-def test_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
+def test_page_loads_nothing_from_other_hosts(client: FlaskClient) -> None:
     page = client.get("/docs")
     assert not re.search(r"<(script|img|link|iframe|object)\b|@import|url\(", page.text)
     assert all(link.startswith("#") or link == "openapi.json" for link in re.findall(r'href="([^"]+)"', page.text))
@@ -86,7 +86,7 @@ def test_page_needs_nothing_from_elsewhere(client: FlaskClient) -> None:
     assert "frame-ancestors 'none'" in policy
 
 
-def test_front_leads_to_the_page_without_credentials(client: FlaskClient) -> None:
+def test_root_redirects_to_the_page_without_credentials(client: FlaskClient) -> None:
     answer = client.get("/")
     assert (answer.status_code, answer.headers["Location"]) == (302, "docs")
     assert client.get("/", follow_redirects=True).data == client.get("/docs").data
@@ -102,13 +102,13 @@ def test_every_example_on_the_page_works(shared_redis: ValkeyServer, tmp_path: P
         examples = examples_on(page)
         answers = {}
         for name, commands in examples.items():
-            known = prepared(shared_redis, tmp_path, name)
-            answers[name] = [ran(command, url, tmp_path, known) for command in commands]
+            values = prepared(shared_redis, tmp_path, name)
+            answers[name] = [ran(command, url, tmp_path, values) for command in commands]
     assert "export UVR=http://uvr.test " in page
     assert (tmp_path / "v.wav").read_bytes() == b"sound"
     expected = {name: [200] for name in examples}
     expected |= {"submit": [202, 202], "retry_task": [202], "redeliver_webhook": [202]}
-    expected |= {"delete_task": [204], "show_readiness": [503]}  # nobody works here
+    expected |= {"delete_task": [204], "show_readiness": [503]}  # there are no workers
     assert answers == expected
 
 
@@ -120,7 +120,7 @@ def examples_on(page: str) -> dict[str, list[str]]:
 
 
 def ran(command: str, url: str, folder: Path, variables: dict[str, str]) -> int:
-    """The status that the command's answer has; what it brings or needs is in `folder`."""
+    """Run the command in `folder`. Returns the status of the response."""
     (folder / "song.mp3").write_bytes(b"not empty")
     environment = {"UVR": url, "CREDENTIALS": ":".join(CREDENTIALS), **variables}
     body = "" if "-OJ" in command else "-o /dev/null"
@@ -132,7 +132,7 @@ def ran(command: str, url: str, folder: Path, variables: dict[str, str]) -> int:
 
 
 def prepared(server: ValkeyServer, folder: Path, name: str) -> dict[str, str]:
-    """The variables of an example, for a task that is in a state in which it works."""
+    """Store a task with which the example works. Returns the variables of the example."""
     with application(settings_for(server.connection_kwargs, folder)) as app:
         services = services_of(app)
         stem = folder / "stem.wav"

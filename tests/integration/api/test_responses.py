@@ -1,4 +1,4 @@
-"""What all answers share: security headers, a request id, one log line, problems instead of traces; light imports."""
+"""What all responses have in common: security headers, a request id, one log line, problems instead of stack traces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,14 @@ import structlog
 from flask.testing import FlaskClient
 from redis import Redis
 
+from config import VERSION
 from tests.support.api import CREDENTIALS, application, settings_for
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize("path", ["/health", "/tasks", "/nowhere", "/generate", "/files/x.wav"])
-def test_every_answer_carries_the_security_headers(client: FlaskClient, path: str) -> None:
+def test_every_response_has_the_security_headers(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["X-Frame-Options"] == "DENY"
@@ -39,7 +39,7 @@ def test_malformed_request_id_is_replaced(client: FlaskClient, given: str) -> No
     assert len(made) == 32
 
 
-def test_request_leaves_one_line_without_the_query_string(
+def test_request_is_logged_in_one_line_without_its_query_string(
     client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with structlog.testing.capture_logs() as lines, caplog.at_level(logging.INFO):
@@ -64,13 +64,13 @@ def test_a_problem_names_its_request(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/nowhere"])
-def test_probes_that_go_well_are_told_at_debug_level_only(client: FlaskClient, path: str) -> None:
+def test_successful_probes_are_logged_at_debug_level(client: FlaskClient, path: str) -> None:
     with structlog.testing.capture_logs() as lines:
         client.get(path)
     assert [line["log_level"] for line in lines] == ["debug" if path == "/health" else "info"]
 
 
-def test_a_bug_is_a_500_that_tells_nothing(redis_client: Redis, tmp_path: Path) -> None:
+def test_a_bug_is_a_500_that_reveals_nothing(redis_client: Redis, tmp_path: Path) -> None:
     with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app:
 
         @app.get("/broken")
@@ -85,8 +85,7 @@ def test_a_bug_is_a_500_that_tells_nothing(redis_client: Redis, tmp_path: Path) 
 
 def test_schemas_describe_every_endpoint(client: FlaskClient) -> None:
     described = client.application.api_doc  # type: ignore[attr-defined]
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert described["info"]["version"] == version
+    assert described["info"]["version"] == VERSION
     rules = [str(rule) for rule in client.application.url_map.iter_rules() if not rule.endpoint.startswith("docs.")]
     assert set(described["paths"]) == {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules}
 

@@ -90,7 +90,7 @@ def test_a_refusal_that_passes_is_waited_for_and_changes_nothing(
         assert redis_client.keys() == []
         check_redis_at_start(service.clients, settings)
         ready = service.get("/ready").json["components"]["redis"]
-        assert ready["message"] == "Redis takes no writes: it is full, read-only or cannot save."
+        assert ready["message"] == "Redis accepts no writes: it is full, read-only or cannot save to its disk."
 
 
 @contextmanager

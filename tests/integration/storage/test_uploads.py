@@ -20,7 +20,7 @@ from tests.support.api import CREDENTIALS, application, services_of, settings_fo
 from tests.support.leases import claim
 from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
-from tests.support.s3_server import BUCKET, S3Server
+from tests.support.s3_server import BUCKET, READER, S3Server
 from uvr.api.services import Services
 from uvr.errors import PermanentError, TransientError
 from uvr.storage import uploads as uploads_module
@@ -130,7 +130,7 @@ def test_a_form_that_is_refused_leaves_nothing(
         ({"priority": "3"}, "audio is required."),
         ({"audio": "https://example.com/a.mp3"}, "audio must be a file, with a file name, in a form."),
         ({"song": (SONG, "a.mp3")}, "audio is required."),
-        ({"audio": (SONG, "a.mp3"), "b": (SONG, "b.mp3")}, "body must have one file only."),
+        ({"audio": (SONG, "a.mp3"), "b": (SONG, "b.mp3")}, "body must contain only one file."),
     ],
 )
 def test_a_form_without_its_one_file_is_refused(
@@ -217,6 +217,36 @@ def test_a_bucket_that_is_away_is_a_503_and_leaves_nothing(
         assert "S3_ENDPOINT_URL" in answer.json["detail"]
         assert [path for path in settings.output_dir.rglob("*") if path.is_file()] == []
         assert redis_client.zcard("uvr_tasks") == 0
+
+
+@pytest.mark.parametrize("part_bytes", [2**24, 2**14], ids=["whole", "in-parts"])
+def test_a_bucket_that_refuses_the_song_is_a_503_and_leaves_nothing(
+    redis_client: Redis,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    s3: S3Server,
+    part_bytes: int,
+) -> None:
+    monkeypatch.setattr("uvr.storage.s3._PART_BYTES", part_bytes)
+    bucket = {name.lower(): value for name, value in s3.settings.items()} | {"s3_key_prefix": f"{tmp_path.name}/"}
+    read_only = {"aws_access_key_id": READER.access_key_id, "aws_secret_access_key": READER.secret_access_key}
+    redis = redis_client.get_connection_kwargs()
+    with application(settings_for(redis, tmp_path, min_free_bytes=0, **bucket | read_only)) as app:
+        client = app.test_client()
+        answer = send(client, key="mine")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert answer.content_type == "application/problem+json"
+        assert answer.json["detail"].startswith("The service cannot store uploads at the moment. The storage refuses ")
+        assert not [secret for secret in vars(READER).values() if secret in answer.text]
+        assert kept(client, request) == []
+        assert redis_client.zcard("uvr_tasks") == 0
+    with application(settings_for(redis, tmp_path, min_free_bytes=0, **bucket)) as app:
+        client = app.test_client()
+        clear(client)
+        assert listed(client) == {}
+        again = send(client, key="mine")
+        assert (again.status_code, "Idempotency-Replayed" in again.headers) == (202, False)
 
 
 def test_a_redis_that_is_full_is_a_503_and_leaves_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -67,12 +67,12 @@ def test_what_estimates_are_made_of_is_read_every_few_seconds(redis_client: Redi
     clients = connect(settings)
     queues = open_queues(settings, clients)
     now = 0.0
-    forecast = EtaEstimator(redis_client, queues, clock=lambda: now)
+    estimator = EtaEstimator(redis_client, queues, clock=lambda: now)
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
     with WorkerPresence(redis_client, "uvr_tasks", "processor", dict).announced():
-        assert forecast.remaining_s(task, 0) is None
+        assert estimator.remaining_s(task, 0) is None
         queues.pace.tell(30.0)
-        assert forecast.remaining_s(task, 0) is None
+        assert estimator.remaining_s(task, 0) is None
         now = 5.0
-        assert forecast.remaining_s(task, 0) == 30
+        assert estimator.remaining_s(task, 0) == 30
     clients.close()

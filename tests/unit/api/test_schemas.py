@@ -1,4 +1,4 @@
-"""Requests are strict and forgiving in the right places; answers hide what they must and name every field."""
+"""Requests: what is strict, what is optional. Responses: what is masked, and that every field is there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from uvr.api.problems import validation_problem
-from uvr.api.schemas.requests import GenerateRequest, TaskListQuery, wanted
-from uvr.api.schemas.responses import Accepted, WorkerHealth, details, summary
+from uvr.api.schemas.requests import GenerateRequest, TaskListQuery
+from uvr.api.schemas.responses import Accepted, WorkerHealth, task_details, task_summary
 from uvr.tasks.model import Status, Task
 
 SONG = "https://songs.example.com/a.mp3"
@@ -27,7 +27,7 @@ def refusal(**body: Any) -> str:
     return str(answer["detail"])
 
 
-def test_left_out_fields_have_placeholders_that_are_no_valid_values() -> None:
+def test_absent_fields_have_placeholders_that_are_not_valid_values() -> None:
     request = GenerateRequest.model_validate({"audio": SONG})
     assert (request.hook_url, request.priority) == ("", 0)
     assert refusal(audio=SONG, hook_url="").startswith("hook_url must have at least 1 character")
@@ -42,13 +42,13 @@ def test_placeholders_are_not_part_of_the_documented_schema() -> None:
 
 
 @pytest.mark.parametrize("output_format", ["wav", "flac", "mp3", "m4a", "ogg", "opus"])
-def test_formats_are_taken_by_their_names(output_format: str) -> None:
+def test_formats_are_accepted_by_their_names(output_format: str) -> None:
     request = GenerateRequest.model_validate({"audio": SONG, "output_format": output_format})
     assert request.output_format == output_format
 
 
 @pytest.mark.parametrize("output_format", ["", "aac", "WAV", ".wav", None, 1, ["wav"]])
-def test_a_format_that_there_is_not_is_refused_with_those_that_there_are(output_format: Any) -> None:
+def test_an_unknown_format_is_refused_and_the_message_lists_the_formats(output_format: Any) -> None:
     sentence = "output_format must be 'wav', 'flac', 'mp3', 'm4a', 'ogg' or 'opus'."
     assert refusal(audio=SONG, output_format=output_format) == sentence
 
@@ -68,11 +68,11 @@ def test_only_whole_numbers_from_1_to_5_are_priorities(priority: Any) -> None:
         ({"audio": SONG, "priority": "3"}, "priority must be a valid integer."),
     ],
 )
-def test_faults_read_as_sentences(body: dict[str, Any], sentence: str) -> None:
+def test_errors_are_sentences(body: dict[str, Any], sentence: str) -> None:
     assert refusal(**body) == sentence
 
 
-def test_accepted_task_answers_in_the_specified_words() -> None:
+def test_response_to_an_accepted_task_is_as_specified() -> None:
     assert Accepted(task_uuid="one", priority=4).model_dump() == {
         "message": "Task has been queued for processing",
         "status": "queued",
@@ -81,19 +81,19 @@ def test_accepted_task_answers_in_the_specified_words() -> None:
     }
 
 
-def test_query_takes_numbers_as_text() -> None:
+def test_query_accepts_numbers_as_text() -> None:
     assert TaskListQuery.model_validate({"limit": "200", "status": "failed"}).limit == 200
 
 
 @pytest.mark.parametrize("offset", ["+02:00", " 02:00", " 0200", "+0200"])
-def test_a_time_keeps_its_offset_if_its_plus_became_a_space_on_the_way(offset: str) -> None:
+def test_a_time_keeps_its_offset_although_the_query_turns_plus_into_a_space(offset: str) -> None:
     query = TaskListQuery.model_validate({"created_since": f"2026-11-22T16:46:01{offset}"})
     assert query.created_since == datetime(2026, 11, 22, 14, 46, 1, tzinfo=UTC)
 
 
-def test_only_states_that_a_task_can_have_are_asked_for() -> None:
+def test_every_status_that_a_task_can_have_is_a_filter() -> None:
     for status in set(Status) - {Status.UNKNOWN}:
-        assert wanted(TaskListQuery.model_validate({"status": status.value})).status is status
+        assert TaskListQuery.model_validate({"status": status.value}).to_filter().status is status
     with pytest.raises(ValidationError, match=r"'queued', 'processing', .* or 'cancelled'"):
         TaskListQuery.model_validate({"status": "unknown"})
 
@@ -105,28 +105,28 @@ def test_cursor_of_the_store_is_a_valid_cursor() -> None:
 
 def test_summary_and_details_mask_urls() -> None:
     secretive = task(audio=f"{SONG}?sig=1", hook_url="http://me:word@hooks.example.com/?token=1")
-    assert summary(secretive).audio == f"{SONG}?…"
-    assert details(secretive, position=0, eta_s=None, links={}).hook_url == "http://…@hooks.example.com/?…"
+    assert task_summary(secretive).audio == f"{SONG}?…"
+    assert task_details(secretive, position=0, eta_s=None, links={}).hook_url == "http://…@hooks.example.com/?…"
 
 
-def test_times_not_yet_reached_are_null() -> None:
-    shown = summary(task(status=Status.PROCESSING, started_ms=1_700_000_001_000))
+def test_times_that_have_not_come_yet_are_null() -> None:
+    shown = task_summary(task(status=Status.PROCESSING, started_ms=1_700_000_001_000))
     assert (shown.started_at, shown.finished_at) == ("2023-11-14T22:13:21.000Z", None)
 
 
-def test_details_show_the_two_stems_at_the_top_as_webhooks_do() -> None:
+def test_details_have_the_two_stems_at_the_top_level_as_webhooks_do() -> None:
     links = {"vocals": "http://v", "instrumental": "http://i"}
-    shown = details(task(status=Status.SUCCESS), position=None, eta_s=None, links=links)
+    shown = task_details(task(status=Status.SUCCESS), position=None, eta_s=None, links=links)
     assert (shown.vocals, shown.instrumental, shown.stems) == ("http://v", "http://i", links)
 
 
 def test_delivery_attempts_of_other_versions_are_shown() -> None:
-    shown = details(
+    shown = task_details(
         task(webhook_tries=[{"status_code": 200, "newer_field": 1}, {}]), position=None, eta_s=None, links={}
     )
     assert [attempt.status_code for attempt in shown.webhook.tries] == [200, None]
 
 
-def test_facts_of_workers_stand_beside_their_number() -> None:
+def test_worker_health_has_the_facts_of_the_workers() -> None:
     health = WorkerHealth.model_validate({"status": "up", "workers": 2, "model": "Spleeter-2stems"})
     assert health.model_dump() == {"status": "up", "workers": 2, "model": "Spleeter-2stems"}

@@ -1,1 +1,1 @@
-"""Who a client is: Basic Auth, the users file, rate limits, and the client's address."""
+"""Authentication: Basic Auth, the users file, rate limits, and the client's address."""

@@ -1,7 +1,7 @@
-"""Basic Auth for every endpoint but health and signed links, and the refusal to start with a password all know.
+"""Basic Auth for every endpoint but health checks and signed links, and the check for passwords that anybody knows.
 
-What needs credentials is on a `private_blueprint`, whose endpoints run with a `current_user`. Users are told apart in
-users.py, and how often they may fail or ask in limits.py.
+Endpoints that need credentials are registered on a `private_blueprint` and have a `current_user`. `users` verifies
+passwords, and `rate_limits` limits failed logins and requests.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ _WELL_KNOWN = frozenset([
     "user", "uvr", "uvr-api",
 ])
 # fmt: on
+_GUESSED_FIRST = "is one of the first that anybody tries"
 _PLACEHOLDERS = ("your_", "your-", "example", "change")
-"""How passwords begin that stand in examples, such as your_secure_password_here."""
+"""Prefixes of placeholders in examples, such as your_secure_password_here."""
 
 BASIC_AUTH = "basic"
 BEARER_TOKEN = "bearer"  # noqa: S105  # a name
-"""What the OpenAPI document calls them."""
+"""Names of the security schemes in the OpenAPI document."""
 
 _CHALLENGE = 'Basic realm="uvr-api", charset="UTF-8"'
 
@@ -43,9 +44,10 @@ _basic = HTTPBasicAuth()
 
 
 @_basic.verify_password  # type: ignore[untyped-decorator]
-def _known_user(name: str, password: str) -> User | None:
+def verify(name: str, password: str) -> User | None:
+    """The user with these credentials. Failed attempts are logged, and limited by name and address."""
     if not (name or password):
-        return None  # nothing was tried
+        return None  # without credentials it is not a failed attempt
     address = client_address()
     services().failed_logins.check(address, name)
     user = services().users.verify(name, password)
@@ -56,13 +58,14 @@ def _known_user(name: str, password: str) -> User | None:
 
 
 @_basic.error_handler  # type: ignore[untyped-decorator]
-def _refuse(_status: int) -> Response:
-    detail = "A user name and password are required (HTTP Basic authentication); none or wrong ones came along."
+def refuse(_status: int) -> Response:
+    """A 401 that asks for credentials."""
+    detail = "This address needs a user name and password (HTTP Basic authentication); they are missing or wrong."
     return problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": _CHALLENGE})
 
 
 def private_blueprint(name: str) -> APIBlueprint:
-    """A blueprint for users only: 401 without the right credentials, 429 for who asks too often, 503 without Redis."""
+    """A blueprint for users only: 401 without valid credentials, 429 for too many requests, 503 without Redis."""
     blueprint = APIBlueprint(
         name,
         __name__,
@@ -74,72 +77,70 @@ def private_blueprint(name: str) -> APIBlueprint:
 
 
 def current_user() -> User:
-    """Who sent the current request, in an endpoint of a `private_blueprint`."""
+    """The user who sent the current request, in an endpoint of a `private_blueprint`."""
     user: User = _basic.current_user()
     return user
 
 
 def current_user_name() -> str | None:
-    """Who sent the current request, None before or without credentials."""
+    """The name of the user who sent the current request; None if the user is not authenticated (yet)."""
     user: User | None = _basic.current_user()
     return user.name if user else None
 
 
 @_basic.login_required  # type: ignore[untyped-decorator]
 def _require_user() -> None:
-    # None for OPTIONS, which browsers send without credentials and which flask-httpauth lets pass.
+    # No user for OPTIONS: browsers send it without credentials, and flask-httpauth lets it pass.
     if (name := current_user_name()) is not None:
         services().request_rate.take(name)
 
 
-def require_scraper() -> Response | None:
-    """A `before_request` for the metrics of everybody: 401 or 403 but for the admin and for METRICS_TOKEN."""
-    if _has_metrics_token():
+def require_metrics_access() -> Response | None:
+    """A `before_request` for the metrics of the whole service: 401 or 403 except for the admin and METRICS_TOKEN."""
+    token = services().settings.metrics_token.get_secret_value()
+    authorization = request.authorization
+    given = (authorization.token or "") if authorization and authorization.type == "bearer" else ""
+    if token and hmac.compare_digest(given.encode(), token.encode()):
         return None
     refusal: Response | None = _require_user()
     user: User | None = _basic.current_user()
     if refusal is None and user is not None and not user.is_admin:
-        detail = "Only the admin, and whoever has METRICS_TOKEN, may see the metrics of the whole service."
+        detail = "Only the admin, and clients with METRICS_TOKEN, may see the metrics of the whole service."
         return problem(HTTPStatus.FORBIDDEN, detail)
     return refusal
 
 
-def _has_metrics_token() -> bool:
-    token = services().settings.metrics_token.get_secret_value()
-    given = request.authorization
-    if not token or given is None or given.type != "bearer":
-        return False
-    return hmac.compare_digest((given.token or "").encode(), token.encode())
-
-
 def password_faults(settings: Settings) -> list[str]:
-    """Why these credentials must not guard an address that other machines can reach; empty when they may."""
+    """Credentials that are too weak for an address that other machines can reach, with what to do; else empty."""
     if is_loopback(settings.api_host):
         return []
-    reach = f"other machines can reach API_HOST={settings.api_host}"
     return [
-        f"{variable}: {weakness}, and {reach}; set a random one, as `openssl rand -hex 16` prints"
-        for variable, weakness in _weaknesses(settings)
+        f"{variable}: {weakness}, and other machines can reach API_HOST={settings.api_host}; "
+        f"set it to a random value, such as `openssl rand -hex 16` prints"
+        for variable, weakness in _weak_credentials(settings)
     ]
 
 
 def warn_about_password(settings: Settings) -> None:
-    """Log what is tolerated on loopback only."""
-    for variable, weakness in _weaknesses(settings):
+    """Log weak credentials, which are accepted on loopback only."""
+    for variable, weakness in _weak_credentials(settings):
         log.warning("auth.password_weak", variable=variable, weakness=weakness, api_host=settings.api_host)
 
 
-def _weaknesses(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Each variable whose value anybody may guess, and why."""
+def _weak_credentials(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each variable with a value that anybody can guess, and why."""
     password = settings.basic_auth_password.get_secret_value()
-    guessed = "is one that everybody tries first" if password == settings.basic_auth_username else _guessed(password)
-    if weakness := guessed if password else "is empty":
+    if not password:
+        yield "BASIC_AUTH_PASSWORD", "is empty"
+    elif password == settings.basic_auth_username:
+        yield "BASIC_AUTH_PASSWORD", _GUESSED_FIRST
+    elif weakness := _weakness(password):
         yield "BASIC_AUTH_PASSWORD", weakness
-    if weakness := _guessed(settings.metrics_token.get_secret_value()):
+    if weakness := _weakness(settings.metrics_token.get_secret_value()):
         yield "METRICS_TOKEN", weakness
 
 
-def _guessed(secret: str) -> str:
+def _weakness(secret: str) -> str:
     if secret.lower().startswith(_PLACEHOLDERS):
-        return "is a placeholder that stands in examples"
-    return "is one that everybody tries first" if secret.lower() in _WELL_KNOWN else ""
+        return "is a placeholder from an example"
+    return _GUESSED_FIRST if secret.lower() in _WELL_KNOWN else ""

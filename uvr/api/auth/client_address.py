@@ -1,8 +1,8 @@
-"""Where a request comes from and by which address of the service, as far as that can be known.
+"""The client's address, and the service's own address as the client used it.
 
-Wrong passwords are counted for the one, links to stems in the answer begin with the other. What headers say of either
-is believed of TRUSTED_PROXIES only, but for Host: with a false one a client misleads itself alone, since the address is
-used in the answer to that client and nowhere else.
+Failed logins are counted by the client's address; links to stems in a response begin with the service's address.
+Forwarding headers count only if they come from TRUSTED_PROXIES. The Host header always counts: a client that sends a
+wrong one only misleads itself, because the address is used in the response to that client and nowhere else.
 """
 
 from __future__ import annotations
@@ -16,27 +16,31 @@ from flask import request
 from config import Network, is_host
 from uvr.api.services import services
 
-_IPV6_OF_ONE_HOME = 64  # bits of an address that its provider gave; the rest is up to the client
+_IPV6_NETWORK_BITS = 64  # the part of an address that the provider assigns; clients choose the rest
 
 
 def client_address() -> str:
-    """The client's address, for IPv6 its network; behind TRUSTED_PROXIES the last one that they do not vouch for."""
-    claimed = request.headers.get("X-Forwarded-For", "").split(",")
+    """The client's address, or its network for IPv6. Behind TRUSTED_PROXIES, the last address that is not one of them.
+
+    "" if the client has no address, as on a Unix socket.
+    """
     trusted = services().settings.trusted_proxies
     address = _parsed(request.remote_addr or "")
-    for hop in reversed(claimed):
-        before = _parsed(hop)
-        if before is None or not _is_in(address, trusted):
+    for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+        previous = _parsed(hop)
+        if previous is None or not _is_in(address, trusted):
             break
-        address = before
-    return _network(address)
+        address = previous
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, _IPV6_NETWORK_BITS), strict=False))
+    return str(address or "")
 
 
 def service_url() -> str:
-    """The address by which the current request reached the service, PUBLIC_BASE_URL if there is one.
+    """PUBLIC_BASE_URL if it is set, else the service's address as the current request used it.
 
-    Without it the host of the request counts if it is one of ALLOWED_HOSTS or, where that is empty, if the service is
-    not on loopback; otherwise what the settings make of API_HOST.
+    The request's host is used if it is one of ALLOWED_HOSTS, or if those are empty and the service is not on loopback.
+    Otherwise the address comes from API_HOST and API_PORT.
     """
     settings = services().settings
     host, scheme = request.environ.get("HTTP_HOST", ""), request.scheme
@@ -48,12 +52,8 @@ def service_url() -> str:
     return f"{scheme}://{host.lower()}"
 
 
-def _last(values: str) -> str:
-    """What the nearest proxy has written into a header of several."""
-    return values.rpartition(",")[2].strip()
-
-
 def _is_allowed(host: str) -> bool:
+    """Whether links may begin with `host`, which is a name or an address, with or without a port."""
     settings = services().settings
     if not is_host(host):
         return False
@@ -61,6 +61,11 @@ def _is_allowed(host: str) -> bool:
     return not {host, name}.isdisjoint(settings.allowed_hosts) or not (
         settings.allowed_hosts or settings.is_on_loopback
     )
+
+
+def _last(values: str) -> str:
+    """The last value of a header with several, which the nearest proxy has added."""
+    return values.rpartition(",")[2].strip()
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
@@ -73,9 +78,3 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
 
 def _is_in(address: IPv4Address | IPv6Address | None, networks: Sequence[Network]) -> bool:
     return address is not None and any(address in network for network in networks)
-
-
-def _network(address: IPv4Address | IPv6Address | None) -> str:
-    if isinstance(address, IPv6Address):
-        return str(ip_network((address, _IPV6_OF_ONE_HOME), strict=False))
-    return str(address or "")

@@ -1,11 +1,11 @@
-"""How often somebody may ask: requests of a user, and passwords that were wrong. Counted in Redis, for all processes.
+"""Rate limits: requests per user, and failed logins per name and address. Counted in Redis, for all processes.
 
-    R:rate:{user}               String  when the user will have used up nothing any more, ms
-    R:failed:{who}              String  wrong passwords of late
-    R:failed:{who}:wait         String  there while {who} has to wait
+    R:rate:{user}               String  when the user's full allowance is back, ms
+    R:failed:{origin}           String  number of recent failed logins
+    R:failed:{origin}:wait      String  exists while {origin} has to wait
 
-R is the task queue's name; {who} is the hash of an address and the name that was tried from there, so that nobody can
-keep a user out from elsewhere. All of these expire by themselves.
+R is the task queue's name. {origin} is the hash of a client address and a user name, so nobody can lock a user out from
+another address. All keys expire by themselves.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from uvr.redis.lua import allow_oom
 
 _FREE_FAILURES = 5
 _MAX_WAIT_S = 300
-_FORGOTTEN_AFTER_S = 900
-_FREE_HOLDS_S = 1.0
-_MAX_FREE = 1000
+_FAILURES_EXPIRE_S = 900
+_UNLIMITED_CACHE_S = 1.0
+_MAX_UNLIMITED_CACHED = 1000
 
-# The allowance comes back evenly, so that a minute's worth may be used at once and none is lost or won at the turn of a
-# minute (GCRA). KEYS: rate. ARGV: requests in a minute. Gives the ms to wait, 0 when the request counts.
+# The generic cell rate algorithm (GCRA): the allowance comes back evenly, so a minute's worth may be used at once, and
+# nothing is lost or won at the turn of a minute.
+# KEYS: rate. ARGV: requests per minute. Returns the ms to wait, 0 if the request is allowed and counted.
 _TAKE = allow_oom("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -39,7 +40,7 @@ redis.call('SET', KEYS[1], string.format('%.3f', due), 'PX', math.ceil(due - now
 return 0
 """)
 
-# KEYS: failures, wait. ARGV: failures that cost nothing, longest wait s, s after which failures are forgotten.
+# KEYS: failures, wait. ARGV: failures without a wait, maximum wait in s, s after which failures expire.
 _FAIL = allow_oom("""
 local failures = redis.call('INCR', KEYS[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
@@ -49,7 +50,7 @@ if beyond >= 0 then redis.call('SET', KEYS[2], '', 'EX', math.min(2 ^ math.min(b
 
 
 class RequestRate:
-    """At most `per_minute` requests of each user, 0 for any number."""
+    """At most `per_minute` requests for each user; 0 means no limit. Methods may raise `redis.RedisError`."""
 
     def __init__(self, client: Redis, root: str, per_minute: int) -> None:
         self._root = root
@@ -57,49 +58,49 @@ class RequestRate:
         self._take = client.register_script(_TAKE)
 
     def take(self, user: str) -> None:
-        """Count a request of this user, or end it with a 429."""
+        """Count a request of this user, or end it with a 429 if the allowance is used up."""
         if not self._per_minute:
             return
         if wait_ms := int(self._take(keys=[f"{self._root}:rate:{user}"], args=[self._per_minute])):
-            detail = f"You may send {self._per_minute} requests a minute; send it again after Retry-After seconds."
+            detail = f"You may send {self._per_minute} requests per minute; try again after Retry-After seconds."
             _refuse(detail, wait_ms / 1000)
 
 
 class FailedLogins:
-    """Wrong passwords for one name from one address cost more and more time; from other addresses they cost nothing.
+    """Makes failed logins for one name from one address take longer and longer; other addresses are not affected.
 
-    Who need not wait is known for a second without another look into Redis, but only until the next wrong password, so
-    that this spares requests with right ones alone. Where others sign in under the same name and address, each process
-    may let one wrong password more through.
+    That a name need not wait is cached for a second, until the next failed login, to save requests with the right
+    password a round trip to Redis. So each process may let one wrong password too many through. Methods may raise
+    `redis.RedisError`.
     """
 
     def __init__(self, client: Redis, root: str) -> None:
         self._client = client
         self._root = root
         self._fail = client.register_script(_FAIL)
-        self._free_until: dict[tuple[str, str], float] = {}
+        self._unlimited_until: dict[tuple[str, str], float] = {}
 
     def check(self, address: str, name: str) -> None:
-        """End the request with a 429, whatever its password, while this name has to wait at this address."""
-        if self._free_until.get((address, name), 0.0) > time.monotonic():
+        """End the request with a 429, even with the right password, while this name has to wait at this address."""
+        if self._unlimited_until.get((address, name), 0.0) > time.monotonic():
             return
         wait_ms = int(self._client.pttl(self._keys(address, name)[1]))
         if wait_ms > 0:
-            _refuse("Too many passwords were wrong; try again after Retry-After seconds.", wait_ms / 1000)
-        if len(self._free_until) >= _MAX_FREE:
-            self._free_until.clear()
-        self._free_until[address, name] = time.monotonic() + _FREE_HOLDS_S
+            _refuse("Too many failed logins; try again after Retry-After seconds.", wait_ms / 1000)
+        if len(self._unlimited_until) >= _MAX_UNLIMITED_CACHED:
+            self._unlimited_until.clear()
+        self._unlimited_until[address, name] = time.monotonic() + _UNLIMITED_CACHE_S
 
     def count(self, address: str, name: str) -> None:
-        """Another wrong one: the fifth costs a second, and each one after it twice as long as the one before."""
-        self._fail(keys=self._keys(address, name), args=[_FREE_FAILURES, _MAX_WAIT_S, _FORGOTTEN_AFTER_S])
-        self._free_until.pop((address, name), None)
+        """Count a failed login. The fifth makes the name wait for a second, each further one twice as long."""
+        self._fail(keys=self._keys(address, name), args=[_FREE_FAILURES, _MAX_WAIT_S, _FAILURES_EXPIRE_S])
+        self._unlimited_until.pop((address, name), None)
 
     def _keys(self, address: str, name: str) -> list[str]:
-        # Hashed, because names come from anybody, and people type passwords where names belong.
+        # Hashed, because anybody chooses names, and people type passwords into the name field.
         failures = f"{self._root}:failed:{sha256(f'{address} {name}'.encode()).hexdigest()[:32]}"
         return [failures, f"{failures}:wait"]
 
 
 def _refuse(detail: str, wait_s: float) -> None:
-    abort(problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(ceil(wait_s))}))
+    abort(problem(HTTPStatus.TOO_MANY_REQUESTS, detail, retry_after_s=ceil(wait_s)))

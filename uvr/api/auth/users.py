@@ -1,12 +1,12 @@
-"""Who may use the API: the admin, who stands in the environment, and the users of BASIC_AUTH_USERS_FILE.
+"""The users: the admin, configured by the environment, and those of BASIC_AUTH_USERS_FILE.
 
-The file is an htpasswd file, a `name:hash` on each line, with hashes by bcrypt as `htpasswd -B` writes them; empty
-lines and those that begin with # are passed over. It is read again when it changes. If the new one has faults it is
-refused as a whole, the log names them, and the users stay as they were.
+The file is an htpasswd file with bcrypt hashes, as `htpasswd -B` writes it: `name:hash` on each line; empty lines and
+lines that begin with # are ignored. It is read again when it changes. A new file with errors is refused as a whole: the
+log names them, and the users stay as they were.
 
-Finding out whether a password is right takes a tenth of a second: that is what bcrypt is for. So one that was right is
-known again for some minutes, by a hash under a key that this process keeps to itself. One that is wrong takes as long
-for a name that nobody has as for any other.
+Verifying a password takes a tenth of a second, as bcrypt intends. So a password that was right is recognized for some
+minutes by a hash under a key that never leaves this process. A wrong password takes equally long whether or not there
+is a user of that name, so timing does not reveal who exists.
 """
 
 from __future__ import annotations
@@ -31,98 +31,95 @@ log = structlog.get_logger()
 
 _VARIABLE = "BASIC_AUTH_USERS_FILE"
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
-_COSTS = range(4, 15)  # from the least that bcrypt knows to one that takes a second or two
-_SIGNIFICANT_BYTES = 72  # of a password; bcrypt, and so htpasswd, goes by no more
-_REMEMBERED_S = 300.0
-_REMEMBERED_USERS = 1000
+_COSTS = range(4, 15)  # from bcrypt's minimum to one that takes a second or two
+_SIGNIFICANT_BYTES = 72  # of a password; bcrypt, and therefore htpasswd, ignores the rest
+_VERIFIED_S = 300.0
+_MAX_VERIFIED = 1000
 
 
 @dataclass(frozen=True)
 class User:
-    """Somebody whose password was right. The admin sees everybody's tasks."""
+    """An authenticated user. The admin sees the tasks of all users."""
 
     name: str
     is_admin: bool
 
 
 class Users:
-    """Everybody who may sign in. Raises `SettingsError` when the file cannot be read or has faults."""
+    """All users that may authenticate. Raises `SettingsError` if the file cannot be read or has errors.
+
+    Safe to use from several threads.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._admin = settings.basic_auth_username
         self._admin_password = settings.basic_auth_password.get_secret_value()
         self._file = settings.basic_auth_users_file
-        self._remembered = _Remembered()
+        self._verified = _VerifiedPasswords()
         self._lock = threading.Lock()
         self._version = _version(self._file)
-        self._hashes = self._read()
+        self._hashes = _read_users(self._file, self._admin)
 
     def verify(self, name: str, password: str) -> User | None:
-        """The user of this name if the password is theirs; takes equally long whichever of the two is wrong."""
-        hashes = self._current()
+        """The user with these credentials, else None. Takes equally long whether the name or the password is wrong."""
+        hashes = self._current_hashes()
         if _equal(name, self._admin) & _equal(password, self._admin_password):
             return User(name, is_admin=True)
         if not hashes:
             return None
-        known = hashes.get(name)
-        right = self._is_right(name, password, known or _decoy(name, hashes))
-        return User(name, is_admin=False) if known and right else None
+        # For an unknown name, check against the hash of some user, always the same one for the same name.
+        decoy = int.from_bytes(sha256(name.encode()).digest()[:8]) % len(hashes)
+        hashed = hashes.get(name) or list(hashes.values())[decoy]
+        if self._verified.contains(name, hashed, password):
+            is_right = True
+        elif is_right := bcrypt.checkpw(password.encode()[:_SIGNIFICANT_BYTES], hashed.encode()):
+            self._verified.add(name, hashed, password)
+        return User(name, is_admin=False) if is_right and name in hashes else None
 
-    def _is_right(self, name: str, password: str, hashed: str) -> bool:
-        if self._remembered.knows(name, hashed, password):
-            return True
-        right = bcrypt.checkpw(password.encode()[:_SIGNIFICANT_BYTES], hashed.encode())
-        if right:
-            self._remembered.add(name, hashed, password)
-        return right
-
-    def _current(self) -> Mapping[str, str]:
+    def _current_hashes(self) -> Mapping[str, str]:
+        """The hashes by name, from the file as it is now, or as it was if it has errors now."""
         with self._lock:
             version = _version(self._file)
             if version != self._version:
                 self._version = version
-                self._read_again()
+                try:
+                    self._hashes = _read_users(self._file, self._admin)
+                except SettingsError as error:
+                    log.error("users.refused", faults=error.faults)
+                else:
+                    log.info("users.read", users=len(self._hashes))
             return self._hashes
 
-    def _read_again(self) -> None:
-        try:
-            self._hashes = self._read()
-        except SettingsError as error:
-            log.error("users.refused", faults=error.faults)
-        else:
-            log.info("users.read", users=len(self._hashes))
 
-    def _read(self) -> Mapping[str, str]:
-        return {} if self._file is None else _read_users(self._file, self._admin)
-
-
-class _Remembered:
-    """Passwords that were right lately, as hashes under a key of this process; a changed hash forgets them."""
+class _VerifiedPasswords:
+    """Recently verified passwords, as hashes under a key of this process. A changed bcrypt hash invalidates them."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
         self._until: OrderedDict[bytes, float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def knows(self, name: str, hashed: str, password: str) -> bool:
+    def contains(self, name: str, hashed: str, password: str) -> bool:
         with self._lock:
-            return self._until.get(self._mark(name, hashed, password), 0.0) > time.monotonic()
+            return self._until.get(self._digest(name, hashed, password), 0.0) > time.monotonic()
 
     def add(self, name: str, hashed: str, password: str) -> None:
         with self._lock:
-            mark = self._mark(name, hashed, password)
-            self._until[mark] = time.monotonic() + _REMEMBERED_S
-            self._until.move_to_end(mark)
-            if len(self._until) > _REMEMBERED_USERS:
+            digest = self._digest(name, hashed, password)
+            self._until[digest] = time.monotonic() + _VERIFIED_S
+            self._until.move_to_end(digest)
+            if len(self._until) > _MAX_VERIFIED:
                 self._until.popitem(last=False)
 
-    def _mark(self, name: str, hashed: str, password: str) -> bytes:
-        # Neither a name nor a hash of the file holds a colon, so no two users come to the same text.
+    def _digest(self, name: str, hashed: str, password: str) -> bytes:
+        # Neither a name nor a bcrypt hash contains a colon, so two users never result in the same text.
         return hmac.digest(self._key, f"{name}:{hashed}:{password}".encode(), "sha256")
 
 
-def _read_users(path: Path, admin: str) -> Mapping[str, str]:
-    """Names and hashes. Raises `SettingsError` that names every faulty line."""
+def _read_users(path: Path | None, admin: str) -> Mapping[str, str]:
+    """The bcrypt hashes by name, empty without a file. Raises `SettingsError` that names every line with an error."""
+    if path is None:
+        return {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -142,34 +139,27 @@ def _read_users(path: Path, admin: str) -> Mapping[str, str]:
     return hashes
 
 
-def _fault(name: str, hashed: str, taken: set[str]) -> str:
+def _fault(name: str, hashed: str, taken_names: set[str]) -> str:
+    """What is wrong with a line, "" if nothing."""
     if not name or not hashed:
         return "is not name:hash"
-    if name in taken:
-        return f"names {name}, who is there already"
+    if name in taken_names:
+        return f"names {name}, which is already taken"
     match = _HASH.fullmatch(hashed)
     if match is None:
-        return f"has a hash for {name} that is not bcrypt's; make it with `htpasswd -B`"
+        return f"has a hash for {name} that is not from bcrypt; create it with `htpasswd -B`"
     if int(match[1]) not in _COSTS:
-        return f"has a hash for {name} of cost {match[1]}; make it with 10 to 12, by `htpasswd -B -C 12`"
+        return f"has a hash for {name} with cost {match[1]}; use 10 to 12, as with `htpasswd -B -C 12`"
     return ""
 
 
-def _decoy(name: str, hashes: Mapping[str, str]) -> str:
-    """The hash that a name nobody has is checked against: some user's, and always the same one's."""
-    number = int.from_bytes(sha256(name.encode()).digest()[:8])
-    return list(hashes.values())[number % len(hashes)]
-
-
 def _version(path: Path | None) -> tuple[int, ...]:
-    """What changes when the file does; empty when there is none."""
-    if path is None:
-        return ()
+    """Values that change whenever the file does; empty if there is no file."""
     try:
-        found = path.stat()
+        status = path.stat() if path else None
     except OSError:
-        return ()
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+        status = None
+    return (status.st_mtime_ns, status.st_size, status.st_ino) if status else ()
 
 
 def _equal(given: str, expected: str) -> bool:

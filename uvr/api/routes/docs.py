@@ -1,7 +1,7 @@
-"""GET /openapi.json and GET /docs: the API described, for programs and for people; GET / leads there.
+"""GET /openapi.json and GET /docs: the API's description for programs and for people. GET / redirects to /docs.
 
-The page is made of the document and nothing else, without scripts and without anything from elsewhere, so it works on
-machines that have no internet. Neither needs credentials: both tell what the source code tells.
+The page is generated from the document alone. It has no scripts and loads nothing from other hosts, so it works on
+machines without internet access. Neither needs credentials: both contain nothing that the public source code does not.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ from flask import Blueprint, Response, redirect, render_template
 from flask_openapi3.openapi import OpenAPI
 from werkzeug.wrappers import Response as AnyResponse
 
-from uvr.api.openapi import commands, document, operations
+from uvr.api.openapi import curl_commands, openapi_document, operations
 from uvr.api.services import services_of
 
-_PAGES = Path(__file__).parent.parent / "templates"
+_TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 def register_docs(app: OpenAPI) -> None:
-    """Add these addresses to `app`, to be called after all its endpoints were registered."""
-    docs = Blueprint("docs", __name__, template_folder=_PAGES)
-    style = (_PAGES / "docs.css").read_text(encoding="utf-8")
-    # Made at the first request and kept: anybody may ask, as often as they like.
-    made = cache(lambda: document(app))
-    text = cache(lambda: json.dumps(made(), ensure_ascii=False))
-    url = services_of(app).settings.base_url
-    page = cache(lambda: render_template("docs.html", document=made(), groups=_groups(made()), style=style, url=url))
+    """Add these addresses to `app`. Call it once every other endpoint is registered."""
+    docs = Blueprint("docs", __name__, template_folder=_TEMPLATES)
+    style = (_TEMPLATES / "docs.css").read_text(encoding="utf-8")
+    # Generated at the first request and kept, because anybody may request them, as often as they like.
+    document = cache(lambda: openapi_document(app))
+    text = cache(lambda: json.dumps(document(), ensure_ascii=False))
+    page = cache(lambda: _render(document(), style, services_of(app).settings.base_url))
+    # Allows this one style sheet, and nothing else from anywhere.
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
     @docs.get("/openapi.json")
     def show_document() -> Response:
@@ -39,31 +43,20 @@ def register_docs(app: OpenAPI) -> None:
 
     @docs.get("/docs")
     def show_page() -> Response:
-        return Response(page(), headers={"Content-Security-Policy": _policy(style)})
+        return Response(page(), headers={"Content-Security-Policy": policy})
 
     @docs.get("/")
-    def show_front() -> AnyResponse:
-        return redirect("docs")  # relative, so that it is also right behind a proxy that adds a path
+    def redirect_to_page() -> AnyResponse:
+        return redirect("docs")  # relative, so it also works behind a proxy that adds a path prefix
 
     app.register_blueprint(docs)
 
 
-def _groups(made: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The operations by their group, each with its path, its method and the commands that do it."""
+def _render(document: dict[str, Any], style: str, url: str) -> str:
+    """The page, with the operations grouped by their blueprint and curl commands for each."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for path, method, operation in operations(made):
-        entry = {
-            **operation,
-            "path": path,
-            "method": method.upper(),
-            "commands": commands(made, path, method, operation),
-        }
+    for path, method, operation in operations(document):
+        commands = curl_commands(document, path, method, operation)
+        entry = {**operation, "path": path, "method": method.upper(), "commands": commands}
         groups.setdefault(operation["tags"][0], []).append(entry)
-    return groups
-
-
-def _policy(style: str) -> str:
-    """Leave for this one style sheet, and for nothing else from anywhere."""
-    digest = b64encode(sha256(style.encode()).digest()).decode()
-    style_src = f"style-src 'sha256-{digest}'"
-    return f"default-src 'none'; {style_src}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return render_template("docs.html", document=document, groups=groups, style=style, url=url)

@@ -1,8 +1,8 @@
-"""GET /tasks/{task_uuid}/events: what becomes of a task, as it happens, in the form browsers know (server-sent events).
+"""GET /tasks/{task_uuid}/events: the state and progress of a task as server-sent events.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html. A stream begins with how the task stands, so a client
-that connects again has missed nothing that still matters, whatever it saw last. It ends with the task, at the latest
-after five minutes, and when the service stops.
+https://html.spec.whatwg.org/multipage/server-sent-events.html. A stream begins with the present state of the task, so a
+client that reconnects misses nothing that still matters, whatever it received last. It ends when the task ends, after
+five minutes at the latest, and when the service stops.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from uvr.api.access import accessible_task
 from uvr.api.auth.basic import private_blueprint
 from uvr.api.problems import Problem, problem
 from uvr.api.schemas.requests import TaskPath
-from uvr.api.schemas.responses import TaskEvent
+from uvr.api.schemas.responses import task_event
 from uvr.api.services import Services, services
 from uvr.tasks.model import Status, Task
 
@@ -29,98 +29,82 @@ log = structlog.get_logger()
 
 events = private_blueprint("events")
 
-_LOOK_EVERY_S = 0.5
-_LOOK_EVERY_WHILE_QUEUED_S = 1.0
-_HEARTBEAT_S = 10.0
+_POLL_EVERY_S = 0.5
+_POLL_EVERY_WHILE_QUEUED_S = 1.0
+_KEEPALIVE_S = 10.0
 _MAX_S = 300.0
-_RETRY_MS = 2000
+_RECONNECT_AFTER_MS = 2000
 _BUSY_RETRY_AFTER_S = 10
 
-_HANGS_UP = getattr(select, "POLLRDHUP", 0)  # Linux; elsewhere a client must have gone altogether
+# On Linux, poll() reports that the client closed its side; on other systems only that the connection is gone.
+_CLOSED_BY_CLIENT = getattr(select, "POLLRDHUP", 0)
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _FIELDS = {"event": {"enum": ["state", "progress"]}, "id": {"type": "string"}, "data": {"type": "string"}}
 _EVENT = {"type": "object", "properties": _FIELDS, "required": list(_FIELDS)}
-_STREAM = {"description": "a stream of events", "content": {"text/event-stream": {"schema": _EVENT}}}
+_STREAM = {"description": "stream of events", "content": {"text/event-stream": {"schema": _EVENT}}}
 
 
 @events.get("/tasks/<task_uuid>/events", responses={200: _STREAM, 204: None, 404: Problem})
 def follow_task(path: TaskPath) -> Response:
-    """Follow a task: an event `state` or `progress` for each change, until it has ended.
+    """Follow a task: an event `state` or `progress` for each change, until the task has ended.
 
-    The number of streams is limited: 503 with Retry-After when there are too many. Clients that connect again after
-    the last event, as browsers do, hear that there is nothing more by a 204.
+    The number of streams is limited: 503 with Retry-After if there are too many. A client that reconnects after the
+    last event, as browsers do, gets a 204 because nothing more will come.
     """
     task = accessible_task(path.task_uuid)
-    if task.status.is_final and request.headers.get("Last-Event-ID") == _id(task):
+    if task.status.is_final and request.headers.get("Last-Event-ID") == _event_id(task):
         return Response(status=HTTPStatus.NO_CONTENT)
-    streams = services().streams
-    if not streams.enter():
-        detail = "Too many clients follow tasks at this moment; poll GET /tasks/{task_uuid}, or try again in a while."
-        headers = {"Retry-After": str(_BUSY_RETRY_AFTER_S)}
-        abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers))
-    lines = _lines(services(), task.task_uuid, Client(request.environ.get("gunicorn.socket")))
+    slots = services().event_streams
+    if not slots.acquire():
+        detail = "Too many clients follow tasks at the moment; poll GET /tasks/{task_uuid}, or try again later."
+        abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=_BUSY_RETRY_AFTER_S))
+    lines = _event_stream(services(), task.task_uuid, Client(request.environ.get("gunicorn.socket")))
     response = Response(lines, headers=_HEADERS, mimetype="text/event-stream")
-    response.call_on_close(streams.leave)
+    response.call_on_close(slots.release)
     return response
 
 
 class Client:
-    """The other end of a connection, None for one that cannot be watched."""
+    """The client's end of a connection. Without a `connection` it never seems to disconnect."""
 
     def __init__(self, connection: socket | None) -> None:
-        self._hang_up = select.poll()
+        self._poll = select.poll()
         if connection is not None:
-            self._hang_up.register(connection, _HANGS_UP)
+            self._poll.register(connection, _CLOSED_BY_CLIENT)
 
-    def hangs_up_within(self, seconds: float) -> bool:
-        """Wait for so long, or until the client is gone; whether it is."""
-        # Writing shows it too, but only the next event, or the one after it.
-        return bool(self._hang_up.poll(seconds * 1000))
+    def disconnects_within(self, seconds: float) -> bool:
+        """Wait for that long or until the client disconnects; whether it did."""
+        # A write would fail too, but only at the next event or the one after it.
+        return bool(self._poll.poll(seconds * 1000))
 
 
-def _lines(services: Services, task_uuid: str, client: Client) -> Iterator[str]:
-    """The stream as text; ends early when Redis is away, so that the client asks anew and hears why."""
-    yield f"retry: {_RETRY_MS}\n\n"
+def _event_stream(services: Services, task_uuid: str, client: Client) -> Iterator[str]:
+    """The stream as text. It ends early if Redis fails, so that the client reconnects and gets an error response."""
+    yield f"retry: {_RECONNECT_AFTER_MS}\n\n"
+    ends_at = time.monotonic() + _MAX_S
+    sent, sent_at = None, time.monotonic()
     try:
-        yield from _events(services, task_uuid, client)
+        while services.event_streams.may_continue() and time.monotonic() < ends_at:
+            task = services.store.get(task_uuid)
+            if task is None:
+                return
+            position = services.store.position(task_uuid) if task.status is Status.QUEUED else None
+            event = task_event(task, position=position, eta_s=services.eta.remaining_s(task, position))
+            if event != sent:
+                kind = "progress" if sent and event.status == sent.status else "state"
+                sent, sent_at = event, time.monotonic()
+                yield f"event: {kind}\nid: {_event_id(task)}\ndata: {event.model_dump_json()}\n\n"
+            elif time.monotonic() - sent_at >= _KEEPALIVE_S:
+                sent_at = time.monotonic()
+                yield ": still there\n\n"
+            pause_s = _POLL_EVERY_WHILE_QUEUED_S if task.status is Status.QUEUED else _POLL_EVERY_S
+            if task.status.is_final or client.disconnects_within(pause_s):
+                return
     except RedisError as error:
         log.warning("events.broke_off", task_uuid=task_uuid, error=str(error))
 
 
-def _events(services: Services, task_uuid: str, client: Client) -> Iterator[str]:
-    ends_at = time.monotonic() + _MAX_S
-    told, told_at = None, time.monotonic()
-    while services.streams.go_on() and time.monotonic() < ends_at:
-        task = services.store.get(task_uuid)
-        if task is None:
-            return
-        event = _event(services, task)
-        if event != told:
-            kind = "progress" if told and event.status == told.status else "state"
-            told, told_at = event, time.monotonic()
-            yield f"event: {kind}\nid: {_id(task)}\ndata: {event.model_dump_json()}\n\n"
-        elif time.monotonic() - told_at >= _HEARTBEAT_S:
-            told_at = time.monotonic()
-            yield ": still there\n\n"
-        pause_s = _LOOK_EVERY_WHILE_QUEUED_S if task.status is Status.QUEUED else _LOOK_EVERY_S
-        if task.status.is_final or client.hangs_up_within(pause_s):
-            return
-
-
-def _event(services: Services, task: Task) -> TaskEvent:
-    position = services.store.position(task.task_uuid) if task.status is Status.QUEUED else None
-    return TaskEvent(
-        task_uuid=task.task_uuid,
-        status=task.status,
-        progress=task.progress,
-        attempt=task.attempt,
-        position=position,
-        eta_s=services.forecast.remaining_s(task, position),
-        error_message=task.error_message or None,
-    )
-
-
-def _id(task: Task) -> str:
-    """Names the end of a task apart from one that came before it was brought back."""
+def _event_id(task: Task) -> str:
+    """The status and the number of retries, so that a task which ends, is retried and ends again has two ids."""
     return f"{task.status}.{task.revivals}"

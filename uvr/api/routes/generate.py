@@ -1,7 +1,7 @@
-"""POST /generate: a song's URL or the song itself in, a task id out.
+"""POST /generate: takes the URL of a song or the song itself, and returns the id of a new task.
 
-The song of a URL is fetched later, by a processor. One that is sent along is stored before its task is queued, so that
-a task always has its song; a request that fails leaves nothing of it behind.
+A processor fetches the song of a URL later. An uploaded song is stored before its task is queued, so the task always
+has its song; a request that fails leaves nothing of it behind.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from uvr.api.auth.basic import current_user, private_blueprint
 from uvr.api.idempotency import once
 from uvr.api.json_body import require_json_object
 from uvr.api.multipart import FORM_TYPE, SentFile, received_form
-from uvr.api.problems import Problem, field_problem, fields_problem, problem, validation_faults
-from uvr.api.responses import answer
+from uvr.api.problems import Problem, bad_request, field_errors, field_problem, problem
+from uvr.api.responses import json_response
 from uvr.api.schemas.requests import GenerateForm, GenerateHeader, GenerateRequest
 from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
 from uvr.api.unknown_fields import UnknownFields
-from uvr.errors import AskedBeforeError, PermanentError, UvrError
-from uvr.storage.uploads import unfinished
+from uvr.errors import AskedBeforeError, PermanentError, TransientError, UvrError
+from uvr.storage.uploads import Upload, unfinished
 from uvr.tasks.model import Task, WebhookState
 from uvr.timestamps import now_ms
 
@@ -37,7 +37,8 @@ generate = private_blueprint("generate")
 
 
 @generate.before_request
-def _require_song() -> None:
+def require_json_or_form() -> None:
+    """Refuse other bodies; a form is read later, by the endpoint."""
     if request.mimetype != FORM_TYPE:
         require_json_object()
 
@@ -46,11 +47,11 @@ def _require_song() -> None:
 def submit(header: GenerateHeader) -> Response:
     """Queue a song for separation.
 
-    Answers at once; GET /tasks/{task_uuid} tells how far it is, and hook_url is told how it ended.
+    Responds at once. GET /tasks/{task_uuid} shows the progress, and hook_url receives a webhook when the task ends.
     """
     try:
-        take = _take_in_file if request.mimetype == FORM_TYPE else _take_in_url
-        task = take(header.idempotency_key)
+        submit_song = _submit_file if request.mimetype == FORM_TYPE else _submit_url
+        task = submit_song(header.idempotency_key)
     except AskedBeforeError as earlier:
         if not earlier.is_the_same:
             abort(problem(HTTPStatus.CONFLICT, earlier.message))
@@ -58,31 +59,39 @@ def submit(header: GenerateHeader) -> Response:
     return _accepted(task.task_uuid, task.priority, {})
 
 
-def _take_in_url(key: str) -> Task:
-    body = _checked(GenerateRequest, g.body)
+def _submit_url(key: str) -> Task:
+    body = _validated(GenerateRequest, g.body)
     _check_url("audio", body.audio)
-    _check_hook(body)
+    _check_url("hook_url", body.hook_url)
     task = _task(str(uuid.uuid4()), body, body.audio)
     services().store.submit(task, once(task.owner, key, body, body.audio))
     return task
 
 
-def _take_in_file(key: str) -> Task:
+def _submit_file(key: str) -> Task:
     task_uuid, settings = str(uuid.uuid4()), services().settings
     path, max_bytes = unfinished(settings, task_uuid), settings.max_audio_bytes
     with received_form(path, max_bytes=max_bytes, min_free_bytes=settings.min_free_bytes) as form:
-        body = _checked(GenerateForm, {**form.texts, **form.files})
-        _check_hook(body)
+        body = _validated(GenerateForm, {**form.texts, **form.files})
+        _check_url("hook_url", body.hook_url)
         song: SentFile = body.audio
-        upload = services().uploads.keep(song.path, task_uuid)
+        upload = _stored_upload(song, task_uuid)
     task = _task(task_uuid, body, song.name or "upload", upload.key)
     try:
         services().store.submit(task, once(task.owner, key, body, f"sha256:{song.sha256}"))
     except (UvrError, ResponseError):
-        # Any other trouble with Redis may mean that the task is queued after all; the housekeeping will see.
+        # After any other Redis error the task may have been queued nevertheless; housekeeping finds out.
         upload.withdraw()
         raise
     return task
+
+
+def _stored_upload(song: SentFile, task_uuid: str) -> Upload:
+    """Store the song for its task. Raises `TransientError` if the storage refuses it: the request is not at fault."""
+    try:
+        return services().uploads.keep(song.path, task_uuid)
+    except PermanentError as refusal:
+        raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
 
 
 def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -> Task:
@@ -103,42 +112,36 @@ def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -
 
 def _accepted(task_uuid: str, priority: int, headers: dict[str, str]) -> Response:
     accepted = Accepted(task_uuid=task_uuid, priority=priority, warnings=g.warnings)
-    return answer(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task_uuid}", **headers})
+    return json_response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task_uuid}", **headers})
 
 
-def _checked(model: type[Body], values: dict[str, Any]) -> Body:
-    """The body; fields that were passed over are in `g.warnings` from then on."""
+def _validated(model: type[Body], values: dict[str, Any]) -> Body:
+    """The request as a `model`, with warnings about ignored fields in `g.warnings`. Ends it with a 400 if invalid."""
     unknown = UnknownFields(model, values)
     try:
         body = model.model_validate(values)
     except ValidationError as error:
-        faults = [fault for fault in validation_faults(error) if fault.field not in unknown.meant.values()]
-        abort(fields_problem([*faults, *unknown.faults]))
-    if unknown.faults:
-        abort(fields_problem(unknown.faults))
+        # A missing field with a near miss is reported once, by the near miss.
+        errors = [fault for fault in field_errors(error) if fault.field not in unknown.near_misses.values()]
+        abort(bad_request([*errors, *unknown.errors]))
+    if unknown.errors:
+        abort(bad_request(unknown.errors))
     g.warnings = unknown.warnings
     return body
 
 
-def _check_hook(body: GenerateRequest) -> None:
-    if body.hook_url:
-        _check_url("hook_url", body.hook_url)
-
-
 def _check_url(field: str, url: str) -> None:
+    """End the request with a 400 if `url` must not be requested; "" is a field that was left out."""
     try:
-        services().guard.check(url, field)
+        if url:
+            services().guard.check(url, field)
     except PermanentError as error:
         abort(field_problem(HTTPStatus.BAD_REQUEST, field, error.message))
 
 
-def _document_bodies() -> None:
-    """Both bodies at one address, for which flask-openapi3 has no words of its own."""
-    content = {}
-    for media_types, schemas in (parse_body(GenerateRequest), parse_form(GenerateForm)):
-        content.update(media_types)
-        generate.components_schemas.update(schemas)
-    generate.paths["/generate"].post.requestBody = RequestBody(content=content, required=True)
-
-
-_document_bodies()
+# flask-openapi3 can declare only one kind of body for an endpoint; this adds both to the OpenAPI document.
+_content: dict[str, Any] = {}
+for _media_types, _schemas in (parse_body(GenerateRequest), parse_form(GenerateForm)):
+    _content.update(_media_types)
+    generate.components_schemas.update(_schemas)
+generate.paths["/generate"].post.requestBody = RequestBody(content=_content, required=True)

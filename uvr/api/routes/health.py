@@ -1,7 +1,7 @@
-"""GET /health: whether tasks are accepted (Redis); GET /ready: whether they would be worked on, too.
+"""GET /health: whether tasks are accepted (Redis). GET /ready: whether they would also be processed.
 
-Neither needs credentials. /health is for whoever restarts what is broken: missing workers are no reason to restart the
-API. /ready is for whoever asks whether to send work, or why nothing happens.
+Neither needs credentials. /health is for a supervisor that restarts broken processes: missing workers are no reason to
+restart the API. /ready says whether to send tasks, and why they are not processed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from redis import RedisError, ResponseError
 
-from uvr.api.responses import answer
+from uvr.api.responses import json_response
 from uvr.api.schemas.responses import Components, Health, PartReadiness, PartsReadiness, Readiness, WorkerHealth
 from uvr.api.services import services
 from uvr.liveness.workers import present
@@ -25,73 +25,62 @@ log = structlog.get_logger()
 
 health = APIBlueprint("health", __name__)
 
-_TAKES_NONE = "Redis takes no writes: it is full, read-only or cannot save."
-_IS_AWAY = "Redis does not answer, or is still starting."
-
 
 @health.get("/health", responses={200: Health, 503: Health})
 def show_health() -> Response:
-    """Tell whether tasks are accepted.
+    """Show whether tasks are accepted.
 
-    503 only while Redis is gone: without workers tasks are still taken, and wait.
+    503 only while Redis is down: without workers, tasks are still accepted and wait.
     """
-    components = _components()
-    healthy = components.redis == "up"
-    report = Health(status="healthy" if healthy else "unhealthy", **time_stamp(), components=components)
-    return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
-
-
-@health.get("/ready", responses={200: Readiness, 503: Readiness})
-def show_readiness() -> Response:
-    """Tell whether a task that came now would be accepted and worked on.
-
-    503 while Redis is gone or takes no writes, and while there is no processor or no uploader that is not paused; the
-    component at fault says why.
-    """
-    components = _parts()
-    ready = all(part.status == "up" for part in (components.redis, components.processor, components.uploader))
-    report = Readiness(status="ready" if ready else "not ready", **time_stamp(), components=components)
-    return answer(report, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
-
-
-def _components() -> Components:
     try:
         workers = present(services().clients.commands, services().settings.redis_task_queue)
     except RedisError as error:
         log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
         unknown = WorkerHealth(status="unknown", workers=0)
-        return Components(redis="down", processor=unknown, uploader=unknown)
-    return Components(
+        components = Components(redis="down", processor=unknown, uploader=unknown)
+        report = Health(status="unhealthy", **time_stamp(), components=components)
+        return json_response(report, HTTPStatus.SERVICE_UNAVAILABLE)
+    components = Components(
         redis="up",
-        processor=_workers(workers.get("processor", [])),
-        uploader=_workers(workers.get("uploader", [])),
+        processor=_worker_health(workers.get("processor", [])),
+        uploader=_worker_health(workers.get("uploader", [])),
     )
+    return json_response(Health(status="healthy", **time_stamp(), components=components))
 
 
-def _workers(seen: Sequence[dict[str, str]]) -> WorkerHealth:
-    """How many, and their facts; where workers differ, as during an upgrade, all values of a fact."""
+def _worker_health(workers: Sequence[dict[str, str]]) -> WorkerHealth:
+    """The number of workers and their facts. If workers differ, as during an upgrade, a fact lists all values."""
     facts: dict[str, set[str]] = {}
-    for worker in seen:
-        for name in worker.keys() - {"name"}:  # host name and process id are nobody's business
+    for worker in workers:
+        for name in worker.keys() - {"name"}:  # host name and process id stay private
             facts.setdefault(name, set()).add(worker[name])
-    nodes = len(facts.pop("node", ()))  # and neither are the names of nodes
+    nodes = len(facts.pop("node", ()))  # and so do the names of nodes
     joined = {name: ", ".join(sorted(values)) for name, values in sorted(facts.items())}
     count = {"nodes": nodes} if nodes else {}
-    return WorkerHealth(**joined, **count, status="up" if seen else "down", workers=len(seen))
+    return WorkerHealth(**joined, **count, status="up" if workers else "down", workers=len(workers))
 
 
-def _parts() -> PartsReadiness:
+@health.get("/ready", responses={200: Readiness, 503: Readiness})
+def show_readiness() -> Response:
+    """Show whether a task submitted now would be accepted and processed.
+
+    503 while Redis is down or accepts no writes, and while there is no processor or no uploader that is not paused. The
+    message of the component says why.
+    """
     redis = _redis_readiness()
     try:
         workers = present(services().clients.commands, services().settings.redis_task_queue)
     except RedisError:
-        unknown = PartReadiness(status="unknown", message="Who is at work is not known while Redis is away.")
-        return PartsReadiness(redis=redis, processor=unknown, uploader=unknown)
-    return PartsReadiness(
-        redis=redis,
-        processor=_worker_readiness("processor", workers.get("processor", [])),
-        uploader=_worker_readiness("uploader", workers.get("uploader", [])),
-    )
+        processor = uploader = PartReadiness(
+            status="unknown", message="While Redis is down, it is not known which workers run."
+        )
+    else:
+        processor = _worker_readiness("processor", workers.get("processor", []))
+        uploader = _worker_readiness("uploader", workers.get("uploader", []))
+    components = PartsReadiness(redis=redis, processor=processor, uploader=uploader)
+    is_ready = all(part.status == "up" for part in (redis, processor, uploader))
+    report = Readiness(status="ready" if is_ready else "not ready", **time_stamp(), components=components)
+    return json_response(report, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def _redis_readiness() -> PartReadiness:
@@ -102,16 +91,20 @@ def _redis_readiness() -> PartReadiness:
         return PartReadiness(status="down", message=error.sentence)
     except RedisError as error:
         log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
-        return PartReadiness(status="down", message=_TAKES_NONE if isinstance(error, ResponseError) else _IS_AWAY)
+        refuses_writes = "Redis accepts no writes: it is full, read-only or cannot save to its disk."
+        is_away = "Redis does not respond, or is still starting."
+        return PartReadiness(status="down", message=refuses_writes if isinstance(error, ResponseError) else is_away)
     return PartReadiness(status="up", message=None)
 
 
-def _worker_readiness(kind: str, seen: Sequence[dict[str, str]]) -> PartReadiness:
-    """Up as long as one of them works; what keeps the others from it is told all the same."""
-    reasons = [worker["paused"] for worker in seen if "paused" in worker]
-    told = " ".join(sorted(set(reasons)))
-    if not seen:
-        return PartReadiness(status="down", message=f"No {kind} runs; tasks are kept until one does.")
-    if len(reasons) == len(seen):
-        return PartReadiness(status="paused", message=told)
-    return PartReadiness(status="up", message=f"{len(reasons)} of {len(seen)} paused. {told}" if reasons else None)
+def _worker_readiness(kind: str, workers: Sequence[dict[str, str]]) -> PartReadiness:
+    """Up while at least one of the workers runs and is not paused; names the reasons of those that are paused."""
+    reasons = [worker["paused"] for worker in workers if "paused" in worker]
+    message = " ".join(sorted(set(reasons)))
+    if not workers:
+        return PartReadiness(status="down", message=f"No {kind} runs; tasks wait until one does.")
+    if len(reasons) == len(workers):
+        return PartReadiness(status="paused", message=message)
+    return PartReadiness(
+        status="up", message=f"{len(reasons)} of {len(workers)} paused. {message}" if reasons else None
+    )

@@ -1,4 +1,8 @@
-"""Request bodies, headers and queries as models: what is accepted, and what an error says."""
+"""Request bodies, headers, paths and queries as pydantic models.
+
+Bodies are strict: `"3"` is not a priority. Unknown fields are ignored, so clients of a newer version are understood;
+`uvr.api.unknown_fields` warns about them. Descriptions and examples end up in the OpenAPI document.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 from pydantic.config import JsonDict
 
 from uvr.audio.output_format import OutputFormat
@@ -19,83 +23,86 @@ MAX_URL_LENGTH = 8192
 MAX_PAGE = 200
 
 Url = Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH)]
+CallbackEvent = Literal["started", "progress", "completed"]
+COMPLETED: CallbackEvent = "completed"
 
 
 def _without_default(schema: JsonDict) -> None:
     schema.pop("default")
 
 
-def _left_out(placeholder: Any) -> Any:
-    """An optional field whose null is refused: `placeholder`, no valid value itself, stands for "not given"."""
+def _optional(placeholder: Any) -> Any:
+    """An optional field that refuses null. `placeholder`, itself not a valid value, means that the field is absent."""
     return Field(placeholder, json_schema_extra=_without_default)
 
 
-CallbackEvent = Literal["started", "progress", "completed"]
-COMPLETED: CallbackEvent = "completed"
-
-
 class GenerateRequest(BaseModel):
-    """A song to split."""
+    """A song to separate, by its URL."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
     audio: Annotated[Url, Field(description="http(s) URL of the song", examples=["https://example.com/song.mp3"])]
     hook_url: Annotated[
-        Url, Field(description="http(s) URL that is told how the task ended", examples=["https://example.com/hook"])
-    ] = _left_out("")
-    priority: Annotated[int, Field(ge=1, le=5, description="1 goes last, 5 goes first", examples=[5])] = _left_out(0)
+        Url,
+        Field(
+            description="http(s) URL that receives a webhook when the task ends",
+            examples=["https://example.com/hook"],
+        ),
+    ] = _optional("")
+    priority: Annotated[int, Field(ge=1, le=5, description="1 (lowest) to 5 (highest)", examples=[5])] = _optional(0)
     callback_events: Annotated[
-        list[CallbackEvent], Field(max_length=10, description="what hook_url is told of; completed always is")
+        list[CallbackEvent],
+        Field(max_length=10, description="the events that hook_url receives; completed is always sent"),
     ] = [COMPLETED]
-    # Strict would mean a member of the enum, which JSON does not have; its values are strict enough.
-    output_format: Annotated[OutputFormat, Field(strict=False, description="the format of the stems")] = (
+    # Strict mode would require a member of the enum, which JSON does not have. Its values are strict enough.
+    output_format: Annotated[OutputFormat, Field(strict=False, description="file format of the stems")] = (
         OutputFormat.WAV
     )
 
 
-def _parts(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _no_text(value: object) -> object:
-    if isinstance(value, str):
-        raise ValueError("must be a file, with a file name, in a form")  # noqa: TRY004  # what pydantic takes
-    return value
-
-
 class GenerateForm(GenerateRequest):
-    """A song to split that is sent along."""
+    """A song to separate, uploaded as a file."""
 
-    model_config = ConfigDict(strict=False)  # all that is in a form is text
+    model_config = ConfigDict(strict=False)  # every value in a form is text
 
-    audio: Annotated[
-        Any,
-        AfterValidator(_no_text),
-        WithJsonSchema({"type": "string", "format": "binary", "description": "the song, as a file"}),
-    ]
+    audio: Annotated[Any, WithJsonSchema({"type": "string", "format": "binary", "description": "the song, as a file"})]
     callback_events: Annotated[
         list[CallbackEvent],
-        BeforeValidator(_parts),
         Field(max_length=10, json_schema_extra=_without_default),
-        WithJsonSchema({"type": "string", "description": "what hook_url is told of, with commas between"}),
+        WithJsonSchema({"type": "string", "description": "the events that hook_url receives, separated by commas"}),
     ] = [COMPLETED]
+
+    @field_validator("audio")
+    @classmethod
+    def require_file(cls, audio: object) -> object:
+        """Refuse text: in a form, `audio` must be a `uvr.api.multipart.SentFile`."""
+        if isinstance(audio, str):
+            raise ValueError("must be a file, with a file name, in a form")  # noqa: TRY004  # pydantic expects it
+        return audio
+
+    @field_validator("callback_events", mode="before")
+    @classmethod
+    def split_at_commas(cls, value: object) -> object:
+        """Turn the text of a form field into a list."""
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class Parameters(BaseModel):
-    """What comes in the head or the query of a request.
+    """Headers or query parameters.
 
-    flask-openapi3 asks for the JSON schema at each request, and making it takes a fifth of the time of POST /generate.
+    flask-openapi3 asks for the JSON schema at every request. Generating it would take a fifth of the time of a
+    POST /generate, so it is cached.
     """
 
     @classmethod
     @cache
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The schema, made once."""
+        """The schema, generated once."""
         return super().model_json_schema(*arguments, **options)
 
 
 class GenerateHeader(Parameters):
-    """What may be asked for beside the body."""
+    """The optional headers of POST /generate."""
 
     idempotency_key: Annotated[
         str,
@@ -104,9 +111,9 @@ class GenerateHeader(Parameters):
             min_length=1,
             max_length=255,
             pattern=r"^[ -~]+$",
-            description="names the request, so that it counts once however often it is sent within 24 hours",
+            description="identifies the request: within 24 hours, sending it again creates no second task",
         ),
-    ] = _left_out("")
+    ] = _optional("")
 
 
 class TaskPath(BaseModel):
@@ -115,27 +122,42 @@ class TaskPath(BaseModel):
     task_uuid: str
 
 
-def _with_plus(value: object) -> object:
-    """In a query a bare + is a space, and times with an offset have one."""
-    return re.sub(r"(T\S+) (?=\d\d:?\d\d$)", r"\1+", value) if isinstance(value, str) else value
-
-
-Time = Annotated[AwareDatetime, BeforeValidator(_with_plus)]
-AskedStatus = Literal["queued", "processing", "uploading", "success", "failed", "cancelled"]
+StatusFilter = Literal["queued", "processing", "uploading", "success", "failed", "cancelled"]
 
 
 class TaskListQuery(Parameters):
-    """Which tasks to list."""
+    """The filters and the page of GET /tasks."""
 
-    status: AskedStatus | None = None
+    status: StatusFilter | None = None
     priority: Annotated[int | None, Field(ge=1, le=5)] = None
-    webhook: Annotated[WebhookState | None, Field(description="how the webhook stands")] = None
-    created_since: Annotated[Time | None, Field(description="submitted then or later")] = None
-    created_until: Annotated[Time | None, Field(description="submitted earlier than that")] = None
+    webhook: Annotated[WebhookState | None, Field(description="state of the webhook")] = None
+    created_since: Annotated[AwareDatetime | None, Field(description="submitted at this time or later")] = None
+    created_until: Annotated[AwareDatetime | None, Field(description="submitted before this time")] = None
     cursor: Annotated[
-        str, Field(pattern=r"^([0-9]{1,15}:[0-9a-zA-Z-]{1,64})?$", description="next_cursor of the page before")
+        str, Field(pattern=r"^([0-9]{1,15}:[0-9a-zA-Z-]{1,64})?$", description="next_cursor of the previous page")
     ] = ""
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+
+    @field_validator("created_since", "created_until", mode="before")
+    @classmethod
+    def restore_plus(cls, time: object) -> object:
+        """Put back the + of a UTC offset, which a query turns into a space."""
+        return re.sub(r"(T\S+) (?=\d\d:?\d\d$)", r"\1+", time) if isinstance(time, str) else time
+
+    def to_filter(self) -> TaskFilter:
+        """The filter for the task store. It has no cursor, limit or owner."""
+        return TaskFilter(
+            status=Status(self.status) if self.status else None,
+            priority=self.priority,
+            webhook=self.webhook,
+            since_ms=_ms(self.created_since),
+            until_ms=_ms(self.created_until),
+        )
+
+
+def _ms(time: datetime | None) -> int:
+    """Milliseconds since 1970, at least 1 because 0 means that there is no limit."""
+    return max(1, math.floor(time.timestamp() * 1000)) if time else 0
 
 
 class FilePath(BaseModel):
@@ -145,22 +167,7 @@ class FilePath(BaseModel):
 
 
 class FileQuery(Parameters):
-    """What makes a link to a stem valid; both come with the link."""
+    """Expiry and signature of a link to a stem. The link contains both."""
 
-    expires: Annotated[str, Field(max_length=20)] = _left_out("")
-    signature: Annotated[str, Field(max_length=128)] = _left_out("")
-
-
-def wanted(query: TaskListQuery) -> TaskFilter:
-    """Which tasks the client asks for."""
-    return TaskFilter(
-        status=Status(query.status) if query.status else None,
-        priority=query.priority,
-        webhook=query.webhook,
-        since_ms=_ms(query.created_since),
-        until_ms=_ms(query.created_until),
-    )
-
-
-def _ms(time: datetime | None) -> int:
-    return max(1, math.floor(time.timestamp() * 1000)) if time else 0
+    expires: Annotated[str, Field(max_length=20)] = _optional("")
+    signature: Annotated[str, Field(max_length=128)] = _optional("")

@@ -1,8 +1,7 @@
-"""Requests and answers as models: what is accepted, what is promised, and the source of the OpenAPI document.
+"""Response bodies as pydantic models, and the functions that turn a task into one.
 
-Requests are strict (`"3"` is no priority) and pass over fields they do not know, so that clients of a newer version are
-understood; `unknown_fields` says what the client hears about them. Answers name every field every time; what is not
-known yet is null.
+Every response has all its fields every time; a value that is not known yet is null. Fields may be added but are never
+renamed. Descriptions and examples end up in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from uvr.timestamps import iso_time
 
 
 class FieldWarning(BaseModel):
-    """A field of the request that was passed over."""
+    """A field of the request that was ignored."""
 
     field: str
     message: str
 
 
 class Accepted(BaseModel):
-    """The task is queued and will not be lost."""
+    """The task has been queued and will not be lost."""
 
     message: Literal["Task has been queued for processing"] = "Task has been queued for processing"
     status: Literal["queued"] = "queued"
@@ -36,13 +35,13 @@ class Accepted(BaseModel):
         list[FieldWarning],
         Field(
             exclude_if=lambda warnings: not warnings,
-            description="fields that are not known and were passed over, at most 20; left out when all are known",
+            description="unknown fields that were ignored, at most 20; absent if there are none",
         ),
     ] = []
 
 
 Timestamp = Annotated[int, Field(description="seconds since 1970", examples=[1795365961])]
-IsoTime = Annotated[str, Field(description="the same in ISO 8601, UTC", examples=["2026-11-22T16:46:01.542Z"])]
+IsoTime = Annotated[str, Field(description="the same time in ISO 8601, UTC", examples=["2026-11-22T16:46:01.542Z"])]
 
 
 class TaskSummary(BaseModel):
@@ -52,17 +51,21 @@ class TaskSummary(BaseModel):
     status: Status
     priority: int
     progress: float
-    attempt: Annotated[int, Field(description="how often a processor took it up")]
-    owner: Annotated[str | None, Field(description="who submitted it; null for tasks from before there were users")]
+    attempt: Annotated[int, Field(description="how often a processor has started it")]
+    owner: Annotated[
+        str | None, Field(description="user who submitted it; null for tasks submitted before there were users")
+    ]
     created_at: str
     started_at: str | None
     finished_at: str | None
-    audio: Annotated[str, Field(description="the song's URL, query and credentials masked, or its name as a file")]
+    audio: Annotated[
+        str, Field(description="the song's URL with query and credentials masked, or the name of the uploaded file")
+    ]
     error_message: str | None
 
 
 class TaskEvent(BaseModel):
-    """How a task stands, in a stream of events."""
+    """The state of a task, as one event of a stream."""
 
     task_uuid: str
     status: Status
@@ -85,71 +88,79 @@ class WebhookTry(BaseModel):
 
 
 class Webhook(BaseModel):
-    """How the task's webhook stands."""
+    """The state of the task's webhook."""
 
     state: WebhookState
-    tries: Annotated[list[WebhookTry], Field(description="the latest ones")]
+    tries: Annotated[list[WebhookTry], Field(description="the latest delivery attempts")]
 
 
 class Redelivery(BaseModel):
-    """The webhook is sent once more."""
+    """The webhook has been queued and will be sent again."""
 
     message: Literal["Webhook has been queued for delivery"] = "Webhook has been queued for delivery"
     task_uuid: str
-    webhook_id: Annotated[str, Field(description="the same as on earlier tries")]
+    webhook_id: Annotated[str, Field(description="the same as in earlier attempts")]
 
 
 class TaskDetails(TaskSummary):
-    """One task in full. Links to stems are made afresh for each answer and expire."""
+    """One task in full. Links to stems are created for each response and expire."""
 
-    position: Annotated[int | None, Field(description="how many tasks go before this one, while it is queued")]
-    eta_s: Annotated[int | None, Field(description="seconds until the stems are made, as far as one can tell")]
+    position: Annotated[int | None, Field(description="number of tasks that go before this one, while it is queued")]
+    eta_s: Annotated[int | None, Field(description="estimated seconds until the stems are made")]
     hook_url: Annotated[str | None, Field(description="masked like audio")]
     output_format: OutputFormat
     vocals: str | None
     instrumental: str | None
-    stems: Annotated[dict[str, str], Field(description="stem name to link, on success")]
-    stems_deleted_at: Annotated[str | None, Field(description="when the stems on disk had become too old")]
+    stems: Annotated[dict[str, str], Field(description="link of each stem by its name, on success")]
+    stems_deleted_at: Annotated[str | None, Field(description="when the stems on disk expired and were deleted")]
     facts: Annotated[
         dict[str, Any], Field(description="how the stems were made: model, provider, audio_s, gain, notes, …")
     ]
-    request_id: Annotated[str | None, Field(description="of the request that submitted it; logs and webhooks have it")]
-    node: Annotated[str | None, Field(description="the node that made the stems, where there are several")]
-    lost_with: Annotated[str | None, Field(description="the node that was lost with the stems, so they are made again")]
+    request_id: Annotated[
+        str | None, Field(description="X-Request-ID of the request that submitted it; also in logs and webhooks")
+    ]
+    node: Annotated[str | None, Field(description="the node that made the stems, if there are several")]
+    lost_with: Annotated[
+        str | None, Field(description="the node that was lost with the stems, which are therefore made again")
+    ]
     webhook: Webhook
 
 
 class TaskList(BaseModel):
-    """One page of tasks, latest first."""
+    """One page of tasks, newest first."""
 
     tasks: list[TaskSummary]
     next_cursor: str | None
 
 
 class ModelEntry(BaseModel):
-    """One model; what is not known about it is null or empty."""
+    """One model. What is not known about it is null or empty."""
 
     name: str
-    title: Annotated[str, Field(description="how UVR calls it in its menus")]
+    title: Annotated[str, Field(description="its name in the menus of UVR")]
     architecture: str
-    engine: Annotated[Literal["mdx", "audio-separator"], Field(description="what runs it; mdx is the service's own")]
+    engine: Annotated[
+        Literal["mdx", "audio-separator"], Field(description="the engine that runs it; mdx is the service's own")
+    ]
     primary_stem: str | None
     license: str
     size_bytes: int | None
-    downloadable: Annotated[bool, Field(description="false for a file that must be put in place by hand")]
-    sdr_db: Annotated[dict[str, float], Field(description="stem name to median signal-to-distortion ratio")]
-    in_use: Annotated[bool, Field(description="whether a processor at work has loaded it")]
+    downloadable: Annotated[bool, Field(description="false if its file must be put in place by hand")]
+    sdr_db: Annotated[dict[str, float], Field(description="median signal-to-distortion ratio of each stem by its name")]
+    in_use: Annotated[bool, Field(description="whether a running processor has loaded it")]
 
 
 class ModelList(BaseModel):
     """The catalogue of models."""
 
     models: list[ModelEntry]
-    in_use: Annotated[list[str], Field(description="what processors have loaded; may name one of the operator's own")]
+    in_use: Annotated[
+        list[str], Field(description="models that running processors have loaded, including the operator's own")
+    ]
 
 
 class WorkerHealth(BaseModel):
-    """The workers of one kind and what they say of themselves (model, provider, storage)."""
+    """The workers of one kind, with the facts that they announce (model, provider, storage)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -158,7 +169,7 @@ class WorkerHealth(BaseModel):
 
 
 class Components(BaseModel):
-    """The state of each part; what workers do is unknown while Redis is down."""
+    """The state of each component. That of workers is unknown while Redis is down."""
 
     redis: Literal["up", "down"]
     processor: WorkerHealth
@@ -175,14 +186,14 @@ class Health(BaseModel):
 
 
 class PartReadiness(BaseModel):
-    """Whether one part can do its work now, and a sentence where there is something to say."""
+    """Whether one component can do its work now, with a sentence that says why not."""
 
     status: Literal["up", "down", "paused", "unknown"]
     message: str | None
 
 
 class PartsReadiness(BaseModel):
-    """The parts that a task needs on its way."""
+    """The components that a task passes through."""
 
     redis: PartReadiness
     processor: PartReadiness
@@ -190,7 +201,7 @@ class PartsReadiness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether a task that came now would be accepted and worked on."""
+    """Whether a task submitted now would be accepted and processed."""
 
     status: Literal["ready", "not ready"]
     timestamp: Timestamp
@@ -198,15 +209,27 @@ class Readiness(BaseModel):
     components: PartsReadiness
 
 
-def summary(task: Task) -> TaskSummary:
+def task_summary(task: Task) -> TaskSummary:
     """`task` as one of a list."""
-    return TaskSummary(**_summary_fields(task))
+    return TaskSummary(
+        task_uuid=task.task_uuid,
+        status=task.status,
+        priority=task.priority,
+        progress=task.progress,
+        attempt=task.attempt,
+        owner=task.owner or None,
+        created_at=iso_time(task.created_ms) or "",
+        started_at=iso_time(task.started_ms),
+        finished_at=iso_time(task.finished_ms),
+        audio=without_secrets(task.audio),
+        error_message=task.error_message or None,
+    )
 
 
-def details(task: Task, *, position: int | None, eta_s: int | None, links: Mapping[str, str]) -> TaskDetails:
-    """`task` in full; `links` maps its stored stems to URLs."""
+def task_details(task: Task, *, position: int | None, eta_s: int | None, links: Mapping[str, str]) -> TaskDetails:
+    """`task` in full. `links` maps the names of its stored stems to URLs."""
     return TaskDetails(
-        **_summary_fields(task),
+        **dict(task_summary(task)),
         position=position,
         eta_s=eta_s,
         hook_url=without_secrets(task.hook_url) or None,
@@ -223,17 +246,14 @@ def details(task: Task, *, position: int | None, eta_s: int | None, links: Mappi
     )
 
 
-def _summary_fields(task: Task) -> dict[str, Any]:
-    return {
-        "task_uuid": task.task_uuid,
-        "status": task.status,
-        "priority": task.priority,
-        "progress": task.progress,
-        "attempt": task.attempt,
-        "owner": task.owner or None,
-        "created_at": iso_time(task.created_ms),
-        "started_at": iso_time(task.started_ms),
-        "finished_at": iso_time(task.finished_ms),
-        "audio": without_secrets(task.audio),
-        "error_message": task.error_message or None,
-    }
+def task_event(task: Task, *, position: int | None, eta_s: int | None) -> TaskEvent:
+    """The present state of `task`, as an event of a stream."""
+    return TaskEvent(
+        task_uuid=task.task_uuid,
+        status=task.status,
+        progress=task.progress,
+        attempt=task.attempt,
+        position=position,
+        eta_s=eta_s,
+        error_message=task.error_message or None,
+    )

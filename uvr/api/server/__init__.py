@@ -1,1 +1,1 @@
-"""The HTTP server: gunicorn with our settings, slow clients, and malformed requests."""
+"""The HTTP server: gunicorn with the service's settings, slow clients, and malformed requests."""

@@ -1,6 +1,6 @@
-"""Answers to what is no HTTP request, or not one that the server reads: no application ever hears of it.
+"""Responses to requests that are malformed or that the server does not support, and that no application ever sees.
 
-They look like all other errors: a problem document, with the headers that every answer has.
+They look like all other errors: a problem document with the common headers.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _STATUSES: dict[type[Exception], HTTPStatus] = {
     ParseException: HTTPStatus.BAD_REQUEST,
 }
 _DETAILS = {
-    HTTPStatus.BAD_REQUEST: "This is no valid HTTP request.",
-    HTTPStatus.REQUEST_TIMEOUT: "The request did not come in time; send it again, and all of it at once.",
+    HTTPStatus.BAD_REQUEST: "This is not a valid HTTP request.",
+    HTTPStatus.REQUEST_TIMEOUT: "The request did not arrive in time; send it again without pauses.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "An internal error occurred; the log has the details.",
 }
 
 
 def status_of(error: BaseException) -> HTTPStatus:
-    """The status that tells of this error: the client's fault or, if it is none that is known, ours."""
-    statuses = (status for kind, status in _STATUSES.items() if isinstance(error, kind))
+    """The status of the response to this error: 500 unless it is known to be the client's fault."""
+    statuses = (status for error_type, status in _STATUSES.items() if isinstance(error, error_type))
     return next(statuses, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def refusal(status: HTTPStatus) -> bytes:
-    """A whole answer, after which the connection ends."""
+def error_response(status: HTTPStatus) -> bytes:
+    """A complete HTTP response, after which the server closes the connection."""
     detail = _DETAILS.get(status, f"{status.phrase}.")
     body = Problem(title=status.phrase, status=status, detail=detail, error=detail).model_dump_json().encode()
     headers = {

@@ -1,16 +1,17 @@
-"""A gunicorn worker whose threads wait for nobody: whoever is slow is waited for in the worker's loop, which is free.
+"""A gunicorn worker whose threads do not wait for slow clients: its event loop does, which costs nothing.
 
-In gunicorn's own threaded worker a connection holds a thread from before its first byte, and the whole loop stands
-still for up to two seconds when a client does not hang up. A few dozen connections that send a byte now and then would
-keep everybody else out. Here:
+In gunicorn's own threaded worker, a connection occupies a thread from before its first byte, and the loop stops for up
+to two seconds if a client does not close its connection. A few dozen connections that send a byte now and then would
+lock all other clients out. Here:
 
-- A request gets a thread when its head is there and all of its body, or 64 KiB of it. What is not there after
-  CLIENT_TIMEOUT_SECONDS is answered with 408. Who asks for leave to send a body (Expect) gets it from the loop.
-- The rest of a body is read by a thread, as long as it comes: it may pause for as long, and has to bring 8 KiB for each
-  second that the thread waits for it, the first ones excepted. What does not counts as a broken connection.
-- After the last answer the client is given two seconds to take it and hang up, by the loop and by no thread.
+- A request gets a thread once its head has arrived, and all of its body or the first 64 KiB of it. If that takes longer
+  than CLIENT_TIMEOUT_SECONDS, the response is 408. The loop also answers `Expect: 100-continue`.
+- A thread reads the rest of the body as it arrives. The body may pause for CLIENT_TIMEOUT_SECONDS. Once the thread has
+  waited that long in total, the body must have brought 8 KiB for each further second, or the connection counts as
+  broken.
+- After the last response, the loop gives the client two seconds to read it and close the connection.
 
-An address can still hold as many connections as gunicorn's `worker_connections` allows; a proxy can count them.
+One address can still hold as many connections as gunicorn's `worker_connections` allows; a proxy can limit them.
 """
 
 from __future__ import annotations
@@ -30,208 +31,211 @@ from gunicorn import http
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from uvr.api.server.malformed_requests import refusal, status_of
+from uvr.api.server.malformed_requests import error_response, status_of
 
 SMALL_BODY_BYTES = 64 * 2**10
 
-_MAX_HEAD_BYTES = 64 * 2**10  # gunicorn refuses less than that, with an answer that says why
+_MAX_HEAD_BYTES = 64 * 2**10  # gunicorn's own limit is lower, and its response says what is too long
 _MIN_BYTES_PER_S = 8 * 2**10
-_GOODBYE_S = 2.0
+_LINGER_S = 2.0
 _READ_BYTES = 2**16
 _END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"[0-9a-f]+(?=[ \t;\r])", re.IGNORECASE)
-_WAITS_FOR_LEAVE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
-_LEAVE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_TOO_SLOW = refusal(HTTPStatus.REQUEST_TIMEOUT)
+_EXPECT_CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TIMEOUT = error_response(HTTPStatus.REQUEST_TIMEOUT)
 
 
-class Arrival:
-    """What has come of a request, until the loop has enough of it for a thread."""
+class IncomingRequest:
+    """The bytes of a request that have arrived, until there are enough of them to give it a thread."""
 
-    def __init__(self, data: bytes, until: float) -> None:
-        self.until = until
+    def __init__(self, data: bytes, deadline: float) -> None:
+        self.deadline = deadline
         self._data = bytearray(data)
-        self._wanted_bytes = 0  # of head and body, once the head is there
-        self._chunk_at = 0  # where the next chunk begins, if the body comes in chunks
+        self._required_bytes = 0  # of head and body, once the head has arrived
+        self._chunk_start = 0  # of the next chunk, if the body is chunked
 
     @property
     def data(self) -> bytes:
-        """All that has come."""
+        """Everything that has arrived."""
         return bytes(self._data)
 
     def add(self, data: bytes) -> None:
-        """Some more has come."""
+        """Append bytes that have arrived."""
         self._data += data
 
-    def asks_for_leave(self) -> bool:
-        """Whether the client wants to be told to send its body; true once, and for no other who reads this."""
-        if self._wanted_bytes or not (head := self._head_bytes()):
+    def take_expect_continue(self) -> bool:
+        """Whether the client waits for a 100 (Continue). Removes the header, so that nobody answers it again."""
+        if self._required_bytes or not (head_bytes := self._head_bytes()):
             return False
-        if found := _WAITS_FOR_LEAVE.search(self._data, 0, head):
+        if found := _EXPECT_CONTINUE.search(self._data, 0, head_bytes):
             del self._data[slice(*found.span())]
         return bool(found)
 
-    def is_enough(self) -> bool:
-        """Whether no thread that takes up the request would have to wait for the first 64 KiB of its body."""
-        if not self._wanted_bytes and (head := self._head_bytes()):
-            self._expect_body(head)
-        if self._chunk_at and self._has_all_chunks():
+    def is_ready(self) -> bool:
+        """Whether a thread would not have to wait for the head or the first 64 KiB of the body."""
+        if not self._required_bytes and (head_bytes := self._head_bytes()):
+            length = _LENGTH.search(self._data, 0, head_bytes)
+            is_chunked = _CHUNKED.search(self._data, 0, head_bytes)
+            body_bytes = int(length[1]) if length else SMALL_BODY_BYTES if is_chunked else 0
+            self._required_bytes = head_bytes + min(body_bytes, SMALL_BODY_BYTES)
+            self._chunk_start = head_bytes if is_chunked and not length else 0
+        if self._chunk_start and self._has_all_chunks():
             return True
-        return len(self._data) >= (self._wanted_bytes or _MAX_HEAD_BYTES)
+        return len(self._data) >= (self._required_bytes or _MAX_HEAD_BYTES)
 
     def _head_bytes(self) -> int:
-        """The length of the head, 0 while it is not there."""
+        """The length of the head, 0 until all of it has arrived."""
         end = self._data.find(_END_OF_HEAD)
         return end + len(_END_OF_HEAD) if end >= 0 else 0
 
-    def _expect_body(self, head: int) -> None:
-        length = _LENGTH.search(self._data, 0, head)
-        chunked = _CHUNKED.search(self._data, 0, head)
-        body = int(length[1]) if length else SMALL_BODY_BYTES if chunked else 0
-        self._wanted_bytes = head + min(body, SMALL_BODY_BYTES)
-        self._chunk_at = head if chunked and not length else 0
-
     def _has_all_chunks(self) -> bool:
-        """Whether the last chunk is there (RFC 9112, section 7.1), or something that is none and to be refused."""
-        while (end := self._data.find(b"\r\n", self._chunk_at)) >= 0:
-            size = _CHUNK_SIZE.match(self._data, self._chunk_at)
+        """Whether the last chunk has arrived (RFC 9112, section 7.1), or an invalid one, which will be refused."""
+        while (end := self._data.find(b"\r\n", self._chunk_start)) >= 0:
+            size = _CHUNK_SIZE.match(self._data, self._chunk_start)
             if not size:
                 return True
             if not int(size[0], 16):
                 return self._data.find(_END_OF_HEAD, end) >= 0
-            self._chunk_at = end + int(size[0], 16) + 4
+            self._chunk_start = end + int(size[0], 16) + 4
         return False
 
 
 class SlowClientUnreader(SocketUnreader):
-    """Reads for a thread what was not there yet, and gives up on who is too slow."""
+    """Reads the rest of a body for a thread, and gives up if the client is too slow."""
 
-    def __init__(self, sock: socket, longest_pause_s: float) -> None:
+    def __init__(self, sock: socket, max_pause_s: float) -> None:
         super().__init__(sock)
-        self._longest_pause_s = longest_pause_s
+        self._max_pause_s = max_pause_s
         self.begin(b"")
 
     def begin(self, data: bytes) -> None:
-        """A request begins, of which `data` is there."""
+        """Begin a request, of which `data` has already arrived."""
         self.unread(data)
         self._is_over = False
         self._waited_s = 0.0
-        self._came_bytes = 0
+        self._received_bytes = 0
 
     def end(self) -> None:
-        """The request has its answer: from here on nothing is waited for."""
+        """Do not wait for further bytes: the request has its response."""
         self._is_over = True
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """The next bytes. Raises `ConnectionResetError` when they do not come or come too slowly."""
-        before = self.sock.gettimeout()
-        began = time.monotonic()
-        self.sock.settimeout(0 if self._is_over else min(before or self._longest_pause_s, self._longest_pause_s))
+        """The next bytes. Raises `ConnectionResetError` if they arrive too slowly or not at all."""
+        previous_timeout_s = self.sock.gettimeout()
+        started = time.monotonic()
+        timeout_s = min(previous_timeout_s or self._max_pause_s, self._max_pause_s)
+        self.sock.settimeout(0 if self._is_over else timeout_s)
         try:
-            data: bytes = super().chunk(size_hint)  # type: ignore[call-arg]  # newer than its types
+            data: bytes = super().chunk(size_hint)  # type: ignore[call-arg]  # gunicorn's type stubs are older
         except (TimeoutError, BlockingIOError):
-            raise _reset() from None
+            raise _too_slow() from None
         finally:
-            self.sock.settimeout(before)
-        self._waited_s += time.monotonic() - began
-        self._came_bytes += len(data)
-        if self._came_bytes < (self._waited_s - self._longest_pause_s) * _MIN_BYTES_PER_S:
-            raise _reset()
+            self.sock.settimeout(previous_timeout_s)
+        self._waited_s += time.monotonic() - started
+        self._received_bytes += len(data)
+        if self._received_bytes < (self._waited_s - self._max_pause_s) * _MIN_BYTES_PER_S:
+            raise _too_slow()
         return data
 
 
 class SlowClientWorker(ThreadWorker):
-    """Gunicorn's threaded worker, with the patience described above; `slow_client_worker` gives it another time-out."""
+    """Gunicorn's threaded worker, changed as described above. `slow_client_worker` sets another timeout."""
 
     client_timeout_s = 15.0
 
     def init_process(self) -> None:
-        """What gunicorn runs in each worker; it ends with the worker."""
-        self._arriving: dict[TConn, Arrival] = {}  # the first one has waited longest
-        self._leaving: dict[TConn, float] = {}
+        """Run the worker. Gunicorn calls this in the worker's process; it returns when the worker stops."""
+        self._incoming: dict[TConn, IncomingRequest] = {}  # in the order of their deadlines
+        self._lingering: dict[TConn, float] = {}
         super().init_process()
 
     def enqueue_req(self, conn: TConn) -> None:
-        """Somebody connected, or may send another request: wait for it here."""
+        """Wait in the loop for the first or the next request of a connection."""
         if self.cfg.is_ssl or conn.is_http2:
             super().enqueue_req(conn)
             return
-        self._arriving[conn] = Arrival(self._unreader(conn).take_buffered(), time.monotonic() + self.client_timeout_s)
-        self._watch(conn, self._on_arriving)
-        self._go_on(conn)
+        deadline = time.monotonic() + self.client_timeout_s
+        self._incoming[conn] = IncomingRequest(self._unreader(conn).take_buffered(), deadline)
+        self._watch(conn, self.on_request_data)
+        self._start_if_ready(conn)
 
     def finish_request(self, conn: TConn, fs: Future[bool]) -> None:
-        """A thread is done with a request; gunicorn closes the connection if False came out."""
+        """Close a connection without blocking, once its last response is sent: if the result of `fs` is False."""
         if fs.cancelled() or fs.exception() or fs.result() is not False:
             super().finish_request(conn, fs)
             return
         try:
-            self._watch(conn, self._on_leaving)
+            self._watch(conn, self.on_lingering_data)
             conn.sock.shutdown(SHUT_WR)
         except OSError:
             self._drop(conn)
         else:
-            self._leaving[conn] = time.monotonic() + _GOODBYE_S
+            self._lingering[conn] = time.monotonic() + _LINGER_S
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
-        """Whether another request may follow: not where one would have to wait for the rest of a body nobody read."""
+        """Whether another request may follow: not if the rest of an unread body would have to be waited for."""
         if not keepalive:
             return False
-        # No deadline: a thread that gets no turn for a moment would close a connection that has nothing left to read.
+        # Without a deadline: a thread that is not scheduled for a moment would close a connection that is complete.
         self._unreader(conn).end()
         parser: Any = conn.parser
         return bool(parser.finish_body(max_bytes=SMALL_BODY_BYTES + 1))
 
     def handle_error(self, _request: Any, client: socket, address: Any, error: BaseException) -> None:
-        """Answer what is no request, or what the application did not see."""
+        """Respond to a malformed request, or to an error outside of the application."""
         status = status_of(error)
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log.error("A request could not be handled", exc_info=error)
         else:
             self.log.warning("Invalid request from %s: %s", address[0], error)
         with suppress(OSError):
-            client.sendall(refusal(status))
+            client.sendall(error_response(status))
 
     def murder_pending(self) -> None:
-        """What gunicorn calls at least once a second, to let go of who kept it waiting."""
+        """Drop connections that are past their deadline. Gunicorn calls this at least once a second."""
         super().murder_pending()
         now = time.monotonic()
-        # A worker that stops waits for requests, but not for who may never send one.
-        late = [conn for conn, it in self._arriving.items() if it.until <= now or not (self.alive or it.data)]
-        for conn in late:
+        # A worker that stops still waits for requests that have begun, but not for clients that have sent nothing.
+        overdue = [conn for conn, it in self._incoming.items() if it.deadline <= now or not (self.alive or it.data)]
+        for conn in overdue:
             with suppress(OSError):
-                conn.sock.send(_TOO_SLOW if self._arriving[conn].data else b"")
+                conn.sock.send(_TIMEOUT if self._incoming[conn].data else b"")
             self._drop(conn)
-        for conn in [conn for conn, until in self._leaving.items() if until <= now]:
+        for conn in [conn for conn, deadline in self._lingering.items() if deadline <= now]:
             self._drop(conn)
 
-    def _on_arriving(self, conn: TConn, _sock: socket) -> None:
+    def on_request_data(self, conn: TConn, _sock: socket) -> None:
+        """Take the next bytes of a request, or drop a connection that the client has closed."""
         if data := _received(conn.sock):
-            self._arriving[conn].add(data)
-            self._go_on(conn)
+            self._incoming[conn].add(data)
+            self._start_if_ready(conn)
         elif data is not None:
             self._drop(conn)
 
-    def _on_leaving(self, conn: TConn, _sock: socket) -> None:
+    def on_lingering_data(self, conn: TConn, _sock: socket) -> None:
+        """Ignore what still arrives after the last response, until the client closes the connection."""
         if _received(conn.sock) == b"":
             self._drop(conn)
 
-    def _go_on(self, conn: TConn) -> None:
-        arrival = self._arriving[conn]
-        if arrival.asks_for_leave():
+    def _start_if_ready(self, conn: TConn) -> None:
+        """Give the request a thread if enough of it has arrived."""
+        request = self._incoming[conn]
+        if request.take_expect_continue():
             with suppress(OSError):
-                conn.sock.send(_LEAVE)
-        if not arrival.is_enough():
+                conn.sock.send(_CONTINUE)
+        if not request.is_ready():
             return
-        del self._arriving[conn]
+        del self._incoming[conn]
         self.poller.unregister(conn.sock)
-        self._unreader(conn).begin(arrival.data)
+        self._unreader(conn).begin(request.data)
         conn.data_ready = True
         super().enqueue_req(conn)
 
     def _unreader(self, conn: TConn) -> SlowClientUnreader:
+        """The connection's unreader, with a parser for it if there is none yet."""
         parser: Any = conn.parser
         if parser is None:
             parser = conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
@@ -240,12 +244,14 @@ class SlowClientWorker(ThreadWorker):
         return unreader
 
     def _watch(self, conn: TConn, on_readable: Any) -> None:
+        """Let the loop call `on_readable` whenever bytes have arrived."""
         conn.sock.setblocking(False)
         self.poller.register(conn.sock, EVENT_READ, partial(on_readable, conn))
 
     def _drop(self, conn: TConn) -> None:
-        self._arriving.pop(conn, None)
-        self._leaving.pop(conn, None)
+        """Close the connection and forget it."""
+        self._incoming.pop(conn, None)
+        self._lingering.pop(conn, None)
         with suppress(KeyError, ValueError):
             self.poller.unregister(conn.sock)
         self.nr_conns -= 1
@@ -253,12 +259,12 @@ class SlowClientWorker(ThreadWorker):
 
 
 def slow_client_worker(client_timeout_s: float) -> type[SlowClientWorker]:
-    """The worker class for gunicorn, which makes its workers by itself."""
+    """A worker class with this timeout. Gunicorn takes a class because it creates its workers itself."""
     return type("SlowClientWorker", (SlowClientWorker,), {"client_timeout_s": client_timeout_s})
 
 
 def _received(sock: socket) -> bytes | None:
-    """What has come, b"" at the end, None when there is nothing."""
+    """The bytes that have arrived, b"" if the client has closed the connection, None if there is nothing yet."""
     try:
         return sock.recv(_READ_BYTES)
     except BlockingIOError:
@@ -267,5 +273,5 @@ def _received(sock: socket) -> bytes | None:
         return b""
 
 
-def _reset() -> ConnectionResetError:
+def _too_slow() -> ConnectionResetError:
     return ConnectionResetError(errno.ECONNRESET, "the client sends too slowly")

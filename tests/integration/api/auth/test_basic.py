@@ -1,4 +1,4 @@
-"""Basic Auth on every endpoint that needs it, and passwords that refuse to start."""
+"""Basic Auth on every endpoint that needs it, and passwords with which the API does not start."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_wrong_credentials_are_a_401(client: FlaskClient, headers: dict[str, str
     assert client.get("/tasks", headers=headers).status_code == 401
 
 
-def test_right_credentials_are_let_in(client: FlaskClient) -> None:
+def test_right_credentials_are_accepted(client: FlaskClient) -> None:
     assert client.get("/tasks", auth=CREDENTIALS).status_code == 200
 
 
@@ -62,7 +62,7 @@ PLACEHOLDERS = ["your_secure_password_here", "Your_Secure_Password", "your-passw
 
 
 @pytest.mark.parametrize("password", ["", "password", "Admin", "CHANGEME", "secret", "123456", USER, *PLACEHOLDERS])
-def test_well_known_password_is_refused_where_others_can_reach_it(
+def test_well_known_password_is_refused_if_other_machines_can_reach_the_api(
     redis_client: Redis, tmp_path: Path, password: str
 ) -> None:
     for host in ("0.0.0.0", "192.0.2.7", "::", "uvr.example.com"):
@@ -76,21 +76,25 @@ def test_well_known_password_is_refused_where_others_can_reach_it(
 
 
 @pytest.mark.parametrize("token", ["secret", "your_token", "change-me"])
-def test_a_token_that_anybody_guesses_is_refused_as_well(redis_client: Redis, tmp_path: Path, token: str) -> None:
+def test_a_token_that_is_easy_to_guess_is_refused_too(redis_client: Redis, tmp_path: Path, token: str) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, api_host="0.0.0.0", metrics_token=token)
-    with pytest.raises(SettingsError, match=r"^METRICS_TOKEN: is .* reach API_HOST=0\.0\.0\.0; set a random one"):
+    with pytest.raises(
+        SettingsError, match=r"^METRICS_TOKEN: is .* reach API_HOST=0\.0\.0\.0; set it to a random value"
+    ):
         create_app(settings)
 
 
 @pytest.mark.parametrize("password", ["yours_truly_77f1", "my-example-9c2a", "exchange-4f1b"])
-def test_a_password_that_only_holds_such_a_word_is_taken(redis_client: Redis, tmp_path: Path, password: str) -> None:
+def test_a_password_that_only_contains_such_a_word_is_accepted(
+    redis_client: Redis, tmp_path: Path, password: str
+) -> None:
     redis = redis_client.get_connection_kwargs()
     with application(settings_for(redis, tmp_path, api_host="0.0.0.0", basic_auth_password=password)) as app:
         assert app.test_client().get("/tasks", auth=(USER, password)).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_empty_password_is_tolerated_on_loopback_and_still_checked(
+def test_empty_password_is_accepted_on_loopback_and_still_verified(
     redis_client: Redis, tmp_path: Path, host: str
 ) -> None:
     with application(

@@ -1,4 +1,4 @@
-"""Limits of users: requests in a minute, tasks that wait, and wrong passwords from one address."""
+"""Rate limits: requests per minute, waiting tasks, and failed logins from one address."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def wait_s(answer: Any) -> int:
     return int(answer.headers["Retry-After"])
 
 
-def test_requests_in_a_minute_are_counted_for_each_user(redis_client: Redis, tmp_path: Path) -> None:
+def test_requests_per_minute_are_counted_for_each_user(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path, requests_per_minute=3) as client:
         assert statuses(client, 4, ANNA) == [200, 200, 200, 429]
         assert 15 <= wait_s(client.get("/tasks", auth=ANNA)) <= 20
@@ -46,7 +46,7 @@ def test_requests_in_a_minute_are_counted_for_each_user(redis_client: Redis, tmp
         assert client.get("/health").status_code == 200
 
 
-def test_allowance_comes_back_bit_by_bit(redis_client: Redis, tmp_path: Path) -> None:
+def test_allowance_comes_back_evenly(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path, requests_per_minute=3) as client:
         statuses(client, 4, ANNA)
         used_up_until = float(redis_client.get("uvr_tasks:rate:anna"))
@@ -54,17 +54,17 @@ def test_allowance_comes_back_bit_by_bit(redis_client: Redis, tmp_path: Path) ->
         assert statuses(client, 2, ANNA) == [200, 429]
 
 
-def test_wrong_passwords_use_up_nobodys_requests(redis_client: Redis, tmp_path: Path) -> None:
+def test_requests_with_a_wrong_password_do_not_count(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path, requests_per_minute=2) as client:
         assert statuses(client, 3, ("anna", "wrong")) == [401, 401, 401]
         assert statuses(client, 2, ANNA) == [200, 200]
 
 
-def test_requests_at_the_same_moment_are_counted_one_by_one(redis_client: Redis, tmp_path: Path) -> None:
+def test_concurrent_requests_are_all_counted(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path, requests_per_minute=20) as client, ThreadPoolExecutor(8) as pool:
         app = client.application
         answers = list(pool.map(lambda _: app.test_client().get("/tasks", auth=CREDENTIALS).status_code, range(60)))
-    assert answers.count(200) in (20, 21)  # a slow machine gets one back meanwhile
+    assert answers.count(200) in (20, 21)  # on a slow machine, one comes back meanwhile
     assert set(answers) == {200, 429}
 
 
@@ -82,7 +82,7 @@ def test_waiting_tasks_are_counted_for_each_user(redis_client: Redis, tmp_path: 
         assert client.post("/generate", json=SONG, auth=ANNA).status_code == 202
 
 
-def test_tasks_submitted_at_the_same_moment_do_not_pass_the_limit(redis_client: Redis, tmp_path: Path) -> None:
+def test_tasks_submitted_concurrently_do_not_exceed_the_limit(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path, max_waiting_tasks_per_user=5) as client, ThreadPoolExecutor(8) as pool:
         app = client.application
         submit = lambda _: app.test_client().post("/generate", json=SONG, auth=CREDENTIALS).status_code  # noqa: E731
@@ -101,7 +101,7 @@ def test_failed_logins_are_slowed_down(redis_client: Redis, tmp_path: Path) -> N
         assert wait_s(client.get("/tasks", auth=ANNA)) == 2
 
 
-def test_right_password_is_let_in_after_the_pause(redis_client: Redis, tmp_path: Path) -> None:
+def test_right_password_is_accepted_after_the_wait(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path) as client:
         statuses(client, 5, ("anna", "wrong"))
         time.sleep(1.1)
@@ -112,12 +112,12 @@ def test_failed_logins_are_slowed_down_in_all_processes(redis_client: Redis, tmp
     with api(redis_client, tmp_path) as one, api(redis_client, tmp_path) as other:
         assert statuses(one, 1, ANNA) == [200]
         assert statuses(other, 5, ("anna", "wrong")) == [401] * 5
-        # The first one may still know that anna need not wait, but not for longer than one wrong password takes.
+        # The first process may have cached that anna need not wait, but only until the next wrong password.
         assert statuses(one, 2, ("anna", "wrong"))[-1] == 429
         assert statuses(one, 1, ANNA) == [429]
 
 
-def test_nobody_is_kept_out_from_elsewhere(redis_client: Redis, tmp_path: Path) -> None:
+def test_a_user_at_another_address_is_not_slowed_down(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path) as client:
         here, there = {"REMOTE_ADDR": "192.0.2.1"}, {"REMOTE_ADDR": "192.0.2.2"}
         assert statuses(client, 6, ("anna", "wrong"), environ_base=here) == [401] * 5 + [429]
@@ -126,12 +126,12 @@ def test_nobody_is_kept_out_from_elsewhere(redis_client: Redis, tmp_path: Path) 
         assert statuses(client, 1, BERT, environ_base=here) == [200]
 
 
-def test_admin_is_slowed_down_as_well(redis_client: Redis, tmp_path: Path) -> None:
+def test_admin_is_slowed_down_too(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path) as client:
         assert statuses(client, 6, (USER, "wrong")) == [401] * 5 + [429]
 
 
-def test_requests_without_credentials_are_no_failed_logins(redis_client: Redis, tmp_path: Path) -> None:
+def test_requests_without_credentials_are_not_failed_logins(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path) as client:
         assert {client.get("/tasks").status_code for _ in range(8)} == {401}
         assert redis_client.keys("uvr_tasks:failed:*") == []
@@ -157,14 +157,14 @@ def test_address_behind_a_trusted_proxy_is_the_clients(redis_client: Redis, tmp_
         assert statuses(client, 1, ANNA, **other) == [200]
 
 
-def test_forwarded_address_of_anybody_else_is_not_believed(redis_client: Redis, tmp_path: Path) -> None:
+def test_forwarded_address_from_an_untrusted_client_is_ignored(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path) as client:
         claims = [{"headers": {"X-Forwarded-For": f"192.0.2.{number}"}} for number in range(6)]
         answers = [statuses(client, 1, ("anna", "wrong"), **claim) for claim in claims]
         assert answers[-1] == [429]
 
 
-def test_what_limits_remember_goes_by_itself(redis_client: Redis, tmp_path: Path) -> None:
+def test_keys_of_the_limits_expire(redis_client: Redis, tmp_path: Path) -> None:
     with api(redis_client, tmp_path, requests_per_minute=10) as client:
         statuses(client, 6, ("anna", "wrong"))
         statuses(client, 1, BERT)

@@ -1,4 +1,4 @@
-"""Several users: who signs in by the users file, when it is read, and whose tasks are whose."""
+"""The users file: who may authenticate, when it is read, and which tasks each user sees."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def users(path: Path) -> Users:
 
 
 def rewrite(path: Path, text: str) -> None:
-    """As an editor does: a new file in place of the old one."""
+    """Replace the file by a new one, as an editor does."""
     new = path.with_suffix(".new")
     new.write_text(text)
     new.replace(path)
@@ -66,12 +66,12 @@ def listed(client: FlaskClient, auth: tuple[str, str], query: str = "") -> set[s
 
 
 @pytest.mark.parametrize("auth", [ANNA, BERT, CREDENTIALS])
-def test_users_of_the_file_and_the_admin_sign_in(client: FlaskClient, auth: tuple[str, str]) -> None:
+def test_users_of_the_file_and_the_admin_are_accepted(client: FlaskClient, auth: tuple[str, str]) -> None:
     assert client.get("/tasks", auth=auth).status_code == 200
 
 
 @pytest.mark.parametrize("auth", [("anna", "wrong"), ("anna", ""), ("carl", "lrac"), ("anna", BERT[1]), (USER, "anna")])
-def test_wrong_passwords_and_unknown_names_are_refused_alike(client: FlaskClient, auth: tuple[str, str]) -> None:
+def test_wrong_passwords_and_unknown_names_get_the_same_response(client: FlaskClient, auth: tuple[str, str]) -> None:
     answer = client.get("/tasks", auth=auth)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == 'Basic realm="uvr-api", charset="UTF-8"'
@@ -79,7 +79,7 @@ def test_wrong_passwords_and_unknown_names_are_refused_alike(client: FlaskClient
 
 
 @pytest.mark.parametrize("prefix", ["2a", "2b", "2y"])
-def test_every_spelling_of_bcrypt_is_known(tmp_path: Path, prefix: str) -> None:
+def test_every_bcrypt_prefix_is_accepted(tmp_path: Path, prefix: str) -> None:
     path = tmp_path / "users"
     path.write_text("# people\n\n" + htpasswd("anna").replace("$2b$", f"${prefix}$") + "\n")
     assert users(path).verify(*ANNA) == User("anna", is_admin=False)
@@ -93,7 +93,7 @@ def test_unusual_passwords_work(tmp_path: Path, password: str) -> None:
     assert users(path).verify("änna", password[1:]) is None
 
 
-def test_every_faulty_line_is_named(tmp_path: Path) -> None:
+def test_every_invalid_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text(
         f"{htpasswd('anna')}nonsense\n:hash\nbert:$apr1$x$y\nanna:{hashed('x')}\n{USER}:{hashed('x')}\n"
@@ -107,54 +107,54 @@ def test_every_faulty_line_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.exists, lambda path: path.mkdir(), lambda path: path.write_bytes(b"\xff")])
-def test_file_that_cannot_be_read_refuses_to_start(tmp_path: Path, make: Any) -> None:
+def test_unreadable_file_prevents_the_start(tmp_path: Path, make: Any) -> None:
     make(tmp_path / "users")
     with pytest.raises(SettingsError, match=r"^BASIC_AUTH_USERS_FILE: .* cannot be read: "):
         users(tmp_path / "users")
 
 
-def test_changed_file_counts_at_once(users_file: Path) -> None:
-    known = users(users_file)
-    assert known.verify(*ANNA)
+def test_changed_file_takes_effect_at_once(users_file: Path) -> None:
+    accounts = users(users_file)
+    assert accounts.verify(*ANNA)
     rewrite(users_file, f"anna:{hashed('a new one')}\n{htpasswd('carl')}")
-    assert known.verify(*ANNA) is None
-    assert known.verify("anna", "a new one")
-    assert known.verify(*BERT) is None
-    assert known.verify(*credentials("carl"))
+    assert accounts.verify(*ANNA) is None
+    assert accounts.verify("anna", "a new one")
+    assert accounts.verify(*BERT) is None
+    assert accounts.verify(*credentials("carl"))
 
 
-def test_faulty_change_is_told_once_and_leaves_the_users_as_they_were(users_file: Path) -> None:
-    known = users(users_file)
+def test_invalid_change_is_logged_once_and_leaves_the_users_as_they_were(users_file: Path) -> None:
+    accounts = users(users_file)
     rewrite(users_file, f"anna\n{htpasswd('carl')}")
     with structlog.testing.capture_logs() as lines:
-        assert known.verify(*ANNA)
-        assert known.verify(*credentials("carl")) is None
+        assert accounts.verify(*ANNA)
+        assert accounts.verify(*credentials("carl")) is None
     assert [line["event"] for line in lines] == ["users.refused"]
     users_file.unlink()
-    assert known.verify(*ANNA)
+    assert accounts.verify(*ANNA)
 
 
-def test_right_password_is_slow_to_check_only_once(tmp_path: Path) -> None:
+def test_right_password_is_slow_to_verify_only_once(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text(htpasswd("anna", cost=10))
-    known = users(path)
-    first, *others = [seconds(known, *ANNA) for _ in range(5)]
+    accounts = users(path)
+    first, *others = [seconds(accounts, *ANNA) for _ in range(5)]
     assert max(others) < first / 10
 
 
-def test_refusals_take_as_long_for_unknown_names_as_for_known_ones(tmp_path: Path) -> None:
+def test_refusals_take_equally_long_for_unknown_and_known_names(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text(htpasswd("anna", cost=9))
-    known = users(path)
+    accounts = users(path)
     names = ["anna", "nobody", USER, ""]
-    taken = {name: statistics.median(seconds(known, name, "wrong") for _ in range(5)) for name in names}
+    taken = {name: statistics.median(seconds(accounts, name, "wrong") for _ in range(5)) for name in names}
     assert max(taken.values()) < 2 * min(taken.values())
 
 
-def seconds(known: Users, name: str, password: str) -> float:
-    """Of this process's own time, which no other process can lengthen."""
+def seconds(accounts: Users, name: str, password: str) -> float:
+    """Processor time of a verification, which other processes do not influence."""
     began = time.process_time()
-    known.verify(name, password)
+    accounts.verify(name, password)
     return time.process_time() - began
 
 
@@ -166,13 +166,13 @@ def test_tasks_are_listed_for_their_owner_and_for_the_admin(client: FlaskClient)
     assert listed(client, CREDENTIALS) == {hers, his, admins}
 
 
-def test_owner_stands_in_the_task(client: FlaskClient) -> None:
+def test_task_shows_its_owner(client: FlaskClient) -> None:
     task_uuid = submitted(client, ANNA)
     assert client.get(f"/tasks/{task_uuid}", auth=CREDENTIALS).json["owner"] == "anna"
 
 
 def task_endpoints(client: FlaskClient) -> list[tuple[str, str]]:
-    """Method and rule of every endpoint that takes a task_uuid, those included that are added later."""
+    """Method and rule of every endpoint that takes a task_uuid, including future ones."""
     rules = client.application.url_map.iter_rules()
     return [
         (method, rule.rule)
@@ -184,7 +184,7 @@ def task_endpoints(client: FlaskClient) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SUCCESS, Status.FAILED])
-def test_tasks_of_others_answer_as_if_they_were_not_there(client: FlaskClient, status: Status) -> None:
+def test_tasks_of_other_users_get_the_response_of_unknown_tasks(client: FlaskClient, status: Status) -> None:
     store = services_of(client.application).store
     store.submit(
         Task("hers", SONG["audio"], 3, 1_700_000_000_000, owner="anna", status=status, hook_url="https://a.b/")
@@ -201,14 +201,14 @@ def test_tasks_of_others_answer_as_if_they_were_not_there(client: FlaskClient, s
     assert store.get("hers") is not None
 
 
-def test_task_from_before_there_were_users_is_the_admins(client: FlaskClient) -> None:
+def test_task_without_an_owner_belongs_to_the_admin(client: FlaskClient) -> None:
     services_of(client.application).store.submit(Task("old", SONG["audio"], 3, 1_700_000_000_000))
     assert client.get("/tasks/old", auth=CREDENTIALS).json["owner"] is None
     assert client.get("/tasks/old", auth=ANNA).status_code == 404
     assert listed(client, ANNA) == set()
 
 
-def test_list_of_an_owner_follows_the_states_of_the_tasks(client: FlaskClient, redis_client: Redis) -> None:
+def test_list_of_an_owner_follows_the_status_of_the_tasks(client: FlaskClient, redis_client: Redis) -> None:
     services = services_of(client.application)
     task_uuid = submitted(client, ANNA)
     lease = services.queues.tasks.claim()
@@ -221,6 +221,6 @@ def test_list_of_an_owner_follows_the_states_of_the_tasks(client: FlaskClient, r
     assert redis_client.keys("uvr_tasks:owner:*") == []
 
 
-def test_environment_wins_where_the_file_is_not_set(redis_client: Redis, tmp_path: Path) -> None:
+def test_without_a_file_only_the_admin_is_accepted(redis_client: Redis, tmp_path: Path) -> None:
     with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app:
         assert app.test_client().get("/tasks", auth=ANNA).status_code == 401

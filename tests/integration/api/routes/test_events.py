@@ -24,7 +24,7 @@ from tests.support.waiting import PATIENCE_S
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.store import TaskStore
 
-SEATS = 2
+SLOTS = 2
 GRACE_S = 2 * PATIENCE_S
 
 
@@ -36,7 +36,7 @@ class Stream:
         self._lines = response.iter_lines(chunk_size=1, decode_unicode=True)
 
     def next(self) -> dict[str, Any]:
-        """The next event: its `data`, and its name and id beside it."""
+        """The next event: its `data`, with its name and id."""
         event: dict[str, Any] = {}
         for line in self._lines:
             name, _, value = line.partition(": ")
@@ -46,12 +46,12 @@ class Stream:
         raise EOFError
 
     def is_over(self) -> bool:
-        """Whether nothing but its end follows, which is waited for."""
+        """Wait for the end of the stream; whether no event comes before it."""
         return all(line == "" or line.startswith(":") for line in self._lines)
 
 
 class Api:
-    """A process, and the tasks that it tells about."""
+    """A running API and its tasks."""
 
     def __init__(self, url: str, redis: Redis) -> None:
         self.url = url
@@ -68,7 +68,7 @@ class Api:
 
     @contextmanager
     def following(self, task_uuid: str = "a", **headers: str) -> Iterator[Stream]:
-        """A stream, as soon as there is room for one: it takes a moment until an earlier client is missed."""
+        """A stream, as soon as a slot is free: the API takes a moment to notice that an earlier client is gone."""
         deadline = time.monotonic() + PATIENCE_S
         while (response := self.get(task_uuid, **headers)).status_code == 503 and time.monotonic() < deadline:
             response.close()
@@ -80,9 +80,9 @@ class Api:
 
 @pytest.fixture(scope="module")
 def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One process with SEATS streams for the tests of this file."""
+    """One process with SLOTS streams for the tests of this file."""
     folder = tmp_path_factory.mktemp("events")
-    variables = environment(shared_redis, folder, API_WORKERS="1", API_THREADS=str(2 * SEATS))
+    variables = environment(shared_redis, folder, API_WORKERS="1", API_THREADS=str(2 * SLOTS))
     with running_api(variables, folder) as (_, url):
         yield url
 
@@ -92,7 +92,7 @@ def api(url: str, redis_client: Redis) -> Api:
     return Api(url, redis_client)
 
 
-def test_each_change_is_told_until_the_task_has_ended(api: Api) -> None:
+def test_each_change_is_an_event_until_the_task_has_ended(api: Api) -> None:
     api.submit("before")
     api.submit()
     with api.following() as stream:
@@ -100,19 +100,20 @@ def test_each_change_is_told_until_the_task_has_ended(api: Api) -> None:
         assert (first["event"], first["id"], first["status"], first["position"]) == ("state", "queued.0", "queued", 1)
         other, lease = begin(api.queue), begin(api.queue)
         api.queue.extend(lease, record(status=Status.PROCESSING, attempt=1))
-        told = stream.next()
-        assert (told["event"], told["status"], told["position"], told["attempt"]) == ("state", "processing", None, 1)
+        event = stream.next()
+        assert (event["event"], event["status"]) == ("state", "processing")
+        assert (event["position"], event["attempt"]) == (None, 1)
         api.queue.extend(lease, record(progress=0.5))
-        told = stream.next()
-        assert (told["event"], told["progress"]) == ("progress", 0.5)
+        event = stream.next()
+        assert (event["event"], event["progress"]) == ("progress", 0.5)
         api.queue.finish(lease, record=record(status=Status.FAILED, error_message="It was not audio."))
-        told = stream.next()
-        assert (told["event"], told["id"], told["error_message"]) == ("state", "failed.0", "It was not audio.")
+        event = stream.next()
+        assert (event["event"], event["id"], event["error_message"]) == ("state", "failed.0", "It was not audio.")
         assert stream.is_over()
         api.queue.finish(other)
 
 
-def test_a_task_that_has_ended_is_told_once(api: Api) -> None:
+def test_a_task_that_has_ended_is_one_event(api: Api) -> None:
     api.submit(status=Status.SUCCESS)
     with api.following() as stream:
         assert stream.next()["status"] == "success"
@@ -120,7 +121,7 @@ def test_a_task_that_has_ended_is_told_once(api: Api) -> None:
     assert api.get(**{"Last-Event-ID": "success.0"}).status_code == 204
 
 
-def test_whoever_comes_back_hears_how_the_task_stands(api: Api) -> None:
+def test_a_client_that_reconnects_gets_the_present_state(api: Api) -> None:
     api.submit()
     for last_seen in ("queued.0", "nonsense", "success.0"):
         with api.following(**{"Last-Event-ID": last_seen}) as stream:
@@ -137,11 +138,11 @@ def test_a_stream_ends_when_its_task_is_deleted(api: Api) -> None:
                 pass
 
 
-def test_streams_leave_room_for_other_requests(api: Api) -> None:
+def test_streams_leave_threads_for_other_requests(api: Api) -> None:
     api.submit()
     with ExitStack() as open_streams:
-        streams = [open_streams.enter_context(api.following()) for _ in range(SEATS)]
-        assert [stream.next()["status"] for stream in streams] == ["queued"] * SEATS
+        streams = [open_streams.enter_context(api.following()) for _ in range(SLOTS)]
+        assert [stream.next()["status"] for stream in streams] == ["queued"] * SLOTS
         refused = api.get()
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) > 0
@@ -149,14 +150,14 @@ def test_streams_leave_room_for_other_requests(api: Api) -> None:
         assert requests.get(f"{api.url}/tasks/a", auth=CREDENTIALS, timeout=PATIENCE_S).status_code == 200
 
 
-def test_clients_that_hang_up_make_room_at_once(api: Api) -> None:
+def test_a_client_that_disconnects_frees_its_slot_at_once(api: Api) -> None:
     api.submit()
-    for _ in range(5 * SEATS):
+    for _ in range(5 * SLOTS):
         with api.following() as stream:
             assert stream.next()["status"] == "queued"
 
 
-def test_a_stream_ends_when_redis_goes_away(tmp_path: Path) -> None:
+def test_a_stream_ends_when_redis_stops(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server, Redis(**server.connection_kwargs, decode_responses=True) as redis:
         settings = settings_for(server.connection_kwargs, tmp_path)
         with application(settings) as app:
@@ -171,12 +172,12 @@ def test_a_stream_ends_when_redis_goes_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("task_uuid", "auth", "status"), [("nobody", CREDENTIALS, 404), ("a", None, 401)])
-def test_who_may_not_see_a_task_may_not_follow_it(api: Api, task_uuid: str, auth: Any, status: int) -> None:
+def test_a_task_that_a_client_may_not_see_cannot_be_followed(api: Api, task_uuid: str, auth: Any, status: int) -> None:
     api.submit()
     assert requests.get(f"{api.url}/tasks/{task_uuid}/events", auth=auth, timeout=PATIENCE_S).status_code == status
 
 
-def test_open_streams_do_not_keep_the_api_from_stopping(
+def test_open_streams_do_not_delay_the_stop_of_the_api(
     shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path
 ) -> None:
     variables = environment(shared_redis, tmp_path, SHUTDOWN_GRACE_SECONDS=str(GRACE_S))

@@ -29,17 +29,17 @@ def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
 
 
 def link(client: FlaskClient, key: str = KEY, ttl_s: int = 60) -> str:
-    """A signed link without its host, as the test client wants it."""
+    """A signed link without its host, for the test client."""
     parts = urlsplit(services_of(client.application).storage.url(key, ttl_s))
     return f"{parts.path}?{parts.query}"
 
 
 def fetch(client: FlaskClient, url: str, **headers: str) -> Any:
-    """GET with the answer read to its end, so that its file is closed."""
+    """GET the URL and read the whole response, so that its file is closed."""
     return client.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()}, buffered=True)
 
 
-def test_link_gives_the_stem_without_credentials(client: FlaskClient) -> None:
+def test_link_returns_the_stem_without_credentials(client: FlaskClient) -> None:
     answer = fetch(client, link(client))
     assert (answer.status_code, answer.data) == (200, STEM)
     assert answer.content_type == "audio/wav"
@@ -48,7 +48,7 @@ def test_link_gives_the_stem_without_credentials(client: FlaskClient) -> None:
     assert "private" in answer.headers["Cache-Control"]
 
 
-def test_range_gives_that_part(client: FlaskClient) -> None:
+def test_range_returns_that_part(client: FlaskClient) -> None:
     answer = fetch(client, link(client), Range="bytes=10-19")
     assert (answer.status_code, answer.data) == (206, STEM[10:20])
     assert answer.headers["Content-Range"] == f"bytes 10-19/{len(STEM)}"
@@ -61,7 +61,7 @@ def test_range_past_the_end_is_a_416_problem(client: FlaskClient) -> None:
     assert answer.content_type == "application/problem+json"
 
 
-def test_head_tells_the_length(client: FlaskClient) -> None:
+def test_head_returns_the_length(client: FlaskClient) -> None:
     answer = client.head(link(client), buffered=True)
     assert (answer.status_code, answer.data) == (200, b"")
     assert answer.headers["Content-Length"] == str(len(STEM))
@@ -108,7 +108,7 @@ def test_signature_with_another_key_is_refused(client: FlaskClient, tmp_path: Pa
     assert fetch(client, forged).status_code == 403
 
 
-def test_all_processes_sign_alike(client: FlaskClient, redis_client: Redis, tmp_path: Path) -> None:
+def test_all_processes_create_the_same_signatures(client: FlaskClient, redis_client: Redis, tmp_path: Path) -> None:
     where = redis_client.get_connection_kwargs()
     with application(settings_for(where, tmp_path)) as other:
         assert fetch(other.test_client(), link(client)).status_code == 200

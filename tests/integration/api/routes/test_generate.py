@@ -1,4 +1,4 @@
-"""POST /generate: what is accepted, what is refused and how, and what becomes of it when Redis fails."""
+"""POST /generate: what is accepted, what is refused and how, and what happens while Redis fails."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_accepted_task_waits_in_the_queue_with_its_record(client: FlaskClient, r
 @pytest.mark.parametrize(
     "where", ["songs.example", "songs.example:99999", "127.0.0.1", "*.example", "[::1", "a b.example"]
 )
-def test_password_in_a_url_is_refused_and_repeated_nowhere(client: FlaskClient, field: str, where: str) -> None:
+def test_password_in_a_url_is_refused_and_appears_nowhere(client: FlaskClient, field: str, where: str) -> None:
     with capture_logs() as logs:
         answer = post_generate(client, {"audio": SONG, field: f"https://user:s3cret@{where}/a.mp3"})
     assert answer.status_code == 400
     assert "s3cret" not in answer.get_data(as_text=True) + str(logs)
 
 
-def test_task_remembers_the_format_that_was_asked_for(client: FlaskClient) -> None:
+def test_task_has_the_requested_format(client: FlaskClient) -> None:
     asked = post_generate(client, {"audio": SONG, "output_format": "flac"}).headers["Location"]
     unasked = post_generate(client, {"audio": SONG}).headers["Location"]
     formats = [client.get(task, auth=CREDENTIALS).json["output_format"] for task in (asked, unasked)]
@@ -79,7 +79,7 @@ def test_hook_url_may_be_left_out(client: FlaskClient) -> None:
     assert (task.hook_url, task.webhook) == ("", WebhookState.NONE)
 
 
-def test_unknown_fields_are_passed_over_and_named(client: FlaskClient) -> None:
+def test_unknown_fields_are_ignored_and_named(client: FlaskClient) -> None:
     answer = post_generate(client, {"audio": SONG, "some_newer_field": {"a": 1}, "priority": 2})
     assert answer.status_code == 202
     assert answer.json == {
@@ -88,12 +88,12 @@ def test_unknown_fields_are_passed_over_and_named(client: FlaskClient) -> None:
         "task_uuid": answer.json["task_uuid"],
         "priority": 2,
         "warnings": [
-            {"field": "some_newer_field", "message": "some_newer_field is not known and was passed over."},
+            {"field": "some_newer_field", "message": "some_newer_field is not known and was ignored."},
         ],
     }
 
 
-def test_an_answer_to_known_fields_has_no_warnings(client: FlaskClient) -> None:
+def test_without_unknown_fields_there_are_no_warnings(client: FlaskClient) -> None:
     answer = post_generate(client, {"audio": SONG, "priority": 2})
     expected = '{{"message":"Task has been queued for processing","status":"queued","task_uuid":"{}","priority":2}}'
     assert answer.text == expected.format(answer.json["task_uuid"])
@@ -110,7 +110,7 @@ def test_an_answer_to_known_fields_has_no_warnings(client: FlaskClient) -> None:
         ({"Audio": SONG}, "Audio", "audio"),
     ],
 )
-def test_a_near_miss_of_a_missing_field_is_refused_with_the_field_that_is_meant(
+def test_a_near_miss_of_a_missing_field_is_refused_with_a_suggestion(
     client: FlaskClient, redis_client: Redis, body: Any, field: str, meant: str
 ) -> None:
     answer = post_generate(client, body)
@@ -120,7 +120,7 @@ def test_a_near_miss_of_a_missing_field_is_refused_with_the_field_that_is_meant(
     assert redis_client.keys() == []
 
 
-def test_a_near_miss_is_named_together_with_other_faults(client: FlaskClient) -> None:
+def test_a_near_miss_is_named_together_with_other_errors(client: FlaskClient) -> None:
     detail = post_generate(client, {"hookurl": "https://hooks.example.com/h", "priority": 9}).json["detail"]
     assert detail == (
         "audio is required. priority must be less than or equal to 5. hookurl is not known; did you mean hook_url?"
@@ -128,7 +128,7 @@ def test_a_near_miss_is_named_together_with_other_faults(client: FlaskClient) ->
 
 
 @pytest.mark.parametrize("name", ["Audio", "prio", "url", "format", "userId", "", "a" * 50_000])
-def test_what_is_no_near_miss_of_a_missing_field_is_accepted(client: FlaskClient, name: str) -> None:
+def test_other_unknown_names_are_accepted(client: FlaskClient, name: str) -> None:
     answer = post_generate(client, {"audio": SONG, name: "x"})
     assert answer.status_code == 202
     assert [warning["field"] for warning in answer.json["warnings"]] == [
@@ -136,13 +136,13 @@ def test_what_is_no_near_miss_of_a_missing_field_is_accepted(client: FlaskClient
     ]
 
 
-def test_unknown_fields_in_masses_are_named_up_to_twenty(client: FlaskClient) -> None:
+def test_at_most_twenty_unknown_fields_are_named(client: FlaskClient) -> None:
     names = [f"field_{number}" for number in range(1000, 4000)]
     answer = post_generate(client, {"audio": SONG, **dict.fromkeys(names, 1)})
     assert [warning["field"] for warning in answer.json["warnings"]] == names[:20]
 
 
-def test_a_form_is_read_as_strictly_as_json(client: FlaskClient, redis_client: Redis) -> None:
+def test_unknown_fields_of_a_form_are_treated_like_those_of_json(client: FlaskClient, redis_client: Redis) -> None:
     def post(**texts: str) -> Any:
         form = {"audio": (BytesIO(b"a song"), "song.wav"), **texts}
         return client.post("/generate", data=form, auth=CREDENTIALS)
@@ -152,7 +152,7 @@ def test_a_form_is_read_as_strictly_as_json(client: FlaskClient, redis_client: R
     assert redis_client.zcard("uvr_tasks") == 0
     accepted = post(colour="blue")
     assert accepted.status_code == 202
-    assert accepted.json["warnings"] == [{"field": "colour", "message": "colour is not known and was passed over."}]
+    assert accepted.json["warnings"] == [{"field": "colour", "message": "colour is not known and was ignored."}]
     assert "warnings" not in post().json
 
 
@@ -164,7 +164,7 @@ def test_a_request_that_is_sent_again_gets_the_same_warnings(client: FlaskClient
 
 
 @pytest.mark.parametrize("priority", [1, 2, 3, 4, 5])
-def test_priority_counts_in_the_specified_score(client: FlaskClient, redis_client: Redis, priority: int) -> None:
+def test_priority_determines_the_specified_score(client: FlaskClient, redis_client: Redis, priority: int) -> None:
     seconds: Any = redis_client.time()
     post_generate(client, {"audio": SONG, "priority": priority})
     [(_, score)] = redis_client.zrange("uvr_tasks", 0, -1, withscores=True)  # type: ignore[misc]
@@ -206,7 +206,7 @@ def test_priority_counts_in_the_specified_score(client: FlaskClient, redis_clien
         ({"audio": SONG, "priority": [3]}, "priority"),
     ],
 )
-def test_bad_field_is_named_in_a_400(client: FlaskClient, redis_client: Redis, body: Any, field: str) -> None:
+def test_invalid_field_is_named_in_a_400(client: FlaskClient, redis_client: Redis, body: Any, field: str) -> None:
     answer = post_generate(client, body)
     assert answer.status_code == 400
     assert [fault["field"] for fault in answer.json["errors"]] == [field]
@@ -214,17 +214,17 @@ def test_bad_field_is_named_in_a_400(client: FlaskClient, redis_client: Redis, b
     assert redis_client.keys() == []
 
 
-def test_all_bad_fields_are_named_together(client: FlaskClient) -> None:
+def test_all_invalid_fields_are_named_together(client: FlaskClient) -> None:
     faults = post_generate(client, {"audio": "", "hook_url": 1, "priority": 9}).json["errors"]
     assert [fault["field"] for fault in faults] == ["audio", "hook_url", "priority"]
 
 
-def test_fault_reads_as_a_sentence(client: FlaskClient) -> None:
+def test_errors_are_sentences(client: FlaskClient) -> None:
     problem = post_generate(client, {"priority": 9}).json
     assert problem["detail"] == "audio is required. priority must be less than or equal to 5."
 
 
-def test_problem_carries_the_standard_fields_and_the_old_key(client: FlaskClient) -> None:
+def test_problem_has_the_standard_fields_and_the_old_key(client: FlaskClient) -> None:
     answer = post_generate(client, {"audio": SONG, "priority": "3"})
     sentence = "priority must be a valid integer."
     assert answer.content_type == "application/problem+json"
@@ -270,7 +270,7 @@ def test_broken_json_is_a_400(client: FlaskClient, text: bytes) -> None:
         (None, "null"),
     ],
 )
-def test_json_that_is_no_object_is_a_400(client: FlaskClient, body: Any, kind: str) -> None:
+def test_json_that_is_not_an_object_is_a_400(client: FlaskClient, body: Any, kind: str) -> None:
     answer = client.post("/generate", data=json.dumps(body), content_type="application/json", auth=CREDENTIALS)
     assert answer.status_code == 400
     assert answer.json["detail"] == f"body must be a JSON object, not {kind}."
@@ -291,14 +291,14 @@ def test_large_body_is_a_413(client: FlaskClient) -> None:
     assert answer.json["status"] == 413
 
 
-def test_wrong_method_is_a_405_that_names_the_right_one(client: FlaskClient) -> None:
+def test_wrong_method_is_a_405_that_names_the_allowed_ones(client: FlaskClient) -> None:
     answer = client.get("/generate", auth=CREDENTIALS)
     assert answer.status_code == 405
     assert "POST" in answer.headers["Allow"]
     assert answer.json["title"] == "Method Not Allowed"
 
 
-def test_redis_away_is_a_503_and_accepts_again_once_it_is_back(tmp_path: Path) -> None:
+def test_redis_that_is_down_is_a_503_until_it_is_back(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path, appendonly="yes", appendfsync="always") as server,
         application(settings_for(server.connection_kwargs, tmp_path)) as app,

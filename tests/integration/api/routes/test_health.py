@@ -1,4 +1,4 @@
-"""GET /health: Redis decides, workers are reported, nobody needs a password."""
+"""GET /health: depends on Redis alone, reports the workers, needs no credentials."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_nodes_are_counted_and_not_named(client: FlaskClient, redis_client: Redi
     assert report["components"]["processor"] == {"status": "up", "workers": 2, "nodes": 2}
 
 
-def test_health_is_a_503_while_redis_is_gone_and_recovers(tmp_path: Path) -> None:
+def test_health_is_a_503_while_redis_is_down_and_recovers(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server, application(settings_for(server.connection_kwargs, tmp_path)) as app:
         client = app.test_client()
         assert client.get("/health").status_code == 200

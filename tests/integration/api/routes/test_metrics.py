@@ -1,4 +1,4 @@
-"""GET /metrics: figures that Prometheus can read, all of them documented, for those who may see them."""
+"""GET /metrics: valid Prometheus text, every metric documented, for the admin and METRICS_TOKEN only."""
 
 from __future__ import annotations
 
@@ -56,33 +56,33 @@ def series(name: str, **labels: str) -> tuple[str, Labels]:
     return name, frozenset(labels.items())
 
 
-def test_the_admin_and_the_token_may_look(client: FlaskClient) -> None:
+def test_the_admin_and_the_token_may_see_the_metrics(client: FlaskClient) -> None:
     assert client.get("/metrics", auth=CREDENTIALS).status_code == 200
     assert client.get("/metrics", headers=BEARER).status_code == 200
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer wrong", "Bearer ", f"Basic {TOKEN}", "Bearer é"])
-def test_others_may_not(client: FlaskClient, authorization: str) -> None:
+def test_other_credentials_are_refused(client: FlaskClient, authorization: str) -> None:
     answer = client.get("/metrics", headers={"Authorization": authorization} if authorization else {})
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
 
 
-def test_users_do_not_see_what_all_users_do(client: FlaskClient) -> None:
+def test_other_users_may_not_see_the_metrics(client: FlaskClient) -> None:
     assert client.get("/metrics", auth=("anna", "her own")).status_code == 403
 
 
-def test_the_token_opens_nothing_else(client: FlaskClient) -> None:
+def test_the_token_is_refused_everywhere_else(client: FlaskClient) -> None:
     assert client.get("/tasks", headers=BEARER).status_code == 401
 
 
-def test_without_a_token_none_is_right(redis_client: Redis, tmp_path: Path) -> None:
+def test_without_a_configured_token_every_token_is_refused(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     with application(settings) as app, app.test_client() as client:
         assert client.get("/metrics", headers={"Authorization": "Bearer "}).status_code == 401
 
 
-def test_what_waits_is_told_by_priority_and_age(client: FlaskClient, redis_client: Redis) -> None:
+def test_waiting_items_are_shown_by_priority_and_age(client: FlaskClient, redis_client: Redis) -> None:
     for priority in (5, 5, 2):
         post_generate(client, {"audio": SONG, "priority": priority})
     queue = services_of(client.application).queues.tasks
@@ -100,7 +100,7 @@ def test_what_waits_is_told_by_priority_and_age(client: FlaskClient, redis_clien
     assert samples[series("uvr_tasks", status="queued")] == 3
 
 
-def test_every_queue_tells_what_is_leased_and_dead(client: FlaskClient, redis_client: Redis) -> None:
+def test_every_queue_shows_leased_and_dead_items(client: FlaskClient, redis_client: Redis) -> None:
     services = services_of(client.application)
     redis_client.zadd("uvr_tasks:nodes", {"processor:north": 1})
     north = open_result_queue(services.settings, services.clients, "north")
@@ -120,17 +120,17 @@ def test_every_queue_tells_what_is_leased_and_dead(client: FlaskClient, redis_cl
     assert samples[series("uvr_queue_dead", queue="results", node="")] == 0
 
 
-def test_workers_are_told_by_what_they_say_of_themselves(client: FlaskClient, redis_client: Redis) -> None:
+def test_workers_are_shown_by_the_facts_that_they_announce(client: FlaskClient, redis_client: Redis) -> None:
     facts = {"model": "M", "provider": "cuda", "node": "north", "paused": "The disk is full."}
     with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
         samples = scraped(client)
     labels = {"kind": "processor", "node": "north", "model": "M", "provider": "cuda", "storage": "", "paused": "yes"}
     assert samples[series("uvr_workers", **labels)] == 1
-    nobody = {"kind": "uploader", "node": "", "model": "", "provider": "", "storage": "", "paused": "no"}
-    assert samples[series("uvr_workers", **nobody)] == 0
+    no_worker = {"kind": "uploader", "node": "", "model": "", "provider": "", "storage": "", "paused": "no"}
+    assert samples[series("uvr_workers", **no_worker)] == 0
 
 
-def test_requests_are_counted_by_route_and_no_label_is_the_clients_choice(client: FlaskClient) -> None:
+def test_requests_are_counted_by_route_and_clients_choose_no_label(client: FlaskClient) -> None:
     for _ in range(2):
         client.get(f"/tasks/{uuid.uuid4()}", auth=CREDENTIALS)
     client.get("/no/such/address")
@@ -145,14 +145,14 @@ def test_requests_are_counted_by_route_and_no_label_is_the_clients_choice(client
     assert 0 < samples[series("uvr_http_request_seconds_sum", **took)] < 10
 
 
-def test_known_series_are_there_before_anything_happens(client: FlaskClient) -> None:
+def test_known_series_exist_before_anything_happens(client: FlaskClient) -> None:
     samples = scraped(client)
     assert samples[series("uvr_webhook_tries_total", outcome="final")] == 0
     assert samples[series("uvr_storage_errors_total", storage="s3", kind="permanent")] == 0
     assert samples[series("uvr_fetch_seconds_count")] == 0
 
 
-def test_sums_of_another_version_with_other_labels_are_passed_over(client: FlaskClient, redis_client: Redis) -> None:
+def test_sums_of_another_version_with_other_labels_are_ignored(client: FlaskClient, redis_client: Redis) -> None:
     HTTP_REQUESTS.add(method="GET", route="/x", status="200")
     STORAGE_ERRORS.add(storage="s3", kind="transient")
     scraped(client)
@@ -163,8 +163,8 @@ def test_sums_of_another_version_with_other_labels_are_passed_over(client: Flask
     assert 7 not in samples.values()
 
 
-def test_without_redis_the_token_still_hears_so(tmp_path: Path) -> None:
-    settings = settings_for({"path": tmp_path / "nobody"}, tmp_path, metrics_token=TOKEN)
+def test_without_redis_the_token_still_sees_that_it_is_down(tmp_path: Path) -> None:
+    settings = settings_for({"path": tmp_path / "no.sock"}, tmp_path, metrics_token=TOKEN)
     with application(settings) as app, app.test_client() as client:
         assert scraped(client) == {series("uvr_redis_up"): 0}
     UNSEEN.take()

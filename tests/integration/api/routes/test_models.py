@@ -1,4 +1,4 @@
-"""GET /models: the catalogue, and what processors have loaded."""
+"""GET /models: the catalogue, and the models that processors have loaded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_a_processor_has_loaded_is_in_use(client: FlaskClient, redis_client
     assert [model["name"] for model in found["models"] if model["in_use"]] == found["in_use"]
 
 
-def test_a_model_of_the_operators_own_is_named(client: FlaskClient, redis_client: Redis) -> None:
+def test_a_model_of_the_operator_is_named(client: FlaskClient, redis_client: Redis) -> None:
     with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"model": "ours"}).announced():
         assert listed(client)["in_use"] == ["ours"]
 

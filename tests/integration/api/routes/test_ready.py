@@ -1,4 +1,4 @@
-"""GET /ready: whether a task that came now would be accepted and worked on, and if not, why."""
+"""GET /ready: whether a task submitted now would be accepted and processed, and if not, why not."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Facts = dict[str, str]
 
 
 def ready_with(client: FlaskClient, redis_client: Redis, *workers: tuple[str, Facts]) -> tuple[int, Any]:
-    """The answer's status, and its body, while these workers are there."""
+    """Status and body of the response while these workers run."""
     with ExitStack() as stack:
         for number, (kind, facts) in enumerate(workers):
             presence = WorkerPresence(redis_client, "uvr_tasks", kind, lambda facts=facts: facts)
-            presence.name += f":{number}"  # one process stands for several
+            presence.name += f":{number}"  # one process plays several workers
             stack.enter_context(presence.announced())
         answer = client.get("/ready")
     return answer.status_code, answer.json
 
 
-def test_all_there_is_ready(client: FlaskClient, redis_client: Redis) -> None:
+def test_redis_and_both_kinds_of_workers_are_ready(client: FlaskClient, redis_client: Redis) -> None:
     status, report = ready_with(client, redis_client, ("processor", {"model": "M"}), ("uploader", {}))
     assert status == 200
     assert_contract_time(report)
@@ -46,10 +46,10 @@ def test_without_one_kind_of_worker_it_is_not_ready(client: FlaskClient, redis_c
     status, report = ready_with(client, redis_client, *workers)
     assert (status, report["status"]) == (503, "not ready")
     part = report["components"][missing]
-    assert part == {"status": "down", "message": f"No {missing} runs; tasks are kept until one does."}
+    assert part == {"status": "down", "message": f"No {missing} runs; tasks wait until one does."}
 
 
-def test_a_processor_whose_disk_is_short_says_so(client: FlaskClient, redis_client: Redis, tmp_path: Path) -> None:
+def test_a_processor_whose_disk_is_full_says_so(client: FlaskClient, redis_client: Redis, tmp_path: Path) -> None:
     shortage = DiskSpace({"TEMP_DIR": tmp_path}, 2**62).shortage()
     workers = [("processor", {"paused": shortage}), ("uploader", {"paused": ""})]
     status, report = ready_with(client, redis_client, *workers)
@@ -58,22 +58,22 @@ def test_a_processor_whose_disk_is_short_says_so(client: FlaskClient, redis_clie
     assert report["components"]["uploader"]["status"] == "up"
 
 
-def test_a_storage_that_takes_nothing_is_named_and_leaves_the_api_healthy(
+def test_a_storage_that_refuses_files_is_named_and_leaves_the_api_healthy(
     client: FlaskClient, redis_client: Redis
 ) -> None:
     paused = {"paused": "The bucket does not exist: check S3_BUCKET_NAME and S3_ENDPOINT_URL.", "storage": "s3"}
     workers = [("processor", {"paused": paused["paused"]}), ("uploader", paused)]
     status, report = ready_with(client, redis_client, *workers)
     assert status == 503
-    told = {"status": "paused", "message": paused["paused"]}
-    assert (report["components"]["uploader"], report["components"]["processor"]) == (told, told)
+    paused_part = {"status": "paused", "message": paused["paused"]}
+    assert (report["components"]["uploader"], report["components"]["processor"]) == (paused_part, paused_part)
     with WorkerPresence(redis_client, "uvr_tasks", "uploader", lambda: paused).announced():
         health = client.get("/health")
     assert (health.status_code, health.json["status"]) == (200, "healthy")
     assert health.json["components"]["uploader"] == {"status": "up", "workers": 1, **paused}
 
 
-def test_the_start_script_warns_of_what_keeps_tasks_waiting(redis_client: Redis, tmp_path: Path) -> None:
+def test_the_start_script_warns_why_tasks_wait(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     paused = {"paused": "The bucket does not exist."}
     with application(settings) as app, served(app) as url, ExitStack() as stack:
@@ -87,7 +87,7 @@ def test_the_start_script_warns_of_what_keeps_tasks_waiting(redis_client: Redis,
         assert why_not_ready(where) == []
 
 
-def test_one_paused_processor_of_two_is_told_and_keeps_nobody_from_working(
+def test_one_paused_processor_of_two_is_reported_and_the_service_is_ready(
     client: FlaskClient, redis_client: Redis
 ) -> None:
     paused = {"paused": "The disk of OUTPUT_DIR has 0.1 GiB free."}
@@ -97,7 +97,7 @@ def test_one_paused_processor_of_two_is_told_and_keeps_nobody_from_working(
     assert part == {"status": "up", "message": "1 of 2 paused. The disk of OUTPUT_DIR has 0.1 GiB free."}
 
 
-def test_a_redis_that_takes_no_writes_makes_it_not_ready_and_gets_none(tmp_path: Path) -> None:
+def test_a_redis_that_accepts_no_writes_is_not_ready_and_the_check_writes_nothing(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path) as server,
         Redis(**server.connection_kwargs) as admin,
@@ -109,15 +109,15 @@ def test_a_redis_that_takes_no_writes_makes_it_not_ready_and_gets_none(tmp_path:
         admin.config_set("maxmemory", 1)
         answer = app.test_client().get("/ready")
     assert answer.status_code == 503
-    assert answer.json["components"]["redis"]["message"].startswith("Redis takes no writes")
+    assert answer.json["components"]["redis"]["message"].startswith("Redis accepts no writes")
     assert answer.json["components"]["processor"]["status"] == "down"
 
 
-def test_a_redis_that_is_away_makes_it_not_ready(tmp_path: Path) -> None:
+def test_a_redis_that_is_down_is_not_ready(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server, application(settings_for(server.connection_kwargs, tmp_path)) as app:
         server.stop()
         answer = app.test_client().get("/ready")
     assert answer.status_code == 503
     report = answer.json["components"]
-    assert report["redis"] == {"status": "down", "message": "Redis does not answer, or is still starting."}
+    assert report["redis"] == {"status": "down", "message": "Redis does not respond, or is still starting."}
     assert {report[kind]["status"] for kind in ("processor", "uploader")} == {"unknown"}

@@ -1,4 +1,4 @@
-"""GET /tasks and GET /tasks/{task_uuid}: one task in all its states, and the list in pages."""
+"""GET /tasks and GET /tasks/{task_uuid}: one task in every status, and the list with its filters and pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uvr.tasks.model import Status, Task, WebhookState
 
 
 def stored(client: FlaskClient, task_uuid: str, **fields: Any) -> Task:
-    """A task in the store, put there without the API."""
+    """Store a task without the API."""
     values = {"audio": "https://songs.example.com/a.mp3", "priority": 3, "created_ms": 1_700_000_000_000, **fields}
     task = Task(task_uuid=task_uuid, **values)
     services_of(client.application).store.submit(task)
@@ -29,14 +29,14 @@ def listed(client: FlaskClient, query: str = "") -> list[str]:
     return [task["task_uuid"] for task in client.get(f"/tasks?{query}", auth=CREDENTIALS).json["tasks"]]
 
 
-def test_queued_task_tells_its_position(client: FlaskClient) -> None:
+def test_queued_task_shows_its_position(client: FlaskClient) -> None:
     last = post_generate(client, {"audio": "https://songs.example.com/a.mp3", "priority": 1}).json["task_uuid"]
     first = post_generate(client, {"audio": "https://songs.example.com/b.mp3", "priority": 5}).json["task_uuid"]
     assert show(client, first).json["position"] == 0
     assert show(client, last).json["position"] == 1
 
 
-def test_queued_task_names_every_field(client: FlaskClient) -> None:
+def test_queued_task_has_every_field(client: FlaskClient) -> None:
     stored(client, "one", request_id="the-first")
     assert show(client, "one").json == {
         "task_uuid": "one",
@@ -93,7 +93,7 @@ def test_failed_task_says_why(client: FlaskClient) -> None:
     assert (shown["vocals"], shown["stems"]) == (None, {})
 
 
-def test_webhook_tries_are_listed(client: FlaskClient) -> None:
+def test_delivery_attempts_are_listed(client: FlaskClient) -> None:
     tried = {
         "webhook_id": "one.failed",
         "at": "2023-11-14T22:13:20Z",
@@ -116,7 +116,7 @@ def test_unknown_task_is_a_404(client: FlaskClient, task_uuid: str) -> None:
     assert answer.json["errors"][0]["field"] == "task_uuid"
 
 
-def test_list_is_latest_first_in_pages(client: FlaskClient) -> None:
+def test_list_is_newest_first_in_pages(client: FlaskClient) -> None:
     for number in range(5):
         stored(client, f"t{number}", created_ms=1_700_000_000_000 + number)
     seen, query = [], "limit=2"
@@ -127,7 +127,7 @@ def test_list_is_latest_first_in_pages(client: FlaskClient) -> None:
     assert seen == [["t4", "t3"], ["t2", "t1"], ["t0"]]
 
 
-def test_page_stays_put_while_tasks_are_added(client: FlaskClient) -> None:
+def test_new_tasks_do_not_shift_the_pages(client: FlaskClient) -> None:
     for number in range(3):
         stored(client, f"t{number}", created_ms=1_700_000_000_000 + number)
     cursor = client.get("/tasks?limit=1", auth=CREDENTIALS).json["next_cursor"]
@@ -144,16 +144,16 @@ def test_list_filters_by_status(client: FlaskClient) -> None:
     assert sorted(listed(client)) == ["ended", "waits"]
 
 
-def test_list_filters_by_what_has_no_list_of_its_own(client: FlaskClient) -> None:
+def test_list_filters_by_fields_without_an_index(client: FlaskClient) -> None:
     for number in range(60):
         stored(client, f"t{number}", priority=1 + number % 5, created_ms=1_700_000_000_000 + number)
-    stored(client, "told", webhook=WebhookState.FAILED, hook_url="https://b.example/h", priority=2)
+    stored(client, "failed-webhook", webhook=WebhookState.FAILED, hook_url="https://b.example/h", priority=2)
     assert listed(client, "priority=5&limit=200") == [f"t{number}" for number in range(59, 0, -5)]
-    assert listed(client, "webhook=failed&priority=2") == ["told"]
+    assert listed(client, "webhook=failed&priority=2") == ["failed-webhook"]
     assert listed(client, "webhook=failed&priority=3") == []
 
 
-def test_filtered_pages_miss_nothing_and_repeat_nothing(client: FlaskClient) -> None:
+def test_filtered_pages_skip_nothing_and_repeat_nothing(client: FlaskClient) -> None:
     for number in range(50):
         stored(client, f"t{number:02}", priority=1 + number % 5, created_ms=1_700_000_000_000 + number)
     seen, query = [], "priority=1&limit=3"
@@ -164,7 +164,7 @@ def test_filtered_pages_miss_nothing_and_repeat_nothing(client: FlaskClient) -> 
     assert seen == [f"t{number:02}" for number in range(45, -1, -5)]
 
 
-def test_one_request_looks_through_a_part_of_a_long_list(client: FlaskClient) -> None:
+def test_one_request_searches_only_a_part_of_a_long_list(client: FlaskClient) -> None:
     stored(client, "oldest", priority=5, created_ms=1_600_000_000_000)
     for number in range(30):
         stored(client, f"t{number}", created_ms=1_700_000_000_000 + number)
@@ -220,7 +220,7 @@ def test_list_without_tasks_is_empty(client: FlaskClient) -> None:
         ("cursor=1:" + "a" * 100, "cursor"),
     ],
 )
-def test_bad_query_is_a_400_that_names_the_field(client: FlaskClient, query: str, field: str) -> None:
+def test_invalid_query_is_a_400_that_names_the_field(client: FlaskClient, query: str, field: str) -> None:
     answer = client.get(f"/tasks?{query}", auth=CREDENTIALS)
     assert answer.status_code == 400
     assert [fault["field"] for fault in answer.json["errors"]] == [field]
@@ -235,7 +235,7 @@ def test_tasks_without_redis_are_a_503(redis_client: Redis, tmp_path: Path, path
         assert "Retry-After" in answer.headers
 
 
-def test_a_filter_that_is_misspelt_is_refused_and_others_are_passed_over(client):
+def test_a_misspelt_filter_is_refused_and_unknown_ones_are_ignored(client):
     refused = client.get("/tasks?statu=failed", auth=CREDENTIALS)
     assert (refused.status_code, refused.json["detail"]) == (400, "statu is not known; did you mean status?")
     assert client.get("/tasks?utm_source=x", auth=CREDENTIALS).status_code == 200

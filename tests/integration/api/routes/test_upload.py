@@ -1,4 +1,4 @@
-"""Uploads over HTTP through the real server: no memory for large ones, an answer for refused ones, and nothing left."""
+"""Uploads through the real server: large ones take no memory, refused ones get a response and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
 class Form:
-    """A form with a file of that many MiB, which is never in memory; `requests` announces the length by itself."""
+    """A form with a file of that many MiB, which is never in memory; `requests` sends its Content-Length."""
 
     def __init__(self, mib: int) -> None:
         self.parts = self._parts(mib)
@@ -53,7 +53,7 @@ def post(url: str, body: Any) -> requests.Response:
 
 
 def peak_bytes(process: subprocess.Popen[bytes]) -> int:
-    """The largest memory that any process of the API ever had."""
+    """The peak memory of the API's processes."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     statuses = [Path(f"/proc/{pid}/status").read_text() for pid in (str(process.pid), *children)]
     return max(int(line.split()[1]) * 1024 for text in statuses for line in text.splitlines() if "VmHWM" in line)
@@ -79,13 +79,13 @@ def test_a_large_file_takes_no_memory(shared_redis: ValkeyServer, redis_client: 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the API keeps what it receives."""
+    """The folder in which the API stores what it receives."""
     return tmp_path_factory.mktemp("api")
 
 
 @pytest.fixture(scope="module")
 def api(shared_redis: ValkeyServer, s3: S3Server, folder: Path) -> Iterator[str]:
-    """The address of an API that keeps uploads of at most 20 MiB in a bucket; tests leave it as it was."""
+    """The address of an API that stores uploads of at most 20 MiB in a bucket; the tests share it."""
     limits = {"MAX_AUDIO_BYTES": str(20 * MIB), "MIN_FREE_BYTES": "0", "API_WORKERS": "1"}
     with running_api(environment(shared_redis, folder, S3_KEY_PREFIX="large/", **limits, **s3.settings), folder) as (
         _,
@@ -94,7 +94,7 @@ def api(shared_redis: ValkeyServer, s3: S3Server, folder: Path) -> Iterator[str]
         yield url
 
 
-def test_a_large_file_goes_to_the_bucket_in_parts_and_nothing_stays_here(
+def test_a_large_file_goes_to_the_bucket_in_parts_and_nothing_stays_on_disk(
     api: str, folder: Path, redis_client: Redis, s3: S3Server
 ) -> None:
     answer = post(api, Form(20))
@@ -106,9 +106,7 @@ def test_a_large_file_goes_to_the_bucket_in_parts_and_nothing_stays_here(
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["announced", "not-announced"])
-def test_a_file_that_is_too_large_is_answered_not_cut_off(
-    api: str, folder: Path, redis_client: Redis, chunked: bool
-) -> None:
+def test_a_file_that_is_too_large_gets_a_response(api: str, folder: Path, redis_client: Redis, chunked: bool) -> None:
     form = Form(24)
     answer = post(api, form.parts if chunked else form)
     assert answer.status_code == 413
@@ -118,7 +116,7 @@ def test_a_file_that_is_too_large_is_answered_not_cut_off(
 
 
 def request_head(url: str, *headers: str) -> bytes:
-    """A POST /generate as far as its body."""
+    """The head of a POST /generate."""
     token = b64encode(":".join(CREDENTIALS).encode()).decode()
     fixed = [f"Host: {url}", f"Authorization: Basic {token}", f"Content-Type: {HEADERS['Content-Type']}"]
     return "\r\n".join(["POST /generate HTTP/1.1", *fixed, *headers, "\r\n"]).encode()
@@ -131,7 +129,7 @@ def connected(url: str) -> Iterator[socket.socket]:
         yield connection
 
 
-def test_a_client_that_hangs_up_leaves_nothing(api: str, folder: Path, redis_client: Redis) -> None:
+def test_a_client_that_disconnects_leaves_nothing(api: str, folder: Path, redis_client: Redis) -> None:
     with connected(api) as connection:
         connection.sendall(request_head(api, "Content-Length: 9000000") + HEAD + bytes(MIB))
         until(lambda: files(folder))
@@ -139,7 +137,7 @@ def test_a_client_that_hangs_up_leaves_nothing(api: str, folder: Path, redis_cli
     assert (redis_client.zcard("uvr_tasks"), redis_client.zcard("uvr_tasks:uploads")) == (0, 0)
 
 
-def test_chunks_that_are_none_are_a_400_and_leave_nothing(api: str, folder: Path) -> None:
+def test_invalid_chunks_are_a_400_and_leave_nothing(api: str, folder: Path) -> None:
     with connected(api) as connection:
         chunk = f"{len(HEAD):x}\r\n".encode() + HEAD + b"\r\n"
         connection.sendall(request_head(api, "Transfer-Encoding: chunked") + chunk + b"no number\r\n")

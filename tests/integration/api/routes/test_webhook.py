@@ -1,4 +1,4 @@
-"""POST /tasks/{task_uuid}/webhook: the webhook of a task that has ended, once more."""
+"""POST /tasks/{task_uuid}/webhook: sends the webhook of an ended task again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRIED = {"webhook_id": "a.failed", "at": "2023-11-14T22:13:20Z", "status_code": 
 
 
 def ended(workshop: Workshop, hook_url: str = HOOK, **fields: Any) -> None:
-    """A task that ended a while ago, all tries of its webhook being made."""
+    """Store a task that has ended and whose webhook has failed for good."""
     facts = {
         "status": Status.FAILED,
         "error_message": "It was not audio.",
@@ -41,7 +41,7 @@ def redeliver(client: FlaskClient, task_uuid: str = "a") -> Any:
     return client.post(f"/tasks/{task_uuid}/webhook", auth=CREDENTIALS)
 
 
-def test_the_webhook_is_sent_again_under_its_old_id(
+def test_the_webhook_is_sent_again_with_the_same_id(
     workshop: Workshop, client: FlaskClient, receiver: HttpServer
 ) -> None:
     ended(workshop, receiver.answer("/hook", Answer(204)))
@@ -62,7 +62,9 @@ def test_the_webhook_is_sent_again_under_its_old_id(
     assert [tried["status_code"] for tried in workshop.task("a").webhook_tries] == [503] * 8 + [204]
 
 
-def test_the_schedule_begins_anew(workshop: Workshop, client: FlaskClient, receiver: HttpServer) -> None:
+def test_the_retry_schedule_starts_from_the_beginning(
+    workshop: Workshop, client: FlaskClient, receiver: HttpServer
+) -> None:
     ended(workshop, receiver.answer("/hook", Answer(503)))
     redeliver(client)
     with working(workshop):
@@ -71,14 +73,14 @@ def test_the_schedule_begins_anew(workshop: Workshop, client: FlaskClient, recei
     assert (task.webhook, task.webhook_step, len(task.webhook_tries)) == (WebhookState.PENDING, 1, 9)
 
 
-def test_links_that_would_lead_nowhere_are_not_sent(workshop: Workshop, client: FlaskClient) -> None:
+def test_links_to_deleted_stems_are_not_sent(workshop: Workshop, client: FlaskClient) -> None:
     ended(workshop, status=Status.SUCCESS, stems_deleted_ms=1)
     answer = redeliver(client)
     assert answer.status_code == 409
     assert "stems of this task have been deleted" in answer.json["detail"]
 
 
-def test_a_webhook_that_waits_for_its_next_try_is_sent_at_once(
+def test_a_webhook_that_waits_for_a_retry_is_sent_at_once(
     workshop: Workshop, client: FlaskClient, receiver: HttpServer
 ) -> None:
     ended(workshop, receiver.answer("/hook", Answer(503), Answer(503), Answer(204)))

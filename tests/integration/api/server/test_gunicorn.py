@@ -1,4 +1,4 @@
-"""`python app.py`, the real thing: serves, stops, starts again, and says why it does not start."""
+"""`python app.py` as a process: serves, stops, restarts, and says why it does not start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SONG = "https://songs.example.com/a.mp3"
 
 @pytest.fixture(scope="module")
 def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an API for those who only ask it."""
+    """The address of an API that the tests only send requests to."""
     folder = tmp_path_factory.mktemp("api")
     with running_api(environment(shared_redis, folder), folder) as (_, url):
         yield url
@@ -36,7 +36,7 @@ def refused(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_song_is_taken_in_over_http(shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path) -> None:
+def test_song_is_accepted_over_http(shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path) -> None:
     with running_api(environment(shared_redis, tmp_path), tmp_path) as (process, url):
         answer = requests.post(f"{url}/generate", json={"audio": f"{SONG}?sig=hush"}, auth=CREDENTIALS, timeout=60)
         task = requests.get(url + answer.headers["Location"], auth=CREDENTIALS, timeout=60).json()
@@ -51,7 +51,7 @@ def test_song_is_taken_in_over_http(shared_redis: ValkeyServer, redis_client: Re
     assert "hush" not in (tmp_path / "api.log").read_text()
 
 
-def test_what_the_workers_counted_last_is_added_when_they_stop(
+def test_workers_add_their_last_counts_when_they_stop(
     shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path
 ) -> None:
     with running_api(environment(shared_redis, tmp_path), tmp_path) as (process, url):
@@ -72,7 +72,7 @@ def test_non_ascii_password_works_over_http(shared_redis: ValkeyServer, tmp_path
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_large_body_is_answered_not_cut_off(url: str, chunked: bool) -> None:
+def test_a_body_that_is_too_large_gets_a_response(url: str, chunked: bool) -> None:
     text = json.dumps({"audio": SONG, "padding": "x" * 3_000_000}).encode()
     answer = requests.post(
         f"{url}/generate",
@@ -101,7 +101,7 @@ def test_api_starts_without_redis_and_recovers_with_it(tmp_path: Path) -> None:
             )
 
 
-def test_restart_at_once_finds_the_port_free(shared_redis: ValkeyServer, tmp_path: Path) -> None:
+def test_immediate_restart_finds_the_port_free(shared_redis: ValkeyServer, tmp_path: Path) -> None:
     variables = environment(shared_redis, tmp_path)
     for _ in range(2):
         with running_api(variables, tmp_path) as (_, url):
@@ -117,7 +117,7 @@ def test_port_in_use_is_named(shared_redis: ValkeyServer, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("password", ["", "password"])
-def test_known_password_refuses_to_start_where_others_can_reach_it(
+def test_well_known_password_prevents_the_start_if_other_machines_can_reach_the_api(
     shared_redis: ValkeyServer, tmp_path: Path, password: str
 ) -> None:
     done = refused(environment(shared_redis, tmp_path, API_HOST="0.0.0.0", BASIC_AUTH_PASSWORD=password))
@@ -126,13 +126,13 @@ def test_known_password_refuses_to_start_where_others_can_reach_it(
     assert "Traceback" not in done.stderr
 
 
-def test_faulty_redis_url_refuses_to_start(shared_redis: ValkeyServer, tmp_path: Path) -> None:
+def test_invalid_redis_url_prevents_the_start(shared_redis: ValkeyServer, tmp_path: Path) -> None:
     done = refused(environment(shared_redis, tmp_path, REDIS_URL="http://localhost"))
     assert done.returncode == 2
     assert "REDIS_URL: " in done.stderr
 
 
-def test_factory_serves_under_a_plain_gunicorn(shared_redis: ValkeyServer, tmp_path: Path) -> None:
+def test_create_app_works_in_a_plain_gunicorn(shared_redis: ValkeyServer, tmp_path: Path) -> None:
     variables = environment(shared_redis, tmp_path)
     address = f"127.0.0.1:{variables['API_PORT']}"
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", address, "app:create_app()"]
@@ -146,7 +146,7 @@ def test_factory_serves_under_a_plain_gunicorn(shared_redis: ValkeyServer, tmp_p
             process.wait(60)
 
 
-def test_plain_gunicorn_gives_up_on_a_faulty_configuration(shared_redis: ValkeyServer, tmp_path: Path) -> None:
+def test_plain_gunicorn_exits_on_an_invalid_configuration(shared_redis: ValkeyServer, tmp_path: Path) -> None:
     variables = environment(shared_redis, tmp_path, BASIC_AUTH_PASSWORD="", API_HOST="0.0.0.0")
     address = f"127.0.0.1:{variables['API_PORT']}"
     command = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind", address, "app:create_app()"]

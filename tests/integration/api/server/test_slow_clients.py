@@ -1,4 +1,4 @@
-"""Slow clients, by the dozen: they wait, and keep nobody else waiting."""
+"""Dozens of slow clients, which must not delay other clients."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from tests.support.waiting import PATIENCE_S, until
 from uvr.api.server.slow_clients import SlowClientWorker
 
 AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
-ASKS = b"POST /generate HTTP/1.1\r\nHost: uvr\r\n"
-HEAD = ASKS + b"Content-Type: application/json\r\n"
-FORM = ASKS + AUTHORIZATION + b"Content-Type: multipart/form-data; boundary=B\r\n"
+START = b"POST /generate HTTP/1.1\r\nHost: uvr\r\n"
+HEAD = START + b"Content-Type: application/json\r\n"
+FORM = START + AUTHORIZATION + b"Content-Type: multipart/form-data; boundary=B\r\n"
 FILE = b'--B\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
 MANY = 50
 
 
 @pytest.fixture(scope="module")
 def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an API of one process and few threads, in which nothing breaks."""
+    """The address of an API with one process and few threads; logs no errors."""
     with few_threads(shared_redis, tmp_path_factory.mktemp("api"), client_timeout_s=2) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def patient_url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The same, with more patience than a test has: a request that waits for a slow client gets no answer in time."""
+    """The same with a client timeout longer than any test, so a request that waits for a slow client fails its test."""
     with few_threads(shared_redis, tmp_path_factory.mktemp("api"), client_timeout_s=100 * PATIENCE_S) as url:
         yield url
 
@@ -52,12 +52,12 @@ def few_threads(redis: ValkeyServer, folder: Path, *, client_timeout_s: int) -> 
     variables = environment(redis, folder, CLIENT_TIMEOUT_SECONDS=str(client_timeout_s), **few)
     with running_api(variables, folder) as (_, url):
         yield url
-    assert {line["level"] for line in log_lines(folder)} <= {"warning"}  # of what was no request
+    assert {line["level"] for line in log_lines(folder)} <= {"warning"}  # about malformed requests
 
 
 @contextmanager
 def connections(url: str, count: int, first: bytes) -> Iterator[list[socket.socket]]:
-    """Clients that have sent `first` and nothing more yet."""
+    """Connections of clients that have only sent `first`."""
     address = urlsplit(url)
     with ExitStack() as stack:
         opened = []
@@ -70,13 +70,13 @@ def connections(url: str, count: int, first: bytes) -> Iterator[list[socket.sock
 
 
 def assert_answers(url: str, times: int = 5) -> None:
-    """A client that does all right gets its answers."""
+    """Check that a normal client gets its responses."""
     for _ in range(times):
         assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=PATIENCE_S).status_code == 200
 
 
 def received(client: socket.socket) -> bytes:
-    """All that comes until the server hangs up."""
+    """Everything until the server closes the connection."""
     parts = []
     while part := client.recv(4096):
         parts.append(part)
@@ -107,15 +107,15 @@ def received(client: socket.socket) -> bytes:
         "small body of a user",
         "chunks of a user",
         "large body of a user",
-        "user who asked for leave",
+        "user who expects 100",
     ],
 )
-def test_slow_clients_keep_nobody_waiting(patient_url: str, first: bytes) -> None:
+def test_slow_clients_do_not_delay_others(patient_url: str, first: bytes) -> None:
     with connections(patient_url, MANY, first):
         assert_answers(patient_url)
 
 
-def test_clients_that_drip_are_answered_and_let_go(url: str) -> None:
+def test_clients_that_send_byte_by_byte_get_a_408(url: str) -> None:
     with connections(url, MANY, b"GET /health HTTP/1.1\r\n") as clients:
         for _ in range(5):
             for client in clients:
@@ -139,7 +139,7 @@ def test_clients_that_drip_are_answered_and_let_go(url: str) -> None:
         (b"GET /hea", 408),
     ],
 )
-def test_what_is_no_request_is_answered_like_every_other_fault(url: str, sent: bytes, status: int) -> None:
+def test_malformed_requests_get_a_problem_like_all_other_errors(url: str, sent: bytes, status: int) -> None:
     with connections(url, 1, sent) as [client]:
         head, _, body = received(client).partition(b"\r\n\r\n")
     problem = json.loads(body)
@@ -149,7 +149,7 @@ def test_what_is_no_request_is_answered_like_every_other_fault(url: str, sent: b
         assert header in head.split(b"\r\n")
 
 
-def test_upload_that_stops_is_given_up(url: str) -> None:
+def test_upload_that_stalls_is_aborted(url: str) -> None:
     first = FORM + b"Transfer-Encoding: chunked\r\n\r\nFFFFFF\r\n" + FILE + bytes(2**17)
     with connections(url, 4, first) as clients:
         answers = {received(client).partition(b"\r\n")[0] for client in clients}
@@ -157,9 +157,9 @@ def test_upload_that_stops_is_given_up(url: str) -> None:
     assert answers == {b"HTTP/1.1 400 BAD REQUEST"}
 
 
-def test_client_that_does_not_hang_up_is_let_go(url: str) -> None:
-    asks = b"GET /health HTTP/1.1\r\nHost: uvr\r\nConnection: close\r\n\r\n"
-    with connections(url, MANY, asks) as clients:
+def test_client_that_does_not_close_its_connection_is_dropped(url: str) -> None:
+    request = b"GET /health HTTP/1.1\r\nHost: uvr\r\nConnection: close\r\n\r\n"
+    with connections(url, MANY, request) as clients:
         for client in clients:
             assert received(client).startswith(b"HTTP/1.1 200 OK")
         assert_answers(url)
@@ -188,7 +188,7 @@ def test_chunks_may_come_in_pieces(patient_url: str, end: bytes) -> None:
         assert client.recv(4096).startswith(b"HTTP/1.1 202 ACCEPTED")
 
 
-def test_chunks_that_are_none_keep_nobody_waiting(url: str) -> None:
+def test_invalid_chunks_do_not_delay_others(url: str) -> None:
     first = HEAD + AUTHORIZATION + b"Transfer-Encoding: chunked\r\n\r\n"
     sizes = dict.fromkeys([b"-5", b"", b" 5", b"x", b"0x0"], b"HTTP/1.1 400 BAD REQUEST")
     sizes |= dict.fromkeys([b"F" * 16, b"F" * 60_000], b"HTTP/1.1 408 Request Timeout")
@@ -200,13 +200,13 @@ def test_chunks_that_are_none_keep_nobody_waiting(url: str) -> None:
 
 
 def test_requests_may_follow_each_other_on_one_connection(url: str) -> None:
-    asks = b"GET /health HTTP/1.1\r\nHost: uvr\r\n\r\n"
+    request = b"GET /health HTTP/1.1\r\nHost: uvr\r\n\r\n"
     last = b"GET /health HTTP/1.1\r\nHost: uvr\r\nConnection: close\r\n\r\n"
-    with connections(url, 1, asks * 3 + last) as [client]:
+    with connections(url, 1, request * 3 + last) as [client]:
         assert received(client).count(b"HTTP/1.1 200 OK") == 4
 
 
-def test_thread_that_gets_no_turn_costs_nobody_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thread_that_is_not_scheduled_does_not_cost_a_client_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     instants = itertools.count(step=60)
     monkeypatch.setattr("gunicorn.http.parser.time.monotonic", lambda: next(instants))
     assert stays_open(sent=HEAD + b"Content-Length: 2\r\n\r\n{}", read=2)
@@ -215,7 +215,7 @@ def test_thread_that_gets_no_turn_costs_nobody_the_connection(monkeypatch: pytes
 
 
 def stays_open(*, sent: bytes, read: int) -> bool:
-    """Whether a request may follow one of which so many bytes of the body were read."""
+    """Whether another request may follow after `read` bytes of the body were read."""
     worker: Any = object.__new__(SlowClientWorker)
     worker.cfg = Config()
     client, server = socket.socketpair()
@@ -231,7 +231,7 @@ def stays_open(*, sent: bytes, read: int) -> bool:
             return False
 
 
-def test_client_may_ask_whether_to_send_its_body(url: str) -> None:
+def test_expect_continue_is_answered(url: str) -> None:
     first = HEAD + AUTHORIZATION + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     with connections(url, 1, first) as [client]:
         assert client.recv(4096).startswith(b"HTTP/1.1 100")

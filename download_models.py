@@ -25,7 +25,7 @@ from uvr import logs
 from uvr.cli.progress_bar import ProgressLine, megabytes
 from uvr.errors import UvrError
 from uvr.models import store
-from uvr.models.audio_separator import several_files_name
+from uvr.models.audio_separator import multi_file_model_name
 from uvr.models.catalogue import CATALOGUE, Model
 from uvr.separation.engine_factory import model_file
 
@@ -68,7 +68,7 @@ def _fetch_all(names: list[str], wanted: argparse.Namespace) -> int:
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = model_file(name, wanted.dir, wanted.base_url, progress.downloaded, again=wanted.force)
+            path = model_file(name, wanted.dir, wanted.base_url, progress.downloaded, force=wanted.force)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")
@@ -81,15 +81,17 @@ def _fetch_all(names: list[str], wanted: argparse.Namespace) -> int:
 
 def _arrived(name: str, path: Path | None) -> str:
     if path is None:
-        return f"{several_files_name(name)}: audio-separator fetches its files at the first start of the processor"
+        return f"{multi_file_model_name(name)}: audio-separator fetches its files at the first start of the processor"
     return f"{path} is ready ({megabytes(path.stat().st_size)})"
 
 
 def _check_all(names: list[str], folder: Path) -> int:
     failures = 0
-    for name in names or [model.name for model in CATALOGUE.values() if store.place_of(model.name, folder).is_file()]:
+    for name in names or [
+        model.name for model in CATALOGUE.values() if store.model_file_path(model.name, folder).is_file()
+    ]:
         try:
-            store.check(name, folder)
+            store.verify_model_file(name, folder)
             sys.stdout.write(f"{name}: good\n")
         except UvrError as error:
             sys.stdout.write(f"{name}: {error.message}\n")
@@ -106,7 +108,7 @@ def _table(entries: Iterable[Model], folder: Path) -> str:
 
 
 def _row(model: Model, folder: Path) -> tuple[str, ...]:
-    path = store.place_of(model.name, folder)
+    path = store.model_file_path(model.name, folder)
     size = path.stat().st_size if path.is_file() else model.size_bytes
     vocals_db = model.sdr_db.get("vocals")
     return (

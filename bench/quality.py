@@ -59,7 +59,7 @@ def main() -> None:
     songs = sorted(path for path in options.folder.glob("*") if any(path.glob("mixture.*")))
     if not songs:
         raise SystemExit(f"{options.folder} has no folders with mixture, vocals and accompaniment in them.")
-    model = store.ensure(options.model, ROOT / "models")
+    model = store.ensure_model_file(options.model, ROOT / "models")
     scores: list[Score] = []
     with contenders(model) as both, tempfile.TemporaryDirectory(prefix="uvr-bench-") as name:
         folder = Path(name)

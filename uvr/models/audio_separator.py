@@ -14,9 +14,9 @@ from typing import Any
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
-from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, without_ending
+from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, without_suffix
 from uvr.models.download import download
-from uvr.models.files import Progress, locked, logged, publish, tail_md5
+from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, tail_md5
 
 VrParameters = Mapping[str, Any]
 """What a VR model file does not say about itself, in UVR's words: vr_model_param, primary_stem, nout, nout_lstm, …"""
@@ -42,27 +42,27 @@ VR_MODELS: Mapping[str, Model] = {
 }
 
 
-def find_vr(name: str) -> Model | None:
+def find_vr_model(name: str) -> Model | None:
     """The VR model called `name`, by its file's name or as UVR's menus call it; None when there is none."""
     for prefix in _TITLE_PREFIXES:
         name = name.removeprefix(prefix)
-    wanted = without_ending(name, ".pth").partition(" by ")[0].lower()
+    wanted = without_suffix(name, ".pth").partition(" by ")[0].lower()
     return next((model for key, model in VR_MODELS.items() if key.lower() == wanted), None)
 
 
-def several_files_name(name: str) -> str:
+def multi_file_model_name(name: str) -> str:
     """audio-separator's name for the Demucs, MDX23C or Roformer model `name`; "" for a model of another kind.
 
     `name` may lack the ending, or be the title in UVR's menus. What has the ending counts as such a model even when it
     is in no table: audio-separator knows more of them.
     """
-    known = _SEVERAL_FILES.get(without_ending(name, *_ENDINGS).lower(), "")
+    known = _SEVERAL_FILES.get(without_suffix(name, *_ENDINGS).lower(), "")
     return known or (name if name.lower().endswith(_ENDINGS) else "")
 
 
 _ENDINGS = (".yaml", ".ckpt")
 _SEVERAL_FILES = {
-    without_ending(alias, *_ENDINGS).lower(): file
+    without_suffix(alias, *_ENDINGS).lower(): file
     for models in DOWNLOAD_CHECKS.values()
     for title, files in models.items()
     for file in files
@@ -71,17 +71,17 @@ _SEVERAL_FILES = {
 }
 
 
-def ensure_vr(
-    model: Model, folder: Path, *, base_url: str = "", again: bool = False, on_progress: Progress | None = None
+def ensure_vr_model_file(
+    model: Model, folder: Path, *, base_url: str = "", force: bool = False, on_progress: ProgressCallback | None = None
 ) -> Path:
     """The checked file of a VR model, downloaded into `folder` if it is not there, or `again`.
 
     Raises `ModelUnavailableError` when it cannot be had, and `PermanentError` when the file there is another one.
     """
     path = folder / model.file
-    if again or not path.is_file():
+    if force or not path.is_file():
         url = f"{base_url.rstrip('/')}/{model.file}" if base_url else model.source
-        fetch(model, url, path, on_progress, again=again)
+        download_model_file(model, url, path, on_progress, force=force)
     vr_parameters_of(path)
     return path
 
@@ -97,7 +97,9 @@ def vr_parameters_of(path: Path) -> VrParameters:
     return parameters
 
 
-def fetch(model: Model, url: str, path: Path, on_progress: Progress | None = None, *, again: bool = False) -> None:
+def download_model_file(
+    model: Model, url: str, path: Path, on_progress: ProgressCallback | None = None, *, force: bool = False
+) -> None:
     """Download `url` to `path`, whole or not at all, once for all processes; `ModelUnavailableError` when it fails.
 
     A file that is there is kept, unless it is to be fetched `again`.
@@ -105,9 +107,9 @@ def fetch(model: Model, url: str, path: Path, on_progress: Progress | None = Non
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path):
-            if again or not path.is_file():
-                download(url, part, on_progress or logged(model.name), size_bytes=model.size_bytes)
+        with file_lock(path):
+            if force or not path.is_file():
+                download(url, part, on_progress or progress_log(model.name), size_bytes=model.size_bytes)
                 publish(part, path)
     except (PermanentError, TransientError) as error:
         raise ModelUnavailableError(model, without_secrets(url), error.message) from error

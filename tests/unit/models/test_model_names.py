@@ -10,8 +10,8 @@ import download_models
 from config import ROOT, Settings
 from uvr.errors import PermanentError
 from uvr.models import store
-from uvr.models.audio_separator import VR_MODELS, several_files_name
-from uvr.models.catalogue import CATALOGUE, find
+from uvr.models.audio_separator import VR_MODELS, multi_file_model_name
+from uvr.models.catalogue import CATALOGUE, find_model
 from uvr.separation.engine_factory import model_file, needs_audio_separator
 
 KIM_HASH = CATALOGUE["Kim_Vocal_2"].tail_md5
@@ -29,30 +29,30 @@ def test_a_file_is_found_by_its_name_and_by_its_path_whatever_the_ending(
     tmp_path: Path, file: str, ending: str
 ) -> None:
     (tmp_path / file).write_bytes(b"x")
-    assert store.ensure(f"Kim_Vocal_2{ending}", tmp_path) == tmp_path / file
-    assert store.ensure(f"{tmp_path}/Kim_Vocal_2{ending}", tmp_path / "elsewhere") == tmp_path / file
+    assert store.ensure_model_file(f"Kim_Vocal_2{ending}", tmp_path) == tmp_path / file
+    assert store.ensure_model_file(f"{tmp_path}/Kim_Vocal_2{ending}", tmp_path / "elsewhere") == tmp_path / file
 
 
 def test_a_file_of_the_catalogue_with_an_upper_case_ending_is_found_by_any_of_its_names(tmp_path: Path) -> None:
     (tmp_path / "Kim_Vocal_2.ONNX").write_bytes(b"x")
-    assert store.ensure("kim vocal 2", tmp_path) == tmp_path / "Kim_Vocal_2.ONNX"
-    store.check("Kim_Vocal_2", tmp_path)
+    assert store.ensure_model_file("kim vocal 2", tmp_path) == tmp_path / "Kim_Vocal_2.ONNX"
+    store.verify_model_file("Kim_Vocal_2", tmp_path)
 
 
 def test_a_path_to_another_model_than_its_name_says_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Kim_Vocal_1.onnx").write_bytes(b"x")
     with pytest.raises(PermanentError, match=r"Kim_Vocal_1\.onnx is another model than its name says"):
-        store.ensure(f"{tmp_path}/Kim_Vocal_1.onnx", tmp_path)
+        store.ensure_model_file(f"{tmp_path}/Kim_Vocal_1.onnx", tmp_path)
 
 
 def test_a_model_of_the_operators_own_may_have_an_upper_case_ending(tmp_path: Path) -> None:
     (tmp_path / "own.ONNX").write_bytes(b"x")
-    assert store.ensure("own", tmp_path) == tmp_path / "own.ONNX"
+    assert store.ensure_model_file("own", tmp_path) == tmp_path / "own.ONNX"
 
 
 def test_a_path_that_leads_nowhere_is_refused_and_nothing_is_fetched(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=r"There is no file Kim_Vocal_2\.onnx where this path leads") as raised:
-        store.ensure(f"{tmp_path}/no/Kim_Vocal_2.onnx", tmp_path, base_url="http://127.0.0.1:9")
+        store.ensure_model_file(f"{tmp_path}/no/Kim_Vocal_2.onnx", tmp_path, base_url="http://127.0.0.1:9")
     assert str(tmp_path) not in raised.value.message
 
 
@@ -71,22 +71,22 @@ def test_a_path_that_leads_nowhere_is_refused_and_nothing_is_fetched(tmp_path: P
     ],
 )
 def test_models_of_several_files_are_found_without_their_ending(name: str, file: str) -> None:
-    assert several_files_name(name) == file
+    assert multi_file_model_name(name) == file
     assert needs_audio_separator(name, "auto") is bool(file)
 
 
 def test_no_name_means_models_of_two_kinds() -> None:
-    assert not any(several_files_name(name) for name in (*CATALOGUE, *VR_MODELS))
+    assert not any(multi_file_model_name(name) for name in (*CATALOGUE, *VR_MODELS))
 
 
 def test_where_only_mdx_net_is_wanted_the_right_spelling_is_said(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=r"MODEL_NAME=htdemucs_ft\.yaml"):
-        store.ensure("htdemucs_ft", tmp_path)
+        store.ensure_model_file("htdemucs_ft", tmp_path)
 
 
 def test_a_path_to_a_model_for_audio_separator_is_taken_apart(tmp_path: Path) -> None:
     (tmp_path / "htdemucs_ft.yaml").write_text("models: []")
-    assert store.located(f"{tmp_path}/htdemucs_ft.yaml", ROOT) == ("htdemucs_ft.yaml", tmp_path)
+    assert store.split_model_path(f"{tmp_path}/htdemucs_ft.yaml", ROOT) == ("htdemucs_ft.yaml", tmp_path)
     assert needs_audio_separator(f"{tmp_path}/htdemucs_ft.yaml", "auto")
     assert model_file(f"{tmp_path}/htdemucs_ft.yaml", ROOT) is None
 
@@ -107,6 +107,6 @@ def test_a_relative_path_is_meant_from_the_checkout_and_clients_see_the_file_onl
 
 def test_a_path_of_a_client_would_lead_to_no_file() -> None:
     """`find` is what requests will name models by: it knows the catalogue, and no folder."""
-    assert find("../../Kim_Vocal_2.onnx") is CATALOGUE["Kim_Vocal_2"]
+    assert find_model("../../Kim_Vocal_2.onnx") is CATALOGUE["Kim_Vocal_2"]
     with pytest.raises(PermanentError, match=r'There is no model called "passwd"'):
-        find("/etc/passwd")
+        find_model("/etc/passwd")

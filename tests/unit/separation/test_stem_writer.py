@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from uvr.audio.format import SampleFormat
-from uvr.models.catalogue import names_of
+from uvr.models.catalogue import stem_pair
 from uvr.separation.stem_writer import common_gain
 
 
@@ -20,7 +20,7 @@ from uvr.separation.stem_writer import common_gain
     ],
 )
 def test_stems_are_named_after_the_primary_one(primary_stem, names):
-    assert names_of(primary_stem) == names
+    assert stem_pair(primary_stem) == names
 
 
 def stems(**samples: list[float]):

@@ -13,8 +13,8 @@ from uvr.api.schemas.responses import ModelEntry, ModelList
 from uvr.api.services import services
 from uvr.errors import PermanentError
 from uvr.liveness.workers import present
-from uvr.models.audio_separator import VR_MODELS, find_vr, several_files_name
-from uvr.models.catalogue import CATALOGUE, Model, find
+from uvr.models.audio_separator import VR_MODELS, find_vr_model, multi_file_model_name
+from uvr.models.catalogue import CATALOGUE, Model, find_model
 
 models = private_blueprint("models")
 
@@ -31,12 +31,12 @@ def list_models() -> Response:
 
 def _catalogued(name: str) -> str:
     """The name in the catalogue of what an operator may spell otherwise; other names as they are."""
-    if model := find_vr(name):
+    if model := find_vr_model(name):
         return model.name
     try:
-        return find(name).name
+        return find_model(name).name
     except PermanentError:
-        return several_files_name(name) or name
+        return multi_file_model_name(name) or name
 
 
 def _entry(model: Model, in_use: list[str]) -> ModelEntry:

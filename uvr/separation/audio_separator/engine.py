@@ -21,7 +21,7 @@ from uvr.audio.encode import AudioWriter, Encoding
 from uvr.audio.format import Block, SampleFormat
 from uvr.audio.output_format import OutputFormat
 from uvr.audio.resample import cut_to_length
-from uvr.models.catalogue import names_of
+from uvr.models.catalogue import stem_pair
 from uvr.separation.audio_separator.model import AudioSeparatorModel, OneFile, SeveralFiles
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Rest
@@ -81,7 +81,7 @@ class AudioSeparatorEngine:
     def _completed(self, stems: dict[str, Spool]) -> Estimates:
         """`stems`, and the partner of the only one, or of the vocals, when the model gave none."""
         name = next(iter(stems)) if len(stems) == 1 else "vocals"
-        _, partner = names_of(name)
+        _, partner = stem_pair(name)
         rest = Rest(partner, name) if name in stems and partner not in stems else None
         return Estimates(stems, self.provider, _BACKEND, rest)
 

@@ -17,12 +17,12 @@ import av
 import numpy as np
 import structlog
 
-from uvr.audio.convert import Converter
+from uvr.audio.container import EMPTY, audio_track, clock_may_jump, misread_bits, open_media, others_begin_s, refuse
+from uvr.audio.duration_limit import claimed_seconds, max_samples, too_long
 from uvr.audio.format import AudioFormat, Block, SampleFormat
-from uvr.audio.length import claimed_seconds, max_samples, too_long
-from uvr.audio.media import EMPTY, audio_track, clock_may_jump, misread_bits, open_media, others_begin_s, refuse
+from uvr.audio.frame_converter import FrameConverter
 from uvr.audio.timeline import Timeline
-from uvr.audio.wav_header import ValidBits
+from uvr.audio.wav_valid_bits import ValidBits
 from uvr.errors import PermanentError
 
 log = structlog.get_logger()
@@ -95,7 +95,7 @@ class AudioReader:
             may_jump=clock_may_jump(self._container),
             allowed_s=max_s - self._sound_s,
         )
-        self._converter = Converter(self.format, self._track.places, timeline)
+        self._converter = FrameConverter(self.format, self._track.places, timeline)
         self._frames = chain([first], frames)
 
     def _decoded(self, stream: Any) -> Iterator[Any]:

@@ -75,9 +75,9 @@ class Encoding:
     """Of the file, or, for a lossy one, of what its encoder is given."""
 
     @property
-    def highest(self) -> float:
+    def max_sample(self) -> float:
         """The largest sample that does not clip; -1.0 is the smallest, or -inf where there is no largest one."""
-        return 1.0 if self.output_format in _LOSSY else self.sample_format.highest
+        return 1.0 if self.output_format in _LOSSY else self.sample_format.max_sample
 
 
 def encoding_for(song: AudioFormat, output_format: OutputFormat) -> Encoding:

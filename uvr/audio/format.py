@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_SAMPLES = 65536
+MAX_BLOCK_SAMPLES = 65536
 """The most samples per channel that are handed on at once where a block's size is free."""
 
 Block: TypeAlias = NDArray[np.float32]
@@ -30,7 +30,7 @@ class SampleFormat(Enum):
         return int(self.value[5:7])
 
     @property
-    def highest(self) -> float:
+    def max_sample(self) -> float:
         """The largest sample that can be stored, as float32 sees it; the smallest is -1.0, or -inf for floats."""
         return float("inf") if self is SampleFormat.FLOAT32 else float(np.float32(1.0 - 2.0 ** (1 - self.bits)))
 

@@ -39,7 +39,7 @@ def resampled(blocks: Iterable[Block], from_hz: int, to_hz: int) -> Iterator[Blo
         yield from map(samples_of, resampler.resample(None))
 
 
-def cut_to_length(blocks: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
+def fit_to_length(blocks: Iterable[Block], samples: int, channels: int) -> Iterator[Block]:
     """`blocks` cut, or continued with silence, to exactly `samples` samples."""
     missing = samples
     for block in blocks:

@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 
-from uvr.audio.media import audio_track, open_media
+from uvr.audio.container import audio_track, open_media
 from uvr.audio.output_format import OutputFormat
 
 KEPT = frozenset(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.audio import noise, snr_db
-from uvr.audio.resample import cut_to_length, resampled
+from uvr.audio.resample import fit_to_length, resampled
 
 
 def blocks_of(sound, size=10_000):
@@ -18,7 +18,7 @@ def blocks_of(sound, size=10_000):
 def test_there_and_back_again_changes_nothing_that_can_be_heard(rate, channels):
     sound = noise(3, rate=rate, channels=channels)
     there = resampled(blocks_of(sound), rate, 44100)
-    back = cut_to_length(resampled(there, 44100, rate), sound.shape[1], channels)
+    back = fit_to_length(resampled(there, 44100, rate), sound.shape[1], channels)
     assert snr_db(sound, np.concatenate(list(back), axis=1)) > 100
 
 
@@ -31,6 +31,6 @@ def test_the_same_rate_touches_nothing():
 @pytest.mark.parametrize("length", [1, 500, 3000, 4000])
 def test_the_length_is_cut_or_filled_to_the_sample(length):
     sound = np.ones((2, 3000), np.float32)
-    fitted = np.concatenate(list(cut_to_length(blocks_of(sound, 1000), length, 2)), axis=1)
+    fitted = np.concatenate(list(fit_to_length(blocks_of(sound, 1000), length, 2)), axis=1)
     assert fitted.shape == (2, length)
     assert fitted[0].sum() == min(length, 3000)

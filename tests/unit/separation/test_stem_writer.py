@@ -28,18 +28,18 @@ def stems(**samples: list[float]):
 
 
 def test_one_stem_that_would_clip_turns_all_stems_down():
-    gain = common_gain(stems(vocals=[0.1, -0.2], instrumental=[0.5, -1.25]), SampleFormat.INT16.highest)
+    gain = common_gain(stems(vocals=[0.1, -0.2], instrumental=[0.5, -1.25]), SampleFormat.INT16.max_sample)
     assert gain == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("sample_format", [SampleFormat.INT16, SampleFormat.INT24, SampleFormat.INT32])
 def test_samples_up_to_full_scale_need_no_gain(sample_format):
-    assert common_gain(stems(vocals=[-1.0, sample_format.highest]), sample_format.highest) == 1.0
+    assert common_gain(stems(vocals=[-1.0, sample_format.max_sample]), sample_format.max_sample) == 1.0
 
 
 def test_the_smallest_step_beyond_full_scale_needs_gain():
-    assert common_gain(stems(vocals=[1.0]), SampleFormat.INT16.highest) == pytest.approx(32767 / 32768)
+    assert common_gain(stems(vocals=[1.0]), SampleFormat.INT16.max_sample) == pytest.approx(32767 / 32768)
 
 
 def test_float_files_keep_what_lies_beyond_full_scale():
-    assert common_gain(stems(vocals=[2.0]), SampleFormat.FLOAT32.highest) == 1.0
+    assert common_gain(stems(vocals=[2.0]), SampleFormat.FLOAT32.max_sample) == 1.0

@@ -19,7 +19,7 @@ from typing import Any
 
 import av
 
-from uvr.audio.media import audio_track, open_media, seek_song
+from uvr.audio.container import audio_track, open_media, seek_song
 from uvr.audio.ogg_opus import OPUS_RATE_HZ, packet_samples
 from uvr.errors import PermanentError
 

@@ -15,8 +15,8 @@ import av
 from av.format import Flags
 from av.stream import Disposition
 
-from uvr.audio.channels import declared_places
-from uvr.audio.wav_header import ValidBits, valid_bits
+from uvr.audio.downmix import declared_channel_names
+from uvr.audio.wav_valid_bits import ValidBits, valid_bits
 from uvr.errors import PermanentError
 
 EMPTY = "The audio is empty: it has no samples."
@@ -106,7 +106,7 @@ def audio_track(container: Any) -> Track:
         decodable,
         key=lambda stream: (not stream.disposition & Disposition.default, bool(stream.disposition & _ASIDE)),
     )
-    return Track(chosen, declared_places(chosen), _track_note(streams, chosen))
+    return Track(chosen, declared_channel_names(chosen), _track_note(streams, chosen))
 
 
 def _track_note(streams: tuple[Any, ...], chosen: Any) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import av
 import numpy as np
 
-from uvr.audio.channels import UNPLACED, Mix, mix, places_of
-from uvr.audio.format import BLOCK_SAMPLES, AudioFormat, Block
+from uvr.audio.downmix import UNPLACED, ChannelMix, channel_mix, channel_names
+from uvr.audio.format import MAX_BLOCK_SAMPLES, AudioFormat, Block
 from uvr.audio.resample import samples_of
 from uvr.audio.timeline import Timeline
 from uvr.errors import PermanentError
@@ -23,7 +23,7 @@ SAMPLE_RATES_HZ = range(4_000, 768_000 + 1)
 """Far outside these a file is not music, and resampling one small block could fill the memory."""
 
 
-class Converter:
+class FrameConverter:
     """Converts the frames of one song to `target`; `places` are those of its channels where frames name none."""
 
     def __init__(self, target: AudioFormat, places: tuple[str, ...], timeline: Timeline) -> None:
@@ -32,7 +32,7 @@ class Converter:
         self._timeline = timeline
         self._resampler: Any = None
         self._setup: object = None
-        self._mix = Mix(None)
+        self._mix = ChannelMix(None)
         self._mix_notes: dict[str, None] = {}
         self.silence_samples = 0
         """How many of the samples so far were inserted; the timeline bounds them."""
@@ -60,17 +60,17 @@ class Converter:
         yield from self._converted(None)
 
     def _set_up(self, frame: Any) -> None:
-        places = places_of(frame.layout)
+        places = channel_names(frame.layout)
         if set(places) == {UNPLACED} and len(places) == len(self._places):
             places = self._places
-        self._mix = mix(places, self._target.channels)
+        self._mix = channel_mix(places, self._target.channels)
         self._mix_notes |= dict.fromkeys(self._mix.notes)
         self._resampler = av.AudioResampler(
             # Planes of more than eight channels are more than PyAV can count.
             format="fltp" if len(places) <= 2 else "flt",
             layout=frame.layout.name,
             rate=self._target.sample_rate,
-            frame_size=max(1, 2 * BLOCK_SAMPLES // max(len(places), 2)),
+            frame_size=max(1, 2 * MAX_BLOCK_SAMPLES // max(len(places), 2)),
         )
 
     def _converted(self, frame: Any) -> Iterator[Block]:
@@ -86,6 +86,6 @@ class Converter:
         missing = round(seconds * self._target.sample_rate)
         self.silence_samples += missing
         while missing > 0:
-            samples = min(missing, BLOCK_SAMPLES)
+            samples = min(missing, MAX_BLOCK_SAMPLES)
             missing -= samples
             yield np.zeros((self._target.channels, samples), np.float32)

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from uvr.audio.channels import mix, places_of
+from uvr.audio.downmix import channel_mix, channel_names
 
 HALF_POWER = 0.7071
 MIXED_DOWN = "The song's {} channels were mixed down to stereo."
@@ -15,13 +15,13 @@ MIXED_DOWN = "The song's {} channels were mixed down to stereo."
 def weights(*places: str, channels: int = 2) -> list[list[float]]:
     """What each place gives to each channel that goes out, to four digits."""
     alone = np.eye(len(places), dtype=np.float32)
-    return mix(places, channels)(alone).T.astype(float).round(4).tolist()
+    return channel_mix(places, channels)(alone).T.astype(float).round(4).tolist()
 
 
 @pytest.mark.parametrize("places", [("FL", "FR"), ("BL", "BR"), ("SL", "SR"), ("FC", "LFE"), ("NONE", "NONE")])
 def test_two_channels_are_left_and_right_whatever_they_claim(places):
     assert weights(*places) == [[1, 0], [0, 1]]
-    assert mix(places, 2).notes == ()
+    assert channel_mix(places, 2).notes == ()
 
 
 def test_one_channel_stays_alone_wherever_it_stands():
@@ -41,7 +41,7 @@ def test_one_channel_stays_alone_wherever_it_stands():
     ],
 )
 def test_channels_with_a_place_go_to_its_side(layout, expected):
-    places = places_of(av.AudioLayout(layout))
+    places = channel_names(av.AudioLayout(layout))
     found = dict(zip(places, weights(*places), strict=True))
     assert {place: found[place] for place in expected} == expected
 
@@ -56,8 +56,8 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_channel_of_every_layout_is_mixed_in_or_named(layout):
-    places = places_of(av.AudioLayout(layout))
-    made = mix(places, 2)
+    places = channel_names(av.AudioLayout(layout))
+    made = channel_mix(places, 2)
     assert made.notes[0] == MIXED_DOWN.format(len(places))
     silent = [place for place, sides in zip(places, weights(*places), strict=True) if not any(sides)]
     assert all(place in " ".join(made.notes[1:]) for place in silent)
@@ -66,14 +66,14 @@ def test_every_channel_of_every_layout_is_mixed_in_or_named(layout):
 
 @pytest.mark.parametrize("channels", [3, 9, 64])
 def test_of_channels_that_say_no_place_none_is_lost(channels):
-    made = mix(("NONE",) * channels, 2)
+    made = channel_mix(("NONE",) * channels, 2)
     assert made.notes == (MIXED_DOWN.format(channels),)
     assert weights(*("NONE",) * channels) == [[1, 0], [0, 1], *[[HALF_POWER, HALF_POWER]] * (channels - 2)]
 
 
 def test_what_is_not_in_the_mix_is_named():
-    assert mix(("FL", "FR", "LFE"), 2).notes[1:] == ("The song's LFE channel is not in the mix.",)
-    both = mix(("FL", "FR", "LFE", "DL", "DR"), 2).notes[1:]
+    assert channel_mix(("FL", "FR", "LFE"), 2).notes[1:] == ("The song's LFE channel is not in the mix.",)
+    both = channel_mix(("FL", "FR", "LFE", "DL", "DR"), 2).notes[1:]
     assert both == ("The song's channels LFE, DL, DR are not in the mix.",)
 
 
@@ -84,4 +84,4 @@ def test_a_song_of_nothing_but_bass_channels_is_not_silent():
 def test_parts_with_other_channels_keep_their_level():
     assert weights("FC") == [[1, 1]]
     assert weights("FL", "FR", channels=1) == [[0.5], [0.5]]
-    assert mix(("FC",), 2).notes == ("The song has 2 and 1 channels by turns; the stems have 2.",)
+    assert channel_mix(("FC",), 2).notes == ("The song has 2 and 1 channels by turns; the stems have 2.",)

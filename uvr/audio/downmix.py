@@ -51,7 +51,7 @@ _USUAL_PLACES = {
 
 
 @dataclass(frozen=True)
-class Mix:
+class ChannelMix:
     """Weights of shape (channels out, channels in), or None for channels that stay as they are."""
 
     weights: NDArray[np.float32] | None
@@ -63,25 +63,25 @@ class Mix:
         return block if self.weights is None else self.weights @ block
 
 
-def places_of(layout: Any) -> tuple[str, ...]:
+def channel_names(layout: Any) -> tuple[str, ...]:
     """FFmpeg's names of the channels of a PyAV layout, `UNPLACED` for those without."""
     return tuple(channel.name for channel in layout.channels)
 
 
-def declared_places(stream: Any) -> tuple[str, ...]:
+def declared_channel_names(stream: Any) -> tuple[str, ...]:
     """The channels of a stream that is not decoded yet, as its file names them; the decoder then only counts some.
 
     PyAV 18 shares an unusual order of channels (film order: L C R Ls Rs LFE) between a frame and its layout without
     copying it, so both free it and the process dies. Behind this call no frame has such an order.
     """
     layout = stream.codec_context.layout
-    places = places_of(layout)
+    places = channel_names(layout)
     if places and layout.name.startswith(f"{len(places)} channels"):
         stream.codec_context.layout = f"{len(places)} channels"
     return places
 
 
-def mix(places: Sequence[str], channels: int) -> Mix:
+def channel_mix(places: Sequence[str], channels: int) -> ChannelMix:
     """How the channels at `places` become `channels`, 1 or 2.
 
     One channel is mono and two are left and right, whatever places they claim: files with two that claim to be behind
@@ -89,11 +89,11 @@ def mix(places: Sequence[str], channels: int) -> Mix:
     """
     given = len(places)
     if given == channels:
-        return Mix(None)
+        return ChannelMix(None)
     if given <= 2:
         weights = [[1.0], [1.0]] if given == 1 else [[0.5, 0.5]]
         note = f"The song has {channels} and {given} channels by turns; the stems have {channels}."
-        return Mix(np.array(weights, np.float32), (note,))
+        return ChannelMix(np.array(weights, np.float32), (note,))
     placed = _placed(places)
     stereo = np.array([_weights(place) for place in placed], np.float32).T
     if not stereo.any():  # only in files that lie: a song is more than its bass
@@ -103,7 +103,7 @@ def mix(places: Sequence[str], channels: int) -> Mix:
     if unheard:
         named = f"channels {', '.join(unheard)} are" if len(unheard) > 1 else f"{unheard[0]} channel is"
         notes.append(f"The song's {named} not in the mix.")
-    return Mix(stereo if channels == 2 else stereo.mean(axis=0, keepdims=True), tuple(notes))
+    return ChannelMix(stereo if channels == 2 else stereo.mean(axis=0, keepdims=True), tuple(notes))
 
 
 def _placed(places: Sequence[str]) -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""Which of a song's channels goes to which side when it is made stereo, and which have no place there.
+"""Mixing a song's channels down to stereo or mono, with a note about each channel that is left out.
 
-The weights are FFmpeg's (ITU-R BS.775), which has none for some places: those above the listener, ambisonics, and
-channels that say no place at all. Here every channel is mixed in or named, whatever a file claims.
+The weights are FFmpeg's (ITU-R BS.775). FFmpeg has none for height channels, ambisonics and channels without a
+position; here every channel is either mixed in or named in a note, whatever layout a file declares.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from uvr.audio.format import Block
 
 _HALF_POWER = 0.5**0.5
 _LEFT, _RIGHT, _CENTRE = (_HALF_POWER, 0.0), (0.0, _HALF_POWER), (_HALF_POWER, _HALF_POWER)
-_NOWHERE = (0.0, 0.0)
+_LEFT_OUT = (0.0, 0.0)
 
-# By FFmpeg's names of channels. Others go by their last letter: TBL is on the left, TFC in the middle.
+# Weights (left, right) by FFmpeg's channel names. Other names go by their last letter: TBL is left, TFC is centre.
 _WEIGHTS = {
     "FL": (1.0, 0.0),
     "FR": (0.0, 1.0),
     "FLC": (1.0, 0.0),
     "FRC": (0.0, 1.0),
     "FC": _CENTRE,
-    "LFE": _NOWHERE,
-    "LFE2": _NOWHERE,
-    # A stereo mix of the channels, in the same file as these.
-    "DL": _NOWHERE,
-    "DR": _NOWHERE,
-    # Of ambisonics, two microphones that look to the left and to the right.
+    "LFE": _LEFT_OUT,
+    "LFE2": _LEFT_OUT,
+    # A ready stereo mix of the other channels.
+    "DL": _LEFT_OUT,
+    "DR": _LEFT_OUT,
+    # First-order ambisonics: two virtual microphones that point to the left and to the right.
     "AMBI0": (0.5, 0.5),
     "AMBI1": (0.5, -0.5),
 }
 _BY_LAST_LETTER = {"L": _LEFT, "R": _RIGHT, "C": (0.5, 0.5)}
-UNPLACED = "NONE"
-"""FFmpeg's name of a channel that says no place."""
+NO_POSITION = "NONE"
+"""FFmpeg's name of a channel without a position."""
 
-# What files mean that only count their channels; FFmpeg's own choice, but that three channels have no bass channel.
-_USUAL_PLACES = {
+# Layouts of files that declare only a number of channels; FFmpeg's defaults, except that 3 channels have no LFE.
+_DEFAULT_LAYOUTS = {
     3: ("FL", "FR", "FC"),
     4: ("FL", "FR", "FC", "BC"),
     5: ("FL", "FR", "FC", "BL", "BR"),
@@ -52,68 +52,62 @@ _USUAL_PLACES = {
 
 @dataclass(frozen=True)
 class ChannelMix:
-    """Weights of shape (channels out, channels in), or None for channels that stay as they are."""
+    """Weights of shape (channels out, channels in), or None if the channels stay as they are."""
 
     weights: NDArray[np.float32] | None
     notes: tuple[str, ...] = ()
-    """What is lost or moved, in sentences for the song's owner."""
+    """What is lost or changed, in sentences for the client."""
 
     def __call__(self, block: Block) -> Block:
-        """`block` with as many channels as go out."""
+        """`block` mixed to the number of output channels."""
         return block if self.weights is None else self.weights @ block
 
 
 def channel_names(layout: Any) -> tuple[str, ...]:
-    """FFmpeg's names of the channels of a PyAV layout, `UNPLACED` for those without."""
+    """FFmpeg's names of the channels of a PyAV layout; `NO_POSITION` for those without a position."""
     return tuple(channel.name for channel in layout.channels)
 
 
 def declared_channel_names(stream: Any) -> tuple[str, ...]:
-    """The channels of a stream that is not decoded yet, as its file names them; the decoder then only counts some.
+    """The channel names that the file declares for `stream`; call it before decoding.
 
-    PyAV 18 shares an unusual order of channels (film order: L C R Ls Rs LFE) between a frame and its layout without
-    copying it, so both free it and the process dies. Behind this call no frame has such an order.
+    PyAV 18 frees an unusual channel order (film order: L C R Ls Rs LFE) twice, once with a frame and once with its
+    layout, and the process dies. Therefore this replaces such an order by the bare number of channels in the decoder.
     """
     layout = stream.codec_context.layout
-    places = channel_names(layout)
-    if places and layout.name.startswith(f"{len(places)} channels"):
-        stream.codec_context.layout = f"{len(places)} channels"
-    return places
+    names = channel_names(layout)
+    if names and layout.name.startswith(f"{len(names)} channels"):
+        stream.codec_context.layout = f"{len(names)} channels"
+    return names
 
 
-def channel_mix(places: Sequence[str], channels: int) -> ChannelMix:
-    """How the channels at `places` become `channels`, 1 or 2.
+def channel_mix(names: Sequence[str], channels: int) -> ChannelMix:
+    """The mix of channels called `names` to `channels` (1 or 2) channels.
 
-    One channel is mono and two are left and right, whatever places they claim: files with two that claim to be behind
-    the listener, or one of them the bass, are stereo songs with a wrong claim.
+    One channel is always mono and two are always left and right, whatever positions they declare: files whose two
+    channels claim to be surround channels, or one of them the LFE, are stereo songs with a wrong declaration.
     """
-    given = len(places)
+    given = len(names)
     if given == channels:
         return ChannelMix(None)
     if given <= 2:
         weights = [[1.0], [1.0]] if given == 1 else [[0.5, 0.5]]
-        note = f"The song has {channels} and {given} channels by turns; the stems have {channels}."
+        note = f"The song changes between {channels} and {given} channels; the stems have {channels}."
         return ChannelMix(np.array(weights, np.float32), (note,))
-    placed = _placed(places)
-    stereo = np.array([_weights(place) for place in placed], np.float32).T
-    if not stereo.any():  # only in files that lie: a song is more than its bass
+    if set(names) == {NO_POSITION}:
+        names = _DEFAULT_LAYOUTS.get(given, ("FL", "FR", *names[2:]))
+    stereo = np.array([_stereo_weights(name) for name in names], np.float32).T
+    if not stereo.any():  # only files with a wrong declaration have nothing but LFE channels
         stereo[:] = _HALF_POWER
-    unheard = [place for place, sides in zip(placed, stereo.T, strict=True) if not sides.any()]
+    left_out = [name for name, sides in zip(names, stereo.T, strict=True) if not sides.any()]
     notes = [f"The song's {given} channels were mixed down to {'mono' if channels == 1 else 'stereo'}."]
-    if unheard:
-        named = f"channels {', '.join(unheard)} are" if len(unheard) > 1 else f"{unheard[0]} channel is"
-        notes.append(f"The song's {named} not in the mix.")
+    if left_out:
+        which = f"channels {', '.join(left_out)} are" if len(left_out) > 1 else f"{left_out[0]} channel is"
+        notes.append(f"The song's {which} not in the mix.")
     return ChannelMix(stereo if channels == 2 else stereo.mean(axis=0, keepdims=True), tuple(notes))
 
 
-def _placed(places: Sequence[str]) -> Sequence[str]:
-    """Places for channels that say none: the usual ones of so many, or else left, right, and the rest in the middle."""
-    if set(places) != {UNPLACED}:
-        return places
-    return _USUAL_PLACES.get(len(places), ("FL", "FR", *places[2:]))
-
-
-def _weights(place: str) -> tuple[float, float]:
-    if place.startswith("AMBI"):
-        return _WEIGHTS.get(place, _NOWHERE)
-    return _WEIGHTS.get(place) or _BY_LAST_LETTER.get(place[-1:], _CENTRE)
+def _stereo_weights(name: str) -> tuple[float, float]:
+    if name.startswith("AMBI"):
+        return _WEIGHTS.get(name, _LEFT_OUT)
+    return _WEIGHTS.get(name) or _BY_LAST_LETTER.get(name[-1:], _CENTRE)

@@ -1,7 +1,7 @@
-"""Frames as a decoder gives them in, float32 blocks of one rate and one number of channels out.
+"""Decoded frames in, float32 blocks with one sample rate and one number of channels out.
 
-Files may change both on their way (joined streams). The time stamps of the frames are followed: where the file says
-that nothing sounds, silence is inserted (`Timeline`).
+Joined streams may change rate, channels and sample format from frame to frame. Where the file's time stamps show a gap
+in the sound, silence is inserted (see `Timeline`).
 """
 
 from __future__ import annotations
@@ -13,67 +13,71 @@ from typing import Any
 import av
 import numpy as np
 
-from uvr.audio.downmix import UNPLACED, ChannelMix, channel_mix, channel_names
+from uvr.audio.downmix import NO_POSITION, ChannelMix, channel_mix, channel_names
 from uvr.audio.format import MAX_BLOCK_SAMPLES, AudioFormat, Block
 from uvr.audio.resample import samples_of
 from uvr.audio.timeline import Timeline
 from uvr.errors import PermanentError
 
 SAMPLE_RATES_HZ = range(4_000, 768_000 + 1)
-"""Far outside these a file is not music, and resampling one small block could fill the memory."""
+"""Files far outside this range are not music, and resampling one of their blocks could exhaust the memory."""
 
 
 class FrameConverter:
-    """Converts the frames of one song to `target`; `places` are those of its channels where frames name none."""
+    """Converts the frames of one song to `target`.
 
-    def __init__(self, target: AudioFormat, places: tuple[str, ...], timeline: Timeline) -> None:
+    `declared_names` are the channel names that the file declares; they apply to frames without names of their own.
+    """
+
+    def __init__(self, target: AudioFormat, declared_names: tuple[str, ...], timeline: Timeline) -> None:
         self._target = target
-        self._places = places
+        self._declared_names = declared_names
         self._timeline = timeline
         self._resampler: Any = None
-        self._setup: object = None
+        self._frame_format: object = None
         self._mix = ChannelMix(None)
         self._mix_notes: dict[str, None] = {}
         self.silence_samples = 0
-        """How many of the samples so far were inserted; the timeline bounds them."""
+        """How many of the samples so far are inserted silence; `Timeline` limits them."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What of the song is not as it was, in sentences for its owner; complete behind the last block."""
+        """How the blocks differ from the file, in sentences for the client; complete after the last block."""
         return *self._mix_notes, *self._timeline.notes()
 
     def blocks(self, frames: Iterable[Any]) -> Iterator[Block]:
-        """The samples of `frames`; raises `PermanentError` for what cannot be converted."""
+        """The samples of `frames`; raises `PermanentError` for a frame that cannot be converted."""
         for frame, following in pairwise(chain(frames, [None])):
             if frame.sample_rate not in SAMPLE_RATES_HZ:
                 raise PermanentError(f"A sample rate of {frame.sample_rate} Hz is not supported; 4 to 768 kHz are.")
             next_s = following.time if following else None
             silence_s = self._timeline.add(frame.time, frame.samples / frame.sample_rate, next_s)
-            setup = frame.format.name, frame.layout.name, frame.sample_rate
-            if silence_s or setup != self._setup:
-                yield from self._converted(None)
+            frame_format = frame.format.name, frame.layout.name, frame.sample_rate
+            if silence_s or frame_format != self._frame_format:
+                yield from self._convert(None)
                 yield from self._silence(silence_s)
-                self._set_up(frame)
-                self._setup = setup
+                self._configure(frame)
+                self._frame_format = frame_format
             frame.pts = None
-            yield from self._converted(frame)
-        yield from self._converted(None)
+            yield from self._convert(frame)
+        yield from self._convert(None)
 
-    def _set_up(self, frame: Any) -> None:
-        places = channel_names(frame.layout)
-        if set(places) == {UNPLACED} and len(places) == len(self._places):
-            places = self._places
-        self._mix = channel_mix(places, self._target.channels)
+    def _configure(self, frame: Any) -> None:
+        names = channel_names(frame.layout)
+        if set(names) == {NO_POSITION} and len(names) == len(self._declared_names):
+            names = self._declared_names
+        self._mix = channel_mix(names, self._target.channels)
         self._mix_notes |= dict.fromkeys(self._mix.notes)
         self._resampler = av.AudioResampler(
-            # Planes of more than eight channels are more than PyAV can count.
-            format="fltp" if len(places) <= 2 else "flt",
+            # PyAV cannot handle more than eight planes, so more than two channels come interleaved.
+            format="fltp" if len(names) <= 2 else "flt",
             layout=frame.layout.name,
             rate=self._target.sample_rate,
-            frame_size=max(1, 2 * MAX_BLOCK_SAMPLES // max(len(places), 2)),
+            frame_size=max(1, 2 * MAX_BLOCK_SAMPLES // max(len(names), 2)),
         )
 
-    def _converted(self, frame: Any) -> Iterator[Block]:
+    def _convert(self, frame: Any) -> Iterator[Block]:
+        """The blocks that `frame` completes; for None, those that remain in the resampler."""
         try:
             for converted in self._resampler.resample(frame) if self._resampler else ():
                 yield self._mix(samples_of(converted))

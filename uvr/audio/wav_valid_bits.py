@@ -1,7 +1,7 @@
-"""How many bits of a sample count, as WAV files say it and FFmpeg misreads it.
+"""Correction of WAV headers that FFmpeg misreads: samples stored in more bits than are valid.
 
-Recordings by WASAPI and many converters keep 24 bits in 32 (WAVEFORMATEXTENSIBLE: wValidBitsPerSample and
-wBitsPerSample). FFmpeg goes by the valid bits alone, and takes such samples for floats, or for smaller ones.
+WASAPI recordings and many converters store 24 valid bits in 32 (wValidBitsPerSample and wBitsPerSample of
+WAVEFORMATEXTENSIBLE). FFmpeg uses the valid bits alone and reads such samples as floats, or with a wrong size.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-_EXTENSIBLE, _INTEGERS = 0xFFFE, 1
-_FORM = struct.Struct("<HHIIHHHHIH")
-"""The beginning of WAVEFORMATEXTENSIBLE, up to the part of its subformat that differs between codecs."""
-_VALID_BITS_AT = 18
+_EXTENSIBLE, _INTEGER_PCM = 0xFFFE, 1
+_FORMAT = struct.Struct("<HHIIHHHHIH")
+"""The beginning of WAVEFORMATEXTENSIBLE, up to the part of the subformat that identifies the codec."""
+_VALID_BITS_OFFSET = 18
 _MAX_CHUNKS = 100
-"""Before the format; writers put a handful there."""
+"""How many chunks may come before the format; in practice there are a few."""
 
 
 @dataclass(frozen=True)
 class ValidBits:
-    """A size of samples that FFmpeg misreads: `valid` of the `stored` bits count; they lie at the top."""
+    """A sample size that FFmpeg misreads: `valid` bits at the top of `stored` bits."""
 
     valid: int
     stored: int
     position: int
-    """Where the file says `valid`, in two bytes."""
+    """Where in the file the two bytes with `valid` are."""
 
     def corrected(self, data: bytes, position: int) -> bytes:
-        """`data`, which lies at `position` in the file, as if all stored bits were valid: the lower ones are zero."""
+        """`data`, which was read at `position`, with a header that declares all stored bits valid (the rest is 0)."""
         start, stop = max(self.position, position), min(self.position + 2, position + len(data))
         if start >= stop:
             return data
@@ -37,41 +37,41 @@ class ValidBits:
         return data[: start - position] + stored + data[stop - position :]
 
 
-def valid_bits(file: BinaryIO, begin: int = 0) -> ValidBits | None:
-    """What FFmpeg misreads in the WAV, RF64, BW64 or Wave64 file at `begin` of `file`; None for all other files."""
-    position = _format_position(file, begin)
-    file.seek(position or begin)
-    data = file.read(_FORM.size)
-    if position is None or len(data) < _FORM.size:
+def valid_bits(file: BinaryIO, start: int = 0) -> ValidBits | None:
+    """The sample size of the WAV, RF64, BW64 or Wave64 file at `start` if FFmpeg misreads it, otherwise None."""
+    position = _format_position(file, start)
+    file.seek(position or start)
+    data = file.read(_FORMAT.size)
+    if position is None or len(data) < _FORMAT.size:
         return None
-    tag, channels, _, _, align, stored, _, valid, _, kind = _FORM.unpack(data)
-    if (tag, kind) != (_EXTENSIBLE, _INTEGERS) or align * 8 != channels * stored or stored not in (16, 24, 32):
+    tag, channels, _, _, align, stored, _, valid, _, codec = _FORMAT.unpack(data)
+    if (tag, codec) != (_EXTENSIBLE, _INTEGER_PCM) or align * 8 != channels * stored or stored not in (16, 24, 32):
         return None
     if not valid or -(-valid // 8) == stored // 8:
         return None
-    return ValidBits(valid, stored, position + _VALID_BITS_AT)
+    return ValidBits(valid, stored, position + _VALID_BITS_OFFSET)
 
 
-def _format_position(file: BinaryIO, begin: int) -> int | None:
-    """Where the content of the chunk "fmt " begins."""
-    file.seek(begin)
-    head = file.read(12)
-    if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:] == b"WAVE":
-        position, name_bytes, size_form, padding = begin + 12, 4, "<I", 2
-    elif head[:4] == b"riff" and head[4:8] == bytes.fromhex("2e91cf11"):
-        position, name_bytes, size_form, padding = begin + 40, 16, "<Q", 8
+def _format_position(file: BinaryIO, start: int) -> int | None:
+    """Where the content of the chunk "fmt " starts; None if there is none."""
+    file.seek(start)
+    header = file.read(12)
+    if header[:4] in (b"RIFF", b"RF64", b"BW64") and header[8:] == b"WAVE":
+        position, name_bytes, size_format, padding = start + 12, 4, "<I", 2
+    elif header[:4] == b"riff" and header[4:8] == bytes.fromhex("2e91cf11"):
+        position, name_bytes, size_format, padding = start + 40, 16, "<Q", 8
     else:
         return None
-    head_bytes, end = name_bytes + struct.calcsize(size_form), file.seek(0, os.SEEK_END)
+    header_bytes, end = name_bytes + struct.calcsize(size_format), file.seek(0, os.SEEK_END)
     for _ in range(_MAX_CHUNKS):
-        if position + head_bytes > end:
+        if position + header_bytes > end:
             break
         file.seek(position)
-        head = file.read(head_bytes)
-        if head.startswith(b"fmt "):
-            return position + head_bytes
-        (size,) = struct.unpack_from(size_form, head, name_bytes)
-        # The sizes of Wave64 count their chunk's head.
-        position += max(size, head_bytes) if name_bytes == 16 else head_bytes + size
-        position += -(position - begin) % padding
+        header = file.read(header_bytes)
+        if header.startswith(b"fmt "):
+            return position + header_bytes
+        (size,) = struct.unpack_from(size_format, header, name_bytes)
+        # In Wave64 a chunk's size includes its header.
+        position += max(size, header_bytes) if name_bytes == 16 else header_bytes + size
+        position += -(position - start) % padding
     return None

@@ -1,4 +1,4 @@
-"""Where each channel of a song goes: no claim of a file makes one vanish without a word."""
+"""Every channel of a song is mixed in or named in a note, whatever layout its file declares."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ HALF_POWER = 0.7071
 MIXED_DOWN = "The song's {} channels were mixed down to stereo."
 
 
-def weights(*places: str, channels: int = 2) -> list[list[float]]:
-    """What each place gives to each channel that goes out, to four digits."""
-    alone = np.eye(len(places), dtype=np.float32)
-    return channel_mix(places, channels)(alone).T.astype(float).round(4).tolist()
+def weights(*names: str, channels: int = 2) -> list[list[float]]:
+    """The weights of each channel in each output channel, to four digits."""
+    alone = np.eye(len(names), dtype=np.float32)
+    return channel_mix(names, channels)(alone).T.astype(float).round(4).tolist()
 
 
-@pytest.mark.parametrize("places", [("FL", "FR"), ("BL", "BR"), ("SL", "SR"), ("FC", "LFE"), ("NONE", "NONE")])
-def test_two_channels_are_left_and_right_whatever_they_claim(places):
-    assert weights(*places) == [[1, 0], [0, 1]]
-    assert channel_mix(places, 2).notes == ()
+@pytest.mark.parametrize("names", [("FL", "FR"), ("BL", "BR"), ("SL", "SR"), ("FC", "LFE"), ("NONE", "NONE")])
+def test_two_channels_are_left_and_right_whatever_they_declare(names):
+    assert weights(*names) == [[1, 0], [0, 1]]
+    assert channel_mix(names, 2).notes == ()
 
 
-def test_one_channel_stays_alone_wherever_it_stands():
+def test_one_channel_stays_mono_whatever_it_declares():
     assert weights("LFE", channels=1) == [[1]]
 
 
@@ -40,10 +40,10 @@ def test_one_channel_stays_alone_wherever_it_stands():
         ("ambisonic 1", {"AMBI0": [0.5, 0.5], "AMBI1": [0.5, -0.5], "AMBI2": [0, 0], "AMBI3": [0, 0]}),
     ],
 )
-def test_channels_with_a_place_go_to_its_side(layout, expected):
-    places = channel_names(av.AudioLayout(layout))
-    found = dict(zip(places, weights(*places), strict=True))
-    assert {place: found[place] for place in expected} == expected
+def test_channels_with_a_position_go_to_its_side(layout, expected):
+    names = channel_names(av.AudioLayout(layout))
+    found = dict(zip(names, weights(*names), strict=True))
+    assert {name: found[name] for name in expected} == expected
 
 
 LAYOUTS = [
@@ -56,32 +56,32 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_channel_of_every_layout_is_mixed_in_or_named(layout):
-    places = channel_names(av.AudioLayout(layout))
-    made = channel_mix(places, 2)
-    assert made.notes[0] == MIXED_DOWN.format(len(places))
-    silent = [place for place, sides in zip(places, weights(*places), strict=True) if not any(sides)]
-    assert all(place in " ".join(made.notes[1:]) for place in silent)
-    assert len(silent) < len(places)
+    names = channel_names(av.AudioLayout(layout))
+    mix = channel_mix(names, 2)
+    assert mix.notes[0] == MIXED_DOWN.format(len(names))
+    left_out = [name for name, sides in zip(names, weights(*names), strict=True) if not any(sides)]
+    assert all(name in " ".join(mix.notes[1:]) for name in left_out)
+    assert len(left_out) < len(names)
 
 
 @pytest.mark.parametrize("channels", [3, 9, 64])
-def test_of_channels_that_say_no_place_none_is_lost(channels):
-    made = channel_mix(("NONE",) * channels, 2)
-    assert made.notes == (MIXED_DOWN.format(channels),)
+def test_channels_without_a_position_are_all_mixed_in(channels):
+    mix = channel_mix(("NONE",) * channels, 2)
+    assert mix.notes == (MIXED_DOWN.format(channels),)
     assert weights(*("NONE",) * channels) == [[1, 0], [0, 1], *[[HALF_POWER, HALF_POWER]] * (channels - 2)]
 
 
-def test_what_is_not_in_the_mix_is_named():
+def test_channels_that_are_left_out_are_named():
     assert channel_mix(("FL", "FR", "LFE"), 2).notes[1:] == ("The song's LFE channel is not in the mix.",)
     both = channel_mix(("FL", "FR", "LFE", "DL", "DR"), 2).notes[1:]
     assert both == ("The song's channels LFE, DL, DR are not in the mix.",)
 
 
-def test_a_song_of_nothing_but_bass_channels_is_not_silent():
+def test_a_song_with_only_lfe_channels_is_not_silent():
     assert weights("LFE", "LFE", "LFE") == [[HALF_POWER, HALF_POWER]] * 3
 
 
-def test_parts_with_other_channels_keep_their_level():
+def test_parts_with_another_number_of_channels_keep_their_level():
     assert weights("FC") == [[1, 1]]
     assert weights("FL", "FR", channels=1) == [[0.5], [0.5]]
-    assert channel_mix(("FC",), 2).notes == ("The song has 2 and 1 channels by turns; the stems have 2.",)
+    assert channel_mix(("FC",), 2).notes == ("The song changes between 2 and 1 channels; the stems have 2.",)

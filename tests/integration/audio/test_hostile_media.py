@@ -114,7 +114,7 @@ def test_absurd_headers_are_decoded_or_refused(decoder):
 
 
 def test_files_that_name_other_files_open_none(decoder):
-    assert decoder.faults(treacherous_media.files_about_files(str(decoder.secret), decoder.url)) == []
+    assert decoder.faults(treacherous_media.files_that_name_others(str(decoder.secret), decoder.url)) == []
 
 
 def test_polyglots_are_decoded_or_refused(decoder):

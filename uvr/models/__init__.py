@@ -1,1 +1,1 @@
-"""Models: the catalogue of what is known about each, and the download of its file into MODEL_FILE_DIR."""
+"""Models: a catalogue of facts about each, and the download of its file into MODEL_FILE_DIR."""

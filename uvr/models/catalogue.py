@@ -156,8 +156,8 @@ def find_model(name: str) -> Model:
     normalized = _normalized(name)
     if model := _BY_NORMALIZED_NAME.get(normalized):
         return model
-    close = [known for known in _BY_NORMALIZED_NAME if normalized and normalized in known][:3]
+    close = [other for other in _BY_NORMALIZED_NAME if normalized and normalized in other][:3]
     close = close or difflib.get_close_matches(normalized, _BY_NORMALIZED_NAME, n=3, cutoff=0.5)
-    names = dict.fromkeys(_BY_NORMALIZED_NAME[known].name for known in close)
+    names = dict.fromkeys(_BY_NORMALIZED_NAME[other].name for other in close)
     hint = f"Did you mean {' or '.join(names)}?" if names else "`python download_models.py --list` shows all models."
     raise PermanentError(f'There is no model called "{Path(name).name}". {hint}')

@@ -30,7 +30,7 @@ class DownloadProgress:
     """A URL without secrets, or the name of a package."""
     done_bytes: int = 0
     total_bytes: int | None = None
-    """None if the size is not known (yet)."""
+    """None while the size is unknown."""
 
 
 ProgressCallback = Callable[[DownloadProgress], None]

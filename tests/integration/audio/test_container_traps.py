@@ -93,11 +93,11 @@ def test_a_commentary_is_not_used_though_both_tracks_are_default(tmp_path):
     assert peak(samples, 0, 2) > 0.3
 
 
-@pytest.mark.parametrize(("suffix", "codec", "known"), [("mkv", "aac", b"A_AAC"), ("mp4", "alac", b"alac")])
-def test_a_track_with_an_unsupported_codec_is_skipped(tmp_path, suffix, codec, known):
+@pytest.mark.parametrize(("suffix", "codec", "codec_id"), [("mkv", "aac", b"A_AAC"), ("mp4", "alac", b"alac")])
+def test_a_track_with_an_unsupported_codec_is_skipped(tmp_path, suffix, codec, codec_id):
     quiet = Sound(noise(2, peak=0.01), codec, disposition=DEFAULT)
     path = write_film(tmp_path / f"film.{suffix}", quiet, Sound(codec=codec, disposition=PLAIN))
-    path.write_bytes(path.read_bytes().replace(known, known[:2] + b"XYZ"[: len(known) - 2], 1))
+    path.write_bytes(path.read_bytes().replace(codec_id, codec_id[:2] + b"XYZ"[: len(codec_id) - 2], 1))
     _, samples, notes = decoded(path)
     assert peak(samples, 0, 2) > 0.3
     assert notes == ("The file has 2 audio tracks; track 2 was used; the codec of track 1 is not supported.",)

@@ -1,4 +1,4 @@
-"""A corpus of damaged media files: short songs in every container that FFmpeg can write, each damaged in many ways.
+"""A corpus of damaged media files: short songs in every container that FFmpeg can write, each case damaged in one way.
 
 Nothing is stored: the songs are encoded on every run, and the random damage is seeded by the name of its case, so a
 case can be reproduced from its name.

@@ -1,14 +1,14 @@
-"""Fetch trained models into MODEL_FILE_DIR ahead of time, list them, and check the ones that are there.
+"""Download models into MODEL_FILE_DIR ahead of time, list them, and check the files that are present.
 
-    python download_models.py                        the model that MODEL_NAME names
+    python download_models.py                        the model of MODEL_NAME
     python download_models.py Kim_Vocal_2 Spleeter-2stems
-    python download_models.py --model Kim_Vocal_2    the same, as older scripts have it
-    python download_models.py --all                  every one that can be downloaded
-    python download_models.py --force                download again what is there already
+    python download_models.py --model Kim_Vocal_2    the same, in the form of older scripts
+    python download_models.py --all                  all models that can be downloaded
+    python download_models.py --force                also download models that are present
     python download_models.py --list
     python download_models.py --check
 
-Exit status: 0 done, 1 a model could not be had or is damaged, 2 wrong usage or faulty settings.
+Exit status: 0 success, 1 a model could not be downloaded or is damaged, 2 wrong usage or invalid settings.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import uvr.prerequisites  # noqa: F401  # says how to set up where a package is 
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from config import Settings, SettingsError, read_settings, refuse_to_start
@@ -25,71 +24,73 @@ from uvr import logs
 from uvr.cli.progress_bar import ProgressLine, megabytes
 from uvr.errors import UvrError
 from uvr.models import store
-from uvr.models.audio_separator import several_files_name
+from uvr.models.audio_separator import multi_file_model_name
 from uvr.models.catalogue import CATALOGUE, Model
 from uvr.separation.engine_factory import model_file
 
+_LEFT_TO_AUDIO_SEPARATOR = "audio-separator downloads its files at the first start of the processor"
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; `arguments` are those of the command line unless given."""
+    """Run the command and return its exit status; `arguments` default to the command line's."""
     try:
         settings = read_settings()
     except SettingsError as error:
         refuse_to_start(error.faults)
     logs.configure("error", settings.log_format, process="download_models")
-    wanted = _parser(settings).parse_args(arguments)
-    if wanted.list:
-        sys.stdout.write(_table(CATALOGUE.values(), wanted.dir))
+    options = _parser(settings).parse_args(arguments)
+    if options.list:
+        sys.stdout.write(_table(options.dir))
         return 0
-    if wanted.check:
-        return _check_all(wanted.names + wanted.model, wanted.dir)
-    names = [model.name for model in CATALOGUE.values() if model.source] if wanted.all else wanted.names + wanted.model
-    return _fetch_all(names or [settings.model_name], wanted)
+    names = options.names + options.model
+    if options.check:
+        return _check_all(names, options.dir)
+    if options.all:
+        names = [model.name for model in CATALOGUE.values() if model.source]
+    return _download_all(names or [settings.model_name], options)
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="download_models.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: MODEL_NAME ({settings.model_name})")
     parser.add_argument("--model", action="append", default=[], metavar="NAME", help="the same as NAME")
-    parser.add_argument("--force", action="store_true", help="download again what is there already")
+    parser.add_argument("--force", action="store_true", help="also download models that are present")
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--list", action="store_true", help="show every model of the catalogue")
-    action.add_argument("--check", action="store_true", help="compare the files that are there with their hashes")
-    action.add_argument("--all", action="store_true", help="fetch every model that can be downloaded")
+    action.add_argument("--list", action="store_true", help="show all models of the catalogue")
+    action.add_argument("--check", action="store_true", help="compare the files that are present with their hashes")
+    action.add_argument("--all", action="store_true", help="download all models that can be downloaded")
     parser.add_argument("--dir", type=Path, default=settings.model_file_dir, help="default: MODEL_FILE_DIR")
     parser.add_argument(
-        "--base-url", default=settings.model_base_url, help="download from this mirror; default: MODEL_BASE_URL"
+        "--base-url", default=settings.model_base_url, help="mirror to download from; default: MODEL_BASE_URL"
     )
     return parser
 
 
-def _fetch_all(names: list[str], wanted: argparse.Namespace) -> int:
+def _download_all(names: list[str], options: argparse.Namespace) -> int:
     failures = 0
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = model_file(name, wanted.dir, wanted.base_url, progress.downloaded, again=wanted.force)
+            path = model_file(name, options.dir, options.base_url, progress.downloaded, force=options.force)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")
             failures += 1
         else:
             progress.close()
-            sys.stdout.write(f"{_arrived(name, path)}\n")
+            if path is None:
+                sys.stdout.write(f"{multi_file_model_name(name)}: {_LEFT_TO_AUDIO_SEPARATOR}\n")
+            else:
+                sys.stdout.write(f"{path} is ready ({megabytes(path.stat().st_size)})\n")
     return 1 if failures else 0
 
 
-def _arrived(name: str, path: Path | None) -> str:
-    if path is None:
-        return f"{several_files_name(name)}: audio-separator fetches its files at the first start of the processor"
-    return f"{path} is ready ({megabytes(path.stat().st_size)})"
-
-
 def _check_all(names: list[str], folder: Path) -> int:
+    present = (name for name in CATALOGUE if store.model_file_path(name, folder).is_file())
     failures = 0
-    for name in names or [model.name for model in CATALOGUE.values() if store.place_of(model.name, folder).is_file()]:
+    for name in names or present:
         try:
-            store.check(name, folder)
+            store.verify_model_file(name, folder)
             sys.stdout.write(f"{name}: good\n")
         except UvrError as error:
             sys.stdout.write(f"{name}: {error.message}\n")
@@ -97,16 +98,16 @@ def _check_all(names: list[str], folder: Path) -> int:
     return 1 if failures else 0
 
 
-def _table(entries: Iterable[Model], folder: Path) -> str:
-    heads = ("NAME", "ARCHITECTURE", "PRIMARY STEM", "SIZE", "VOCALS SDR", "HERE")
-    rows = [heads, *(_row(model, folder) for model in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+def _table(folder: Path) -> str:
+    header = ("NAME", "ARCHITECTURE", "PRIMARY STEM", "SIZE", "VOCALS SDR", "PRESENT")
+    rows = [header, *(_row(model, folder) for model in CATALOGUE.values())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"
 
 
 def _row(model: Model, folder: Path) -> tuple[str, ...]:
-    path = store.place_of(model.name, folder)
+    path = store.model_file_path(model.name, folder)
     size = path.stat().st_size if path.is_file() else model.size_bytes
     vocals_db = model.sdr_db.get("vocals")
     return (
@@ -123,5 +124,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped; the next call continues where this one was.\n")
+        sys.stderr.write("\nStopped; the next call resumes the download.\n")
         sys.exit(130)

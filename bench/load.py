@@ -1,7 +1,7 @@
-"""Load for an HTTP service of this machine: processes that keep connections open and send one request after another.
+"""An HTTP load generator: processes that keep connections open and send one request after another.
 
-A connection sends its next request when it has the answer to its last one, so each service is loaded to the full,
-whatever it can do. The load shares the processors with what it measures, and tells its own share of them.
+A connection sends its next request as soon as it has the answer to the last one, so every service is fully loaded. The
+load runs on the same processors as the service and reports its own share of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True)
 class Turn:
-    """What a service did in its turn: all answers, how many a second, the percentiles of their times."""
+    """The result of one turn: the number of answers, answers per second, and percentiles of the response times."""
 
     answers: int
     per_s: float
@@ -36,7 +36,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class _Load:
-    """What one process of the load did, and the processor time it took for itself."""
+    """The result of one load process, and its own processor time."""
 
     latencies_ms: list[float]
     elapsed_s: float
@@ -44,7 +44,7 @@ class _Load:
 
 
 def http_request(method: str, path: str, credentials: tuple[str, str], body: Any = None) -> bytes:
-    """A request as it goes over the wire; `body` becomes JSON."""
+    """The bytes of a request; `body` is sent as JSON."""
     content = "" if body is None else json.dumps(body)
     token = base64.b64encode(":".join(credentials).encode()).decode()
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Basic {token}"]
@@ -54,9 +54,9 @@ def http_request(method: str, path: str, credentials: tuple[str, str], body: Any
 
 
 def turn(pool: Any, port: int, requests: list[bytes], status: int, connections: int, seconds: float) -> Turn:
-    """Send `requests` over and over for so long.
+    """Send `requests` repeatedly for `seconds`.
 
-    An answer with another status than this ends the measurement, and so does a connection that the service closes.
+    Raises an error if an answer does not have `status`, or if the service closes a connection.
     """
     jobs = [
         (port, requests[number::PROCESSES], status, connections // PROCESSES, seconds) for number in range(PROCESSES)
@@ -76,7 +76,7 @@ def turn(pool: Any, port: int, requests: list[bytes], status: int, connections: 
 
 
 def _send(port: int, requests: list[bytes], status: int, connections: int, seconds: float) -> _Load:
-    """One process of the load: a thread for each connection, all sending until the time is over."""
+    """One load process: one thread per connection, all sending until the time is up."""
     latencies_ms: list[list[float]] = [[] for _ in range(connections)]
     cpu_before, began = time.process_time(), time.monotonic()
     with ThreadPoolExecutor(connections) as threads:
@@ -111,7 +111,7 @@ def _read_answer(connection: socket.socket, expected: bytes) -> None:
         answer += part
     head, _, body = answer.partition(b"\r\n\r\n")
     if not head.startswith(expected):
-        raise RuntimeError(f"not answered as expected: {answer!r}")
+        raise RuntimeError(f"unexpected answer: {answer!r}")
     missing = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]) - len(body)
     while missing > 0:
         missing -= len(connection.recv(65_536))

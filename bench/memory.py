@@ -1,9 +1,9 @@
-"""What a separation takes of memory beside its network, for songs of any length: `python -m bench.memory`.
+"""The peak memory of a separation without its network, for songs of several lengths: `python -m bench.memory`.
 
-One process a song. The network's own share is what ONNX Runtime, loading and a first run add; all else counts: the
-interpreter, the libraries, decoder, buffers, encoder. The network only multiplies by a half, with the geometry of
-UVR-MDX-NET-Inst_HQ_4, so that two hours of audio take minutes and not one and a half hours. They need 9 GB of disk for
-that while. Linux only, where a process can read its peak and set it back.
+Each song is separated in its own process. The network's share is what ONNX Runtime, loading the model and a first run
+add; everything else counts: interpreter, libraries, decoder, buffers, encoder. The network only multiplies by 0.5, with
+the geometry of UVR-MDX-NET-Inst_HQ_4, so two hours of audio take minutes instead of one and a half hours. They need
+9 GB of disk. Linux only, because a process must read and reset its peak memory.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one process, in MiB."""
+    """The memory of one process, in MiB."""
 
     network: float
     beside_network: float
-    """The peak, without the network's share."""
+    """The peak minus the network's share."""
 
 
 def measured(model: Path, song: Path, folder: Path) -> Memory:
-    """Separate `song` into `folder` in a process of its own; the model's parameters stand in <file>.json beside it."""
+    """Separate `song` into `folder` in a new process; the model's parameters are in <file>.json in its folder."""
     command = [sys.executable, "-m", "bench.memory", "--measure", str(model), str(song), str(folder)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return Memory(**json.loads(done.stdout))
 
 
 def measure(model: Path, song: Path, folder: Path) -> Memory:
-    """The inside of that process; imports stand where their memory counts on the right side."""
+    """What that process does; the imports are placed so that their memory counts on the right side."""
     import numpy as np
 
     from uvr.audio import (
@@ -62,21 +62,23 @@ def measure(model: Path, song: Path, folder: Path) -> Memory:
     network: Network = engine._network
     network.run(np.ones((4, parameters.dim_f, parameters.dim_t), np.float32))
     share = _mib("VmRSS") - before
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # sets VmHWM back
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
     separate_song(engine, song, folder, max_seconds=1e6)
     return Memory(round(share, 1), round(_mib("VmHWM") - share, 1))
 
 
 def _mib(entry: str) -> float:
-    """A size from /proc: VmRSS now, VmHWM at its peak."""
+    """A size from /proc: VmRSS is the current memory, VmHWM its peak."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith(f"{entry}:")).split()[1]) * 1024 / MIB
 
 
 def main() -> None:
     """Measure every length and report."""
-    parser = argparse.ArgumentParser(description="Peak memory beside the network.")
-    parser.add_argument("--seconds", type=int, nargs="*", default=SECONDS, help=f"lengths of the songs {SECONDS}")
+    parser = argparse.ArgumentParser(description="Peak memory without the network.")
+    parser.add_argument(
+        "--seconds", type=int, nargs="*", default=SECONDS, help=f"lengths of the songs in seconds {SECONDS}"
+    )
     parser.add_argument("--measure", type=Path, nargs=3, metavar=("MODEL", "SONG", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -99,9 +101,9 @@ def _one_length(seconds: int) -> dict[str, float]:
 
 
 def report(rows: dict[int, dict[str, float]]) -> None:
-    """Print the table and write bench/results/memory.json."""
+    """Print the table and write the same to bench/results/memory.json."""
     for seconds, row in rows.items():
-        print(f"{seconds:5d} s of audio: {row['beside_network']:6.1f} MiB beside the network")
+        print(f"{seconds:5d} s of audio: {row['beside_network']:6.1f} MiB without the network")
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -1,12 +1,13 @@
-"""How close stems come to the true ones, at several levels of the input: `python -m bench.quality [FOLDER]`.
+"""The SDR of stems at several levels of the input, compared with audio-separator: `python -m bench.quality [FOLDER]`.
 
-FOLDER holds a folder for each song, with `mixture`, `vocals` and `accompaniment` as audio of 44.1 kHz, such as a test
-set of MUSDB18. Each song goes through this engine and through audio-separator with the same network, Spleeter-2stems
-unless another is named, its mixture brought to each peak as 32-bit float, which neither rounds on the way in or out.
+FOLDER contains a folder for each song with the files `mixture`, `vocals` and `accompaniment` at 44.1 kHz, such as a
+test set of MUSDB18. This engine and audio-separator separate each song with the same network, Spleeter-2stems by
+default.
+The mixture is scaled to each peak and stored as 32-bit float, which neither engine rounds on input or output.
 
-Plain SDR: 10 · log10(Σ s² / Σ (s - ŝ)²) in dB over the whole song, the true stem s at the level of that input. A stem
-at another level than the mixture's counts as an error, as it is one to whoever adds stems together; what remains when
-that is forgiven, with each stem at the gain that suits it best, stands beside it.
+Plain SDR: 10 · log10(Σ s² / Σ (s - ŝ)²) in dB over the whole song, with the true stem s at the level of that input. A
+stem with a wrong level counts as an error, because stems would no longer add up. The SDR with each stem at its best
+gain is shown in addition.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from uvr.models import store
 MUSIC = ROOT.parent / "shared" / "data" / "music"
 PEAKS = (1.0, 0.5, 0.25, 0.02)
 SPREAD_DB = 0.05
-"""How much the level may matter."""
+"""The maximum difference between levels."""
 RATE_HZ = 44_100
 MAX_S = 3600
 TRUE_STEMS = {"vocals": "vocals", "instrumental": "accompaniment"}
@@ -39,7 +40,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Score:
-    """One stem of one song at one level."""
+    """The scores of one stem of one song at one level."""
 
     song: str
     engine: str
@@ -50,16 +51,16 @@ class Score:
 
 
 def main() -> None:
-    """Separate everything with both engines, report."""
-    parser = argparse.ArgumentParser(description="SDR of stems beside audio-separator.")
-    parser.add_argument("folder", type=Path, nargs="?", default=MUSIC, help="songs with their true stems")
+    """Separate all songs with both engines and report."""
+    parser = argparse.ArgumentParser(description="SDR of stems compared with audio-separator.")
+    parser.add_argument("folder", type=Path, nargs="?", default=MUSIC, help="folder with songs and their true stems")
     parser.add_argument("--model", default="Spleeter-2stems", help="a model of the catalogue or a path")
     parser.add_argument("--peaks", type=float, nargs="+", default=PEAKS, help=f"levels of the input {PEAKS}")
     options = parser.parse_args()
     songs = sorted(path for path in options.folder.glob("*") if any(path.glob("mixture.*")))
     if not songs:
-        raise SystemExit(f"{options.folder} has no folders with mixture, vocals and accompaniment in them.")
-    model = store.ensure(options.model, ROOT / "models")
+        raise SystemExit(f"{options.folder} has no folders that contain mixture, vocals and accompaniment.")
+    model = store.ensure_model_file(options.model, ROOT / "models")
     scores: list[Score] = []
     with contenders(model) as both, tempfile.TemporaryDirectory(prefix="uvr-bench-") as name:
         folder = Path(name)
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def scores_of(song: Path, worker: Worker, engine: str, peaks: Sequence[float], folder: Path) -> Iterator[Score]:
-    """Both stems of one song at all levels."""
+    """The scores of both stems of one song at all levels."""
     mixture = samples_of(song, "mixture")
     true = {stem: samples_of(song, name) for stem, name in TRUE_STEMS.items()}
     for peak in peaks:
@@ -87,18 +88,18 @@ def scores_of(song: Path, worker: Worker, engine: str, peaks: Sequence[float], f
 
 
 def samples_of(song: Path, name: str) -> Samples:
-    """The file of that name in the song's folder, whatever its format."""
+    """The samples of the file `name` in the song's folder, in any format."""
     return read(next(song.glob(f"{name}.*")))
 
 
 def read(path: Path) -> Samples:
-    """A file's samples, (channels, samples)."""
+    """The samples of a file, of shape (channels, samples)."""
     with AudioReader(path, max_seconds=MAX_S) as reader:
         return np.concatenate(list(reader.blocks()), axis=1)
 
 
 def write_float(path: Path, samples: Samples) -> Path:
-    """A stereo WAV of 32-bit float at 44.1 kHz."""
+    """Write a stereo WAV file of 32-bit float at 44.1 kHz."""
     with av.open(str(path), "w", format="wav") as container:
         stream = container.add_stream("pcm_f32le", rate=RATE_HZ, layout="stereo")
         interleaved = np.ascontiguousarray(samples.T).reshape(1, -1)
@@ -109,21 +110,21 @@ def write_float(path: Path, samples: Samples) -> Path:
 
 
 def sdr_db(true: Samples, estimate: Samples) -> float:
-    """Signal-to-distortion ratio; a song's float64 sums, since float32 would lose the last digits."""
+    """The signal-to-distortion ratio, summed in float64 because float32 would lose the last digits."""
     error = np.square(true - estimate, dtype=np.float64).sum()
     return float(10 * np.log10(np.square(true, dtype=np.float64).sum() / error))
 
 
 def best_gain_sdr_db(true: Samples, estimate: Samples) -> float:
-    """The same with the estimate at the gain at which it comes closest."""
+    """The SDR with the estimate at its best gain."""
     gain = np.vdot(true, estimate) / max(np.vdot(estimate, estimate), np.finfo(np.float32).tiny)
     return sdr_db(true, estimate * gain)
 
 
 def report(scores: list[Score]) -> None:
-    """A table of both engines side by side with each row's spread over the levels, and everything as JSON."""
+    """Print a table of both engines with the spread of each row over the levels; write everything as JSON."""
     peaks = sorted({score.peak for score in scores}, reverse=True)
-    print("Plain SDR in dB by the input's peak; in brackets with each stem at its best gain\n")
+    print("Plain SDR in dB by the peak of the input; in brackets with each stem at its best gain\n")
     print("| song | stem | engine |", " | ".join(f"{peak:g}" for peak in peaks), "| spread |")
     print("|---|---|---|" + "---|" * (len(peaks) + 1))
     spreads: dict[str, float] = {}
@@ -133,12 +134,12 @@ def report(scores: list[Score]) -> None:
         cells = [f"{score.sdr_db:.2f} ({score.best_gain_sdr_db:.2f})" for score in row]
         print(f"| {song} | {stem} | {engine} |", " | ".join(cells), f"| {spread:.2f} |")
     verdict = "reached" if spreads[OURS] <= SPREAD_DB else "missed"
-    print(f"\nLargest spread of {OURS}: {spreads[OURS]:.3f} dB; at most {SPREAD_DB:g}: {verdict}.")
+    print(f"\nMaximum spread of {OURS}: {spreads[OURS]:.3f} dB; at most {SPREAD_DB:g}: {verdict}.")
     write_results("quality", {"scores": [asdict(score) for score in scores], "largest_spread_db": spreads})
 
 
 def rows_of(scores: list[Score]) -> dict[tuple[str, str, str], list[Score]]:
-    """Song, stem and engine -> its scores from the loudest level to the faintest."""
+    """Scores by song, stem and engine, from the highest level to the lowest."""
     rows: dict[tuple[str, str, str], list[Score]] = {}
     for score in sorted(scores, key=lambda score: (score.song, score.stem, score.engine == THEIRS, -score.peak)):
         rows.setdefault((score.song, score.stem, score.engine), []).append(score)

@@ -1,13 +1,13 @@
-"""How many tasks a second pass through the queue: `python -m bench.queue_throughput`.
+"""The throughput of the queue in tasks per second: `python -m bench.queue_throughput`.
 
-A task passes when a worker has claimed it and has acknowledged it with its hand-over to the next queue and its new
-record, as the processor does: two scripts, two round trips. Every worker is a process with a connection of its own to
-a server on this machine, over TCP on loopback. Enqueuing is not measured.
+For each task a worker claims it, then acknowledges it, enqueues the result in the next queue and writes the new record,
+as the processor does: two scripts, two round trips. Every worker is a process with its own TCP connection to a server
+on this machine. Enqueuing is not measured.
 
-Measured with `appendfsync always`, the embedded default, where Redis answers once the change is on disk, and with
-`everysec`, where a power cut may cost the last second. Both servers run all the time and take turns, first one then
-the other beginning, so that what else the machine does falls on both; each figure is the median of all rounds. What a
-server with `always` can reach depends on the disk, so the time of an fsync there is measured beside it.
+Measured with `appendfsync always`, the embedded default, with which Redis answers when the change is on disk, and with
+`everysec`, with which a power failure may lose the last second. Both servers keep running and take turns, in reverse
+order in every second round, so other load on the machine affects both; each figure is the median of all rounds. With
+`always` the throughput depends on the disk, so the time of an fsync is measured too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True)
 class Figure:
-    """What one kind of server made of one number of workers."""
+    """The throughput of one kind of server with one number of workers."""
 
     appendfsync: str
     workers: int
@@ -69,15 +69,15 @@ def parsed_options() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description="Tasks claimed and acknowledged per second.")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4], help="numbers of workers (1 4)")
-    parser.add_argument("--tasks", type=int, default=2000, help="tasks in a round (2000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds for each figure (5)")
-    parser.add_argument("--folder", type=Path, help="where the servers keep their data (the temporary folder)")
+    parser.add_argument("--tasks", type=int, default=2000, help="tasks per round (2000)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds per figure (5)")
+    parser.add_argument("--folder", type=Path, help="folder for the servers' data (the temporary folder)")
     return parser.parse_args()
 
 
 @contextmanager
 def server(folder: Path, appendfsync: str) -> Iterator[Redis]:
-    """A server of our own on a free port, as a client of it."""
+    """A client of a new server on a free port."""
     config = {"appendonly": "yes", "appendfsync": appendfsync}
     with ValkeyServer(data_dir=folder, config=config) as running, connected(running.port) as client:
         assert client.config_get("appendfsync") == {"appendfsync": appendfsync}
@@ -85,12 +85,12 @@ def server(folder: Path, appendfsync: str) -> Iterator[Redis]:
 
 
 def connected(port: int) -> Redis:
-    """A client with a connection of its own."""
+    """A client with its own connection."""
     return Redis(host="127.0.0.1", port=port, decode_responses=True)
 
 
 def median_fsync_ms(path: Path) -> float:
-    """Milliseconds to append 512 bytes to a file and have them on disk."""
+    """The median time to append 512 bytes to a file and sync them to disk, in milliseconds."""
     times = []
     with path.open("wb", buffering=0) as file:
         for _ in range(200):
@@ -102,7 +102,7 @@ def median_fsync_ms(path: Path) -> float:
 
 
 def measured(servers: dict[str, Redis], workers: int, tasks: int, rounds: int) -> list[Figure]:
-    """The figures of all servers for one number of workers, taken in turns."""
+    """The figures of all servers with one number of workers."""
     rates: dict[str, list[float]] = {mode: [] for mode in MODES}
     for number in range(rounds):
         for mode in MODES if number % 2 == 0 else reversed(MODES):
@@ -114,7 +114,7 @@ def measured(servers: dict[str, Redis], workers: int, tasks: int, rounds: int) -
 
 
 def tasks_per_s(client: Redis, workers: int, tasks: int) -> float:
-    """Enqueue `tasks`, let `workers` drain them together, and check that each passed exactly once."""
+    """Enqueue `tasks`, let `workers` drain the queue, and check that every task was finished exactly once."""
     client.flushall()
     fill(client, tasks)
     barrier = SPAWN.Barrier(workers)
@@ -126,7 +126,7 @@ def tasks_per_s(client: Redis, workers: int, tasks: int) -> float:
 
 
 def fill(client: Redis, tasks: int) -> None:
-    """Enqueue tasks of all priorities in turn, with the records that the API would write."""
+    """Enqueue tasks of all priorities in rotation, with the records that the API would write."""
     queue = RedisQueue(client, "tasks")
     for number in range(tasks):
         priority = PRIORITIES[number % len(PRIORITIES)]
@@ -138,15 +138,15 @@ shared: dict[str, Any] = {}
 
 
 def share(barrier: Barrier) -> None:
-    """Give a worker process what cannot be sent to it later."""
+    """Give the barrier to a worker process; it cannot be sent with a job."""
     shared["barrier"] = barrier
 
 
 def drain(port: int) -> tuple[float, float]:
-    """One worker from the common start until the queue is empty; both moments on the machine's monotonic clock."""
+    """One worker: the start and the end of draining the queue, on the machine's monotonic clock."""
     with connected(port) as client:
         tasks, results = RedisQueue(client, "tasks"), RedisQueue(client, "results", records="tasks")
-        tasks.sizes()  # the connection is open before the clock runs
+        tasks.sizes()  # opens the connection before the measurement
         shared["barrier"].wait()
         started = time.monotonic()
         while lease := tasks.claim():
@@ -155,9 +155,11 @@ def drain(port: int) -> tuple[float, float]:
 
 
 def report(figures: list[Figure], fsync_ms: float, options: argparse.Namespace) -> None:
-    """Print a table for docs/benchmarks.md, and keep the figures as JSON."""
-    print(f"{options.tasks} tasks a round, medians of {options.rounds} rounds; fsync on this disk: {fsync_ms:.2f} ms\n")
-    print("| appendfsync | workers | claims + acks per second | slowest | fastest |")
+    """Print a table for docs/benchmarks.md and write the figures as JSON."""
+    print(
+        f"{options.tasks} tasks per round, medians of {options.rounds} rounds; fsync on this disk: {fsync_ms:.2f} ms\n"
+    )
+    print("| appendfsync | workers | claims + acks per second | minimum | maximum |")
     print("|---|---|---|---|---|")
     for figure in figures:
         print("|", " | ".join(str(value) for value in asdict(figure).values()), "|")

@@ -1,18 +1,18 @@
-"""How fast the engine is beside audio-separator, in one run: `python -m bench.separation [PART…]`.
+"""The speed and memory of this engine compared with audio-separator: `python -m bench.separation [PART…]`.
 
-Both separate the same songs with the same network, a stand-in of UVR-MDX-NET-Inst_HQ_4 (see `bench.standin`), in
-turns: forwards in one round, backwards in the next. This engine takes part twice: as it comes, with its own kernels
-where there is a C compiler, and on the same version of ONNX Runtime as audio-separator. Parts:
+Both separate the same songs with the same network, a stand-in of UVR-MDX-NET-Inst_HQ_4 (see `bench.standin`). They take
+turns, in reverse order in every second round. This engine takes part twice: with its own kernels, if there is a C
+compiler, and with the same version of ONNX Runtime as audio-separator. Parts:
 
     cold:20     a process that starts, loads the network, separates one song of 20 s and ends
     warm:180    a song of 180 s in a process that has separated one before
-    sizes       what either takes on disk when installed
+    sizes       the installed size of each on disk
 
-Without parts: sizes, cold:20 three times and warm:180 once, about ten minutes on two cores; with `--full` warm:600
-too, about twenty-five more. The kernels' self-check is made before. Memory is the peak of the process that separates
-(VmHWM). "ready" is from the start of the process to its being ready for a song: network loaded, and for warm ones set
-up as the service does it. "outside" is the share of a song's time that is not spent in the network. Real time factor
-is wall time by the song's length.
+The default is sizes, cold:20 three times and warm:180 once, which takes about ten minutes on two cores; `--full` adds
+warm:600, about twenty-five minutes more. The kernels' self-check runs before the measurement. Memory is the peak of the
+process that separates (VmHWM). "ready" is the time from the start of the process until it can take a song: the network
+is loaded and, for warm processes, warmed up as in the service. "outside" is the share of a song's time outside the
+network. The real time factor is wall time divided by the song's length.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from bench.support import (
 )
 
 DEFAULT_PARTS = ("sizes", "cold:20", "warm:180")
-MOST_MIB = 763
+MAX_MIB = 763
 """0.8 GB."""
 FIRST_SONG_S = 7
-"""What warms a worker: two segments."""
+"""The length of the song that warms up a worker: two segments."""
 HEAD = """\
 | song | process | engine | runs | wall s | real time factor | CPU s | peak MiB | ready s | outside | load |
 |---|---|---|---|---|---|---|---|---|---|---|"""
@@ -60,7 +60,7 @@ LINE = (
 
 @dataclass(frozen=True)
 class Part:
-    """Songs of one length through one kind of process."""
+    """Songs of one length in one kind of process."""
 
     mode: str
     song_s: int
@@ -69,7 +69,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Run:
-    """One song through one engine."""
+    """One song separated by one engine."""
 
     engine: str
     mode: str
@@ -80,12 +80,12 @@ class Run:
     peak_rss_mib: float
     ready_s: float
     load: float
-    """Of the machine before the run: how many processes wanted a processor."""
+    """The load average of the machine before the run."""
 
 
 @dataclass(frozen=True)
 class Aim:
-    """A figure that the engine should reach, and what it reached."""
+    """A target for one figure, and the value that was reached."""
 
     what: str
     aim: float
@@ -94,12 +94,12 @@ class Aim:
 
     @property
     def met(self) -> bool:
-        """Whether it is reached."""
+        """Whether the target is met."""
         return self.reached >= self.aim if self.at_least else self.reached <= self.aim
 
     @property
     def text(self) -> str:
-        """The aim in words."""
+        """The target in words."""
         return f"{'at least' if self.at_least else 'at most'} {self.aim:g}"
 
 
@@ -120,43 +120,43 @@ def main() -> None:
 
 
 def parsed_options() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="This engine beside audio-separator.")
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(description="This engine compared with audio-separator.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"cold:SECONDS, warm:SECONDS, sizes ({DEFAULT_PARTS})")
-    parser.add_argument("--rounds", type=int, default=0, help="runs of each engine (3 up to a minute of song, else 1)")
+    parser.add_argument("--rounds", type=int, default=0, help="runs per engine (3 for songs up to a minute, else 1)")
     parser.add_argument("--full", action="store_true", help="add warm:600 to the parts")
-    parser.add_argument("--model", type=Path, help="another MDX-Net file than the stand-in")
-    parser.add_argument("--folder", type=Path, help="where songs and stems are kept meanwhile (the temporary folder)")
+    parser.add_argument("--model", type=Path, help="an MDX-Net file to use instead of the stand-in")
+    parser.add_argument("--folder", type=Path, help="folder for songs and stems during the run (the temporary folder)")
     options = parser.parse_args()
     options.parts = [*(options.parts or DEFAULT_PARTS), *(["warm:600"] if options.full else [])]
     return options
 
 
 def part_of(name: str, rounds: int) -> Part | None:
-    """The part that the command line calls `name`; None for the sizes, which are no song."""
+    """The part called `name` on the command line; None for `sizes`."""
     if name == "sizes":
         return None
     mode, _, seconds = name.partition(":")
     if mode not in {"cold", "warm"} or not seconds.isdecimal():
-        raise SystemExit(f"{name} is no part: write cold:20, warm:180 or sizes")
+        raise SystemExit(f"{name} is not a part; use a form like cold:20, warm:180 or sizes")
     return Part(mode, int(seconds), rounds or (3 if int(seconds) <= 60 else 1))
 
 
 def check_kernels(ours: Contender, folder: Path) -> None:
-    """Separate a song, so that the self-check, which is made once for a model on a machine, falls into no run."""
+    """Separate a song, so that the self-check, which runs once per model and machine, is not part of a run."""
     first = made_song(folder / "first.wav", FIRST_SONG_S)
     with ours.start(folder / "log", warm=False) as worker:
         worker.separate(first, folder / "stems")
 
 
 def in_turns(engines: list[Contender], rounds: int) -> Iterable[Contender]:
-    """Each engine once a round, the order changing."""
+    """Each engine once per round, in reverse order in every second round."""
     for number in range(rounds):
         yield from engines if number % 2 == 0 else reversed(engines)
 
 
 def cold(engines: list[Contender], part: Part, song: Path, folder: Path) -> list[Run]:
-    """Every song in a process of its own. One start goes first, so that files and compiled modules are at hand."""
+    """Every song in a new process. Each engine starts once before, so that files and compiled modules are cached."""
     for contender in engines:
         with contender.start(folder / "log", warm=False):
             pass
@@ -171,7 +171,7 @@ def cold(engines: list[Contender], part: Part, song: Path, folder: Path) -> list
 
 
 def warm(engines: list[Contender], part: Part, song: Path, folder: Path) -> list[Run]:
-    """One process for each engine, idle while the others work."""
+    """One process per engine, which is idle while the others run."""
     first = made_song(folder / "first.wav", FIRST_SONG_S)
     with ExitStack() as stack:
         workers = {one.name: stack.enter_context(one.start(folder / "log", warm=True)) for one in engines}
@@ -186,14 +186,14 @@ def warm(engines: list[Contender], part: Part, song: Path, folder: Path) -> list
 
 
 def run_of(contender: Contender, part: Part, figures: dict[str, float], ready_s: float, load: float) -> Run:
-    """The run with these figures."""
+    """The run with these figures; prints its time."""
     run = Run(contender.name, part.mode, part.song_s, ready_s=ready_s, load=load, **figures)
     print(f"{run.mode} {run.song_s} s  {run.engine}  {run.wall_s:.2f} s", file=sys.stderr)
     return run
 
 
 def installed_mb(folder: Path) -> dict[str, float]:
-    """Megabytes on disk: the service's packages as `make setup` installs them, and audio-separator's environment."""
+    """The size on disk in MB of the packages that `make setup` installs and of audio-separator's environment."""
     environment = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     install(environment / "bin" / "python", "--requirement", str(ROOT / "requirements" / "local.txt"))
@@ -201,13 +201,13 @@ def installed_mb(folder: Path) -> dict[str, float]:
 
 
 def disk_mb(folder: Path) -> float:
-    """As `du` counts, compiled modules left out: which of them are there depends on what was run."""
+    """The size as `du` counts it, without compiled modules, which depend on what was run before."""
     paths = (path for path in folder.rglob("*") if path.suffix != ".pyc")
     return sum(path.lstat().st_blocks for path in paths) * 512 / 1e6
 
 
 def report(runs: list[Run], sizes: dict[str, float]) -> None:
-    """The tables, and the same as JSON."""
+    """Print the tables and write the same as JSON."""
     on = machine()
     rows = [row for part in dict.fromkeys((run.mode, run.song_s) for run in runs) for row in rows_of(part, runs)]
     aims = aims_of({(row["mode"], row["song_s"], row["engine"]): row for row in rows}, sizes)
@@ -218,7 +218,7 @@ def report(runs: list[Run], sizes: dict[str, float]) -> None:
     if sizes:
         print("\n| installed | MB |\n|---|---|")
         print("\n".join(f"| {engine} | {size:.0f} |" for engine, size in sizes.items()))
-    print("\n| what | aim | reached |\n|---|---|---|")
+    print("\n| what | target | reached |\n|---|---|---|")
     print("\n".join(f"| {aim.what} | {aim.text} | {aim.reached:.3g}{'' if aim.met else ' (missed)'} |" for aim in aims))
     facts = {"machine": on, "runs": [asdict(run) for run in runs], "installed_mb": sizes}
     write_results("separation", facts | {"aims": [asdict(aim) | {"met": aim.met} for aim in aims]})
@@ -234,7 +234,7 @@ def rows_of(part: tuple[str, int], runs: list[Run]) -> Iterator[dict[str, Any]]:
 
 
 def aims_of(rows: Mapping[tuple[str, int, str], Mapping[str, float]], sizes: Mapping[str, float]) -> list[Aim]:
-    """What should be reached, as far as it was measured."""
+    """The targets for the parts that were measured."""
     aims = []
 
     def compare(what: str, mode: str, song_s: int, figure: str, aim: float, *, theirs_by_ours: bool) -> None:
@@ -249,7 +249,7 @@ def aims_of(rows: Mapping[tuple[str, int, str], Mapping[str, float]], sizes: Map
     compare("warm, 600 s: share of their peak memory", "warm", 600, "peak_rss_mib", 0.25, theirs_by_ours=False)
     for (mode, song_s, engine), row in rows.items():
         if engine == OURS:
-            aims.append(Aim(f"{mode}, {song_s} s: peak memory, MiB", MOST_MIB, row["peak_rss_mib"]))
+            aims.append(Aim(f"{mode}, {song_s} s: peak memory, MiB", MAX_MIB, row["peak_rss_mib"]))
     if plain := rows.get(("warm", 180, OURS_WITHOUT_KERNELS)):
         aims.append(Aim("warm, 180 s, on ONNX Runtime: share outside the network", 0.02, plain["outside"]))
     if ours := rows.get(("warm", 180, OURS)):

@@ -1,8 +1,8 @@
-"""What ONNX Runtime's options do to the network's time and memory: `python -m bench.session_options [NAME…]`.
+"""The effect of ONNX Runtime's session options on time and memory: `python -m bench.session_options [NAME…]`.
 
-Every try loads the stand-in of UVR-MDX-NET-Inst_HQ_4 in a process of its own and runs the same spectra, in turns with
-the others. Time is the processor's and the wall's for one segment, the least of all runs, because what disturbs a run
-only ever adds to it. "SNR" is how close the output comes to that of the plain session.
+Each variant loads the stand-in of UVR-MDX-NET-Inst_HQ_4 in its own process and runs the same spectra; the variants take
+turns. Wall and processor time are for one segment and the minimum of all runs, because disturbances only add time.
+"SNR" compares the output with that of the plain session.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RUNS = 2
 
 @dataclass(frozen=True)
 class Try:
-    """A session that differs from the plain one, and how many segments it is given at once."""
+    """A change of the plain session's options, and the number of segments per batch."""
 
     change: Callable[[Any], object] = lambda _options: None
     batch: int = 1
@@ -47,7 +47,7 @@ def _neither(options: Any) -> None:
 
 
 def _exact_arena(options: Any) -> None:
-    """An arena that grows by what is asked for and not by powers of two."""
+    """An arena that grows by the requested size instead of powers of two."""
     import onnxruntime as ort
 
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
@@ -107,7 +107,7 @@ TRIES = {
 
 
 def main() -> None:
-    """Measure every try in turns, or one of them when this is the process for it."""
+    """Measure all variants in turns, or one of them if this is its process."""
     parser = argparse.ArgumentParser(description="Session options of ONNX Runtime.")
     parser.add_argument("names", nargs="*", help=f"tries ({', '.join(TRIES)})")
     parser.add_argument("--rounds", type=int, default=2, help="processes for each try (2)")
@@ -175,7 +175,7 @@ def _cpu_s() -> float:
 
 
 def report(figures: dict[str, list[dict[str, float]]]) -> None:
-    """The table, and the same as JSON."""
+    """Print the table and write the same as JSON."""
     print("| session | wall s | CPU s | load s | peak MiB | SNR dB |\n|---|---|---|---|---|---|")
     best = {name: {key: min(run[key] for run in runs) for key in runs[0]} for name, runs in figures.items()}
     for name, row in best.items():

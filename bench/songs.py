@@ -1,7 +1,7 @@
-"""Songs for the benches: made music of any length, the same every time, written piece by piece.
+"""Synthetic songs of any length for the benchmarks, the same on every run.
 
-To a network one song is as long as another; but the sound should be loud, stereo and without digital silence, which
-the engine does not send through the network at all.
+The speed of a network does not depend on the content, but the sound must be loud, stereo and without digital silence,
+which the engine does not send through the network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHORD_HZ = (110.0, 164.81, 220.0, 277.18, 440.0, 659.26)
 
 
 def made_music(seconds: float) -> Iterator[NDArray[np.int16]]:
-    """A chord that beats twice a second under soft noise, as 16-bit blocks of one second, shape (samples, 2)."""
+    """A chord with two beats per second and soft noise, as 16-bit blocks of one second, of shape (samples, 2)."""
     generator = np.random.default_rng(0)
     left = round(seconds * RATE_HZ)
     for second in range(round(seconds) + 1):
@@ -34,7 +34,7 @@ def made_music(seconds: float) -> Iterator[NDArray[np.int16]]:
 
 
 def made_song(path: Path, seconds: float) -> Path:
-    """`made_music` as a 16-bit stereo WAV."""
+    """Write `made_music` as a 16-bit stereo WAV file."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)

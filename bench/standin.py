@@ -1,12 +1,13 @@
-"""A network of UVR-MDX-NET-Inst_HQ_4's size and shape for the benches: `python -m bench.standin`.
+"""A network with the size and shape of UVR-MDX-NET-Inst_HQ_4 for the benchmarks: `python -m bench.standin`.
 
-Speed and memory depend on a network's layers and not on its weights, and HQ_4's own file may not be at hand (its hosts
-are blocked in many places) and is nobody's to pass on. So this writes the same architecture, ConvTDFNet (Kim et al.,
-"KUIELab-MDX-Net", 2021; TFC-TDF blocks after Choi et al., 2020), with random weights: 59 MB, 305.7 GMAC per segment.
+Speed and memory depend on the layers of a network and not on its weights. HQ_4's own file may not be available (its
+hosts are blocked in many places) and must not be redistributed. So this writes the same architecture, ConvTDFNet (Kim
+et al., "KUIELab-MDX-Net", 2021; TFC-TDF blocks after Choi et al., 2020), with random weights: 59 MB, 305.7 GMAC per
+segment.
 
-What it gives is noise, but noise of the input's level: each batch norm is calibrated on a spectrum of made music, so
-that no activation vanishes, explodes or becomes a denormal, which would take a processor longer. Batch norms behind
-convolutions are folded into them, as torch's ONNX export does and as UVR's files have it. Needs numpy and onnx alone.
+The output is noise with the level of the input: each batch norm is calibrated on a spectrum of synthetic music, so no
+activation vanishes, explodes or becomes a denormal, which processors compute more slowly. Batch norms after
+convolutions are folded into them, as in torch's ONNX export and in UVR's files. Needs only numpy and onnx.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ ENTRY = {
 """HQ_4's parameters in UVR's format."""
 
 CALIBRATION_FRAMES = 32
-"""Enough for the statistics of a batch norm, and the fewest that five halvings leave one of."""
+"""Enough for the statistics of a batch norm; five halvings of it leave one frame."""
 EPSILON = 1e-5
 OPSET, IR_VERSION = 13, 8
 
@@ -50,7 +51,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes that make one ConvTDFNet differ from another; the defaults are HQ_4's."""
+    """The sizes of a ConvTDFNet; the defaults are HQ_4's."""
 
     bins: int = 2560
     frames: int = 256
@@ -65,7 +66,7 @@ class Geometry:
             yield self.growth * (level + 1), self.bins >> level, self.frames >> level
 
     def macs(self) -> int:
-        """Multiplications with addition that one segment takes; batch norms and the like are not counted."""
+        """The multiply-accumulate operations of one segment, without batch norms and activations."""
         ends = 2 * 4 * self.growth * self.bins * self.frames
         inside = sum(
             bins * frames * (self.convolutions * 9 * channels**2 + 2 * channels * bins // self.bottleneck)
@@ -83,7 +84,7 @@ HQ_4 = Geometry()
 
 
 def ensure(path: Path = PATH, geometry: Geometry = HQ_4) -> Path:
-    """The stand-in's file, made in about ten seconds where it is missing, with its parameters in `<file>.json`."""
+    """The file of the stand-in, with its parameters in `<file>.json`; if missing, it is made in about ten seconds."""
     description = path.with_name(f"{path.name}.json")
     if not path.is_file() or not description.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,7 @@ def network(geometry: Geometry = HQ_4, seed: int = 0) -> onnx.ModelProto:
 
 
 def spectrum(start_s: float = 0, geometry: Geometry = HQ_4, *, frames: int = 0) -> Array:
-    """What the engine would feed such a network: a spectrum of made music, (4, bins, frames)."""
+    """An input for the network, as the engine makes it: a spectrum of synthetic music, (4, bins, frames)."""
     frames = frames or geometry.frames
     stft = Stft(n_fft=entry(geometry)["mdx_n_fft_scale_set"], hop_length=HOP, dim_f=geometry.bins, frames=frames)
     start, samples = round(start_s * RATE_HZ), HOP * (frames - 1)
@@ -140,14 +141,14 @@ def _block(graph: _Graph, x: _Tensor, geometry: Geometry) -> _Tensor:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor of the graph by name, and its value for the calibration spectrum: (channels, frames, bins)."""
+    """The name of a tensor in the graph, and its value for the calibration spectrum: (channels, frames, bins)."""
 
     name: str
     value: Array
 
 
 class _Graph:
-    """An ONNX graph under construction, computed on the way so that each batch norm knows what comes."""
+    """An ONNX graph under construction; values are computed along with it to calibrate each batch norm."""
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
@@ -173,7 +174,7 @@ class _Graph:
         return self._rectified(name, _scaled(y, scale, shift))
 
     def connected(self, x: _Tensor, outputs: int) -> _Tensor:
-        """A layer without bias over the last axis, batch norm, ReLU; this batch norm folds into nothing."""
+        """A layer without bias over the last axis, batch norm, ReLU; this batch norm cannot be folded."""
         bins = x.value.shape[2]
         weights = self._weights(bins, outputs, inputs=bins)
         y = x.value @ weights
@@ -192,7 +193,7 @@ class _Graph:
         self._add("Conv", x.name, *names, output="output", kernel_shape=[1, 1])
 
     def turned(self, x: _Tensor) -> _Tensor:
-        """Bins and frames change places."""
+        """Transpose bins and frames."""
         return _Tensor(self._add("Transpose", x.name, perm=[0, 1, 3, 2]), x.value.swapaxes(1, 2))
 
     def multiplied(self, x: _Tensor, y: _Tensor) -> _Tensor:
@@ -209,7 +210,7 @@ class _Graph:
         return helper.make_model(graph, producer_name="uvr-api", ir_version=IR_VERSION, opset_imports=[opset])
 
     def _weights(self, *shape: int, inputs: int) -> Array:
-        """Random weights that keep the level of what a ReLU has passed (He et al., 2015)."""
+        """Random weights that keep the level behind a ReLU (He et al., 2015)."""
         return self._generator.standard_normal(shape, np.float32) * np.float32(np.sqrt(2 / inputs))
 
     def _conv(self, operator: str, x: _Tensor, folded: tuple[Array, Array], **attributes: Any) -> str:
@@ -231,16 +232,16 @@ class _Graph:
 
 
 def _norm(y: Array) -> tuple[Array, Array]:
-    """Scale and shift by which a batch norm brings each channel of `y` to mean 0 and variance 1."""
+    """The scale and shift with which a batch norm gives each channel of `y` mean 0 and variance 1."""
     scale = 1 / np.sqrt(y.var(axis=(1, 2)) + EPSILON)
     return scale, -y.mean(axis=(1, 2)) * scale
 
 
 def _gate_norm(y: Array) -> tuple[Array, Array]:
-    """Scale and shift that keep each channel of `y` between 0.9 and 1.1, its mean at 1: a factor for a skip.
+    """The scale and shift that give each channel of `y` mean 1 and values from 0.9 to 1.1, as factors for a skip.
 
-    With variance 1, what is multiplied level by level would grow with the sixth power of a spectrum's peaks, which
-    are a hundred times its deviation.
+    With variance 1 the products over all levels would grow with the sixth power of a spectrum's peaks, which are a
+    hundred times its standard deviation.
     """
     mean = y.mean(axis=(1, 2))
     scale = 0.1 / (np.abs(y - mean[:, None, None]).max(axis=(1, 2)) + EPSILON)
@@ -252,12 +253,12 @@ def _scaled(y: Array, scale: Array, shift: Array) -> Array:
 
 
 def _mixed(kernel: Array, x: Array) -> Array:
-    """One tap: every output channel from every input channel of the same place."""
+    """One tap of a convolution: all output channels from all input channels of the same position."""
     return (kernel @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
 
 
 def _convolved(x: Array, kernel: Array) -> Array:
-    """`x` with a square kernel of odd size and zeros around."""
+    """`x` convolved with a square kernel of odd size, padded with zeros."""
     size = kernel.shape[2]
     _, rows, columns = x.shape
     padded = np.pad(x, ((0, 0), (size // 2,) * 2, (size // 2,) * 2))
@@ -279,7 +280,7 @@ def _doubled(x: Array, kernel: Array) -> Array:
 
 
 def main() -> None:
-    """Make the file and say where it is."""
+    """Make the file and print its path."""
     parser = argparse.ArgumentParser(description="Make the stand-in of UVR-MDX-NET-Inst_HQ_4.")
     parser.add_argument("--path", type=Path, default=PATH, help=f"the file to make ({PATH.relative_to(ROOT)})")
     path = ensure(parser.parse_args().path)

@@ -1,7 +1,7 @@
-"""What the benches of the engine share: both engines as processes, each in its own environment, and their set-up.
+"""Shared code of the engine benchmarks: both engines as processes, each in its own environment, and their set-up.
 
-audio-separator gets an environment of its own, so that neither side loads what it would not have loaded alone, and a
-model folder that answers all its questions, so that it asks no network.
+audio-separator has its own environment, so neither engine loads packages of the other, and its own model folder with
+all files that it would otherwise download.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ THEIR_PACKAGES = (f"audio-separator[cpu]=={THEIR_VERSION}", "torch==2.13.0", "so
 
 @dataclass(frozen=True)
 class Contender:
-    """One engine, and what it takes to run it."""
+    """One engine: its name, its Python and its model file."""
 
     name: str
     python: Path
     model: Path
 
     def start(self, log: Path, *, warm: bool) -> Worker:
-        """A process that is loading the network."""
+        """Start a process that loads the network."""
         return Worker([str(self.python), "-m", "bench.worker", self.name, str(self.model), *["--warm"] * warm], log)
 
 
 class Worker:
-    """A running engine; use it in a `with` statement. `ready_s` is from its start to its being ready for a song."""
+    """A running engine; use it in a `with` statement. `ready_s` is the time from its start until it can take a song."""
 
     def __init__(self, command: list[str], log: Path) -> None:
         path = os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]])
@@ -83,14 +83,14 @@ class Worker:
         self._process.stdout.close()
 
     def separate(self, source: Path, folder: Path) -> dict[str, float]:
-        """Wall, processor and network seconds of one song, and the peak of the process's memory so far in MiB."""
+        """Separate one song: its wall and processor seconds, share outside the network, and peak memory in MiB."""
         folder.mkdir(exist_ok=True)
         assert self._process.stdin
         print(json.dumps({"source": str(source), "folder": str(folder)}), file=self._process.stdin, flush=True)
         return self._answer()
 
     def ended(self) -> dict[str, float]:
-        """Let the worker end, as there are no more songs; wall and processor seconds of its whole life."""
+        """End the worker; the wall and processor seconds since its start."""
         assert self._process.stdin
         self._process.stdin.close()
         _, status, usage = os.wait4(self._process.pid, 0)
@@ -103,14 +103,14 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             tail = self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise RuntimeError(f"an engine gave up:\n{tail}")
+            raise RuntimeError(f"an engine failed:\n{tail}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
 
 @contextmanager
 def contenders(model: Path) -> Iterator[list[Contender]]:
-    """The engines with the same network: this one, this one without its own kernels, and audio-separator."""
+    """Three engines with the same network: this one, this one without its own kernels, and audio-separator."""
     make_their_environment()
     with tempfile.TemporaryDirectory(prefix="uvr-bench-models-") as name:
         theirs = their_model_folder(model, Path(name))
@@ -122,7 +122,7 @@ def contenders(model: Path) -> Iterator[list[Contender]]:
 
 
 def their_model_folder(model: Path, folder: Path) -> Path:
-    """Make `folder` one in which audio-separator finds `model` and its parameters; the model's path in it."""
+    """Fill `folder` so that audio-separator finds `model` and its parameters in it; returns the model's path there."""
     parameters = parameters_of(model)
     entry = {
         "compensate": parameters.compensate,
@@ -146,10 +146,10 @@ def their_model_folder(model: Path, folder: Path) -> Path:
 
 
 def make_their_environment() -> None:
-    """Install audio-separator where it is not yet: with its CPU runtime, and without torchvision.
+    """Install audio-separator if it is missing: with its CPU runtime and without torchvision.
 
-    pip's configuration decides where torch comes from; its own index has a CPU build
-    (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu), PyPI's is 5 GB with CUDA.
+    torch comes from the indexes in pip's configuration. Its own index has a CPU build
+    (PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu); the one on PyPI takes 5 GB with CUDA.
     """
     python = THEIR_ENVIRONMENT / "bin" / "python"
     complete = THEIR_ENVIRONMENT / "complete"
@@ -175,18 +175,18 @@ def install(python: Path, *arguments: str) -> None:
 
 
 def load_average() -> float:
-    """How many processes wanted a processor in the last minute."""
+    """The load average of the last minute."""
     return os.getloadavg()[0]
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were read on."""
+    """The processor and the number of cores."""
     facts = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in facts if line.startswith("model name")]
     return {"processor": names[0] if names else platform.machine(), "cores": len(os.sched_getaffinity(0))}
 
 
 def write_results(name: str, facts: dict[str, Any]) -> None:
-    """Keep `facts` as bench/results/<name>.json."""
+    """Write `facts` to bench/results/<name>.json."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
-"""One engine in a process of its own, for the benches: `python -m bench.worker ENGINE MODEL`, run by `bench.support`.
+"""A process that runs one engine for the benchmarks: `python -m bench.worker ENGINE MODEL`, started by `bench.support`.
 
-Both engines are driven the same way: a line of JSON in says which song to separate, a line out says what it took. Both
-are timed at the same two places, around the song and around the network; the rest is what each of them does in between.
-Runs in either environment, so nothing is imported at the top but the standard library.
+Both engines have the same interface: a line of JSON on standard input names a song, a line on standard output reports
+the measurements. Both are timed at the same two places: around the song and around the network. This module runs in
+either environment, so it imports only the standard library at the top.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Separate = Callable[[Path, Path], None]
 
 
 class Stopwatch:
-    """Wall seconds spent inside the calls it was laid around."""
+    """The wall time spent in the functions that it wraps."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """`call`, timed."""
+        """Wrap `call` so that its time is added."""
 
         def timed(*arguments: Any) -> Any:
             started = time.perf_counter()
@@ -45,13 +45,13 @@ class Stopwatch:
 
 
 def main() -> None:
-    """Load the engine, say so, then separate song after song until there is no more input."""
+    """Load the engine, report that it is ready, then separate songs until the end of the input."""
     parser = argparse.ArgumentParser()
     parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--warm", action="store_true", help="set up before the first song what it would wait for")
+    parser.add_argument("--warm", action="store_true", help="warm up before the first song")
     options = parser.parse_args()
-    replies = _stdout_kept_clean()
+    replies = _redirect_stdout()
     network = Stopwatch()
     separate = ENGINES[options.engine](options.model, network, warm=options.warm)
     _reply(replies, {"pid": os.getpid()})
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def uvr_api(model: Path, network: Stopwatch, *, warm: bool, backend: Backend = "auto") -> Separate:
-    """The engine of this project, as the service's child process runs it."""
+    """The engine of this project, run as in the service's child process."""
     from uvr.models.store import parameters_of
     from uvr.separation.mdx.engine import MdxEngine
     from uvr.separation.song import separate_song
@@ -78,16 +78,15 @@ def uvr_api(model: Path, network: Stopwatch, *, warm: bool, backend: Backend = "
 
 
 def audio_separator(model: Path, network: Stopwatch, *, warm: bool) -> Separate:  # noqa: ARG001
-    """audio-separator's `Separator` with its defaults; its model folder is the one that `model` lies in.
+    """audio-separator's `Separator` with its defaults; its model folder is that of `model`.
 
-    It knows no warm-up. Stems of a song in float are written by soundfile, because its default writer would round them
-    to 16 bits.
+    It has no warm-up. The stems of float songs are written by soundfile, because its default writer rounds to 16 bits.
     """
     _without_torchvision()
     from audio_separator.separator import Separator
 
     (entry,) = json.loads((model.parent / "mdx_model_data.json").read_text()).values()
-    # Any other segment size makes it convert the network to torch.
+    # With any other segment size it converts the network to torch.
     sizes = {"hop_length": 1024, "segment_size": 2 ** entry["mdx_dim_t_set"], "overlap": 0.25}
     separator = Separator(
         log_level=30,
@@ -117,7 +116,7 @@ ENGINES = {
 
 
 def _without_torchvision() -> None:
-    """onnx2torch, which audio-separator imports but does not use here, wants torchvision for operators no model has."""
+    """Replace torchvision, which audio-separator imports through onnx2torch but does not use here."""
     ops = types.ModuleType("torchvision.ops")
     ops.roi_align = None  # type: ignore[attr-defined]
     vision = types.ModuleType("torchvision")
@@ -144,16 +143,16 @@ def _cpu_s() -> float:
 
 
 def peak_rss_mib() -> float:
-    """The most memory that this process ever held, in MiB."""
-    # ru_maxrss would also count the process this one was forked from.
+    """The peak memory of this process, in MiB."""
+    # ru_maxrss would include the process that this one was forked from.
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("this Linux does not tell a process its peak memory")
+    raise RuntimeError("/proc/self/status has no VmHWM")
 
 
-def _stdout_kept_clean() -> TextIO:
-    """The real standard output; what libraries print goes to standard error from now on."""
+def _redirect_stdout() -> TextIO:
+    """The real standard output; whatever libraries print goes to standard error from now on."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return replies

@@ -16,7 +16,7 @@ from uvr.models import store
 @pytest.fixture(scope="session")
 def trained_models(model_dir: Path) -> Path:
     """The model folder, with Spleeter-2stems in it."""
-    store.ensure("Spleeter-2stems", model_dir)
+    store.ensure_model_file("Spleeter-2stems", model_dir)
     return model_dir
 
 

@@ -175,7 +175,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, model: tuple[str, ...]) ->
             "no.json cannot be read: No ",
         ),
         (("a.wav", "-o", "{folder}", "--model", "HQ_4", "--params", "{file}"), "a model file, and HQ_4 is none."),
-        (("a.wav", "-o", "{folder}", "--model", "{file}.onnx"), "wav.onnx is not a model whose parameters are known"),
+        (("a.wav", "-o", "{folder}", "--model", "{file}.onnx"), "The parameters of song.wav.onnx are not known"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_done(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:

@@ -192,7 +192,7 @@ class Reader:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Reader]:
     """A checkout as the documentation supposes it: its service runs, and songs lie beside it."""
-    store.ensure("Spleeter-2stems", model_dir)
+    store.ensure_model_file("Spleeter-2stems", model_dir)
     folder = tmp_path_factory.mktemp("checkout")
     checkout = Checkout(folder, model_dir, ALLOWED_PRIVATE_NETWORKS="127.0.0.0/8")
     (folder / ".venv").symlink_to(sys.prefix)

@@ -1,4 +1,4 @@
-"""Media files whose headers promise what no file can keep, and small files that grow when they are read."""
+"""Media files with absurd values in their headers, and small files that need much memory when they are read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.corpus import Case
 
 
 def absurd_headers(mp3: bytes) -> Iterator[Case]:
-    """Headers that promise what no file can keep."""
+    """Absurd sizes, rates, counts and nesting in the headers of every container."""
     yield from absurd_wavs()
     yield from absurd_aiffs()
     yield from absurd_aus()
@@ -86,21 +86,27 @@ def absurd_aus() -> Iterator[Case]:
 
 def absurd_cafs() -> Iterator[Case]:
     fields = {
-        "ordinary": (44_100.0, 4, 1, 2, 16),
+        "valid": (44_100.0, 4, 1, 2, 16),
         "channels": (44_100.0, 4, 1, 2**31, 16),
         "no rate": (0.0, 4, 1, 2, 16),
         "rate": (4294967295.0, 4, 1, 2, 16),
         "negative rate": (-44_100.0, 4, 1, 2, 16),
-        "endless rate": (float("inf"), 4, 1, 2, 16),
-        "no number as rate": (float("nan"), 4, 1, 2, 16),
+        "infinite rate": (float("inf"), 4, 1, 2, 16),
+        "NaN as rate": (float("nan"), 4, 1, 2, 16),
         "packet": (44_100.0, U32, U32, 2, 16),
         "nothing": (44_100.0, 0, 0, 0, 0),
     }
     for name, (rate, *numbers) in fields.items():
         for size in (len(PCM) + 4, -1, -(2**63), 2**63 - 1):
-            form = struct.pack(">d4sI4I", rate, b"lpcm", 0, *numbers)
+            description = struct.pack(">d4sI4I", rate, b"lpcm", 0, *numbers)
             content = (
-                b"caff\0\1\0\0desc" + struct.pack(">q", 32) + form + b"data" + struct.pack(">q", size) + bytes(4) + PCM
+                b"caff\0\1\0\0desc"
+                + struct.pack(">q", 32)
+                + description
+                + b"data"
+                + struct.pack(">q", size)
+                + bytes(4)
+                + PCM
             )
             yield Case(f"caf {name} {size}", content)
 
@@ -140,12 +146,12 @@ def id3_bombs(song: bytes) -> Iterator[Case]:
         "giant cover": id3(cover),
         "giant private frame": id3(id3_frame(b"PRIV", b"owner\0" + bytes(24 * 2**20))),
         "giant tags in a row": id3(id3_frame(b"PRIV", b"owner\0" + bytes(6 * 2**20))) * 3,
-        "cover of no size": id3(id3_frame(b"APIC", b"\0image/png\0\3\0")),
+        "cover of zero bytes": id3(id3_frame(b"APIC", b"\0image/png\0\3\0")),
         "unsynchronised": id3(id3_frame(b"TIT2", b"\0" + b"\xff\0" * 10_000), flags=0x80),
         "extended header": id3(u32(2**28) + bytes(100), flags=0x40),
         "packed": id3(id3_frame(b"TIT2", u32(64 * 2**20) + packed, flags=0x80)),
-        "packed, larger than it says": id3(id3_frame(b"TIT2", u32(16) + packed, flags=0x80)),
-        "packed, smaller than it says": id3(id3_frame(b"TIT2", u32(U32) + zlib.compress(b"song"), flags=0x80)),
+        "packed, larger than declared": id3(id3_frame(b"TIT2", u32(16) + packed, flags=0x80)),
+        "packed, smaller than declared": id3(id3_frame(b"TIT2", u32(U32) + zlib.compress(b"song"), flags=0x80)),
         "tag in tag": b"".join(id3(id3_frame(b"TIT2", b"\0a"), version=version) for version in (2, 3, 4)) * 500,
     }
     for name, tag in tags.items():
@@ -176,7 +182,7 @@ def absurd_movs() -> Iterator[Case]:
         "duration": {"duration": U32},
         "deep boxes": {"more": deep},
         "deep tracks": {"more": deeper},
-        "box of no size": {"more": box(b"udta", size=0)},
+        "box of zero size": {"more": box(b"udta", size=0)},
         "box of one byte": {"more": box(b"udta", size=1)},
         "huge box": {"more": box(b"udta", size=U32)},
         "giant cover": {"more": cover},

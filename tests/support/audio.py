@@ -1,4 +1,4 @@
-"""Audio files of every kind for tests, written and read with PyAV directly and not with the code under test."""
+"""Test signals and audio files, written and read with PyAV directly instead of the code under test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Samples = NDArray[np.float32]
 
 
 def noise(seconds: float, *, rate: int = 44100, channels: int = 2, peak: float = 0.5, seed: int = 0) -> Samples:
-    """Uniform noise below 8 kHz whose largest sample is `peak`, faded in and out, of shape (channels, samples)."""
+    """Uniform noise below 8 kHz with the maximum `peak`, faded in and out, of shape (channels, samples)."""
     samples = round(seconds * rate)
     spectrum = np.fft.rfft(np.random.default_rng(seed).uniform(-1, 1, (channels, samples)))
     spectrum[:, np.fft.rfftfreq(samples, 1 / rate) > min(8000, rate * 0.4)] = 0
@@ -26,7 +26,7 @@ def noise(seconds: float, *, rate: int = 44100, channels: int = 2, peak: float =
 
 
 def chord(seconds: float, *, rate: int = 44100, channels: int = 2) -> Samples:
-    """Notes up to 1.8 kHz that are struck three times a second: a sound that lossy codecs are made for."""
+    """A chord up to 1.8 kHz that is struck three times a second: a sound that lossy codecs encode well."""
     time_s = np.arange(round(seconds * rate)) / rate
     tones = [
         sum(np.sin(2 * np.pi * tone_hz * (1 + channel / 1000) * time_s) for tone_hz in (220, 277, 330, 1760))
@@ -36,7 +36,7 @@ def chord(seconds: float, *, rate: int = 44100, channels: int = 2) -> Samples:
 
 
 def write_audio(path: Path, sound: Samples, *, codec: str, rate: int = 44100, layout: str = "", **options: str) -> Path:
-    """`sound`, of shape (channels, samples), encoded into the container that the suffix of `path` names."""
+    """Encode `sound`, of shape (channels, samples), into the container of the suffix of `path`."""
     layout = layout or ("mono" if len(sound) == 1 else "stereo")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout, options=options)
@@ -45,7 +45,7 @@ def write_audio(path: Path, sound: Samples, *, codec: str, rate: int = 44100, la
 
 
 def mux_audio(container: av.container.OutputContainer, stream: av.AudioStream, sound: Samples) -> None:
-    """Encode `sound` in frames of the size that the codec wants."""
+    """Encode `sound` in frames of the size that the codec requires."""
     size = stream.codec_context.frame_size or 4096
     resampler = av.AudioResampler(stream.format, stream.layout, stream.rate, frame_size=size)
     packed = np.ascontiguousarray(sound.T).reshape(1, -1)
@@ -56,7 +56,7 @@ def mux_audio(container: av.container.OutputContainer, stream: av.AudioStream, s
 
 
 def encoded(sound: Samples, suffix: str, *, codec: str, rate: int = 44100, **options: str) -> bytes:
-    """`sound` as the bytes of a file whose name would end in `suffix`."""
+    """The bytes of a file with `sound`, in the container of `suffix`."""
     with tempfile.TemporaryDirectory() as folder:
         return write_audio(Path(folder) / f"song{suffix}", sound, codec=codec, rate=rate, **options).read_bytes()
 
@@ -78,7 +78,7 @@ def codec_of(path: Path) -> str:
 
 
 def snr_db(true: Samples, estimate: Samples) -> float:
-    """10·log10(Σs²/Σ(s-ŝ)²), in dB; the plain SDR when the estimate is a stem."""
+    """10·log10(Σs²/Σ(s-ŝ)²), in dB; for a stem this is the plain SDR."""
     signal, error = true.astype(np.float64), true.astype(np.float64) - estimate
     return float(10 * np.log10((signal**2).sum() / max((error**2).sum(), 1e-300)))
 

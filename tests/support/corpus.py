@@ -1,6 +1,7 @@
-"""A corpus of broken media: small songs in every container that FFmpeg can write, damaged in every way but one by one.
+"""A corpus of damaged media files: short songs in every container that FFmpeg can write, each case damaged in one way.
 
-Nothing of it is stored: the songs are encoded anew, and chance has a seed, so a name finds its case again.
+Nothing is stored: the songs are encoded on every run, and the random damage is seeded by the name of its case, so a
+case can be reproduced from its name.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ SEEDS = [
     ("nut", "pcm_s16le"),
     ("voc", "pcm_u8"),
 ]
-"""Suffix, which names the container, and codec."""
+"""The suffix, which determines the container, and the codec of each undamaged song."""
 
 MAGICS = {
     "aac": b"\xff\xf1\x50\x80",
@@ -85,7 +86,7 @@ MAGICS = {
     "wav": b"RIFF\xff\xff\xff\xffWAVEfmt ",
     "wavpack": b"wvpk",
 }
-"""How files begin, one for each demuxer that uvr.audio lets FFmpeg use, also where FFmpeg cannot write the format."""
+"""The first bytes of a file for each demuxer that uvr.audio allows, including formats that FFmpeg cannot write."""
 
 _EXTREMES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x80\0\0\0", b"\0\0\0\x80"]
 _SECONDS = 0.25
@@ -94,7 +95,7 @@ _RATE = 48_000
 
 @dataclass(frozen=True)
 class Case:
-    """A file that a client might send; `file_name` is what it is called on disk."""
+    """A file that a client might send; `file_name` is its name on disk."""
 
     name: str
     content: bytes
@@ -109,17 +110,17 @@ def seed(suffix: str, codec: str) -> bytes:
 
 
 def damaged(name: str, content: bytes) -> Iterator[Case]:
-    """`content` cut, flipped, overwritten, turned round, and under another name."""
-    chance = random.Random(name)
+    """`content` cut, with flipped and overwritten bytes, reordered, and under another name."""
+    generator = random.Random(name)
     for share in (0.002, 0.01, 0.1, 0.5, 0.9, 0.999):
         yield Case(f"{name} cut after {share:.1%}", content[: int(len(content) * share)])
     for flips in (1, 30, 1000):
-        yield Case(f"{name} with {flips} bits flipped", _flipped(content, flips, len(content), chance))
+        yield Case(f"{name} with {flips} bits flipped", _flipped(content, flips, len(content), generator))
     for flips in (1, 4, 16):
-        yield Case(f"{name} with {flips} bits of its header flipped", _flipped(content, flips, 256, chance))
+        yield Case(f"{name} with {flips} bits of its header flipped", _flipped(content, flips, 256, generator))
     for extreme in _EXTREMES:
-        yield Case(f"{name} with {extreme.hex()} in its header", _overwritten(content, extreme, chance))
-    start, stop = sorted(chance.sample(range(len(content)), 2))
+        yield Case(f"{name} with {extreme.hex()} in its header", _overwritten(content, extreme, generator))
+    start, stop = sorted(generator.sample(range(len(content)), 2))
     yield Case(f"{name} without its middle", content[:start] + content[stop:])
     yield Case(f"{name} twice", content * 2)
     yield Case(f"{name} from its middle on", content[len(content) // 2 :] + content)
@@ -127,7 +128,7 @@ def damaged(name: str, content: bytes) -> Iterator[Case]:
 
 
 def without_frames(suffix: str, codec: str) -> Case:
-    """A container whose header promises a stream of which nothing follows."""
+    """A container whose header declares a stream that has no data."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"song.{suffix}"
         with av.open(str(path), "w") as container:
@@ -137,25 +138,25 @@ def without_frames(suffix: str, codec: str) -> Case:
 
 
 def magic_and_noise() -> Iterator[Case]:
-    """The beginnings of all formats, with noise and with zeros behind them."""
+    """The signatures of all formats, followed by noise or by zeros."""
     for name, magic in MAGICS.items():
         for number, size in enumerate((0, 100, 5_000, 50_000)):
             yield Case(f"{name} with {size} bytes of noise", magic + random.Random(f"{name}{number}").randbytes(size))
         yield Case(f"{name} with zeros", magic + bytes(20_000))
-        yield Case(f"{name} over and over", magic * 2_000)
+        yield Case(f"{name} repeated", magic * 2_000)
 
 
 def _options(codec: str) -> dict[str, str]:
     return {"strict": "-2"} if codec == "vorbis" else {"b": "128000"}
 
 
-def _flipped(content: bytes, flips: int, within: int, chance: random.Random) -> bytes:
+def _flipped(content: bytes, flips: int, within: int, generator: random.Random) -> bytes:
     flipped = bytearray(content)
     for _ in range(flips):
-        flipped[chance.randrange(min(within, len(flipped)))] ^= 1 << chance.randrange(8)
+        flipped[generator.randrange(min(within, len(flipped)))] ^= 1 << generator.randrange(8)
     return bytes(flipped)
 
 
-def _overwritten(content: bytes, extreme: bytes, chance: random.Random) -> bytes:
-    position = chance.randrange(4, 128)
+def _overwritten(content: bytes, extreme: bytes, generator: random.Random) -> bytes:
+    position = generator.randrange(4, 128)
     return content[:position] + extreme + content[position + len(extreme) :]

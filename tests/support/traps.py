@@ -1,4 +1,4 @@
-"""Traps for tests: they tell afterwards when something was opened or connected to that should have been left alone."""
+"""Traps that record which files are opened and which addresses are connected to, and a resolver with fixed answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ sys.addaudithook(_record)
 
 @contextmanager
 def connects_recorded() -> Iterator[list[Any]]:
-    """Hosts and ports that this process connects any socket to while the block runs, as Python itself reports them."""
+    """The hosts and ports that sockets of this process connect to while the block runs, from Python's audit events."""
     connects: list[Any] = []
     _recording.append(connects)
     try:
@@ -37,8 +37,8 @@ def connects_recorded() -> Iterator[list[Any]]:
         _recording.remove(connects)
 
 
-class Doorbell:
-    """A socket that listens on every address of this machine and answers nobody; `rings` tells who came."""
+class ConnectionTrap:
+    """A socket that listens on every address of this machine, never answers, and records its `connections`."""
 
     def __init__(self, port: int = 0) -> None:
         dual = socket.has_dualstack_ipv6()
@@ -47,32 +47,32 @@ class Doorbell:
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
 
-    def rings(self) -> list[str]:
-        """The addresses that connected since the last look."""
-        visitors = []
+    def connections(self) -> list[str]:
+        """The addresses that connected since the last call."""
+        addresses = []
         with suppress(BlockingIOError):
             while True:
                 connection, address = self._socket.accept()
                 connection.close()
-                visitors.append(address[0])
-        return visitors
+                addresses.append(address[0])
+        return addresses
 
     def close(self) -> None:
         self._socket.close()
 
 
 @contextmanager
-def doorbell(port: int = 0) -> Iterator[Doorbell]:
-    """A `Doorbell` for as long as the block runs."""
-    bell = Doorbell(port)
+def connection_trap(port: int = 0) -> Iterator[ConnectionTrap]:
+    """A `ConnectionTrap` for as long as the block runs."""
+    trap = ConnectionTrap(port)
     try:
-        yield bell
+        yield trap
     finally:
-        bell.close()
+        trap.close()
 
 
 class WatchedFolder:
-    """A folder whose files cannot be opened without it noticing, whichever process does it (Linux's inotify)."""
+    """Records which files in a folder are opened, by any process (inotify on Linux)."""
 
     _OPENED = 0x20
     _EVENT = struct.Struct("iIII")
@@ -85,7 +85,7 @@ class WatchedFolder:
             raise OSError(ctypes.get_errno(), "inotify")
 
     def opened(self) -> set[str]:
-        """The names of the files that were opened since the last look."""
+        """The names of the files that were opened since the last call."""
         names = set()
         with suppress(BlockingIOError):
             while events := os.read(self._fd, 2**16):
@@ -100,7 +100,7 @@ class WatchedFolder:
 
 
 @contextmanager
-def watched(path: Path) -> Iterator[WatchedFolder]:
+def watch_folder(path: Path) -> Iterator[WatchedFolder]:
     """A `WatchedFolder` for as long as the block runs."""
     folder = WatchedFolder(path)
     try:
@@ -109,11 +109,11 @@ def watched(path: Path) -> Iterator[WatchedFolder]:
         folder.close()
 
 
-class Names:
-    """Names of a test's own in front of the system's resolver: `table` has a list of answers for each name.
+class FakeResolver:
+    """Replaces the system's resolver: `table` has a list of answers for each name.
 
-    One answer, a list of addresses, is given a lookup, the last one for all that follow. Addresses are understood in
-    every spelling that the system understands; other names do not resolve, so that no test asks a real name server.
+    Each lookup gets the next answer, a list of addresses; the last answer is repeated. Addresses are accepted in every
+    spelling that the system accepts. Other names do not resolve, so no test asks a real name server.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **table: list[list[str]]) -> None:

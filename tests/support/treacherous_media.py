@@ -1,4 +1,4 @@
-"""Media files that name other files, and files that are two things at once."""
+"""Malicious media files: playlists and containers that refer to other files, and polyglots of two formats."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.support.containers import (
 from tests.support.corpus import Case
 
 
-def files_about_files(path: str, url: str) -> Iterator[Case]:
-    """Every kind of playlist for every target, plain, under names that FFmpeg knows, and inside of other files."""
+def files_that_name_others(path: str, url: str) -> Iterator[Case]:
+    """Every kind of playlist for every target, plain, with names that FFmpeg recognizes, and inside other files."""
     for target in targets(path, url):
         for kind, text in playlists(target).items():
             yield Case(f"{kind} of {target}", text.encode())
@@ -35,12 +35,12 @@ def files_about_files(path: str, url: str) -> Iterator[Case]:
     for name in ("song%d.wav", "secret%1d.wav", "*.wav", "concat:secret.wav", "file:secret.wav", "http:secret.wav"):
         yield Case(f"a song called {name}", wav(), name)
         yield Case(f"nothing called {name}", b"nothing", name)
-    yield from movs_elsewhere(path, url)
-    yield from mkvs_elsewhere(path, url)
+    yield from movs_that_name_others(path, url)
+    yield from mkvs_that_name_others(path, url)
 
 
 def targets(path: str, url: str) -> list[str]:
-    """A file and a URL as FFmpeg's protocols can be told to read them."""
+    """The spellings of a file and a URL in FFmpeg's protocols."""
     return [
         path,
         "secret.wav",
@@ -58,7 +58,7 @@ def targets(path: str, url: str) -> list[str]:
 
 
 def playlists(target: str) -> dict[str, str]:
-    """Everything that names `target` as a part of itself or as what is to be played."""
+    """Playlists and similar formats that refer to `target`."""
     segment = f"#EXTINF:5,\n{target}\n#EXT-X-ENDLIST\n"
     return {
         "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n{segment}",
@@ -91,8 +91,8 @@ def playlists(target: str) -> dict[str, str]:
     }
 
 
-def movs_elsewhere(path: str, url: str) -> Iterator[Case]:
-    """QuickTime files whose samples lie in another file, and a reference movie."""
+def movs_that_name_others(path: str, url: str) -> Iterator[Case]:
+    """QuickTime files whose samples are in another file, and a reference movie."""
     movie = box(b"rmra", box(b"rmda", full_box(b"rdrf", b"url ", u32(len(url)), url.encode())))
     references = {
         "alias": alias(path),
@@ -108,7 +108,7 @@ def movs_elsewhere(path: str, url: str) -> Iterator[Case]:
 
 
 def alias(path: str) -> bytes:
-    """A reference to a file by Macintosh alias, with its absolute path."""
+    """A Macintosh alias of a file, with its absolute path."""
     name = path.encode()
     volume, file = name[:27].ljust(27, b"\0"), name[-63:].ljust(63, b"\0")
     path_record = u16(2) + u16(len(name)) + name + b"\0" * (len(name) % 2)
@@ -118,8 +118,8 @@ def alias(path: str) -> bytes:
     )
 
 
-def mkvs_elsewhere(path: str, url: str) -> Iterator[Case]:
-    """Matroska files that go on in another file, or whose subtitles and attachments are called like one."""
+def mkvs_that_name_others(path: str, url: str) -> Iterator[Case]:
+    """Matroska files that continue in another file, or whose subtitles and attachments have its name."""
     for name in (path, url, "secret.wav"):
         linked = element("3e83bb", name.encode()) + element("3c83ab", name.encode()) + element("3eb923", bytes(16))
         chapter = element("b6", element("91", b"\0") + element("6e67", bytes(16)))
@@ -138,7 +138,7 @@ def mkvs_elsewhere(path: str, url: str) -> Iterator[Case]:
 
 
 def polyglots(song: bytes, mp3: bytes, flac: bytes, path: str) -> Iterator[Case]:
-    """Files that are two things at once: `song` is a WAV file."""
+    """Files that are valid in two formats; `song` is a WAV file."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("song.wav", song)

@@ -1,8 +1,8 @@
-"""Float32 blocks in, an audio file out, made as the song was wherever the format can.
+"""Float32 blocks in, an audio file out, as close to the song's own format as the file format allows.
 
-Samples that are stored as integers are rounded once, to nearest, and saturate at full scale instead of wrapping round.
-Compressed files say how much padding their codec added, so that players give back the samples that were written. WAV
-files beyond 4 GiB become RF64, which every reader of long recordings knows.
+Samples stored as integers are rounded to nearest once and saturate at full scale instead of wrapping around. Compressed
+files declare how much padding their codec added, so players return exactly the samples that were written. WAV files
+larger than 4 GiB become RF64, which tools for long recordings can read.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _FRAME_FORMATS = {
 
 @dataclass(frozen=True)
 class _LossyCodec:
-    """A lossy encoder: FFmpeg's name of it, the sample format it takes, its rates in Hz, and its options."""
+    """A lossy encoder: FFmpeg's name, the sample format it accepts, its sample rates in Hz, and its options."""
 
     name: str
     frame_format: str
     sample_rates: tuple[int, ...]
     options: Mapping[str, str] = field(default_factory=dict)
     bit_rate: int | None = None
-    """Bits per second for one channel; None leaves it to the options."""
+    """Bits per second and channel; None if the options control it."""
 
 
-# LAME's best variable bit rate (V0). At constant ones below 320 kbit/s, all there are below 32 kHz, it turns music down
-# by 5 %, and a song's stems would not add up to it any more.
+# LAME's best variable bit rate (V0). With a constant one below 320 kbit/s (rates below 32 kHz have no higher ones) LAME
+# makes music 5 % quieter, and the stems would no longer add up to the song.
 _MP3 = _LossyCodec(
     "libmp3lame",
     "fltp",
@@ -51,7 +51,7 @@ _MP3 = _LossyCodec(
     options={"flags": "+qscale", "global_quality": "0"},
 )
 _AAC = _LossyCodec("aac", "fltp", (*_MP3.sample_rates, 64_000, 88_200, 96_000), bit_rate=128_000)
-# Opus has lower rates for its input, but whoever decodes the file gets 48 kHz.
+# Opus accepts lower rates, but always decodes to 48 kHz.
 _OPUS = _LossyCodec("libopus", "flt", (48_000,), bit_rate=96_000)
 
 _LOSSY = {
@@ -60,31 +60,37 @@ _LOSSY = {
     OutputFormat.OGG: _OPUS,
     OutputFormat.OPUS: _OPUS,
 }
-# FFmpeg's "ipod" would be the container of .m4a, but refuses covers; its "mp4" is the same but for the brand.
-_CONTAINERS = {OutputFormat.M4A: "mp4"}
+# FFmpeg's muxer for .m4a is "ipod", but it rejects covers; "mp4" differs only in the brand, which is set below.
+_MUXERS = {OutputFormat.M4A: "mp4"}
+_MUXER_OPTIONS: Mapping[OutputFormat, Mapping[str, str]] = {
+    OutputFormat.WAV: {"rf64": "auto"},
+    # Every player can read version 2.3 of ID3.
+    OutputFormat.MP3: {"id3v2_version": "3"},
+    OutputFormat.M4A: {"movflags": "faststart", "brand": "M4A "},
+}
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the stems of one song are stored in `output_format`; `sample_rate` is in Hz, `channels` 1 or 2."""
+    """How the stems of one song are stored; `sample_rate` is in Hz, `channels` is 1 or 2."""
 
     output_format: OutputFormat
     sample_rate: int
     channels: int
     sample_format: SampleFormat
-    """Of the file, or, for a lossy one, of what its encoder is given."""
+    """The file's sample format; for lossy files, the format that the encoder gets."""
 
     @property
-    def highest(self) -> float:
-        """The largest sample that does not clip; -1.0 is the smallest, or -inf where there is no largest one."""
-        return 1.0 if self.output_format in _LOSSY else self.sample_format.highest
+    def max_sample(self) -> float:
+        """The maximum sample value that does not clip; the minimum is -1.0, or -inf if the maximum is inf."""
+        return 1.0 if self.output_format in _LOSSY else self.sample_format.max_sample
 
 
 def encoding_for(song: AudioFormat, output_format: OutputFormat) -> Encoding:
-    """The encoding that comes closest to `song`.
+    """The encoding in `output_format` that is closest to `song`.
 
-    WAV files have its sample format; FLAC files have its 16 bits, or 24 for anything finer. Rate and channels are kept;
-    where a lossy codec does not have the rate, it gets the next higher one it has, or else its highest.
+    WAV files keep its sample format; FLAC files have 16 bits if the song has, otherwise 24. Rate and channels are kept,
+    except that a lossy codec without the song's rate gets its next higher rate, or its highest one.
     """
     sample_format, sample_rate = song.sample_format, song.sample_rate
     if output_format is OutputFormat.FLAC and sample_format is not SampleFormat.INT16:
@@ -96,20 +102,24 @@ def encoding_for(song: AudioFormat, output_format: OutputFormat) -> Encoding:
 
 
 class AudioWriter:
-    """An audio file under construction; it is complete when the `with` statement ends."""
+    """Writes an audio file, which is complete when the `with` statement ends."""
 
     def __init__(self, path: Path, encoding: Encoding, tags: Tags = NO_TAGS) -> None:
         self._encoding = encoding
         self._layout = "mono" if encoding.channels == 1 else "stereo"
         self._samples = 0
-        form = encoding.output_format
-        # FFmpeg opens the file itself: through a Python file it would lose the reason of a failed write.
-        self._container = av.open(
-            str(path.absolute()), "w", format=_CONTAINERS.get(form, form.value), options=_muxer_options(encoding)
-        )
+        output_format = encoding.output_format
+        # "bitexact" leaves FFmpeg's version out of the file, so equal songs give equal files.
+        options = {"fflags": "bitexact", **_MUXER_OPTIONS.get(output_format, {})}
+        if output_format is OutputFormat.M4A:
+            # The length is written in ticks of the movie's clock, whose default is too coarse to count samples.
+            options["movie_timescale"] = str(encoding.sample_rate)
+        muxer = _MUXERS.get(output_format, output_format.value)
+        # FFmpeg opens the file itself: with a Python file object the reason of a failed write would be lost.
+        self._container = av.open(str(path.absolute()), "w", format=muxer, options=options)
         self._stream = self._add_stream()
-        add_text(tags, self._container, self._stream, form)
-        add_cover(tags, self._container, form)
+        add_text(tags, self._container, self._stream, output_format)
+        add_cover(tags, self._container, output_format)
 
     def __enter__(self) -> Self:
         return self
@@ -127,47 +137,33 @@ class AudioWriter:
         """Append `block`, of shape (channels, samples)."""
         sample_format = self._encoding.sample_format
         name, dtype = _FRAME_FORMATS[sample_format]
-        packed = _quantized(block, sample_format).T.reshape(1, -1).astype(dtype)
+        packed = _quantize(block, sample_format).T.reshape(1, -1).astype(dtype)
         frame = av.AudioFrame.from_ndarray(packed, format=name, layout=self._layout)
-        # Without time stamps the containers could not tell where the codec's padding begins and ends.
+        # Containers need the time stamps to mark the codec's padding.
         frame.sample_rate, frame.time_base = self._encoding.sample_rate, Fraction(1, self._encoding.sample_rate)
         frame.pts, self._samples = self._samples, self._samples + frame.samples
         self._container.mux(self._stream.encode(frame))
 
     def _add_stream(self) -> av.AudioStream:
-        lossy = _LOSSY.get(self._encoding.output_format)
-        codec = lossy.name if lossy else self._lossless_codec()
+        output_format, sample_format = self._encoding.output_format, self._encoding.sample_format
+        lossy = _LOSSY.get(output_format)
+        lossless_codec = sample_format.value if output_format is OutputFormat.WAV else output_format.value
+        codec = lossy.name if lossy else lossless_codec
         options = dict(lossy.options) if lossy else {}
         added = self._container.add_stream(codec, rate=self._encoding.sample_rate, layout=self._layout, options=options)
         stream = cast("av.AudioStream", added)
-        stream.format = lossy.frame_format if lossy else _FRAME_FORMATS[self._encoding.sample_format][0]
+        stream.format = lossy.frame_format if lossy else _FRAME_FORMATS[sample_format][0]
         if lossy and lossy.bit_rate:
             stream.bit_rate = lossy.bit_rate * self._encoding.channels
         return stream
 
-    def _lossless_codec(self) -> str:
-        form = self._encoding.output_format
-        return self._encoding.sample_format.value if form is OutputFormat.WAV else form.value
 
-
-def _muxer_options(encoding: Encoding) -> dict[str, str]:
-    """Options of FFmpeg's container formats; "bitexact" keeps FFmpeg's version out, so equal songs give equal files."""
-    options = {
-        OutputFormat.WAV: {"rf64": "auto"},
-        # 2.3 is the version of ID3 that every player reads.
-        OutputFormat.MP3: {"id3v2_version": "3"},
-        # The length is given in ticks of the movie's clock, which by default are too coarse to tell samples.
-        OutputFormat.M4A: {"movflags": "faststart", "brand": "M4A ", "movie_timescale": str(encoding.sample_rate)},
-    }
-    return {"fflags": "bitexact", **options.get(encoding.output_format, {})}
-
-
-def _quantized(block: Block, sample_format: SampleFormat) -> NDArray[Any]:
-    """Sample values as the frame holds them; 24-bit ones lie in the upper bits of 32, where FFmpeg takes them from."""
+def _quantize(block: Block, sample_format: SampleFormat) -> NDArray[Any]:
+    """The values for FFmpeg's frame; 24-bit samples occupy the upper bits of 32."""
     if sample_format is SampleFormat.FLOAT32:
         return block
     scale = 2 ** (sample_format.bits - 1)
-    # Float32 holds every integer of up to 24 bits, but cannot tell the largest 32-bit ones apart.
+    # Float32 represents every integer of up to 24 bits, but not every 32-bit integer.
     exact = block.astype(np.float64) if sample_format is SampleFormat.INT32 else block
     values: NDArray[Any] = np.clip(np.rint(exact * scale), -scale, scale - 1)
     return values * 256 if sample_format is SampleFormat.INT24 else values

@@ -1,4 +1,4 @@
-"""What a decoded file was made of, so that what is written from it can be made the same way."""
+"""The types that describe decoded audio: a block of samples, a sample format, and a file's audio format."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_SAMPLES = 65536
-"""The most samples per channel that are handed on at once where a block's size is free."""
+MAX_BLOCK_SAMPLES = 65536
+"""The maximum number of samples per channel in a block, where the block size is free."""
 
 Block: TypeAlias = NDArray[np.float32]
-"""Samples of shape (channels, samples); full scale is -1.0 to 1.0, what lies beyond is kept."""
+"""Samples of shape (channels, samples); full scale is -1.0 to 1.0, larger values are kept."""
 
 
 class SampleFormat(Enum):
-    """How one sample is stored in a WAV file; the value is FFmpeg's name of the codec."""
+    """How a WAV file stores one sample; the value is FFmpeg's name of the codec."""
 
     INT16 = "pcm_s16le"
     INT24 = "pcm_s24le"
@@ -30,14 +30,14 @@ class SampleFormat(Enum):
         return int(self.value[5:7])
 
     @property
-    def highest(self) -> float:
-        """The largest sample that can be stored, as float32 sees it; the smallest is -1.0, or -inf for floats."""
+    def max_sample(self) -> float:
+        """The maximum sample value that can be stored, as float32; the minimum is -1.0, or -inf for floats."""
         return float("inf") if self is SampleFormat.FLOAT32 else float(np.float32(1.0 - 2.0 ** (1 - self.bits)))
 
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """Sample rate in Hz, 1 or 2 channels, and how samples are stored."""
+    """The sample rate in Hz, 1 or 2 channels, and how the file stores its samples."""
 
     sample_rate: int
     channels: int

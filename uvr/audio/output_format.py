@@ -1,4 +1,4 @@
-"""The names of the formats that stems come in, for whoever passes them on without encoding anything."""
+"""The file formats of stems, for code that only passes their names on and must not import an encoder."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from enum import StrEnum
 
 
 class OutputFormat(StrEnum):
-    """The format of stem files; the value is what clients write and what file names end in."""
+    """The file format of stems; the value is what clients send and the suffix of file names."""
 
     WAV = "wav"
     FLAC = "flac"
     MP3 = "mp3"
     M4A = "m4a"
     OGG = "ogg"
-    """Opus in Ogg, like `OPUS`; the two differ in the file name only."""
+    """Opus in Ogg, like `OPUS`; only the file name differs."""
     OPUS = "opus"
 
     @property
     def suffix(self) -> str:
-        """What file names end in, with its dot."""
+        """The suffix of file names, with its dot."""
         return f".{self.value}"

@@ -250,7 +250,7 @@ def _model_and_network(settings: Settings) -> Iterator[Finding]:
         require_audio_separator(name)
         yield Finding(Mark.OK, "model", f"audio-separator runs {name}")
         return
-    path = store.place_of(name, settings.model_file_dir)
+    path = store.model_file_path(name, settings.model_file_dir)
     if not path.is_file():
         yield Finding(Mark.NOTE, "model", f"{path.name} is not in MODEL_FILE_DIR; the first start fetches it")
         return

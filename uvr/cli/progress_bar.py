@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
-from uvr.models.files import Transfer
+from uvr.models.files import DownloadProgress
 
 _BAR_WIDTH = 30
 _REDRAW_S = 0.1
@@ -24,7 +24,7 @@ class ProgressLine:
         self._next_bytes = _LINE_BYTES
         self._is_announced = False
 
-    def downloaded(self, transfer: Transfer) -> None:
+    def downloaded(self, transfer: DownloadProgress) -> None:
         """Show once what is downloaded, from where and how large it is, and then how much of it has arrived."""
         if not self._is_announced:
             self._is_announced = True

@@ -27,7 +27,7 @@ from uvr.cli.output_names import stem_names, why_not_writable
 from uvr.cli.progress_bar import ProgressLine
 from uvr.errors import PermanentError, UvrError
 from uvr.models import store
-from uvr.models.catalogue import names_of, without_ending
+from uvr.models.catalogue import stem_pair, without_suffix
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Separation
@@ -87,7 +87,7 @@ def separate(wanted: argparse.Namespace, settings: Settings) -> int:
     except UvrError as error:
         sys.stderr.write(f"{error.message}\n")
         return NOT_BEGUN
-    stems = names_of(engine.parameters.primary_stem) if isinstance(engine, MdxEngineFactory) else ()
+    stems = stem_pair(engine.parameters.primary_stem) if isinstance(engine, MdxEngineFactory) else ()
     with closing(separator):
         outcomes = [_reported(_outcome(song, wanted, separator, stems), as_json=wanted.json) for song in songs]
     return DONE if all(outcome["status"] == "success" for outcome in outcomes) else SOME_FAILED
@@ -128,7 +128,7 @@ def _outcome(song: _Song, wanted: argparse.Namespace, separator: Separator, stem
     except OSError as error:
         return _told(song.source, "failed", error_message=_sentence(error, song.source))
     facts = {
-        "model": without_ending(Path(wanted.model).name, ".onnx"),
+        "model": without_suffix(Path(wanted.model).name, ".onnx"),
         **separation.facts(),
         "separation_s": round(time.monotonic() - started, 3),
     }

@@ -1,1 +1,1 @@
-"""Where models come from: what is known about each, and how its file comes to stand in MODEL_FILE_DIR, whole."""
+"""Models: a catalogue of facts about each, and the download of its file into MODEL_FILE_DIR."""

@@ -1,8 +1,8 @@
-"""What is known about the models that audio-separator runs: VR models by name, and which files the others consist of.
+"""The catalogue of models that audio-separator runs, and the download of its VR models.
 
-VR models are single files, so they are found, fetched and checked here as MDX-Net models are (see `models`). Models of
-several files (Demucs, MDX23C, Roformer) go by audio-separator's own names, which end in .yaml or .ckpt and are found
-without the ending as well; it knows where their parts come from. Nothing heavy is imported.
+A VR model is a single file, which is found, downloaded and checked here like an MDX-Net model (see `store`). Demucs,
+MDX23C and RoFormer models have several files: they are known by audio-separator's names for them, which end in .yaml or
+.ckpt, and audio-separator downloads their files itself. This module imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import Any
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
-from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, without_ending
+from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, without_suffix
 from uvr.models.download import download
-from uvr.models.files import Progress, locked, logged, publish, tail_md5
+from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, tail_md5
 
 VrParameters = Mapping[str, Any]
-"""What a VR model file does not say about itself, in UVR's words: vr_model_param, primary_stem, nout, nout_lstm, …"""
+"""The parameters of a VR model, by UVR's names: vr_model_param, primary_stem, nout, nout_lstm, …"""
 
 _TABLES = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 _TITLE_PREFIXES = ("VR Arch Single Model v5: ", "VR Arch Single Model v4: ")
 
 VR_PARAMETERS: Mapping[str, VrParameters] = _TABLES["vr_parameters"]
-"""Parameters by the MD5 of a file's last 10,240,000 bytes."""
+"""Parameters by the `tail_md5` of the model file."""
 
 DOWNLOAD_CHECKS: Mapping[str, Any] = _TABLES["download_checks"]
-"""UVR's list of models of several files, in the form in which audio-separator reads it."""
+"""UVR's list of models with several files, in the form that audio-separator reads (download_checks.json)."""
 
 VR_MODELS: Mapping[str, Model] = {
     entry["file"].removesuffix(".pth"): Model(
@@ -41,73 +41,74 @@ VR_MODELS: Mapping[str, Model] = {
     for entry in _TABLES["vr"]
 }
 
-
-def find_vr(name: str) -> Model | None:
-    """The VR model called `name`, by its file's name or as UVR's menus call it; None when there is none."""
-    for prefix in _TITLE_PREFIXES:
-        name = name.removeprefix(prefix)
-    wanted = without_ending(name, ".pth").partition(" by ")[0].lower()
-    return next((model for key, model in VR_MODELS.items() if key.lower() == wanted), None)
-
-
-def several_files_name(name: str) -> str:
-    """audio-separator's name for the Demucs, MDX23C or Roformer model `name`; "" for a model of another kind.
-
-    `name` may lack the ending, or be the title in UVR's menus. What has the ending counts as such a model even when it
-    is in no table: audio-separator knows more of them.
-    """
-    known = _SEVERAL_FILES.get(without_ending(name, *_ENDINGS).lower(), "")
-    return known or (name if name.lower().endswith(_ENDINGS) else "")
-
-
-_ENDINGS = (".yaml", ".ckpt")
-_SEVERAL_FILES = {
-    without_ending(alias, *_ENDINGS).lower(): file
+_MULTI_FILE_SUFFIXES = (".yaml", ".ckpt")
+_MULTI_FILE_MODELS = {
+    without_suffix(alias, *_MULTI_FILE_SUFFIXES).lower(): file
     for models in DOWNLOAD_CHECKS.values()
     for title, files in models.items()
     for file in files
-    if file.endswith(_ENDINGS)
+    if file.endswith(_MULTI_FILE_SUFFIXES)
     for alias in (file, title, title.partition(": ")[2])
 }
 
 
-def ensure_vr(
-    model: Model, folder: Path, *, base_url: str = "", again: bool = False, on_progress: Progress | None = None
-) -> Path:
-    """The checked file of a VR model, downloaded into `folder` if it is not there, or `again`.
+def find_vr_model(name: str) -> Model | None:
+    """The VR model whose file name or title in UVR's menus is `name`; None if there is none."""
+    for prefix in _TITLE_PREFIXES:
+        name = name.removeprefix(prefix)
+    stem = without_suffix(name, ".pth").partition(" by ")[0].lower()
+    return next((model for key, model in VR_MODELS.items() if key.lower() == stem), None)
 
-    Raises `ModelUnavailableError` when it cannot be had, and `PermanentError` when the file there is another one.
+
+def multi_file_model_name(name: str) -> str:
+    """audio-separator's name of the Demucs, MDX23C or RoFormer model `name`; "" if it is another kind of model.
+
+    `name` may lack the suffix or be the title in UVR's menus. A name with the suffix is accepted even if it is not in
+    UVR's list, because audio-separator knows more models.
+    """
+    listed = _MULTI_FILE_MODELS.get(without_suffix(name, *_MULTI_FILE_SUFFIXES).lower(), "")
+    return listed or (name if name.lower().endswith(_MULTI_FILE_SUFFIXES) else "")
+
+
+def ensure_vr_model_file(
+    model: Model, folder: Path, *, base_url: str = "", force: bool = False, on_progress: ProgressCallback | None = None
+) -> Path:
+    """The checked file of a VR model in `folder`, downloaded if it is missing, or always with `force`.
+
+    Raises `ModelUnavailableError` if the download fails, and `PermanentError` if the file is not a known VR model.
     """
     path = folder / model.file
-    if again or not path.is_file():
+    if force or not path.is_file():
         url = f"{base_url.rstrip('/')}/{model.file}" if base_url else model.source
-        fetch(model, url, path, on_progress, again=again)
+        download_model_file(model, url, path, on_progress, force=force)
     vr_parameters_of(path)
     return path
 
 
 def vr_parameters_of(path: Path) -> VrParameters:
-    """The parameters of a VR model file by its hash in UVR's table; `PermanentError` for a file that is not in it."""
+    """The parameters of a VR model file, by its hash; `PermanentError` if UVR's table does not contain it."""
     parameters = VR_PARAMETERS.get(tail_md5(path))
     if parameters is None:
         raise PermanentError(
-            f"{path.name} is not a VR model whose parameters are known: its hash {tail_md5(path)} is not in UVR's "
-            "table. If it comes from UVR it is damaged: delete it and download it again."
+            f"The parameters of {path.name} are not known: its hash {tail_md5(path)} is not in UVR's table of VR "
+            "models. If it comes from UVR it is damaged: delete it and download it again."
         )
     return parameters
 
 
-def fetch(model: Model, url: str, path: Path, on_progress: Progress | None = None, *, again: bool = False) -> None:
-    """Download `url` to `path`, whole or not at all, once for all processes; `ModelUnavailableError` when it fails.
+def download_model_file(
+    model: Model, url: str, path: Path, on_progress: ProgressCallback | None = None, *, force: bool = False
+) -> None:
+    """Download `url` to `path` atomically, once for all processes; `ModelUnavailableError` if it fails.
 
-    A file that is there is kept, unless it is to be fetched `again`.
+    An existing file is kept, unless `force` is set.
     """
     part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path):
-            if again or not path.is_file():
-                download(url, part, on_progress or logged(model.name), size_bytes=model.size_bytes)
+        with file_lock(path):
+            if force or not path.is_file():
+                download(url, part, on_progress or progress_log(model.name), size_bytes=model.size_bytes)
                 publish(part, path)
     except (PermanentError, TransientError) as error:
         raise ModelUnavailableError(model, without_secrets(url), error.message) from error

@@ -1,6 +1,6 @@
-"""Model files on disk: their hashes, how they come to stand there whole or not at all, and how far a download is.
+"""Model files on disk: hashes, atomic publication, a lock per file, and the progress of a download.
 
-A reader never sees half a model, and two processes that miss the same model fetch it once.
+Readers never see a partial file, and processes that need the same model download it once.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from uvr.disk import sync
 log = structlog.get_logger()
 
 TAIL_BYTES = 10_240_000
-"""How much of a file's end UVR hashes to name its parameters; a smaller file is hashed whole."""
+"""UVR identifies a model by the hash of this many bytes at the end of its file; smaller files are hashed whole."""
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """How far a download is."""
+class DownloadProgress:
+    """The progress of a download."""
 
     source: str
-    """Where it comes from: an address without secrets, or the name of a package."""
+    """A URL without secrets, or the name of a package."""
     done_bytes: int = 0
     total_bytes: int | None = None
-    """None while the size is not known."""
+    """None while the size is unknown."""
 
 
-Progress = Callable[[Transfer], None]
-"""Called when a download begins, before anything has arrived, and again and again while it arrives."""
+ProgressCallback = Callable[[DownloadProgress], None]
+"""Called when a download starts, before anything is received, and repeatedly until its end."""
 
 
-def logged(name: str) -> Progress:
-    """Progress of the model `name` for the log of a process in the background: the beginning, then every fifth."""
+def progress_log(name: str) -> ProgressCallback:
+    """A callback that logs the download of the model `name`: its start, then every fifth of it."""
     logged_fifths = -1
 
-    def log_progress(transfer: Transfer) -> None:
+    def log_progress(progress: DownloadProgress) -> None:
         nonlocal logged_fifths
-        fifths = 5 * transfer.done_bytes // transfer.total_bytes if transfer.total_bytes else 0
+        fifths = 5 * progress.done_bytes // progress.total_bytes if progress.total_bytes else 0
         if fifths > logged_fifths:
             logged_fifths = fifths
-            facts = {"source": transfer.source, "bytes": transfer.done_bytes, "total_bytes": transfer.total_bytes}
+            facts = {"source": progress.source, "bytes": progress.done_bytes, "total_bytes": progress.total_bytes}
             log.info("model.fetching", model=name, **facts)
 
     return log_progress
 
 
 def tail_md5(path: Path) -> str:
-    """MD5 of the last 10,240,000 bytes of `path`, in hex: UVR's name for a model's parameters."""
+    """MD5 of the last 10,240,000 bytes of `path`, in hex; UVR's tables of parameters use it as the key."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -66,23 +66,23 @@ def sha256(path: Path) -> str:
 
 
 def recorded_sha256(path: Path) -> str:
-    """What `sha256(path)` was when the file arrived; "" for a file that was put there by hand."""
+    """`sha256(path)` as recorded when the file was published; "" for a file that was copied there by hand."""
     record = _record_of(path)
     return record.read_text(encoding="utf-8").partition(" ")[0] if record.is_file() else ""
 
 
 def publish(made: Path, path: Path) -> None:
-    """Move the complete file `made` to `path` in the same folder, atomically, its SHA-256 recorded beside it."""
+    """Move the complete file `made` to `path` in the same folder, atomically, and record its SHA-256 next to it."""
     sync(made)
-    # The form of sha256sum, so that `sha256sum --check` works in the folder. First, so that no file lacks its record.
+    # In the format of sha256sum, so that `sha256sum --check` works. Before the move, so that no file lacks its record.
     _record_of(path).write_text(f"{sha256(made)}  {path.name}\n", encoding="utf-8")
     made.replace(path)
     sync(path.parent)
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the right to make `path`, waiting for whoever holds it; the kernel takes it back from a dead process."""
+def file_lock(path: Path) -> Iterator[None]:
+    """Wait for the exclusive lock on `path` and hold it; the kernel releases the lock of a dead process."""
     with path.with_name(f".{path.name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

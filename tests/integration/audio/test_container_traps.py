@@ -1,4 +1,4 @@
-"""What containers say about their sound, and what becomes of it: tracks, times, channels, sizes of samples."""
+"""How the declarations of containers are interpreted: tracks, time stamps, channels, sample sizes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from uvr.audio.decode import AudioReader
 from uvr.audio.format import AudioFormat, SampleFormat
 from uvr.errors import PermanentError
 
-ASIDE = av.stream.Disposition.comment
-MAIN = av.stream.Disposition.default
+COMMENT = av.stream.Disposition.comment
+DEFAULT = av.stream.Disposition.default
 PLAIN = av.stream.Disposition(0)
 
 
@@ -27,8 +27,8 @@ def decoded(path: Path, *, max_seconds: float = 60) -> tuple[AudioFormat, Sample
         return reader.format, samples, reader.notes
 
 
-def loudness(samples: Samples, start_s: float, stop_s: float, *, rate: int = 44_100) -> float:
-    """The largest sample between two times."""
+def peak(samples: Samples, start_s: float, stop_s: float, *, rate: int = 44_100) -> float:
+    """The maximum absolute sample between two times."""
     return float(np.abs(samples[:, round(start_s * rate) : round(stop_s * rate)]).max())
 
 
@@ -38,20 +38,20 @@ def left_and_right(samples: int = 4_410) -> tuple[Samples, bytes]:
     return (integers / 2**15).astype(np.float32), integers.T.tobytes()
 
 
-# The inputs that people reported, where they stand next to the checkout.
+# Files that users reported; they are in shared/ next to the checkout, if at all.
 
 
 @pytest.mark.parametrize(
     ("name", "samples", "notes"),
     [
-        ("default_second.mkv", 264_600, ["The file has 2 audio tracks; track 2 was taken."]),
+        ("default_second.mkv", 264_600, ["The file has 2 audio tracks; track 2 was used."]),
         (
             "undecodable_first.mp4",
             265_216,
-            ["The file has 2 audio tracks; track 2 was taken; the codec of track 1 is not supported."],
+            ["The file has 2 audio tracks; track 2 was used; the codec of track 1 is not supported."],
         ),
-        ("late_audio.mp4", 331_332, ["The file has no sound for 1.5 s, at 0:00; silence stands there."]),
-        ("gap.mkv", 384_000, ["The file has no sound for 2.0 s, at 0:03; silence stands there."]),
+        ("late_audio.mp4", 331_332, ["The file has no audio for 1.5 s at 0:00; silence was inserted."]),
+        ("gap.mkv", 384_000, ["The file has no audio for 2.0 s at 0:03; silence was inserted."]),
         ("stereo_BL_BR.wav", 44_100, []),
         ("stereo_SL_SR.wav", 44_100, []),
         ("stereo_FC_LFE.wav", 44_100, []),
@@ -72,48 +72,48 @@ def test_reported_files_are_decoded(shared_cases, name, samples, notes):
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-def test_the_default_track_is_taken_wherever_it_stands(tmp_path, suffix):
-    quiet, loud = Sound(noise(2, peak=0.01), disposition=ASIDE), Sound(noise(2), disposition=MAIN)
+def test_the_default_track_is_used_at_any_position(tmp_path, suffix):
+    quiet, loud = Sound(noise(2, peak=0.01), disposition=COMMENT), Sound(noise(2), disposition=DEFAULT)
     _, samples, notes = decoded(write_film(tmp_path / f"film.{suffix}", quiet, loud, quiet))
-    assert loudness(samples, 0, 2) > 0.3
-    assert notes == ("The file has 3 audio tracks; track 2 was taken.",)
+    assert peak(samples, 0, 2) > 0.3
+    assert notes == ("The file has 3 audio tracks; track 2 was used.",)
 
 
-@pytest.mark.parametrize(("first", "second"), [(PLAIN, PLAIN), (MAIN, MAIN), (MAIN, PLAIN)])
-def test_of_tracks_with_equal_rights_the_first_is_taken(tmp_path, first, second):
+@pytest.mark.parametrize(("first", "second"), [(PLAIN, PLAIN), (DEFAULT, DEFAULT), (DEFAULT, PLAIN)])
+def test_of_equal_tracks_the_first_is_used(tmp_path, first, second):
     sounds = Sound(noise(2), disposition=first), Sound(noise(2, peak=0.01), disposition=second)
     _, samples, notes = decoded(write_film(tmp_path / "film.mkv", *sounds))
-    assert loudness(samples, 0, 2) > 0.3
-    assert notes == ("The file has 2 audio tracks; track 1 was taken.",)
+    assert peak(samples, 0, 2) > 0.3
+    assert notes == ("The file has 2 audio tracks; track 1 was used.",)
 
 
-def test_a_commentary_is_not_the_song_though_both_are_default(tmp_path):
-    sounds = Sound(noise(2, peak=0.01), disposition=MAIN | ASIDE), Sound(noise(2), disposition=MAIN)
+def test_a_commentary_is_not_used_though_both_tracks_are_default(tmp_path):
+    sounds = Sound(noise(2, peak=0.01), disposition=DEFAULT | COMMENT), Sound(noise(2), disposition=DEFAULT)
     _, samples, _ = decoded(write_film(tmp_path / "film.mkv", *sounds))
-    assert loudness(samples, 0, 2) > 0.3
+    assert peak(samples, 0, 2) > 0.3
 
 
-@pytest.mark.parametrize(("suffix", "codec", "known"), [("mkv", "aac", b"A_AAC"), ("mp4", "alac", b"alac")])
-def test_a_track_of_an_unknown_codec_is_passed_over(tmp_path, suffix, codec, known):
-    quiet = Sound(noise(2, peak=0.01), codec, disposition=MAIN)
+@pytest.mark.parametrize(("suffix", "codec", "codec_id"), [("mkv", "aac", b"A_AAC"), ("mp4", "alac", b"alac")])
+def test_a_track_with_an_unsupported_codec_is_skipped(tmp_path, suffix, codec, codec_id):
+    quiet = Sound(noise(2, peak=0.01), codec, disposition=DEFAULT)
     path = write_film(tmp_path / f"film.{suffix}", quiet, Sound(codec=codec, disposition=PLAIN))
-    path.write_bytes(path.read_bytes().replace(known, known[:2] + b"XYZ"[: len(known) - 2], 1))
+    path.write_bytes(path.read_bytes().replace(codec_id, codec_id[:2] + b"XYZ"[: len(codec_id) - 2], 1))
     _, samples, notes = decoded(path)
-    assert loudness(samples, 0, 2) > 0.3
-    assert notes == ("The file has 2 audio tracks; track 2 was taken; the codec of track 1 is not supported.",)
+    assert peak(samples, 0, 2) > 0.3
+    assert notes == ("The file has 2 audio tracks; track 2 was used; the codec of track 1 is not supported.",)
 
 
-# Times
+# Time stamps
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mkv", "flac"), ("mp4", "aac"), ("mov", "alac"), ("ts", "aac")])
-def test_sound_that_begins_late_begins_with_silence(tmp_path, suffix, codec):
+def test_sound_that_starts_late_starts_with_silence(tmp_path, suffix, codec):
     film = write_film(tmp_path / f"film.{suffix}", Sound(codec=codec, pauses=((-1, 1.5),)))
     _, samples, notes = decoded(film)
-    assert loudness(samples, 0, 1.4) == 0
-    assert loudness(samples, 1.6, 1.8) > 0.05
+    assert peak(samples, 0, 1.4) == 0
+    assert peak(samples, 1.6, 1.8) > 0.05
     assert samples.shape[1] == pytest.approx(3.5 * 44_100, abs=2_500)
-    assert notes == ("The file has no sound for 1.5 s, at 0:00; silence stands there.",)
+    assert notes == ("The file has no audio for 1.5 s at 0:00; silence was inserted.",)
 
 
 @pytest.mark.parametrize("picture_s", [0.0, 3.0], ids=["alone", "film"])
@@ -121,32 +121,32 @@ def test_sound_that_begins_late_begins_with_silence(tmp_path, suffix, codec):
 def test_gaps_become_silence(tmp_path, suffix, codec, picture_s):
     film = write_film(tmp_path / f"film.{suffix}", Sound(codec=codec, pauses=((1, 2.0),)), picture_s=picture_s)
     _, samples, notes = decoded(film)
-    assert loudness(samples, 1.1, 2.9) == 0
-    assert min(loudness(samples, 0.5, 0.9), loudness(samples, 3.2, 3.8)) > 0.05
+    assert peak(samples, 1.1, 2.9) == 0
+    assert min(peak(samples, 0.5, 0.9), peak(samples, 3.2, 3.8)) > 0.05
     assert samples.shape[1] == pytest.approx(4 * 44_100, abs=2_500)
     assert len(notes) == 1
-    assert notes[0].startswith("The file has no sound for 2.0 s, at 0:")
+    assert notes[0].startswith("The file has no audio for 2.0 s at 0:")
 
 
 @pytest.mark.parametrize("at_s", [-1.0, 1.0], ids=["start", "gap"])
 @pytest.mark.parametrize("hours", [1, 1_000])
-def test_an_absurd_time_makes_no_hours_of_silence(tmp_path, hours, at_s):
+def test_an_absurd_time_stamp_makes_no_hours_of_silence(tmp_path, hours, at_s):
     film = write_film(tmp_path / "film.mkv", Sound(codec="flac", pauses=((at_s, hours * 3_600.0),)))
     _, samples, notes = decoded(film)
     assert samples.shape[1] == 2 * 44_100
-    assert notes[0].startswith("The file's clock goes on without sound for ")
+    assert notes[0].startswith("The file's time stamps skip ")
 
 
-def test_at_high_rates_silence_counts_by_its_samples(tmp_path):
+def test_at_high_rates_the_limit_of_silence_counts_samples(tmp_path):
     sound = Sound(noise(1, rate=384_000), "pcm_s16le", rate=384_000, pauses=((0.5, 2.0),))
     film = write_film(tmp_path / "film.mkv", sound)
     assert decoded(film, max_seconds=8)[1].shape[1] == pytest.approx(3 * 384_000, abs=4_000)
     _, samples, notes = decoded(film, max_seconds=4)
     assert samples.shape[1] == 384_000
-    assert notes[0].startswith("The file's clock goes on without sound for 2.0 s")
+    assert notes[0].startswith("The file's time stamps skip 2.0 s")
 
 
-ORDINARY = [
+ORDINARY_FILES = [
     *(("mp4", codec) for codec in ("aac", "libmp3lame", "alac")),
     *(("mkv", codec) for codec in ("aac", "libmp3lame", "ac3", "flac", "pcm_s16le")),
     *(("avi", codec) for codec in ("libmp3lame", "ac3", "pcm_s16le")),
@@ -156,7 +156,7 @@ ORDINARY = [
 
 
 @pytest.mark.parametrize("picture_s", [0.0, 2.0], ids=["alone", "film"])
-@pytest.mark.parametrize(("suffix", "codec"), ORDINARY)
+@pytest.mark.parametrize(("suffix", "codec"), ORDINARY_FILES)
 def test_ordinary_time_stamps_insert_nothing(tmp_path, suffix, codec, picture_s):
     path = write_film(tmp_path / f"film.{suffix}", Sound(codec=codec), picture_s=picture_s)
     _, samples, notes = decoded(path)
@@ -165,14 +165,14 @@ def test_ordinary_time_stamps_insert_nothing(tmp_path, suffix, codec, picture_s)
 
 
 @pytest.mark.parametrize(("suffix", "picture_s"), [("webm", 0.0), ("mkv", 2.0), ("mp4", 2.0)])
-def test_the_priming_of_opus_is_no_gap(tmp_path, suffix, picture_s):
+def test_the_priming_of_opus_is_not_a_gap(tmp_path, suffix, picture_s):
     sound = Sound(noise(2, rate=48_000), "libopus", rate=48_000)
     path = write_film(tmp_path / f"film.{suffix}", sound, picture_s=picture_s)
     assert np.array_equal(decoded(path)[1], read_audio(path))
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "ts", "ogg", "flac"])
-def test_files_put_together_get_no_silence_between(tmp_path, suffix):
+def test_concatenated_files_get_no_silence_in_between(tmp_path, suffix):
     codec = {"mp3": "libmp3lame", "ts": "aac", "ogg": "flac", "flac": "flac"}[suffix]
     path = write_audio(tmp_path / f"song.{suffix}", noise(2), codec=codec)
     path.write_bytes(path.read_bytes() * 2)
@@ -183,7 +183,7 @@ def test_files_put_together_get_no_silence_between(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("mask", [0, 0x3, 0x30, 0x600, 0xC, 0x404], ids=hex)
-def test_two_channels_are_left_and_right_to_the_bit(tmp_path, mask):
+def test_two_channels_are_left_and_right_unchanged(tmp_path, mask):
     expected, integers = left_and_right()
     path = tmp_path / "song.wav"
     path.write_bytes(extensible_wav(integers, mask=mask))
@@ -193,19 +193,19 @@ def test_two_channels_are_left_and_right_to_the_bit(tmp_path, mask):
 
 
 @pytest.mark.parametrize("layout", ["quad", "5.1", "7.1", "hexadecagonal", "22.2"])
-def test_each_channel_of_a_file_is_heard_or_named(tmp_path, layout):
-    places = [channel.name for channel in av.AudioLayout(layout).channels]
+def test_each_channel_of_a_file_is_mixed_in_or_named(tmp_path, layout):
+    names = [channel.name for channel in av.AudioLayout(layout).channels]
     mask = {"quad": 0x33, "5.1": 0x3F, "7.1": 0x63F, "hexadecagonal": 0x18003F737, "22.2": 0x1DE003FFFFFF}[layout]
-    integers = np.zeros((len(places) * 400, len(places)), np.int16)
-    for number in range(len(places)):
+    integers = np.zeros((len(names) * 400, len(names)), np.int16)
+    for number in range(len(names)):
         integers[number * 400 : (number + 1) * 400, number] = 16_384
     path = tmp_path / "song.wav"
-    path.write_bytes(extensible_wav(integers.tobytes(), channels=len(places), mask=mask & 0xFFFFFFFF))
+    path.write_bytes(extensible_wav(integers.tobytes(), channels=len(names), mask=mask & 0xFFFFFFFF))
     _, samples, notes = decoded(path)
-    heard = np.abs(samples).max(axis=0).reshape(len(places), 400)[:, 200] > 0.2
-    assert notes[0] == f"The song's {len(places)} channels were mixed down to stereo."
-    assert len(notes) == 1 + (not heard.all())
-    assert all("LFE" in notes[1] for sounds in heard if not sounds)
+    mixed_in = np.abs(samples).max(axis=0).reshape(len(names), 400)[:, 200] > 0.2
+    assert notes[0] == f"The song's {len(names)} channels were mixed down to stereo."
+    assert len(notes) == 1 + (not mixed_in.all())
+    assert all("LFE" in notes[1] for is_mixed_in in mixed_in if not is_mixed_in)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_each_channel_of_a_file_is_heard_or_named(tmp_path, layout):
     ids=["swapped", "twice left", "film order"],
 )
 def test_channels_in_an_unusual_order_are_decoded(tmp_path, labels, notes):
-    """PyAV frees the description of such an order twice: without care the process dies."""
+    """PyAV frees the description of such an order twice, which would end the process (see `declared_channel_names`)."""
     integers = np.zeros((4_410, len(labels)), np.int16)
     integers[:, 0] = 8_192
     path = tmp_path / "song.caf"
@@ -231,7 +231,7 @@ def test_channels_in_an_unusual_order_are_decoded(tmp_path, labels, notes):
     assert np.array_equal(samples, np.array([[0.25], [0.0]], np.float32).repeat(4_410, axis=1))
 
 
-# Sizes of samples, and what stands in front of them
+# Sample sizes, ID3 tags in front of a file, DSDIFF
 
 
 @pytest.mark.parametrize("kind", ["RIFF", "RF64", "W64"])
@@ -248,7 +248,7 @@ def test_channels_in_an_unusual_order_are_decoded(tmp_path, labels, notes):
         (16, 12, SampleFormat.INT16),
     ],
 )
-def test_integers_are_decoded_whichever_of_their_bits_count(tmp_path, kind, stored, valid, stored_as):
+def test_integers_are_decoded_with_any_number_of_valid_bits(tmp_path, kind, stored, valid, stored_as):
     integers = np.random.default_rng(0).integers(-(2 ** (valid - 1)), 2 ** (valid - 1), (4_410, 2)) << (32 - valid)
     packed = integers.astype("<i4").view(np.uint8).reshape(-1, 4)[:, 4 - stored // 8 :].tobytes()
     path = tmp_path / "song.wav"
@@ -266,14 +266,14 @@ LARGE_COVER = id3(id3_frame(b"APIC", b"\0image/png\0\3\0" + bytes(2 * 2**20)))
 @pytest.mark.parametrize(
     "kind", [("wav", "pcm_s16le"), ("wv", "wavpack"), ("flac", "flac"), ("ac3", "ac3"), ("mp3", "libmp3lame")]
 )
-def test_id3_tags_may_stand_in_front_of_any_file(tmp_path, kind, tags):
+def test_id3_tags_may_precede_any_file(tmp_path, kind, tags):
     song = corpus.seed(*kind)
     path = tmp_path / "song"
     path.write_bytes(tags + song)
     assert np.array_equal(decoded(path)[1], read_audio(song))
 
 
-def test_valid_bits_are_found_behind_id3_tags(tmp_path):
+def test_valid_bits_are_read_behind_id3_tags(tmp_path):
     path = tmp_path / "song.wav"
     path.write_bytes(TITLE + extensible_wav(b"\0\0\0\x20" * 8_820, stored=32, valid=24))
     audio_format, samples, _ = decoded(path)
@@ -290,7 +290,7 @@ def test_dsdiff_is_decoded(tmp_path, channels):
 
 
 @pytest.mark.parametrize("kind", [b"8SVX", b"ILBM", b"ANIM"])
-def test_of_the_amiga_formats_only_dsdiff_is_let_in(tmp_path, kind):
+def test_of_the_amiga_formats_only_dsdiff_is_accepted(tmp_path, kind):
     body = kind + b"VHDR" + (20).to_bytes(4, "big") + bytes(12) + b"\x1f\x40\1\0\0\1\0\0BODY\0\0\4\0" + bytes(1024)
     path = tmp_path / "song.8svx"
     path.write_bytes(b"FORM" + len(body).to_bytes(4, "big") + body)

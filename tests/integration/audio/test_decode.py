@@ -1,4 +1,4 @@
-"""Real files of every kind through FFmpeg: what comes out, and what is said when nothing can."""
+"""Decoding real files of every kind: the samples, or the message with which a file is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def refusal(path: Path, *, max_seconds: float = 60) -> str:
 
 
 def write_silence(path: Path, *, channels: int = 2, rate: int = 44100, frames: int = 44100) -> Path:
-    """A plain WAV file that says how many channels it has but not where they stand."""
+    """A plain WAV file that declares the number of its channels but not their positions."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(2)
@@ -82,7 +82,7 @@ def test_lossy_files_are_decoded_and_count_as_16_bit(tmp_path, name, codec, rate
     assert rate <= samples.shape[1] <= rate + encoder_padding
 
 
-def test_24_bit_flac_is_told_from_16_bit(tmp_path):
+def test_24_bit_flac_is_distinguished_from_16_bit(tmp_path):
     sound = noise(1)
     path = tmp_path / "song.flac"
     with av.open(str(path), "w") as container:
@@ -95,7 +95,7 @@ def test_24_bit_flac_is_told_from_16_bit(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.mov", "film.avi"])
-def test_the_first_audio_stream_of_a_film_is_taken(tmp_path, name):
+def test_the_first_audio_stream_of_a_film_is_decoded(tmp_path, name):
     with av.open(str(tmp_path / name), "w") as container:
         picture = container.add_stream("mpeg4", rate=25)
         picture.width = picture.height = 64
@@ -129,13 +129,13 @@ def test_surround_is_mixed_down_to_stereo(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [3, 4, 6, 8, 9, 64])
-def test_channels_without_a_declared_arrangement_are_mixed_down(tmp_path, channels):
+def test_channels_without_a_declared_layout_are_mixed_down(tmp_path, channels):
     audio_format, samples = decoded(write_silence(tmp_path / "song.wav", channels=channels))
     assert audio_format.channels == 2
     assert samples.shape == (2, 44100)
 
 
-def test_joined_streams_that_change_channels_half_way_are_decoded_to_the_end(tmp_path):
+def test_joined_streams_that_change_channels_are_decoded_to_the_end(tmp_path):
     parts = [
         write_audio(tmp_path / f"{channels}.mp3", noise(1, channels=channels), codec="libmp3lame").read_bytes()
         for channels in (2, 1)
@@ -147,7 +147,7 @@ def test_joined_streams_that_change_channels_half_way_are_decoded_to_the_end(tmp
     assert samples.shape[1] >= 2 * 44100
 
 
-def test_a_file_that_breaks_off_is_decoded_up_to_there(tmp_path):
+def test_a_truncated_file_is_decoded_up_to_its_end(tmp_path):
     path = write_audio(tmp_path / "song.mp3", noise(2), codec="libmp3lame")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     _, samples = decoded(path)
@@ -155,7 +155,7 @@ def test_a_file_that_breaks_off_is_decoded_up_to_there(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "m4a"])
-def test_damage_in_the_middle_costs_only_what_is_damaged(tmp_path, suffix):
+def test_damage_in_the_middle_loses_only_the_damaged_part(tmp_path, suffix):
     path = write_audio(tmp_path / f"song.{suffix}", noise(3), codec={"flac": "flac", "m4a": "aac"}[suffix])
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -168,7 +168,7 @@ def test_damage_in_the_middle_costs_only_what_is_damaged(tmp_path, suffix):
 @pytest.mark.parametrize(
     "content",
     [
-        b"This is a text that somebody called a song. " * 100,
+        b"This is a text in a file that is named like a song. " * 100,
         b"<!doctype html><html><body>404 Not Found</body></html>" * 50,
         b"\x89PNG\r\n\x1a\n" + bytes(2000),
         b"%PDF-1.7\n" + bytes(2000),
@@ -179,7 +179,7 @@ def test_damage_in_the_middle_costs_only_what_is_damaged(tmp_path, suffix):
     ids=["text", "html", "png", "pdf", "zeros", "random", "random-2"],
 )
 @pytest.mark.parametrize("name", ["song.mp3", "song.wav"])
-def test_what_is_not_audio_is_refused_in_a_sentence(tmp_path, name, content):
+def test_files_that_are_not_audio_are_refused_with_a_message(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     assert refusal(path).startswith("The file is not audio that can be decoded: ")
@@ -187,7 +187,7 @@ def test_what_is_not_audio_is_refused_in_a_sentence(tmp_path, name, content):
 
 def test_a_damaged_file_does_not_fill_the_log_with_tracebacks(tmp_path, capfd):
     path = tmp_path / "song.wma"
-    path.write_bytes(MAGICS["asf"] * 2_000)  # sends FFmpeg to places before the beginning, a thousand times
+    path.write_bytes(MAGICS["asf"] * 2_000)  # makes FFmpeg seek before the beginning, a thousand times
     assert refusal(path)
     assert "Traceback" not in capfd.readouterr().err
 
@@ -202,23 +202,23 @@ def test_a_film_without_sound_is_refused(tmp_path):
     assert refusal(tmp_path / "film.mp4") == "The file has no audio stream."
 
 
-def test_a_file_without_samples_is_called_empty(tmp_path):
+def test_a_file_without_samples_is_refused_as_empty(tmp_path):
     assert refusal(write_silence(tmp_path / "song.wav", frames=0)).startswith("The audio is empty")
 
 
-def test_a_file_without_a_byte_is_called_empty(tmp_path):
+def test_a_file_of_zero_bytes_is_refused_as_empty(tmp_path):
     (tmp_path / "song.mp3").touch()
     assert refusal(tmp_path / "song.mp3").startswith("The audio is empty")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+def test_samples_that_are_not_numbers_are_refused(tmp_path, value):
     sound = noise(1)
     sound[1, 20_000] = value
-    assert "no numbers" in refusal(write_audio(tmp_path / "song.wav", sound, codec="pcm_f32le"))
+    assert "not numbers" in refusal(write_audio(tmp_path / "song.wav", sound, codec="pcm_f32le"))
 
 
-def test_sample_rates_of_no_music_are_refused(tmp_path):
+def test_unusual_sample_rates_are_refused(tmp_path):
     assert "1000 Hz" in refusal(write_silence(tmp_path / "song.wav", rate=1000))
 
 
@@ -233,7 +233,7 @@ def test_sample_rates_of_no_music_are_refused(tmp_path):
         ("opus", "libopus"),
     ],
 )
-def test_too_long_is_refused_before_anything_is_decoded(tmp_path, suffix, codec):
+def test_a_song_that_is_too_long_is_refused_before_decoding(tmp_path, suffix, codec):
     rate = 48_000 if codec == "libopus" else 44_100
     song = write_audio(tmp_path / f"song.{suffix}", noise(10, rate=rate), codec=codec, rate=rate)
     reader = AudioReader(song, max_seconds=2)
@@ -241,21 +241,21 @@ def test_too_long_is_refused_before_anything_is_decoded(tmp_path, suffix, codec)
         reader.__enter__()
 
 
-def test_a_little_too_long_is_refused_as_soon_as_the_limit_is_passed(tmp_path):
+def test_a_song_that_is_slightly_too_long_is_refused_when_the_limit_is_reached(tmp_path):
     path = write_audio(tmp_path / "song.flac", noise(2.5), codec="flac")
-    taken = 0
+    samples = 0
     with AudioReader(path, max_seconds=2) as reader, pytest.raises(PermanentError, match="longer than 2 seconds"):
         for block in reader.blocks():
-            taken += block.shape[1]
-    assert taken <= 2 * 44100
+            samples += block.shape[1]
+    assert samples <= 2 * 44100
 
 
-@pytest.mark.parametrize(("rate", "longest_s"), [(192_000, "2"), (384_000, "1"), (768_000, "0.5")])
-def test_higher_rates_allow_no_more_samples_than_192_khz(tmp_path, rate, longest_s):
+@pytest.mark.parametrize(("rate", "limit_s"), [(192_000, "2"), (384_000, "1"), (768_000, "0.5")])
+def test_rates_above_192_khz_allow_the_same_number_of_samples(tmp_path, rate, limit_s):
     path = write_silence(tmp_path / "song.wav", rate=rate, frames=2 * 192_000)
     assert decoded(path, max_seconds=2)[1].shape == (2, 2 * 192_000)
     longer = write_silence(tmp_path / "longer.wav", rate=rate, frames=2 * 192_000 + 1)
-    assert f"longer than {longest_s} seconds" in refusal(longer, max_seconds=2)
+    assert f"longer than {limit_s} seconds" in refusal(longer, max_seconds=2)
 
 
 def test_exactly_the_limit_is_accepted(tmp_path):
@@ -270,7 +270,7 @@ def test_hours_of_silence_in_a_small_file_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("claimed_bytes", [0, 0xFFFFFFFF])
-def test_a_header_that_lies_about_the_length_is_not_believed(tmp_path, claimed_bytes):
+def test_a_wrong_length_in_the_header_is_ignored(tmp_path, claimed_bytes):
     path = write_silence(tmp_path / "song.wav", frames=5 * 44100)
     content = bytearray(path.read_bytes())
     content[40:44] = struct.pack("<I", claimed_bytes)
@@ -288,8 +288,8 @@ def test_playlists_open_no_other_file(tmp_path, kind, name):
     assert refusal(playlist).startswith("The file is not audio that can be decoded: ")
 
 
-def test_a_playlist_that_ffmpeg_would_follow_by_itself_is_what_is_refused(tmp_path):
-    """Keeps the tests above honest: without the guard this very playlist plays another file."""
+def test_a_playlist_that_ffmpeg_alone_would_follow_is_refused(tmp_path):
+    """Shows that the tests above can fail: FFmpeg alone plays the other file that this playlist names."""
     secret = write_audio(tmp_path / "secret.wav", noise(1), codec="pcm_s16le")
     playlist = tmp_path / "song.txt"
     playlist.write_text(playlists(secret.name)["concat"])

@@ -1,4 +1,4 @@
-"""Audio files as other programs read them."""
+"""Encoded stems, read back by another program (FFmpeg)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from uvr.audio.output_format import OutputFormat
 
 BITS = [(SampleFormat.INT16, 16), (SampleFormat.INT24, 24), (SampleFormat.INT32, 32)]
 LOSSY = [OutputFormat.MP3, OutputFormat.M4A, OutputFormat.OGG, OutputFormat.OPUS]
-# By how many samples a player may get more than was written: FFmpeg does not cut the last frame of an m4a file,
-# although its length is declared to the sample, and LAME's look-ahead shows in files that are shorter than itself.
-LONGER_BY = {OutputFormat.MP3: 46, OutputFormat.M4A: 1023, OutputFormat.OGG: 0, OutputFormat.OPUS: 0}
+# How many more samples a player may get than were written: FFmpeg does not cut the last frame of an m4a file to the
+# declared length, and files shorter than LAME's look-ahead contain it.
+MAX_EXTRA_SAMPLES = {OutputFormat.MP3: 46, OutputFormat.M4A: 1023, OutputFormat.OGG: 0, OutputFormat.OPUS: 0}
 
 
 def written(path, blocks, sample_format=SampleFormat.FLOAT32, output_format=OutputFormat.WAV, *, rate=44100):
-    """The samples of `blocks` after a way through a file."""
+    """The samples that are read back after `blocks` were written to `path`."""
     encoding = encoding_for(AudioFormat(rate, len(blocks[0]), sample_format), output_format)
     with AudioWriter(path, encoding) as writer:
         for block in blocks:
@@ -32,7 +32,7 @@ def written(path, blocks, sample_format=SampleFormat.FLOAT32, output_format=Outp
 
 
 @pytest.mark.parametrize(("sample_format", "bits"), BITS)
-def test_integer_samples_survive_to_the_bit(tmp_path, sample_format, bits):
+def test_integer_samples_are_written_exactly(tmp_path, sample_format, bits):
     steps = np.random.default_rng(0).integers(-(2 ** (min(bits, 24) - 1)), 2 ** (min(bits, 24) - 1), (2, 5000))
     sound = (steps / 2 ** (min(bits, 24) - 1)).astype(np.float32)
     assert (written(tmp_path / "stem.wav", [sound], sample_format) == sound).all()
@@ -40,7 +40,7 @@ def test_integer_samples_survive_to_the_bit(tmp_path, sample_format, bits):
 
 
 @pytest.mark.parametrize("output_format", [OutputFormat.WAV, OutputFormat.FLAC])
-def test_24_bit_files_hold_more_than_16_bits(tmp_path, output_format):
+def test_24_bit_files_are_more_precise_than_16_bit_files(tmp_path, output_format):
     sound = noise(1, peak=2**-14)
     path = tmp_path / f"stem{output_format.suffix}"
     assert snr_db(sound, written(path, [sound], SampleFormat.INT24, output_format)) > 45
@@ -54,13 +54,13 @@ def test_floats_beyond_full_scale_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize(("sample_format", "bits"), BITS)
-def test_integers_saturate_instead_of_wrapping_round(tmp_path, sample_format, bits):
+def test_integers_saturate_instead_of_wrapping_around(tmp_path, sample_format, bits):
     samples = written(tmp_path / "stem.wav", [np.array([[1.5, -1.5, 1.0]], np.float32)], sample_format)
     assert samples.tolist() == [[pytest.approx(1 - 2.0 ** (1 - bits)), -1.0, pytest.approx(1 - 2.0 ** (1 - bits))]]
 
 
 @pytest.mark.parametrize("output_format", [OutputFormat.WAV, OutputFormat.FLAC])
-def test_blocks_of_any_size_follow_each_other(tmp_path, output_format):
+def test_blocks_may_have_any_size(tmp_path, output_format):
     steps = np.random.default_rng(1).integers(-(2**23), 2**23, (1, 100_000))
     sound = (steps / 2**23).astype(np.float32)
     blocks = [sound[:, start:stop] for start, stop in pairwise([0, 1, 4609, 30_000, 100_000])]
@@ -71,7 +71,7 @@ def test_blocks_of_any_size_follow_each_other(tmp_path, output_format):
 @pytest.mark.parametrize(
     ("sample_format", "bits"), [*BITS[:2], (SampleFormat.INT32, 24), (SampleFormat.FLOAT32, 24)], ids=str
 )
-def test_flac_files_have_16_bits_or_24_for_anything_finer(tmp_path, sample_format, bits):
+def test_flac_files_have_16_bits_or_24(tmp_path, sample_format, bits):
     steps = np.random.default_rng(2).integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (2, 10_000))
     sound = (steps / 2 ** (bits - 1)).astype(np.float32)
     assert (written(tmp_path / "stem.flac", [sound], sample_format, OutputFormat.FLAC) == sound).all()
@@ -84,7 +84,7 @@ def test_flac_files_have_16_bits_or_24_for_anything_finer(tmp_path, sample_forma
 def test_lossy_files_play_from_the_first_sample_to_the_last(tmp_path, output_format, samples):
     path = tmp_path / f"stem{output_format.suffix}"
     played = written(path, [noise(3, rate=48000)[:, :samples]], output_format=output_format, rate=48000)
-    assert samples <= played.shape[1] <= samples + LONGER_BY[output_format]
+    assert samples <= played.shape[1] <= samples + MAX_EXTRA_SAMPLES[output_format]
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 96000])
@@ -97,8 +97,8 @@ def test_m4a_files_declare_their_length_to_the_sample(tmp_path, rate):
 
 @pytest.mark.parametrize("output_format", LOSSY)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_lossy_files_sound_like_what_was_written_at_the_same_place_and_level(tmp_path, output_format, channels):
-    """A shift by one sample leaves 19 dB of this sound, a level 5 % lower 26 dB."""
+def test_lossy_files_keep_position_and_level(tmp_path, output_format, channels):
+    """Shifted by one sample, this sound has an SNR of 19 dB, and 26 dB if it is 5 % quieter."""
     sound = chord(2, rate=48000, channels=channels)
     blocks = [sound[:, :50_000], sound[:, 50_000:]]
     played = written(tmp_path / f"stem{output_format.suffix}", blocks, output_format=output_format, rate=48000)
@@ -115,7 +115,7 @@ def test_lossy_files_of_any_rate_keep_the_level(tmp_path, output_format, rate):
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000, 96000, 192_000])
 @pytest.mark.parametrize("output_format", [OutputFormat.WAV, OutputFormat.FLAC])
-def test_lossless_files_have_any_rate(tmp_path, output_format, rate):
+def test_lossless_files_accept_any_rate(tmp_path, output_format, rate):
     path = tmp_path / f"stem{output_format.suffix}"
     assert written(path, [noise(0.5, rate=rate)], SampleFormat.INT16, output_format, rate=rate).shape == (2, rate // 2)
     with av.open(str(path)) as container:
@@ -130,14 +130,14 @@ def test_lossless_files_have_any_rate(tmp_path, output_format, rate):
         (OutputFormat.OGG, {8000: 48000, 24000: 48000, 44100: 48000, 48000: 48000, 96000: 48000}),
     ],
 )
-def test_a_rate_that_a_lossy_format_lacks_gives_way_to_the_next_higher_one(output_format, rates):
+def test_a_rate_that_a_lossy_format_lacks_is_replaced_by_the_next_higher_one(output_format, rates):
     for song_hz, file_hz in rates.items():
         song = AudioFormat(song_hz, 2, SampleFormat.INT16)
         assert encoding_for(song, output_format).sample_rate == file_hz
 
 
 @pytest.mark.parametrize("output_format", LOSSY)
-def test_every_rate_that_is_chosen_can_be_written(tmp_path, output_format):
+def test_every_chosen_rate_can_be_written(tmp_path, output_format):
     songs = [AudioFormat(hz, 1, SampleFormat.INT16) for hz in range(4000, 100_000, 50)]
     for rate in {encoding_for(song, output_format).sample_rate for song in songs}:
         path = tmp_path / f"{rate}{output_format.suffix}"
@@ -147,7 +147,7 @@ def test_every_rate_that_is_chosen_can_be_written(tmp_path, output_format):
 
 
 @pytest.mark.parametrize("output_format", [OutputFormat.WAV, OutputFormat.FLAC, OutputFormat.MP3, OutputFormat.OGG])
-def test_a_full_disk_is_told_as_such(output_format):
+def test_a_full_disk_is_reported_as_such(output_format):
     encoding = encoding_for(AudioFormat(48000, 2, SampleFormat.INT16), output_format)
     with (
         pytest.raises(OSError, match="No space left on device") as caught,

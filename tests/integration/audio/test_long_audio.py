@@ -1,4 +1,4 @@
-"""Hours of sound in a few megabytes are refused before they cost anything, whatever their headers say."""
+"""Hours of sound in a few megabytes are refused before they are decoded, whatever their headers declare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaChild]:
 
 
 def write_silent_flac(path: Path, hours: float) -> Path:
-    """Frames of 4096 constant samples (RFC 9639, section 9), put together by hand: the encoder would take a minute."""
+    """Frames of 4096 constant samples (RFC 9639, section 9), written without the encoder, which would take a minute."""
     count = round(hours * HOUR_S * 44_100 / 4096)
     with path.open("wb") as file:
         file.write(b"fLaC" + flac_block(0, stream_info(samples=count * 4096), last=True))
@@ -37,13 +37,13 @@ def write_silent_flac(path: Path, hours: float) -> Path:
             numbers = (chr(number).encode("utf-8", "surrogatepass") for number in range(first, last))
             heads = np.frombuffer(b"".join(b"\xff\xf8\xc9\x18" + number for number in numbers), np.uint8)
             frames = with_checksum(heads.reshape(last - first, -1), 0x07, ">u1")
-            frames = np.pad(frames, ((0, 0), (0, 6)))  # two subframes that say: zero throughout
+            frames = np.pad(frames, ((0, 0), (0, 6)))  # two constant subframes of zero
             file.write(with_checksum(frames, 0x8005, ">u2").tobytes())
     return path
 
 
 def with_checksum(rows: NDArray[np.uint8], polynomial: int, form: str) -> NDArray[np.uint8]:
-    """Rows of bytes, each with its cyclic redundancy check behind it, of as many bits as `form` has."""
+    """Rows of bytes, each followed by its cyclic redundancy check; `form` is the dtype of the check."""
     bits = 8 * np.dtype(form).itemsize
     table = np.arange(256, dtype=np.uint32) << (bits - 8)
     for _ in range(8):
@@ -55,7 +55,7 @@ def with_checksum(rows: NDArray[np.uint8], polynomial: int, form: str) -> NDArra
 
 
 def write_silent_opus(path: Path, hours: float, *, samples: int = 960) -> Path:
-    """Packets of 20 ms; by the pages' time stamps each lasts `samples` at 48 kHz."""
+    """Packets of 20 ms; the time stamps of the pages declare `samples` at 48 kHz for each."""
     with av.open(str(path.with_suffix(".one.opus")), "w") as container:
         stream = container.add_stream("libopus", rate=48_000, layout="stereo", options={"b": "6000"})
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1920), np.int16), format="s16", layout="stereo")
@@ -75,7 +75,7 @@ def write_silent_opus(path: Path, hours: float, *, samples: int = 960) -> Path:
 
 
 def write_opus_of_smallest_packets(path: Path, hours: float) -> Path:
-    """Packets of one byte and 2.5 ms (RFC 6716, section 3.1), 255 a page; by the pages' time stamps each lasts 1 ms."""
+    """Packets of one byte and 2.5 ms (RFC 6716, section 3.1), 255 a page; the time stamps of the pages declare 1 ms."""
     packets = [b"\x84"] * 255
     pages = round(hours * HOUR_S * 400 / len(packets))
     page = np.frombuffer(ogg_page(packets), np.uint8)
@@ -90,7 +90,7 @@ def write_opus_of_smallest_packets(path: Path, hours: float) -> Path:
 
 
 def shortened(flac: Path, path: Path) -> Path:
-    """The same file with a header that promises one second (RFC 9639, section 8.2)."""
+    """The same file with a header that declares one second (RFC 9639, section 8.2)."""
     content = bytearray(flac.read_bytes())
     content[21] &= 0xF0
     content[22:26] = struct.pack(">I", 44_100)
@@ -98,37 +98,37 @@ def shortened(flac: Path, path: Path) -> Path:
     return path
 
 
-def assert_refused_at_once(child: MediaChild, path: Path, about_bytes: int, *, cpu_s: float = 1) -> None:
+def assert_refused_before_decoding(child: MediaChild, path: Path, about_bytes: int, *, cpu_s: float = 1) -> None:
     assert path.stat().st_size == pytest.approx(about_bytes, rel=0.3)
     verdict = child.decode(path, max_seconds=HOUR_S)
-    assert verdict.refusal == "The audio is longer than 60 minutes, the longest accepted."
-    assert verdict.cpu_s < cpu_s  # a fifth of it where nothing else runs
+    assert verdict.refusal == "The audio is longer than 60 minutes, the maximum."
+    assert verdict.cpu_s < cpu_s  # takes a fifth of it on an idle machine
     assert verdict.memory_bytes < MEMORY_BYTES
     assert verdict.disk_bytes == 0
 
 
-def test_twelve_hours_of_silence_in_a_flac_file_are_refused_at_once(child, tmp_path):
+def test_twelve_hours_of_silence_in_a_flac_file_are_refused_before_decoding(child, tmp_path):
     song = write_silent_flac(tmp_path / "song.flac", hours=12)
-    assert_refused_at_once(child, song, 8 * 10**6)
-    assert_refused_at_once(child, shortened(song, tmp_path / "lying.flac"), 8 * 10**6)
+    assert_refused_before_decoding(child, song, 8 * 10**6)
+    assert_refused_before_decoding(child, shortened(song, tmp_path / "wrong-header.flac"), 8 * 10**6)
 
 
-@pytest.mark.parametrize("samples", [960, 1], ids=["honest", "lying"])
-def test_two_hours_of_silence_in_an_opus_file_are_refused_at_once(child, tmp_path, samples):
+@pytest.mark.parametrize("samples", [960, 1], ids=["right time stamps", "wrong time stamps"])
+def test_two_hours_of_silence_in_an_opus_file_are_refused_before_decoding(child, tmp_path, samples):
     song = write_silent_opus(tmp_path / "song.opus", hours=2, samples=samples)
-    assert_refused_at_once(child, song, 3 * 10**6)
+    assert_refused_before_decoding(child, song, 3 * 10**6)
 
 
-def test_an_opus_file_of_the_smallest_packets_is_refused_at_once(child, tmp_path):
+def test_an_opus_file_of_the_smallest_packets_is_refused_before_decoding(child, tmp_path):
     song = write_opus_of_smallest_packets(tmp_path / "song.opus", hours=2)
-    assert_refused_at_once(child, song, 6 * 10**6, cpu_s=3)
+    assert_refused_before_decoding(child, song, 6 * 10**6, cpu_s=3)
 
 
 TWO_HOURS = 2 * HOUR_S * 44_100
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "wrong",
     [
         pytest.param({"times": u32(2) + u32(1) + u32(TWO_HOURS) + u32(4_999) + u32(1)}, id="first packet"),
         pytest.param({"times": u32(2) + u32(4_999) + u32(1) + u32(1) + u32(TWO_HOURS)}, id="last packet"),
@@ -137,24 +137,24 @@ TWO_HOURS = 2 * HOUR_S * 44_100
         pytest.param({"timescale": 1}, id="clock"),
     ],
 )
-def test_claims_make_no_short_song_too_long(tmp_path, lie):
+def test_wrong_durations_do_not_make_a_short_song_too_long(tmp_path, wrong):
     path = tmp_path / "song.mov"
-    path.write_bytes(mov(**lie))
+    path.write_bytes(mov(**wrong))
     with AudioReader(path, max_seconds=60) as song:
         assert sum(block.shape[1] for block in song.blocks()) == 5_000
 
 
-def test_a_clock_that_runs_wrong_makes_no_song_too_long(tmp_path):
+def test_a_clock_with_the_wrong_speed_does_not_make_a_song_too_long(tmp_path):
     path = write_audio(tmp_path / "song.m4a", np.zeros((2, 5 * 44_100), np.float32), codec="aac")
     content = bytearray(path.read_bytes())
     struct.pack_into(">I", content, content.index(b"mdhd") + 16, 441)
     path.write_bytes(content.replace(b"edts", b"free"))
     with AudioReader(path, max_seconds=10) as song:
         assert sum(block.shape[1] for block in song.blocks()) == pytest.approx(5 * 44_100, abs=2_048)
-        assert song.notes == ("Some of the file's time stamps do not fit its sound; those were not followed.",)
+        assert song.notes == ("Some of the file's time stamps do not match its audio; they were ignored.",)
 
 
-def test_lies_of_packets_are_found_out_while_they_are_decoded(child, tmp_path):
+def test_packets_longer_than_declared_are_refused_while_decoding(child, tmp_path):
     path = write_audio(tmp_path / "song.m4a", np.zeros((2, 60 * 44_100), np.float32), codec="alac")
     content = bytearray(path.read_bytes())
     times = content.index(b"stts") + 8
@@ -162,5 +162,5 @@ def test_lies_of_packets_are_found_out_while_they_are_decoded(child, tmp_path):
         struct.pack_into(">I", content, times + 8 + 8 * entry, 1)
     path.write_bytes(content)
     verdict = child.decode(path, max_seconds=20)
-    assert verdict.refusal == "The audio is longer than 20 seconds, the longest accepted."
+    assert verdict.refusal == "The audio is longer than 20 seconds, the maximum."
     assert 0 < verdict.disk_bytes <= 20 * 44_100 * 8

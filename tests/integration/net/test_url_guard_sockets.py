@@ -19,7 +19,7 @@ from flask.testing import FlaskClient
 from tests.support.api import application, post_generate, settings_for
 from tests.support.hosts import LOOPBACK_SPELLINGS, MALFORMED_URLS, SPECIAL_ADDRESSES, bracketed
 from tests.support.http_server import Answer, HttpServer, http_server
-from tests.support.traps import Doorbell, Names, connects_recorded, doorbell
+from tests.support.traps import ConnectionTrap, FakeResolver, connection_trap, connects_recorded
 from uvr.errors import PermanentError, UvrError
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
@@ -56,14 +56,14 @@ Send = Callable[..., str]
 
 
 @pytest.fixture
-def bell() -> Iterator[Doorbell]:
-    with doorbell() as bell:
+def bell() -> Iterator[ConnectionTrap]:
+    with connection_trap() as bell:
         yield bell
 
 
 @pytest.fixture(autouse=True)
-def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    return Names(monkeypatch, localhost=[["127.0.0.1", "::1"]], metadata_google_internal=[["169.254.169.254"]])
+def names(monkeypatch: pytest.MonkeyPatch) -> FakeResolver:
+    return FakeResolver(monkeypatch, localhost=[["127.0.0.1", "::1"]], metadata_google_internal=[["169.254.169.254"]])
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def _deliver(url: str, guard: UrlGuard, timeout_s: float = 10) -> str:
 
 
 @contextmanager
-def nobody_reached(bell: Doorbell) -> Iterator[None]:
+def nobody_reached(bell: ConnectionTrap) -> Iterator[None]:
     with connects_recorded() as connects:
         yield
-    assert (connects, bell.rings()) == ([], [])
+    assert (connects, bell.connections()) == ([], [])
 
 
 # Hosts and URLs
@@ -222,7 +222,7 @@ def test_redirect_to_a_private_place_is_not_followed(location, tmp_path, bell, n
         for status in REDIRECTS:
             with pytest.raises(PermanentError):
                 fetch(server_redirecting(server, status, location), OPENED, tmp_path / "song")
-    assert (set(connects), bell.rings()) == ({(PUBLIC, server.port)}, [])
+    assert (set(connects), bell.connections()) == ({(PUBLIC, server.port)}, [])
 
 
 def test_private_place_at_the_end_of_a_chain_of_redirects_is_not_reached(tmp_path):
@@ -238,14 +238,14 @@ def test_redirect_to_the_same_name_is_looked_up_again(tmp_path, bell, names):
         server.answer("/song", Answer(302, headers={"Location": f"http://rebinding.example:{bell.port}/song"}))
         error = _fetch(server.url("/song", host="rebinding.example"), OPENED, tmp_path / "song")
     assert "not at a public address" in error
-    assert (connects, bell.rings()) == ([(PUBLIC, server.port)], [])
+    assert (connects, bell.connections()) == ([(PUBLIC, server.port)], [])
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_no_redirect_of_a_hook_is_followed(status, bell):
     with http_server() as server, connects_recorded() as connects:
         assert _deliver(server_redirecting(server, status, f"http://{PUBLIC}:{bell.port}/"), OPENED)
-    assert (connects, bell.rings()) == ([(PUBLIC, server.port)], [])
+    assert (connects, bell.connections()) == ([(PUBLIC, server.port)], [])
 
 
 def test_redirect_to_a_name_in_other_letters_is_followed(tmp_path):
@@ -276,7 +276,7 @@ def test_opened_twin_is_not_the_address_itself(send, bell):
     with nobody_reached(bell):
         assert "not at a public address" in send(f"http://127.0.0.1:{bell.port}/", twin)
     send(f"http://[::ffff:127.0.0.1]:{bell.port}/", twin, timeout_s=0.5)
-    assert bell.rings()
+    assert bell.connections()
 
 
 def test_the_traps_notice_a_connection(send, bell):
@@ -284,4 +284,4 @@ def test_the_traps_notice_a_connection(send, bell):
     with connects_recorded() as connects:
         send(f"http://127.0.0.1:{bell.port}/", OPENED, timeout_s=0.5)
     assert connects == [("127.0.0.1", bell.port)]
-    assert bell.rings()
+    assert bell.connections()

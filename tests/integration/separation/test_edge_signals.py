@@ -114,6 +114,6 @@ def test_numbers_too_small_for_a_factor_give_finite_stems(engine, tmp_path):
 def test_samples_that_are_no_numbers_are_refused_and_nothing_is_left(halving, tmp_path, fault, position, rate):
     sound = noise(1, rate=rate)
     sound[1, position] = fault
-    with pytest.raises(PermanentError, match=r"samples that are no numbers \(NaN or infinite\); export it again"):
+    with pytest.raises(PermanentError, match=r"samples that are not numbers \(NaN or infinite\); export it again"):
         stems_of(halving, sound, tmp_path, rate=rate)
     assert [path.name for path in tmp_path.iterdir()] == ["song.wav"]

@@ -23,7 +23,7 @@ Song = dict[str, Samples]
 
 @pytest.fixture(scope="module")
 def trained(model_dir) -> tuple[MdxEngine, float]:
-    path = store.ensure("Spleeter-2stems", model_dir)
+    path = store.ensure_model_file("Spleeter-2stems", model_dir)
     parameters = store.parameters_of(path)
     return MdxEngine(path, parameters), parameters.compensate
 

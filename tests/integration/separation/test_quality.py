@@ -17,7 +17,7 @@ LIMITS_DB = [("rubidium", 6.7, 22.5), ("potassium", 7.6, 21.0)]
 
 @pytest.fixture(scope="module")
 def engine(model_dir) -> MdxEngine:
-    path = store.ensure("Spleeter-2stems", model_dir)
+    path = store.ensure_model_file("Spleeter-2stems", model_dir)
     return MdxEngine(path, store.parameters_of(path))
 
 

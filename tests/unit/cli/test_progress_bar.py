@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from uvr.cli.progress_bar import ProgressLine
-from uvr.models.files import Transfer
+from uvr.models.files import DownloadProgress
 
 
 class Terminal(io.StringIO):
@@ -45,7 +45,7 @@ def test_a_log_gets_a_line_for_every_fifth() -> None:
 
 def test_a_download_says_what_comes_from_where_and_how_large_it_is_before_anything_arrives() -> None:
     out = Terminal()
-    ProgressLine("Kim_Vocal_2", out).downloaded(Transfer("https://example.org/Kim_Vocal_2.onnx", 0, 66_759_214))
+    ProgressLine("Kim_Vocal_2", out).downloaded(DownloadProgress("https://example.org/Kim_Vocal_2.onnx", 0, 66_759_214))
     assert (
         out.getvalue().splitlines()[0] == "Downloading Kim_Vocal_2 (66.8 MB) from https://example.org/Kim_Vocal_2.onnx"
     )
@@ -55,7 +55,7 @@ def test_a_log_gets_what_is_downloaded_and_a_line_for_every_fifth() -> None:
     out = io.StringIO()
     line = ProgressLine("model", out)
     for megabytes in range(101):
-        line.downloaded(Transfer("the mirror", megabytes * 1_000_000, 100_000_000))
+        line.downloaded(DownloadProgress("the mirror", megabytes * 1_000_000, 100_000_000))
     line.close()
     shown = [f"model: {megabytes}.0 MB of 100.0 MB" for megabytes in (20, 40, 60, 80, 100)]
     assert out.getvalue().splitlines() == ["Downloading model (100.0 MB) from the mirror", *shown]
@@ -63,11 +63,11 @@ def test_a_log_gets_what_is_downloaded_and_a_line_for_every_fifth() -> None:
 
 def test_a_download_of_unknown_size_is_shown_by_its_amount() -> None:
     out, log = Terminal(), io.StringIO()
-    ProgressLine("model", out).downloaded(Transfer("the mirror", 2_500_000))
+    ProgressLine("model", out).downloaded(DownloadProgress("the mirror", 2_500_000))
     assert out.getvalue() == "Downloading model from the mirror\n\rmodel 2.5 MB\x1b[K"
     line = ProgressLine("model", log)
     for megabytes in range(51):
-        line.downloaded(Transfer("the mirror", megabytes * 1_000_000))
+        line.downloaded(DownloadProgress("the mirror", megabytes * 1_000_000))
     assert log.getvalue().splitlines() == ["Downloading model from the mirror", "model: 20.0 MB", "model: 40.0 MB"]
 
 

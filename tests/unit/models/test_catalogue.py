@@ -1,4 +1,4 @@
-"""The catalogue finds models by any of their names, and a file's hash tells its parameters."""
+"""The catalogue finds models by any of their names; the hash of a file gives its parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWN_ENTRY = {
 
 
 def test_default_model_has_the_parameters_that_uvr_publishes() -> None:
-    model = catalogue.find(HQ_4)
+    model = catalogue.find_model(HQ_4)
     assert model.parameters == store.MdxParameters(
         compensate=1.019, dim_f=2560, dim_t=256, n_fft=5120, primary_stem="Instrumental", hop_length=1024
     )
@@ -36,31 +36,31 @@ def test_default_model_has_the_parameters_that_uvr_publishes() -> None:
     [HQ_4, f"{HQ_4}.onnx", "UVR-MDX-NET Inst HQ 4", "MDX-Net Model: UVR-MDX-NET Inst HQ 4", "uvr_mdx_net_inst_hq_4"],
 )
 def test_model_is_found_by_name_file_and_title(spelling: str) -> None:
-    assert catalogue.find(spelling).name == HQ_4
+    assert catalogue.find_model(spelling).name == HQ_4
 
 
 def test_no_two_models_share_a_spelling() -> None:
     spellings = Counter(
         spelling
         for model in catalogue.CATALOGUE.values()
-        for spelling in {catalogue._plain(model.name), catalogue._plain(model.title)}
+        for spelling in {catalogue._normalized(model.name), catalogue._normalized(model.title)}
     )
     assert [spelling for spelling, count in spellings.items() if count > 1] == []
 
 
-def test_unknown_name_is_answered_with_close_ones() -> None:
+def test_unknown_name_suggests_close_names() -> None:
     with pytest.raises(PermanentError, match=f"Did you mean {HQ_4}"):
-        catalogue.find("UVR-MDX-NET-Inst_HQ_44")
+        catalogue.find_model("UVR-MDX-NET-Inst_HQ_44")
 
 
-def test_part_of_a_name_is_answered_with_the_names_that_hold_it() -> None:
+def test_part_of_a_name_suggests_the_names_that_contain_it() -> None:
     with pytest.raises(PermanentError, match=f"Did you mean {HQ_4}"):
-        catalogue.find("hq_4")
+        catalogue.find_model("hq_4")
 
 
-def test_name_like_no_other_is_answered_with_where_to_look() -> None:
+def test_name_without_close_names_suggests_the_list() -> None:
     with pytest.raises(PermanentError, match=r"download_models\.py --list"):
-        catalogue.find("qqq")
+        catalogue.find_model("qqq")
 
 
 def test_every_hash_of_the_catalogue_has_parameters() -> None:
@@ -69,7 +69,7 @@ def test_every_hash_of_the_catalogue_has_parameters() -> None:
     assert all(model.parameters == catalogue.PARAMETERS[model.tail_md5] for model in hashed)
 
 
-def test_catalogue_holds_all_that_uvr_publishes_about_mdx_net(shared_data: Path) -> None:
+def test_catalogue_contains_all_that_uvr_publishes_about_mdx_net(shared_data: Path) -> None:
     published = json.loads((shared_data / "uvr" / "mdx_model_data.json").read_text())
     lists = json.loads((shared_data / "uvr" / "download_checks.json").read_text())
     files = {*lists["mdx_download_list"].values(), *lists["mdx_download_vip_list"].values()}
@@ -95,7 +95,7 @@ def test_hash_is_of_the_tail_when_the_file_is_large(tmp_path: Path) -> None:
     assert tail_md5(file) == hashlib.md5(tail).hexdigest()
 
 
-def test_unknown_file_is_refused_with_its_hash_and_what_to_do(tmp_path: Path) -> None:
+def test_unknown_file_is_refused_with_its_hash_and_advice(tmp_path: Path) -> None:
     file = tmp_path / "own.onnx"
     file.write_bytes(b"abc")
     with pytest.raises(PermanentError, match=r"900150983cd24fb0d6963f7d28e17f72.*own\.onnx\.json") as raised:
@@ -108,17 +108,17 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         store.parameters_of(tmp_path / "own.onnx")
 
 
-def test_description_beside_an_own_model_gives_its_parameters(tmp_path: Path) -> None:
+def test_description_next_to_a_custom_model_gives_its_parameters(tmp_path: Path) -> None:
     (tmp_path / "own.onnx").write_bytes(b"abc")
     (tmp_path / "own.onnx.json").write_text(json.dumps(OWN_ENTRY))
     expected = store.MdxParameters(compensate=1.02, dim_f=2048, dim_t=256, n_fft=5120, primary_stem="Vocals")
     assert store.parameters_of(tmp_path / "own.onnx") == expected
-    assert store.ensure("own", tmp_path) == tmp_path / "own.onnx"
-    assert store.ensure(str(tmp_path / "own.onnx"), tmp_path / "elsewhere") == tmp_path / "own.onnx"
+    assert store.ensure_model_file("own", tmp_path) == tmp_path / "own.onnx"
+    assert store.ensure_model_file(str(tmp_path / "own.onnx"), tmp_path / "elsewhere") == tmp_path / "own.onnx"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", json.dumps(OWN_ENTRY | {"compensate": "much"})])
-def test_description_that_describes_nothing_is_named(tmp_path: Path, text: str) -> None:
+def test_invalid_description_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "own.onnx").write_bytes(b"abc")
     (tmp_path / "own.onnx.json").write_text(text)
     with pytest.raises(PermanentError, match=r"own\.onnx\.json does not describe a model"):
@@ -130,5 +130,5 @@ def test_file_under_the_name_of_another_model_is_refused(tmp_path: Path, monkeyp
     monkeypatch.setitem(
         catalogue.PARAMETERS, hashlib.md5(b"abc").hexdigest(), store.MdxParameters(1.0, 2048, 256, 4096, "Vocals")
     )
-    with pytest.raises(PermanentError, match="another model than its name says"):
-        store.ensure(HQ_4, tmp_path)
+    with pytest.raises(PermanentError, match="not the model that its name says"):
+        store.ensure_model_file(HQ_4, tmp_path)

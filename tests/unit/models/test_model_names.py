@@ -1,4 +1,4 @@
-"""The ways in which an operator may write MODEL_NAME: a name, a file's name, a path, with any ending or none."""
+"""The spellings of MODEL_NAME: a name, a file name or a path, with any suffix or none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import download_models
 from config import ROOT, Settings
 from uvr.errors import PermanentError
 from uvr.models import store
-from uvr.models.audio_separator import VR_MODELS, several_files_name
-from uvr.models.catalogue import CATALOGUE, find
+from uvr.models.audio_separator import VR_MODELS, multi_file_model_name
+from uvr.models.catalogue import CATALOGUE, find_model
 from uvr.separation.engine_factory import model_file, needs_audio_separator
 
 KIM_HASH = CATALOGUE["Kim_Vocal_2"].tail_md5
@@ -19,40 +19,38 @@ KIM_HASH = CATALOGUE["Kim_Vocal_2"].tail_md5
 
 @pytest.fixture(autouse=True)
 def every_file_is_kim_vocal_2(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file itself is 67 MB and not here."""
+    """The real file has 67 MB and is not available in tests."""
     monkeypatch.setattr(store, "tail_md5", lambda _path: KIM_HASH)
 
 
 @pytest.mark.parametrize("file", ["Kim_Vocal_2.onnx", "Kim_Vocal_2.ONNX", "Kim_Vocal_2.Onnx"])
-@pytest.mark.parametrize("ending", ["", ".onnx", ".ONNX"])
-def test_a_file_is_found_by_its_name_and_by_its_path_whatever_the_ending(
-    tmp_path: Path, file: str, ending: str
-) -> None:
+@pytest.mark.parametrize("suffix", ["", ".onnx", ".ONNX"])
+def test_a_file_is_found_by_name_and_by_path_with_any_suffix(tmp_path: Path, file: str, suffix: str) -> None:
     (tmp_path / file).write_bytes(b"x")
-    assert store.ensure(f"Kim_Vocal_2{ending}", tmp_path) == tmp_path / file
-    assert store.ensure(f"{tmp_path}/Kim_Vocal_2{ending}", tmp_path / "elsewhere") == tmp_path / file
+    assert store.ensure_model_file(f"Kim_Vocal_2{suffix}", tmp_path) == tmp_path / file
+    assert store.ensure_model_file(f"{tmp_path}/Kim_Vocal_2{suffix}", tmp_path / "elsewhere") == tmp_path / file
 
 
-def test_a_file_of_the_catalogue_with_an_upper_case_ending_is_found_by_any_of_its_names(tmp_path: Path) -> None:
+def test_a_file_with_an_upper_case_suffix_is_found_by_any_of_its_names(tmp_path: Path) -> None:
     (tmp_path / "Kim_Vocal_2.ONNX").write_bytes(b"x")
-    assert store.ensure("kim vocal 2", tmp_path) == tmp_path / "Kim_Vocal_2.ONNX"
-    store.check("Kim_Vocal_2", tmp_path)
+    assert store.ensure_model_file("kim vocal 2", tmp_path) == tmp_path / "Kim_Vocal_2.ONNX"
+    store.verify_model_file("Kim_Vocal_2", tmp_path)
 
 
-def test_a_path_to_another_model_than_its_name_says_is_refused(tmp_path: Path) -> None:
+def test_a_path_to_a_file_that_is_not_the_model_of_its_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "Kim_Vocal_1.onnx").write_bytes(b"x")
-    with pytest.raises(PermanentError, match=r"Kim_Vocal_1\.onnx is another model than its name says"):
-        store.ensure(f"{tmp_path}/Kim_Vocal_1.onnx", tmp_path)
+    with pytest.raises(PermanentError, match=r"Kim_Vocal_1\.onnx is not the model that its name says"):
+        store.ensure_model_file(f"{tmp_path}/Kim_Vocal_1.onnx", tmp_path)
 
 
-def test_a_model_of_the_operators_own_may_have_an_upper_case_ending(tmp_path: Path) -> None:
+def test_a_custom_model_may_have_an_upper_case_suffix(tmp_path: Path) -> None:
     (tmp_path / "own.ONNX").write_bytes(b"x")
-    assert store.ensure("own", tmp_path) == tmp_path / "own.ONNX"
+    assert store.ensure_model_file("own", tmp_path) == tmp_path / "own.ONNX"
 
 
-def test_a_path_that_leads_nowhere_is_refused_and_nothing_is_fetched(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match=r"There is no file Kim_Vocal_2\.onnx where this path leads") as raised:
-        store.ensure(f"{tmp_path}/no/Kim_Vocal_2.onnx", tmp_path, base_url="http://127.0.0.1:9")
+def test_a_path_without_a_file_is_refused_and_nothing_is_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match=r"There is no file Kim_Vocal_2\.onnx at this path") as raised:
+        store.ensure_model_file(f"{tmp_path}/no/Kim_Vocal_2.onnx", tmp_path, base_url="http://127.0.0.1:9")
     assert str(tmp_path) not in raised.value.message
 
 
@@ -70,43 +68,43 @@ def test_a_path_that_leads_nowhere_is_refused_and_nothing_is_fetched(tmp_path: P
         ("Kim_Vocal_2", ""),
     ],
 )
-def test_models_of_several_files_are_found_without_their_ending(name: str, file: str) -> None:
-    assert several_files_name(name) == file
+def test_models_with_several_files_are_found_without_their_suffix(name: str, file: str) -> None:
+    assert multi_file_model_name(name) == file
     assert needs_audio_separator(name, "auto") is bool(file)
 
 
-def test_no_name_means_models_of_two_kinds() -> None:
-    assert not any(several_files_name(name) for name in (*CATALOGUE, *VR_MODELS))
+def test_no_name_belongs_to_two_kinds_of_models() -> None:
+    assert not any(multi_file_model_name(name) for name in (*CATALOGUE, *VR_MODELS))
 
 
-def test_where_only_mdx_net_is_wanted_the_right_spelling_is_said(tmp_path: Path) -> None:
+def test_a_model_for_audio_separator_is_refused_with_its_right_spelling(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=r"MODEL_NAME=htdemucs_ft\.yaml"):
-        store.ensure("htdemucs_ft", tmp_path)
+        store.ensure_model_file("htdemucs_ft", tmp_path)
 
 
-def test_a_path_to_a_model_for_audio_separator_is_taken_apart(tmp_path: Path) -> None:
+def test_a_path_to_a_model_for_audio_separator_is_split(tmp_path: Path) -> None:
     (tmp_path / "htdemucs_ft.yaml").write_text("models: []")
-    assert store.located(f"{tmp_path}/htdemucs_ft.yaml", ROOT) == ("htdemucs_ft.yaml", tmp_path)
+    assert store.split_model_path(f"{tmp_path}/htdemucs_ft.yaml", ROOT) == ("htdemucs_ft.yaml", tmp_path)
     assert needs_audio_separator(f"{tmp_path}/htdemucs_ft.yaml", "auto")
     assert model_file(f"{tmp_path}/htdemucs_ft.yaml", ROOT) is None
 
 
-def test_a_start_with_a_model_of_several_files_leaves_fetching_them_to_audio_separator(
+def test_the_files_of_a_model_with_several_files_are_left_to_audio_separator(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ENV_FILE", "")
     assert download_models.main(["htdemucs_ft", "--dir", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith("htdemucs_ft.yaml: audio-separator fetches its files")
+    assert capsys.readouterr().out.startswith("htdemucs_ft.yaml: audio-separator downloads its files")
 
 
-def test_a_relative_path_is_meant_from_the_checkout_and_clients_see_the_file_only() -> None:
+def test_a_relative_path_starts_at_the_checkout_and_clients_see_only_the_file_name() -> None:
     settings = Settings(_env_file=None, model_name="models/own.onnx")
     assert (settings.model_name, settings.shown_model_name) == (str(ROOT / "models/own.onnx"), "own.onnx")
     assert Settings(_env_file=None, model_name="own.onnx").model_name == "own.onnx"
 
 
-def test_a_path_of_a_client_would_lead_to_no_file() -> None:
-    """`find` is what requests will name models by: it knows the catalogue, and no folder."""
-    assert find("../../Kim_Vocal_2.onnx") is CATALOGUE["Kim_Vocal_2"]
+def test_a_path_from_a_client_finds_no_file() -> None:
+    """`find_model`, which will look up the models that requests name, knows only the catalogue and no folder."""
+    assert find_model("../../Kim_Vocal_2.onnx") is CATALOGUE["Kim_Vocal_2"]
     with pytest.raises(PermanentError, match=r'There is no model called "passwd"'):
-        find("/etc/passwd")
+        find_model("/etc/passwd")

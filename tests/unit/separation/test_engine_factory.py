@@ -9,7 +9,7 @@ import pytest
 
 from uvr.errors import PermanentError
 from uvr.models import store
-from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr, find_vr
+from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr_model_file, find_vr_model
 from uvr.models.catalogue import MdxParameters
 from uvr.separation import engine_factory
 from uvr.separation.engine_factory import AudioSeparatorEngineFactory, MdxEngineFactory, choose_engine
@@ -73,23 +73,23 @@ def test_a_missing_library_is_named_with_what_to_do(tmp_path):
     ],
 )
 def test_a_vr_model_is_found_by_any_of_its_names(name):
-    model = find_vr(name)
+    model = find_vr_model(name)
     assert model is not None
     assert model.file == "UVR-DeNoise-Lite.pth"
 
 
 def test_every_title_of_a_vr_model_leads_to_it():
-    assert all(find_vr(model.title) is model for model in VR_MODELS.values())
+    assert all(find_vr_model(model.title) is model for model in VR_MODELS.values())
 
 
 def test_an_unknown_name_is_no_vr_model():
-    assert find_vr("UVR-MDX-NET-Inst_HQ_4") is None
+    assert find_vr_model("UVR-MDX-NET-Inst_HQ_4") is None
 
 
 def test_a_vr_file_with_an_unknown_hash_is_refused(tmp_path):
     (tmp_path / "UVR-DeNoise-Lite.pth").write_bytes(b"something else")
     with pytest.raises(PermanentError, match="delete it and download it again"):
-        ensure_vr(VR_MODELS["UVR-DeNoise-Lite"], tmp_path)
+        ensure_vr_model_file(VR_MODELS["UVR-DeNoise-Lite"], tmp_path)
 
 
 def test_the_tables_say_what_audio_separator_reads_in_them():

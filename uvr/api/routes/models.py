@@ -13,8 +13,8 @@ from uvr.api.schemas.responses import ModelEntry, ModelList
 from uvr.api.services import services
 from uvr.errors import PermanentError
 from uvr.liveness.workers import present
-from uvr.models.audio_separator import VR_MODELS, find_vr, several_files_name
-from uvr.models.catalogue import CATALOGUE, find
+from uvr.models.audio_separator import VR_MODELS, find_vr_model, multi_file_model_name
+from uvr.models.catalogue import CATALOGUE, find_model
 
 models = private_blueprint("models")
 
@@ -45,9 +45,9 @@ def list_models() -> Response:
 
 def _catalogue_name(name: str) -> str:
     """The catalogue's name of a model that MODEL_NAME may spell differently; `name` for a model of the operator's."""
-    if model := find_vr(name):
+    if model := find_vr_model(name):
         return model.name
     try:
-        return find(name).name
+        return find_model(name).name
     except PermanentError:
-        return several_files_name(name) or name
+        return multi_file_model_name(name) or name

@@ -20,8 +20,8 @@ from uvr.audio.decode import AudioReader
 from uvr.audio.encode import AudioWriter, Encoding
 from uvr.audio.format import Block, SampleFormat
 from uvr.audio.output_format import OutputFormat
-from uvr.audio.resample import cut_to_length
-from uvr.models.catalogue import names_of
+from uvr.audio.resample import fit_to_length
+from uvr.models.catalogue import stem_pair
 from uvr.separation.audio_separator.model import AudioSeparatorModel, OneFile, SeveralFiles
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Rest
@@ -81,7 +81,7 @@ class AudioSeparatorEngine:
     def _completed(self, stems: dict[str, Spool]) -> Estimates:
         """`stems`, and the partner of the only one, or of the vocals, when the model gave none."""
         name = next(iter(stems)) if len(stems) == 1 else "vocals"
-        _, partner = names_of(name)
+        _, partner = stem_pair(name)
         rest = Rest(partner, name) if name in stems and partner not in stems else None
         return Estimates(stems, self.provider, _BACKEND, rest)
 
@@ -92,7 +92,7 @@ _no_matter = SeparationObserver(lambda _share: None)
 def _write_levelled(mixture: Spool, factor: np.float32, path: Path, tail_samples: int) -> None:
     """The mixture at the networks' level, in stereo, with silence behind it."""
     with AudioWriter(path, _NETWORK_FORMAT) as writer:
-        for block in cut_to_length(mixture.blocks(), mixture.samples + tail_samples, mixture.channels):
+        for block in fit_to_length(mixture.blocks(), mixture.samples + tail_samples, mixture.channels):
             writer.write(np.broadcast_to(block * factor, (2, block.shape[1])))
 
 
@@ -101,7 +101,7 @@ def _kept(path: Path, name: str, factor: np.float32, mixture: Spool) -> Spool:
 
     def blocks() -> Iterator[Block]:
         with AudioReader(path, max_seconds=math.inf) as stem:
-            for block in cut_to_length(stem.blocks(), mixture.samples, 2):
+            for block in fit_to_length(stem.blocks(), mixture.samples, 2):
                 yield (block if mixture.channels == 2 else block.mean(axis=0, keepdims=True)) / factor
 
     return Spool.of(blocks(), path.with_name(f"stem-{name}.f32"), mixture.channels)

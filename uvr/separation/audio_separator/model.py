@@ -31,8 +31,8 @@ import numpy as np
 import torch
 
 from uvr.errors import PermanentError, TransientError, UvrError
-from uvr.models.audio_separator import DOWNLOAD_CHECKS, VrParameters, fetch
-from uvr.models.catalogue import MdxParameters, Model, names_of
+from uvr.models.audio_separator import DOWNLOAD_CHECKS, VrParameters, download_model_file
+from uvr.models.catalogue import MdxParameters, Model, stem_pair
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 
@@ -213,7 +213,7 @@ def _fetch(model: SeveralFiles, url: str, path: str) -> None:
         return
     named = Model(model.name, target.name, model.name, "", url, "")
     try:
-        fetch(named, f"{model.base_url.rstrip('/')}/{target.name}" if model.base_url else url, target)
+        download_model_file(named, f"{model.base_url.rstrip('/')}/{target.name}" if model.base_url else url, target)
     except PermanentError as error:
         # audio-separator tries its second source after this one.
         raise RuntimeError(error.message) from error
@@ -226,7 +226,7 @@ def _lift_limits(loaded: Any) -> None:
 
 
 def _plain(stem: str) -> str:
-    return re.sub(r"[^a-z0-9_]", "_", names_of(stem)[0])
+    return re.sub(r"[^a-z0-9_]", "_", stem_pair(stem)[0])
 
 
 def _undo_peak(loaded: Any) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from uvr.audio.format import Block
-from uvr.models.catalogue import MdxParameters, names_of
+from uvr.models.catalogue import MdxParameters, stem_pair
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Rest
@@ -71,7 +71,7 @@ class MdxEngine:
 
     def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
         """Find the primary stem of `mixture`; the secondary one is the rest. Tells `watch` once per segment."""
-        primary, secondary = names_of(self._parameters.primary_stem)
+        primary, secondary = stem_pair(self._parameters.primary_stem)
         spool = mixture.at_network_rate
         segmentation = Segmentation(spool.samples, self._segment, trim=self._parameters.n_fft // 2)
         blocks = segmentation.join(self._estimates(mixture, segmentation, watch))

@@ -28,7 +28,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from uvr.models.files import locked
+from uvr.models.files import file_lock
 from uvr.separation.mdx.stft import Spectrum
 from uvr.separation.native.bindings import Library
 
@@ -113,7 +113,7 @@ class Record:
         with ExitStack() as stack:
             with suppress(OSError):
                 self.path.parent.mkdir(mode=0o700, exist_ok=True)
-                stack.enter_context(locked(self._lock))
+                stack.enter_context(file_lock(self._lock))
             yield
 
     def _write(self, verdict: Verdict) -> None:

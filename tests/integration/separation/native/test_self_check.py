@@ -189,7 +189,7 @@ def test_a_folder_that_cannot_be_written_to_costs_a_check_in_each_process(model,
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "write_text", refused)
-    monkeypatch.setattr(self_check, "locked", refused)
+    monkeypatch.setattr(self_check, "file_lock", refused)
     network = opened(model)
     network.run(SPECTRUM)
     assert network.backend == "native"

@@ -60,12 +60,12 @@ def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs, n
         connection.send(engine)
         return
     connection.send(engine.provider if engine else "")
-    watch = SeparationObserver(
+    observer = SeparationObserver(
         lambda share: connection.send(float(share))
     )  # the parent is not asked whether to go on, it kills
     for order in _orders(connection):
         with structlog.contextvars.bound_contextvars(**{**order.log_context, "process": name}):
-            connection.send(_outcome(partial(order.job, engine, watch), "The separation failed."))
+            connection.send(_outcome(partial(order.job, engine, observer), "The separation failed."))
 
 
 def _loaded(build: EngineFactory) -> Engine | None:

@@ -38,7 +38,7 @@ from uvr.errors import CancelledError, CrashError, TransientError, UvrError
 from uvr.metrics.definitions import CHILD_CRASHES
 from uvr.separation.child_main import ChildLogs, EngineFactory, Order, serve
 from uvr.separation.jobs import Job
-from uvr.separation.progress import never, unheard
+from uvr.separation.progress import ignore_progress, never_cancelled
 
 log = structlog.get_logger()
 
@@ -68,11 +68,6 @@ class Child:
     def provider(self) -> str:
         """What the network really runs on: "cpu", "cuda"; empty before the first start and without a network."""
         return self._provider
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id, for watching its memory; None while there is no child."""
-        return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Block until a living child is ready for jobs; raises `UvrError` with the reason if none gets there."""
@@ -140,7 +135,7 @@ class Child:
 class _Patience:
     """How long to wait for an answer."""
 
-    cancelled: Callable[[], bool] = never
+    cancelled: Callable[[], bool] = never_cancelled
     timeout_s: float = math.inf
     since: float = field(default_factory=time.monotonic)
 
@@ -175,7 +170,7 @@ class _Process:
         with suppress(OSError):
             self._connection.send(order)
 
-    def answer(self, patience: _Patience, on_progress: Callable[[float], None] = unheard) -> Any:
+    def answer(self, patience: _Patience, on_progress: Callable[[float], None] = ignore_progress) -> Any:
         """The child's next message that is not about progress."""
         while True:
             patience.check()

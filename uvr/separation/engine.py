@@ -64,9 +64,9 @@ class Engine(Protocol):
     def warm_up(self) -> None:
         """Set up what would otherwise be set up while the first song waits."""
 
-    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
-        """Find the stems in `mixture`; what they take of disk is in `folder`, which is the caller's.
+    def separate(self, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Estimates:
+        """Estimate the stems of `mixture`. Their samples are written to `folder`, which belongs to the caller.
 
-        `watch` is told the share done. Raises `TransientError` for what another try may mend, and `CancelledError` soon
-        after `watch` has heard that nobody waits any more.
+        Reports the share of the work done to `observer`. Raises `TransientError` where another attempt may succeed,
+        and `CancelledError` soon after the separation has been cancelled.
         """

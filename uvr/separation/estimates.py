@@ -9,7 +9,7 @@ from uvr.separation.spool import Spool
 
 
 @dataclass(frozen=True)
-class Rest:
+class Residual:
     """The stem `name` that no network gives: what remains of the mixture without `factor` times the stem `of`."""
 
     name: str
@@ -27,4 +27,4 @@ class Estimates:
     """What the network ran on: "cpu", "cuda"."""
     backend: str
     """What computed it: "native", "onnxruntime", "audio-separator"."""
-    rest: Rest | None = None
+    residual: Residual | None = None

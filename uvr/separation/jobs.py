@@ -35,7 +35,7 @@ class Sealed:
 class Job(Protocol):
     """What a child is asked to do."""
 
-    def __call__(self, engine: Engine | None, watch: SeparationObserver, /) -> Any:
+    def __call__(self, engine: Engine | None, observer: SeparationObserver, /) -> Any:
         """Do it, in the child, whose network is `engine`, if it has one. `UvrError`s arrive at the parent as raised."""
 
 
@@ -47,11 +47,11 @@ class Decode:
     folder: Path
     max_seconds: float
 
-    def __call__(self, _engine: Engine | None, watch: SeparationObserver, /) -> Sealed:
-        """See `take_in`."""
-        from uvr.separation.mixture import take_in
+    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Sealed:
+        """See `decode_mixture`."""
+        from uvr.separation.mixture import decode_mixture
 
-        return Sealed.of(take_in(self.source, self.folder, max_seconds=self.max_seconds, watch=watch))
+        return Sealed.of(decode_mixture(self.source, self.folder, max_seconds=self.max_seconds, observer=observer))
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Separate:
     mixture: Sealed
     folder: Path
 
-    def __call__(self, engine: Engine | None, watch: SeparationObserver, /) -> Sealed:
+    def __call__(self, engine: Engine | None, observer: SeparationObserver, /) -> Sealed:
         """See `Engine.separate`."""
         assert engine is not None, "this child has no network"
-        return Sealed.of(engine.separate(self.mixture.open(), self.folder, watch))
+        return Sealed.of(engine.separate(self.mixture.open(), self.folder, observer))
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class Encode:
     output_dir: Path
     output_format: OutputFormat
 
-    def __call__(self, _engine: Engine | None, watch: SeparationObserver, /) -> Separation:
-        """See `save_stems`."""
-        from uvr.separation.stem_writer import save_stems
+    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Separation:
+        """See `write_stems`."""
+        from uvr.separation.stem_writer import write_stems
 
         mixture, estimates = self.mixture.open(), self.estimates.open()
-        return save_stems(estimates, mixture, self.folder, self.output_dir, self.output_format, watch)
+        return write_stems(estimates, mixture, self.folder, self.output_dir, self.output_format, observer)

@@ -46,18 +46,18 @@ class Mixture:
         return NETWORK_PEAK / max(self.at_network_rate.peak, FAINTEST_PEAK)
 
 
-def take_in(source: Path, folder: Path, *, max_seconds: float, watch: SeparationObserver) -> Mixture:
+def decode_mixture(source: Path, folder: Path, *, max_seconds: float, observer: SeparationObserver) -> Mixture:
     """Decode the file `source` into `folder`.
 
     Raises `PermanentError` for a source that is no audio or longer than `max_seconds`.
     """
     with AudioReader(source, max_seconds=max_seconds) as song:
         rate, channels = song.format.sample_rate, song.format.channels
-        spool = Spool.of(watch.over(song.blocks()), folder / "source.f32", channels)
+        spool = Spool.of(observer.over(song.blocks()), folder / "source.f32", channels)
         at_network_rate = spool
         if rate != NETWORK_RATE_HZ:
-            converted = resampled(watch.over(spool.blocks()), rate, NETWORK_RATE_HZ)
+            converted = resampled(observer.over(spool.blocks()), rate, NETWORK_RATE_HZ)
             at_network_rate = Spool.of(converted, folder / "mixture.f32", channels)
-    watch.report(DECODED)
+    observer.report(DECODED)
     # Only now: FFmpeg holds a cover in memory as long as the file is open.
     return Mixture(spool, at_network_rate, song.format, read_tags(source), song.notes)

@@ -13,11 +13,11 @@ DECODED, SEPARATED = 0.02, 0.98
 T = TypeVar("T")
 
 
-def unheard(_share: float) -> None:
+def ignore_progress(_share: float) -> None:
     """The `report` of callers that do not want to hear."""
 
 
-def never() -> bool:
+def never_cancelled() -> bool:
     """The `cancelled` of callers that always want the result."""
     return False
 
@@ -25,7 +25,7 @@ def never() -> bool:
 class SeparationObserver:
     """`report` is told a growing share of the work, 0.0 to 1.0."""
 
-    def __init__(self, report: Callable[[float], None], cancelled: Callable[[], bool] = never) -> None:
+    def __init__(self, report: Callable[[float], None], cancelled: Callable[[], bool] = never_cancelled) -> None:
         self.report = report
         self._cancelled = cancelled
 

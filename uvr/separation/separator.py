@@ -68,7 +68,7 @@ class Separator:
         output_format: OutputFormat = OutputFormat.WAV,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
-        turn: AbstractContextManager[object] | None = None,
+        inference_slot: AbstractContextManager[object] | None = None,
     ) -> Separation:
         """Split the file `source` into stems in `output_dir`; `folder` is for what is in between.
 
@@ -79,7 +79,7 @@ class Separator:
         job = partial(Child.run, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
         with self._media_child() as child:
             mixture = job(child, Decode(source, folder, max_seconds))
-        with turn or nullcontext():
+        with inference_slot or nullcontext():
             estimates = job(self._network, Separate(mixture, folder))
         with self._media_child() as child:
             separation: Separation = job(child, Encode(mixture, estimates, folder, output_dir, output_format))

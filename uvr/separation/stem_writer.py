@@ -29,20 +29,20 @@ Stems: TypeAlias = Mapping[str, Callable[[], Iterator[Block]]]
 """Stem name -> its samples, from the beginning at every call."""
 
 
-def save_stems(
+def write_stems(
     estimates: Estimates,
     mixture: Mixture,
     folder: Path,
     output_dir: Path,
     output_format: OutputFormat,
-    watch: SeparationObserver,
+    observer: SeparationObserver,
 ) -> Separation:
     """Write the stems into `output_dir` as <stem>.<format>, all of them or none; `folder` is for what is in between."""
     encoding = encoding_for(mixture.format, output_format)
-    stems = _at_rate(_stems(estimates, mixture, folder, watch), mixture, encoding.sample_rate, watch)
+    stems = _at_rate(_stems(estimates, mixture, folder, observer), mixture, encoding.sample_rate, observer)
     gain = common_gain(stems, encoding.highest)
     paths = _written(stems, output_dir, encoding, gain, mixture.tags)
-    watch.report(1.0)
+    observer.report(1.0)
     return Separation(
         stems=paths,
         audio_s=mixture.audio_s,
@@ -56,42 +56,42 @@ def save_stems(
     )
 
 
-def _stems(estimates: Estimates, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Stems:
+def _stems(estimates: Estimates, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Stems:
     """The stems at the song's own rate and length.
 
-    The rest is taken from the song as it was decoded. So it costs no disk, and the stems add up to the song even where
-    the network's rate cannot follow: what lies above 22 kHz is in the rest.
+    The residual is computed from the decoded song while it is written. So it takes no disk space, and the stems add
+    up to the song at every frequency: what the network's rate cannot represent (above 22 kHz) is in the residual.
     """
-    spools = {name: _at_source_rate(spool, mixture, folder, watch) for name, spool in estimates.spools.items()}
+    spools = {name: _at_source_rate(spool, mixture, folder, observer) for name, spool in estimates.spools.items()}
     stems = {name: spool.blocks for name, spool in spools.items()}
-    rest = estimates.rest
-    if rest is None:
+    residual = estimates.residual
+    if residual is None:
         return stems
 
     def remaining() -> Iterator[Block]:
-        factor = np.float32(rest.factor)
-        for whole, part in zip(mixture.source.blocks(), spools[rest.of].blocks(), strict=True):
+        factor = np.float32(residual.factor)
+        for whole, part in zip(mixture.source.blocks(), spools[residual.of].blocks(), strict=True):
             yield whole - factor * part
 
-    return {**stems, rest.name: remaining}
+    return {**stems, residual.name: remaining}
 
 
-def _at_source_rate(spool: Spool, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Spool:
+def _at_source_rate(spool: Spool, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Spool:
     rate = mixture.format.sample_rate
     if rate == NETWORK_RATE_HZ:
         return spool
-    converted = resampled(watch.over(spool.blocks()), NETWORK_RATE_HZ, rate)
+    converted = resampled(observer.over(spool.blocks()), NETWORK_RATE_HZ, rate)
     exact = cut_to_length(converted, mixture.source.samples, spool.channels)
     return Spool.of(exact, folder / f"{spool.path.stem}-{rate}.f32", spool.channels)
 
 
-def _at_rate(stems: Stems, mixture: Mixture, rate_hz: int, watch: SeparationObserver) -> Stems:
+def _at_rate(stems: Stems, mixture: Mixture, rate_hz: int, observer: SeparationObserver) -> Stems:
     """The stems at a rate that the output format has, which some lossy formats make another one than the song's."""
     song_hz, channels = mixture.format.sample_rate, mixture.source.channels
     samples = max(1, round(mixture.source.samples * rate_hz / song_hz))
 
     def converted(blocks: Callable[[], Iterator[Block]]) -> Callable[[], Iterator[Block]]:
-        return lambda: watch.over(cut_to_length(resampled(blocks(), song_hz, rate_hz), samples, channels))
+        return lambda: observer.over(cut_to_length(resampled(blocks(), song_hz, rate_hz), samples, channels))
 
     return {name: converted(blocks) for name, blocks in stems.items()}
 

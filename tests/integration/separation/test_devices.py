@@ -11,6 +11,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from tests.support.children import pid_of
 from tests.support.networks import PARAMETERS, write_model
 from uvr.errors import PermanentError
 from uvr.separation import devices
@@ -79,7 +80,7 @@ def test_the_reason_crosses_over_from_the_child(model):
     child = Child(MdxEngineFactory(model, PARAMETERS, device="cuda"), "network")
     with pytest.raises(PermanentError, match="onnxruntime-gpu"):
         child.start()
-    assert child.pid is None
+    assert pid_of(child) is None
 
 
 @without_cuda

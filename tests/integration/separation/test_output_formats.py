@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.audio import chord, codec_of, mux_audio, noise, picture, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
+from tests.support.song import separate_song
 from uvr.audio.output_format import OutputFormat
 from uvr.separation.engine import Separation
 from uvr.separation.mdx.engine import MdxEngine
-from uvr.separation.song import separate_song
 
 CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "mp3float", "m4a": "aac", "ogg": "opus", "opus": "opus"}
 SOURCES = {".mp3": "libmp3lame", ".flac": "flac", ".m4a": "aac", ".ogg": "libopus", ".wav": "pcm_s16le"}

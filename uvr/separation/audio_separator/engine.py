@@ -24,7 +24,7 @@ from uvr.audio.resample import cut_to_length
 from uvr.models.catalogue import names_of
 from uvr.separation.audio_separator.model import AudioSeparatorModel, OneFile, SeveralFiles
 from uvr.separation.devices import Device
-from uvr.separation.estimates import Estimates, Rest
+from uvr.separation.estimates import Estimates, Residual
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
 from uvr.separation.progress import SeparationObserver
 from uvr.separation.spool import Spool
@@ -52,27 +52,29 @@ class AudioSeparatorEngine:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             estimates = self._estimates(Spool.of([tone], folder / "tone.f32", 1), 1.0, folder, _no_matter)
-        rest = [estimates.rest.name] if estimates.rest else []
-        self._names = (*estimates.spools, *rest)
+        residual = [estimates.residual.name] if estimates.residual else []
+        self._names = (*estimates.spools, *residual)
 
-    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
-        """Find the model's stems in `mixture`; tells `watch` in the steps that the architecture takes."""
+    def separate(self, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Estimates:
+        """Find the model's stems in `mixture`; tells `observer` in the steps that the architecture takes."""
         spool = mixture.at_network_rate
         if spool.peak:
-            return self._estimates(mixture.at_network_rate, mixture.network_factor, folder, watch)
+            return self._estimates(mixture.at_network_rate, mixture.network_factor, folder, observer)
         # Of digital silence the architectures make noise, NaN or an error.
         if not self._names:
             self.warm_up()
         return Estimates(dict.fromkeys(self._names, spool), self.provider, _BACKEND)
 
-    def _estimates(self, mixture: Spool, network_factor: float, folder: Path, watch: SeparationObserver) -> Estimates:
+    def _estimates(
+        self, mixture: Spool, network_factor: float, folder: Path, observer: SeparationObserver
+    ) -> Estimates:
         factor = np.float32(network_factor)
         whole = folder / "mixture.wav"
         _write_levelled(mixture, factor, whole, self._model.tail_samples)
 
         def on_share(share: float) -> None:
-            watch.check()
-            watch.separated(share)
+            observer.check()
+            observer.separated(share)
 
         files = self._model.separate(whole, folder, on_share)
         whole.unlink()
@@ -82,8 +84,8 @@ class AudioSeparatorEngine:
         """`stems`, and the partner of the only one, or of the vocals, when the model gave none."""
         name = next(iter(stems)) if len(stems) == 1 else "vocals"
         _, partner = names_of(name)
-        rest = Rest(partner, name) if name in stems and partner not in stems else None
-        return Estimates(stems, self.provider, _BACKEND, rest)
+        residual = Residual(partner, name) if name in stems and partner not in stems else None
+        return Estimates(stems, self.provider, _BACKEND, residual)
 
 
 _no_matter = SeparationObserver(lambda _share: None)

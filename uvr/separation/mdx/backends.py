@@ -33,7 +33,7 @@ NETWORK_CHANNELS = 4
 """Of an MDX-Net network's input and output: left and right, real and imaginary."""
 
 
-class AnyNetwork(Protocol):
+class Network(Protocol):
     """A loaded network, whatever computes it."""
 
     @property
@@ -64,7 +64,7 @@ class Decision:
     """What is known about how the kernels do; it and the `architecture` are None where they cannot be used."""
 
 
-class NoKernelsError(Exception):
+class KernelsUnavailableError(Exception):
     """The kernels cannot be used; the message says why."""
 
 
@@ -75,7 +75,7 @@ def open_network(
     threads: int = 0,
     device: Device = "auto",
     backend: Backend = "auto",
-) -> AnyNetwork:
+) -> Network:
     """The network in `model_path`, loaded; `threads` 0 means one for every core that this process may use.
 
     Raises `PermanentError` when the file is no network, or none of the shape that `parameters` tell, or when the device
@@ -90,7 +90,7 @@ def open_network(
     try:
         decision = decide(model_path, parameters, device=device, backend=backend)
         return ways.taken(decision)
-    except NoKernelsError as error:
+    except KernelsUnavailableError as error:
         if backend == "native":
             raise PermanentError(f"NETWORK_BACKEND=native, but {error}; mend it, or set it to auto.") from error
         log.warning("network.kernels_fail", reason=str(error))
@@ -98,12 +98,12 @@ def open_network(
 
 
 def decide(model_path: Path, parameters: MdxParameters, *, device: Device, backend: Backend) -> Decision:
-    """How to run a model where no graphics card does. Raises `NoKernelsError` for `native` where it cannot be."""
+    """How to run a model without a graphics card. Raises `KernelsUnavailableError` where `native` is impossible."""
     if backend == "onnxruntime":
         return Decision("onnxruntime", "NETWORK_BACKEND=onnxruntime")
     try:
         architecture, record = _known(model_path, parameters, device)
-    except NoKernelsError as error:
+    except KernelsUnavailableError as error:
         if backend == "native":
             raise
         return Decision("onnxruntime", str(error))
@@ -113,31 +113,31 @@ def decide(model_path: Path, parameters: MdxParameters, *, device: Device, backe
     if backend == "native" and verdict.snr_db is None:
         return Decision("native", "NETWORK_BACKEND=native", architecture, record)
     if backend == "native":
-        raise NoKernelsError(verdict.sentence)
+        raise KernelsUnavailableError(verdict.sentence)
     return Decision("onnxruntime" if verdict.is_final else "unchecked", verdict.sentence, architecture, record)
 
 
 def _known(model_path: Path, parameters: MdxParameters, device: Device) -> tuple[Architecture, Record]:
-    """What the kernels know about a model; raises `NoKernelsError` when they cannot run it."""
+    """What the kernels know about a model; raises `KernelsUnavailableError` when they cannot run it."""
     from uvr.separation.native import bindings, graph_matcher
     from uvr.separation.native.onnx_reader import UnknownGraphError
     from uvr.separation.native.self_check import Record
 
     if device not in ("auto", "cpu"):
-        raise NoKernelsError(f"the kernels compute on processor cores, and DEVICE={device}")
+        raise KernelsUnavailableError(f"the kernels compute on processor cores, and DEVICE={device}")
     try:
         loaded = bindings.load()
         data = model_path.read_bytes()
         architecture = graph_matcher.recognise(data)
     except bindings.LibraryError as error:
-        raise NoKernelsError(str(error)) from error
+        raise KernelsUnavailableError(str(error)) from error
     except OSError as error:
-        raise NoKernelsError(f"{model_path.name} cannot be read: {error.strerror}") from error
+        raise KernelsUnavailableError(f"{model_path.name} cannot be read: {error.strerror}") from error
     except UnknownGraphError as error:
-        raise NoKernelsError(f"the kernels do not know {model_path.name}: {error}") from error
+        raise KernelsUnavailableError(f"the kernels do not know {model_path.name}: {error}") from error
     shape = (architecture.channels, architecture.bins, architecture.frames, architecture.outputs)
     if shape != (NETWORK_CHANNELS, parameters.dim_f, parameters.dim_t, NETWORK_CHANNELS):
-        raise NoKernelsError(f"{model_path.name} is not of the shape that its parameters tell: {shape}")
+        raise KernelsUnavailableError(f"{model_path.name} is not of the shape that its parameters tell: {shape}")
     return architecture, Record(model_path, data, loaded)
 
 
@@ -150,7 +150,7 @@ class _Ways:
     threads: int
     device: Device
 
-    def taken(self, decision: Decision) -> AnyNetwork:
+    def taken(self, decision: Decision) -> Network:
         is_refused = decision.way == "onnxruntime" and decision.record  # the kernels know it, and do it wrong
         (log.warning if is_refused else log.info)("network.decided", way=decision.way, reason=decision.reason)
         if decision.way == "native":
@@ -161,13 +161,15 @@ class _Ways:
             return _UncheckedNetwork(self, decision.record)
         return self.onnxruntime()
 
-    def onnxruntime(self) -> AnyNetwork:
-        from uvr.separation.mdx.onnxruntime_network import Network  # only where it is needed: it takes time and memory
+    def onnxruntime(self) -> Network:
+        from uvr.separation.mdx.onnxruntime_network import (
+            OnnxRuntimeNetwork,  # only where it is needed: it takes time and memory
+        )
 
-        return Network(self.model_path, self.parameters, threads=self.threads, device=self.device)
+        return OnnxRuntimeNetwork(self.model_path, self.parameters, threads=self.threads, device=self.device)
 
-    def native(self, architecture: Architecture | None = None) -> AnyNetwork:
-        """The network on the kernels; raises `NoKernelsError`."""
+    def native(self, architecture: Architecture | None = None) -> Network:
+        """The network on the kernels; raises `KernelsUnavailableError`."""
         from uvr.separation.native.bindings import KernelError
         from uvr.separation.native.network import NativeNetwork
 
@@ -176,7 +178,7 @@ class _Ways:
         try:
             network = NativeNetwork(architecture, threads=self.threads)
         except KernelError as error:
-            raise NoKernelsError(f"the kernels cannot run {self.model_path.name}: {error}") from error
+            raise KernelsUnavailableError(f"the kernels cannot run {self.model_path.name}: {error}") from error
         facts = {"instruction_set": network.instruction_set.name, "threads": network.threads, "bytes": network.bytes}
         log.info("network.loaded", device=self.device, provider="cpu", backend="native", **facts)
         return network
@@ -190,7 +192,7 @@ class _UncheckedNetwork:
     def __init__(self, ways: _Ways, record: Record) -> None:
         self._ways = ways
         self._record = record
-        self._network: AnyNetwork | None = ways.onnxruntime()
+        self._network: Network | None = ways.onnxruntime()
         """None while the kernels are tried, and after they have failed until the next run: then ONNX Runtime again."""
         self._is_checked = False
 
@@ -220,25 +222,25 @@ class _UncheckedNetwork:
         try:
             with self._record.held():
                 self._network, estimate = self._confirmed(spectrum, reference)
-        except (NoKernelsError, KernelError) as error:
+        except (KernelsUnavailableError, KernelError) as error:
             log.warning("network.kernels_refused", reason=str(error), snr_db=self._record.read().snr_db)
             return reference
         return estimate
 
-    def _confirmed(self, spectrum: Spectrum, reference: Spectrum) -> tuple[AnyNetwork, Spectrum]:
-        """The kernels and their estimate; raises `NoKernelsError` or `KernelError` when they must not be used."""
+    def _confirmed(self, spectrum: Spectrum, reference: Spectrum) -> tuple[Network, Spectrum]:
+        """The kernels and their estimate. Raises `KernelsUnavailableError` or `KernelError` if not."""
         from uvr.separation.native.self_check import snr_db
 
         verdict = self._record.read()  # another process may have found it meanwhile
         if not verdict.is_final:
             self._record.begin()
         elif not verdict.agrees:
-            raise NoKernelsError(verdict.sentence)
+            raise KernelsUnavailableError(verdict.sentence)
         network = self._ways.native()
         estimate = network.run(spectrum)
         if not verdict.is_final:
             verdict = self._record.conclude(snr_db(spectrum, reference, estimate))
         if not verdict.agrees:
-            raise NoKernelsError(verdict.sentence)
+            raise KernelsUnavailableError(verdict.sentence)
         log.info("network.checked", snr_db=verdict.snr_db)
         return network, estimate

@@ -20,7 +20,7 @@ from uvr.audio.format import Block
 from uvr.models.catalogue import MdxParameters, names_of
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
-from uvr.separation.estimates import Estimates, Rest
+from uvr.separation.estimates import Estimates, Residual
 from uvr.separation.mdx.backends import Backend, open_network
 from uvr.separation.mdx.overlap_add import Segmentation
 from uvr.separation.mdx.stft import Stft
@@ -66,30 +66,30 @@ class MdxEngine:
         return self._network.backend
 
     def warm_up(self) -> None:
-        """Set up what would otherwise be set up while the first song waits (see `AnyNetwork.warm_up`)."""
+        """Set up what would otherwise be set up while the first song waits (see `Network.warm_up`)."""
         self._network.warm_up()
 
-    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
-        """Find the primary stem of `mixture`; the secondary one is the rest. Tells `watch` once per segment."""
+    def separate(self, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Estimates:
+        """Find the primary stem of `mixture`; the secondary one is the residual. Tells `observer` once per segment."""
         primary, secondary = names_of(self._parameters.primary_stem)
         spool = mixture.at_network_rate
         segmentation = Segmentation(spool.samples, self._segment, trim=self._parameters.n_fft // 2)
-        blocks = segmentation.join(self._estimates(mixture, segmentation, watch))
+        blocks = segmentation.join(self._estimates(mixture, segmentation, observer))
         if spool.channels == 1:
             blocks = (block.mean(axis=0, keepdims=True) for block in blocks)
         estimate = Spool.of(blocks, folder / "primary.f32", spool.channels)
-        rest = Rest(secondary, primary, self._parameters.compensate)
-        return Estimates({primary: estimate}, self.provider, self.backend, rest)
+        residual = Residual(secondary, primary, self._parameters.compensate)
+        return Estimates({primary: estimate}, self.provider, self.backend, residual)
 
-    def _estimates(self, mixture: Mixture, segmentation: Segmentation, watch: SeparationObserver) -> Iterator[Block]:
+    def _estimates(self, mixture: Mixture, segmentation: Segmentation, observer: SeparationObserver) -> Iterator[Block]:
         """The primary stem's share of each segment, at the mixture's own level."""
         factor = np.float32(mixture.network_factor)
         starts = segmentation.starts
         for number, start in enumerate(starts, start=1):
-            watch.check()
+            observer.check()
             segment = mixture.at_network_rate.read(start, start + self._segment)
             yield self._estimate(segment * factor) / factor
-            watch.separated(number / len(starts))
+            observer.separated(number / len(starts))
 
     def _estimate(self, segment: Block) -> Block:
         """The primary stem in a `segment` of shape (1 or 2, samples), as (2, samples)."""

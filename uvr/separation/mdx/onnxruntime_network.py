@@ -20,7 +20,7 @@ from uvr.separation.mdx.stft import Spectrum
 log = structlog.get_logger()
 
 
-class Network:
+class OnnxRuntimeNetwork:
     """A loaded network on `device`; `threads` 0 means one for every core that this process may use.
 
     Raises `PermanentError` when the file is no network, or none of the shape that `parameters` tell, or when the device

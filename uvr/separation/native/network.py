@@ -1,6 +1,4 @@
-"""A ConvTDFNet on the kernels: what `uvr.separation.mdx.onnxruntime_network.Network` is on ONNX Runtime, with the same
-face.
-"""
+"""A ConvTDFNet computed by the native kernels; a `uvr.separation.mdx.backends.Network`."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.audio import codec_of, noise, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
+from tests.support.song import separate_song
 from uvr.errors import CancelledError, PermanentError, TransientError
 from uvr.separation.engine import Separation
 from uvr.separation.mdx.engine import MdxEngine
-from uvr.separation.song import separate_song
 from uvr.separation.spool import Spool
 
 

@@ -18,6 +18,7 @@ import structlog
 from bench import standin
 from tests.support.audio import noise, read_audio, snr_db, write_audio
 from tests.support.networks import write_model
+from tests.support.song import separate_song
 from uvr.errors import PermanentError
 from uvr.models.catalogue import MdxParameters
 from uvr.models.store import parameters_of
@@ -27,7 +28,6 @@ from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.native import bindings, self_check
 from uvr.separation.native.network import NativeNetwork
 from uvr.separation.native.self_check import MAX_TRIES, MIN_SNR_DB, Record, Verdict
-from uvr.separation.song import separate_song
 
 GEOMETRY = standin.Geometry(bins=640, frames=32, growth=4, levels=2, convolutions=1)
 SPECTRUM = standin.spectrum(3.0, GEOMETRY)
@@ -48,7 +48,7 @@ def model(made_once, tmp_path) -> Path:
     return tmp_path / made_once.name
 
 
-def opened(model: Path, **options: Any) -> backends.AnyNetwork:
+def opened(model: Path, **options: Any) -> backends.Network:
     return open_network(model, parameters_of(model), threads=1, **options)
 
 
@@ -227,7 +227,7 @@ def test_onnxruntime_that_cannot_come_back_at_once_comes_back_later(model, monke
     assert network.run(SPECTRUM).tobytes() == expected.tobytes()
 
 
-def refused_network(_ways: object) -> backends.AnyNetwork:
+def refused_network(_ways: object) -> backends.Network:
     raise PermanentError("The network cannot be opened.")
 
 
@@ -324,7 +324,7 @@ def test_a_graphics_card_is_onnxruntimes(model, monkeypatch):
     monkeypatch.setattr(backends.devices, "may_have_cuda", lambda: True)
     record_of(model).conclude(99.0)
     assert opened(model).backend == "native"
-    monkeypatch.setattr("uvr.separation.mdx.onnxruntime_network.Network.provider", "cuda", raising=False)
+    monkeypatch.setattr("uvr.separation.mdx.onnxruntime_network.OnnxRuntimeNetwork.provider", "cuda", raising=False)
     monkeypatch.setattr("uvr.separation.devices.short_name", lambda _provider: "cuda")
     assert opened(model).backend == "onnxruntime"
 

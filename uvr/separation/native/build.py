@@ -26,6 +26,7 @@ SOURCES = FOLDER / "kernels"
 FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden")
 """No -march=native: the library chooses among instruction sets when it runs. No -ffast-math: results stay the same."""
 
+_SOURCE_SUFFIXES = {".c", ".h", ".inl"}
 _COMPILERS = ("cc", "gcc", "clang")
 _MAX_S = 300
 
@@ -37,7 +38,7 @@ class BuildError(Exception):
 def library_path() -> Path:
     """Where the library of these sources for this platform lies once it is built."""
     digest = hashlib.sha256(" ".join((sysconfig.get_platform(), *FLAGS)).encode())
-    for source in sorted(SOURCES.glob("*.[ch]")):
+    for source in sorted(path for path in SOURCES.iterdir() if path.suffix in _SOURCE_SUFFIXES):
         digest.update(source.name.encode() + source.read_bytes())
     suffix = "dylib" if sys.platform == "darwin" else "so"
     return FOLDER / f"libtdfnet-{digest.hexdigest()[:16]}.{suffix}"

@@ -179,7 +179,7 @@ def test_an_unforeseen_fault_is_told_in_neutral_words_and_logged_in_full(capfd: 
     ("song", "cause"),
     [
         ("segfaults", "SIGSEGV"),
-        ("is_killed", "SIGKILL, most often the kernel's out-of-memory killer"),
+        ("is_killed", "SIGKILL, usually sent by the kernel's out-of-memory killer"),
         ("exits", "exit code 3"),
     ],
 )

@@ -47,7 +47,7 @@ def test_auto_takes_the_processor_where_there_is_nothing_else():
 
 @pytest.mark.parametrize(
     ("device", "advice"),
-    [("cuda", "Install NVIDIA's driver, CUDA and cuDNN"), ("coreml", "Take a newer macOS")],
+    [("cuda", "Install NVIDIA's driver, CUDA and cuDNN"), ("coreml", "Use a newer version of macOS")],
 )
 def test_a_device_that_onnx_runtime_gave_up_silently_is_refused(device, advice):
     with pytest.raises(PermanentError, match=advice):
@@ -65,7 +65,7 @@ def test_auto_runs_on_the_processor_and_says_so(model):
 
 @without_cuda
 def test_cuda_without_its_package_is_refused_with_its_name(model):
-    with pytest.raises(PermanentError, match=r"Install onnxruntime-gpu\[cuda,cudnn\] in place of onnxruntime"):
+    with pytest.raises(PermanentError, match=r"Replace onnxruntime with onnxruntime-gpu\[cuda,cudnn\]"):
         MdxEngine(model, PARAMETERS, device="cuda")
 
 

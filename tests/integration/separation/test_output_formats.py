@@ -125,7 +125,9 @@ def test_rates_and_channels_are_kept_where_the_format_can(halving, tmp_path, out
 
 def test_a_changed_rate_is_told_with_both_rates(halving, tmp_path):
     made = separate(halving, write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le"), OutputFormat.OPUS)
-    assert made.notes == ("The song has 44100 Hz, the stems have 48000 Hz: opus files cannot have its sample rate.",)
+    assert made.notes == (
+        "The song has 44100 Hz, the stems have 48000 Hz: opus does not support the song's sample rate.",
+    )
     assert made.facts()["notes"] == list(made.notes)
 
 

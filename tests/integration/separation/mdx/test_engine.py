@@ -168,5 +168,5 @@ def test_a_file_that_is_no_network_is_named(tmp_path):
 
 
 def test_a_network_of_another_shape_is_refused_at_once(tmp_path):
-    with pytest.raises(PermanentError, match="is not the MDX-Net network"):
+    with pytest.raises(PermanentError, match="does not match its parameters"):
         MdxEngine(write_network(tmp_path / "model.onnx"), replace(PARAMETERS, dim_t=256))

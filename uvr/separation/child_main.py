@@ -58,7 +58,14 @@ def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs, n
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     logs.configure(child_logs.level, child_logs.form, process=name)
-    engine = _result_or_error(partial(_loaded, build), "The network could not be loaded.")
+
+    def load() -> Engine | None:
+        engine = build()
+        if engine:
+            engine.warm_up()
+        return engine
+
+    engine = _result_or_error(load, "The network could not be loaded.")
     if isinstance(engine, UvrError):
         connection.send(engine)
         return
@@ -72,13 +79,6 @@ def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs, n
             return
         with structlog.contextvars.bound_contextvars(**{**message.log_context, "process": name}):
             connection.send(_result_or_error(partial(message.job, engine, observer), "The separation failed."))
-
-
-def _loaded(build: EngineFactory) -> Engine | None:
-    engine = build()
-    if engine:
-        engine.warm_up()
-    return engine
 
 
 def _result_or_error(work: Callable[[], T], failure: str) -> T | UvrError:

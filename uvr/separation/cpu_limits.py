@@ -21,21 +21,15 @@ def usable_cores(root: Path = _ROOT) -> int:
 
     At least 1. `root` is the folder that contains proc and sys.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([allowed, *map(math.ceil, _quotas(root))]))
-
-
-def _quotas(root: Path) -> Iterator[float]:
-    """Every quota of processor time that applies to this process, in cores.
-
-    The quota of a control group applies to all groups below it. Inside a container, /proc may show a path that only
-    exists on the host. The container's own group is then the mount point itself: the last parent checked here.
-    """
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    # The quota of a control group applies to all groups below it. Inside a container, /proc may show a path that only
+    # exists on the host. The container's own group is then the mount point itself: the last parent checked here.
     for mount, path in _control_groups(root):
         group = PurePosixPath(path.lstrip("/"))
         for folder in (group, *group.parents):
             with suppress(OSError, ValueError):
-                yield _quota(mount / folder)
+                limits.append(math.ceil(_quota(mount / folder)))
+    return max(1, min(limits))
 
 
 def _control_groups(root: Path) -> Iterator[tuple[Path, str]]:

@@ -43,6 +43,8 @@ from audio_separator.separator import AudioExportError, InvalidAudioDataError, S
 
 _PADDING_SAMPLES = {"VR": 44_100}
 """Silence after the mixture, by architecture: VR drops the last frame if it is incomplete."""
+_UNSAFE = re.compile(r"[^a-z0-9_]")
+"""Characters that are replaced in the file names of stems."""
 _DEVICES = {"mps": "coreml"}
 """torch's name for Apple's graphics processors -> the value of DEVICE."""
 _LOOPS = {"VR": 3, "MDX": 1, "MDXC": 1, "Demucs": 2}
@@ -90,7 +92,7 @@ class AudioSeparatorModel:
         # Keep stems at their level, in float, and named after the stem alone.
         self._loaded.normalization_threshold = math.inf
         self._loaded.input_subtype = "FLOAT"
-        self._loaded.get_stem_output_path = lambda stem, _names: f"{_file_name(stem)}.wav"
+        self._loaded.get_stem_output_path = lambda stem, _names: f"{_UNSAFE.sub('_', names_of(stem)[0])}.wav"
         if self.architecture == "MDX":
             _undo_peak(self._loaded)
         if device not in {"auto", _DEVICES.get(self.provider, self.provider)}:
@@ -219,10 +221,6 @@ def _download(model: SeveralFiles, url: str, path: str) -> None:
     except PermanentError as error:
         # On this error audio-separator tries its second source.
         raise RuntimeError(error.message) from error
-
-
-def _file_name(stem: str) -> str:
-    return re.sub(r"[^a-z0-9_]", "_", names_of(stem)[0])
 
 
 def _undo_peak(loaded: Any) -> None:

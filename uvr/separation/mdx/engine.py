@@ -82,21 +82,17 @@ class MdxEngine:
         return Estimates({primary: estimate}, self.provider, self.backend, residual)
 
     def _estimates(self, mixture: Mixture, segmentation: Segmentation, observer: SeparationObserver) -> Iterator[Block]:
-        """The primary stem of each segment, at the level of the mixture."""
+        """The primary stem of each segment, of shape (2, samples), at the level of the mixture."""
         factor = np.float32(mixture.network_factor)
         starts = segmentation.starts
         for number, start in enumerate(starts, start=1):
             observer.raise_if_cancelled()
-            segment = mixture.at_network_rate.read(start, start + self._segment)
-            yield self._estimate(segment * factor) / factor
+            segment = mixture.at_network_rate.read(start, start + self._segment) * factor
+            stereo = np.broadcast_to(segment, (2, self._segment))
+            if stereo.any():
+                spectrum = self._stft.forward(stereo)
+                spectrum[:, :RUMBLE_BINS] = 0
+                yield self._stft.inverse(self._network.run(spectrum)) / factor
+            else:  # a network with biases would estimate sound in digital silence
+                yield np.zeros(stereo.shape, np.float32)
             observer.report_separated(number / len(starts))
-
-    def _estimate(self, segment: Block) -> Block:
-        """The primary stem in a `segment` of shape (1 or 2, samples), as (2, samples)."""
-        stereo = np.broadcast_to(segment, (2, self._segment))
-        if not stereo.any():
-            # A network with biases would estimate sound in digital silence.
-            return np.zeros(stereo.shape, np.float32)
-        spectrum = self._stft.forward(stereo)
-        spectrum[:, :RUMBLE_BINS] = 0
-        return self._stft.inverse(self._network.run(spectrum))

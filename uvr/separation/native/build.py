@@ -18,7 +18,6 @@ import sysconfig
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -64,19 +63,17 @@ def build(path: Path) -> None:
             folder = Path(name)
             sources = sorted(SOURCES.glob("*.c"))
             objects = [folder / f"{source.stem}.o" for source in sources]
-            # In parallel: each instruction set takes seconds.
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for _ in pool.map(partial(_compile, command), sources, objects):
-                    pass
+            commands = [
+                [*command, *FLAGS, "-c", str(source), "-o", str(target)]
+                for source, target in zip(sources, objects, strict=True)
+            ]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # in parallel: each instruction set takes seconds
+                list(pool.map(_run, commands))
             library = folder / path.name
             _run([*command, *FLAGS, "-shared", *map(str, objects), "-o", str(library), "-lm"])
             _publish(library, path)
     except OSError as error:
         raise BuildError(f"the library cannot be written: {error.strerror or error}") from error
-
-
-def _compile(command: list[str], source: Path, target: Path) -> None:
-    _run([*command, *FLAGS, "-c", str(source), "-o", str(target)])
 
 
 def _run(command: list[str]) -> None:

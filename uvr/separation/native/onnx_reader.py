@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 Array: TypeAlias = NDArray[Any]
 Value: TypeAlias = int | float | bytes | list[int] | Array
@@ -73,19 +73,17 @@ def read(data: bytes) -> Graph:
         versions = [entry.get("version", 0) for entry in imports if entry.get("domain", "") in _DEFAULT_DOMAINS]
         if len(versions) != 1:
             raise UnknownGraphError("it does not say which version of ONNX's operators it uses")
-        return _graph(model.graph, versions[0])
+        graph = model.graph
+        _fields(graph, used={"node", "initializer", "input", "output"}, ignored={"name", "value_info"})
+        constants = {tensor.name: _array(tensor) for tensor in graph.initializer}
+        inputs = [(entry.name, _shape(entry)) for entry in graph.input if entry.name not in constants]
+        outputs = [(entry.name, _shape(entry)) for entry in graph.output]
+        nodes = tuple(map(_node, graph.node))
     except (DecodeError, ValueError, TypeError) as error:
         raise UnknownGraphError(f"it is not a valid ONNX file ({error})") from error
-
-
-def _graph(graph: GraphProto, opset: int) -> Graph:
-    _fields(graph, used={"node", "initializer", "input", "output"}, ignored={"name", "value_info"})
-    constants = {tensor.name: _array(tensor) for tensor in graph.initializer}
-    inputs = [(entry.name, _shape(entry)) for entry in graph.input if entry.name not in constants]
-    outputs = [(entry.name, _shape(entry)) for entry in graph.output]
     if len(constants) != len(graph.initializer) or len(inputs) != 1 or len(outputs) != 1:
         raise UnknownGraphError("it does not have exactly one input and one output")
-    return Graph(tuple(map(_node, graph.node)), constants, *inputs[0], outputs[0][0], opset)
+    return Graph(nodes, constants, *inputs[0], outputs[0][0], versions[0])
 
 
 def _node(node: NodeProto) -> Node:

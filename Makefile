@@ -3,6 +3,8 @@
 PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
 
+KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
+
 .DEFAULT_GOAL := help
 
 # Where it is set, each of the hundreds of processes that tests start compiles all that it imports: a second each.
@@ -38,17 +40,19 @@ chaos: ## kill parts of the whole stack at random while it works; ARGS="--tasks 
 test-docker: ## run the service in Docker, with an engine of its own where there is none
 	scripts/test_docker.sh
 
-lint: ## check style, types and shell scripts
+lint: ## check style, types, C kernels and shell scripts
 	@scripts/setup.sh dev
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
 	$(PYTHON_IN_VENV) -m mypy
+	$(BIN)clang-format --dry-run -Werror $(KERNELS)
 	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
 
-format: ## let ruff put the code into its format
+format: ## format Python with ruff, C with clang-format
 	@scripts/setup.sh dev
 	$(BIN)ruff check --fix .
 	$(BIN)ruff format .
+	$(BIN)clang-format -i $(KERNELS)
 
 bench: ## measure speed on this machine, the engine's beside audio-separator; results go to bench/results; ARGS=--full
 	@scripts/setup.sh dev

@@ -53,13 +53,13 @@ def measure(model: Path, song: Path, folder: Path) -> Memory:
     )
 
     before = _mib("VmRSS")
+    from tests.support.song import separate_song
     from uvr.separation.mdx.engine import MdxEngine
-    from uvr.separation.mdx.onnxruntime_network import Network
-    from uvr.separation.song import separate_song
+    from uvr.separation.mdx.onnxruntime_network import OnnxRuntimeNetwork
 
     parameters = store.parameters_of(model)
     engine = MdxEngine(model, parameters)
-    network: Network = engine._network
+    network: OnnxRuntimeNetwork = engine._network
     network.run(np.ones((4, parameters.dim_f, parameters.dim_t), np.float32))
     share = _mib("VmRSS") - before
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM

@@ -126,9 +126,9 @@ def serve(name: str, model: Path, segment: Path, threads: int, isa: str) -> None
 def loaded(name: str, model: Path, threads: int, isa: str) -> Any:
     """The loaded network; imports only what this contender needs."""
     if name == RUNTIME:
-        from uvr.separation.mdx.onnxruntime_network import Network
+        from uvr.separation.mdx.onnxruntime_network import OnnxRuntimeNetwork
 
-        return Network(model, parameters_of(model), threads=threads, device="cpu")
+        return OnnxRuntimeNetwork(model, parameters_of(model), threads=threads, device="cpu")
     from uvr.separation.native.graph_matcher import recognise
     from uvr.separation.native.network import NativeNetwork
 

@@ -61,10 +61,10 @@ def main() -> None:
 
 
 def uvr_api(model: Path, network: Stopwatch, *, warm: bool, backend: Backend = "auto") -> Separate:
-    """The engine of this project, run as in the service's child process."""
+    """The engine of this project, as the service's child process runs it."""
+    from tests.support.song import separate_song
     from uvr.models.store import parameters_of
     from uvr.separation.mdx.engine import MdxEngine
-    from uvr.separation.song import separate_song
 
     engine = MdxEngine(model, parameters_of(model), backend=backend)
     engine._network.run = network.around(engine._network.run)  # type: ignore[method-assign]

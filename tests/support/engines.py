@@ -40,21 +40,21 @@ class Deed:
 
     name: str = "nothing"
 
-    def __call__(self, engine: Engine, watch: SeparationObserver) -> Separation:
+    def __call__(self, engine: Engine, observer: SeparationObserver) -> Separation:
         if deed := getattr(self, self.name, None):
-            deed(watch)
+            deed(observer)
         return Separation({"vocals": Path("out/vocals.wav")}, 12.5, 44_100, 2, 1.0, engine.provider)
 
-    def reports_progress(self, watch: SeparationObserver) -> None:
+    def reports_progress(self, observer: SeparationObserver) -> None:
         for step in range(1, STEPS + 1):
-            watch.report(step / STEPS)
+            observer.report(step / STEPS)
 
-    def takes_a_second(self, watch: SeparationObserver) -> None:
-        watch.report(0.0)
+    def takes_a_second(self, observer: SeparationObserver) -> None:
+        observer.report(0.0)
         time.sleep(1)
 
-    def never_ends(self, watch: SeparationObserver) -> None:
-        watch.report(0.0)
+    def never_ends(self, observer: SeparationObserver) -> None:
+        observer.report(0.0)
         while True:
             time.sleep(60)
 
@@ -73,8 +73,8 @@ class Deed:
     def segfaults(self, _watch: SeparationObserver) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
 
-    def is_killed(self, watch: SeparationObserver) -> None:
-        watch.report(0.5)
+    def is_killed(self, observer: SeparationObserver) -> None:
+        observer.report(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def exits(self, _watch: SeparationObserver) -> None:

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.children import pid_of
 from uvr.errors import PermanentError
 from uvr.separation.child_process import Child
 from uvr.separation.jobs import Decode
-from uvr.separation.progress import never, unheard
+from uvr.separation.progress import ignore_progress, never_cancelled
 from uvr.separation.separator import load_media
 
 
@@ -37,8 +38,9 @@ class MediaChild:
 
     @property
     def pid(self) -> int:
-        assert self._child.pid is not None
-        return self._child.pid
+        pid = pid_of(self._child)
+        assert pid is not None
+        return pid
 
     def decode(self, source: Path, *, max_seconds: float, timeout_s: float = 60) -> Verdict:
         """The verdict on `source`; every error but a refusal, time-outs and crashes among them, is raised."""
@@ -48,7 +50,7 @@ class MediaChild:
         cpu_s, refusal = self._cpu_s(), ""
         try:
             job = Decode(source, self._folder, max_seconds)
-            self._child.run(job, timeout_s=timeout_s, on_progress=unheard, cancelled=never)
+            self._child.run(job, timeout_s=timeout_s, on_progress=ignore_progress, cancelled=never_cancelled)
         except PermanentError as error:
             refusal = error.message
         disk_bytes = sum(path.stat().st_size for path in self._folder.iterdir())

@@ -9,11 +9,12 @@ from __future__ import annotations
 import signal
 import sys
 
+from tests.support.children import pid_of
 from tests.support.engines import Deed, ScriptedEngine
 from uvr import logs
 from uvr.errors import UvrError
 from uvr.separation.child_process import Child
-from uvr.separation.progress import never
+from uvr.separation.progress import never_cancelled
 
 
 def say(word: object) -> None:
@@ -26,7 +27,7 @@ def main(child: Child, deed: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: None)
     child.start()
     try:
-        child.run(Deed(deed), timeout_s=60, on_progress=lambda _share: say(child.pid), cancelled=never)
+        child.run(Deed(deed), timeout_s=60, on_progress=lambda _share: say(pid_of(child)), cancelled=never_cancelled)
     except UvrError as error:
         say(type(error).__name__)
     else:

@@ -265,7 +265,7 @@ def _network(settings: Settings, path: Path, parameters: catalogue.MdxParameters
     asked = f"DEVICE={device}, NETWORK_BACKEND={backend}, {settings.inference_threads or usable_cores()} threads"
     try:
         decision = backends.decide(path, parameters, device=device, backend=backend)
-    except backends.NoKernelsError as error:
+    except backends.KernelsUnavailableError as error:
         return Finding(Mark.FAULT, "network", f"NETWORK_BACKEND=native, but {error} ({asked})")
     is_right = decision.way == "native" or backend == "onnxruntime" or device not in ("auto", "cpu")
     card = backend == "auto" and device == "auto" and devices.may_have_cuda()

@@ -109,7 +109,7 @@ class SeparationHandler:
             output_format=task.output_format,
             on_progress=_throttled(self._told(task, pulse)),
             cancelled=pulse.cancelled,
-            turn=turn,
+            inference_slot=turn,
         )
         separation_s = time.monotonic() - started - turn.waited_s
         facts = _facts(self._settings.shown_model_name, separation, turn.waited_s, separation_s)

@@ -1,1 +1,1 @@
-"""Separating a mixture into stems: the models, the engines that run them, and the child process they run in."""
+"""Splitting a mixture into stems: the engines, and the child processes that they run in."""

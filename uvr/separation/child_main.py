@@ -1,7 +1,8 @@
-"""The inside of a child process: loads an engine if it is to have one, then does job after job until the pipe closes.
+"""The main loop of a child process: loads an engine, if it has one, then runs jobs until the pipe closes.
 
-Messages to the parent: the provider's name (`str`, "" without an engine) once the child is ready, then for each job the
-share done (`float`) any number of times and at last what the job gives; or a `UvrError` in place of the first or last.
+Messages to the parent: first the provider's name (`str`, "" without an engine) when the child is ready. Then, for each
+job, any number of progress shares (`float`), and the job's result. A `UvrError` takes the place of a provider's name or
+of a result.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +30,7 @@ from uvr.separation.progress import SeparationObserver
 log = structlog.get_logger()
 
 EngineFactory = Callable[[], Engine | None]
-"""Run in the child; a child without a network of its own loads what else it needs, and gives None."""
+"""Runs in the child. For a child without a network it imports what the jobs need, and returns None."""
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class ChildLogs:
 
 
 @dataclass(frozen=True)
-class Order:
+class JobMessage:
     """One job; `log_context` is bound to every log line about it."""
 
     job: Job
@@ -51,68 +52,55 @@ class Order:
 
 
 def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs, name: str) -> None:
-    """The child's whole life."""
-    _end_with_the_parent()
-    _be_the_first_to_go_when_memory_is_short()
+    """Run the child from its start to its end."""
+    threading.Thread(target=_exit_with_parent, name="parent-watch", daemon=True).start()
+    # If memory runs out, Linux then kills this process rather than the parent or Redis. Other systems lack the file.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     logs.configure(child_logs.level, child_logs.form, process=name)
-    engine = _outcome(partial(_loaded, build), "The network could not be loaded.")
+
+    def load() -> Engine | None:
+        engine = build()
+        if engine:
+            engine.warm_up()
+        return engine
+
+    engine = _result_or_error(load, "The network could not be loaded.")
     if isinstance(engine, UvrError):
         connection.send(engine)
         return
     connection.send(engine.provider if engine else "")
-    watch = SeparationObserver(
-        lambda share: connection.send(float(share))
-    )  # the parent is not asked whether to go on, it kills
-    for order in _orders(connection):
-        with structlog.contextvars.bound_contextvars(**{**order.log_context, "process": name}):
-            connection.send(_outcome(partial(order.job, engine, watch), "The separation failed."))
-
-
-def _loaded(build: EngineFactory) -> Engine | None:
-    engine = build()
-    if engine:
-        engine.warm_up()
-    return engine
-
-
-def _orders(connection: Connection) -> Iterator[Order]:
+    # The observer never cancels: the parent kills the child instead.
+    observer = SeparationObserver(lambda share: connection.send(float(share)))
     while True:
         try:
-            order = connection.recv()
+            message: JobMessage = connection.recv()
         except (EOFError, ConnectionResetError):
             return
-        yield order
+        with structlog.contextvars.bound_contextvars(**{**message.log_context, "process": name}):
+            connection.send(_result_or_error(partial(message.job, engine, observer), "The separation failed."))
 
 
-def _outcome(work: Callable[[], T], failure: str) -> T | UvrError:
-    """What `work` gives, or the error to report in its place: this is the edge beyond which no exception passes."""
+def _result_or_error(work: Callable[[], T], failure: str) -> T | UvrError:
+    """The result of `work`, or the error to send instead. Lets no exception through."""
     try:
         with full_disk_as_transient():
             return work()
     except UvrError as error:
         return error
     except FileNotFoundError as error:
-        # A worker that was silent for too long has lost its song to another one, and its files to the janitor.
+        # If the worker's lease expired, another worker has the task, and housekeeping has deleted the files.
         log.warning("separation.files_gone", error=str(error))
-        return TransientError(f"{failure} Its files are no longer there.")
+        return TransientError(f"{failure} Its files no longer exist.")
     except Exception:
         log.exception("separation.broke")
-        return TransientError(f"{failure} The reason was not foreseen; the log has the details.")
+        return TransientError(f"{failure} The cause is unexpected; see the log for details.")
 
 
-def _end_with_the_parent() -> None:
-    threading.Thread(target=_exit_after_the_parent, name="parent-watch", daemon=True).start()
-
-
-def _exit_after_the_parent() -> None:
-    # Linux could send a signal instead (PR_SET_PDEATHSIG), but at the end of the thread that spawned the child.
+def _exit_with_parent() -> None:
+    """End this process when the parent has ended."""
+    # Linux could send a signal (PR_SET_PDEATHSIG), but sends it when the thread that spawned the child ends.
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
-
-
-def _be_the_first_to_go_when_memory_is_short() -> None:
-    # Linux then spares the parent and the Redis server beside it; where there is no such file, nothing is lost.
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

@@ -1,18 +1,18 @@
-"""A warm child process, so that what a song or a network breaks costs one attempt of one task.
+"""A warm child process: a crash in a decoder or in the network costs one attempt of one task, not the worker.
 
-`Child` promises its caller, the parent:
+`Child` promises to the parent that:
 
-- its network, if it has one, is loaded and warmed up once, and stays so from song to song;
-- a job's `UvrError`s arrive as they were raised; a fault nobody foresaw arrives as a `TransientError`, and its
-  traceback is in the log; the child's death, by a signal or by exiting, arrives as a `CrashError`;
-- the next job finds a fresh child where the last one died;
-- a job nobody wants any more, or that takes too long, ends within 0.2 s, because the child is killed;
-- a child never outlives its parent by more than a second, not even when the parent dies by SIGKILL;
-- SIGTERM and SIGINT to the whole process group leave the child at work: when it stops is the parent's decision;
+- its network, if it has one, is loaded and warmed up once, and stays loaded from song to song;
+- the `UvrError`s of a job are raised in the parent unchanged; an unexpected exception is raised as a `TransientError`,
+  with its traceback in the log; a child that dies, by a signal or by exiting, is raised as a `CrashError`;
+- after a child died, the next job gets a new one;
+- a job that is cancelled or exceeds its time limit ends within 0.2 s, because the child is killed;
+- a child outlives its parent by a second at most, even if the parent dies by SIGKILL;
+- the child ignores SIGTERM and SIGINT that are sent to the whole process group: the parent decides when it stops;
 - the parent loads no numpy, no decoder and no network runtime.
 
-The child is spawned, not forked, so the parent may have threads. It imports what its jobs need and not the parent's
-main module: what crosses over must therefore be defined in modules. What runs inside the child is in `child_main`.
+The child is spawned, not forked, so the parent may have threads. It does not import the parent's main module: the
+classes of everything sent to it must be defined in other modules. `child_main` is what runs inside the child.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ import structlog
 
 from uvr.errors import CancelledError, CrashError, TransientError, UvrError
 from uvr.metrics.definitions import CHILD_CRASHES
-from uvr.separation.child_main import ChildLogs, EngineFactory, Order, serve
+from uvr.separation.child_main import ChildLogs, EngineFactory, JobMessage, serve
 from uvr.separation.jobs import Job
-from uvr.separation.progress import never, unheard
+from uvr.separation.progress import ignore_progress, never_cancelled
 
 log = structlog.get_logger()
 
 _SPAWN = multiprocessing.get_context("spawn")
 _GROUP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _SPAWNING = threading.Lock()
-"""One thread at a time: what is hidden meanwhile is hidden from the whole process."""
+"""Only one thread may spawn at a time: hiding the main module affects the whole process."""
 _POLL_S = 0.1
 _CLOSE_GRACE_S = 2.0
 
 
 class Child:
-    """A process with what `build` loads; used by one thread at a time, whichever it is.
+    """A child process with the engine that `build` makes. Used by any thread, but one at a time.
 
-    `build` is pickled; `name` is the process's in the log, `log_level` and `log_format` are those of
+    `build` is pickled. `name` is the name of the process in the log. `log_level` and `log_format` are those of
     `uvr.logs.configure`.
     """
 
@@ -66,17 +66,12 @@ class Child:
 
     @property
     def provider(self) -> str:
-        """What the network really runs on: "cpu", "cuda"; empty before the first start and without a network."""
+        """What the network runs on: "cpu", "cuda"; empty before the first start and without a network."""
         return self._provider
 
-    @property
-    def pid(self) -> int | None:
-        """The child's process id, for watching its memory; None while there is no child."""
-        return self._process.pid if self._process else None
-
     def start(self) -> None:
-        """Block until a living child is ready for jobs; raises `UvrError` with the reason if none gets there."""
-        self._running(_Patience())
+        """Block until a child is ready for jobs. Raises `UvrError` with the reason if it cannot be started."""
+        self._running(_WaitLimits())
 
     def run(
         self,
@@ -86,44 +81,43 @@ class Child:
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
     ) -> Any:
-        """What `job` gives, done in the child; starts a child if there is none.
+        """The result of `job`, run in the child. Starts a child if none is running.
 
-        Besides the job's own errors it raises `CrashError` when the child dies, `TransientError` when all of it takes
-        longer than `timeout_s`, and `CancelledError` at most 0.2 s after `cancelled()` has become true. After these
-        three, as after an exception from `on_progress`, the child is gone and the next call starts a fresh one.
+        Apart from the job's own errors it raises `CrashError` if the child dies, `TransientError` if starting the
+        child and running the job take longer than `timeout_s`, and `CancelledError` within 0.2 s after `cancelled()`
+        has become true. After these three, and after an exception from `on_progress`, the child has been killed and
+        the next call starts a new one.
         """
-        patience = _Patience(cancelled, timeout_s)
-        process = self._running(patience)
+        limits = _WaitLimits(cancelled, timeout_s)
+        process = self._running(limits)
         with self._killed_on_error():
-            process.send(Order(job, structlog.contextvars.get_contextvars()))
-            reply = process.answer(patience, on_progress)
-        return _unless_error(reply)
+            process.send(JobMessage(job, structlog.contextvars.get_contextvars()))
+            reply = process.receive(limits, on_progress)
+        return _raise_if_error(reply)
 
     def close(self) -> None:
-        """End the child, by force if it does not end by itself; harmless when there is none."""
+        """End the child, if there is one; kill it if it does not end by itself."""
         self._end(_CLOSE_GRACE_S)
 
-    def _running(self, patience: _Patience) -> _Process:
+    def _running(self, limits: _WaitLimits) -> _Process:
+        """The running child process, started if necessary."""
         if self._process and self._process.is_alive():
             return self._process
         if self._process:
             log.warning("child.died_idle", child=self._name, cause=self._process.cause_of_death())
             CHILD_CRASHES.add(child=self._name)
             self._end()
-        return self._start(patience)
-
-    def _start(self, patience: _Patience) -> _Process:
         started = time.monotonic()
         process = self._process = _Process(self._build, self._logs, self._name)
         with self._killed_on_error():
-            self._provider = _unless_error(process.answer(patience))
+            self._provider = _raise_if_error(process.receive(limits))
         elapsed_s = round(time.monotonic() - started, 3)
         log.info("child.started", child=self._name, pid=process.pid, provider=self._provider, elapsed_s=elapsed_s)
         return process
 
     @contextmanager
     def _killed_on_error(self) -> Iterator[None]:
-        """A child whose answer was not waited for is of no further use: what it says next is about the past."""
+        """Kill the child on any error: its next message would be about the job that was given up."""
         try:
             yield
         except BaseException:
@@ -137,30 +131,30 @@ class Child:
 
 
 @dataclass(frozen=True)
-class _Patience:
-    """How long to wait for an answer."""
+class _WaitLimits:
+    """How long to wait for a message from the child."""
 
-    cancelled: Callable[[], bool] = never
+    cancelled: Callable[[], bool] = never_cancelled
     timeout_s: float = math.inf
     since: float = field(default_factory=time.monotonic)
 
     def check(self) -> None:
-        """Raise if it has run out."""
+        """Raise if the wait is over."""
         if self.cancelled():
-            raise CancelledError("The separation was stopped because its result is no longer wanted.")
+            raise CancelledError("The separation was stopped because its result is no longer needed.")
         if time.monotonic() - self.since >= self.timeout_s:
             raise TransientError(f"The separation took longer than {self.timeout_s:g} s and was stopped.")
 
 
 class _Process:
-    """One child process and this end of the pipe to it, from spawning to reaping."""
+    """One operating system process and the parent's end of the pipe to it, from spawning to reaping."""
 
     def __init__(self, build: EngineFactory, child_logs: ChildLogs, name: str) -> None:
         self._connection, childs_end = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=serve, args=(childs_end, build, child_logs, name), name=name, daemon=True)
         with childs_end, _SPAWNING, _group_signals_blocked(), _main_module_hidden():
             self._process.start()
-        # At exit, multiprocessing would send SIGTERM, which the child has blocked, and wait for its end for ever.
+        # At exit, multiprocessing would send SIGTERM, which the child blocks, and wait forever.
         atexit.register(self._process.kill)
 
     @property
@@ -170,15 +164,15 @@ class _Process:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def send(self, order: Order) -> None:
-        # A child that has just died is noticed by `answer`, which knows what to say about it.
+    def send(self, message: JobMessage) -> None:
+        # If the child has just died, `receive` raises the error that says why.
         with suppress(OSError):
-            self._connection.send(order)
+            self._connection.send(message)
 
-    def answer(self, patience: _Patience, on_progress: Callable[[float], None] = unheard) -> Any:
-        """The child's next message that is not about progress."""
+    def receive(self, limits: _WaitLimits, on_progress: Callable[[float], None] = ignore_progress) -> Any:
+        """The child's next message that is not a progress share."""
         while True:
-            patience.check()
+            limits.check()
             message = self._next_message()
             if isinstance(message, float):
                 on_progress(message)
@@ -186,7 +180,7 @@ class _Process:
                 return message
 
     def _next_message(self) -> Any:
-        """One message, or None if none came for a moment; `CrashError` if none can come any more."""
+        """One message, or None if none arrived within 0.1 s. Raises `CrashError` if the child is dead."""
         ready = wait([self._connection, self._process.sentinel], _POLL_S)
         if not ready:
             return None
@@ -203,18 +197,18 @@ class _Process:
         )
 
     def cause_of_death(self) -> str:
-        """The signal or the exit code that ended the process, in words."""
+        """The signal or the exit code that ended the process, for messages."""
         exit_code = self._process.exitcode
         if exit_code is None or exit_code >= 0:
             return f"exit code {exit_code}"
         if -exit_code == signal.SIGKILL:
-            return "SIGKILL, most often the kernel's out-of-memory killer"
+            return "SIGKILL, usually sent by the kernel's out-of-memory killer"
         with suppress(ValueError):
             return signal.Signals(-exit_code).name
         return f"signal {-exit_code}"
 
     def end(self, grace_s: float) -> None:
-        """Close the pipe, at which an idle child ends by itself, and kill what is not gone after `grace_s`."""
+        """Close the pipe, upon which an idle child ends by itself; kill the child if it still runs after `grace_s`."""
         self._connection.close()
         self._process.join(grace_s)
         self._process.kill()
@@ -225,8 +219,8 @@ class _Process:
 
 @contextmanager
 def _group_signals_blocked() -> Iterator[None]:
-    """Block the signals that reach whole process groups; what is spawned meanwhile has them blocked for life."""
-    # Spawning first starts this helper of multiprocessing's if it does not run yet, and that would lift the block.
+    """Block the signals that are sent to whole process groups. A process spawned meanwhile keeps them blocked."""
+    # Spawning would start this helper process of multiprocessing if it is not running, and that would unblock them.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUP_SIGNALS)
     try:
@@ -237,7 +231,7 @@ def _group_signals_blocked() -> Iterator[None]:
 
 @contextmanager
 def _main_module_hidden() -> Iterator[None]:
-    """Keep multiprocessing from importing the main module in what is spawned meanwhile: a door takes half a second."""
+    """Keep a process spawned meanwhile from importing the main module, which would take half a second."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -246,7 +240,7 @@ def _main_module_hidden() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _unless_error(reply: Any) -> Any:
+def _raise_if_error(reply: Any) -> Any:
     if isinstance(reply, UvrError):
         raise reply
     return reply

@@ -1,8 +1,8 @@
-"""How many processor cores this process may really use.
+"""The number of processor cores that this process may use.
 
-The machine's count misleads in two places: a process may be tied to some of the cores (`taskset`, `--cpuset-cpus`), and
-a container may get only so much processor time (`--cpus`, limits in Kubernetes). With more threads than that, the time
-is spent early in each tenth of a second and then all of them stand still.
+The machine's core count is misleading in two cases: a process may be bound to some of the cores (`taskset`,
+`--cpuset-cpus`), and a container may have a quota of processor time (`--cpus`, Kubernetes limits). With more threads
+than the quota allows, the time is used up early in each period of 100 ms, and then all threads stall.
 """
 
 from __future__ import annotations
@@ -17,35 +17,23 @@ _ROOT = Path("/")
 
 
 def usable_cores(root: Path = _ROOT) -> int:
-    """Cores that this process may run on, or its share of processor time rounded up, whichever is less; at least 1.
+    """The number of cores that this process may run on, or its time quota in cores rounded up if that is less.
 
-    `root` is where proc and sys are found.
+    At least 1. `root` is the folder that contains proc and sys.
     """
-    shares = [math.ceil(share) for share in _time_shares(root)]
-    return max(1, min([_allowed_cores(), *shares]))
-
-
-def _allowed_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _time_shares(root: Path) -> Iterator[float]:
-    """Every limit on processor time that holds for this process, in cores.
-
-    Limits of a control group hold for all groups below it. Inside a container the path in /proc may be one that only
-    its host knows; the container's own group is then the mount itself, which is looked at as the last parent.
-    """
-    for mount, path in _groups(root):
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    # The quota of a control group applies to all groups below it. Inside a container, /proc may show a path that only
+    # exists on the host. The container's own group is then the mount point itself: the last parent checked here.
+    for mount, path in _control_groups(root):
         group = PurePosixPath(path.lstrip("/"))
         for folder in (group, *group.parents):
             with suppress(OSError, ValueError):
-                yield _share(mount / folder)
+                limits.append(math.ceil(_quota(mount / folder)))
+    return max(1, min(limits))
 
 
-def _groups(root: Path) -> Iterator[tuple[Path, str]]:
-    """Where the control groups that may limit processor time are mounted, and this process' own path below."""
+def _control_groups(root: Path) -> Iterator[tuple[Path, str]]:
+    """Mount points of the control groups that may limit processor time, each with this process's path below it."""
     mounts = root / "sys/fs/cgroup"
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
@@ -56,13 +44,13 @@ def _groups(root: Path) -> Iterator[tuple[Path, str]]:
                 yield mounts / "cpu", path
 
 
-def _share(group: Path) -> float:
-    """The limit of one control group, of version 2 or 1; `ValueError` or `OSError` where there is none."""
+def _quota(group: Path) -> float:
+    """The quota of one control group, version 2 or 1, in cores. Raises `ValueError` or `OSError` if it has none."""
     if (group / "cpu.max").exists():
         quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
     else:
         quota, period = ((group / f"cpu.cfs_{part}_us").read_text(encoding="ascii") for part in ("quota", "period"))
-    share = int(quota) / int(period)  # version 2 says "max" where there is no limit, version 1 says -1
-    if share <= 0:
-        raise ValueError("no limit")
-    return share
+    cores = int(quota) / int(period)  # without a quota, version 2 has "max" and version 1 has -1
+    if cores <= 0:
+        raise ValueError("no quota")
+    return cores

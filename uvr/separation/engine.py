@@ -1,6 +1,6 @@
-"""What a separation engine promises, and what it gives: the seam between engines and whoever runs them.
+"""The interface of separation engines, and the result of a separation.
 
-It imports nothing heavy, so that a process may speak of engines without loading one.
+Imports nothing heavy, so that a process can use these types without loading an engine.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Separation:
-    """The stems of one song, and the facts about how they were made."""
+    """The stems of one song, and the facts about them."""
 
     stems: dict[str, Path]
     """Stem name ("vocals", "instrumental") -> its file."""
     audio_s: float
-    """Length of the song in seconds; every stem has the same."""
+    """Duration of the song, and of every stem, in seconds."""
     sample_rate: int
-    """Of every stem, in Hz: the song's, unless `notes` say otherwise."""
+    """Of every stem, in Hz. The song's, unless `notes` say otherwise."""
     channels: int
-    """Of every stem: the song's, unless `notes` say otherwise."""
+    """Of every stem. The song's, unless `notes` say otherwise."""
     gain: float
-    """The factor that all stems share so that none of them clips; 1.0 when none would have."""
+    """The factor by which all stems were scaled so that none of them clips; 1.0 if none would clip."""
     provider: str
-    """What the network really ran on: "cpu", "cuda"."""
+    """What the network ran on: "cpu", "cuda"."""
     backend: str = ""
-    """What computed it: "native", "onnxruntime", "audio-separator"."""
+    """What computed the network: "native", "onnxruntime", "audio-separator"."""
     output_format: OutputFormat = OutputFormat.WAV
     """Of every stem."""
     notes: tuple[str, ...] = ()
-    """What is different about the stems, in sentences for the song's owner: a mix-down, another sample rate."""
+    """How the stems differ from the song, in sentences for its owner: a mix-down, another sample rate."""
 
     def facts(self) -> dict[str, object]:
-        """All but the files, in a form that JSON can hold."""
+        """Everything but the files, in types that JSON can represent."""
         return {
             "provider": self.provider,
             "backend": self.backend,
@@ -55,18 +55,18 @@ class Separation:
 
 
 class Engine(Protocol):
-    """A loaded network: the middle one of a separation's three stages. Used by one thread at a time."""
+    """A loaded network, which runs the second of the three stages. Used by one thread at a time."""
 
     @property
     def provider(self) -> str:
-        """What the network really runs on: "cpu", "cuda"."""
+        """What the network runs on: "cpu", "cuda"."""
 
     def warm_up(self) -> None:
-        """Set up what would otherwise be set up while the first song waits."""
+        """Prepare everything that would otherwise delay the first song."""
 
-    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
-        """Find the stems in `mixture`; what they take of disk is in `folder`, which is the caller's.
+    def separate(self, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Estimates:
+        """Estimate the stems of `mixture`. Their samples are written to `folder`, which belongs to the caller.
 
-        `watch` is told the share done. Raises `TransientError` for what another try may mend, and `CancelledError` soon
-        after `watch` has heard that nobody waits any more.
+        Reports the share of the work done to `observer`. Raises `TransientError` if another attempt may succeed, and
+        `CancelledError` soon after the separation has been cancelled.
         """

@@ -1,7 +1,7 @@
-"""Which engine runs a model: SEPARATION_ENGINE and the model's name in, a recipe for the engine out.
+"""Chooses the engine for a model, from SEPARATION_ENGINE and the model's name.
 
-The recipe is pickled and carried out in the separation child. Here the model's file is found, fetched and checked; no
-network runtime is imported, and audio-separator, which not every installation has, is only asked for, not loaded.
+The result is a factory: it is pickled, and called in the child process. This module finds, downloads and checks the
+model's file. It imports no network runtime, and it only checks whether audio-separator is installed.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from uvr.separation.engine import Engine
 from uvr.separation.mdx.backends import Backend
 
 EngineChoice: TypeAlias = Literal["auto", "mdx", "audio-separator"]
-"""`auto` takes the service's own engine for MDX-Net models and audio-separator for all others."""
+"""`auto` means the service's own engine for MDX-Net models, and audio-separator for all others."""
 
 
 @dataclass(frozen=True)
 class MdxEngineFactory:
-    """How to build an `MdxEngine`, which is imported only where it is built: in the child."""
+    """Makes an `MdxEngine`. Imports it only when called, in the child process."""
 
     model_path: Path
     parameters: MdxParameters
     threads: int = 0
-    """How many threads the network runs on; 0 means one for every core that the child may use."""
+    """Number of threads for the network; 0 means one per core that the child may use."""
     device: Device = "auto"
-    """What it has to run on; "auto" takes the best that works."""
+    """The device to run on; "auto" means the best one that works."""
     backend: Backend = "auto"
-    """What has to compute it (see `backends`)."""
+    """The code that computes the network (see `backends`)."""
 
     def __call__(self) -> Engine:
         """Load the network."""
-        from uvr.separation.mdx.engine import MdxEngine  # the parent must not load numpy and onnxruntime
+        from uvr.separation.mdx.engine import MdxEngine  # not in the parent: loads numpy
 
         return MdxEngine(
             self.model_path, self.parameters, threads=self.threads, device=self.device, backend=self.backend
@@ -49,25 +49,27 @@ class MdxEngineFactory:
 
 @dataclass(frozen=True)
 class AudioSeparatorEngineFactory:
-    """How to build a `AudioSeparatorEngine`; audio-separator is imported only where it is built: in the child."""
+    """Makes an `AudioSeparatorEngine`. Imports audio-separator only when called, in the child process."""
 
     name: str
     folder: Path
     file: Path | None = None
-    """The model's file; None for a model of several files, which audio-separator finds by its name."""
+    """The model's file; None for a model of several files, which audio-separator finds by name."""
     base_url: str = ""
     threads: int = 0
     device: Device = "auto"
 
     def __call__(self) -> Engine:
         """Load the network."""
-        from uvr.separation.audio_separator.engine import AudioSeparatorEngine  # the parent must not load torch
+        from uvr.separation.audio_separator.engine import AudioSeparatorEngine  # not in the parent: loads torch
         from uvr.separation.audio_separator.model import OneFile, SeveralFiles
 
         if self.file is None:
             model: OneFile | SeveralFiles = SeveralFiles(self.name, self.folder, self.base_url)
+        elif self.file.suffix.lower() == ".pth":
+            model = OneFile(self.file, dict(vr_parameters_of(self.file)))
         else:
-            model = OneFile(self.file, _parameters_of(self.file))
+            model = OneFile(self.file, store.parameters_of(self.file))
         return AudioSeparatorEngine(model, threads=self.threads, device=self.device)
 
 
@@ -82,10 +84,10 @@ def choose_engine(
     backend: Backend = "auto",
     on_progress: ProgressCallback | None = None,
 ) -> EngineFactory:
-    """The recipe for the engine that runs the model `name`, its file in `folder`, fetched there if it is missing.
+    """The factory of the engine for the model `name`. Downloads the model's file to `folder` if it is missing.
 
-    Raises `ModelUnavailableError` when the model cannot be had, and `PermanentError` when there is no such model, when
-    `engine` cannot run it, or when audio-separator is needed and not installed.
+    Raises `ModelUnavailableError` if the model cannot be downloaded, and `PermanentError` if there is no such model, if
+    `engine` cannot run it, or if it needs audio-separator and that is not installed.
     """
     if not needs_audio_separator(name, engine):
         path = store.ensure_model_file(name, folder, base_url=base_url, on_progress=on_progress)
@@ -99,32 +101,33 @@ def choose_engine(
 
 
 def needs_audio_separator(name: str, engine: EngineChoice) -> bool:
-    """Whether audio-separator runs the model `name`; raises `PermanentError` when `engine` does not allow it."""
+    """Whether audio-separator runs the model `name`. Raises `PermanentError` if `engine` does not allow that."""
     file = Path(name).name
-    is_for_library = bool(multi_file_model_name(file) or file.lower().endswith(".pth") or find_vr_model(file))
-    if engine == "mdx" and is_for_library:
+    is_not_mdx = bool(multi_file_model_name(file) or file.lower().endswith(".pth") or find_vr_model(file))
+    if engine == "mdx" and is_not_mdx:
         raise PermanentError(
-            f"{name} is not an MDX-Net model, so only audio-separator runs it: "
-            "set SEPARATION_ENGINE=auto after `make setup-library` (docs/models.md)."
+            f"{name} is not an MDX-Net model, so only audio-separator can run it: "
+            "run `make setup-library`, and set SEPARATION_ENGINE=auto (docs/models.md)."
         )
-    return is_for_library or engine == "audio-separator"
+    return is_not_mdx or engine == "audio-separator"
 
 
 def require_audio_separator(name: str) -> None:
-    """Raise `PermanentError`, with the model's `name`, where audio-separator is not installed."""
+    """Raise `PermanentError`, which names the model, if audio-separator is not installed."""
     if importlib.util.find_spec("audio_separator") is None:
         raise PermanentError(
-            f"{name} needs audio-separator, which is not installed here: run `make setup-library` and start the "
-            "processor from .venv-library (docs/models.md), or choose an MDX-Net model."
+            f"{name} needs audio-separator, which is not installed: run `make setup-library` and start the processor "
+            "from .venv-library (docs/models.md), or choose an MDX-Net model."
         )
 
 
 def model_file(
     name: str, folder: Path, base_url: str = "", on_progress: ProgressCallback | None = None, *, force: bool = False
 ) -> Path | None:
-    """The checked file of the model `name`, fetched if missing, or with `force`; None for one of several files.
+    """The checked file of the model `name`. It is downloaded if it is missing, or if `force` is set.
 
-    Those are audio-separator's to fetch, when it loads the model. Raises what `choose_engine` raises.
+    None for a model of several files: audio-separator downloads those when it loads the model. Raises the errors of
+    `choose_engine`.
     """
     name, folder = store.split_model_path(name, folder)
     if multi_file_model_name(name):
@@ -136,7 +139,3 @@ def model_file(
     if model := find_vr_model(name):
         return ensure_vr_model_file(model, folder, base_url=base_url, force=force, on_progress=on_progress)
     return store.ensure_model_file(name, folder, base_url=base_url, force=force, on_progress=on_progress)
-
-
-def _parameters_of(file: Path) -> MdxParameters | dict[str, object]:
-    return dict(vr_parameters_of(file)) if file.suffix.lower() == ".pth" else store.parameters_of(file)

@@ -1,4 +1,4 @@
-"""What a network makes of a mixture: the second stage of a separation hands it to the third."""
+"""The result of the network stage: an estimate of each stem, as samples on disk."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from uvr.separation.spool import Spool
 
 
 @dataclass(frozen=True)
-class Rest:
-    """The stem `name` that no network gives: what remains of the mixture without `factor` times the stem `of`."""
+class Residual:
+    """The stem `name` that no network estimates: the mixture minus `factor` times the stem `of`."""
 
     name: str
     of: str
@@ -19,12 +19,12 @@ class Rest:
 
 @dataclass(frozen=True)
 class Estimates:
-    """What a network made of a mixture, at the network's rate and the mixture's own channels and level."""
+    """Estimated stems at the network's sample rate, with the channels and the level of the mixture."""
 
     spools: Mapping[str, Spool]
-    """By stem name."""
+    """Stem name -> samples."""
     provider: str
     """What the network ran on: "cpu", "cuda"."""
     backend: str
-    """What computed it: "native", "onnxruntime", "audio-separator"."""
-    rest: Rest | None = None
+    """What computed the network: "native", "onnxruntime", "audio-separator"."""
+    residual: Residual | None = None

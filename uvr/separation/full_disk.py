@@ -1,4 +1,4 @@
-"""A disk without room, told as what it is: trouble that passes, and no fault of the song's."""
+"""A full disk as a transient error: the song is not at fault, and a later attempt may succeed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from uvr.errors import TransientError
 
 @contextmanager
 def full_disk_as_transient() -> Iterator[None]:
-    """Raise `TransientError` in place of the system's error for a disk, or a quota, that is full."""
+    """Raise `TransientError` instead of the `OSError` for a full disk or an exhausted quota."""
     try:
         yield
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise TransientError("The disk is full; the song can be separated once there is room.") from error
+        raise TransientError("The disk is full; the song can be separated once there is space.") from error

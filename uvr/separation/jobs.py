@@ -1,7 +1,7 @@
 """The three stages of a separation as jobs for child processes: decode, separate, encode.
 
-A job is a message: what it needs crosses the pipe, and so does what it gives. The parent passes what one stage gives on
-to the next without looking inside (`Sealed`), so it never loads numpy, a decoder or a network runtime.
+A job is a message to a child process, and its result is a message back. The parent passes the result of one stage to
+the next without unpickling it (`Sealed`). So the parent never loads numpy, a decoder or a network runtime.
 """
 
 from __future__ import annotations
@@ -18,58 +18,61 @@ from uvr.separation.progress import SeparationObserver
 
 @dataclass(frozen=True)
 class Sealed:
-    """A value for the next child: unpacking it loads the modules that it is made of."""
+    """A pickled value for another child process. Unpickling it imports the modules of its classes."""
 
     pickled: bytes
 
     @classmethod
     def of(cls, value: object) -> Self:
-        """Seal `value`."""
+        """Pickle `value`."""
         return cls(pickle.dumps(value))
 
     def open(self) -> Any:
-        """The value."""
+        """The unpickled value."""
         return pickle.loads(self.pickled)  # noqa: S301  # from a child of this process, never from a client
 
 
 class Job(Protocol):
-    """What a child is asked to do."""
+    """A request to a child process."""
 
-    def __call__(self, engine: Engine | None, watch: SeparationObserver, /) -> Any:
-        """Do it, in the child, whose network is `engine`, if it has one. `UvrError`s arrive at the parent as raised."""
+    def __call__(self, engine: Engine | None, observer: SeparationObserver, /) -> Any:
+        """Run the job in the child, whose network is `engine`, if it has one. The parent raises its `UvrError`s."""
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Take in the file `source`; gives a sealed `Mixture` whose samples are in `folder`."""
+    """Decode the file `source`. The result is a sealed `Mixture` with its samples in `folder`."""
 
     source: Path
     folder: Path
     max_seconds: float
 
-    def __call__(self, _engine: Engine | None, watch: SeparationObserver, /) -> Sealed:
-        """See `take_in`."""
-        from uvr.separation.mixture import take_in
+    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Sealed:
+        """See `decode_mixture`."""
+        from uvr.separation.mixture import decode_mixture
 
-        return Sealed.of(take_in(self.source, self.folder, max_seconds=self.max_seconds, watch=watch))
+        return Sealed.of(decode_mixture(self.source, self.folder, max_seconds=self.max_seconds, observer=observer))
 
 
 @dataclass(frozen=True)
 class Separate:
-    """Run the network over a sealed `Mixture`; gives sealed `Estimates` whose samples are in `folder`."""
+    """Run the network on a sealed `Mixture`. The result is sealed `Estimates` with their samples in `folder`."""
 
     mixture: Sealed
     folder: Path
 
-    def __call__(self, engine: Engine | None, watch: SeparationObserver, /) -> Sealed:
+    def __call__(self, engine: Engine | None, observer: SeparationObserver, /) -> Sealed:
         """See `Engine.separate`."""
         assert engine is not None, "this child has no network"
-        return Sealed.of(engine.separate(self.mixture.open(), self.folder, watch))
+        return Sealed.of(engine.separate(self.mixture.open(), self.folder, observer))
 
 
 @dataclass(frozen=True)
 class Encode:
-    """Write the stems of sealed `Estimates` and their `Mixture` into `output_dir`; `folder` is for what is between."""
+    """Write the stems into `output_dir`, from sealed `Estimates` and their sealed `Mixture`.
+
+    `folder` is for temporary files.
+    """
 
     mixture: Sealed
     estimates: Sealed
@@ -77,9 +80,9 @@ class Encode:
     output_dir: Path
     output_format: OutputFormat
 
-    def __call__(self, _engine: Engine | None, watch: SeparationObserver, /) -> Separation:
-        """See `save_stems`."""
-        from uvr.separation.stem_writer import save_stems
+    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Separation:
+        """See `write_stems`."""
+        from uvr.separation.stem_writer import write_stems
 
         mixture, estimates = self.mixture.open(), self.estimates.open()
-        return save_stems(estimates, mixture, self.folder, self.output_dir, self.output_format, watch)
+        return write_stems(estimates, mixture, self.folder, self.output_dir, self.output_format, observer)

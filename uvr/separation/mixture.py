@@ -1,6 +1,6 @@
-"""The first stage of a separation: a song as it was sent, decoded onto the disk at the rate that networks work at.
+"""The first stage of a separation: decodes the song to disk, and resamples it to the rate of the networks.
 
-Nothing behind this stage reads the client's file again.
+Only this stage reads the client's file.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ from uvr.separation.spool import Spool
 
 NETWORK_RATE_HZ = 44_100
 NETWORK_PEAK = 0.9
-"""The level networks work at; UVR and audio-separator bring loud mixtures to the same one."""
-FAINTEST_PEAK = 1e-30
-"""Below it, the factor to `NETWORK_PEAK` would overflow in float32."""
+"""The peak of the network's input. UVR and audio-separator scale loud mixtures to the same peak."""
+MIN_PEAK = 1e-30
+"""For a quieter mixture the factor to `NETWORK_PEAK` would overflow in float32."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """A decoded song and what is known about its file."""
+    """A decoded song, and the facts about its file."""
 
     source: Spool
     """The samples at the song's own rate."""
     at_network_rate: Spool
-    """The same at `NETWORK_RATE_HZ`."""
+    """The same samples at `NETWORK_RATE_HZ`."""
     format: AudioFormat
     tags: Tags
     notes: tuple[str, ...] = ()
-    """What of the song is not as its file has it, in sentences for its owner."""
+    """How the decoded song differs from its file, in sentences for the song's owner."""
 
     @property
     def audio_s(self) -> float:
-        """Length in seconds."""
+        """The song's duration in seconds."""
         return self.source.samples / self.format.sample_rate
 
     @property
     def network_factor(self) -> float:
-        """What brings the mixture to the networks' level; stems go back to the song's by the same factor."""
-        return NETWORK_PEAK / max(self.at_network_rate.peak, FAINTEST_PEAK)
+        """The factor that scales the mixture to `NETWORK_PEAK`. Estimates are divided by it."""
+        return NETWORK_PEAK / max(self.at_network_rate.peak, MIN_PEAK)
 
 
-def take_in(source: Path, folder: Path, *, max_seconds: float, watch: SeparationObserver) -> Mixture:
+def decode_mixture(source: Path, folder: Path, *, max_seconds: float, observer: SeparationObserver) -> Mixture:
     """Decode the file `source` into `folder`.
 
-    Raises `PermanentError` for a source that is no audio or longer than `max_seconds`.
+    Raises `PermanentError` if the file is not audio or is longer than `max_seconds`.
     """
     with AudioReader(source, max_seconds=max_seconds) as song:
         rate, channels = song.format.sample_rate, song.format.channels
-        spool = Spool.of(watch.over(song.blocks()), folder / "source.f32", channels)
+        spool = Spool.of(observer.until_cancelled(song.blocks()), folder / "source.f32", channels)
         at_network_rate = spool
         if rate != NETWORK_RATE_HZ:
-            converted = resampled(watch.over(spool.blocks()), rate, NETWORK_RATE_HZ)
+            converted = resampled(observer.until_cancelled(spool.blocks()), rate, NETWORK_RATE_HZ)
             at_network_rate = Spool.of(converted, folder / "mixture.f32", channels)
-    watch.report(DECODED)
-    # Only now: FFmpeg holds a cover in memory as long as the file is open.
+    observer.report(DECODED)
+    # Read tags after closing the file: while it is open, FFmpeg holds its cover picture in memory.
     return Mixture(spool, at_network_rate, song.format, read_tags(source), song.notes)

@@ -1,9 +1,9 @@
-"""Separation as the service runs it: each stage in a child process, so that one song's can overlap another's.
+"""Separation as the service runs it: each stage in a child process, so that the stages of several songs overlap.
 
-    media child    decodes the client's file, and encodes the stems
-    network child  finds the stems; there is one, and it takes one song at a time
+    media child    decodes the client's file, and later encodes the stems
+    network child  estimates the stems; the only one of its kind, it takes one song at a time
 
-A file that breaks a decoder costs its own song an attempt and no other, because decoders and network share no process.
+A file that crashes a decoder costs one attempt of its own task only: decoders and the network share no process.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from uvr.separation.engine import Separation
 from uvr.separation.jobs import Decode, Encode, Separate
 
 MAX_MEDIA_BYTES = 2**30
-"""What a media child may take: ten times what songs of any length need, but pictures and tags can be of any size."""
+"""Memory limit of a media child: ten times what a song needs. Without it, pictures and tags could take any amount."""
 
 
 def load_media() -> None:
-    """What a media child does at its start: give up memory that no song needs, load the decoders and encoders."""
-    _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    if not 0 <= most < MAX_MEDIA_BYTES:  # infinity is negative
-        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEDIA_BYTES, most))
+    """Set up a media child: limit its memory, import the decoders and encoders."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
+    if not 0 <= hard_limit < MAX_MEDIA_BYTES:  # infinity is negative
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEDIA_BYTES, hard_limit))
     import uvr.separation.mixture
     import uvr.separation.stem_writer  # noqa: F401
 
 
 class Separator:
-    """The engine that `build` makes, and as many media children as there are songs decoded or encoded at once.
+    """One child with the engine that `build` makes, and a media child for each song being decoded or encoded.
 
     May be used by several threads. `log_level` and `log_format` are those of `uvr.logs.configure`.
     """
@@ -48,11 +48,11 @@ class Separator:
 
     @property
     def provider(self) -> str:
-        """What the network really runs on: "cpu", "cuda"; empty before the start."""
+        """What the network runs on: "cpu", "cuda"; empty before the start."""
         return self._network.provider
 
     def start(self) -> None:
-        """Block until the network is loaded and warmed up; raises `UvrError` with the reason if that fails."""
+        """Block until the network is loaded and warmed up. Raises `UvrError` with the reason if that fails."""
         self._network.start()
         with self._media_child() as child:
             child.start()
@@ -68,32 +68,32 @@ class Separator:
         output_format: OutputFormat = OutputFormat.WAV,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
-        turn: AbstractContextManager[object] | None = None,
+        inference_slot: AbstractContextManager[object] | None = None,
     ) -> Separation:
-        """Split the file `source` into stems in `output_dir`; `folder` is for what is in between.
+        """Split the file `source` into stems in `output_dir`; `folder` is for temporary files.
 
-        The song is decoded at once; the network is entered in `turn`, which lets one thread in at a time (None: the
-        caller sees to it); behind it the stems are encoded. No stage may take longer than `timeout_s`. Raises what
-        the stages and `Child.run` raise. Nothing is left in `output_dir` then.
+        Decodes the song at once, runs the network inside `inference_slot`, and encodes the stems afterwards. The slot
+        must admit one thread at a time; with None the caller makes sure of that. No stage may take longer than
+        `timeout_s`. Raises the errors of the stages and of `Child.run`; `output_dir` then has no stems.
         """
-        job = partial(Child.run, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
+        run = partial(Child.run, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
         with self._media_child() as child:
-            mixture = job(child, Decode(source, folder, max_seconds))
-        with turn or nullcontext():
-            estimates = job(self._network, Separate(mixture, folder))
+            mixture = run(child, Decode(source, folder, max_seconds))
+        with inference_slot or nullcontext():
+            estimates = run(self._network, Separate(mixture, folder))
         with self._media_child() as child:
-            separation: Separation = job(child, Encode(mixture, estimates, folder, output_dir, output_format))
+            separation: Separation = run(child, Encode(mixture, estimates, folder, output_dir, output_format))
         return separation
 
     def close(self) -> None:
-        """End all children, by force if they do not end by themselves."""
+        """End all child processes; kill those that do not end by themselves."""
         self._network.close()
         while self._idle:
             self._idle.pop().close()
 
     @contextmanager
     def _media_child(self) -> Iterator[Child]:
-        """The media child used last among those that are free, or a new one."""
+        """The most recently used idle media child, or a new one."""
         try:
             child = self._idle.pop()
         except IndexError:

@@ -1,7 +1,7 @@
-"""Samples that are needed again wait on disk, so that a song's length costs disk and not memory.
+"""Samples on disk: a long song takes disk space instead of memory.
 
-A spool is written once and then only read, also by other processes: it can be sent to them, its samples stay where they
-are. Whoever made its folder removes it.
+A spool is written once and only read afterwards. Other processes can read it, too: only its description is pickled.
+The owner of its folder deletes it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from uvr.audio.format import MAX_BLOCK_SAMPLES, Block
 
 @dataclass(frozen=True)
 class Spool:
-    """Float32 samples in the file `path`, the channels of each side by side."""
+    """Float32 samples in the file `path`, with interleaved channels."""
 
     path: Path
     channels: int
     samples: int
-    """Per channel."""
+    """Samples per channel."""
     peak: float
     """The largest absolute value."""
 
     @classmethod
     def of(cls, blocks: Iterable[Block], path: Path, channels: int) -> Self:
-        """Write `blocks`, of shape (`channels`, any number of samples), to the new file `path`."""
+        """Write `blocks`, each of shape (`channels`, any number of samples), to the new file `path`."""
         samples, peak = 0, 0.0
         with path.open("xb") as file:
             for block in blocks:
@@ -40,7 +40,7 @@ class Spool:
         return cls(path, channels, samples, peak)
 
     def read(self, start: int, stop: int) -> Block:
-        """Samples `start` to `stop`, of shape (channels, stop - start); silence where there are none."""
+        """The samples `start` to `stop`, of shape (channels, stop - start); zeros outside the file."""
         block = np.zeros((stop - start, self.channels), np.float32)
         first, last = max(start, 0), min(stop, self.samples)
         if first < last:

@@ -1,14 +1,13 @@
-"""The last stage of a separation: a network's estimates become stem files that match the song.
+"""The last stage of a separation: writes the estimates as stem files that match the song.
 
-Every stem has the song's length, rate, channels, level, sample format and tags, wherever the output format can hold
-them; all stems share one gain, so that they still add up to the song.
+Every stem has the song's length, sample rate, channels, level, sample format and tags, as far as the output format
+supports them. All stems are scaled by the same gain, so they still add up to the song.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,81 +24,85 @@ from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
 from uvr.separation.progress import SeparationObserver
 from uvr.separation.spool import Spool
 
-Stems: TypeAlias = Mapping[str, Callable[[], Iterator[Block]]]
-"""Stem name -> its samples, from the beginning at every call."""
+Blocks: TypeAlias = Callable[[], Iterator[Block]]
+"""The samples of a stem; every call starts from the beginning."""
 
 
-def save_stems(
+def write_stems(
     estimates: Estimates,
     mixture: Mixture,
     folder: Path,
     output_dir: Path,
     output_format: OutputFormat,
-    watch: SeparationObserver,
+    observer: SeparationObserver,
 ) -> Separation:
-    """Write the stems into `output_dir` as <stem>.<format>, all of them or none; `folder` is for what is in between."""
+    """Write the stems to `output_dir`/{stem}.{format}: all of them, or none. `folder` is for temporary files."""
     encoding = encoding_for(mixture.format, output_format)
-    stems = _at_rate(_stems(estimates, mixture, folder, watch), mixture, encoding.sample_rate, watch)
+    song_rate_hz, rate_hz = mixture.format.sample_rate, encoding.sample_rate
+    stems = _at_rate(_stems(estimates, mixture, folder, observer), mixture, rate_hz, observer)
     gain = common_gain(stems, encoding.max_sample)
-    paths = _written(stems, output_dir, encoding, gain, mixture.tags)
-    watch.report(1.0)
+    notes = mixture.notes
+    if song_rate_hz != rate_hz:
+        rates = f"The song has {song_rate_hz} Hz, the stems have {rate_hz} Hz"
+        notes = (*notes, f"{rates}: {output_format.value} does not support the song's sample rate.")
+    paths = _write(stems, output_dir, encoding, gain, mixture.tags)
+    observer.report(1.0)
     return Separation(
         stems=paths,
         audio_s=mixture.audio_s,
-        sample_rate=encoding.sample_rate,
+        sample_rate=rate_hz,
         channels=encoding.channels,
         gain=gain,
         provider=estimates.provider,
         backend=estimates.backend,
         output_format=output_format,
-        notes=_notes(mixture, encoding),
+        notes=notes,
     )
 
 
-def _stems(estimates: Estimates, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Stems:
-    """The stems at the song's own rate and length.
+def _stems(estimates: Estimates, mixture: Mixture, folder: Path, observer: SeparationObserver) -> dict[str, Blocks]:
+    """The stems, with the residual, at the song's own rate and length.
 
-    The rest is taken from the song as it was decoded. So it costs no disk, and the stems add up to the song even where
-    the network's rate cannot follow: what lies above 22 kHz is in the rest.
+    The residual is computed from the decoded song while it is read. So it takes no disk space, and the stems add up
+    to the song at every frequency: what the network's rate cannot represent (above 22 kHz) is in the residual.
     """
-    spools = {name: _at_source_rate(spool, mixture, folder, watch) for name, spool in estimates.spools.items()}
-    stems = {name: spool.blocks for name, spool in spools.items()}
-    rest = estimates.rest
-    if rest is None:
-        return stems
+    rate_hz, spools = mixture.format.sample_rate, dict(estimates.spools)
+    if rate_hz != NETWORK_RATE_HZ:
+        for name, spool in estimates.spools.items():
+            converted = resampled(observer.until_cancelled(spool.blocks()), NETWORK_RATE_HZ, rate_hz)
+            exact = fit_to_length(converted, mixture.source.samples, spool.channels)
+            spools[name] = Spool.of(exact, folder / f"{spool.path.stem}-{rate_hz}.f32", spool.channels)
+    stems: dict[str, Blocks] = {name: spool.blocks for name, spool in spools.items()}
+    if residual := estimates.residual:
+        factor, subtracted = np.float32(residual.factor), spools[residual.of]
 
-    def remaining() -> Iterator[Block]:
-        factor = np.float32(rest.factor)
-        for whole, part in zip(mixture.source.blocks(), spools[rest.of].blocks(), strict=True):
-            yield whole - factor * part
+        def remaining() -> Iterator[Block]:
+            for whole, part in zip(mixture.source.blocks(), subtracted.blocks(), strict=True):
+                yield whole - factor * part
 
-    return {**stems, rest.name: remaining}
-
-
-def _at_source_rate(spool: Spool, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Spool:
-    rate = mixture.format.sample_rate
-    if rate == NETWORK_RATE_HZ:
-        return spool
-    converted = resampled(watch.over(spool.blocks()), NETWORK_RATE_HZ, rate)
-    exact = fit_to_length(converted, mixture.source.samples, spool.channels)
-    return Spool.of(exact, folder / f"{spool.path.stem}-{rate}.f32", spool.channels)
+        stems[residual.name] = remaining
+    return stems
 
 
-def _at_rate(stems: Stems, mixture: Mixture, rate_hz: int, watch: SeparationObserver) -> Stems:
-    """The stems at a rate that the output format has, which some lossy formats make another one than the song's."""
-    song_hz, channels = mixture.format.sample_rate, mixture.source.channels
-    samples = max(1, round(mixture.source.samples * rate_hz / song_hz))
+def _at_rate(
+    stems: Mapping[str, Blocks], mixture: Mixture, rate_hz: int, observer: SeparationObserver
+) -> Mapping[str, Blocks]:
+    """The stems resampled to `rate_hz`: some lossy formats do not support the song's rate."""
+    song_rate_hz, channels = mixture.format.sample_rate, mixture.source.channels
+    samples = max(1, round(mixture.source.samples * rate_hz / song_rate_hz))
 
-    def converted(blocks: Callable[[], Iterator[Block]]) -> Callable[[], Iterator[Block]]:
-        return lambda: watch.over(fit_to_length(resampled(blocks(), song_hz, rate_hz), samples, channels))
+    def converted(blocks: Blocks) -> Blocks:
+        return lambda: observer.until_cancelled(
+            fit_to_length(resampled(blocks(), song_rate_hz, rate_hz), samples, channels)
+        )
 
     return {name: converted(blocks) for name, blocks in stems.items()}
 
 
-def common_gain(stems: Stems, highest: float) -> float:
-    """The largest factor up to 1.0 with which no sample of any stem leaves the range from -1.0 to `highest`.
+def common_gain(stems: Mapping[str, Blocks], highest: float) -> float:
+    """The largest factor up to 1.0 that keeps every sample of every stem in the range from -1.0 to `highest`.
 
-    An infinite `highest` means that nothing clips.
+    With an infinite `highest` nothing clips, and the factor is 1.0.
     """
     if math.isinf(highest):
         return 1.0
@@ -110,31 +113,16 @@ def common_gain(stems: Stems, highest: float) -> float:
     return 1.0 / excess
 
 
-def _written(stems: Stems, folder: Path, encoding: Encoding, gain: float, tags: Tags) -> dict[str, Path]:
+def _write(stems: Mapping[str, Blocks], folder: Path, encoding: Encoding, gain: float, tags: Tags) -> dict[str, Path]:
+    """Encode all stems, multiplied by `gain`, into `folder`. On an error the folder is left without stems."""
     paths = {name: folder / f"{name}{encoding.output_format.suffix}" for name in stems}
-    with _removed_on_failure(paths):
+    try:
         for name, blocks in stems.items():
             with AudioWriter(paths[name], encoding, tags) as writer:
                 for block in blocks():
                     writer.write(block if gain == 1.0 else block * np.float32(gain))
-    return paths
-
-
-def _notes(mixture: Mixture, encoding: Encoding) -> tuple[str, ...]:
-    """What is different about the stems, in sentences for the song's owner; empty when they are made like the song."""
-    notes = [*mixture.notes]
-    if mixture.format.sample_rate != encoding.sample_rate:
-        name = encoding.output_format.value
-        rates = f"The song has {mixture.format.sample_rate} Hz, the stems have {encoding.sample_rate} Hz"
-        notes.append(f"{rates}: {name} files cannot have its sample rate.")
-    return tuple(notes)
-
-
-@contextmanager
-def _removed_on_failure(paths: Mapping[str, Path]) -> Iterator[None]:
-    try:
-        yield
     except BaseException:
         for path in paths.values():
             path.unlink(missing_ok=True)
         raise
+    return paths

@@ -10,7 +10,7 @@ import pytest
 
 from bench import standin
 from uvr.models.store import parameters_of
-from uvr.separation.mdx.onnxruntime_network import Network
+from uvr.separation.mdx.onnxruntime_network import OnnxRuntimeNetwork
 
 SMALL = standin.Geometry(bins=640, frames=32, growth=4, levels=3)
 
@@ -61,14 +61,14 @@ def test_engine_runs_it_with_the_parameters_beside_it(path):
     parameters = parameters_of(path)
     assert (parameters.dim_f, parameters.dim_t, parameters.primary_stem) == (640, 32, "Instrumental")
     spectrum = standin.spectrum(geometry=SMALL)
-    estimate = Network(path, parameters).run(spectrum)
+    estimate = OnnxRuntimeNetwork(path, parameters).run(spectrum)
     assert estimate.shape == spectrum.shape == (4, 640, 32)
     assert np.isfinite(estimate).all()
 
 
 def test_output_is_as_loud_as_the_input(path):
     spectrum = standin.spectrum(3.0, SMALL)
-    estimate = Network(path, parameters_of(path)).run(spectrum)
+    estimate = OnnxRuntimeNetwork(path, parameters_of(path)).run(spectrum)
     assert estimate.std() == pytest.approx(spectrum.std(), rel=0.5)
 
 

@@ -231,5 +231,5 @@ def test_kernels_that_were_asked_for_and_cannot_be_are_a_fault(doctor, tmp_path)
     assert report.status == 1
     mark, sentence = report.lines["network"]
     assert mark == "FAULT"
-    assert "do not know scaling.onnx: mixture_spectrum goes into Mul" in sentence
+    assert "do not support scaling.onnx: mixture_spectrum goes into Mul" in sentence
     assert doctor(MODEL_NAME="scaling").lines["network"][0] == "note"

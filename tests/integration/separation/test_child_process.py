@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 import structlog
 
+from tests.support.children import pid_of
 from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
 from tests.support.waiting import PATIENCE_S, until
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
 from uvr.metrics.definitions import UNSEEN
 from uvr.separation.child_process import Child
 from uvr.separation.engine import Separation
-from uvr.separation.progress import never, unheard
+from uvr.separation.progress import ignore_progress, never_cancelled
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -40,8 +41,8 @@ def run(
     deed: str = "nothing",
     *,
     timeout_s: float = 60,
-    on_progress: Callable[[float], None] = unheard,
-    cancelled: Callable[[], bool] = never,
+    on_progress: Callable[[float], None] = ignore_progress,
+    cancelled: Callable[[], bool] = never_cancelled,
 ) -> Separation:
     separation: Separation = child.run(Deed(deed), timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
     return separation
@@ -64,11 +65,6 @@ def open_files() -> set[str]:
     return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
-def pid_of(child: Child) -> int:
-    assert child.pid is not None
-    return child.pid
-
-
 # Starting
 
 
@@ -79,9 +75,9 @@ def test_start_blocks_until_the_network_is_warm(child: Child) -> None:
 
 def test_start_keeps_a_child_that_lives(child: Child) -> None:
     child.start()
-    first = child.pid
+    first = pid_of(child)
     child.start()
-    assert child.pid == first
+    assert pid_of(child) == first
 
 
 def test_what_keeps_the_network_from_loading_is_raised_and_leaves_no_process() -> None:
@@ -89,7 +85,7 @@ def test_what_keeps_the_network_from_loading_is_raised_and_leaves_no_process() -
     with pytest.raises(PermanentError, match=r"^The model file is damaged\.$") as raised:
         child.start()
     assert raised.value.facts == {"file": "m.onnx"}
-    assert child.pid is None
+    assert pid_of(child) is None
 
 
 def test_an_unforeseen_fault_at_loading_is_told_in_neutral_words(capfd: pytest.CaptureFixture[str]) -> None:
@@ -113,10 +109,10 @@ def test_a_separation_crosses_over_with_all_its_facts(child: Child) -> None:
 
 def test_the_child_stays_warm_from_song_to_song(child: Child) -> None:
     child.start()
-    pid = child.pid
+    pid = pid_of(child)
     for _ in range(3):
         assert run(child).provider == "warmed up 1 times"
-    assert child.pid == pid
+    assert pid_of(child) == pid
 
 
 def test_progress_arrives_in_order(child: Child) -> None:
@@ -150,12 +146,12 @@ def test_log_lines_of_the_child_tell_which_task_they_are_about(
 
 def test_a_permanent_error_crosses_over_and_the_child_goes_on(child: Child) -> None:
     child.start()
-    pid = child.pid
+    pid = pid_of(child)
     with pytest.raises(PermanentError, match=r"^This is not audio\.$") as raised:
         run(child, "is_no_audio")
     assert raised.value.facts == {"format": "text"}
     run(child)
-    assert child.pid == pid
+    assert pid_of(child) == pid
 
 
 def test_a_transient_error_crosses_over_with_the_wished_pause(child: Child) -> None:
@@ -183,7 +179,7 @@ def test_an_unforeseen_fault_is_told_in_neutral_words_and_logged_in_full(capfd: 
     ("song", "cause"),
     [
         ("segfaults", "SIGSEGV"),
-        ("is_killed", "SIGKILL, most often the kernel's out-of-memory killer"),
+        ("is_killed", "SIGKILL, usually sent by the kernel's out-of-memory killer"),
         ("exits", "exit code 3"),
     ],
 )
@@ -197,7 +193,7 @@ def test_a_death_is_a_crash_that_names_its_cause_and_a_fresh_child_takes_over(
     assert raised.value.message == f"The network process of the separation died: {cause}."
     assert not exists(dead)
     run(child)
-    assert child.pid not in (dead, None)
+    assert pid_of(child) not in (dead, None)
 
 
 def test_deaths_are_counted_and_ends_that_were_wanted_are_not(child: Child) -> None:
@@ -233,7 +229,7 @@ def test_a_child_that_died_between_two_songs_costs_neither(child: Child) -> None
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's out-of-memory killer is Linux's")
 def test_the_child_offers_itself_to_the_out_of_memory_killer(child: Child) -> None:
     child.start()
-    assert Path(f"/proc/{child.pid}/oom_score_adj").read_text().strip() == "1000"
+    assert Path(f"/proc/{pid_of(child)}/oom_score_adj").read_text().strip() == "1000"
 
 
 # Giving up on a song
@@ -270,7 +266,7 @@ def test_loading_a_network_for_a_song_counts_towards_its_time_out() -> None:
     child = Child(slow_build, "network")
     with pytest.raises(TransientError, match="took longer"):
         run(child, timeout_s=0.5)
-    assert child.pid is None
+    assert pid_of(child) is None
 
 
 def test_an_error_of_the_caller_ends_the_song(child: Child) -> None:
@@ -279,7 +275,7 @@ def test_an_error_of_the_caller_ends_the_song(child: Child) -> None:
 
     with pytest.raises(KeyError):
         run(child, "never_ends", on_progress=broken)
-    assert child.pid is None
+    assert pid_of(child) is None
     run(child)
 
 
@@ -292,13 +288,13 @@ def test_close_ends_the_child_and_may_be_called_again(child: Child) -> None:
     child.close()
     child.close()
     assert not exists(pid)
-    assert child.pid is None
+    assert pid_of(child) is None
 
 
 def test_closing_without_a_start_starts_nothing_and_ends_nothing(child: Child) -> None:
     before = open_files()
     child.close()
-    assert child.pid is None
+    assert pid_of(child) is None
     assert open_files() == before
     run(child)
     assert is_running(pid_of(child))
@@ -351,17 +347,17 @@ def test_signals_leave_a_child_alone_that_has_hardly_begun(child: Child) -> None
     signalled: list[int] = []
 
     def signal_soon() -> None:
-        while child.pid is None:
+        while pid_of(child) is None:
             time.sleep(0.001)
         for number in (signal.SIGTERM, signal.SIGINT):
-            os.kill(child.pid, number)
-        signalled.append(child.pid)
+            os.kill(pid_of(child), number)
+        signalled.append(pid_of(child))
 
     thread = threading.Thread(target=signal_soon)
     thread.start()
     child.start()
     thread.join()
-    assert signalled == [child.pid]
+    assert signalled == [pid_of(child)]
 
 
 def test_a_parent_that_forgets_to_close_ends_all_the_same() -> None:
@@ -373,6 +369,7 @@ def test_a_parent_that_forgets_to_close_ends_all_the_same() -> None:
 
 def test_the_child_does_not_import_the_main_module_of_its_parent(tmp_path: Path) -> None:
     program = """
+from tests.support.children import pid_of
 from tests.support.engines import ScriptedEngine
 from uvr.separation.child_process import Child
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from tests.support.children import pid_of
 from tests.support.networks import PARAMETERS, write_model
 from uvr.errors import PermanentError
 from uvr.separation import devices
@@ -46,7 +47,7 @@ def test_auto_takes_the_processor_where_there_is_nothing_else():
 
 @pytest.mark.parametrize(
     ("device", "advice"),
-    [("cuda", "Install NVIDIA's driver, CUDA and cuDNN"), ("coreml", "Take a newer macOS")],
+    [("cuda", "Install NVIDIA's driver, CUDA and cuDNN"), ("coreml", "Use a newer version of macOS")],
 )
 def test_a_device_that_onnx_runtime_gave_up_silently_is_refused(device, advice):
     with pytest.raises(PermanentError, match=advice):
@@ -64,7 +65,7 @@ def test_auto_runs_on_the_processor_and_says_so(model):
 
 @without_cuda
 def test_cuda_without_its_package_is_refused_with_its_name(model):
-    with pytest.raises(PermanentError, match=r"Install onnxruntime-gpu\[cuda,cudnn\] in place of onnxruntime"):
+    with pytest.raises(PermanentError, match=r"Replace onnxruntime with onnxruntime-gpu\[cuda,cudnn\]"):
         MdxEngine(model, PARAMETERS, device="cuda")
 
 
@@ -79,7 +80,7 @@ def test_the_reason_crosses_over_from_the_child(model):
     child = Child(MdxEngineFactory(model, PARAMETERS, device="cuda"), "network")
     with pytest.raises(PermanentError, match="onnxruntime-gpu"):
         child.start()
-    assert child.pid is None
+    assert pid_of(child) is None
 
 
 @without_cuda

@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
+from tests.support.song import separate_song
 from uvr.errors import PermanentError
 from uvr.separation.mdx.engine import MdxEngine
-from uvr.separation.song import separate_song
 
 SEGMENT = PARAMETERS.hop_length * (PARAMETERS.dim_t - 1)
 STEP = int(0.75 * SEGMENT)

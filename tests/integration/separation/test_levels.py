@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
 from tests.support.networks import HQ_4, PARAMETERS, write_network
+from tests.support.song import separate_song
 from uvr.models import store
 from uvr.separation.mdx.engine import MdxEngine
-from uvr.separation.song import separate_song
 
 PEAKS = (1.0, 0.5, 0.25, 0.02)
 LARGEST_DIFFERENCE_DB = 0.05

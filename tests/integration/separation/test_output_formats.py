@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.audio import chord, codec_of, mux_audio, noise, picture, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
+from tests.support.song import separate_song
 from uvr.audio.output_format import OutputFormat
 from uvr.separation.engine import Separation
 from uvr.separation.mdx.engine import MdxEngine
-from uvr.separation.song import separate_song
 
 CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "mp3float", "m4a": "aac", "ogg": "opus", "opus": "opus"}
 SOURCES = {".mp3": "libmp3lame", ".flac": "flac", ".m4a": "aac", ".ogg": "libopus", ".wav": "pcm_s16le"}
@@ -125,7 +125,9 @@ def test_rates_and_channels_are_kept_where_the_format_can(halving, tmp_path, out
 
 def test_a_changed_rate_is_told_with_both_rates(halving, tmp_path):
     made = separate(halving, write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le"), OutputFormat.OPUS)
-    assert made.notes == ("The song has 44100 Hz, the stems have 48000 Hz: opus files cannot have its sample rate.",)
+    assert made.notes == (
+        "The song has 44100 Hz, the stems have 48000 Hz: opus does not support the song's sample rate.",
+    )
     assert made.facts()["notes"] == list(made.notes)
 
 

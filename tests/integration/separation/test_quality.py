@@ -8,9 +8,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support.audio import read_audio, snr_db, write_audio
+from tests.support.song import separate_song
 from uvr.models import store
 from uvr.separation.mdx.engine import MdxEngine
-from uvr.separation.song import separate_song
 
 LIMITS_DB = [("rubidium", 6.7, 22.5), ("potassium", 7.6, 21.0)]
 

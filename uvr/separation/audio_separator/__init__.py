@@ -1,1 +1,1 @@
-"""audio-separator as an engine: every architecture but MDX-Net, in an environment of its own because of torch."""
+"""The engine for every architecture but MDX-Net: audio-separator, in an environment of its own because of torch."""

@@ -1,10 +1,10 @@
-"""audio-separator as an engine: every architecture that `mdx` does not run, and MDX-Net too for those who want it.
+"""The engine on audio-separator: for every architecture that `mdx` does not run, and for MDX-Net models on request.
 
     mixture → WAV at the networks' level → audio-separator → back to the mixture's level → spools
 
-Promises what `mdx` does about the level of the stems. It does not promise flat memory: audio-separator holds the whole
-song several times over. Stems that a model leaves out are what remains of the mixture, so that every model that gives
-vocals also gives an instrumental.
+The stems have the mixture's level, as with `mdx`. Memory use is not constant: audio-separator holds the whole song
+several times. A stem that a model does not give is the residual of the mixture, so every model with a vocals stem also
+gives an instrumental.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from uvr.audio.resample import fit_to_length
 from uvr.models.catalogue import stem_pair
 from uvr.separation.audio_separator.model import AudioSeparatorModel, OneFile, SeveralFiles
 from uvr.separation.devices import Device
-from uvr.separation.estimates import Estimates, Rest
+from uvr.separation.estimates import Estimates, Residual
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
-from uvr.separation.progress import SeparationObserver
+from uvr.separation.progress import SeparationObserver, ignore_progress
 from uvr.separation.spool import Spool
 
 _NETWORK_FORMAT = Encoding(OutputFormat.WAV, NETWORK_RATE_HZ, 2, SampleFormat.FLOAT32)
@@ -35,7 +35,7 @@ _BACKEND = "audio-separator"
 
 
 class AudioSeparatorEngine:
-    """A model that audio-separator has loaded; separates songs, one at a time (see `engine.Engine`)."""
+    """A model loaded by audio-separator. It separates one song at a time (see `engine.Engine`)."""
 
     def __init__(self, model: OneFile | SeveralFiles, *, threads: int = 0, device: Device = "auto") -> None:
         self._model = AudioSeparatorModel(model, threads=threads, device=device)
@@ -43,61 +43,53 @@ class AudioSeparatorEngine:
 
     @property
     def provider(self) -> str:
-        """What the network really runs on: "cpu", "cuda", "mps"."""
+        """What the network runs on: "cpu", "cuda", "mps"."""
         return self._model.provider
 
     def warm_up(self) -> None:
-        """Separate a second of a tone: some architectures load their weights, and all name their stems, only then."""
+        """Separate one second of a tone: some architectures load their weights only then, and all name their stems."""
         tone = np.sin(np.arange(NETWORK_RATE_HZ * _WARM_UP_S, dtype=np.float32) / 16)[None]
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            estimates = self._estimates(Spool.of([tone], folder / "tone.f32", 1), 1.0, folder, _no_matter)
-        rest = [estimates.rest.name] if estimates.rest else []
-        self._names = (*estimates.spools, *rest)
+            folder, spool = Path(name), Spool.of([tone], Path(name, "tone.f32"), 1)
+            estimates = self._estimates(spool, 1.0, folder, SeparationObserver(ignore_progress))
+        residual = [estimates.residual.name] if estimates.residual else []
+        self._names = (*estimates.spools, *residual)
 
-    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
-        """Find the model's stems in `mixture`; tells `watch` in the steps that the architecture takes."""
+    def separate(self, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Estimates:
+        """Estimate the model's stems. Reports progress after each step of the architecture."""
         spool = mixture.at_network_rate
         if spool.peak:
-            return self._estimates(mixture.at_network_rate, mixture.network_factor, folder, watch)
-        # Of digital silence the architectures make noise, NaN or an error.
+            return self._estimates(spool, mixture.network_factor, folder, observer)
+        # From digital silence the architectures make noise, NaN or an error.
         if not self._names:
             self.warm_up()
         return Estimates(dict.fromkeys(self._names, spool), self.provider, _BACKEND)
 
-    def _estimates(self, mixture: Spool, network_factor: float, folder: Path, watch: SeparationObserver) -> Estimates:
-        factor = np.float32(network_factor)
-        whole = folder / "mixture.wav"
-        _write_levelled(mixture, factor, whole, self._model.tail_samples)
+    def _estimates(
+        self, mixture: Spool, network_factor: float, folder: Path, observer: SeparationObserver
+    ) -> Estimates:
+        factor, wav = np.float32(network_factor), folder / "mixture.wav"
+        samples = mixture.samples + self._model.padding_samples
+        with AudioWriter(wav, _NETWORK_FORMAT) as writer:
+            for block in fit_to_length(mixture.blocks(), samples, mixture.channels):
+                writer.write(np.broadcast_to(block * factor, (2, block.shape[1])))
 
         def on_share(share: float) -> None:
-            watch.check()
-            watch.separated(share)
+            observer.raise_if_cancelled()
+            observer.report_separated(share)
 
-        files = self._model.separate(whole, folder, on_share)
-        whole.unlink()
-        return self._completed({name: _kept(path, name, factor, mixture) for name, path in files.items()})
-
-    def _completed(self, stems: dict[str, Spool]) -> Estimates:
-        """`stems`, and the partner of the only one, or of the vocals, when the model gave none."""
+        files = self._model.separate(wav, folder, on_share)
+        wav.unlink()
+        stems = {name: _read_stem(path, name, factor, mixture) for name, path in files.items()}
+        # The partner of the only stem, or of the vocals, is the residual if the model does not give it.
         name = next(iter(stems)) if len(stems) == 1 else "vocals"
         _, partner = stem_pair(name)
-        rest = Rest(partner, name) if name in stems and partner not in stems else None
-        return Estimates(stems, self.provider, _BACKEND, rest)
+        residual = Residual(partner, name) if name in stems and partner not in stems else None
+        return Estimates(stems, self.provider, _BACKEND, residual)
 
 
-_no_matter = SeparationObserver(lambda _share: None)
-
-
-def _write_levelled(mixture: Spool, factor: np.float32, path: Path, tail_samples: int) -> None:
-    """The mixture at the networks' level, in stereo, with silence behind it."""
-    with AudioWriter(path, _NETWORK_FORMAT) as writer:
-        for block in fit_to_length(mixture.blocks(), mixture.samples + tail_samples, mixture.channels):
-            writer.write(np.broadcast_to(block * factor, (2, block.shape[1])))
-
-
-def _kept(path: Path, name: str, factor: np.float32, mixture: Spool) -> Spool:
-    """The stem in the file `path`, at the level and length and with the channels of `mixture`."""
+def _read_stem(path: Path, name: str, factor: np.float32, mixture: Spool) -> Spool:
+    """The stem in the file `path`, with the level, the length and the channels of `mixture`."""
 
     def blocks() -> Iterator[Block]:
         with AudioReader(path, max_seconds=math.inf) as stem:

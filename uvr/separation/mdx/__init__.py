@@ -1,1 +1,1 @@
-"""The MDX-Net engine: every MDX-Net ONNX model, on our own kernels or on ONNX Runtime."""
+"""The MDX-Net engine: runs every MDX-Net ONNX model, on the native kernels or on ONNX Runtime."""

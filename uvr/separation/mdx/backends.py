@@ -1,8 +1,8 @@
-"""Which code computes an MDX-Net network: our own kernels, or ONNX Runtime (NETWORK_BACKEND).
+"""Chooses what computes an MDX-Net network: the native kernels or ONNX Runtime (NETWORK_BACKEND).
 
-    native         the kernels of `uvr.separation.native`: on processor cores, for networks they know in full
-    onnxruntime    every network, and every graphics card
-    auto           the kernels wherever they can be used and agree with ONNX Runtime, which does the rest
+    native         the kernels of `uvr.separation.native`: on processor cores, for networks that they fully support
+    onnxruntime    ONNX Runtime: for every network, and on graphics cards
+    auto           the kernels wherever they can be used and agree with ONNX Runtime, else ONNX Runtime
 
 Nothing heavy is imported here: ONNX Runtime and the kernels are loaded when a network needs them.
 """
@@ -30,11 +30,11 @@ log = structlog.get_logger()
 Backend: TypeAlias = Literal["auto", "native", "onnxruntime"]
 
 NETWORK_CHANNELS = 4
-"""Of an MDX-Net network's input and output: left and right, real and imaginary."""
+"""Channels of an MDX-Net network's input and output: real and imaginary part of left and right."""
 
 
-class AnyNetwork(Protocol):
-    """A loaded network, whatever computes it."""
+class Network(Protocol):
+    """A loaded network on any backend."""
 
     @property
     def provider(self) -> str:
@@ -45,26 +45,27 @@ class AnyNetwork(Protocol):
         """What computes it: "native", "onnxruntime"."""
 
     def run(self, spectrum: Spectrum) -> Spectrum:
-        """The spectrum of the primary stem in that of the mixture, both of shape (4, dim_f, dim_t)."""
+        """Estimate the spectrum of the primary stem from that of the mixture; both have shape (4, dim_f, dim_t)."""
 
     def warm_up(self) -> None:
-        """Set up what would otherwise be set up while the first song waits."""
+        """Prepare everything that would otherwise delay the first song."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How a model is to be run on processor cores."""
+    """How to run a model on processor cores."""
 
     way: Literal["native", "onnxruntime", "unchecked"]
-    """`unchecked` is ONNX Runtime until the self-check has spoken, and then what it says."""
+    """`unchecked` means ONNX Runtime until the self-check has a verdict, and then what the verdict allows."""
     reason: str
-    """A sentence's end, for logs and operators."""
+    """The end of a sentence for logs and operators."""
     architecture: Architecture | None = None
+    """None, as `record`, if the kernels cannot be used."""
     record: Record | None = None
-    """What is known about how the kernels do; it and the `architecture` are None where they cannot be used."""
+    """The record of the kernels' self-check."""
 
 
-class NoKernelsError(Exception):
+class KernelsUnavailableError(Exception):
     """The kernels cannot be used; the message says why."""
 
 
@@ -75,35 +76,37 @@ def open_network(
     threads: int = 0,
     device: Device = "auto",
     backend: Backend = "auto",
-) -> AnyNetwork:
-    """The network in `model_path`, loaded; `threads` 0 means one for every core that this process may use.
+) -> Network:
+    """Load the network in `model_path`. `threads` 0 means one per core that this process may use.
 
-    Raises `PermanentError` when the file is no network, or none of the shape that `parameters` tell, or when the device
-    or the backend that was asked for cannot be used.
+    Raises `PermanentError` if the file is not a network, if the network's shape does not match `parameters`, or if the
+    requested device or backend cannot be used.
     """
-    ways = _Ways(model_path, parameters, threads, device)
+    loader = _Loader(model_path, parameters, threads, device)
     if backend == "auto" and device == "auto" and devices.may_have_cuda():
-        network = ways.onnxruntime()
+        network = loader.onnxruntime()
         if network.provider != "cpu":
             return network
-        del network  # what is opened below needs its memory
+        del network  # frees its memory before the next network is loaded
     try:
-        decision = decide(model_path, parameters, device=device, backend=backend)
-        return ways.taken(decision)
-    except NoKernelsError as error:
+        return loader.load(decide(model_path, parameters, device=device, backend=backend))
+    except KernelsUnavailableError as error:
         if backend == "native":
-            raise PermanentError(f"NETWORK_BACKEND=native, but {error}; mend it, or set it to auto.") from error
+            raise PermanentError(f"NETWORK_BACKEND=native, but {error}; fix this, or set it to auto.") from error
         log.warning("network.kernels_fail", reason=str(error))
-        return ways.onnxruntime()
+        return loader.onnxruntime()
 
 
 def decide(model_path: Path, parameters: MdxParameters, *, device: Device, backend: Backend) -> Decision:
-    """How to run a model where no graphics card does. Raises `NoKernelsError` for `native` where it cannot be."""
+    """How to run a model if no graphics card does.
+
+    Raises `KernelsUnavailableError` if `backend` is `native` and the kernels cannot be used.
+    """
     if backend == "onnxruntime":
         return Decision("onnxruntime", "NETWORK_BACKEND=onnxruntime")
     try:
-        architecture, record = _known(model_path, parameters, device)
-    except NoKernelsError as error:
+        architecture, record = _examine(model_path, parameters, device)
+    except KernelsUnavailableError as error:
         if backend == "native":
             raise
         return Decision("onnxruntime", str(error))
@@ -113,46 +116,46 @@ def decide(model_path: Path, parameters: MdxParameters, *, device: Device, backe
     if backend == "native" and verdict.snr_db is None:
         return Decision("native", "NETWORK_BACKEND=native", architecture, record)
     if backend == "native":
-        raise NoKernelsError(verdict.sentence)
+        raise KernelsUnavailableError(verdict.sentence)
     return Decision("onnxruntime" if verdict.is_final else "unchecked", verdict.sentence, architecture, record)
 
 
-def _known(model_path: Path, parameters: MdxParameters, device: Device) -> tuple[Architecture, Record]:
-    """What the kernels know about a model; raises `NoKernelsError` when they cannot run it."""
+def _examine(model_path: Path, parameters: MdxParameters, device: Device) -> tuple[Architecture, Record]:
+    """The model's architecture and self-check record. Raises `KernelsUnavailableError` if the kernels cannot run it."""
     from uvr.separation.native import bindings, graph_matcher
     from uvr.separation.native.onnx_reader import UnknownGraphError
     from uvr.separation.native.self_check import Record
 
     if device not in ("auto", "cpu"):
-        raise NoKernelsError(f"the kernels compute on processor cores, and DEVICE={device}")
+        raise KernelsUnavailableError(f"the kernels run on processor cores only, and DEVICE={device}")
     try:
-        loaded = bindings.load()
+        library = bindings.load()
         data = model_path.read_bytes()
         architecture = graph_matcher.recognise(data)
     except bindings.LibraryError as error:
-        raise NoKernelsError(str(error)) from error
+        raise KernelsUnavailableError(str(error)) from error
     except OSError as error:
-        raise NoKernelsError(f"{model_path.name} cannot be read: {error.strerror}") from error
+        raise KernelsUnavailableError(f"{model_path.name} cannot be read: {error.strerror}") from error
     except UnknownGraphError as error:
-        raise NoKernelsError(f"the kernels do not know {model_path.name}: {error}") from error
+        raise KernelsUnavailableError(f"the kernels do not support {model_path.name}: {error}") from error
     shape = (architecture.channels, architecture.bins, architecture.frames, architecture.outputs)
     if shape != (NETWORK_CHANNELS, parameters.dim_f, parameters.dim_t, NETWORK_CHANNELS):
-        raise NoKernelsError(f"{model_path.name} is not of the shape that its parameters tell: {shape}")
-    return architecture, Record(model_path, data, loaded)
+        raise KernelsUnavailableError(f"the shape of {model_path.name} does not match its parameters: {shape}")
+    return architecture, Record(model_path, data, library)
 
 
 @dataclass(frozen=True)
-class _Ways:
-    """The ways to run one model."""
+class _Loader:
+    """Loads one model on either backend."""
 
     model_path: Path
     parameters: MdxParameters
     threads: int
     device: Device
 
-    def taken(self, decision: Decision) -> AnyNetwork:
-        is_refused = decision.way == "onnxruntime" and decision.record  # the kernels know it, and do it wrong
-        (log.warning if is_refused else log.info)("network.decided", way=decision.way, reason=decision.reason)
+    def load(self, decision: Decision) -> Network:
+        failed_check = decision.way == "onnxruntime" and decision.record
+        (log.warning if failed_check else log.info)("network.decided", way=decision.way, reason=decision.reason)
         if decision.way == "native":
             assert decision.architecture is not None
             return self.native(decision.architecture)
@@ -161,37 +164,37 @@ class _Ways:
             return _UncheckedNetwork(self, decision.record)
         return self.onnxruntime()
 
-    def onnxruntime(self) -> AnyNetwork:
-        from uvr.separation.mdx.onnxruntime_network import Network  # only where it is needed: it takes time and memory
+    def onnxruntime(self) -> Network:
+        from uvr.separation.mdx.onnxruntime_network import OnnxRuntimeNetwork  # slow to import, and needs memory
 
-        return Network(self.model_path, self.parameters, threads=self.threads, device=self.device)
+        return OnnxRuntimeNetwork(self.model_path, self.parameters, threads=self.threads, device=self.device)
 
-    def native(self, architecture: Architecture | None = None) -> AnyNetwork:
-        """The network on the kernels; raises `NoKernelsError`."""
+    def native(self, architecture: Architecture | None = None) -> Network:
+        """The network on the kernels. Raises `KernelsUnavailableError`."""
         from uvr.separation.native.bindings import KernelError
         from uvr.separation.native.network import NativeNetwork
 
         if architecture is None:
-            architecture, _ = _known(self.model_path, self.parameters, self.device)
+            architecture, _ = _examine(self.model_path, self.parameters, self.device)
         try:
             network = NativeNetwork(architecture, threads=self.threads)
         except KernelError as error:
-            raise NoKernelsError(f"the kernels cannot run {self.model_path.name}: {error}") from error
+            raise KernelsUnavailableError(f"the kernels cannot run {self.model_path.name}: {error}") from error
         facts = {"instruction_set": network.instruction_set.name, "threads": network.threads, "bytes": network.bytes}
         log.info("network.loaded", device=self.device, provider="cpu", backend="native", **facts)
         return network
 
 
 class _UncheckedNetwork:
-    """A network on ONNX Runtime until a segment has told whether the kernels agree, and then on what it told."""
+    """A network on ONNX Runtime until the self-check of one segment; on the kernels afterwards if they agree."""
 
     provider = "cpu"
 
-    def __init__(self, ways: _Ways, record: Record) -> None:
-        self._ways = ways
+    def __init__(self, loader: _Loader, record: Record) -> None:
+        self._loader = loader
         self._record = record
-        self._network: AnyNetwork | None = ways.onnxruntime()
-        """None while the kernels are tried, and after they have failed until the next run: then ONNX Runtime again."""
+        self._network: Network | None = loader.onnxruntime()
+        """None while the kernels are checked, and, if they fail, until the next run loads ONNX Runtime again."""
         self._is_checked = False
 
     @property
@@ -199,46 +202,43 @@ class _UncheckedNetwork:
         return self._network.backend if self._network else "onnxruntime"
 
     def warm_up(self) -> None:
-        """Nothing: ONNX Runtime needs none on processor cores."""
+        """Nothing to do: ONNX Runtime needs no warm-up on processor cores."""
 
     def run(self, spectrum: Spectrum) -> Spectrum:
-        from uvr.separation.native.self_check import tells
+        from uvr.separation.native.bindings import KernelError
+        from uvr.separation.native.self_check import is_conclusive
 
-        self._network = self._network or self._ways.onnxruntime()
+        self._network = self._network or self._loader.onnxruntime()
         if self._is_checked:
             return self._network.run(spectrum)
-        # A copy, because ONNX Runtime keeps all its memory as long as anything lies in it.
-        estimate = self._network.run(spectrum).copy()
-        return self._checked(spectrum, estimate) if tells(spectrum, estimate) else estimate
-
-    def _checked(self, spectrum: Spectrum, reference: Spectrum) -> Spectrum:
-        """The kernels' estimate if they agree with ONNX Runtime's, which is `reference` and is given if not."""
-        from uvr.separation.native.bindings import KernelError
-
+        # A copy, because ONNX Runtime keeps all its memory as long as any of its arrays exists.
+        reference = self._network.run(spectrum).copy()
+        if not is_conclusive(spectrum, reference):
+            return reference
         self._is_checked = True
-        self._network = None  # its memory is the kernels' now
+        self._network = None  # frees ONNX Runtime's memory for the kernels
         try:
-            with self._record.held():
-                self._network, estimate = self._confirmed(spectrum, reference)
-        except (NoKernelsError, KernelError) as error:
+            with self._record.lock():
+                self._network, estimate = self._check(spectrum, reference)
+        except (KernelsUnavailableError, KernelError) as error:
             log.warning("network.kernels_refused", reason=str(error), snr_db=self._record.read().snr_db)
             return reference
         return estimate
 
-    def _confirmed(self, spectrum: Spectrum, reference: Spectrum) -> tuple[AnyNetwork, Spectrum]:
-        """The kernels and their estimate; raises `NoKernelsError` or `KernelError` when they must not be used."""
+    def _check(self, spectrum: Spectrum, reference: Spectrum) -> tuple[Network, Spectrum]:
+        """The kernels and their estimate. Raises `KernelsUnavailableError` or `KernelError` if they are unusable."""
         from uvr.separation.native.self_check import snr_db
 
-        verdict = self._record.read()  # another process may have found it meanwhile
+        verdict = self._record.read()  # another process may have made the check meanwhile
         if not verdict.is_final:
             self._record.begin()
         elif not verdict.agrees:
-            raise NoKernelsError(verdict.sentence)
-        network = self._ways.native()
+            raise KernelsUnavailableError(verdict.sentence)
+        network = self._loader.native()
         estimate = network.run(spectrum)
         if not verdict.is_final:
             verdict = self._record.conclude(snr_db(spectrum, reference, estimate))
         if not verdict.agrees:
-            raise NoKernelsError(verdict.sentence)
+            raise KernelsUnavailableError(verdict.sentence)
         log.info("network.checked", snr_db=verdict.snr_db)
         return network, estimate

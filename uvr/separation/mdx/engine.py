@@ -1,12 +1,12 @@
-"""The MDX-Net engine: the primary stem of a mixture, segment by segment, as a stream.
+"""The MDX-Net engine: estimates the primary stem of a mixture, segment by segment.
 
-    mixture → segments → networks' level → STFT → network → inverse → the mixture's level → overlap-add → spool
+    mixture → segments → networks' level → STFT → network → inverse STFT → the mixture's level → overlap-add → spool
 
-Promises: the result does not depend on the input's level; primary · compensate + secondary is the mixture again; all is
-float32; memory is flat in the song's length.
+Promises: the result does not depend on the input's level; primary · compensate + secondary equals the mixture; all
+samples are float32; memory use does not depend on the song's length.
 
-The steps are those of UVR's MDX-Net (see `overlap`, `stft`), with the level mended: networks are not indifferent to it,
-so every mixture is brought to the same peak before the network and its estimate back by the same factor.
+The steps are those of UVR's MDX-Net (see `overlap_add`, `stft`), except for the level: the networks' results depend on
+it, so every mixture is scaled to the same peak before the network, and its estimate is scaled back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uvr.audio.format import Block
 from uvr.models.catalogue import MdxParameters, stem_pair
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
-from uvr.separation.estimates import Estimates, Rest
+from uvr.separation.estimates import Estimates, Residual
 from uvr.separation.mdx.backends import Backend, open_network
 from uvr.separation.mdx.overlap_add import Segmentation
 from uvr.separation.mdx.stft import Stft
@@ -29,11 +29,11 @@ from uvr.separation.progress import SeparationObserver
 from uvr.separation.spool import Spool
 
 RUMBLE_BINS = 3
-"""The lowest bins, zero in what the networks were trained on."""
+"""The number of lowest bins that were zero in the networks' training data."""
 
 
 class MdxEngine:
-    """A loaded MDX-Net model that separates songs, one at a time (see `engine.Engine`)."""
+    """A loaded MDX-Net model. It separates one song at a time (see `engine.Engine`)."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class MdxEngine:
 
     @property
     def provider(self) -> str:
-        """What the network really runs on: "cpu", "cuda"."""
+        """What the network runs on: "cpu", "cuda"."""
         return self._network.provider
 
     @property
@@ -66,37 +66,33 @@ class MdxEngine:
         return self._network.backend
 
     def warm_up(self) -> None:
-        """Set up what would otherwise be set up while the first song waits (see `AnyNetwork.warm_up`)."""
+        """Prepare everything that would otherwise delay the first song (see `Network.warm_up`)."""
         self._network.warm_up()
 
-    def separate(self, mixture: Mixture, folder: Path, watch: SeparationObserver) -> Estimates:
-        """Find the primary stem of `mixture`; the secondary one is the rest. Tells `watch` once per segment."""
+    def separate(self, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Estimates:
+        """Estimate the primary stem; the secondary stem is the residual. Reports progress after each segment."""
         primary, secondary = stem_pair(self._parameters.primary_stem)
         spool = mixture.at_network_rate
         segmentation = Segmentation(spool.samples, self._segment, trim=self._parameters.n_fft // 2)
-        blocks = segmentation.join(self._estimates(mixture, segmentation, watch))
+        blocks = segmentation.join(self._estimates(mixture, segmentation, observer))
         if spool.channels == 1:
             blocks = (block.mean(axis=0, keepdims=True) for block in blocks)
         estimate = Spool.of(blocks, folder / "primary.f32", spool.channels)
-        rest = Rest(secondary, primary, self._parameters.compensate)
-        return Estimates({primary: estimate}, self.provider, self.backend, rest)
+        residual = Residual(secondary, primary, self._parameters.compensate)
+        return Estimates({primary: estimate}, self.provider, self.backend, residual)
 
-    def _estimates(self, mixture: Mixture, segmentation: Segmentation, watch: SeparationObserver) -> Iterator[Block]:
-        """The primary stem's share of each segment, at the mixture's own level."""
+    def _estimates(self, mixture: Mixture, segmentation: Segmentation, observer: SeparationObserver) -> Iterator[Block]:
+        """The primary stem of each segment, of shape (2, samples), at the level of the mixture."""
         factor = np.float32(mixture.network_factor)
         starts = segmentation.starts
         for number, start in enumerate(starts, start=1):
-            watch.check()
-            segment = mixture.at_network_rate.read(start, start + self._segment)
-            yield self._estimate(segment * factor) / factor
-            watch.separated(number / len(starts))
-
-    def _estimate(self, segment: Block) -> Block:
-        """The primary stem in a `segment` of shape (1 or 2, samples), as (2, samples)."""
-        stereo = np.broadcast_to(segment, (2, self._segment))
-        if not stereo.any():
-            # Digital silence has no stems, but a network with biases would hear some.
-            return np.zeros(stereo.shape, np.float32)
-        spectrum = self._stft.forward(stereo)
-        spectrum[:, :RUMBLE_BINS] = 0
-        return self._stft.inverse(self._network.run(spectrum))
+            observer.raise_if_cancelled()
+            segment = mixture.at_network_rate.read(start, start + self._segment) * factor
+            stereo = np.broadcast_to(segment, (2, self._segment))
+            if stereo.any():
+                spectrum = self._stft.forward(stereo)
+                spectrum[:, :RUMBLE_BINS] = 0
+                yield self._stft.inverse(self._network.run(spectrum)) / factor
+            else:  # a network with biases would estimate sound in digital silence
+                yield np.zeros(stereo.shape, np.float32)
+            observer.report_separated(number / len(starts))

@@ -1,8 +1,8 @@
-"""Between samples and the spectra that MDX-Net networks read: a short-time Fourier transform and its inverse.
+"""The short-time Fourier transform of MDX-Net: converts samples to spectra for the network, and back.
 
-The same numbers as `torch.stft(center=True)` and `torch.istft` with a periodic Hann window, in float32 and in numpy
-alone: all frames of a channel go through one FFT call, and each channel has a thread of its own, so that the time is
-small beside the network's.
+Computes the same numbers as `torch.stft(center=True)` and `torch.istft` with a periodic Hann window, in float32 and
+with numpy only. One FFT call transforms all frames of a channel, and each channel has its own thread, so the transforms
+take little time compared with the network.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from uvr.audio.format import Block
 
 Spectrum = NDArray[np.float32]
-"""Shape (2 · channels, dim_f, frames): real part, then imaginary part, of each channel in turn."""
+"""Shape (2 · channels, dim_f, frames): real and imaginary part of the first channel, then of the next."""
 
 _BAND_BINS = 128
-"""How many bins are transposed at a time: all at once, their rows push each other out of the processor's cache."""
+"""How many bins are transposed at a time. More rows would evict each other from the processor's cache."""
 
 
 class Stft:
-    """A transform of segments of `frames` frames, that is of `hop_length` · (frames - 1) samples.
+    """Transforms segments of `frames` frames, which are `hop_length` · (frames - 1) samples.
 
-    Only the lowest `dim_f` of `n_fft` / 2 + 1 bins are handed out; the inverse takes the others as zero.
+    Spectra contain only the lowest `dim_f` of the `n_fft` / 2 + 1 bins; the inverse sets the others to zero.
     """
 
     def __init__(self, *, n_fft: int, hop_length: int, dim_f: int, frames: int, threads: int = 1) -> None:
@@ -42,26 +42,26 @@ class Stft:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="stft")
 
     def forward(self, segment: Block) -> Spectrum:
-        """The spectrum of `segment`, of shape (channels, samples), reflected by `n_fft` / 2 samples at both ends."""
+        """The spectrum of `segment`, of shape (channels, samples), padded by reflecting `n_fft` / 2 samples per end."""
         parts = np.empty((len(segment), 2, self._dim_f, self._frames), np.float32)
         list(self._threads.map(self._forward, segment, parts))
         return parts.reshape(-1, *parts.shape[2:])
 
     def inverse(self, spectrum: Spectrum) -> Block:
-        """The segment, of shape (channels, samples), whose windowed frames lie nearest to `spectrum`.
+        """The segment, of shape (channels, samples), whose windowed frames are closest to `spectrum`.
 
-        Least squares after Griffin and Lim (1984): frames are windowed again, added up, and divided by the sum of the
-        squared windows.
+        The least-squares solution of Griffin and Lim (1984): the frames are windowed again, added, and divided by the
+        sum of the squared windows.
         """
         parts = spectrum.reshape(-1, 2, self._dim_f, self._frames)
         return np.stack(list(self._threads.map(self._inverse, parts)))
 
     def _forward(self, channel: NDArray[np.float32], parts: NDArray[np.float32]) -> None:
         """Write the spectrum of one channel, of shape (samples,), to `parts`, of shape (2, dim_f, frames)."""
-        # np.pad keeps the order in memory, and a channel that is interleaved with another one takes twice as long.
+        # Contiguous, because np.pad keeps the memory order, and interleaved channels take twice as long.
         padded = np.pad(np.ascontiguousarray(channel), self._n_fft // 2, mode="reflect")
         frames = np.lib.stride_tricks.sliding_window_view(padded, self._n_fft)[:: self._hop]
-        # Without a factor to multiply by, numpy computes in float64, which takes three times as long.
+        # norm="forward", because with the default numpy computes in float64, which takes three times as long.
         bins = np.fft.rfft(frames * self._scaled_window, norm="forward")
         for band in self._bands:
             parts[0, band] = bins[:, band].real.T
@@ -79,9 +79,10 @@ class Stft:
         return whole
 
     def _overlap_add(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Frames of shape (frames, n_fft), each moved on by one hop, added up.
+        """The sum of `frames`, of shape (frames, n_fft), each starting one hop after the one before.
 
-        A frame is cut into pieces of one hop: the n-th pieces of all frames lie side by side and are added in one go.
+        A frame is divided into pieces of one hop. The n-th pieces of all frames do not overlap, so one addition adds
+        them all.
         """
         count, size = frames.shape
         pieces = -(-size // self._hop)

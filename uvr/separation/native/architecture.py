@@ -1,4 +1,4 @@
-"""What a ConvTDFNet consists of: its layers in order, each with the weights it computes with, batch norms folded in."""
+"""The layers of a ConvTDFNet in order, each with its weights. Batch norms are folded into the weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pointwise:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A 3x3 convolution with zeros around, then a ReLU: `weight` (outputs, inputs, frames, bins), `bias` (outputs,)."""
+    """A 3x3 convolution with zero padding, then a ReLU: `weight` (outputs, inputs, frames, bins), `bias` (outputs,)."""
 
     weight: Weights
     bias: Weights
@@ -31,7 +31,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Linear:
-    """One fully connected layer over the bins, its batch norm and ReLU: relu(scale · (x weight + bias) + shift)."""
+    """A fully connected layer over the bins with its batch norm and ReLU: relu(scale · (x weight + bias) + shift)."""
 
     weight: Weights
     """(inputs, outputs)."""
@@ -44,7 +44,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Tdf:
-    """Two fully connected layers, narrow and wide again, added to what goes in."""
+    """A bottleneck of two fully connected layers over the bins, added to its input."""
 
     narrow: Linear
     wide: Linear
@@ -52,7 +52,7 @@ class Tdf:
 
 @dataclass(frozen=True)
 class Down:
-    """A 2x2 convolution with stride 2, then a ReLU: `weight` (outputs, inputs, 2, 2). Its input is kept as a skip."""
+    """A 2x2 convolution with stride 2, then a ReLU: `weight` (outputs, inputs, 2, 2). Its input is the next skip."""
 
     weight: Weights
     bias: Weights
@@ -71,7 +71,7 @@ Layer: TypeAlias = Pointwise | Convolution | Tdf | Down | Up
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network from (channels, bins, frames) to as many bins and frames, layer by layer."""
+    """A network with input of shape (channels, bins, frames) and output of shape (outputs, bins, frames)."""
 
     channels: int
     bins: int
@@ -80,7 +80,7 @@ class Architecture:
 
     @property
     def outputs(self) -> int:
-        """How many channels the last layer gives."""
+        """The number of output channels of the last layer."""
         last = self.layers[-1]
         assert isinstance(last, Pointwise)
         return len(last.weight)

@@ -1,7 +1,7 @@
-"""The built kernels as Python sees them: found, loaded with ctypes, and asked what they can do.
+"""Python bindings of the built kernels, by ctypes.
 
-`kernels/tdfnet.h` is the interface; the names and the order of arguments here are its own. What a call says is an
-exception here: `KernelError`.
+The functions have the names and the order of arguments of `kernels/tdfnet.h`. A status other than 0 is raised as
+`KernelError`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from uvr.separation.native.build import library_path
 Array = NDArray[np.float32]
 
 VERSION = 1
-"""Of the interface in tdfnet.h."""
+"""Version of the interface in tdfnet.h."""
 
 
 class InstructionSet(IntEnum):
-    """What kernels are made of; BEST is what this processor has."""
+    """The instruction sets that the kernels are compiled for. BEST means the widest that this processor supports."""
 
     BEST = 0
     BASELINE = 1
@@ -36,7 +36,7 @@ class InstructionSet(IntEnum):
 
 
 class LibraryError(Exception):
-    """There are no kernels here; the message says why."""
+    """The library is missing or cannot be loaded; the message says why."""
 
 
 class KernelError(Exception):
@@ -44,7 +44,7 @@ class KernelError(Exception):
 
 
 class _Arrays:
-    """A C-ordered float32 array, or None, as an argument. It must outlive the call, which `from_param` sees to."""
+    """The ctypes argument type for a C-ordered float32 array or None. ctypes keeps the array alive during the call."""
 
     @classmethod
     def from_param(cls, array: Array | None) -> object:
@@ -67,10 +67,10 @@ _RUN: list[Any] = [c_void_p, _Arrays, _Arrays]
 
 @cache
 def load() -> Library:
-    """The library of these sources, loaded once in a process. Raises `LibraryError` when it cannot be used."""
+    """The library built from the current sources, loaded once per process. Raises `LibraryError`."""
     path = library_path()
     if not path.is_file():
-        raise LibraryError("the kernels are not built here: `make setup` builds them where there is a C compiler")
+        raise LibraryError("the kernels are not built: `make setup` builds them if there is a C compiler")
     try:
         return Library(path)
     except (OSError, AttributeError) as error:
@@ -78,16 +78,14 @@ def load() -> Library:
 
 
 class Library:
-    """A loaded library; what it makes belongs to the caller, who frees it."""
+    """A loaded library. The caller must free the networks that it creates."""
 
     def __init__(self, path: Path) -> None:
         self.digest = hashlib.sha256(path.read_bytes()).digest()
-        """Of what is loaded, whatever takes the file's place later."""
+        """Hash of the loaded file, even if the file is replaced later."""
         self._c = ctypes.CDLL(str(path))
         if self._c.tdfnet_version() != VERSION:
-            raise LibraryError(
-                f"the kernels speak version {self._c.tdfnet_version()} of their interface, not {VERSION}"
-            )
+            raise LibraryError(f"the kernels have version {self._c.tdfnet_version()} of the interface, not {VERSION}")
         self._c.tdfnet_message.restype = c_char_p
         self._c.tdfnet_create.argtypes = [POINTER(c_void_p), *[c_int] * 5]
         self._c.tdfnet_bytes_of.restype = c_size_t
@@ -100,45 +98,45 @@ class Library:
 
     @property
     def best(self) -> InstructionSet:
-        """What BEST stands for on this processor."""
+        """The instruction set that BEST means on this processor."""
         return InstructionSet(self._c.tdfnet_best_isa())
 
     def create(self, instruction_set: InstructionSet, threads: int, shape: tuple[int, int, int]) -> c_void_p:
-        """A network without layers whose input is of `shape`: channels, bins, frames."""
+        """Create a network without layers for input of `shape`: channels, bins, frames."""
         net = c_void_p()
         self._check(self._c.tdfnet_create(ctypes.byref(net), instruction_set, threads, *shape))
         return net
 
     def add(self, net: c_void_p, layer: str, *arguments: object) -> None:
-        """Append the `layer` called so in tdfnet.h; its weights are copied."""
+        """Append a layer by its name in tdfnet.h, such as "convolution"; its weights are copied."""
         self._check(getattr(self._c, f"tdfnet_add_{layer}")(net, *arguments))
 
     def finish(self, net: c_void_p) -> None:
-        """Take the memory and the threads that a complete network needs."""
+        """Allocate the memory and start the threads of a complete network."""
         self._check(self._c.tdfnet_finish(net))
 
     def run(self, net: c_void_p, source: Array, result: Array) -> None:
-        """Compute `result` from `source`; other threads of Python go on meanwhile."""
+        """Compute `result` from `source`, without holding Python's GIL."""
         self._check(self._c.tdfnet_run(net, source, result))
 
     def free(self, net: c_void_p) -> None:
-        """End a network; its threads end with it."""
+        """Free a network and end its threads."""
         self._c.tdfnet_free(net)
 
     def instruction_set_of(self, net: c_void_p) -> InstructionSet:
-        """What a network runs on."""
+        """The widest instruction set that a network may use."""
         return InstructionSet(self._c.tdfnet_isa_of(net))
 
     def threads_of(self, net: c_void_p) -> int:
-        """How many threads a network computes with."""
+        """The number of threads of a network."""
         return int(self._c.tdfnet_threads_of(net))
 
     def bytes_of(self, net: c_void_p) -> int:
-        """How much memory a finished network holds."""
+        """The memory that a finished network holds, in bytes."""
         return int(self._c.tdfnet_bytes_of(net))
 
     def outputs_of(self, net: c_void_p) -> int:
-        """How many channels the last layer gives."""
+        """The number of output channels of the last layer."""
         return int(self._c.tdfnet_outputs_of(net))
 
     def _check(self, status: int) -> None:

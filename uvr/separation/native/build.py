@@ -1,8 +1,8 @@
-"""Builds the kernels with the C compiler of this machine: `python -m uvr.separation.native.build`.
+"""Builds the kernels with this machine's C compiler: `python -m uvr.separation.native.build`.
 
-The library lies beside this file. Its name carries a hash of the sources and the platform, so that one of other
-sources, or of another machine that shares the folder, is never loaded; it appears whole or not at all. Where there is
-no compiler, or none that can build them, one line says so and ONNX Runtime does the work. Needs Python alone.
+The library is written to this folder. Its name contains a hash of the sources and the platform, so a library of other
+sources, or of another machine that shares the folder, is never loaded. It is renamed into place when complete. If there
+is no compiler, or the build fails, one line says so, and ONNX Runtime is used. Needs only Python's standard library.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ import sysconfig
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 SOURCES = FOLDER / "kernels"
 FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden")
-"""No -march=native: the library chooses among instruction sets when it runs. No -ffast-math: results stay the same."""
+"""No -march=native: the library chooses the instruction set at run time. No -ffast-math: it would change results."""
 
+_SOURCE_SUFFIXES = {".c", ".h", ".inl"}
 _COMPILERS = ("cc", "gcc", "clang")
-_MAX_S = 300
+_MAX_COMPILE_S = 300
 
 
 class BuildError(Exception):
-    """The kernels cannot be built here; the message says why."""
+    """The kernels cannot be built; the message says why."""
 
 
 def library_path() -> Path:
-    """Where the library of these sources for this platform lies once it is built."""
+    """The path of the library of the current sources for this platform, whether it is built or not."""
     digest = hashlib.sha256(" ".join((sysconfig.get_platform(), *FLAGS)).encode())
-    for source in sorted(SOURCES.glob("*.[ch]")):
+    for source in sorted(path for path in SOURCES.iterdir() if path.suffix in _SOURCE_SUFFIXES):
         digest.update(source.name.encode() + source.read_bytes())
     suffix = "dylib" if sys.platform == "darwin" else "so"
     return FOLDER / f"libtdfnet-{digest.hexdigest()[:16]}.{suffix}"
 
 
 def compiler() -> list[str]:
-    """The command of the C compiler: CC, which may have arguments, or the first that is there.
+    """The command of the C compiler: CC, which may contain arguments, or the first one found.
 
-    Raises `BuildError`.
+    Raises `BuildError` if there is none.
     """
     named = shlex.split(os.environ.get("CC", ""))
     for candidate in [named] if named else [[name] for name in _COMPILERS]:
@@ -60,47 +60,40 @@ def build(path: Path) -> None:
     command = compiler()
     try:
         with tempfile.TemporaryDirectory() as name:
-            made = Path(name) / path.name
-            _link(command, _compiled(command, Path(name)), made)
-            _publish(made, path)
+            folder = Path(name)
+            sources = sorted(SOURCES.glob("*.c"))
+            objects = [folder / f"{source.stem}.o" for source in sources]
+            commands = [
+                [*command, *FLAGS, "-c", str(source), "-o", str(target)]
+                for source, target in zip(sources, objects, strict=True)
+            ]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # in parallel: each instruction set takes seconds
+                list(pool.map(_run, commands))
+            library = folder / path.name
+            _run([*command, *FLAGS, "-shared", *map(str, objects), "-o", str(library), "-lm"])
+            _publish(library, path)
     except OSError as error:
         raise BuildError(f"the library cannot be written: {error.strerror or error}") from error
 
 
-def _compiled(command: list[str], folder: Path) -> list[Path]:
-    """The object files of all sources, made side by side: each instruction set takes seconds of its own."""
-    sources = sorted(SOURCES.glob("*.c"))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(partial(_object, command, folder), sources))
-
-
-def _object(command: list[str], folder: Path, source: Path) -> Path:
-    made = folder / f"{source.stem}.o"
-    _run([*command, *FLAGS, "-c", str(source), "-o", str(made)])
-    return made
-
-
-def _link(command: list[str], objects: list[Path], made: Path) -> None:
-    _run([*command, *FLAGS, "-shared", *map(str, objects), "-o", str(made), "-lm"])
-
-
 def _run(command: list[str]) -> None:
+    """Run the compiler. Raises `BuildError` with its error messages."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_MAX_S, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_MAX_COMPILE_S, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]} could not be run: {error}") from error
     if done.returncode:
-        faults = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()[-1:]
-        raise BuildError(f"{command[0]} failed: {'; '.join(faults[:2]) or f'exit status {done.returncode}'}")
+        errors = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()[-1:]
+        raise BuildError(f"{command[0]} failed: {'; '.join(errors[:2]) or f'exit status {done.returncode}'}")
 
 
-def _publish(made: Path, path: Path) -> None:
-    """Give the library its name in one step, and take away those of older sources."""
+def _publish(library: Path, path: Path) -> None:
+    """Copy the library to `path` in one step, and delete libraries of older sources."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        shutil.copy(made, part)
+        shutil.copy(library, part)
         with part.open("rb") as file:
-            os.fsync(file.fileno())  # a library with holes in it could end whoever loads it
+            os.fsync(file.fileno())  # an incomplete library could crash the process that loads it
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -109,8 +102,8 @@ def _publish(made: Path, path: Path) -> None:
             other.unlink(missing_ok=True)
 
 
-def _fault(path: Path) -> str:
-    """Why the library at `path` cannot be loaded, as where it was built with a newer C library; "" if it can."""
+def _load_error(path: Path) -> str:
+    """Why the library at `path` cannot be loaded, for example if it needs a newer libc; "" if it can."""
     try:
         ctypes.CDLL(str(path))
     except OSError as error:
@@ -119,18 +112,18 @@ def _fault(path: Path) -> str:
 
 
 def main() -> None:
-    """Build the library unless it is there and can be loaded, and say what was done."""
+    """Build the library unless it exists and can be loaded; print one line about the result."""
     path = library_path()
-    if path.is_file() and not _fault(path):
+    if path.is_file() and not _load_error(path):
         return
     started = time.monotonic()
     try:
         build(path)
-        fault = _fault(path)
-    except BuildError as error:
-        fault = str(error)
-    if fault:
-        print(f"MDX-Net runs on ONNX Runtime, without the faster kernels: {fault}.")  # noqa: T201
+        error = _load_error(path)
+    except BuildError as failure:
+        error = str(failure)
+    if error:
+        print(f"MDX-Net runs on ONNX Runtime, without the faster kernels: {error}.")  # noqa: T201
     else:
         print(f"Built the MDX-Net kernels in {time.monotonic() - started:.0f} s")  # noqa: T201
 

@@ -1,14 +1,14 @@
-"""Whether a model file is a ConvTDFNet, and which one: its layers in order, with the weights that each needs.
+"""Matches an ONNX file against ConvTDFNet, and extracts its layers in order, each with its weights.
 
-ConvTDFNet (Kim et al., "KUIELab-MDX-Net", 2021) is what UVR calls MDX-Net: a U-Net over the bins and frames of a
-spectrogram, whose blocks are TFC-TDF (Choi et al., 2020).
+ConvTDFNet (Kim et al., "KUIELab-MDX-Net", 2021) is the architecture that UVR calls MDX-Net: a U-Net over the bins and
+frames of a spectrogram, whose blocks are TFC-TDF (Choi et al., 2020).
 
     1x1 convolution → ⇄ → [block → halved]ⁿ → block → [doubled · skip → block]ⁿ → ⇄ → 1x1 convolution
     block: 3x3 convolutions (TFC), then two fully connected layers over the bins (TDF), added to their input
 
-⇄ lets bins and frames change places. Each layer ends in a batch norm, folded into the weights by the export or here in
-float64, and a ReLU. Every node of the graph and every one of its attributes must have its place in this picture:
-otherwise `UnknownGraphError` says what has none, because a network that is nearly right makes sound that is wrong.
+⇄ transposes bins and frames. Each layer ends with a batch norm and a ReLU. The batch norm is folded into the weights,
+by the export or here in float64. Every node of the graph and every attribute must match this description. Otherwise
+`UnknownGraphError` names the part that does not: a network that is almost a ConvTDFNet would give wrong sound.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from uvr.separation.native.architecture import (
 from uvr.separation.native.onnx_reader import Array, Graph, Node, UnknownGraphError, Value
 
 Floats: TypeAlias = NDArray[np.floating]
-"""Weights as the file has them, in float32, or on their way through a batch norm, in float64."""
+"""Weights in float32, as in the file, or in float64 while a batch norm is folded into them."""
 
 
 def recognise(data: bytes) -> Architecture:
-    """The ConvTDFNet in the ONNX file `data`. Raises `UnknownGraphError` when it holds anything else."""
+    """The ConvTDFNet in the ONNX file `data`. Raises `UnknownGraphError` if it contains anything else."""
     return _Walk(onnx_reader.read(data)).architecture()
 
 
 _MIN_OPSET = 9
-"""Before it, BatchNormalization had other attributes, and other meanings of them."""
+"""In older versions BatchNormalization has other attributes with other meanings."""
 
 _DEFAULTS: dict[str, dict[str, Value]] = {
     "Add": {},
@@ -58,50 +58,53 @@ _DEFAULTS: dict[str, dict[str, Value]] = {
     "Relu": {},
     "Transpose": {},
 }  # fmt: skip
-"""What an attribute is where the file does not say, after ONNX's documentation of each operator."""
+"""Operator -> default values of its attributes, from ONNX's documentation of the operators."""
 
 
 class _Walk:
-    """A walk through a graph, from its input to its output; `_at` is the tensor it has reached."""
+    """Walks through a graph from its input to its output; `_at` is the tensor that it has reached."""
 
     def __init__(self, graph: Graph) -> None:
-        self._constants, self._nodes = _with_constants_known(graph)
+        self._constants = dict(graph.constants)
+        self._nodes: list[Node] = []
+        for node in graph.nodes:
+            value = _constant_value(node, self._constants)
+            if value is None:
+                self._nodes.append(node)
+            else:
+                self._constants[node.outputs[0]] = value
         self._output = graph.output
         self._at = graph.input
         self._users = _users(self._nodes, self._constants)
         self._taken = 0
         self._skips: list[tuple[str, int]] = []
         _require(graph.opset >= _MIN_OPSET, f"its operators are of version {graph.opset}")
-        _require_names_of_their_own(graph)
-        sizes = graph.shape[1:]
-        batch = graph.shape[0] if graph.shape else 0
-        _require(len(sizes) == 3 and (batch == 1 or isinstance(batch, str)), f"its input is {graph.shape}")
-        self._channels, self._bins, self._frames = (_size(size) for size in sizes)
+        names = [graph.input, *graph.constants, *(name for node in graph.nodes for name in node.outputs)]
+        _require(len(set(names)) == len(names) and "" not in names, "two of its tensors have the same name")
+        self._channels, self._bins, self._frames = _input_sizes(graph.shape)
 
     def architecture(self) -> Architecture:
         sizes = self._channels, self._bins, self._frames
         layers: list[Layer] = [self._pointwise()]
-        self._turn()
-        while self._operators() != ["Transpose"]:
-            layers.append(self._layer())
-        self._turn()
+        self._transpose()
+        while (operators := self._operators()) != ["Transpose"]:
+            match operators:
+                case ["Conv"]:
+                    layers.append(Convolution(*self._convolution(size=3, stride=1)))
+                case ["Add", "MatMul"]:
+                    layers.append(self._tdf())
+                case ["Conv", "Mul"]:
+                    layers.append(self._down())
+                case ["ConvTranspose"]:
+                    layers.append(self._up())
+                case _:
+                    raise UnknownGraphError(f"{self._at} goes into {' and '.join(operators) or 'nothing'}")
+        self._transpose()
         layers.append(self._pointwise())
-        _require(self._at == self._output and not self._operators(), "something comes behind its last convolution")
-        _require(not self._skips, "a skip is open at its end")
-        _require(self._taken == len(self._nodes), f"{len(self._nodes) - self._taken} of its nodes lead nowhere")
+        _require(self._at == self._output and not self._operators(), "its last convolution is not its output")
+        _require(not self._skips, "it halves more often than it doubles")
+        _require(self._taken == len(self._nodes), f"{len(self._nodes) - self._taken} of its nodes are not used")
         return Architecture(*sizes, tuple(layers))
-
-    def _layer(self) -> Layer:
-        operators = self._operators()
-        if operators == ["Conv"]:
-            return Convolution(*self._convolution(size=3, stride=1))
-        if operators == ["Add", "MatMul"]:
-            return self._tdf()
-        if operators == ["Conv", "Mul"]:
-            return self._down()
-        if operators == ["ConvTranspose"]:
-            return self._up()
-        raise UnknownGraphError(f"{self._at} goes into {' and '.join(operators) or 'nothing'}")
 
     def _pointwise(self) -> Pointwise:
         weight, bias = self._normalised(*self._kernel("Conv", size=1, stride=1), axis=0)
@@ -136,7 +139,7 @@ class _Walk:
         whole = self._at
         narrow = self._linear(self._bins)
         wide = self._linear(narrow.weight.shape[1])
-        _require(wide.weight.shape[1] == self._bins, "a TDF block does not give as many bins as it takes")
+        _require(wide.weight.shape[1] == self._bins, "a TDF block has different numbers of input and output bins")
         self._take("Add", whole)
         return Tdf(narrow, wide)
 
@@ -144,28 +147,26 @@ class _Walk:
         node = self._take("MatMul")
         weight = self._weights(node, 1, rank=2)
         _require(weight.shape[0] == inputs, f"a fully connected layer takes {weight.shape[0]} bins of {inputs}")
-        bias = self._linear_bias(weight.shape[1])
+        bias, outputs = None, weight.shape[1]
+        if self._operators() == ["Add"]:
+            add = self._take("Add", constant=True)
+            values = self._weights(add, 0 if add.inputs[0] in self._constants else 1)
+            # With any other shape ONNX would broadcast it along other axes than the last.
+            is_bias = values.shape[-1:] == (outputs,) and values.size == outputs and values.ndim <= 4
+            _require(is_bias, f"a bias has the shape {values.shape}")
+            bias = _rounded(values.ravel())
         scale, shift = self._batch_norm()
         self._take("Relu")
-        return Linear(_rounded(weight), None if bias is None else _rounded(bias), _rounded(scale), _rounded(shift))
-
-    def _linear_bias(self, outputs: int) -> Floats | None:
-        if self._operators() != ["Add"]:
-            return None
-        node = self._take("Add", constant=True)
-        bias = self._weights(node, 0 if node.inputs[0] in self._constants else 1)
-        # Of another shape it would be spread over other axes than the last.
-        _require(bias.shape[-1:] == (outputs,) and bias.size == outputs and bias.ndim <= 4, "a bias has another shape")
-        return bias.ravel()
+        return Linear(_rounded(weight), bias, _rounded(scale), _rounded(shift))
 
     def _kernel(self, operator: str, *, size: int, stride: int) -> tuple[Floats, Floats]:
-        """Weights and bias of a convolution with square kernels; the channels become its outputs'."""
+        """Weights and bias of the next node, a convolution with square kernels. Sets the number of channels."""
         node = self._take(operator)
         pads = [size // 2] * 4 if stride == 1 else [0] * 4
         _require_attributes(node, kernel_shape=[size] * 2, strides=[stride] * 2, pads=pads)
         weight = self._weights(node, 1, rank=4)
         inputs, outputs = weight.shape[:2] if operator == "ConvTranspose" else weight.shape[1::-1]
-        _require(weight.shape[2:] == (size, size), f"a kernel is {weight.shape[2:]}, and not {size}x{size}")
+        _require(weight.shape[2:] == (size, size), f"a kernel is {weight.shape[2:]} instead of {size}x{size}")
         _require(inputs == self._channels, f"a convolution takes {inputs} of {self._channels} channels")
         self._channels = outputs
         bias = self._weights(node, 2, rank=1) if node.inputs[2:] else np.zeros(outputs, np.float32)
@@ -173,14 +174,14 @@ class _Walk:
         return weight, bias
 
     def _normalised(self, weight: Floats, bias: Floats, *, axis: int) -> tuple[Floats, Floats]:
-        """Both with the batch norm behind them folded in, if there is one; `axis` is that of the outputs."""
+        """`weight` and `bias` with the next batch norm, if any, folded in. `axis` of `weight` is the outputs."""
         if self._operators() != ["BatchNormalization"]:
             return weight, bias
         scale, shift = self._batch_norm()
         return weight * np.expand_dims(scale, [other for other in range(4) if other != axis]), bias * scale + shift
 
     def _batch_norm(self) -> tuple[Floats, Floats]:
-        """Scale and shift of the batch norm that comes next, 1 and 0 where none does."""
+        """Scale and shift of the next batch norm; 1 and 0 if there is none."""
         if self._operators() != ["BatchNormalization"]:
             return np.ones(self._channels, np.float32), np.zeros(self._channels, np.float32)
         node = self._take("BatchNormalization")
@@ -192,25 +193,28 @@ class _Walk:
         exact = scale / np.sqrt(variance.astype(np.float64) + epsilon)
         return exact, shift - mean * exact
 
-    def _turn(self) -> None:
+    def _transpose(self) -> None:
         _require_attributes(self._take("Transpose"), perm=[0, 1, 3, 2])
 
     def _operators(self) -> list[str]:
-        """What the tensor that is reached goes into."""
+        """The operators that use the current tensor, sorted."""
         return sorted(node.operator for node in self._users[self._at])
 
     def _take(self, operator: str, partner: str = "", *, constant: bool = False) -> Node:
-        """Go through the node with this operator, whose second tensor is `partner`, a constant, or none."""
+        """Advance through the node with this operator. Its other input must be `partner`, or a constant."""
         found = [node for node in self._users[self._at] if node.operator == operator]
         _require(len(found) == 1, f"{self._at} goes into {' and '.join(self._operators()) or 'nothing'}")
         node = found[0]
         if partner or constant:
             others = [name for name in node.inputs if name != self._at]
             fits = len(node.inputs) == 2 and len(others) == 1
-            _require(fits and (others[0] == partner or (constant and others[0] in self._constants)), f"odd {operator}")
+            _require(
+                fits and (others[0] == partner or (constant and others[0] in self._constants)),
+                f"{operator} has unexpected inputs",
+            )
         else:
-            _require(node.inputs[0] == self._at, f"the inputs of a {operator} have changed places")
-        _require_whole(node)
+            _require(node.inputs[0] == self._at, f"{operator} has its inputs in another order")
+        _require_arity(node)
         self._taken += 1
         self._at = node.outputs[0]
         return node
@@ -223,19 +227,8 @@ class _Walk:
         return values
 
 
-def _with_constants_known(graph: Graph) -> tuple[dict[str, Array], list[Node]]:
-    """All constants, also those that nodes make of nothing or of other constants, and the nodes that do not."""
-    constants, nodes = dict(graph.constants), []
-    for node in graph.nodes:
-        value = _constant(node, constants)
-        if value is None:
-            nodes.append(node)
-        else:
-            constants[node.outputs[0]] = value
-    return constants, nodes
-
-
-def _constant(node: Node, constants: dict[str, Array]) -> Array | None:
+def _constant_value(node: Node, constants: dict[str, Array]) -> Array | None:
+    """The value of a node that is a constant, or that is computed from a constant; None for all others."""
     if len(node.outputs) != 1:
         return None
     if node.operator == "Constant":
@@ -254,7 +247,7 @@ def _constant(node: Node, constants: dict[str, Array]) -> Array | None:
 
 
 def _users(nodes: list[Node], constants: dict[str, Array]) -> defaultdict[str, list[Node]]:
-    """The nodes that a tensor goes into, as often as it does."""
+    """Tensor -> the nodes that use it; a node that uses it twice is listed twice."""
     users: defaultdict[str, list[Node]] = defaultdict(list)
     for node in nodes:
         for name in node.inputs:
@@ -263,12 +256,8 @@ def _users(nodes: list[Node], constants: dict[str, Array]) -> defaultdict[str, l
     return users
 
 
-def _require_names_of_their_own(graph: Graph) -> None:
-    names = [graph.input, *graph.constants, *(name for node in graph.nodes for name in node.outputs)]
-    _require(len(set(names)) == len(names) and "" not in names, "two of its tensors have one name")
-
-
-def _require_whole(node: Node) -> None:
+def _require_arity(node: Node) -> None:
+    """Require the number of inputs and outputs that the operator has, and no attributes where it has none."""
     counts = {"Relu": {1}, "Transpose": {1}, "BatchNormalization": {5}, "Conv": {2, 3}, "ConvTranspose": {2, 3}}
     _require(len(node.inputs) in counts.get(node.operator, {2}), f"{node.operator} has {len(node.inputs)} inputs")
     _require(len(node.outputs) == 1, f"{node.operator} has {len(node.outputs)} outputs")
@@ -277,28 +266,30 @@ def _require_whole(node: Node) -> None:
 
 
 def _require_attributes(node: Node, *free: str, **expected: Value) -> dict[str, Value]:
-    """Those of `node`, which must be as `expected`, or else ONNX's defaults; the `free` ones may be anything."""
+    """The attributes of `node` with defaults. All must be `expected` or the defaults; `free` ones can be anything."""
     defaults = _DEFAULTS[node.operator]
     for name, value in node.attributes.items():
         _require(name in defaults or name in expected, f"{node.operator} has the attribute {name}")
-        wanted = expected.get(name, defaults.get(name))
-        fits = type(value) is type(wanted) and (name in free or value == wanted)
+        required = expected.get(name, defaults.get(name))
+        fits = type(value) is type(required) and (name in free or value == required)
         _require(fits, f"{node.operator} has {name} {value!r}")
-    for name, wanted in expected.items():
-        absent_is_fine = name == "kernel_shape" or defaults.get(name) == wanted
-        _require(name in node.attributes or absent_is_fine, f"{node.operator} without {name}")
+    for name, required in expected.items():
+        may_be_absent = name == "kernel_shape" or defaults.get(name) == required
+        _require(name in node.attributes or may_be_absent, f"{node.operator} without {name}")
     return {**defaults, **node.attributes}
 
 
-def _size(size: int | str) -> int:
-    _require(isinstance(size, int) and size > 0, f"a dimension of its input is {size!r}")
-    assert isinstance(size, int)
-    return size
+def _input_sizes(shape: tuple[int | str, ...]) -> list[int]:
+    """The channels, bins and frames in the `shape` of the input. The batch must be 1 or of any size."""
+    sizes = [size for size in shape[1:] if isinstance(size, int) and size > 0]
+    has_batch = len(shape) == 4 and (shape[0] == 1 or isinstance(shape[0], str))
+    _require(has_batch and len(sizes) == 3, f"its input has the shape {shape}")
+    return sizes
 
 
 def _rounded(values: Floats) -> Weights:
     with np.errstate(over="ignore"):
-        rounded = np.require(values, np.float32, ["C", "ALIGNED"])  # what stands in a file may begin anywhere
+        rounded = np.require(values, np.float32, ["C", "ALIGNED"])  # arrays in a file may be unaligned
     _require(bool(np.isfinite(rounded).all()), "weights are not finite")
     return rounded
 

@@ -1,11 +1,9 @@
-"""A ConvTDFNet on the kernels: what `uvr.separation.mdx.onnxruntime_network.Network` is on ONNX Runtime, with the same
-face.
-"""
+"""A ConvTDFNet computed by the native kernels; a `uvr.separation.mdx.backends.Network`."""
 
 from __future__ import annotations
 
 import weakref
-from ctypes import c_void_p
+from functools import partial
 from typing import assert_never
 
 import numpy as np
@@ -14,18 +12,18 @@ from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.mdx.stft import Spectrum
 from uvr.separation.native import bindings
 from uvr.separation.native.architecture import Architecture, Convolution, Down, Layer, Linear, Pointwise, Tdf, Up
-from uvr.separation.native.bindings import Array, InstructionSet, Library
+from uvr.separation.native.bindings import Array, InstructionSet
 
 _MAX_THREADS = 256
-"""That the kernels take."""
+"""The limit of the kernels."""
 
 
 class NativeNetwork:
-    """A loaded network; `threads` 0 means one for every core that this process may use.
+    """A loaded network. `threads` 0 means one per core that this process may use.
 
-    The instruction set is the widest that may be used; the result does not depend on the number of threads.
-
-    Raises `LibraryError` when there are no kernels here, and `KernelError` when they cannot run `architecture`.
+    Uses the widest instruction set that this processor supports, up to `instruction_set`. The result does not depend
+    on the number of threads. Raises `LibraryError` if the kernels cannot be loaded, and `KernelError` if they cannot
+    run `architecture`.
     """
 
     provider = "cpu"
@@ -39,29 +37,36 @@ class NativeNetwork:
         instruction_set: InstructionSet = InstructionSet.BEST,
     ) -> None:
         self._library = bindings.load()
-        self._net = self._made(architecture, instruction_set, min(threads or usable_cores(), _MAX_THREADS))
-        # Not at the end of the process: a daemon thread may still be in `run` then, and the memory goes anyway.
-        weakref.finalize(self, self._library.free, self._net).atexit = False
         self._shape = (architecture.channels, architecture.bins, architecture.frames)
+        self._net = self._library.create(instruction_set, min(threads or usable_cores(), _MAX_THREADS), self._shape)
+        try:
+            for layer in architecture.layers:
+                self._add(layer)
+            self._library.finish(self._net)
+        except BaseException:
+            self._library.free(self._net)
+            raise
+        # Not at the end of the process, when a daemon thread may still be in `run`.
+        weakref.finalize(self, self._library.free, self._net).atexit = False
         self._outputs = self._library.outputs_of(self._net)
 
     @property
     def instruction_set(self) -> InstructionSet:
-        """The widest that it uses."""
+        """The widest instruction set that it may use."""
         return self._library.instruction_set_of(self._net)
 
     @property
     def threads(self) -> int:
-        """How many threads it computes with."""
+        """The number of threads."""
         return self._library.threads_of(self._net)
 
     @property
     def bytes(self) -> int:
-        """How much memory it holds."""
+        """The memory that it holds."""
         return self._library.bytes_of(self._net)
 
     def run(self, spectrum: Spectrum) -> Spectrum:
-        """The spectrum of the primary stem in that of the mixture, both of shape (4, dim_f, dim_t)."""
+        """Estimate the spectrum of the primary stem from that of the mixture; both have shape (4, dim_f, dim_t)."""
         if spectrum.shape != self._shape:
             raise ValueError(f"a spectrum of shape {spectrum.shape} for a network of {self._shape}")
         estimate = np.empty((self._outputs, *self._shape[1:]), np.float32)
@@ -69,35 +74,23 @@ class NativeNetwork:
         return estimate
 
     def warm_up(self) -> None:
-        """Nothing: all is set up."""
+        """Nothing to do: everything is prepared."""
 
-    def _made(self, architecture: Architecture, instruction_set: InstructionSet, threads: int) -> c_void_p:
-        shape = (architecture.channels, architecture.bins, architecture.frames)
-        net = self._library.create(instruction_set, threads, shape)
-        try:
-            for layer in architecture.layers:
-                _add(self._library, net, layer)
-            self._library.finish(net)
-        except BaseException:
-            self._library.free(net)
-            raise
-        return net
-
-
-def _add(kernels: Library, net: c_void_p, layer: Layer) -> None:
-    match layer:
-        case Pointwise(weight, bias, relu):
-            kernels.add(net, "pointwise", len(weight), int(relu), weight, bias)
-        case Convolution(weight, bias):
-            kernels.add(net, "convolution", len(weight), weight, bias)
-        case Tdf(narrow, wide):
-            kernels.add(net, "tdf", narrow.weight.shape[1], *_arrays(narrow), *_arrays(wide))
-        case Down(weight, bias):
-            kernels.add(net, "down", len(weight), weight, bias)
-        case Up(weight, bias):
-            kernels.add(net, "up", weight.shape[1], weight, bias)
-        case _:
-            assert_never(layer)
+    def _add(self, layer: Layer) -> None:
+        add = partial(self._library.add, self._net)
+        match layer:
+            case Pointwise(weight, bias, relu):
+                add("pointwise", len(weight), int(relu), weight, bias)
+            case Convolution(weight, bias):
+                add("convolution", len(weight), weight, bias)
+            case Tdf(narrow, wide):
+                add("tdf", narrow.weight.shape[1], *_arrays(narrow), *_arrays(wide))
+            case Down(weight, bias):
+                add("down", len(weight), weight, bias)
+            case Up(weight, bias):
+                add("up", weight.shape[1], weight, bias)
+            case _:
+                assert_never(layer)
 
 
 def _arrays(linear: Linear) -> tuple[Array | None, ...]:

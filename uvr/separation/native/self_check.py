@@ -1,13 +1,13 @@
-"""Whether the kernels agree with ONNX Runtime about a model: asked once, on the first segment of a song that tells.
+"""Compares the kernels with ONNX Runtime once per model, on the first conclusive segment of a song.
 
-The kernels are tested, but not with every compiler, processor and model. So ONNX Runtime separates until there is a
-segment with a stem in it; then the kernels separate the same one. From `MIN_SNR_DB` on they take over, otherwise ONNX
-Runtime stays. The answer is kept beside the model's file for this file, this library and this kind of processor; among
-this user's temporary files where that folder is read only.
+The kernels are tested, but not with every compiler, processor and model. So ONNX Runtime separates until a segment
+contains enough of a stem; the kernels then separate the same segment. They are used from then on if they agree to
+`MIN_SNR_DB`, else ONNX Runtime is. The verdict is stored next to the model's file, for this file, this library and this
+kind of processor. If that folder is read-only, it is stored in a temporary folder of this user.
 
-The two never hold memory at the same time, so the check needs as much as ONNX Runtime alone: HQ_4 takes 1.2 GB once.
-Of several processes only one checks, and the others wait for its answer. A process that dies in the check has begun one
-that is never finished; after `MAX_TRIES` of them ONNX Runtime is kept.
+The two never hold memory at the same time, so the check needs as much memory as ONNX Runtime alone: 1.2 GB once for
+HQ_4. If several processes start, one checks and the others wait for its verdict. If a process dies during the check,
+the check stays unfinished; after `MAX_TRIES` unfinished checks ONNX Runtime is used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from uvr.models.files import file_lock
 from uvr.separation.mdx.stft import Spectrum
 from uvr.separation.native.bindings import Library
 
@@ -37,22 +36,22 @@ log = structlog.get_logger()
 MIN_SNR_DB = 60.0
 MAX_TRIES = 3
 
-_FAINT = 1e-4
-"""A stem that is fainter than the segment by this factor, as power, tells nothing."""
-_FLOOR = 0.1
-"""Rounding errors come with the segment's level: with a fainter stem they are compared with this share of its power."""
+_MIN_STEM_SHARE = 1e-4
+"""A segment is not conclusive if the power of its stem is below this share of the segment's power."""
+_MIN_LEVEL_SHARE = 0.1
+"""Rounding errors grow with the segment's level, so the error is compared with at least this share of its power."""
 _MAX_SNR_DB = 300.0
-"""Stands for no difference at all."""
+"""The recorded value for identical results."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the self-check has found."""
+    """The result of the self-check."""
 
     snr_db: float | None = None
-    """The kernels' against ONNX Runtime; None as long as there is no answer."""
+    """Signal-to-noise ratio of the kernels' estimate against that of ONNX Runtime; None before a finished check."""
     tries: int = 0
-    """How many checks were begun and not finished."""
+    """The number of checks that were started and not finished."""
 
     @property
     def agrees(self) -> bool:
@@ -61,28 +60,28 @@ class Verdict:
 
     @property
     def is_final(self) -> bool:
-        """Whether no check is to be made any more."""
+        """Whether no further check is made."""
         return self.snr_db is not None or self.tries >= MAX_TRIES
 
     @property
     def sentence(self) -> str:
-        """For logs and operators."""
+        """The verdict in words, for logs and operators."""
         if self.snr_db is not None:
-            return f"the self-check found {self.snr_db:.1f} dB, {MIN_SNR_DB:.0f} dB or more are right"
+            return f"the self-check found {self.snr_db:.1f} dB; at least {MIN_SNR_DB:.0f} dB are required"
         if self.is_final:
-            return f"the self-check was begun {self.tries} times and never finished; without its record it begins anew"
-        return "the self-check is made with the first song"
+            return f"the self-check was started {self.tries} times and never finished; delete its record to repeat it"
+        return "the self-check will run with the first song"
 
 
 class Record:
-    """The verdict about one model file, on this kind of processor, with this library.
+    """The stored verdict on one model file, for this kind of processor and this library.
 
-    Where its file cannot be written, it lasts as long as this object.
+    If the verdict cannot be written to disk, it lasts as long as this object.
     """
 
     def __init__(self, model_path: Path, data: bytes, library: Library) -> None:
         folder = _folder_for(model_path.parent)
-        self._lock = folder / model_path.name
+        self._lock_path = folder / model_path.name
         self._about = {"model": model_path.name, "processor": _processor(), "instruction_set": library.best.name}
         digest = hashlib.sha256(json.dumps(self._about).encode())
         digest.update(hashlib.sha256(data).digest() + library.digest)
@@ -90,7 +89,7 @@ class Record:
         self._verdict = Verdict()
 
     def read(self) -> Verdict:
-        """What is known so far."""
+        """The current verdict."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             entry = json.loads(self.path.read_text(encoding="utf-8"))
             snr_db = entry["snr_db"]
@@ -98,22 +97,22 @@ class Record:
         return self._verdict
 
     def begin(self) -> None:
-        """Note that a check begins."""
+        """Record that a check starts."""
         self._write(replace(self.read(), tries=self.read().tries + 1))
 
     def conclude(self, snr_db: float) -> Verdict:
-        """Note what the check has found."""
+        """Record the result of a check."""
         bounded = max(-_MAX_SNR_DB, min(snr_db, _MAX_SNR_DB))
         self._write(Verdict(round(bounded, 1)))
         return self._verdict
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes from checking the same."""
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from making the same check at the same time."""
         with ExitStack() as stack:
             with suppress(OSError):
                 self.path.parent.mkdir(mode=0o700, exist_ok=True)
-                stack.enter_context(file_lock(self._lock))
+                stack.enter_context(file_lock(self._lock_path))
             yield
 
     def _write(self, verdict: Verdict) -> None:
@@ -128,18 +127,18 @@ class Record:
                 part.unlink(missing_ok=True)
 
 
-def tells(segment: Spectrum, reference: Spectrum) -> bool:
-    """Whether `reference`, what ONNX Runtime found in `segment`, is enough to judge by."""
+def is_conclusive(segment: Spectrum, reference: Spectrum) -> bool:
+    """Whether `reference`, ONNX Runtime's estimate for `segment`, is loud enough to compare with."""
     power = _power(reference)
-    return math.isfinite(power) and power > _FAINT * _power(segment)
+    return math.isfinite(power) and power > _MIN_STEM_SHARE * _power(segment)
 
 
 def snr_db(segment: Spectrum, reference: Spectrum, estimate: Spectrum) -> float:
-    """How far below the `reference` its difference to `estimate` is; minus infinity for what is no number."""
+    """Signal-to-noise ratio of `estimate` against `reference`; minus infinity if `estimate` is not finite."""
     noise = _power(reference.astype(np.float64) - estimate)
     if not math.isfinite(noise):
         return -math.inf
-    level = max(_power(reference), _FLOOR * _power(segment))
+    level = max(_power(reference), _MIN_LEVEL_SHARE * _power(segment))
     return 10 * math.log10(level / noise) if noise else math.inf
 
 
@@ -149,27 +148,27 @@ def _power(values: NDArray[np.floating]) -> float:
 
 
 def _folder_for(models: Path) -> Path:
-    """Where records are kept: with the `models`, or, where those are read only, in a folder that only this user has.
+    """The folder of the records: that of the `models` or, if it is read-only, a temporary folder owned by this user.
 
-    Without a record each process would check again, and a check that nobody survives would never come to an end.
+    Without records each process would check again, and a check that kills the process would be repeated forever.
     """
     if os.access(models, os.W_OK | os.X_OK):
         return models
     with suppress(OSError):
         own = Path(tempfile.gettempdir()) / f"uvr-self-checks-{os.geteuid()}"
         with suppress(FileNotFoundError):
-            found = own.lstat()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            status = own.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
                 return models
         return own
     return models
 
 
 def _processor() -> str:
-    """The processor's name, as exactly as the system tells it: on x86-64 in words, on ARM in numbers."""
+    """The processor's model, as exactly as the system knows it: a name on x86-64, numbers on ARM."""
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        telling = {line for line in lines if line.startswith(("model name", "CPU implementer", "CPU part"))}
-        if telling:
-            return " ".join(sorted(line.partition(":")[2].strip() for line in telling))
+        model = {line for line in lines if line.startswith(("model name", "CPU implementer", "CPU part"))}
+        if model:
+            return " ".join(sorted(line.partition(":")[2].strip() for line in model))
     return platform.processor() or platform.machine()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.support.audio import read_audio, snr_db
+from tests.support.song import separate_song
 from uvr.models.catalogue import MdxParameters
 from uvr.separation.mdx.engine import MdxEngine
-from uvr.separation.song import separate_song
 
 REFERENCE_LEVEL = 0.9
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx.external_data_helper import set_external_data
 
 from bench.standin import Geometry
 from tests.support.almost_tdf_networks import mutations
@@ -152,6 +154,63 @@ def test_graphs_that_are_almost_one_never_give_wrong_sound():
     counts = {kind: list(outcomes.values()).count(kind) for kind in set(outcomes.values())}
     assert counts["refused"] > 300
     assert counts["the same"] > 20
+
+
+def refusal_of(model: onnx.ModelProto) -> str:
+    with pytest.raises(UnknownGraphError) as refused:
+        recognise(model.SerializeToString())
+    return str(refused.value)
+
+
+def test_weights_in_another_file_are_refused_even_if_the_file_exists(tmp_path, monkeypatch):
+    model = tdf_network()
+    tensor = model.graph.initializer[0]
+    (tmp_path / "weights.bin").write_bytes(tensor.raw_data)
+    monkeypatch.chdir(tmp_path)
+    for directory in ("", f"{tmp_path}/"):
+        changed = copied(model)
+        set_external_data(changed.graph.initializer[0], f"{directory}weights.bin")
+        changed.graph.initializer[0].ClearField("raw_data")
+        assert "external_data" in refusal_of(changed)
+
+
+def test_fields_that_are_not_supported_are_refused_wherever_they_are():
+    def with_function(model):
+        model.functions.add(name="f")
+
+    def with_sparse_weights(model):
+        model.graph.sparse_initializer.add()
+
+    def with_overload(model):
+        model.graph.node[0].overload = "other"
+
+    def with_second_value(model):
+        model.graph.node[0].attribute[0].floats.append(1.0)
+
+    def with_segment(model):
+        model.graph.initializer[0].segment.begin = 1
+
+    for change in (with_function, with_sparse_weights, with_overload, with_second_value, with_segment):
+        model = tdf_network()
+        change(model)
+        assert "not supported here" in refusal_of(model), change.__name__
+    model = tdf_network()
+    model.graph.node[0].MergeFromString(b"\xfa\x3f\x01x")  # field 1023, which no version of ONNX has yet
+    assert "newer version" in refusal_of(model)
+
+
+def test_names_that_are_not_utf_8_are_refused():
+    data = tdf_network().SerializeToString()
+    for name in (b"Conv_0", b"batch_size"):
+        assert name in data
+        with pytest.raises(UnknownGraphError, match="UTF-8"):
+            recognise(data.replace(name, name[:-1] + b"\xff"))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x0a", bytes(1000), b"PK" * 100], ids=["empty", "cut", "zeros", "a zip file"])
+def test_files_of_other_formats_are_refused(data):
+    with pytest.raises(UnknownGraphError):
+        recognise(data)
 
 
 @pytest.mark.parametrize("seed", range(4))

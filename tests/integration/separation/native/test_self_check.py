@@ -18,6 +18,7 @@ import structlog
 from bench import standin
 from tests.support.audio import noise, read_audio, snr_db, write_audio
 from tests.support.networks import write_model
+from tests.support.song import separate_song
 from uvr.errors import PermanentError
 from uvr.models.catalogue import MdxParameters
 from uvr.models.store import parameters_of
@@ -27,7 +28,6 @@ from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.native import bindings, self_check
 from uvr.separation.native.network import NativeNetwork
 from uvr.separation.native.self_check import MAX_TRIES, MIN_SNR_DB, Record, Verdict
-from uvr.separation.song import separate_song
 
 GEOMETRY = standin.Geometry(bins=640, frames=32, growth=4, levels=2, convolutions=1)
 SPECTRUM = standin.spectrum(3.0, GEOMETRY)
@@ -48,7 +48,7 @@ def model(made_once, tmp_path) -> Path:
     return tmp_path / made_once.name
 
 
-def opened(model: Path, **options: Any) -> backends.AnyNetwork:
+def opened(model: Path, **options: Any) -> backends.Network:
     return open_network(model, parameters_of(model), threads=1, **options)
 
 
@@ -124,7 +124,7 @@ def test_kernels_that_fail_leave_the_song_to_onnxruntime(model, monkeypatch):
 
 def test_silence_decides_nothing(model, monkeypatch):
     network = opened(model)
-    monkeypatch.setattr(self_check, "tells", lambda _segment, _estimate: False)
+    monkeypatch.setattr(self_check, "is_conclusive", lambda _segment, _estimate: False)
     for _ in range(3):
         network.run(SPECTRUM)
     assert network.backend == "onnxruntime"
@@ -148,12 +148,12 @@ def test_errors_are_measured_against_the_stem_and_faint_stems_against_the_segmen
 
 def test_what_is_no_number_tells_nothing():
     segment = np.ones((4, 8, 8), np.float32)
-    assert self_check.tells(segment, segment)
-    assert not self_check.tells(segment, segment * 1e-3)
-    assert not self_check.tells(segment, segment * 0)
-    assert not self_check.tells(segment * 0, segment * 0)
-    assert not self_check.tells(segment, segment * np.nan)
-    assert not self_check.tells(segment, segment * np.inf)
+    assert self_check.is_conclusive(segment, segment)
+    assert not self_check.is_conclusive(segment, segment * 1e-3)
+    assert not self_check.is_conclusive(segment, segment * 0)
+    assert not self_check.is_conclusive(segment * 0, segment * 0)
+    assert not self_check.is_conclusive(segment, segment * np.nan)
+    assert not self_check.is_conclusive(segment, segment * np.inf)
 
 
 # --- what is kept of it -----------------------------------------------------------------------------------------------
@@ -220,14 +220,14 @@ def test_onnxruntime_that_cannot_come_back_at_once_comes_back_later(model, monke
     with monkeypatch.context() as broken:
         broken.setattr(NativeNetwork, "run", failing)
         expected = network.run(SPECTRUM)
-        broken.setattr(backends._Ways, "onnxruntime", refused_network)
+        broken.setattr(backends._Loader, "onnxruntime", refused_network)
         with pytest.raises(PermanentError):
             network.run(SPECTRUM)
     assert network.backend == "onnxruntime"
     assert network.run(SPECTRUM).tobytes() == expected.tobytes()
 
 
-def refused_network(_ways: object) -> backends.AnyNetwork:
+def refused_network(_loader: object) -> backends.Network:
     raise PermanentError("The network cannot be opened.")
 
 
@@ -241,7 +241,7 @@ def test_checks_that_nobody_survives_come_to_an_end(model):
         network = opened(model)
     assert network.backend == "onnxruntime"
     assert [line["reason"] for line in logs if line["log_level"] == "warning"] == [
-        f"the self-check was begun {MAX_TRIES} times and never finished; without its record it begins anew"
+        f"the self-check was started {MAX_TRIES} times and never finished; delete its record to repeat it"
     ]
     network.run(SPECTRUM)
     assert network.backend == "onnxruntime"
@@ -288,7 +288,7 @@ def test_native_refuses_a_model_that_the_check_spoke_against(model):
 def test_a_model_that_is_no_convtdfnet_is_onnxruntimes(tmp_path, backend):
     model = write_model(tmp_path / "scaling.onnx")
     if backend == "native":
-        with pytest.raises(PermanentError, match=r"do not know scaling\.onnx: mixture_spectrum goes into Mul"):
+        with pytest.raises(PermanentError, match=r"do not support scaling\.onnx: mixture_spectrum goes into Mul"):
             opened(model, backend=backend)
     else:
         with structlog.testing.capture_logs() as logs:
@@ -315,7 +315,7 @@ def test_without_a_library_the_reason_is_told(model, monkeypatch, backend, tmp_p
 
 def test_a_network_of_another_shape_is_refused_as_ever(model):
     parameters = MdxParameters(compensate=1.0, dim_f=640, dim_t=64, n_fft=1280, primary_stem="Vocals")
-    with pytest.raises(PermanentError, match="is not the MDX-Net network"):
+    with pytest.raises(PermanentError, match="does not match its parameters"):
         open_network(model, parameters)
 
 
@@ -324,7 +324,7 @@ def test_a_graphics_card_is_onnxruntimes(model, monkeypatch):
     monkeypatch.setattr(backends.devices, "may_have_cuda", lambda: True)
     record_of(model).conclude(99.0)
     assert opened(model).backend == "native"
-    monkeypatch.setattr("uvr.separation.mdx.onnxruntime_network.Network.provider", "cuda", raising=False)
+    monkeypatch.setattr("uvr.separation.mdx.onnxruntime_network.OnnxRuntimeNetwork.provider", "cuda", raising=False)
     monkeypatch.setattr("uvr.separation.devices.short_name", lambda _provider: "cuda")
     assert opened(model).backend == "onnxruntime"
 

@@ -1,7 +1,7 @@
-/* Run-time choice of the instruction set.
+/* Chooses the instruction set at run time.
  *
- * By cpuid and not by __builtin_cpu_supports: that one needs a run-time library that not every Clang links, and then
- * answers "no" to everything. The operating system must save the wide registers, too (xgetbv). */
+ * Uses cpuid because __builtin_cpu_supports needs a run-time library that not every Clang links; without that library
+ * it answers "no" to everything. The operating system must also save the wide registers (xgetbv). */
 #include "dispatch.h"
 
 #include "tdfnet.h"
@@ -11,7 +11,7 @@
 
 #define BIT(word, position) ((word) >> (position) & 1)
 #define SAVED_AVX 0x06u    /* XMM and YMM */
-#define SAVED_AVX512 0xe6u /* and mask registers, ZMM */
+#define SAVED_AVX512 0xe6u /* the same, mask registers and ZMM */
 
 static unsigned saved_registers(void) {
     unsigned low, high;

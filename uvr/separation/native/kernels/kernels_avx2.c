@@ -13,7 +13,7 @@
 #define TILE_1 8
 #define TILE_2 6
 #define TILE_3 4
-#include "kernels.h"
+#include "kernels.inl"
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -14,7 +14,7 @@
 #define TILE_1 12
 #define TILE_2 12
 #define TILE_3 8
-#include "kernels.h"
+#include "kernels.inl"
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -1,5 +1,5 @@
-/* What every processor of the architecture has: SSE2 (16 registers of 4 floats) on x86-64, NEON (32) on aarch64, and
- * whatever the compiler makes of vectors elsewhere. */
+/* The instruction set that every processor of an architecture has: SSE2 (16 registers of 4 floats) on x86-64, NEON (32
+ * registers of 4 floats) on aarch64. On other architectures the compiler chooses the instructions. */
 #define KERNELS kernels_baseline
 #define VECTOR_FLOATS 4
 #if defined(__aarch64__)
@@ -13,4 +13,4 @@
 #define TILE_2 6
 #define TILE_3 4
 #endif
-#include "kernels.h"
+#include "kernels.inl"

@@ -1,4 +1,4 @@
-/* How a layer's work is cut into jobs, and the memory that a job needs. */
+/* Divides a layer's work into jobs, and computes the workspace that a job needs. */
 #include "layers.h"
 
 int layer_jobs(const struct layer *layer) {
@@ -9,9 +9,9 @@ int layer_jobs(const struct layer *layer) {
 
 size_t layer_workspace(const struct layer *layer) {
     if (layer->kind == CONVOLUTION)
-        return ELEMENTS * (size_t)(element_stride(layer->tiles, layer->inputs) +
-                                   element_stride(layer->tiles, layer->block));
-    /* The hidden layer and the waiting sums of a chunk of row tiles. */
-    if (layer->kind == TDF) return ((size_t)layer->hidden + TDF_CHUNK * MOST_TILE_ROWS) * layer->block;
+        return ELEMENTS *
+               (size_t)(element_stride(layer->tiles, layer->inputs) + element_stride(layer->tiles, layer->block));
+    /* The hidden layer, and the partial sums of a chunk of row tiles. */
+    if (layer->kind == TDF) return ((size_t)layer->hidden + TDF_CHUNK * MAX_TILE_ROWS) * layer->block;
     return 0;
 }

@@ -1,11 +1,11 @@
-/* What layers and kernels know of each other. */
+/* The data structures that layers and kernels share. */
 #ifndef LAYERS_H
 #define LAYERS_H
 
 #include <stddef.h>
 
-/* An activation. Rows are frames, columns are bins, and the channels of a pixel lie together ("NHWC"): the layers'
- * inner loops run along the channels, and a frame's pixels are the matrix that TDF multiplies. */
+/* An activation. Rows are frames, columns are bins, and the channels of a pixel are adjacent in memory ("NHWC"): the
+ * inner loops of the layers run along the channels, and the pixels of a frame are the matrix that TDF multiplies. */
 struct image {
     float *data;
     int rows, columns, channels;
@@ -20,35 +20,35 @@ struct kernels;
 
 /* One fully connected half of a TDF layer. */
 struct linear {
-    float *weight;        /* [outputs/tile][inputs][tile], see tdf.h */
+    float *weight;        /* [outputs/tile][inputs][tile], see tdf.inl */
     float *bias;          /* [outputs, rounded up to tiles] or NULL */
     float *scale, *shift; /* [channels] */
 };
 
 struct layer {
     enum layer_kind kind;
-    const struct kernels *kernels; /* of the instruction set that fits the layer's channels */
+    const struct kernels *kernels; /* of the widest instruction set that the numbers of channels allow */
     int inputs, outputs;           /* channels */
     int block;                     /* output channels of a register tile */
     int relu;                      /* pointwise only */
     int hidden;                    /* TDF only */
-    int tiles;                     /* convolution only: Winograd tiles of a job */
+    int tiles;                     /* convolution only: Winograd tiles per job */
     float *weight, *bias;
     struct linear linear[2]; /* TDF only */
-    struct image in, out;    /* `out` is `in` for TDF; for `up`, it is the image kept by `down` */
+    struct image in, out;    /* TDF: `out` is `in`; up: `out` is the input that the matching down layer kept */
 };
 
-/* A job makes a part of a layer's output; jobs of a layer may run in any order and side by side. `workspace` is the
- * thread's own. */
+/* A job computes a part of a layer's output. The jobs of a layer may run in any order and in parallel. Each thread
+ * passes a `workspace` of its own. */
 typedef void layer_job(const struct layer *layer, int job, float *workspace);
 
 #define MAX_VECTORS 3    /* of output channels in a register tile */
-#define MOST_TILE_ROWS 14 /* of a register tile */
+#define MAX_TILE_ROWS 14 /* of a register tile */
 
 struct kernels {
     int isa;
-    int width;                  /* floats of a vector */
-    int tile[MAX_VECTORS + 1];  /* rows of a register tile that is so many vectors wide */
+    int width;                 /* floats per vector */
+    int tile[MAX_VECTORS + 1]; /* tile[v]: rows of a register tile that is v vectors wide */
     layer_job *job[LAYER_KINDS];
 };
 
@@ -60,22 +60,25 @@ struct kernels {
 static inline int divide_up(int a, int b) { return (a + b - 1) / b; }
 static inline ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b * b; }
 
-#define LINE 16 /* floats of a cache line: workspaces and rows start on one */
+#define LINE 16 /* floats of a cache line; workspaces and rows are aligned to it */
 
-/* Floats of one element of `tiles` tiles in the workspace: never a multiple of a memory page, so that the 36 elements
- * of a tile do not fall into the same few cache sets. */
+/* Distance in floats between the 36 elements of a Winograd tile in the workspace, for `tiles` tiles. Never a multiple
+ * of 256 bytes: the elements of a tile would share the same few cache sets. */
 static inline ptrdiff_t element_stride(int tiles, int channels) {
     ptrdiff_t floats = round_up((ptrdiff_t)tiles * channels, LINE);
     return floats % (4 * LINE) ? floats : floats + LINE;
 }
 
-/* TDF: register tiles whose sums wait in the workspace at a time. */
+/* TDF: how many register tiles keep partial sums in the workspace at a time. */
 #define TDF_CHUNK 8
 
-/* Convolution: floats that the workspace of a job may take. */
+/* Convolution: the size in floats that the workspace of a job should not exceed. */
 #define CONVOLUTION_FLOATS (176 * 1024)
 
+/* The number of jobs that the layer consists of. */
 int layer_jobs(const struct layer *layer);
-size_t layer_workspace(const struct layer *layer); /* floats */
+
+/* Floats of workspace that each thread needs for the layer. */
+size_t layer_workspace(const struct layer *layer);
 
 #endif

@@ -1,16 +1,17 @@
-/* Memory for the kernels: float arrays that start on a cache line. */
+/* Float arrays aligned to a cache line. Free them with free(). */
 #ifndef MEMORY_H
 #define MEMORY_H
 
 #include <stddef.h>
 
-/* Zeros; NULL when there is no memory. To be given back with free(). */
+/* `count` zeros; NULL if there is not enough memory. */
 float *new_floats(size_t count);
 
-/* Memory that is written before it is read: nothing is in it, and the system need not find it before it is used. */
+/* Uninitialised memory; NULL if there is not enough. The system provides each page at its first use. */
 float *scratch_floats(size_t count);
 
-/* A copy of `count` floats followed by zeros up to `room`; zeros only for NULL. */
-float *copy_floats(const float *from, size_t count, size_t room);
+/* A copy of `count` floats, padded with zeros up to `capacity`; only zeros if `from` is NULL. NULL if there is not
+ * enough memory. */
+float *copy_floats(const float *from, size_t count, size_t capacity);
 
 #endif

@@ -1,5 +1,5 @@
-/* The caller works, too: it takes jobs from the same counter as the helpers. A helper that wakes up when the jobs are
- * gone is not waited for, so a busy machine costs no more than the jobs that its helpers did take. */
+/* The caller of pool_run takes jobs from the same counter as the helper threads. It does not wait for helpers that wake
+ * up after the last job was taken, so on a busy machine it waits only for the jobs that helpers have begun. */
 #include "pool.h"
 
 #include <pthread.h>

@@ -1,4 +1,4 @@
-/* A fixed number of threads that share out the jobs of one loop at a time. */
+/* A fixed number of threads that run the jobs of one loop at a time. */
 #ifndef POOL_H
 #define POOL_H
 
@@ -6,16 +6,17 @@
 
 struct pool;
 
-/* `thread` is 0 for the caller of pool_run and below the pool's number of threads. */
+/* `thread` is the thread's number: 0 for the caller of pool_run, up to the pool's number of threads minus 1. */
 typedef void pool_job(void *context, int job, int thread);
 
-/* A status of tdfnet.h. `threads` counts the caller of pool_run. */
+/* Returns a status of tdfnet.h. `threads` includes the caller of pool_run. */
 int pool_create(struct pool **pool, int threads);
 
-/* job(context, 0 .. jobs - 1, ...), in any order; returns when all are done. One caller at a time. */
+/* Calls job(context, number, thread) for the numbers 0 to jobs - 1, in any order, and returns when all calls have
+ * returned. Only one thread may call it at a time. */
 void pool_run(struct pool *pool, pool_job *job, void *context, int jobs);
 
-/* NULL is fine. */
+/* Ends the threads. `pool` may be NULL. */
 void pool_free(struct pool *pool);
 
 #endif

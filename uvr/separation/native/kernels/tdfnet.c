@@ -1,4 +1,4 @@
-/* Networks: the list of layers, their images in one block of memory, and running them. */
+/* Building a network layer by layer, placing its images in one block of memory, and running it. */
 #include "tdfnet.h"
 
 #include <pthread.h>
@@ -11,12 +11,12 @@
 #include "pool.h"
 #include "weights.h"
 
-#define MOST_THREADS 256
-#define LONGEST_SIDE (1 << 16)
-#define MOST_FLOATS ((size_t)1 << 31) /* of one image */
-#define LINE_FRAMES LINE              /* frames moved in or out at a time: a cache line of the plain arrays */
+#define MAX_THREADS 256
+#define MAX_SIDE (1 << 16)
+#define MAX_FLOATS ((size_t)1 << 31) /* of one image */
+#define LINE_FRAMES LINE             /* frames copied at a time: a cache line of the caller's arrays */
 
-/* An image's place in the arena, and the layers between which it is alive. */
+/* The place of an image in the arena, and the layers between which it is in use. */
 struct tensor {
     size_t floats, offset;
     int first, last;
@@ -26,14 +26,14 @@ struct tdfnet {
     pthread_mutex_t lock; /* one run at a time */
     int isa, threads;
     int finished;
-    struct image input, output; /* of the layers added so far; data stays NULL until `finish` */
+    struct image input, output; /* of the layers added so far; `data` is NULL until tdfnet_finish */
     struct layer *layer;
     int layers;
-    int *kept; /* layers whose input waits for an `up` */
-    int open;  /* how many */
+    int *kept; /* down layers without their up layer: their input is kept */
+    int open;  /* number of entries in `kept` */
     size_t bytes;
     float *arena, *workspace;
-    size_t workspace_floats; /* of one thread */
+    size_t workspace_floats; /* per thread */
     struct pool *pool;
 };
 
@@ -62,24 +62,24 @@ static size_t image_floats(const struct image *image) { return (size_t)image->ro
 
 static int fits(int channels, int bins, int frames) {
     if (channels < 1 || bins < 1 || frames < 1) return 0;
-    if (channels > LONGEST_SIDE || bins > LONGEST_SIDE || frames > LONGEST_SIDE) return 0;
+    if (channels > MAX_SIDE || bins > MAX_SIDE || frames > MAX_SIDE) return 0;
     const struct image image = new_image(frames, bins, channels);
-    return image_floats(&image) <= MOST_FLOATS;
+    return image_floats(&image) <= MAX_FLOATS;
 }
 
-/* The instruction set that `wanted` means here, or a negative status. */
-static int resolve_isa(int wanted) {
+/* The instruction set to use for the requested one, or a negative status. */
+static int resolve_isa(int requested) {
     const int best = best_isa();
-    if (wanted < TDFNET_BEST || wanted > TDFNET_NEON) return TDFNET_BAD_ARGUMENT;
-    if (wanted == TDFNET_BEST || best == wanted) return best;
-    if (best == TDFNET_NEON) return wanted == TDFNET_BASELINE ? best : TDFNET_UNSUPPORTED;
-    return wanted < best ? wanted : TDFNET_UNSUPPORTED;
+    if (requested < TDFNET_BEST || requested > TDFNET_NEON) return TDFNET_BAD_ARGUMENT;
+    if (requested == TDFNET_BEST || best == requested) return best;
+    if (best == TDFNET_NEON) return requested == TDFNET_BASELINE ? best : TDFNET_UNSUPPORTED;
+    return requested < best ? requested : TDFNET_UNSUPPORTED;
 }
 
 int tdfnet_create(tdfnet **result, int isa, int threads, int channels, int bins, int frames) {
     if (!result) return TDFNET_BAD_ARGUMENT;
     *result = NULL;
-    if (threads < 1 || threads > MOST_THREADS || !fits(channels, bins, frames)) return TDFNET_BAD_ARGUMENT;
+    if (threads < 1 || threads > MAX_THREADS || !fits(channels, bins, frames)) return TDFNET_BAD_ARGUMENT;
     isa = resolve_isa(isa);
     if (isa < 0) return isa;
     tdfnet *net = calloc(1, sizeof *net);
@@ -106,7 +106,7 @@ static void free_layer(struct layer *layer) {
     }
 }
 
-/* A layer that fits behind the last one, without weights. */
+/* Initialises a layer, without weights, that takes the output of the last one. */
 static int start_layer(const tdfnet *net, struct layer *layer, enum layer_kind kind, int outputs, struct image out) {
     const struct image *in = &net->output;
     *layer = (struct layer){.kind = kind, .inputs = in->channels, .outputs = outputs, .in = *in, .out = out};
@@ -118,17 +118,18 @@ static int start_layer(const tdfnet *net, struct layer *layer, enum layer_kind k
     return TDFNET_OK;
 }
 
-static int layer_is_whole(const struct layer *layer) {
+/* Whether the layer has all its weights: allocating them may have failed. */
+static int layer_is_complete(const struct layer *layer) {
     if (layer->kind != TDF) return layer->weight && layer->bias;
     for (int half = 0; half < 2; half++)
         if (!layer->linear[half].weight || !layer->linear[half].scale || !layer->linear[half].shift) return 0;
     return 1;
 }
 
-/* Takes the layer's memory over, whatever comes out. */
+/* Appends the layer. Owns its weights from then on, also on failure, when it frees them. */
 static int append_layer(tdfnet *net, struct layer *layer) {
     struct layer *more = NULL;
-    if (layer_is_whole(layer)) more = realloc(net->layer, (size_t)(net->layers + 1) * sizeof *more);
+    if (layer_is_complete(layer)) more = realloc(net->layer, (size_t)(net->layers + 1) * sizeof *more);
     if (!more) {
         free_layer(layer);
         return TDFNET_NO_MEMORY;
@@ -157,19 +158,19 @@ int tdfnet_add_pointwise(tdfnet *net, int outputs, int relu, const float *weight
     return append_layer(net, &layer);
 }
 
-/* Fewer tiles than this spend their time on reading the filters of the deep levels (2x slower with 8). */
-#define LEAST_TILES 40
+/* With fewer tiles per job the deep levels spend their time on reading filters (with 8 they take twice as long). */
+#define MIN_TILES 40
 
 static int smaller(int a, int b) { return a < b ? a : b; }
 
-/* Tiles of a job: their patches and the products of one block of output channels fill some 0.7 MB: half of a large L2
- * cache, with room for the filters that pass through. A small image is shared out among the threads. */
+/* Tiles per job. Their patches and the products of one block of output channels take about 0.7 MB: half of a large L2
+ * cache, which leaves the other half for the filters. A small image is divided evenly among the threads. */
 static int tiles_per_job(const tdfnet *net, const struct layer *layer) {
     const int rows = layer->kernels->tile[layer->block / layer->kernels->width];
     const int all = divide_up(layer->in.columns, OUTPUT_TILE) * divide_up(layer->in.rows, OUTPUT_TILE);
     const int fit = CONVOLUTION_FLOATS / (ELEMENTS * (layer->inputs + layer->block)) / rows * rows;
     const int share = divide_up(all, net->threads);
-    return divide_up(smaller(fit > LEAST_TILES ? fit : LEAST_TILES, share), rows) * rows;
+    return divide_up(smaller(fit > MIN_TILES ? fit : MIN_TILES, share), rows) * rows;
 }
 
 int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const float *bias) {
@@ -184,7 +185,8 @@ int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const 
     return append_layer(net, &layer);
 }
 
-/* 1 when all is well. A bias that was not asked for is none. */
+/* Packs the weights of one half. `bias` may be NULL. Returns 0 if there is no memory for the bias; append_layer checks
+ * the other weights. */
 static int set_linear(struct layer *layer, int half, int outputs, const float *weight, const float *bias,
                       const float *scale, const float *shift) {
     struct linear *linear = &layer->linear[half];
@@ -192,7 +194,7 @@ static int set_linear(struct layer *layer, int half, int outputs, const float *w
     linear->weight = pack_linear(layer, half, weight);
     linear->scale = copy_floats(scale, channels, channels);
     linear->shift = copy_floats(shift, channels, channels);
-    if (bias) linear->bias = copy_floats(bias, outputs, (size_t)outputs + MOST_TILE_ROWS);
+    if (bias) linear->bias = copy_floats(bias, outputs, (size_t)outputs + MAX_TILE_ROWS);
     return !bias || linear->bias;
 }
 
@@ -200,7 +202,7 @@ int tdfnet_add_tdf(tdfnet *net, int hidden, const float *weight1, const float *b
                    const float *shift1, const float *weight2, const float *bias2, const float *scale2,
                    const float *shift2) {
     struct layer layer;
-    if (!net || !may_add(net, net->output.channels) || hidden < 1 || hidden > LONGEST_SIDE) return TDFNET_BAD_ARGUMENT;
+    if (!net || !may_add(net, net->output.channels) || hidden < 1 || hidden > MAX_SIDE) return TDFNET_BAD_ARGUMENT;
     if (!weight1 || !scale1 || !shift1 || !weight2 || !scale2 || !shift2) return TDFNET_BAD_ARGUMENT;
     const int status = start_layer(net, &layer, TDF, net->output.channels, net->output);
     if (status) return status;
@@ -251,21 +253,23 @@ int tdfnet_add_up(tdfnet *net, int outputs, const float *weight, const float *bi
 
 /* ---- memory ---- */
 
-/* The lowest place where `tensor` overlaps none of those before it that are alive at the same time. */
+/* Places `tensor` at the lowest offset where it overlaps none of the `count` tensors that are in use at the same time.
+ */
 static void place(struct tensor *tensor, const struct tensor *before, int count) {
     tensor->offset = 0;
     for (int i = 0; i < count; i++) {
         const struct tensor *other = &before[i];
         const int together = other->first <= tensor->last && tensor->first <= other->last;
-        const int apart = other->offset + other->floats <= tensor->offset ||
-                          tensor->offset + tensor->floats <= other->offset;
+        const int apart =
+            other->offset + other->floats <= tensor->offset || tensor->offset + tensor->floats <= other->offset;
         if (!together || apart) continue;
         tensor->offset = other->offset + other->floats;
-        i = -1; /* from the start: the new place may overlap another */
+        i = -1; /* start again: the new place may overlap another tensor */
     }
 }
 
-/* tensor_of[i]: the tensor of layer i's output; tensor 0 is the network's input. Returns how many tensors there are. */
+/* Sets tensor_of[i] to the tensor of layer i's output. Tensor 0 is the network's input. Returns the number of tensors.
+ */
 static int find_tensors(const tdfnet *net, struct tensor *tensor, int *tensor_of) {
     int tensors = 1, open = 0;
     int *kept = tensor_of + net->layers; /* the second half of the array */
@@ -281,7 +285,7 @@ static int find_tensors(const tdfnet *net, struct tensor *tensor, int *tensor_of
             tensor[tensors] = (struct tensor){.floats = image_floats(&layer->out), .first = i};
             tensor_of[i] = tensors++;
         }
-        tensor[tensor_of[i]].last = i + 1; /* the next layer, or the export, reads it */
+        tensor[tensor_of[i]].last = i + 1; /* read by the next layer or the export */
     }
     return tensors;
 }
@@ -354,11 +358,12 @@ size_t tdfnet_bytes_of(const tdfnet *net) { return net ? net->bytes : 0; }
 
 struct transfer {
     const struct image *image;
-    const float *from; /* plain array, or NULL */
-    float *to;         /* plain array, or NULL */
+    const float *from; /* the caller's array; NULL for an export */
+    float *to;         /* the caller's array; NULL for an import */
 };
 
-/* A job: the frames that share cache lines of the plain array [channel][bin][frame], some bins of it. */
+/* Copies frames between an image and the caller's array [channel][bin][frame]. A job copies the frames that share cache
+ * lines of that array. */
 static void transfer_frames(void *context, int job, int thread) {
     const struct transfer *transfer = context;
     const struct image *image = transfer->image;

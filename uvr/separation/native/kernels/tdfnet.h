@@ -1,16 +1,16 @@
-/* ConvTDFNet, the network of UVR's MDX-Net models, on processor cores: the library's whole interface.
+/* The public interface of the library: ConvTDFNet, the network of UVR's MDX-Net models, on processor cores.
  *
- * A network is built layer by layer, finished, run as often as wanted, freed:
+ * A network is built layer by layer, finished, run any number of times, and freed:
  *
  *     tdfnet_create -> tdfnet_add_... (in the order of the graph) -> tdfnet_finish -> tdfnet_run ... -> tdfnet_free
  *
  * The architecture is that of Choi et al., "Investigating U-Nets with various intermediate blocks for spectrogram-based
  * singing voice separation" (ISMIR 2020, arXiv:1912.02591) and Kim et al., "KUIELab-MDX-Net" (2021, arXiv:2111.12203).
  *
- * Every function may be called from any thread. Networks share nothing: each has its own threads and memory. A call on
- * a network that another thread is running waits for it; a network is freed by its last user only. Nothing here prints,
- * exits or aborts; errors are the negative codes below. The same network gives the same bits for the same input,
- * whatever the number of threads.
+ * Every function may be called from any thread. Networks share nothing: each has its own threads and memory. tdfnet_run
+ * waits while another thread runs the same network. Free a network only when no other thread uses it. No function
+ * prints, exits or aborts; errors are the negative codes below. The same network gives bit-identical results for the
+ * same input, regardless of the number of threads.
  */
 #ifndef TDFNET_H
 #define TDFNET_H
@@ -35,31 +35,34 @@ enum tdfnet_status {
     TDFNET_UNSUPPORTED = -4
 };
 
-/* TDFNET_BASELINE is what every processor of the architecture has: SSE2 on x86-64, NEON on aarch64. */
+/* TDFNET_BASELINE is the instruction set that every processor of an architecture has: SSE2 on x86-64, NEON on aarch64.
+ */
 enum tdfnet_isa { TDFNET_BEST = 0, TDFNET_BASELINE = 1, TDFNET_AVX2 = 2, TDFNET_AVX512 = 3, TDFNET_NEON = 4 };
 
-/* Version of this interface: a caller made for another one must not go on. */
+/* The version of this interface. Callers written for another version must not use the library. */
 TDFNET_API int tdfnet_version(void);
 
-/* The widest instruction set that this processor and its operating system run. */
+/* The widest instruction set that this processor and its operating system support. */
 TDFNET_API int tdfnet_best_isa(void);
 
-/* One sentence for a status. */
+/* A status in words. */
 TDFNET_API const char *tdfnet_message(int status);
 
-/* A network of inputs of shape (channels, bins, frames), on `threads` threads (1 to 256, the caller's included).
- * Instruction sets wider than `isa` are not used. TDFNET_UNSUPPORTED: this machine has no such instruction set. */
+/* Creates a network without layers for inputs of shape (channels, bins, frames). It runs on `threads` threads (1 to
+ * 256, including the caller's) and uses no instruction set wider than `isa`. TDFNET_UNSUPPORTED: this machine does not
+ * have that instruction set. */
 TDFNET_API int tdfnet_create(tdfnet **net, int isa, int threads, int channels, int bins, int frames);
 
-/* Each layer goes behind the one before. Weights are C-ordered as in an ONNX file, batch normalisation folded in, and
- * copied at once. A layer that cannot be added leaves the network as it was. TDFNET_UNSUPPORTED: a number of channels
- * that is no multiple of 4 (pointwise takes any), or a shape that the layer cannot halve or double. A layer whose
- * channels are no multiple of the vectors' width runs on the widest narrower instruction set that fits. */
+/* The tdfnet_add_ functions append a layer. Weights are C-ordered as in an ONNX file, with batch normalisation folded
+ * in; they are copied. On an error the network is unchanged. TDFNET_UNSUPPORTED: a number of channels that is not a
+ * multiple of 4 (any number is valid for pointwise), or a shape that the layer cannot halve or double. A layer whose
+ * channels are not a multiple of the vector width runs on the widest narrower instruction set that fits. */
 
-/* y = w x + b of each pixel, w[outputs][inputs], then max(y, 0) where `relu` is not 0. */
+/* y = w x + b for each pixel, w[outputs][inputs], then max(y, 0) if `relu` is not 0. */
 TDFNET_API int tdfnet_add_pointwise(tdfnet *net, int outputs, int relu, const float *weight, const float *bias);
 
-/* 3x3 convolution with a border of zeros, then max(y, 0). w[outputs][inputs][3][3], the last two: frames, bins. */
+/* 3x3 convolution with zero padding, then max(y, 0). w[outputs][inputs][3][3]; the last two axes are frames and bins.
+ */
 TDFNET_API int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const float *bias);
 
 /* Time-distributed fully connected: x += relu(s2 (relu(s1 (x w1 + b1) + h1) w2 + b2) + h2) along the bins of each frame
@@ -68,25 +71,26 @@ TDFNET_API int tdfnet_add_tdf(tdfnet *net, int hidden, const float *weight1, con
                               const float *shift1, const float *weight2, const float *bias2, const float *scale2,
                               const float *shift2);
 
-/* 2x2 convolution of stride 2, then max(y, 0); w[outputs][inputs][2][2]. Its input is kept for the matching `up`. */
+/* 2x2 convolution with stride 2, then max(y, 0). w[outputs][inputs][2][2]. Its input is kept for the matching up layer.
+ */
 TDFNET_API int tdfnet_add_down(tdfnet *net, int outputs, const float *weight, const float *bias);
 
-/* 2x2 transposed convolution of stride 2, then max(y, 0), times the input of the last `down` that is still open;
- * w[inputs][outputs][2][2]. TDFNET_BAD_ARGUMENT: no such input, or one of another shape. */
+/* 2x2 transposed convolution with stride 2, then max(y, 0), times the input of the last down layer that has no up layer
+ * yet. w[inputs][outputs][2][2]. TDFNET_BAD_ARGUMENT: there is no such down layer, or its input has another shape. */
 TDFNET_API int tdfnet_add_up(tdfnet *net, int outputs, const float *weight, const float *bias);
 
-/* Takes the memory and starts the threads. TDFNET_BAD_ARGUMENT: no layers, or a `down` without its `up`. */
+/* Allocates the memory and starts the threads. TDFNET_BAD_ARGUMENT: no layers, or a down layer without its up layer. */
 TDFNET_API int tdfnet_finish(tdfnet *net);
 
 TDFNET_API int tdfnet_isa_of(const tdfnet *net);
 TDFNET_API int tdfnet_threads_of(const tdfnet *net);
-TDFNET_API int tdfnet_outputs_of(const tdfnet *net); /* channels of the output */
-TDFNET_API size_t tdfnet_bytes_of(const tdfnet *net); /* of weights, activations and workspaces */
+TDFNET_API int tdfnet_outputs_of(const tdfnet *net);  /* channels of the output */
+TDFNET_API size_t tdfnet_bytes_of(const tdfnet *net); /* memory for weights, activations and workspaces */
 
 /* input[channels][bins][frames] -> output[outputs][bins][frames]; the two must not overlap. */
 TDFNET_API int tdfnet_run(tdfnet *net, const float *input, float *output);
 
-/* NULL is fine. */
+/* Ends the network's threads and frees its memory. `net` may be NULL. */
 TDFNET_API void tdfnet_free(tdfnet *net);
 
 #endif

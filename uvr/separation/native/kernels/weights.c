@@ -1,8 +1,9 @@
+/* Converts weights from the layout of an ONNX file to the layout that the kernels read. */
 #include "weights.h"
 
 #include "memory.h"
 
-/* Rows of a TDF half's matrix: its outputs, and its inputs. */
+/* The size of the matrix of a TDF half, and the rows of its register tile. */
 static int linear_outputs(const struct layer *layer, int half) { return half ? layer->in.columns : layer->hidden; }
 static int linear_inputs(const struct layer *layer, int half) { return half ? layer->hidden : layer->in.columns; }
 static int linear_tile(const struct layer *layer) { return layer->kernels->tile[layer->block / layer->kernels->width]; }
@@ -13,13 +14,12 @@ size_t weight_floats(const struct layer *layer, int half) {
         case CONVOLUTION: return channels * ELEMENTS;
         case DOWN:
         case UP: return channels * 4;
-        case TDF:
-            return (size_t)round_up(linear_outputs(layer, half), linear_tile(layer)) * linear_inputs(layer, half);
+        case TDF: return (size_t)round_up(linear_outputs(layer, half), linear_tile(layer)) * linear_inputs(layer, half);
         default: return channels;
     }
 }
 
-/* [output][input] -> [input][output] where outputs fill vectors. */
+/* [output][input] -> [input][output] if the outputs fill vectors, else unchanged. */
 float *pack_pointwise(const struct layer *layer, const float *weight) {
     float *packed = new_floats(weight_floats(layer, 0));
     for (int output = 0; packed && output < layer->outputs; output++)
@@ -31,10 +31,10 @@ float *pack_pointwise(const struct layer *layer, const float *weight) {
     return packed;
 }
 
-/* The points at which F(4, 3) evaluates; the last row of G belongs to infinity. See transforms.h. */
+/* The finite evaluation points of F(4, 3) (see transforms.inl). The last row of G is for the point at infinity. */
 static const double points[INPUT_TILE - 1] = {0, 0.75, -0.75, 1.5, -1.5};
 
-/* G[i] = (1, p, p^2) / product of (p_i - p_j) over the other points; G[last] = (0, 0, 1). */
+/* G[i] = (1, p_i, p_i^2) / product of (p_i - p_j) over all other points p_j; G[last] = (0, 0, 1). */
 static void filter_transform(double g[INPUT_TILE][3]) {
     for (int i = 0; i < INPUT_TILE - 1; i++) {
         double product = 1;
@@ -50,7 +50,7 @@ static void filter_transform(double g[INPUT_TILE][3]) {
 
 static double combine(const double row[3], const double x[3]) { return row[0] * x[0] + row[1] * x[1] + row[2] * x[2]; }
 
-/* One filter: element[6 i + j] = (G filter G^T)[i][j], `step` floats apart. */
+/* Transforms one filter: element[(6 i + j) * step] = (G filter G^T)[i][j]. */
 static void transform_filter(double g[INPUT_TILE][3], const float filter[9], float *element, size_t step) {
     for (int i = 0; i < INPUT_TILE; i++) {
         double row[3];

@@ -1,7 +1,7 @@
-/* 1x1 convolutions at both ends of the network: y = W x + b of each pixel. A job is a row.
+/* 1x1 convolutions at both ends of the network: y = W x + b for each pixel. A job is a row.
  *
- * `layer->block` tells which of two ways: the outputs fill vectors (W is [input][output], few inputs), or they do not
- * (W is [output][input], few outputs, each a dot product). */
+ * If `layer->block` is set, the outputs fill vectors: W is [input][output], and there are few inputs. Otherwise W is
+ * [output][input], and each of the few outputs is a dot product. */
 
 INLINE void spread_pixel(const struct layer *layer, const float *x, float *y) {
     for (int to = 0; to < layer->outputs; to += VECTOR_FLOATS) {
@@ -16,7 +16,7 @@ INLINE float dot(const float *x, const float *w, int length) {
     float sum = 0;
     int i = 0;
     for (; i + VECTOR_FLOATS <= length; i += VECTOR_FLOATS) {
-        vector a, b; /* neither need be aligned: any number of channels is fine here */
+        vector a, b; /* with an arbitrary number of channels neither is aligned */
         __builtin_memcpy(&a, x + i, sizeof a);
         __builtin_memcpy(&b, w + i, sizeof b);
         sums += a * b;

@@ -2,12 +2,12 @@
  *
  *     x += relu(s2 (W2 relu(s1 (W1 x + b1) + h1) + b2) + h2)
  *
- * With the bins of a frame as rows and the channels as columns it is two matrix products. A job is a frame; it goes
- * through its channels in blocks of `vectors` vectors. W is packed [row tile][input][row of tile], so that a register
- * tile reads it straight through. Inputs are taken DEPTH at a time: a panel DEPTH x block stays in the L2 cache while
- * CHUNK row tiles go over it; their sums wait in the workspace. */
+ * With the bins of a frame as rows and the channels as columns these are two matrix products. A job is a frame,
+ * computed in blocks of `vectors` vectors of channels. W is packed [row tile][input][row of tile], so a register tile
+ * reads it sequentially. The inputs are processed TDF_DEPTH at a time: a panel of TDF_DEPTH x block stays in the L2
+ * cache while TDF_CHUNK row tiles use it; their partial sums are kept in the workspace. */
 
-/* With panels for the L1 cache (128 deep) and nothing fetched ahead it is 7 % slower. */
+/* Panels sized for the L1 cache (depth 128) without prefetching are 7 % slower. */
 #define TDF_DEPTH 512
 #define TDF_AHEAD 32
 
@@ -18,10 +18,10 @@ struct panel {
     float *out;
     ptrdiff_t out_stride;
     int outputs;
-    float *sums; /* of CHUNK row tiles */
+    float *sums; /* partial sums of TDF_CHUNK row tiles */
 };
 
-/* Bias, batch normalisation, relu, and where it goes. */
+/* Applies batch normalisation and relu to the finished sums of one row, and stores it or, if `add` is set, adds it. */
 INLINE void finish_row(int vectors, const struct panel *panel, int row, int add, const vector *sum, const float *scale,
                        const float *shift) {
     float *to = panel->out + row * panel->out_stride;
@@ -33,11 +33,12 @@ INLINE void finish_row(int vectors, const struct panel *panel, int row, int add,
     }
 }
 
-/* `rows` outputs from inputs `from` to `from + depth`, on top of the sums so far. */
+/* Adds the inputs `from` to `from + depth` to the partial sums of one row tile; finishes the rows after the last
+ * inputs. */
 INLINE void multiply_inputs(int vectors, const struct panel *panel, const struct linear *linear, int row, int from,
                             int depth, int add, float *sums, const float *scale, const float *shift) {
     const int rows = tile_rows(vectors), last = from + depth == panel->inputs;
-    vector sum[MOST_TILE_ROWS][MAX_VECTORS];
+    vector sum[MAX_TILE_ROWS][MAX_VECTORS];
     clear(rows, vectors, sum);
     multiply(rows, vectors, linear->weight + (ptrdiff_t)row * panel->inputs + (ptrdiff_t)from * rows, 1, rows,
              panel->in + from * panel->in_stride, panel->in_stride, depth, TDF_AHEAD, sum);

@@ -1,26 +1,25 @@
-/* The 2x2 convolutions of stride 2 between the levels: halving (down) and doubling (up) frames and bins.
+/* The 2x2 convolutions with stride 2 between the levels: they halve (down) or double (up) frames and bins.
  *
  *     down:  y[t][f] = relu(sum over i, j of W[i][j] x[2t + i][2f + j] + b)            a job is a row of the output
  *     up:    y[2t + i][2f + j] = relu(W[i][j] x[t][f] + b) * kept[2t + i][2f + j]      a job is a row of the input
  *
- * Both are matrix products over the channels; two neighbouring pixels lie together, so `down` sums 2 x 2C at a time.
- * Weights: down [block][i][j, input channel][channel of block], up [i, j][block][input channel][channel of block].
- * `up` writes over the kept image: each pixel of it is read once, right before. */
+ * Both are matrix products over the channels. Two neighbouring pixels are adjacent in memory, so `down` sums over 2C
+ * channels twice. Weights: down [block][i][j, input channel][channel of block], up [i, j][block][input channel][channel
+ * of block]. `up` overwrites the kept image; it reads each of its pixels once, immediately before. */
 
-/* Columns from `column` on that a register tile covers: the last tile of a row reaches back over the one before; rows
- * that are narrower than a tile are done pixel by pixel. */
+/* First column of the register tile for `column`. The last tile of a row overlaps the one before it. Rows narrower than
+ * a tile are computed pixel by pixel. */
 INLINE int tile_start(int column, int rows, int columns) { return column + rows <= columns ? column : columns - rows; }
 
 INLINE void halve_columns(const struct layer *layer, int row, int from, int column, int rows, int vectors) {
     const int block = vectors * VECTOR_FLOATS, depth = 2 * layer->inputs;
-    vector sum[MOST_TILE_ROWS][MAX_VECTORS];
+    vector sum[MAX_TILE_ROWS][MAX_VECTORS];
     clear(rows, vectors, sum);
     for (int i = 0; i < 2 && column + 2 * rows <= layer->out.columns; i++) /* the next tile's pixels */
         fetch(image_row(&layer->in, 2 * row + i) + (ptrdiff_t)(column + rows) * depth, (ptrdiff_t)rows * depth);
     for (int i = 0; i < 2; i++)
         multiply(rows, vectors, image_row(&layer->in, 2 * row + i) + (ptrdiff_t)column * depth, depth, 1,
-                 layer->weight + ((ptrdiff_t)from * 2 + (ptrdiff_t)i * block) * depth, block, depth, 0,
-                 sum);
+                 layer->weight + ((ptrdiff_t)from * 2 + (ptrdiff_t)i * block) * depth, block, depth, 0, sum);
     for (int i = 0; i < rows; i++) {
         float *to = image_row(&layer->out, row) + (ptrdiff_t)(column + i) * layer->outputs + from;
         for (int j = 0; j < vectors; j++)
@@ -38,11 +37,12 @@ INLINE void halve(const struct layer *layer, int row, int vectors) {
                 halve_columns(layer, row, from, tile_start(column, rows, columns), rows, vectors);
 }
 
-/* One of the four pixels that each pixel of the tile becomes; the first `done` were written by the tile before. */
+/* Computes one of the four pixels that each pixel of the tile becomes. The previous tile has written the first `done`.
+ */
 INLINE void double_columns(const struct layer *layer, int row, int from, int corner, int column, int done, int rows,
                            int vectors) {
     const int channels = layer->inputs;
-    vector sum[MOST_TILE_ROWS][MAX_VECTORS];
+    vector sum[MAX_TILE_ROWS][MAX_VECTORS];
     clear(rows, vectors, sum);
     multiply(rows, vectors, image_row(&layer->in, row) + (ptrdiff_t)column * channels, channels, 1,
              layer->weight + ((ptrdiff_t)corner * layer->outputs + from) * channels, vectors * VECTOR_FLOATS, channels,

@@ -1,6 +1,6 @@
 """Run in the environment that has audio-separator: songs through the real child process, what came of them as JSON.
 
-.venv-library/bin/python -m tests.support.library MODEL FOLDER ENGINE OUTPUT_DIR SONG…
+.venv-library/bin/python -m tests.support.audio_separator_songs MODEL FOLDER ENGINE OUTPUT_DIR SONG…
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from uvr import logs
 from uvr.errors import UvrError
 from uvr.separation.engine_factory import EngineChoice, choose_engine
-from uvr.separation.progress import never
+from uvr.separation.progress import never_cancelled
 from uvr.separation.separator import Separator
 
 
@@ -41,7 +41,7 @@ def separated(separator: Separator, song: Path, folder: Path) -> dict[str, Any]:
                 max_seconds=60,
                 timeout_s=math.inf,
                 on_progress=shares.append,
-                cancelled=never,
+                cancelled=never_cancelled,
             )
     except UvrError as error:
         return {"error": type(error).__name__, "message": error.message, "left": list(map(str, folder.iterdir()))}

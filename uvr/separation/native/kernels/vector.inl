@@ -1,7 +1,6 @@
-/* Vectors of VECTOR_FLOATS floats, and the few operations on them that the kernels need.
+/* Vectors of VECTOR_FLOATS floats, and the operations on them that the kernels need.
  *
- * Included, like all the kernels, once per instruction set, by a file that defines VECTOR_FLOATS and TILE_1, TILE_2,
- * TILE_3 (see multiply.h). */
+ * Like all kernels, this is compiled once per instruction set. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,13 +13,13 @@ INLINE vector load(const float *from) { return *(const vector *)from; }
 
 INLINE void store(float *to, vector x) { *(vector *)to = x; }
 
-/* `floats` floats, wanted soon. Any address is fine. */
+/* Prefetches `floats` floats. Any address is valid. */
 INLINE void fetch(const float *from, ptrdiff_t floats) {
     for (ptrdiff_t i = 0; i < floats; i += LINE) __builtin_prefetch(from + i);
 }
 
-/* For what is larger than the caches. A vector that is a whole cache line goes to memory without the line being read
- * first; to be followed by `finish_stores` before another thread reads it. */
+/* For results that are larger than the caches. If a vector is a whole cache line, it is written to memory without
+ * reading the line first. Call `finish_stores` before another thread reads the result. */
 INLINE void store_past_cache(float *to, vector x) {
 #if VECTOR_FLOATS == 16
     _mm512_stream_ps(to, (__m512)x);

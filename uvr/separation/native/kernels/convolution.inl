@@ -2,20 +2,20 @@
  *
  *     y = relu(A^T [ sum over c of (G g_c G^T) * (B^T d_c B) ] A + b)
  *
- * A job takes some tiles (4x4 outputs each; tiles go along the bins first) through three steps:
+ * A job computes a range of tiles (4x4 outputs each, numbered along the bins first) in three steps:
  *
  *     patches  [36][tile][input channel]           = B^T d B               (transform_patches)
  *     products [36][tile][output channel of block] = patches x filters     (multiply_elements: 36 matrix products)
  *     output                                       = relu(A^T products A + b) (transform_products)
  *
- * the last two for one block of output channels after the other, so that `products` stays small and the filters,
- * [block][36][input channel][channel of block], are read in the order they lie in. */
+ * The last two steps run for one block of output channels at a time. So `products` stays small, and the filters,
+ * [block][36][input channel][channel of block], are read sequentially. */
 
-/* Channels that are summed up in registers before the sum goes to memory. Shorter sums round less: with 48 instead, the
- * whole network loses 2 dB. */
+/* Channels summed in registers before the sum is written to memory. Shorter sums have smaller rounding errors: with 48
+ * the whole network loses 2 dB. */
 #define PARTIAL_SUM 24
 
-/* Channels whose filters stay in the L1 cache while all tiles of a job pass; a multiple of PARTIAL_SUM. */
+/* Channels whose filters stay in the L1 cache while a job goes through all its tiles; a multiple of PARTIAL_SUM. */
 #define CHANNEL_GROUP (3 * PARTIAL_SUM)
 
 struct tile_range {
@@ -29,10 +29,11 @@ INLINE struct tile_range tiles_of(const struct layer *layer, int job) {
     return (struct tile_range){first, count, per_row};
 }
 
-/* Pixels that the input is fetched ahead: the processor follows its six rows worse by itself (-25 % of this step). */
+/* How many pixels ahead the input is prefetched. The hardware prefetcher follows six rows less well: this saves 25 % of
+ * the step. */
 #define FETCH_AHEAD 16
 
-/* One column of a patch, transformed: column[6 * i] = (B^T d) row i. Outside of the image are zeros. */
+/* Transforms one column of a patch: column[6 * i] = row i of B^T d. Pixels outside the image are zero. */
 INLINE void transform_column(const struct image *in, int top, int x, int channel, vector *column) {
     vector pixel[INPUT_TILE];
     for (int i = 0; i < INPUT_TILE; i++) {
@@ -45,7 +46,7 @@ INLINE void transform_column(const struct image *in, int top, int x, int channel
     transform_input(pixel, 1, column, INPUT_TILE);
 }
 
-/* Neighbouring tiles share two columns, so these are kept from tile to tile. */
+/* patches = B^T d B for all tiles. Neighbouring tiles share two columns, which are kept from tile to tile. */
 INLINE void transform_patches(const struct layer *layer, struct tile_range tiles, float *patches, ptrdiff_t stride) {
     const int channels = layer->inputs;
     for (int channel = 0; channel < channels; channel += VECTOR_FLOATS) {
@@ -67,17 +68,17 @@ INLINE void transform_patches(const struct layer *layer, struct tile_range tiles
     }
 }
 
-/* products[tile][block] (+)= patches[tile][channels] x filters[channels][block], one register tile; channels `from` to
- * `until` of the sums. */
+/* One register tile of products[tile][block] (+)= patches[tile][channels] x filters[channels][block], summed over the
+ * channels `from` to `until`. */
 INLINE void multiply_tiles(int vectors, const float *patches, int channels, int from, int until, const float *filters,
                            float *products) {
     const int rows = tile_rows(vectors), block = vectors * VECTOR_FLOATS;
     for (int channel = from; channel < until; channel += PARTIAL_SUM) {
         const int depth = until - channel < PARTIAL_SUM ? until - channel : PARTIAL_SUM;
-        vector sum[MOST_TILE_ROWS][MAX_VECTORS];
+        vector sum[MAX_TILE_ROWS][MAX_VECTORS];
         clear(rows, vectors, sum);
-        multiply(rows, vectors, patches + channel, channels, 1, filters + (ptrdiff_t)channel * block, block, depth,
-                 0, sum);
+        multiply(rows, vectors, patches + channel, channels, 1, filters + (ptrdiff_t)channel * block, block, depth, 0,
+                 sum);
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < vectors; j++) {
                 float *to = products + i * block + j * VECTOR_FLOATS;
@@ -87,7 +88,7 @@ INLINE void multiply_tiles(int vectors, const float *patches, int channels, int 
     }
 }
 
-/* One of the 36 matrix products. */
+/* One of the 36 matrix products, over all tiles and channels. */
 INLINE void multiply_element(int vectors, int tiles, const float *patches, int channels, const float *filters,
                              float *products) {
     const int rows = tile_rows(vectors), block = vectors * VECTOR_FLOATS;
@@ -99,6 +100,7 @@ INLINE void multiply_element(int vectors, int tiles, const float *patches, int c
     }
 }
 
+/* output = relu(A^T products A + b) for one block of output channels, starting at channel `from`. */
 INLINE void transform_products(const struct layer *layer, struct tile_range tiles, int from, const float *products,
                                ptrdiff_t stride, int vectors) {
     const int block = vectors * VECTOR_FLOATS;

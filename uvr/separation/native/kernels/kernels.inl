@@ -1,15 +1,15 @@
-/* All the kernels, for the instruction set of the file that includes this: it defines KERNELS (the name of the table),
- * ISA, VECTOR_FLOATS and TILE_1, TILE_2, TILE_3. */
+/* All kernels, compiled once for each instruction set. The including file defines KERNELS (the name of the table), ISA,
+ * VECTOR_FLOATS and TILE_1, TILE_2, TILE_3. */
 #include "layers.h"
 #include "tdfnet.h"
 #include "dispatch.h"
-#include "vector.h"
-#include "multiply.h"
-#include "transforms.h"
-#include "convolution.h"
-#include "tdf.h"
-#include "resampling.h"
-#include "pointwise.h"
+#include "vector.inl"
+#include "multiply.inl"
+#include "transforms.inl"
+#include "convolution.inl"
+#include "tdf.inl"
+#include "resampling.inl"
+#include "pointwise.inl"
 
 const struct kernels KERNELS = {
     .isa = ISA,

@@ -28,6 +28,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from uvr.models.files import file_lock
 from uvr.separation.mdx.stft import Spectrum
 from uvr.separation.native.bindings import Library
 

@@ -116,7 +116,7 @@ class RedisQueue:
 
     `client` must decode responses and must not retry by itself: a claim whose answer was lost is found again by
     `reap`, while a claim sent twice would lease two items. `blocking_client` is used by `wait` alone; its socket
-    time-out must exceed the wait. `records` is the name the records stand under, by default the queue's own.
+    time-out must exceed the wait. `root` is the prefix of the records' keys, by default the queue's own name.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class RedisQueue:
         client: Redis,
         name: str,
         *,
-        records: str | None = None,
+        root: str | None = None,
         blocking_client: Redis | None = None,
         lease_ms: int = 60_000,
         max_wait_s: int = 0,
@@ -133,7 +133,7 @@ class RedisQueue:
         self.lease_ms = lease_ms
         self._client = client
         self._blocking = blocking_client or client
-        self._records = records or name
+        self._root = root or name
         self._max_wait_s = max_wait_s
         self._enqueue = client.register_script(scripts.ENQUEUE)
         self._claim = client.register_script(scripts.CLAIM)
@@ -174,10 +174,10 @@ class RedisQueue:
         """
         if priority not in PRIORITIES:
             raise ValueError(f"priority must be 1 to 5, not {priority}")
-        crowd = f"{self._records}:owner:{record['owner']}:{record['status']}" if record and at_most else self.name
+        crowd = f"{self._root}:owner:{record['owner']}:{record['status']}" if record and at_most else self.name
         request = [once.name, once.asks_for, once.remembered_ms] if once else ["", "", 0]
         args = [item_id, priority, at_most, *request, upload, *_pairs(record)]
-        added = self._enqueue(keys=[self.name, self._records, crowd], args=args)
+        added = self._enqueue(keys=[self.name, self._root, crowd], args=args)
         if added is None:
             raise TooManyError(f"You have {at_most} tasks waiting already, as many as you may; wait for some to begin.")
         if isinstance(added, list):
@@ -263,7 +263,7 @@ class RedisQueue:
 
         False, and no change, when its record has none of `statuses`.
         """
-        keys = [self.name, self._records, *(queue.name for queue in others)]
+        keys = [self.name, self._root, *(queue.name for queue in others)]
         return bool(self._cancel(keys=keys, args=[item_id, ",".join(statuses), *_pairs(record)]))
 
     def drop(self, item_id: str) -> bool:
@@ -278,7 +278,7 @@ class RedisQueue:
         False, and no change, when the record has another status, or the item is live in one of the queues. `wanted`
         means that somebody wants it gone: then live items go as well, and the id is remembered for two days.
         """
-        keys = [self.name, self._records, *(queue.name for queue in others)]
+        keys = [self.name, self._root, *(queue.name for queue in others)]
         return bool(self._forget(keys=keys, args=[item_id, ",".join(statuses), int(wanted)]))
 
     def annotate(self, item_id: str, record: Record) -> bool:
@@ -295,7 +295,7 @@ class RedisQueue:
         When nobody has reaped for half a lease, which means that Redis or all workers were away or busy, expired leases
         first get a grace of a third, in which a holder that is still alive can beat. To be called more often than that.
         """
-        expired: list[str] = self._reap(keys=[self.name, self._records], args=[self.lease_ms, *_pairs(record)])
+        expired: list[str] = self._reap(keys=[self.name, self._root], args=[self.lease_ms, *_pairs(record)])
         return expired
 
     def evacuate(self, to: RedisQueue, record: Record | None = None, limit: int = 100) -> list[str]:
@@ -304,7 +304,7 @@ class RedisQueue:
         They keep their order and priority, and start anew there. Gives the ids of those moved, at most `limit`; [] once
         the queue is empty.
         """
-        keys = [self.name, self._records, to.name]
+        keys = [self.name, self._root, to.name]
         moved: list[str] = self._evacuate(keys=keys, args=[limit, *_pairs(record)])
         return moved
 
@@ -337,7 +337,7 @@ class RedisQueue:
         return rank if rank is None else int(rank)
 
     def _run(self, script: Script, args: Sequence[Any], next_queue: RedisQueue | None = None) -> bool:
-        keys = [self.name, self._records, (next_queue or self).name]
+        keys = [self.name, self._root, (next_queue or self).name]
         return bool(script(keys=keys, args=args))
 
 

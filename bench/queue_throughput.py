@@ -145,7 +145,7 @@ def share(barrier: Barrier) -> None:
 def drain(port: int) -> tuple[float, float]:
     """One worker from the common start until the queue is empty; both moments on the machine's monotonic clock."""
     with connected(port) as client:
-        tasks, results = RedisQueue(client, "tasks"), RedisQueue(client, "results", records="tasks")
+        tasks, results = RedisQueue(client, "tasks"), RedisQueue(client, "results", root="tasks")
         tasks.sizes()  # the connection is open before the clock runs
         shared["barrier"].wait()
         started = time.monotonic()

@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redis import Redis
-
 from uvr.liveness.workers import present
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task
-from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
 
 _HOLDS_S = 3.0
@@ -55,9 +53,8 @@ class Outlook:
 class EtaEstimator:
     """The outlook, read anew every `_HOLDS_S` seconds; used by several threads. May raise `redis.RedisError`."""
 
-    def __init__(self, client: Redis, queues: Queues, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client = client
-        self._queues = queues
+    def __init__(self, broker: Broker, clock: Callable[[], float] = time.monotonic) -> None:
+        self._broker = broker
         self._clock = clock
         self._read: tuple[float, Outlook] | None = None
 
@@ -72,9 +69,9 @@ class EtaEstimator:
         return self._read[1]
 
     def _look(self) -> Outlook:
-        processors = present(self._client, self._queues.tasks.name).get("processor", [])
+        processors = present(self._broker.client, self._broker.root).get("processor", [])
         return Outlook(
-            song_s=self._queues.pace.seconds(),
+            song_s=self._broker.durations.seconds(),
             processors=sum("paused" not in processor for processor in processors),
-            processing=self._queues.store.counts()[Status.PROCESSING],
+            processing=self._broker.store.counts()[Status.PROCESSING],
         )

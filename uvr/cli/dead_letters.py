@@ -82,6 +82,7 @@ def _with_dead_letters(settings: Settings, action: Callable[[DeadLetters], int])
     from redis import RedisError
 
     from uvr.redis.clients import connect
+    from uvr.tasks.broker import Broker
     from uvr.tasks.dead_letters import DeadLetters
 
     try:
@@ -89,7 +90,7 @@ def _with_dead_letters(settings: Settings, action: Callable[[DeadLetters], int])
     except SettingsError as error:
         refuse_to_start(error.faults)
     try:
-        return action(DeadLetters(settings, clients))
+        return action(DeadLetters(Broker(settings, clients)))
     except RedisError as error:
         sys.stderr.write(f"Redis does not answer, or takes no writes: {error}\n")
         return NOT_DONE

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config import Settings
 from redis_queue import RedisQueue
-from uvr.redis.clients import RedisClients
 from uvr.storage.base import Storage
 from uvr.storage.uploads import Uploads
+from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import log_task_end
 from uvr.tasks.dead_letters import DeadLetters, revived_record
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
 
 _FINAL = [status for status in Status if status.is_final]
@@ -24,15 +22,13 @@ _UNDER_WAY = [Status.QUEUED, Status.PROCESSING, Status.UPLOADING]
 
 
 class TaskActions:
-    """The tasks in `queues`, and in those of other nodes. Methods may raise `redis.RedisError`."""
+    """The tasks in the queues of `broker`, those of other nodes included. Methods may raise `redis.RedisError`."""
 
-    def __init__(
-        self, settings: Settings, clients: RedisClients, queues: Queues, storage: Storage, uploads: Uploads
-    ) -> None:
-        self._queues = queues
+    def __init__(self, broker: Broker, dead_letters: DeadLetters, storage: Storage, uploads: Uploads) -> None:
+        self._broker = broker
         self._storage = storage
         self._uploads = uploads
-        self._dead_letters = DeadLetters(settings, clients)
+        self._dead_letters = dead_letters
 
     def cancel(self, task_uuid: str) -> bool:
         """End a task whose stems are not made yet; False, and no change, when it is too late for that.
@@ -49,7 +45,7 @@ class TaskActions:
         if self._dead_letters.retry(task.task_uuid, ("tasks", "results")):
             return True
         anew, ends = revived_record(task, "tasks"), [Status.FAILED, Status.CANCELLED]
-        return self._queues.tasks.renew(task.task_uuid, task.priority, anew, statuses=ends)
+        return self._broker.tasks.renew(task.task_uuid, task.priority, anew, statuses=ends)
 
     def delete(self, task_uuid: str) -> bool:
         """Stop a task if need be, delete its stems, its record, its upload; False when it was brought back meanwhile.
@@ -59,19 +55,19 @@ class TaskActions:
         """
         others = self._dead_letters.queues_behind()
         self._end(task_uuid, others, _UNDER_WAY)
-        task = self._queues.store.get(task_uuid)
+        task = self._broker.store.get(task_uuid)
         for key in task.stems.values() if task else ():
             self._storage.delete(key)
-        if not self._queues.tasks.forget(task_uuid, others, _FINAL, wanted=True):
+        if not self._broker.tasks.forget(task_uuid, others, _FINAL, wanted=True):
             return False
         if task and task.upload:
             self._uploads.try_to_remove(task.upload)
         return True
 
     def _end(self, task_uuid: str, others: Sequence[RedisQueue], statuses: Sequence[Status]) -> bool:
-        if not self._queues.tasks.cancel(task_uuid, others, statuses, _cancelled()):
+        if not self._broker.tasks.cancel(task_uuid, others, statuses, _cancelled()):
             return False
-        if task := self._queues.store.get(task_uuid):
+        if task := self._broker.store.get(task_uuid):
             log_task_end(task, task.webhook)
         return True
 

@@ -11,11 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from config import Settings
 from redis_queue import RedisQueue
-from uvr.redis.clients import RedisClients
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues, known_node_ids, open_queues, open_result_queue
 from uvr.timestamps import iso_time
 
 Kind = Literal["tasks", "results", "webhooks"]
@@ -40,10 +38,8 @@ class Letter:
 class DeadLetters:
     """The dead letters of all queues, those of other nodes included. Methods may raise `redis.RedisError`."""
 
-    def __init__(self, settings: Settings, clients: RedisClients) -> None:
-        self._settings = settings
-        self._clients = clients
-        self._queues: Queues = open_queues(settings, clients)
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
 
     def all(self, kinds: Sequence[Kind] = KINDS) -> list[Letter]:
         """All of these kinds, the latest of each queue first."""
@@ -54,7 +50,7 @@ class DeadLetters:
 
         A task that failed goes back to that step only: how that ends is told by a webhook of its own.
         """
-        task = self._queues.store.get(task_uuid)
+        task = self._broker.store.get(task_uuid)
         return task is not None and any(
             queue.revive(task_uuid, revived_record(task, kind)) for kind in kinds for _node, queue in self._of(kind)
         )
@@ -67,7 +63,7 @@ class DeadLetters:
     def forget(self, task_uuid: str) -> bool:
         """Delete the record of a task that has ended, with its dead letters; False if something is still to be done."""
         final = [status for status in Status if status.is_final]
-        return self._queues.tasks.forget(task_uuid, self.queues_behind(), final)
+        return self._broker.tasks.forget(task_uuid, self.queues_behind(), final)
 
     def queues_behind(self) -> list[RedisQueue]:
         """The queues that a task may be in when it has left the task queue, those of other nodes included."""
@@ -75,16 +71,15 @@ class DeadLetters:
 
     def _of(self, kind: Kind) -> list[tuple[str, RedisQueue]]:
         if kind == "results":
-            known = known_node_ids(self._clients.commands, self._settings.redis_task_queue)
-            nodes = sorted({"", self._settings.node_id, *known})
-            return [(node, open_result_queue(self._settings, self._clients, node)) for node in nodes]
-        return [("", self._queues.tasks if kind == "tasks" else self._queues.webhooks)]
+            nodes = sorted({"", self._broker.node_id, *self._broker.node_ids()})
+            return [(node, self._broker.result_queue(node)) for node in nodes]
+        return [("", self._broker.tasks if kind == "tasks" else self._broker.webhooks)]
 
     def _in(self, kind: Kind, node: str, queue: RedisQueue) -> Iterator[Letter]:
         start = 0
         while letters := queue.letters(start, _PAGE):
             for dead in letters:
-                task = self._queues.store.get(dead.id)
+                task = self._broker.store.get(dead.id)
                 buried_at = iso_time(dead.buried_ms)
                 yield Letter(dead.id, kind, node, buried_at, dead.failures, dead.crashes, _why(task, kind))
             start += len(letters)

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from uvr.errors import UvrError
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
 from uvr.worker.outcome import Done
 
 
 def succeeded(
-    queues: Queues, task: Task, stems: Mapping[str, str], *, store_s: float, afterwards: Callable[[], None]
+    broker: Broker, task: Task, stems: Mapping[str, str], *, store_s: float, afterwards: Callable[[], None]
 ) -> Done:
     """The stems of `task` are stored, which took `store_s`: `stems` maps their names to object keys."""
     final = record(
@@ -30,10 +30,10 @@ def succeeded(
         webhook=WebhookState.PENDING if task.hook_url else WebhookState.NONE,
         webhook_step=0,
     )
-    return Done(final, next_queue=queues.webhooks, afterwards=afterwards)
+    return Done(final, next_queue=broker.webhooks, afterwards=afterwards)
 
 
-def failed(queues: Queues, error: UvrError) -> Done:
+def failed(broker: Broker, error: UvrError) -> Done:
     """No further try is made; the message is for the client."""
     final = record(status=Status.FAILED, error_message=error.message, finished_ms=now_ms(), webhook_step=0)
-    return Done(final, next_queue=queues.webhooks)
+    return Done(final, next_queue=broker.webhooks)

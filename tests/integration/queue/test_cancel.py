@@ -22,7 +22,7 @@ def tasks(redis_client: Redis) -> RedisQueue:
 
 @pytest.fixture
 def results(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "results", records="tasks")
+    return RedisQueue(redis_client, "results", root="tasks")
 
 
 def submit(queue: RedisQueue, item_id: str = "a", status: str = "queued") -> None:

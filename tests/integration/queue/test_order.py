@@ -93,7 +93,7 @@ def test_heartbeats_keep_a_lease_alive(queue: RedisQueue, redis_client: Redis) -
 
 
 def test_a_late_ack_changes_nothing(queue: RedisQueue, redis_client: Redis) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     queue.enqueue("a", 3, {"status": "queued", "created_ms": 1})
     late = begin(queue)
     expire(queue, redis_client, late)
@@ -117,7 +117,7 @@ def test_a_lease_that_expired_but_was_not_taken_over_still_counts(queue: RedisQu
 
 
 def test_finish_hands_over_to_the_next_queue_with_the_same_priority(queue: RedisQueue, redis_client: Redis) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     queue.enqueue("a", 5)
     assert queue.finish(claim(queue), next_queue=results)
     assert queue.sizes() == RedisQueue(redis_client, "empty").sizes()
@@ -271,7 +271,7 @@ def test_a_full_server_refuses_new_items_whole_and_still_takes_acknowledgements(
 
 
 def test_a_full_server_works_itself_empty(queue: RedisQueue, redis_client: Redis) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     queue.enqueue("b", 1, {"status": "queued", "created_ms": 1})
     queue.enqueue("a", 3, {"status": "queued", "created_ms": 1})
     expire(queue, redis_client, begin(queue))

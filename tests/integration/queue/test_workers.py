@@ -39,7 +39,7 @@ class MortalRedis(Redis):
 
 client = MortalRedis(unix_socket_path=socket, decode_responses=True)
 tasks = RedisQueue(client, "tasks", lease_ms=50)
-results = RedisQueue(client, "results", records="tasks")
+results = RedisQueue(client, "results", root="tasks")
 if not fatal: os.kill(os.getpid(), signal.SIGKILL)
 while True:
     tasks.reap()
@@ -59,7 +59,7 @@ def test_no_item_is_lost_when_its_worker_is_killed_between_any_two_steps(
     ids = ["a", "b", "c"]
     for item_id in ids:
         tasks.enqueue(item_id, 3, {"status": "queued", "created_ms": 1})
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     run_mortal_worker(str(shared_redis.unix_socket_path), fatal_answer)
     for _ in ("grace", "expiry"):
         time.sleep(0.06)

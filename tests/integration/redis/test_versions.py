@@ -85,7 +85,7 @@ def test_a_refusal_that_passes_is_waited_for_and_changes_nothing(
 ) -> None:
     with small_service(settings) as service, in_trouble(redis_client, trouble):
         with pytest.raises(ResponseError) as refused:
-            service.queues.tasks.enqueue("a", 3)
+            service.broker.tasks.enqueue("a", 3)
         assert is_transient(refused.value)
         assert redis_client.keys() == []
         check_redis_at_start(service.clients, settings)

@@ -14,9 +14,9 @@ from tests.support.api import settings_for
 from uvr.api.eta import EtaEstimator
 from uvr.liveness.workers import WorkerPresence
 from uvr.redis.clients import connect
+from uvr.tasks.broker import Broker
 from uvr.tasks.durations import RecentDurations
 from uvr.tasks.model import Task
-from uvr.tasks.queues import open_queues
 
 
 def test_half_of_the_latest_songs_took_at_most_so_long(redis_client: Redis) -> None:
@@ -48,30 +48,30 @@ def test_a_redis_that_is_away_costs_no_song(tmp_path: Path) -> None:
 def test_processors_that_are_paused_make_nothing(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
-    queues = open_queues(settings, clients)
-    queues.pace.tell(30.0)
+    broker = Broker(settings, clients)
+    broker.durations.tell(30.0)
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
-    queues.store.submit(task)
+    broker.store.submit(task)
     paused = ""
     processor = WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"paused": paused})
     with processor.announced():
-        assert EtaEstimator(redis_client, queues).remaining_s(task, 1) == 60
+        assert EtaEstimator(broker).remaining_s(task, 1) == 60
     paused = "The disk is full."
     with processor.announced():
-        assert EtaEstimator(redis_client, queues).remaining_s(task, 1) is None
+        assert EtaEstimator(broker).remaining_s(task, 1) is None
     clients.close()
 
 
 def test_what_estimates_are_made_of_is_read_every_few_seconds(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
-    queues = open_queues(settings, clients)
+    broker = Broker(settings, clients)
     now = 0.0
-    forecast = EtaEstimator(redis_client, queues, clock=lambda: now)
+    forecast = EtaEstimator(broker, clock=lambda: now)
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
     with WorkerPresence(redis_client, "uvr_tasks", "processor", dict).announced():
         assert forecast.remaining_s(task, 0) is None
-        queues.pace.tell(30.0)
+        broker.durations.tell(30.0)
         assert forecast.remaining_s(task, 0) is None
         now = 5.0
         assert forecast.remaining_s(task, 0) == 30

@@ -28,15 +28,15 @@ def workshop(request: Any, redis_client: Redis, tmp_path: Path) -> Iterator[Work
         chosen |= {name.lower(): value for name, value in s3.settings.items()} | {"s3_key_prefix": f"{tmp_path.name}/"}
     with open_workshop(redis_client, tmp_path, **chosen) as workshop:
         workshop.separated("first", STEMS)
-        workshop.queues.tasks.annotate("first", record(fingerprint="print"))
+        workshop.broker.tasks.annotate("first", record(fingerprint="print"))
         with working(workshop):
-            until(lambda: workshop.queues.repeats.made_by("print") == "first")
+            until(lambda: workshop.broker.result_cache.made_by("print") == "first")
             yield workshop
 
 
 def repeat(workshop: Workshop) -> None:
     task = Task("again", SONG, 3, 1_700_000_000_000, status=Status.UPLOADING, copy_of="first", fingerprint="print")
-    assert workshop.queues.results.enqueue("again", 3, task.to_record())
+    assert workshop.broker.results.enqueue("again", 3, task.to_record())
 
 
 def is_at(workshop: Workshop, status: Status) -> bool:
@@ -58,21 +58,21 @@ def test_the_stems_are_the_same_and_each_task_has_its_own(workshop: Workshop, tm
     keys = workshop.task("again").stems
     assert {name: content(workshop, key, tmp_path) for name, key in keys.items()} == STEMS
     assert all("again_" in key for key in keys.values())
-    assert workshop.queues.repeats.made_by("print") == "first"
+    assert workshop.broker.result_cache.made_by("print") == "first"
 
 
 @pytest.mark.parametrize("what", ["task", "stem"])
 def test_what_is_gone_meanwhile_is_made_after_all(workshop: Workshop, what: str) -> None:
     if what == "task":
-        workshop.queues.tasks.annotate("first", record(stems={}))
+        workshop.broker.tasks.annotate("first", record(stems={}))
     else:
         workshop.storage.delete(workshop.task("first").stems["vocals"])
     repeat(workshop)
     until(lambda: is_at(workshop, Status.QUEUED))
     task = workshop.task("again")
     assert (task.copy_of, task.stems, task.losses) == ("", {}, 0)
-    assert workshop.queues.tasks.peek() == ["again"]
-    assert workshop.queues.repeats.made_by("print") == ""
+    assert workshop.broker.tasks.peek() == ["again"]
+    assert workshop.broker.result_cache.made_by("print") == ""
     for name in STEMS:
         with pytest.raises(Exception, match="no longer stored"):
             workshop.storage.get(f"{workshop.settings.s3_key_prefix}again_{name}.wav", workshop.settings.temp_dir)
@@ -84,7 +84,7 @@ def test_other_work_waiting_for_its_upload_is_left_alone(workshop: Workshop) -> 
     folder.mkdir(parents=True)
     repeat(workshop)
     until(lambda: is_at(workshop, Status.SUCCESS))
-    until(lambda: workshop.queues.results.sizes().leased == 0)
+    until(lambda: workshop.broker.results.sizes().leased == 0)
     assert folder.is_dir()
 
 

@@ -159,7 +159,7 @@ def test_while_the_storage_refuses_everything_results_wait_and_then_go_on_by_the
             until(lambda: failures(workshop, task_uuid) == 1)
         assert is_at(workshop, task_uuid, Status.UPLOADING)
         assert sorted(path.name for path in folder.iterdir()) == ["instrumental.wav", "vocals.wav"]
-        assert workshop.queues.results.dead() == []
+        assert workshop.broker.results.dead() == []
     assert stored(s3, task_uuid) == {}
     with opened() as workshop, working(workshop, watched=True):
         until(lambda: is_at(workshop, task_uuid, Status.SUCCESS))
@@ -191,9 +191,9 @@ def test_stems_that_the_storage_refuses_while_it_takes_others_fail_and_wait_for_
             folder = workshop.separated("refused", STEMS)
             until(lambda: is_at(workshop, "refused", Status.FAILED))
             assert "rights on S3_BUCKET_NAME" in workshop.task("refused").error_message
-            assert workshop.queues.results.dead() == ["refused"]
+            assert workshop.broker.results.dead() == ["refused"]
     with opened() as workshop:
-        assert DeadLetters(workshop.settings, workshop.clients).retry("refused")
+        assert DeadLetters(workshop.broker).retry("refused")
         with working(workshop):
             until(lambda: not folder.exists())
     assert stored(s3, "refused") == STEMS
@@ -233,7 +233,7 @@ def test_stems_that_are_gone_are_made_again(opened: Opener) -> None:
         folder.rename(folder.with_name("elsewhere"))
         with working(workshop):
             until(lambda: is_at(workshop, "gone", Status.QUEUED))
-        assert workshop.queues.tasks.peek() == ["gone"]
+        assert workshop.broker.tasks.peek() == ["gone"]
         assert (workshop.task("gone").handover, workshop.task("gone").losses) == ("", 1)
 
 

@@ -101,7 +101,7 @@ def reaping(queue: RedisQueue) -> Iterator[list[str]]:
 def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
     queue: RedisQueue, redis_client: Redis, shared_redis: ValkeyServer, shutdown: Shutdown, tmp_path: Path
 ) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     afterwards: list[str] = []
     submit(queue, "first")
     queue.finish(claim(queue))  # the server knows the script from now on

@@ -25,9 +25,7 @@ from redis_queue import RedisQueue
 from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, require_scraper
 from uvr.api.problems import Problem
 from uvr.api.services import services
-from uvr.liveness.workers import present
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Counter, Histogram, Series
-from uvr.tasks.queues import known_node_ids, open_result_queue
 
 log = structlog.get_logger()
 
@@ -96,11 +94,11 @@ def _queue_families() -> list[Metric]:
 
 def _queues() -> Iterator[tuple[list[str], RedisQueue]]:
     """Each queue, with its values of the labels `queue` and `node`."""
-    settings, clients, queues = services().settings, services().clients, services().queues
-    yield ["tasks", ""], queues.tasks
-    for node in sorted({"", *known_node_ids(clients.commands, settings.redis_task_queue)}):
-        yield ["results", node], open_result_queue(settings, clients, node)
-    yield ["webhooks", ""], queues.webhooks
+    broker = services().broker
+    yield ["tasks", ""], broker.tasks
+    for node in sorted({"", *broker.node_ids()}):
+        yield ["results", node], broker.result_queue(node)
+    yield ["webhooks", ""], broker.webhooks
 
 
 def _tasks() -> Metric:
@@ -115,7 +113,7 @@ def _workers() -> Metric:
     family = GaugeMetricFamily(
         "uvr_workers", "Worker processes, by what they say of themselves.", labels=_WORKER_LABELS
     )
-    found = present(services().clients.commands, services().settings.redis_task_queue)
+    found = services().workers()
     alike = collections.Counter(_worker_labels(kind, facts) for kind, workers in found.items() for facts in workers)
     for kind in ("processor", "uploader"):
         if kind not in found:

@@ -85,7 +85,7 @@ def redeliver_webhook(path: TaskPath) -> Response:
     if task.stems_deleted_ms:
         abort(problem(HTTPStatus.CONFLICT, "The stems of this task have been deleted; its links would lead nowhere."))
     anew = record(webhook=WebhookState.PENDING, webhook_step=0)
-    if not services().queues.webhooks.renew(task.task_uuid, task.priority, anew):
+    if not services().broker.webhooks.renew(task.task_uuid, task.priority, anew):
         abort(problem(HTTPStatus.CONFLICT, "The webhook is on its way already; look at the task in a moment."))
     redelivery = Redelivery(task_uuid=task.task_uuid, webhook_id=task.webhook_id)
     return answer(redelivery, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task.task_uuid}"})

@@ -131,7 +131,7 @@ def fill(client: Redis, tasks: int) -> None:
     for number in range(tasks):
         priority = PRIORITIES[number % len(PRIORITIES)]
         task = Task(f"task-{number}", "https://example.com/song.flac", priority, created_ms=now_ms())
-        assert queue.enqueue(task.task_uuid, priority, task.to_record())
+        assert queue.enqueue(task.task_uuid, priority, task.to_record()).accepted
 
 
 shared: dict[str, Any] = {}

@@ -21,6 +21,17 @@ def begin(queue: RedisQueue) -> Lease:
     return lease
 
 
+def waiting_ids(queue: RedisQueue, count: int = 10) -> list[str]:
+    """The ids that would be claimed next, in their order."""
+    members = queue._client.zrange(queue.name, 0, count - 1)
+    return [member.partition(":")[2] for member in members]
+
+
+def dead_ids(queue: RedisQueue) -> list[str]:
+    """The ids of dead letters, latest first."""
+    return [letter.id for letter in queue.dead_letters()]
+
+
 def expire(queue: RedisQueue, client: Redis, lease: Lease) -> None:
     """Let a lease run out now, as it would for a worker that died."""
     client.zadd(f"{queue.name}:lease", {lease.id: 0})

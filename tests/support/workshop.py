@@ -59,7 +59,7 @@ class Workshop:
             hook_url=hook_url,
             webhook=WebhookState.PENDING if hook_url else WebhookState.NONE,
         )
-        assert self.broker.results.enqueue(task_uuid, 3, task.to_record())
+        assert self.broker.results.enqueue(task_uuid, 3, task.to_record()).accepted
         return self.settings.output_dir / "pending" / handover.name
 
 

@@ -29,34 +29,11 @@ from redis import RedisError
 from config import Settings
 from redis_queue import RedisQueue
 from uvr.periodic import repeating
-from uvr.redis.lua import allow_oom
+from uvr.redis import scripts
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, record
 
 log = structlog.get_logger()
-
-# A full Redis must not look like the death of all nodes, hence allow-oom.
-# KEYS: records. ARGV: own member, longest pause ms. Gives {now, since, {member, sign, …}}.
-_LISTEN = allow_oom("""
-local nodes, watch = KEYS[1] .. ':nodes', KEYS[1] .. ':nodes:watch'
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', nodes, now, ARGV[1])
-local heard = redis.call('HMGET', watch, 'since', 'last')
-local since, last = tonumber(heard[1]), tonumber(heard[2])
-if not last or now - last > tonumber(ARGV[2]) then since = now end
-redis.call('HSET', watch, 'since', since, 'last', now)
-return {now, since, redis.call('ZRANGE', nodes, 0, -1, 'WITHSCORES')}
-""")
-
-# KEYS: records. ARGV: latest sign of a node that is to be forgotten ms, its members…
-_FORGET = allow_oom("""
-for i = 2, #ARGV do
-  local sign = redis.call('ZSCORE', KEYS[1] .. ':nodes', ARGV[i])
-  if sign and tonumber(sign) > tonumber(ARGV[1]) then return 0 end
-end
-return redis.call('ZREM', KEYS[1] .. ':nodes', unpack(ARGV, 2))
-""")
 
 _KINDS = ("processor", "uploader")
 _NOBODY_SAVES = "The uploader of this node is silent, and other nodes live: nobody would save what is made here."
@@ -88,8 +65,8 @@ class Node:
         self._broker = broker
         self._member = f"{kind}:{settings.node_id}"
         self._timeout_ms = round(settings.node_timeout_seconds * 1000)
-        self._listen = broker.client.register_script(_LISTEN)
-        self._forget = broker.client.register_script(_FORGET)
+        self._listen = scripts.register(broker.client, "nodes/beat")
+        self._forget = scripts.register(broker.client, "nodes/forget")
         self._heard_at = -math.inf
         self._paused = ""
 

@@ -16,13 +16,11 @@ from redis import Redis, RedisError, ResponseError
 from redis.exceptions import NoPermissionError
 
 from config import Settings, SettingsError
+from uvr.redis import scripts
 from uvr.redis.clients import RedisClients
 from uvr.redis.errors import is_transient
-from uvr.redis.lua import deny_oom
 
 _TOO_OLD = re.compile(r"Redis [1-5]\.")
-# Refused whenever the script that takes in a task is: by a Redis that is full, read-only or cannot save.
-_TAKES_TASKS = deny_oom("return 1")
 _NEEDED = "the service needs Redis 6.0 or later, or Valkey."
 _NO_HELLO = f"This server does not know the command HELLO, so it is older than Redis 6.0 or a simple proxy; {_NEEDED}"
 _NO_RIGHTS = "The user of Redis may not run the service's scripts; docs/operations.md lists the rights that it needs."
@@ -48,7 +46,7 @@ def check_redis(clients: RedisClients, settings: Settings) -> str:
         server = server_name(info_of(clients.server_of(queue), "server"))
         if _TOO_OLD.match(server):
             raise UnsuitableRedisError(variable, f"{server} is too old; {_NEEDED}")
-        clients.commands.register_script(_TAKES_TASKS)(keys=[queue])
+        scripts.register(clients.commands, "check")(keys=[queue])
     except ResponseError as error:
         if is_transient(error):
             raise

@@ -58,7 +58,7 @@ class TaskActions:
         task = self._broker.store.get(task_uuid)
         for key in task.stems.values() if task else ():
             self._storage.delete(key)
-        if not self._broker.tasks.forget(task_uuid, others, _FINAL, wanted=True):
+        if not self._broker.tasks.forget(task_uuid, others, _FINAL, on_request=True):
             return False
         if task and task.upload:
             self._uploads.try_to_remove(task.upload)

@@ -77,7 +77,7 @@ class DeadLetters:
 
     def _in(self, kind: Kind, node: str, queue: RedisQueue) -> Iterator[Letter]:
         start = 0
-        while letters := queue.letters(start, _PAGE):
+        while letters := queue.dead_letters(start, _PAGE):
             for dead in letters:
                 task = self._broker.store.get(dead.id)
                 buried_at = iso_time(dead.buried_ms)

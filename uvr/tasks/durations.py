@@ -11,17 +11,11 @@ from typing import Any
 import structlog
 from redis import Redis, RedisError
 
-from uvr.redis.lua import allow_oom
+from uvr.redis import scripts
 
 log = structlog.get_logger()
 
 _SONGS_KEPT = 20
-
-# KEYS: pace. ARGV: seconds, how many are kept.
-_TELL = allow_oom("""
-redis.call('LPUSH', KEYS[1], ARGV[1])
-redis.call('LTRIM', KEYS[1], 0, ARGV[2] - 1)
-""")
 
 
 class RecentDurations:
@@ -30,7 +24,7 @@ class RecentDurations:
     def __init__(self, client: Redis, records: str) -> None:
         self._client = client
         self._key = f"{records}:pace"
-        self._tell = client.register_script(_TELL)
+        self._tell = scripts.register(client, "durations/add")
 
     def tell(self, seconds: float) -> None:
         """A song took so long from its audio to its stems. Never fails: an estimate is worth no task."""

@@ -63,7 +63,7 @@ def test_a_key_is_remembered_for_a_day_whatever_becomes_of_its_task(client: Flas
 
 def test_whoever_deleted_the_task_may_ask_for_it_again(client: FlaskClient) -> None:
     first = post(client)
-    assert services_of(client.application).broker.tasks.forget(first.json["task_uuid"], [], [], wanted=True)
+    assert services_of(client.application).broker.tasks.forget(first.json["task_uuid"], [], [], on_request=True)
     again = post(client)
     assert again.status_code == 202
     assert again.json != first.json

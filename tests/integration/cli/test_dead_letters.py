@@ -165,13 +165,13 @@ def test_a_task_brought_back_is_queued_as_if_it_had_not_failed(broker: Broker, r
     assert (task.webhook, task.webhook_step) == ("pending", 0)
     lease = claim(broker.tasks)
     assert (lease.id, lease.failures, lease.crashes) == (task_uuid, 0, 0)
-    assert broker.tasks.letters() == []
+    assert broker.tasks.dead_letters() == []
 
 
 def test_a_new_outcome_has_a_new_webhook(broker: Broker, run: Run) -> None:
     task_uuid = failed_task(broker)
     run("retry", task_uuid)
-    assert not broker.webhooks.knows(task_uuid)
+    assert not broker.webhooks.contains(task_uuid)
     broker.tasks.bury(claim(broker.tasks), next_queue=broker.webhooks, record=record(status=Status.FAILED))
     assert claim(broker.webhooks).id == task_uuid
 
@@ -201,7 +201,7 @@ def test_a_dropped_task_stays_failed_and_is_no_dead_letter(broker: Broker, run: 
     done = run("drop", task_uuid, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"task_uuid": task_uuid})
     assert found(broker, task_uuid).status == "failed"
-    assert not broker.results.knows(task_uuid)
+    assert not broker.results.contains(task_uuid)
 
 
 @pytest.mark.every_redis
@@ -212,8 +212,8 @@ def test_all_means_every_dead_letter_of_the_queue(broker: Broker, run: Run, acti
     done = run(action, "--all", "--queue", "tasks")
     assert done.returncode == 0
     assert set(done.stdout.split()) == tasks
-    assert broker.tasks.letters() == []
-    assert [letter.id for letter in broker.results.letters()] == [upload]
+    assert broker.tasks.dead_letters() == []
+    assert [letter.id for letter in broker.results.dead_letters()] == [upload]
 
 
 @pytest.mark.parametrize("action", ["retry", "drop"])

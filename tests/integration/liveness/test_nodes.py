@@ -13,6 +13,7 @@ from redis import Redis
 
 from redis_queue import Lease
 from tests.support.api import settings_for
+from tests.support.leases import dead_ids, waiting_ids
 from uvr.liveness.nodes import Node
 from uvr.redis.clients import connect
 from uvr.tasks.broker import Broker
@@ -85,7 +86,7 @@ def test_what_a_silent_node_had_handed_over_is_queued_again(join: Join, redis_cl
 
     other.node.look_around()
 
-    assert other.broker.tasks.peek() == ["leased", "delayed", "waiting"], "by priority"
+    assert waiting_ids(other.broker.tasks) == ["leased", "delayed", "waiting"], "by priority"
     assert silent.broker.results.sizes().leased == 0
     task = other.broker.store.get("leased")
     assert task is not None
@@ -99,11 +100,11 @@ def test_a_node_that_is_heard_keeps_what_it_has(join: Join, redis_client: Redis)
     living.node.look_around()
     pass_time(redis_client, TIMEOUT_S - 1)
     other.node.look_around()
-    assert living.broker.results.peek() == ["a"]
+    assert waiting_ids(living.broker.results) == ["a"]
     living.node.look_around()
     pass_time(redis_client, TIMEOUT_S - 1)
     other.node.look_around()
-    assert living.broker.results.peek() == ["a"]
+    assert waiting_ids(living.broker.results) == ["a"]
 
 
 def test_it_is_the_uploader_that_must_be_heard(join: Join, redis_client: Redis) -> None:
@@ -112,9 +113,9 @@ def test_it_is_the_uploader_that_must_be_heard(join: Join, redis_client: Redis) 
     processor.hand_over("a")
     pass_time(redis_client, TIMEOUT_S + 1)
     processor.node.look_around()
-    assert processor.broker.results.peek() == ["a"], "it is its own node, whose disk it sees"
+    assert waiting_ids(processor.broker.results) == ["a"], "it is its own node, whose disk it sees"
     other.node.look_around()
-    assert other.broker.tasks.peek() == ["a"]
+    assert waiting_ids(other.broker.tasks) == ["a"]
 
 
 def test_workers_without_a_node_id_are_a_node_too(join: Join, redis_client: Redis) -> None:
@@ -124,7 +125,7 @@ def test_workers_without_a_node_id_are_a_node_too(join: Join, redis_client: Redi
     unnamed.node.look_around()
     pass_time(redis_client, TIMEOUT_S + 1)
     named.node.look_around()
-    assert named.broker.tasks.peek() == ["before NODE_ID was set"]
+    assert waiting_ids(named.broker.tasks) == ["before NODE_ID was set"]
 
 
 def test_a_silent_node_that_comes_back_changes_nothing_any_more(join: Join, redis_client: Redis) -> None:
@@ -162,7 +163,7 @@ def test_two_rescuers_bring_every_task_back_once(join: Join, redis_client: Redis
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(silent.broker.tasks.peek(1000)) == ids
+    assert sorted(waiting_ids(silent.broker.tasks, 1000)) == ids
 
 
 def test_another_one_goes_on_where_a_rescuer_died(join: Join, redis_client: Redis) -> None:
@@ -173,7 +174,7 @@ def test_another_one_goes_on_where_a_rescuer_died(join: Join, redis_client: Redi
     pass_time(redis_client, TIMEOUT_S + 1)
     assert silent.broker.results.evacuate(silent.broker.tasks, limit=1) == ["a"]
     other.node.look_around()
-    assert other.broker.tasks.peek() == ["a", "b", "c"]
+    assert waiting_ids(other.broker.tasks) == ["a", "b", "c"]
 
 
 def test_an_outage_of_redis_is_not_the_death_of_all_nodes(join: Join, redis_client: Redis) -> None:
@@ -183,13 +184,13 @@ def test_an_outage_of_redis_is_not_the_death_of_all_nodes(join: Join, redis_clie
         member.node.look_around()
     pass_time(redis_client, 86_400, unwatched=True)
     quick.node.look_around()
-    assert slow.broker.results.peek() == ["a"]
+    assert waiting_ids(slow.broker.results) == ["a"]
     pass_time(redis_client, TIMEOUT_S - 1)
     quick.node.look_around()
-    assert slow.broker.results.peek() == ["a"], "it has the whole time-out to be heard again"
+    assert waiting_ids(slow.broker.results) == ["a"], "it has the whole time-out to be heard again"
     pass_time(redis_client, 2)
     quick.node.look_around()
-    assert quick.broker.tasks.peek() == ["a"]
+    assert waiting_ids(quick.broker.tasks) == ["a"]
 
 
 def test_a_node_that_was_retired_is_forgotten(join: Join, redis_client: Redis) -> None:
@@ -210,7 +211,7 @@ def test_a_node_is_remembered_while_its_processor_may_hand_over_more(join: Join,
     assert other.broker.node_ids() == ["one", "two"]
     processor.hand_over("a long song")
     other.node.look_around()
-    assert other.broker.tasks.peek() == ["a long song"]
+    assert waiting_ids(other.broker.tasks) == ["a long song"]
 
 
 def test_a_node_is_remembered_while_it_has_dead_letters(join: Join, redis_client: Redis) -> None:
@@ -222,10 +223,10 @@ def test_a_node_is_remembered_while_it_has_dead_letters(join: Join, redis_client
     silent.node.look_around()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
     other.node.look_around()
-    assert silent.broker.results.dead() == ["a"], "for an operator to decide about"
+    assert dead_ids(silent.broker.results) == ["a"], "for an operator to decide about"
     assert silent.broker.results.revive("a")
     other.node.look_around()
-    assert other.broker.tasks.peek() == ["a"], "brought back, it is made again"
+    assert waiting_ids(other.broker.tasks) == ["a"], "brought back, it is made again"
 
 
 def test_nothing_is_made_where_nobody_saves_while_others_would_make_it_again(join: Join, redis_client: Redis) -> None:

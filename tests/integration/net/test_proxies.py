@@ -291,7 +291,7 @@ class TestWebhooks:
             error_message="It was not audio.",
             webhook=WebhookState.PENDING,
         )
-        assert workshop.broker.webhooks.enqueue("a", 3, task.to_record())
+        assert workshop.broker.webhooks.enqueue("a", 3, task.to_record()).accepted
         with working(workshop):
             until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
         [request] = proxy.requests

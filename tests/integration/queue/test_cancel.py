@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from redis_queue import RedisQueue
-from tests.support.leases import CHANGES, begin, claim, snapshot
+from tests.support.leases import CHANGES, begin, claim, dead_ids, snapshot
 
 pytestmark = pytest.mark.every_redis
 
@@ -26,7 +26,7 @@ def results(redis_client: Redis) -> RedisQueue:
 
 
 def submit(queue: RedisQueue, item_id: str = "a", status: str = "queued") -> None:
-    assert queue.enqueue(item_id, 3, {"status": status, "created_ms": 1})
+    assert queue.enqueue(item_id, 3, {"status": status, "created_ms": 1}).accepted
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -36,9 +36,9 @@ def test_an_item_is_taken_out_wherever_it_is(
     submit(tasks)
     change(tasks)
     assert tasks.cancel("a", [], ["queued"], ENDED)
-    assert not tasks.knows("a")
+    assert not tasks.contains("a")
     assert tasks.claim() is None
-    assert (tasks.reap(), tasks.dead()) == ([], [])
+    assert (tasks.reap(), dead_ids(tasks)) == ([], [])
     assert redis_client.hget("tasks:task:a", "status") == "cancelled"
     assert redis_client.zrange("tasks:tasks:cancelled", 0, -1) == ["1:a"]
     assert redis_client.zrange("tasks:tasks:queued", 0, -1) == []
@@ -51,7 +51,7 @@ def test_it_is_taken_out_of_the_other_queues_too(
     submit(results)
     change(results)
     assert tasks.cancel("a", [results], ["queued"], ENDED)
-    assert not results.knows("a")
+    assert not results.contains("a")
 
 
 def test_whoever_held_it_changes_nothing_any_more(tasks: RedisQueue, results: RedisQueue, redis_client: Redis) -> None:
@@ -95,9 +95,9 @@ def test_only_who_wants_it_gone_forgets_what_is_still_to_be_done(
     tasks.finish(claim(tasks), next_queue=results, record={"status": "failed"})
     assert not tasks.forget("a", [results], ["failed"])
     assert redis_client.exists("tasks:task:a")
-    assert tasks.forget("a", [results], ["failed"], wanted=True)
+    assert tasks.forget("a", [results], ["failed"], on_request=True)
     assert not redis_client.exists("tasks:task:a")
-    assert not results.knows("a")
+    assert not results.contains("a")
     assert redis_client.zrange("tasks:tasks", 0, -1) == []
     assert redis_client.zrange("tasks:deleted", 0, -1) == ["a"]
 
@@ -105,5 +105,5 @@ def test_only_who_wants_it_gone_forgets_what_is_still_to_be_done(
 def test_nobody_remembers_for_ever_what_was_deleted(tasks: RedisQueue, redis_client: Redis) -> None:
     redis_client.zadd("tasks:deleted", {"long ago": 1})
     submit(tasks, status="failed")
-    assert tasks.forget("a", [], ["failed"], wanted=True)
+    assert tasks.forget("a", [], ["failed"], on_request=True)
     assert redis_client.zrange("tasks:deleted", 0, -1) == ["a"]

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redis_queue import RedisQueue, Sizes
-from tests.support.leases import CHANGES, begin, claim
+from tests.support.leases import CHANGES, begin, claim, dead_ids, waiting_ids
 
 pytestmark = pytest.mark.every_redis
 
@@ -95,7 +95,7 @@ def test_an_evacuated_queue_is_empty_and_its_items_wait_in_the_other_one(
     ]
     assert results.evacuate(tasks) == []
     assert results.sizes() == EMPTY
-    assert tasks.peek() == ["urgent", "earlier", "leased", "delayed", "middle", "low"]
+    assert waiting_ids(tasks) == ["urgent", "earlier", "leased", "delayed", "middle", "low"]
     assert redis_client.hgetall("tasks:task:leased") == {"status": "queued", "created_ms": "1", "progress": "0"}
     assert not results.finish(taken["leased"], record={"status": "success"})
     assert redis_client.hget("tasks:task:leased", "status") == "queued"
@@ -108,7 +108,7 @@ def test_an_evacuation_leaves_dead_letters_and_strangers_behind(
     results.bury(claim(results))
     redis_client.zadd("results", {"of another program": 1.0})
     assert results.evacuate(tasks) == []
-    assert results.dead() == ["dead"]
+    assert dead_ids(results) == ["dead"]
     assert redis_client.zrange("results:foreign", 0, -1) == ["of another program"]
 
 
@@ -118,7 +118,7 @@ def test_a_large_queue_is_evacuated_in_parts(tasks: RedisQueue, results: RedisQu
         results.enqueue(item_id, 3)
     parts = [results.evacuate(tasks, limit=10) for _ in range(4)]
     assert parts == [ids[:10], ids[10:20], ids[20:], []]
-    assert tasks.peek(100) == ids
+    assert waiting_ids(tasks, 100) == ids
 
 
 def test_what_is_evacuated_starts_anew_where_it_is_still_worked_on(tasks: RedisQueue, results: RedisQueue) -> None:
@@ -151,7 +151,7 @@ def test_an_item_is_either_finished_or_evacuated_while_both_go_on(
 
     at_once(store, store, evacuate)
     assert sorted(finished + moved) == sorted(ids)
-    assert sorted(tasks.peek(1000)) == sorted(moved)
+    assert sorted(waiting_ids(tasks, 1000)) == sorted(moved)
     assert results.sizes() == EMPTY
     assert not redis_client.keys("results:item:*")
 

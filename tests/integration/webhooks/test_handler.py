@@ -26,11 +26,11 @@ def end(workshop: Workshop, task_uuid: str, hook_url: str, **fields: Any) -> Non
     """A task that has ended, with its webhook queued."""
     facts = {"status": Status.FAILED, "error_message": "It was not audio.", "webhook": WebhookState.PENDING, **fields}
     task = Task(task_uuid, "https://songs.example/a.mp3", 3, 1_700_000_000_000, hook_url=hook_url, **facts)
-    assert workshop.broker.webhooks.enqueue(task_uuid, 3, task.to_record())
+    assert workshop.broker.webhooks.enqueue(task_uuid, 3, task.to_record()).accepted
 
 
 def is_settled(workshop: Workshop, task_uuid: str) -> bool:
-    return not workshop.broker.webhooks.knows(task_uuid)
+    return not workshop.broker.webhooks.contains(task_uuid)
 
 
 def seconds_until_due(workshop: Workshop, task_uuid: str) -> float:

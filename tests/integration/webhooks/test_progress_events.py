@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.http_server import Answer, HttpServer
+from tests.support.leases import waiting_ids
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
@@ -18,7 +19,7 @@ def processing(workshop: Workshop, hook_url: str, **fields: Any) -> Task:
     """A task that a processor has taken up."""
     facts = {"status": Status.PROCESSING, "progress": 0.5, "callback_events": ["started", "progress"], **fields}
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, hook_url=hook_url, **facts)
-    assert workshop.broker.tasks.enqueue("a", 3, task.to_record())
+    assert workshop.broker.tasks.enqueue("a", 3, task.to_record()).accepted
     return task
 
 
@@ -82,7 +83,7 @@ def test_news_waits_behind_every_end_and_once_for_each_kind(workshop: Workshop, 
     for _ in range(3):
         progress_events.tell(workshop.broker, task, progress_events.PROGRESS)
     end(workshop)
-    assert workshop.broker.webhooks.peek() == ["a", "a.progress"]
+    assert waiting_ids(workshop.broker.webhooks) == ["a", "a.progress"]
 
 
 @pytest.mark.parametrize("fields", [{"callback_events": ["completed"]}, {"callback_events": []}, {"hook_url": ""}])
@@ -100,4 +101,4 @@ def test_progress_is_told_every_few_seconds_only(workshop: Workshop, monkeypatch
     assert is_idle(workshop)
     monkeypatch.setattr(progress_events, "_PROGRESS_EVERY_S", 0)
     tell_progress()
-    assert workshop.broker.webhooks.peek() == ["a.progress"]
+    assert waiting_ids(workshop.broker.webhooks) == ["a.progress"]

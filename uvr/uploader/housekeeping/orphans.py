@@ -68,7 +68,7 @@ class OrphanCleaner:
         if task is None or task.handover != found.path.name:
             return False  # deleted meanwhile, or the stems of another claim were taken
         # An upload that failed for good is a dead letter, which an operator may bring back.
-        return not task.status.is_final or self._broker.results.knows(found.task_uuid)
+        return not task.status.is_final or self._broker.results.contains(found.task_uuid)
 
     def _is_being_stored(self, found: TaskFile) -> bool:
         return self._broker.results.holder(found.task_uuid) is not None

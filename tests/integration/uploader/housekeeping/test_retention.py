@@ -91,7 +91,7 @@ def test_a_task_whose_webhook_is_still_to_be_delivered_is_kept(keeper: Keeper) -
     keeper.broker.webhooks.retry(claim(keeper.broker.webhooks), delay_s=3600)
     keeper.enforce()
     assert keeper.broker.store.get(kept) is not None
-    assert [letter.id for letter in keeper.broker.tasks.letters()] == [kept]
+    assert [letter.id for letter in keeper.broker.tasks.dead_letters()] == [kept]
 
 
 def test_a_task_that_was_brought_back_is_kept(keeper: Keeper) -> None:
@@ -119,7 +119,7 @@ def test_dead_letters_of_all_nodes_are_forgotten_with_their_task(keeper: Keeper,
     north.bury(claim(north), record=record(status=Status.FAILED, finished_ms=LONG_AGO_MS))
     keeper.enforce()
     assert keeper.broker.store.get(task.task_uuid) is None
-    assert north.letters() == []
+    assert north.dead_letters() == []
 
 
 def test_nought_hours_keep_everything(keeper: Keeper, redis_client: Redis, tmp_path: Path) -> None:

@@ -38,11 +38,12 @@ chaos: ## kill parts of the whole stack at random while it works; ARGS="--tasks 
 test-docker: ## run the service in Docker, with an engine of its own where there is none
 	scripts/test_docker.sh
 
-lint: ## check style, types and shell scripts
+lint: ## check style, types, Lua and shell scripts
 	@scripts/setup.sh dev
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
 	$(PYTHON_IN_VENV) -m mypy
+	$(PYTHON_IN_VENV) -m scripts.lint_lua
 	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
 
 format: ## let ruff put the code into its format

@@ -71,7 +71,7 @@ class EtaEstimator:
     def _look(self) -> Outlook:
         processors = present(self._broker.client, self._broker.root).get("processor", [])
         return Outlook(
-            song_s=self._broker.durations.seconds(),
+            song_s=self._broker.durations.median_s(),
             processors=sum("paused" not in processor for processor in processors),
             processing=self._broker.store.counts()[Status.PROCESSING],
         )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from config import Settings, SettingsError, refuse_to_start
 
 if TYPE_CHECKING:  # the commands that need no Redis start without it
-    from uvr.tasks.dead_letters import DeadLetters, Kind, Letter
+    from uvr.tasks.dead_letters import DeadLetters, DeadTask, Kind
 
 DONE, SOME_UNKNOWN, NOT_DONE = 0, 1, 2
 KINDS: tuple[Kind, ...] = ("tasks", "results", "webhooks")
@@ -106,7 +106,7 @@ def _without_repeats(ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _line(letter: Letter) -> str:
+def _line(letter: DeadTask) -> str:
     queue = f"{letter.queue}@{letter.node}" if letter.node else letter.queue
     counts = f"failures {letter.failures}, crashes {letter.crashes}"
     return f"{letter.buried_at}  {queue:8}  {letter.task_uuid}  {counts}  {letter.error_message}"

@@ -25,7 +25,7 @@ from uvr.separation.separator import Separator
 from uvr.storage.staging import StagingFolder
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
-from uvr.tasks.canonical_log import log_request_of
+from uvr.tasks.canonical_log import bind_request_id
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed
 from uvr.timestamps import now_ms
@@ -54,7 +54,7 @@ class SeparationHandler:
         task = self._broker.store.get(lease.id)
         if task is None:
             return Done()  # deleted while it waited
-        log_request_of(task)
+        bind_request_id(task)
         pulse.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=now_ms(), progress=0.0))
         tell(self._broker, task, STARTED)
         self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class SeparationHandler:
 
     def _earlier(self, fingerprint: str) -> Task | None:
         """The task whose stems the same song may have."""
-        task_uuid = self._broker.result_cache.made_by(fingerprint)
+        task_uuid = self._broker.result_cache.find(fingerprint)
         earlier = self._broker.store.get(task_uuid) if task_uuid else None
         has_stems = earlier and earlier.status is Status.SUCCESS and earlier.stems and not earlier.stems_deleted_ms
         return earlier if has_stems else None
@@ -115,7 +115,7 @@ class SeparationHandler:
         facts = _facts(self._settings.shown_model_name, separation, turn.waited_s, separation_s)
         log.info("task.separated", **facts)
         _measure(self._settings.shown_model_name, separation, separation_s)
-        self._broker.durations.tell(separation_s)
+        self._broker.durations.add(separation_s)
         return facts
 
     def _told(self, task: Task, pulse: Heartbeat) -> Callable[[float], None]:

@@ -17,35 +17,40 @@ from redis import Redis
 from uvr.redis import scripts
 
 
+def index_key(root: str) -> str:
+    """The key of the index."""
+    return f"{root}:uploads"
+
+
 class UploadIndex:
     """The list below `root`. Methods may raise `redis.RedisError`."""
 
     def __init__(self, client: Redis, root: str) -> None:
         self._client = client
-        self.name = f"{root}:uploads"
+        self._name = index_key(root)
         self._add = scripts.register(client, "uploads/add")
         self._condemn = scripts.register(client, "uploads/condemn")
 
     def add(self, key: str) -> int:
         """Note that a file is about to be stored; gives what now stands beside it."""
-        return int(self._add(keys=[self.name], args=[key]))
+        return int(self._add(keys=[self._name], args=[key]))
 
     def all(self) -> Iterator[tuple[str, int]]:
         """Each key with what stands beside it."""
-        found: Any = self._client.zscan_iter(self.name, count=1000)
+        found: Any = self._client.zscan_iter(self._name, count=1000)
         return ((key, int(beside)) for key, beside in found)
 
     def __contains__(self, key: str) -> bool:
         """Whether the file is in the list."""
-        return self._client.zscore(self.name, key) is not None
+        return self._client.zscore(self._name, key) is not None
 
     def condemn(self, key: str, beside: int) -> bool:
         """Let nobody take the file any more; False if something else stands beside it now than `beside`."""
-        return bool(self._condemn(keys=[self.name], args=[key, beside]))
+        return bool(self._condemn(keys=[self._name], args=[key, beside]))
 
     def remove(self, key: str) -> None:
         """Forget a file that is gone."""
-        self._client.zrem(self.name, key)
+        self._client.zrem(self._name, key)
 
     def now_ms(self) -> int:
         """The time that files are listed with."""

@@ -1,6 +1,6 @@
-"""How long songs have taken lately: told by the processors, asked for by whoever estimates when a task will be done.
+"""How long the latest songs took to separate: processors write it, estimates of when a task will be done read it.
 
-R:pace    List    seconds of work on the latest songs, latest first
+R:pace    List    seconds of work for each of the latest songs, latest first
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _SONGS_KEPT = 20
 
 
 class RecentDurations:
-    """What the songs of all processors took; `records` is the name that the tasks' records stand under."""
+    """The durations from all processors. `root` is the prefix of the key."""
 
-    def __init__(self, client: Redis, records: str) -> None:
+    def __init__(self, client: Redis, root: str) -> None:
         self._client = client
-        self._key = f"{records}:pace"
-        self._tell = scripts.register(client, "durations/add")
+        self._key = f"{root}:pace"
+        self._add = scripts.register(client, "durations/add")
 
-    def tell(self, seconds: float) -> None:
-        """A song took so long from its audio to its stems. Never fails: an estimate is worth no task."""
+    def add(self, seconds: float) -> None:
+        """A song took `seconds` from its audio file to its stems. Never fails: no task fails for an estimate."""
         try:
-            self._tell(keys=[self._key], args=[round(seconds, 3), _SONGS_KEPT])
+            self._add(keys=[self._key], args=[round(seconds, 3), _SONGS_KEPT])
         except RedisError as error:
             log.debug("pace.not_told", error=str(error))
 
-    def seconds(self) -> float | None:
-        """What half of the latest songs took at most; None before the first one."""
-        told: Any = self._client.lrange(self._key, 0, -1)
-        return median(map(float, told)) if told else None
+    def median_s(self) -> float | None:
+        """The median of the latest songs, in seconds; None before the first one. May raise `redis.RedisError`."""
+        durations: Any = self._client.lrange(self._key, 0, -1)
+        return median(map(float, durations)) if durations else None

@@ -10,7 +10,7 @@ from redis import Redis
 
 from redis_queue import Attachment, IdempotencyKey, Limit, RedisQueue
 from uvr.errors import RepeatedRequestError, TooManyTasksError, TransientError
-from uvr.storage.upload_index import UploadIndex
+from uvr.storage.upload_index import index_key
 from uvr.tasks.model import Status, Task, WebhookState
 
 _MAX_PAGES_READ = 10
@@ -48,11 +48,10 @@ class TaskStore:
     An owner may have at most `max_waiting` tasks that wait, 0 for any number.
     """
 
-    def __init__(self, client: Redis, queue: RedisQueue, uploads: UploadIndex, *, max_waiting: int = 0) -> None:
+    def __init__(self, client: Redis, queue: RedisQueue, *, max_waiting: int = 0) -> None:
         self._client = client
         self._queue = queue
         self._root = queue.root
-        self._uploads = uploads
         self._max_waiting = max_waiting
 
     def submit(self, task: Task, idempotency_key: IdempotencyKey | None = None) -> bool:
@@ -68,7 +67,7 @@ class TaskStore:
             task.to_record(),
             limit=Limit(waiting, self._max_waiting) if self._max_waiting else None,
             idempotency_key=idempotency_key,
-            attachment=Attachment(self._uploads.name, task.upload) if task.upload else None,
+            attachment=Attachment(index_key(self._root), task.upload) if task.upload else None,
         )
         if result.outcome == "limited":
             raise TooManyTasksError(

@@ -29,7 +29,7 @@ from uvr.storage.base import Storage
 from uvr.storage.content_types import content_type
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
-from uvr.tasks.canonical_log import log_request_of
+from uvr.tasks.canonical_log import bind_request_id
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed, succeeded
 from uvr.worker.heartbeat import Heartbeat
@@ -66,7 +66,7 @@ class StoreHandler:
         task = self._broker.store.get(lease.id)
         if task is None:
             return Done()  # deleted meanwhile
-        log_request_of(task)
+        bind_request_id(task)
         stems = self._copies(task) if task.copy_of else self._made(task)
         if not stems:
             return self._make_again(task)

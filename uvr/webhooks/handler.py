@@ -21,7 +21,7 @@ from uvr.metrics.definitions import WEBHOOK_TRIES
 from uvr.net.url_guard import UrlGuard
 from uvr.storage.base import Storage
 from uvr.tasks.broker import Broker
-from uvr.tasks.canonical_log import log_request_of, log_task_end
+from uvr.tasks.canonical_log import bind_request_id, log_task_end
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.webhooks import delivery
 from uvr.webhooks.host_limits import HostLimits
@@ -50,7 +50,7 @@ class WebhookHandler:
         task = self._broker.store.get(task_uuid)
         if task is None:
             return Done()
-        log_request_of(task)
+        bind_request_id(task)
         if event:
             return self._tell_news(task, event)
         if task.status is Status.UNKNOWN:

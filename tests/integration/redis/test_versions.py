@@ -61,9 +61,9 @@ def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
     with WorkerPresence(redis_client, "R", "processor", lambda: {"model": "M"}).announced():
         [worker] = present(redis_client, "R")["processor"]
         assert worker["model"] == "M"
-    pace = RecentDurations(redis_client, "R")
-    pace.tell(2.5)
-    assert pace.seconds() == 2.5
+    durations = RecentDurations(redis_client, "R")
+    durations.add(2.5)
+    assert durations.median_s() == 2.5
     UNSEEN.take()  # what other tests have counted in this process
     CLAIMS.add(worker="store", step="finish")
     assert [amount for series, amount in Totals(redis_client, "R").read().items() if "finish" in series] == [1.0]

@@ -20,36 +20,36 @@ from uvr.tasks.model import Task
 
 
 def test_half_of_the_latest_songs_took_at_most_so_long(redis_client: Redis) -> None:
-    pace = RecentDurations(redis_client, "tasks")
-    assert pace.seconds() is None
+    durations = RecentDurations(redis_client, "tasks")
+    assert durations.median_s() is None
     for seconds in (1000.0, 2.0, 4.0):
-        pace.tell(seconds)
-    assert pace.seconds() == 4.0
+        durations.add(seconds)
+    assert durations.median_s() == 4.0
 
 
 def test_old_songs_do_not_count(redis_client: Redis) -> None:
-    pace = RecentDurations(redis_client, "tasks")
+    durations = RecentDurations(redis_client, "tasks")
     for seconds in [1000.0] * 20 + [2.0] * 20:
-        pace.tell(seconds)
-    assert pace.seconds() == 2.0
+        durations.add(seconds)
+    assert durations.median_s() == 2.0
     assert redis_client.llen("tasks:pace") == 20
 
 
 def test_a_redis_that_is_away_costs_no_song(tmp_path: Path) -> None:
     with Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0)) as nowhere:
-        pace = RecentDurations(nowhere, "tasks")
+        durations = RecentDurations(nowhere, "tasks")
         with capture_logs() as lines:
-            pace.tell(1.0)
+            durations.add(1.0)
         assert [line["event"] for line in lines] == ["pace.not_told"]
         with pytest.raises(RedisError):
-            pace.seconds()
+            durations.median_s()
 
 
 def test_processors_that_are_paused_make_nothing(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
     broker = Broker(settings, clients)
-    broker.durations.tell(30.0)
+    broker.durations.add(30.0)
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
     broker.store.submit(task)
     paused = ""
@@ -71,7 +71,7 @@ def test_what_estimates_are_made_of_is_read_every_few_seconds(redis_client: Redi
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
     with WorkerPresence(redis_client, "uvr_tasks", "processor", dict).announced():
         assert forecast.remaining_s(task, 0) is None
-        broker.durations.tell(30.0)
+        broker.durations.add(30.0)
         assert forecast.remaining_s(task, 0) is None
         now = 5.0
         assert forecast.remaining_s(task, 0) == 30

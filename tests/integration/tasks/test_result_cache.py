@@ -31,7 +31,7 @@ def workshop(request: Any, redis_client: Redis, tmp_path: Path) -> Iterator[Work
         workshop.separated("first", STEMS)
         workshop.broker.tasks.annotate("first", record(fingerprint="print"))
         with working(workshop):
-            until(lambda: workshop.broker.result_cache.made_by("print") == "first")
+            until(lambda: workshop.broker.result_cache.find("print") == "first")
             yield workshop
 
 
@@ -59,7 +59,7 @@ def test_the_stems_are_the_same_and_each_task_has_its_own(workshop: Workshop, tm
     keys = workshop.task("again").stems
     assert {name: content(workshop, key, tmp_path) for name, key in keys.items()} == STEMS
     assert all("again_" in key for key in keys.values())
-    assert workshop.broker.result_cache.made_by("print") == "first"
+    assert workshop.broker.result_cache.find("print") == "first"
 
 
 @pytest.mark.parametrize("what", ["task", "stem"])
@@ -73,7 +73,7 @@ def test_what_is_gone_meanwhile_is_made_after_all(workshop: Workshop, what: str)
     task = workshop.task("again")
     assert (task.copy_of, task.stems, task.losses) == ("", {}, 0)
     assert waiting_ids(workshop.broker.tasks) == ["again"]
-    assert workshop.broker.result_cache.made_by("print") == ""
+    assert workshop.broker.result_cache.find("print") == ""
     for name in STEMS:
         with pytest.raises(Exception, match="no longer stored"):
             workshop.storage.get(f"{workshop.settings.s3_key_prefix}again_{name}.wav", workshop.settings.temp_dir)
@@ -90,19 +90,19 @@ def test_other_work_waiting_for_its_upload_is_left_alone(workshop: Workshop) -> 
 
 
 def test_only_the_same_bytes_and_options_have_one_fingerprint(redis_client: Redis, tmp_path: Path) -> None:
-    repeats = ResultCache(redis_client, "uvr_tasks", 60)
+    cache = ResultCache(redis_client, "uvr_tasks", 60)
     songs = [tmp_path / name for name in ("a", "b", "c")]
     for song, text in zip(songs, ("same", "same", "other"), strict=True):
         song.write_text(text)
-    a, b, c = (repeats.fingerprint(song, "model", "wav") for song in songs)
-    assert (a == b, a == c, a == repeats.fingerprint(songs[0], "model", "mp3")) == (True, False, False)
+    a, b, c = (cache.fingerprint(song, "model", "wav") for song in songs)
+    assert (a == b, a == c, a == cache.fingerprint(songs[0], "model", "mp3")) == (True, False, False)
 
 
 def test_nothing_is_remembered_by_default(redis_client: Redis, tmp_path: Path) -> None:
-    repeats = ResultCache(redis_client, "uvr_tasks", 0)
-    assert repeats.fingerprint(tmp_path / "not even read") == ""
-    repeats.remember("print", "task")
-    assert repeats.made_by("print") == ""
+    cache = ResultCache(redis_client, "uvr_tasks", 0)
+    assert cache.fingerprint(tmp_path / "not even read") == ""
+    cache.remember("print", "task")
+    assert cache.find("print") == ""
     assert redis_client.keys() == []
 
 

@@ -7,7 +7,6 @@ from redis import Redis
 
 from redis_queue import RedisQueue
 from uvr.audio.output_format import OutputFormat
-from uvr.storage.upload_index import UploadIndex
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.tasks.store import TaskFilter, TaskStore
 from uvr.timestamps import iso_time
@@ -22,7 +21,7 @@ def queue(redis_client: Redis) -> RedisQueue:
 
 @pytest.fixture
 def store(redis_client: Redis, queue: RedisQueue) -> TaskStore:
-    return TaskStore(redis_client, queue, UploadIndex(redis_client, queue.root))
+    return TaskStore(redis_client, queue)
 
 
 def task(number: int, **fields: object) -> Task:

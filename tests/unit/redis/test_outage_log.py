@@ -18,7 +18,7 @@ GONE, FULL = RedisConnectionError("Connection refused."), OutOfMemoryError("OOM:
 def told(trouble: OutageLog, *errors: Exception) -> list[Any]:
     with capture_logs() as lines:
         for error in errors:
-            trouble.tell(error)  # type: ignore[arg-type]
+            trouble.failed(error)  # type: ignore[arg-type]
     return [(line["event"], line["log_level"]) for line in lines]
 
 
@@ -42,10 +42,10 @@ def test_what_no_waiting_mends_is_critical() -> None:
 def test_the_end_is_told_once_and_only_after_a_beginning() -> None:
     trouble = OutageLog(worker="w")
     with capture_logs() as lines:
-        trouble.over()
-        trouble.tell(GONE)
-        trouble.over()
-        trouble.over()
+        trouble.recovered()
+        trouble.failed(GONE)
+        trouble.recovered()
+        trouble.recovered()
     assert [line["event"] for line in lines] == ["redis.unavailable", "redis.back"]
     assert {line["worker"] for line in lines} == {"w"}
     assert told(trouble, GONE) == [("redis.unavailable", "warning")]

@@ -18,7 +18,7 @@ from uvr.api.responses import answer
 from uvr.api.schemas.responses import Components, Health, PartReadiness, PartsReadiness, Readiness, WorkerHealth
 from uvr.api.services import services
 from uvr.redis.requirements import UnsuitableRedisError, check_redis
-from uvr.tasks.model import time_stamp
+from uvr.timestamps import timestamp_fields
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ def show_health() -> Response:
     """
     components = _components()
     healthy = components.redis == "up"
-    report = Health(status="healthy" if healthy else "unhealthy", **time_stamp(), components=components)
+    report = Health(status="healthy" if healthy else "unhealthy", **timestamp_fields(), components=components)
     return answer(report, HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -49,7 +49,7 @@ def show_readiness() -> Response:
     """
     components = _parts()
     ready = all(part.status == "up" for part in (components.redis, components.processor, components.uploader))
-    report = Readiness(status="ready" if ready else "not ready", **time_stamp(), components=components)
+    report = Readiness(status="ready" if ready else "not ready", **timestamp_fields(), components=components)
     return answer(report, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 

@@ -27,7 +27,7 @@ from uvr.liveness.workers import WorkerPresence, present
 from uvr.metrics.aggregation import Totals
 from uvr.metrics.definitions import CLAIMS, UNSEEN
 from uvr.redis.clients import connect
-from uvr.redis.durability import durability
+from uvr.redis.durability import read_durability
 from uvr.redis.errors import is_transient
 from uvr.redis.requirements import UnsuitableRedisError, check_redis, check_redis_at_start
 from uvr.storage.upload_index import UploadIndex
@@ -36,7 +36,7 @@ from uvr.tasks.model import Status
 
 ROOT = Path(__file__).resolve().parents[3]
 NEEDS = "the service needs Redis 6.0 or later, or Valkey."
-NO_RIGHTS = "The user of Redis may not run the service's scripts; docs/operations.md lists the rights that it needs."
+NO_RIGHTS = "The Redis user may not run the service's scripts; docs/operations.md lists the rights that it needs."
 
 
 @pytest.fixture
@@ -129,12 +129,12 @@ def test_scripts_that_are_replicated_whole_by_configuration_write_all_the_same(
 )
 def test_what_an_older_version_costs_is_said_at_the_start(redis_client: Redis, name: str, lost: list[str]) -> None:
     redis_client.config_set("appendonly", "yes")
-    found = durability(redis_client)
+    found = read_durability(redis_client)
     assert (found.server, found.appendfsync, found.risks()) == (name, "everysec", [])
-    assert found.note().startswith(*lost or [""])
+    assert found.limitation().startswith(*lost or [""])
     redis_client.config_set("min-replicas-to-write", 1)
     try:
-        assert [risk.partition(",")[0] for risk in durability(redis_client).risks()] == lost
+        assert [risk.partition(",")[0] for risk in read_durability(redis_client).risks()] == lost
     finally:
         redis_client.config_set("min-replicas-to-write", 0)
         redis_client.config_set("appendonly", "no")
@@ -174,7 +174,7 @@ def test_the_rights_that_the_docs_list_are_enough(tenant: Callable[..., Settings
     with small_service(tenant(*rights[1:], keys=rights[0].removeprefix("~"))) as service, service.working():
         [task] = service.ended([service.accepted()])
         assert service.get("/health").json["status"] == "healthy"
-        assert durability(service.clients.commands).server is not None
+        assert read_durability(service.clients.commands).server is not None
     assert task.status is Status.SUCCESS
 
 
@@ -194,7 +194,7 @@ def without_scripts(tmp_path: Path) -> Iterator[Settings]:
 
 
 def test_a_server_without_scripts_is_named_by_ready_and_doctor(without_scripts: Settings) -> None:
-    sentence = f"This server does not run Lua scripts, as some proxies and managed ones do not; {NEEDS}"
+    sentence = f"This server does not run Lua scripts, like some proxies and managed servers; {NEEDS}"
     with application(without_scripts) as app:
         answer = app.test_client().get("/ready")
         assert app.test_client().get("/health").status_code == 200, "it is no reason to restart the API"

@@ -69,17 +69,17 @@ class Lease:
     crashes: int
     """Workers that died while they held the item."""
     fence: int
-    """Tells this claim from every other one of the queue; a later claim has a greater one."""
+    """A number that no other claim of the queue has; it grows from claim to claim."""
     score: float
     """The item's place in the queue."""
 
 
 @dataclass(frozen=True)
 class IdempotencyKey:
-    """A request that counts once."""
+    """A request that counts once. The record of its item must have the field `priority`."""
 
     name: str
-    """Tells the request from all others."""
+    """Unique to the request."""
     asks_for: str
     """What it asks for, such as a hash of its content."""
     remembered_ms: int

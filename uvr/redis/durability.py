@@ -1,4 +1,4 @@
-"""Reports in the log, once at the start, how durable the Redis in use is, so that data loss surprises nobody.
+"""Logs once, at the start, how durable the Redis in use is, so that a loss of data comes as no surprise.
 
 A task is accepted when Redis says so. Whether Redis still has it after a crash, or when its memory is full, depends on
 the server's configuration, which the service does not change. The line `redis.durability` describes it, as a warning if

@@ -1,4 +1,4 @@
-"""Items that are taken out of their queue, whoever holds them; on a real server."""
+"""Items that are cancelled or deleted, even while a worker holds them; on a real server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def submit(queue: RedisQueue, item_id: str = "a", status: str = "queued") -> Non
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_an_item_is_taken_out_wherever_it_is(
+def test_an_item_is_cancelled_in_every_state(
     tasks: RedisQueue, redis_client: Redis, change: Callable[[RedisQueue], None]
 ) -> None:
     submit(tasks)
@@ -45,7 +45,7 @@ def test_an_item_is_taken_out_wherever_it_is(
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_it_is_taken_out_of_the_other_queues_too(
+def test_it_is_removed_from_the_other_queues_too(
     tasks: RedisQueue, results: RedisQueue, change: Callable[[RedisQueue], None]
 ) -> None:
     submit(results)
@@ -54,7 +54,7 @@ def test_it_is_taken_out_of_the_other_queues_too(
     assert not results.contains("a")
 
 
-def test_whoever_held_it_changes_nothing_any_more(tasks: RedisQueue, results: RedisQueue, redis_client: Redis) -> None:
+def test_a_worker_that_held_it_changes_nothing(tasks: RedisQueue, results: RedisQueue, redis_client: Redis) -> None:
     submit(tasks)
     lease = begin(tasks)
     assert tasks.cancel("a", [], ["queued"], ENDED)
@@ -68,7 +68,7 @@ def test_whoever_held_it_changes_nothing_any_more(tasks: RedisQueue, results: Re
     assert snapshot(redis_client) == before
 
 
-def test_whoever_held_it_changes_nothing_when_it_is_taken_up_again(tasks: RedisQueue) -> None:
+def test_a_worker_that_held_it_changes_nothing_after_a_renewal(tasks: RedisQueue) -> None:
     submit(tasks)
     lease = begin(tasks)
     assert tasks.cancel("a", [], ["queued"], ENDED)
@@ -78,17 +78,17 @@ def test_whoever_held_it_changes_nothing_when_it_is_taken_up_again(tasks: RedisQ
     assert tasks.finish(again)
 
 
-def test_another_status_is_left_alone(tasks: RedisQueue, redis_client: Redis) -> None:
+def test_an_item_with_another_status_is_left_alone(tasks: RedisQueue, redis_client: Redis) -> None:
     submit(tasks, status="uploading")
     before = snapshot(redis_client)
     assert not tasks.cancel("a", [], ["queued", "processing"], ENDED)
     assert not tasks.cancel("a", [], ["up", "loading"], ENDED)
-    assert not tasks.cancel("nobody", [], ["queued"], ENDED)
+    assert not tasks.cancel("unknown", [], ["queued"], ENDED)
     assert not tasks.renew("a", 3, {"status": "queued"}, statuses=["failed"])
     assert snapshot(redis_client) == before
 
 
-def test_only_who_wants_it_gone_forgets_what_is_still_to_be_done(
+def test_only_a_deletion_on_request_removes_a_live_item(
     tasks: RedisQueue, results: RedisQueue, redis_client: Redis
 ) -> None:
     submit(tasks)
@@ -102,7 +102,7 @@ def test_only_who_wants_it_gone_forgets_what_is_still_to_be_done(
     assert redis_client.zrange("tasks:deleted", 0, -1) == ["a"]
 
 
-def test_nobody_remembers_for_ever_what_was_deleted(tasks: RedisQueue, redis_client: Redis) -> None:
+def test_deleted_ids_are_not_remembered_for_ever(tasks: RedisQueue, redis_client: Redis) -> None:
     redis_client.zadd("tasks:deleted", {"long ago": 1})
     submit(tasks, status="failed")
     assert tasks.forget("a", [], ["failed"], on_request=True)

@@ -1,4 +1,4 @@
-"""From one queue to another: a new round starts anew, and a queue whose node is lost is emptied; on a real server."""
+"""Items that move to another queue, one by one or all at once; on a real server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def submit(queue: RedisQueue, item_id: str = "a", priority: int = 3) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("step", ["finish", "bury"])
-def test_a_new_round_starts_anew_whatever_is_left_of_an_earlier_one(
+def test_an_item_that_comes_again_replaces_what_is_left_of_it_in_any_state(
     tasks: RedisQueue, results: RedisQueue, change: Callable[[RedisQueue], None], step: str
 ) -> None:
     results.enqueue("a", 1)
@@ -47,7 +47,7 @@ def test_a_new_round_starts_anew_whatever_is_left_of_an_earlier_one(
     assert results.claim() is None
 
 
-def test_who_worked_on_an_earlier_round_changes_nothing_in_the_new_one(tasks: RedisQueue, results: RedisQueue) -> None:
+def test_a_worker_of_the_earlier_round_changes_nothing_in_the_new_one(tasks: RedisQueue, results: RedisQueue) -> None:
     results.enqueue("a", 3)
     earlier = begin(results)
     submit(tasks)
@@ -101,7 +101,7 @@ def test_an_evacuated_queue_is_empty_and_its_items_wait_in_the_other_one(
     assert redis_client.hget("tasks:task:leased", "status") == "queued"
 
 
-def test_an_evacuation_leaves_dead_letters_and_strangers_behind(
+def test_an_evacuation_leaves_dead_letters_and_foreign_members_behind(
     tasks: RedisQueue, results: RedisQueue, redis_client: Redis
 ) -> None:
     results.enqueue("dead", 3)
@@ -121,7 +121,7 @@ def test_a_large_queue_is_evacuated_in_parts(tasks: RedisQueue, results: RedisQu
     assert waiting_ids(tasks, 100) == ids
 
 
-def test_what_is_evacuated_starts_anew_where_it_is_still_worked_on(tasks: RedisQueue, results: RedisQueue) -> None:
+def test_an_evacuated_item_starts_again_even_if_it_is_leased_there(tasks: RedisQueue, results: RedisQueue) -> None:
     tasks.enqueue("a", 3)
     earlier = begin(tasks)
     results.enqueue("a", 3)

@@ -116,7 +116,7 @@ def test_a_lease_that_expired_but_was_not_taken_over_still_counts(queue: RedisQu
     assert queue.reap() == []
 
 
-def test_finish_hands_over_to_the_next_queue_with_the_same_priority(queue: RedisQueue, redis_client: Redis) -> None:
+def test_finish_adds_to_the_next_queue_with_the_same_priority(queue: RedisQueue, redis_client: Redis) -> None:
     results = RedisQueue(redis_client, "results", root="tasks")
     queue.enqueue("a", 5)
     assert queue.finish(claim(queue), next_queue=results)
@@ -229,7 +229,7 @@ def age(client: Redis, item_id: str, *, priority: int, seconds: int) -> None:
     client.zincrby("tasks", -seconds * (6 - priority), member)
 
 
-def test_without_a_longest_wait_priority_is_strict(queue: RedisQueue, redis_client: Redis) -> None:
+def test_without_a_maximum_wait_priority_is_strict(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("low", 1)
     age(redis_client, "low", priority=1, seconds=10 * 365 * 86400)
     queue.enqueue("high", 2)
@@ -270,7 +270,7 @@ def test_a_full_server_refuses_new_items_whole_and_still_takes_acknowledgements(
     assert not redis_client.exists("tasks:task:b", "tasks:item:b", "tasks")
 
 
-def test_a_full_server_works_itself_empty(queue: RedisQueue, redis_client: Redis) -> None:
+def test_a_full_server_can_work_through_what_it_holds(queue: RedisQueue, redis_client: Redis) -> None:
     results = RedisQueue(redis_client, "results", root="tasks")
     queue.enqueue("b", 1, {"status": "queued", "created_ms": 1})
     queue.enqueue("a", 3, {"status": "queued", "created_ms": 1})
@@ -291,7 +291,7 @@ def test_a_full_server_works_itself_empty(queue: RedisQueue, redis_client: Redis
         redis_client.config_set("maxmemory", 0)
 
 
-def test_a_full_server_still_tells_its_sizes(queue: RedisQueue, redis_client: Redis) -> None:
+def test_a_full_server_still_reports_its_sizes(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     redis_client.config_set("maxmemory", 1)
     try:
@@ -300,7 +300,7 @@ def test_a_full_server_still_tells_its_sizes(queue: RedisQueue, redis_client: Re
         redis_client.config_set("maxmemory", 0)
 
 
-def test_members_that_are_no_items_are_put_aside(queue: RedisQueue, redis_client: Redis) -> None:
+def test_members_that_are_no_items_are_moved_out_of_the_way(queue: RedisQueue, redis_client: Redis) -> None:
     redis_client.zadd("tasks", {'{"task_uuid": "of another program"}': 1.0, "x": 2.0})
     queue.enqueue("a", 3)
     assert claim(queue).id == "a"

@@ -1,4 +1,4 @@
-"""Every way to name a Redis leads to one the queue works on: plain, password, socket, Sentinel, Cluster."""
+"""Every kind of Redis address gives clients on which the queue works: plain, password, socket, Sentinel, Cluster."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_host_port_and_password(tmp_path: Path) -> None:
         server.terminate()
 
 
-def test_a_url_wins_over_host_and_port(shared_redis: ValkeyServer, redis_client: Redis) -> None:
+def test_a_url_takes_precedence_over_host_and_port(shared_redis: ValkeyServer, redis_client: Redis) -> None:
     assert redis_client.ping()
     assert passes_a_task_on(redis_url=f"unix://{shared_redis.unix_socket_path}", redis_port=1)
 
@@ -71,7 +71,7 @@ def test_idle_connections_are_kept_alive(tmp_path: Path) -> None:
         clients.close()
 
 
-def test_a_faulty_url_is_named() -> None:
+def test_an_invalid_url_is_named() -> None:
     for url in (
         "ftp://host",
         "redis://[host",
@@ -87,7 +87,7 @@ def test_a_faulty_url_is_named() -> None:
             connect(Settings(_env_file=None, redis_url=url, **CLUSTER_NAMES))  # type: ignore[call-arg, arg-type]
 
 
-def test_no_part_of_a_password_is_repeated_when_it_makes_the_url_unreadable() -> None:
+def test_an_error_about_the_url_contains_no_part_of_its_password() -> None:
     with pytest.raises(SettingsError) as caught:
         connect(Settings(_env_file=None, redis_url="redis://:hunter2/x@host:6379"))  # type: ignore[call-arg, arg-type]
     assert "hunter2" not in str(caught.value)
@@ -98,7 +98,7 @@ def test_sentinel_leads_to_the_master(tmp_path: Path) -> None:
         assert passes_a_task_on(redis_url=f"redis+sentinel://127.0.0.1:{port}/main/0")
 
 
-def test_a_sentinel_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
+def test_a_missing_sentinel_is_skipped(tmp_path: Path) -> None:
     with redis_server(tmp_path, tcp=True) as master, sentinel_of(master, tmp_path) as port:
         assert passes_a_task_on(redis_url=f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/main/0")
 

@@ -1,4 +1,4 @@
-"""Redis with a second server behind it: when the first one dies, the second takes over and tasks go on."""
+"""Failover: when the first Redis server dies, a second one takes over and tasks go on."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def tells_its_receiver(service: SmallService, web: HttpServer) -> str:
 
 
 def rounds_of_the_house_pass(service: SmallService) -> bool:
-    """What processes do beside tasks: announce themselves, listen for nodes, clean up, look at dead letters."""
+    """What processes do besides tasks: announce themselves, send heartbeats of nodes, clean up, read dead letters."""
     settings, clients, broker = service.settings, service.clients, service.broker
     storage = LocalStorage(settings.output_dir, "http://uvr.test", lambda: b"key")
     root = settings.redis_task_queue

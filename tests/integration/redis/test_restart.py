@@ -97,9 +97,7 @@ def test_what_was_acknowledged_survives_sigkill_with_its_place(server: ValkeySer
         assert order == sorted(order, reverse=True)
 
 
-def test_every_task_ends_once_when_redis_is_killed_while_workers_are_at_it(
-    server: ValkeyServer, tmp_path: Path
-) -> None:
+def test_every_task_ends_once_when_redis_is_killed_under_working_workers(server: ValkeyServer, tmp_path: Path) -> None:
     with small_service(small_settings(tmp_path, redis_url(server.connection_kwargs))) as service:
         with service.working(processors=3), submitting(service) as clients:
             kill_again_and_again(server, clients)

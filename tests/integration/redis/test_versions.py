@@ -1,4 +1,4 @@
-"""The service on each Redis that it promises to work with, and what it says of one that it cannot work with."""
+"""The service on each supported Redis, and its message about a server that it cannot work with."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def settings(shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path) ->
 
 
 @pytest.mark.every_redis
-def test_a_task_goes_all_the_way(settings: Settings) -> None:
+def test_a_task_passes_through_all_steps(settings: Settings) -> None:
     with small_service(settings) as service, service.working():
         task_uuid = service.accepted()
         [task] = service.ended([task_uuid])
@@ -57,7 +57,7 @@ def test_a_task_goes_all_the_way(settings: Settings) -> None:
 
 
 @pytest.mark.every_redis
-def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
+def test_presence_durations_and_uploads_work_on_every_redis(redis_client: Redis) -> None:
     with WorkerPresence(redis_client, "R", "processor", lambda: {"model": "M"}).announced():
         [worker] = present(redis_client, "R")["processor"]
         assert worker["model"] == "M"
@@ -79,11 +79,9 @@ def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
 
 
 @pytest.mark.every_redis
-@pytest.mark.parametrize("trouble", ["full", "read only"])
-def test_a_refusal_that_passes_is_waited_for_and_changes_nothing(
-    settings: Settings, redis_client: Redis, trouble: str
-) -> None:
-    with small_service(settings) as service, in_trouble(redis_client, trouble):
+@pytest.mark.parametrize("refusal", ["full", "read only"])
+def test_a_transient_refusal_changes_nothing(settings: Settings, redis_client: Redis, refusal: str) -> None:
+    with small_service(settings) as service, refusing(redis_client, refusal):
         with pytest.raises(ResponseError) as refused:
             service.broker.tasks.enqueue("a", 3)
         assert is_transient(refused.value)
@@ -94,8 +92,8 @@ def test_a_refusal_that_passes_is_waited_for_and_changes_nothing(
 
 
 @contextmanager
-def in_trouble(admin: Redis, trouble: str) -> Iterator[None]:
-    if trouble == "full":
+def refusing(admin: Redis, refusal: str) -> Iterator[None]:
+    if refusal == "full":
         admin.config_set("maxmemory", 1)
     else:
         admin.replicaof("127.0.0.1", 1)
@@ -107,9 +105,7 @@ def in_trouble(admin: Redis, trouble: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("shared_redis", ["6.0", "6.2"], indirect=True)
-def test_scripts_that_are_replicated_whole_by_configuration_write_all_the_same(
-    settings: Settings, redis_client: Redis
-) -> None:
+def test_scripts_write_even_when_redis_replicates_them_whole(settings: Settings, redis_client: Redis) -> None:
     redis_client.config_set("lua-replicate-commands", "no")
     try:
         with small_service(settings) as service, service.working():
@@ -127,7 +123,7 @@ def test_scripts_that_are_replicated_whole_by_configuration_write_all_the_same(
     ],
     indirect=["shared_redis"],
 )
-def test_what_an_older_version_costs_is_said_at_the_start(redis_client: Redis, name: str, lost: list[str]) -> None:
+def test_the_limitation_of_an_older_version_is_known(redis_client: Redis, name: str, lost: list[str]) -> None:
     redis_client.config_set("appendonly", "yes")
     found = read_durability(redis_client)
     assert (found.server, found.appendfsync, found.risks()) == (name, "everysec", [])
@@ -163,7 +159,7 @@ def why_unsuitable(settings: Settings) -> str:
 
 @pytest.mark.every_redis
 @pytest.mark.parametrize("rights", [["+@all", "-@scripting"], ["+@all", "-script"], ["+@all", "-setrange"]])
-def test_a_user_who_may_not_run_our_scripts_is_named(tenant: Callable[..., Settings], rights: list[str]) -> None:
+def test_a_user_without_the_right_to_run_scripts_is_named(tenant: Callable[..., Settings], rights: list[str]) -> None:
     assert why_unsuitable(tenant(*rights)) == NO_RIGHTS
 
 
@@ -235,7 +231,7 @@ def test_each_door_refuses_to_start_with_it(without_scripts: Settings, tmp_path:
     assert "Traceback" not in done.stderr
 
 
-def test_a_redis_that_is_away_is_waited_for(tmp_path: Path) -> None:
+def test_a_missing_redis_does_not_stop_the_start(tmp_path: Path) -> None:
     settings = small_settings(tmp_path, f"unix://{tmp_path}/none.sock")
     with closing(connect(settings)) as clients:
         check_redis_at_start(clients, settings)

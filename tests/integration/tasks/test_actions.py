@@ -1,4 +1,4 @@
-"""Tasks cancelled, taken up again and deleted over HTTP, in every state, beside the uploader's own workers."""
+"""Tasks cancelled, retried and deleted over HTTP, in every state, while the uploader's workers run."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_cancelling_again_changes_nothing(workshop: Workshop, client: FlaskClien
 
 
 @pytest.mark.parametrize("status", ["uploading", "success", "failed"])
-def test_what_is_made_is_not_cancelled(workshop: Workshop, client: FlaskClient, status: str) -> None:
+def test_a_task_whose_stems_are_made_is_not_cancelled(workshop: Workshop, client: FlaskClient, status: str) -> None:
     submitted(workshop, status=Status(status))
     answer = post(client, "cancel")
     assert answer.status_code == 409
@@ -148,7 +148,7 @@ def test_stems_that_could_not_be_stored_are_stored_again(workshop: Workshop, cli
         until(lambda: workshop.task(ID).status == Status.SUCCESS)
 
 
-def test_a_cancelled_task_begins_anew(workshop: Workshop, client: FlaskClient) -> None:
+def test_a_cancelled_task_begins_again(workshop: Workshop, client: FlaskClient) -> None:
     processing(workshop, hook_url=HOOK)
     post(client, "cancel")
     answer = post(client, "retry")
@@ -158,14 +158,14 @@ def test_a_cancelled_task_begins_anew(workshop: Workshop, client: FlaskClient) -
 
 
 @pytest.mark.parametrize("status", ["queued", "processing", "uploading", "success"])
-def test_what_did_not_go_wrong_is_not_retried(workshop: Workshop, client: FlaskClient, status: str) -> None:
+def test_a_task_that_did_not_fail_is_not_retried(workshop: Workshop, client: FlaskClient, status: str) -> None:
     submitted(workshop, status=Status(status))
     answer = post(client, "retry")
     assert answer.status_code == 409
     assert status in answer.json["detail"]
 
 
-def test_two_who_retry_at_once_queue_one_task(workshop: Workshop, client: FlaskClient) -> None:
+def test_two_retries_at_once_queue_one_task(workshop: Workshop, client: FlaskClient) -> None:
     processing(workshop)
     post(client, "cancel")
     app, answers = client.application, []
@@ -192,9 +192,7 @@ def test_a_deleted_task_is_gone_with_its_stems(workshop: Workshop, client: Flask
 
 
 @pytest.mark.parametrize("state", [Status.QUEUED, Status.FAILED])
-def test_a_deleted_task_takes_the_song_with_it_that_was_sent_along(
-    workshop: Workshop, client: FlaskClient, state: Status
-) -> None:
+def test_a_deleted_task_takes_its_upload_with_it(workshop: Workshop, client: FlaskClient, state: Status) -> None:
     form = {"audio": (BytesIO(b"a song"), "song.mp3")}
     task_uuid = client.post("/generate", data=form, auth=CREDENTIALS).json["task_uuid"]
     if state is Status.FAILED:
@@ -214,7 +212,7 @@ def test_a_task_is_deleted_in_every_state_but_done(workshop: Workshop, client: F
         assert not in_any_queue(workshop)
 
 
-def test_what_waits_on_another_node_is_deleted_too(
+def test_a_task_that_waits_on_another_node_is_deleted_too(
     workshop: Workshop, client: FlaskClient, redis_client: Redis
 ) -> None:
     redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
@@ -237,9 +235,7 @@ def test_a_webhook_on_its_way_is_not_sent_for_a_deleted_task(workshop: Workshop,
     assert len(receiver.requests) == 1
 
 
-def test_what_lies_on_the_disk_of_a_deleted_task_goes_with_the_next_round(
-    workshop: Workshop, client: FlaskClient
-) -> None:
+def test_the_files_of_a_deleted_task_go_in_the_next_housekeeping_round(workshop: Workshop, client: FlaskClient) -> None:
     folder = workshop.separated(ID, STEMS)
     assert delete(client) == 204
     assert OrphanCleaner(workshop.settings, workshop.broker).clean() == [folder.name]
@@ -265,7 +261,7 @@ def test_stems_that_are_stored_while_their_task_is_deleted_are_deleted_again(
     assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix=ID)
 
 
-def test_a_storage_that_is_away_keeps_the_task_to_be_deleted_again(
+def test_a_task_stays_when_the_storage_cannot_delete_its_stems(
     s3: S3Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     bucket = {name.lower(): value for name, value in s3.settings.items()}

@@ -1,4 +1,4 @@
-"""The one line with all that is known of a task: once for each of its ends, whoever ends it and however often."""
+"""The `task.ended` line: once for each end of a task, whatever ends it."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def finish(workshop: Workshop) -> None:
         until(lambda: not workshop.broker.webhooks.contains("a"))
 
 
-def test_a_task_without_a_hook_is_told_at_its_end(workshop: Workshop, lines: list[Any]) -> None:
+def test_a_task_without_a_hook_is_logged_at_its_end(workshop: Workshop, lines: list[Any]) -> None:
     end(workshop)
     finish(workshop)
     [line] = ends(lines)
-    told = {name: line[name] for name in ("task_uuid", "request_id", "status", "error", "priority", "attempts")}
-    assert told == {
+    logged = {name: line[name] for name in ("task_uuid", "request_id", "status", "error", "priority", "attempts")}
+    assert logged == {
         "task_uuid": "a",
         "request_id": "r-1",
         "status": "failed",
@@ -72,7 +72,7 @@ def test_a_task_without_a_hook_is_told_at_its_end(workshop: Workshop, lines: lis
     assert (line["total_s"], line["queued_s"], line["webhook"]) == (5.5, 2.0, "none")
 
 
-def test_a_stored_task_is_told_with_all_its_times(workshop: Workshop, lines: list[Any]) -> None:
+def test_a_stored_task_is_logged_with_all_its_times(workshop: Workshop, lines: list[Any]) -> None:
     workshop.separated("a", STEMS)
     workshop.broker.tasks.annotate("a", record(facts={"model": "M", "separation_s": 2.5, "notes": []}))
     with working(workshop):
@@ -83,14 +83,16 @@ def test_a_stored_task_is_told_with_all_its_times(workshop: Workshop, lines: lis
     assert "notes" not in line, "what is empty is left out"
 
 
-def test_tries_do_not_tell_the_end_again(workshop: Workshop, receiver: HttpServer, lines: list[Any]) -> None:
+def test_delivery_attempts_do_not_log_the_end_again(workshop: Workshop, receiver: HttpServer, lines: list[Any]) -> None:
     end(workshop, receiver.answer("/hook", Answer(503), Answer(503), Answer(204)))
     finish(workshop)
     assert len(receiver.requests) == 3
     assert [line["webhook"] for line in ends(lines)] == ["pending"]
 
 
-def test_neither_does_a_webhook_that_is_sent_again(workshop: Workshop, receiver: HttpServer, lines: list[Any]) -> None:
+def test_sending_a_webhook_again_does_not_log_the_end_again(
+    workshop: Workshop, receiver: HttpServer, lines: list[Any]
+) -> None:
     end(workshop, receiver.answer("/hook", Answer(204)))
     finish(workshop)
     assert workshop.broker.webhooks.renew("a", 4, record(webhook=WebhookState.PENDING, webhook_step=0))
@@ -99,7 +101,7 @@ def test_neither_does_a_webhook_that_is_sent_again(workshop: Workshop, receiver:
     assert [line["webhook"] for line in ends(lines)] == ["delivered"]
 
 
-def test_a_task_that_was_brought_back_is_told_at_each_end(workshop: Workshop, lines: list[Any]) -> None:
+def test_a_retried_task_is_logged_at_each_end(workshop: Workshop, lines: list[Any]) -> None:
     end(workshop)
     finish(workshop)
     assert workshop.broker.webhooks.renew("a", 4, record(revivals=1))
@@ -108,7 +110,7 @@ def test_a_task_that_was_brought_back_is_told_at_each_end(workshop: Workshop, li
 
 
 @pytest.mark.parametrize("way", ["cancel", "delete"])
-def test_a_task_that_is_stopped_is_told_once(workshop: Workshop, lines: list[Any], way: str) -> None:
+def test_a_task_that_is_stopped_is_logged_once(workshop: Workshop, lines: list[Any], way: str) -> None:
     workshop.broker.store.submit(Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, request_id="r-1"))
     UNSEEN.take()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""How long songs have taken lately, in a real Redis."""
+"""How long the latest songs took, in a real Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from uvr.tasks.durations import RecentDurations
 from uvr.tasks.model import Task
 
 
-def test_half_of_the_latest_songs_took_at_most_so_long(redis_client: Redis) -> None:
+def test_the_median_of_the_latest_songs_is_read(redis_client: Redis) -> None:
     durations = RecentDurations(redis_client, "tasks")
     assert durations.median_s() is None
     for seconds in (1000.0, 2.0, 4.0):
@@ -35,7 +35,7 @@ def test_old_songs_do_not_count(redis_client: Redis) -> None:
     assert redis_client.llen("tasks:pace") == 20
 
 
-def test_a_redis_that_is_away_costs_no_song(tmp_path: Path) -> None:
+def test_a_missing_redis_fails_no_song(tmp_path: Path) -> None:
     with Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0)) as nowhere:
         durations = RecentDurations(nowhere, "tasks")
         with capture_logs() as lines:
@@ -45,7 +45,7 @@ def test_a_redis_that_is_away_costs_no_song(tmp_path: Path) -> None:
             durations.median_s()
 
 
-def test_processors_that_are_paused_make_nothing(redis_client: Redis, tmp_path: Path) -> None:
+def test_paused_processors_do_not_count_in_estimates(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
     broker = Broker(settings, clients)
@@ -62,7 +62,7 @@ def test_processors_that_are_paused_make_nothing(redis_client: Redis, tmp_path: 
     clients.close()
 
 
-def test_what_estimates_are_made_of_is_read_every_few_seconds(redis_client: Redis, tmp_path: Path) -> None:
+def test_estimates_read_redis_only_every_few_seconds(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
     broker = Broker(settings, clients)

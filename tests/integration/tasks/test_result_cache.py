@@ -1,4 +1,4 @@
-"""The same song again: its stems are copied, each task has its own, and what is gone is made after all."""
+"""The same song again: its stems are copied, each task has its own, and stems that are gone are made again."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_stems_are_the_same_and_each_task_has_its_own(workshop: Workshop, tm
 
 
 @pytest.mark.parametrize("what", ["task", "stem"])
-def test_what_is_gone_meanwhile_is_made_after_all(workshop: Workshop, what: str) -> None:
+def test_stems_that_are_gone_are_made_again(workshop: Workshop, what: str) -> None:
     if what == "task":
         workshop.broker.tasks.annotate("first", record(stems={}))
     else:
@@ -79,7 +79,7 @@ def test_what_is_gone_meanwhile_is_made_after_all(workshop: Workshop, what: str)
             workshop.storage.get(f"{workshop.settings.s3_key_prefix}again_{name}.wav", workshop.settings.temp_dir)
 
 
-def test_other_work_waiting_for_its_upload_is_left_alone(workshop: Workshop) -> None:
+def test_the_results_of_other_tasks_are_left_alone(workshop: Workshop) -> None:
     """A task without a handover folder must not take those of others with it."""
     folder = workshop.settings.output_dir / "pending" / "other.7"
     folder.mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_only_the_same_bytes_and_options_have_one_fingerprint(redis_client: Redi
     assert (a == b, a == c, a == cache.fingerprint(songs[0], "model", "mp3")) == (True, False, False)
 
 
-def test_nothing_is_remembered_by_default(redis_client: Redis, tmp_path: Path) -> None:
+def test_the_cache_is_off_by_default(redis_client: Redis, tmp_path: Path) -> None:
     cache = ResultCache(redis_client, "uvr_tasks", 0)
     assert cache.fingerprint(tmp_path / "not even read") == ""
     cache.remember("print", "task")
@@ -106,6 +106,6 @@ def test_nothing_is_remembered_by_default(redis_client: Redis, tmp_path: Path) -
     assert redis_client.keys() == []
 
 
-def test_what_is_remembered_is_forgotten_in_time(redis_client: Redis) -> None:
+def test_cached_results_expire(redis_client: Redis) -> None:
     ResultCache(redis_client, "uvr_tasks", 60).remember("print", "task")
     assert 0 < redis_client.pttl("uvr_tasks:made:print") <= 60_000

@@ -2,7 +2,7 @@
 --
 -- Redis runs each step as one, so nothing comes between its parts. But it does not undo a step that breaks off, so a
 -- step writes the record before it moves the item: a record that cannot be written leaves the item where it is.
--- `record…` in the comments stands for pairs of a field and its value.
+-- In the comments, `record…` means pairs of a field and its value.
 
 local function item_key(queue, id) return queue .. ':item:' .. id end
 

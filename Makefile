@@ -40,12 +40,13 @@ chaos: ## kill parts of the whole stack at random while it works; ARGS="--tasks 
 test-docker: ## run the service in Docker, with an engine of its own where there is none
 	scripts/test_docker.sh
 
-lint: ## check style, types, C kernels and shell scripts
+lint: ## check style, types, C kernels, Lua and shell scripts
 	@scripts/setup.sh dev
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
 	$(PYTHON_IN_VENV) -m mypy
 	$(BIN)clang-format --dry-run -Werror $(KERNELS)
+	$(PYTHON_IN_VENV) -m scripts.lint_lua
 	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
 
 format: ## format Python with ruff, C with clang-format

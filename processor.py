@@ -30,8 +30,8 @@ from uvr.redis.durability import durability_logged
 from uvr.redis.requirements import check_redis_at_start
 from uvr.separation.engine_factory import choose_engine
 from uvr.separation.separator import Separator
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, record
-from uvr.tasks.queues import Queues, open_queues
 from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import run_until_stopped
 from uvr.worker.worker import Worker
@@ -50,7 +50,7 @@ def main() -> int:
         check_redis_at_start(clients, settings)
     except SettingsError as error:
         refuse_to_start(error.faults)
-    queues = open_queues(settings, clients)
+    broker = Broker(settings, clients)
     try:
         separator = _started_separator(settings)
     except UvrError as error:
@@ -58,10 +58,10 @@ def main() -> int:
         return 1
     facts = {"model": settings.shown_model_name, "provider": separator.provider, "node": settings.node_id}
     log.info("processor.ready", **facts)
-    node = Node(settings, clients, queues.tasks, "processor")
+    node = Node(settings, broker, "processor")
     disk = DiskSpace({"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}, settings.min_free_bytes)
 
-    uploaders = Uploaders(clients.commands, settings.redis_task_queue, settings.node_id)
+    uploaders = Uploaders(broker.client, broker.root, settings.node_id)
 
     def why_paused() -> str:
         return node.why_paused() or disk.shortage() or uploaders.why_paused()
@@ -69,14 +69,14 @@ def main() -> int:
     def told() -> Mapping[str, str]:
         return {**facts, "paused": why_paused()}
 
-    presence = WorkerPresence(clients.commands, settings.redis_task_queue, "processor", told)
-    turns = InferenceScheduler(queues.tasks, presence.name, why_paused)
-    workers = _workers(settings, queues, SeparationHandler(settings, queues, separator, turns), turns)
+    presence = WorkerPresence(broker.client, broker.root, "processor", told)
+    turns = InferenceScheduler(broker.tasks, presence.name, why_paused)
+    workers = _workers(settings, broker, SeparationHandler(settings, broker, separator, turns), turns)
     with (
         presence.announced(),
         node.heard(),
-        durability_logged(clients, settings.redis_task_queue),
-        Totals(clients.commands, settings.redis_task_queue).kept(),
+        durability_logged(clients, broker.root),
+        Totals(broker.client, broker.root).kept(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     separator.close()
@@ -99,7 +99,7 @@ def _started_separator(settings: Settings) -> Separator:
     return separator
 
 
-def _workers(settings: Settings, queues: Queues, handler: SeparationHandler, turns: InferenceScheduler) -> list[Worker]:
+def _workers(settings: Settings, broker: Broker, handler: SeparationHandler, turns: InferenceScheduler) -> list[Worker]:
     limits = RetryPolicy(
         max_failures=settings.max_attempts,
         max_crashes=settings.max_crashes,
@@ -109,7 +109,7 @@ def _workers(settings: Settings, queues: Queues, handler: SeparationHandler, tur
     return [
         Worker(
             f"processor-{number}",
-            queues.tasks,
+            broker.tasks,
             handler,
             limits=limits,
             heartbeat_s=settings.heartbeat_seconds,

@@ -30,7 +30,8 @@ from uvr.storage.availability import StorageWatch
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storage.link_key import link_key
-from uvr.tasks.queues import Queues, open_queues
+from uvr.storage.uploads import Uploads
+from uvr.tasks.broker import Broker
 from uvr.uploader.handler import StoreHandler
 from uvr.uploader.housekeeping.runner import Housekeeping
 from uvr.webhooks import delivery
@@ -56,27 +57,28 @@ def main() -> int:
         refuse_to_start(error.faults)
     except PermanentError as error:
         refuse_to_start([f"WEBHOOK_SECRET: {error.message}"])
-    storage = open_storage(settings, cache(lambda: link_key(clients.commands, settings.redis_task_queue)))
+    broker = Broker(settings, clients)
+    storage = open_storage(settings, cache(lambda: link_key(broker.client, broker.root)))
     if settings.wrong_links:
         log.warning("links.lead_here", error=settings.wrong_links)
     watch = StorageWatch(storage)
-    queues = open_queues(settings, clients)
-    workers = workers_of(settings, queues, storage, watch)
+    uploads = Uploads(settings, broker.uploads)
+    workers = workers_of(settings, broker, storage, watch, uploads)
     facts = {"storage": storage.kind, "node": settings.node_id}
     log.info("uploader.ready", **facts)
 
     def facts_now() -> Mapping[str, str]:
         return {**facts, "paused": watch.problem}
 
-    presence = WorkerPresence(clients.commands, settings.redis_task_queue, "uploader", facts_now)
-    housekeeping = Housekeeping(settings, clients, queues, storage)
+    presence = WorkerPresence(broker.client, broker.root, "uploader", facts_now)
+    housekeeping = Housekeeping(settings, broker, storage, uploads)
     with (
         watch.watching(on_change=presence.announce),
         presence.announced(),
-        Node(settings, clients, queues.tasks, "uploader").heard(),
+        Node(settings, broker, "uploader").heard(),
         housekeeping.going_on(),
-        durability_logged(clients, settings.redis_task_queue),
-        Totals(clients.commands, settings.redis_task_queue).kept(),
+        durability_logged(clients, broker.root),
+        Totals(broker.client, broker.root).kept(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     clients.close()
@@ -90,7 +92,9 @@ def check_webhook_secret(secret: str) -> None:
         log.warning("webhook.secret_is_plain", setting="WEBHOOK_SECRET")
 
 
-def workers_of(settings: Settings, queues: Queues, storage: Storage, watch: StorageWatch) -> list[Worker]:
+def workers_of(
+    settings: Settings, broker: Broker, storage: Storage, watch: StorageWatch, uploads: Uploads
+) -> list[Worker]:
     """UPLOAD_THREADS workers that store results while the storage takes any, and WEBHOOK_THREADS that deliver webhooks.
 
     `watch` watches `storage`.
@@ -112,11 +116,11 @@ def workers_of(settings: Settings, queues: Queues, storage: Storage, watch: Stor
             for number in range(count)
         ]
 
-    storing = StoreHandler(settings, queues, storage, watch)
-    delivering = WebhookHandler(settings, queues, storage)
+    storing = StoreHandler(settings, broker, storage, watch, uploads)
+    delivering = WebhookHandler(settings, broker, storage)
     return [
-        *several("store", settings.upload_threads, queues.results, storing, watch),
-        *several("webhook", settings.webhook_threads, queues.webhooks, delivering),
+        *several("store", settings.upload_threads, broker.results, storing, watch),
+        *several("webhook", settings.webhook_threads, broker.webhooks, delivering),
     ]
 
 

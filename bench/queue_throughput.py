@@ -131,7 +131,7 @@ def fill(client: Redis, tasks: int) -> None:
     for number in range(tasks):
         priority = PRIORITIES[number % len(PRIORITIES)]
         task = Task(f"task-{number}", "https://example.com/song.flac", priority, created_ms=now_ms())
-        assert queue.enqueue(task.task_uuid, priority, task.to_record())
+        assert queue.enqueue(task.task_uuid, priority, task.to_record()).accepted
 
 
 shared: dict[str, Any] = {}
@@ -145,7 +145,7 @@ def share(barrier: Barrier) -> None:
 def drain(port: int) -> tuple[float, float]:
     """One worker: the start and the end of draining the queue, on the machine's monotonic clock."""
     with connected(port) as client:
-        tasks, results = RedisQueue(client, "tasks"), RedisQueue(client, "results", records="tasks")
+        tasks, results = RedisQueue(client, "tasks"), RedisQueue(client, "results", root="tasks")
         tasks.sizes()  # opens the connection before the measurement
         shared["barrier"].wait()
         started = time.monotonic()

@@ -25,23 +25,23 @@ class TransientError(UvrError):
         self.retry_after_s = retry_after_s
 
 
-class TooManyError(TransientError):
-    """Somebody asks for more than their share of the service for now."""
+class TooManyTasksError(TransientError):
+    """The owner has as many waiting tasks as the service allows."""
 
 
-class AskedBeforeError(UvrError):
-    """A request that counts once came again: `task_uuid` and `priority` are of the task that the first one made.
+class RepeatedRequestError(UvrError):
+    """An idempotency key came again: `task_uuid` and `priority` are those of the task that the first request made.
 
-    `is_the_same` is False when it asks for something else now.
+    `asks_for_the_same` is False when this request differs from the first one.
     """
 
-    def __init__(self, task_uuid: str, priority: int, *, is_the_same: bool) -> None:
+    def __init__(self, task_uuid: str, priority: int, *, asks_for_the_same: bool) -> None:
         super().__init__(
             "This Idempotency-Key came with another request in the last 24 hours; use a new one for each request."
         )
         self.task_uuid = task_uuid
         self.priority = priority
-        self.is_the_same = is_the_same
+        self.asks_for_the_same = asks_for_the_same
 
 
 class PermanentError(UvrError):

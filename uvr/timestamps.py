@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 
 def now_ms() -> int:
@@ -22,3 +23,9 @@ def iso_now() -> str:
 
 def _iso(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def timestamp_fields() -> dict[str, Any]:
+    """The time of this machine for clients: `timestamp`, seconds since 1970, and `time`, ISO 8601 in UTC."""
+    now = datetime.now(UTC)
+    return {"timestamp": int(now.timestamp()), "time": _iso(now)}

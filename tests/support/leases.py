@@ -1,4 +1,4 @@
-"""Claiming from a queue in tests, workers that die or fall silent, and what else becomes of an item."""
+"""Helpers for queue tests: claims, workers that die or fall silent, and every state of an item."""
 
 from __future__ import annotations
 
@@ -8,32 +8,43 @@ from redis_queue import Lease, RedisQueue
 
 
 def claim(queue: RedisQueue, idle: str = "") -> Lease:
-    """A claim that must find something."""
+    """A claim that must find an item."""
     lease = queue.claim(idle)
     assert lease is not None, "nothing to claim"
     return lease
 
 
 def begin(queue: RedisQueue) -> Lease:
-    """Claim and beat once, as a worker does before it sets to work."""
+    """Claim and send one heartbeat, as a worker does before it begins."""
     lease = claim(queue)
     assert queue.extend(lease)
     return lease
 
 
+def waiting_ids(queue: RedisQueue, count: int = 10) -> list[str]:
+    """The ids that would be claimed next, in their order."""
+    members = queue._client.zrange(queue.name, 0, count - 1)
+    return [member.partition(":")[2] for member in members]
+
+
+def dead_ids(queue: RedisQueue) -> list[str]:
+    """The ids of dead letters, latest first."""
+    return [letter.id for letter in queue.dead_letters()]
+
+
 def expire(queue: RedisQueue, client: Redis, lease: Lease) -> None:
-    """Let a lease run out now, as it would for a worker that died."""
+    """Let a lease expire now, as for a worker that died."""
     client.zadd(f"{queue.name}:lease", {lease.id: 0})
 
 
 def silence(queue: RedisQueue, client: Redis, seconds: float) -> None:
-    """Make it look as if nobody had reaped for so long, because Redis or all workers were away."""
+    """Pretend that no worker has reaped for `seconds`, because Redis or all workers were down."""
     now_s, now_us = client.time()
     client.set(f"{queue.name}:reaped", round((now_s - seconds) * 1000 + now_us / 1000))
 
 
 def snapshot(client: Redis) -> dict[str, bytes | None]:
-    """All that is stored."""
+    """Everything that is stored."""
     return {key: client.execute_command("DUMP", key, NEVER_DECODE=True) for key in sorted(client.keys())}
 
 
@@ -54,4 +65,4 @@ def become_dead(queue: RedisQueue) -> None:
 
 
 CHANGES = (stay_waiting, become_leased, become_delayed, become_dead)
-"""All that may become of an item that waits, before something else happens to it."""
+"""Every state that a waiting item may change to, before the step under test."""

@@ -35,10 +35,12 @@ from tests.support.networks import write_model
 from tests.support.redis_server import redis_server
 from tests.support.service import AUTH, Service, wait_until
 from uvr.redis.clients import connect
+from uvr.storage.availability import StorageWatch
 from uvr.storage.factory import open_storage
+from uvr.storage.uploads import Uploads
+from uvr.tasks.broker import Broker
 from uvr.tasks.dead_letters import KINDS, DeadLetters
 from uvr.tasks.model import record
-from uvr.tasks.queues import open_queues
 from uvr.worker.shutdown import Shutdown
 
 ANNA = ("anna", "anna"[::-1])
@@ -68,7 +70,7 @@ class Making:
         fields = ("redis_url", "output_dir", "temp_dir", "cache_ttl_hours", "allowed_private_networks")
         self.settings = read_settings(**{name: environment[name.upper()] for name in fields})
         self.clients = connect(self.settings)
-        self.queues = open_queues(self.settings, self.clients)
+        self.broker = Broker(self.settings, self.clients)
 
     def song(self, name: str) -> str:
         """The URL of a song of its own."""
@@ -154,7 +156,7 @@ def make_ended(made: Making) -> None:
     for name in ("without_hook", "deleted"):
         made.service.wait_for(made.tasks[name])
     made.call("deleted", "DELETE")
-    delayed = made.queues.tasks.name + ":delayed"
+    delayed = made.broker.tasks.name + ":delayed"
     wait_until(lambda: made.redis.zscore(delayed, made.tasks["host_busy"]), "the pause", made.service)
 
 
@@ -180,8 +182,10 @@ def make_lost_stems(made: Making) -> None:
 def store(made: Making, name: str) -> None:
     """Have the one result that waits stored, and its webhook left waiting."""
     storage = open_storage(made.settings, lambda: b"")
-    [worker, *_] = uploader.workers_of(made.settings, made.queues, storage)
-    lease = made.queues.results.claim()
+    [worker, *_] = uploader.workers_of(
+        made.settings, made.broker, storage, StorageWatch(storage), Uploads(made.settings, made.broker.uploads)
+    )
+    lease = made.broker.results.claim()
     assert lease is not None
     assert lease.id == made.tasks[name]
     worker.work_on(lease, Shutdown())
@@ -191,10 +195,10 @@ def make_webhooks(made: Making) -> None:
     """A webhook that is a dead letter, one that an uploader died over, and one that waits untried."""
     made.uploading("hook_buried", hook_url=made.hook("hook_buried"))
     store(made, "hook_buried")
-    lease = made.queues.webhooks.claim()
+    lease = made.broker.webhooks.claim()
     assert lease is not None
     assert lease.id == made.tasks["hook_buried"]
-    assert made.queues.webhooks.bury(lease, record=record(webhook="failed"))  # as WebhookHandler.give_up asks for
+    assert made.broker.webhooks.bury(lease, record=record(webhook="failed"))  # as WebhookHandler.give_up asks for
     made.uploading("hook_leased", hook_url=made.hook("hook_leased", Answer(204, delay_s=60)))
     made.service.start("uploader")
     wait_until(
@@ -208,11 +212,11 @@ def make_webhooks(made: Making) -> None:
 def make_results(made: Making) -> None:
     """Stems that wait to be stored, stems that an uploader died over, and a song that was separated before."""
     made.uploading("storing", priority=5, hook_url=made.hook("storing"))
-    lease = made.queues.results.claim()
+    lease = made.broker.results.claim()
     assert lease is not None
     assert lease.id == made.tasks["storing"]
     stems = {name: f"{lease.id}_{name}.wav" for name in ("vocals", "instrumental")}
-    assert made.queues.results.extend(lease, record(stems=stems))  # as StoreHandler notes before it stores
+    assert made.broker.results.extend(lease, record(stems=stems))  # as StoreHandler notes before it stores
     made.uploading("made", hook_url=made.hook("made"))
     made.uploading("copied", audio=made.web.url("/delivered.wav"), hook_url=made.hook("copied"))
 
@@ -250,7 +254,7 @@ def answers(made: Making) -> dict[str, Any]:
 
 def check(made: Making) -> None:
     """See that nothing was left out: what is kept here must do for years."""
-    letters = [letter.queue for letter in DeadLetters(made.settings, made.clients).all(KINDS)]
+    letters = [letter.queue for letter in DeadLetters(made.broker).all(KINDS)]
     assert sorted(letters) == ["results", "tasks", "tasks", "webhooks"], letters
     expected = {"uvr_tasks": (4, 2, 1), "uvr_results": (2, 1, 0), "uvr_webhooks": (3, 1, 2)}
     for queue, sizes in expected.items():

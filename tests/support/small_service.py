@@ -25,8 +25,9 @@ from uvr.redis.clients import RedisClients, connect
 from uvr.storage.availability import StorageWatch
 from uvr.storage.local import LocalStorage
 from uvr.storage.staging import StagingFolder
+from uvr.storage.uploads import Uploads
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, record
-from uvr.tasks.queues import Queues, open_queues
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 from uvr.worker.retry_policy import RetryPolicy
@@ -63,7 +64,7 @@ class SmallService:
 
     settings: Settings
     clients: RedisClients
-    queues: Queues
+    broker: Broker
     api: FlaskClient
 
     def submit(self, **body: Any) -> Any:
@@ -83,7 +84,7 @@ class SmallService:
 
     def task(self, task_uuid: str) -> Task:
         """A task that must be there."""
-        task = self.queues.store.get(task_uuid)
+        task = self.broker.store.get(task_uuid)
         assert task is not None, task_uuid
         return task
 
@@ -101,13 +102,15 @@ class SmallService:
     def _workers(self, processors: int) -> list[Worker]:
         storage = LocalStorage(self.settings.output_dir, "http://uvr.test", lambda: b"key")
         made = [self._processor(f"processor-{number}") for number in range(processors)]
-        return [*made, *uploader.workers_of(self.settings, self.queues, storage, StorageWatch(storage))]
+        uploads = Uploads(self.settings, self.broker.uploads)
+        watch = StorageWatch(storage)
+        return [*made, *uploader.workers_of(self.settings, self.broker, storage, watch, uploads)]
 
     def _processor(self, name: str) -> Worker:
         return Worker(
             name,
-            self.queues.tasks,
-            StemMaker(self.settings, self.queues),
+            self.broker.tasks,
+            StemMaker(self.settings, self.broker),
             limits=RetryPolicy(),
             heartbeat_s=self.settings.heartbeat_seconds,
             waiting_record=record(status=Status.QUEUED, progress=0.0),
@@ -115,7 +118,7 @@ class SmallService:
 
     def _is_anything_left(self) -> bool:
         try:
-            sizes = [queue.sizes() for queue in (self.queues.tasks, self.queues.results, self.queues.webhooks)]
+            sizes = [queue.sizes() for queue in (self.broker.tasks, self.broker.results, self.broker.webhooks)]
         except RedisError:
             return True  # this client has yet to find out where Redis is now
         return any(size.waiting + size.leased + size.delayed for size in sizes)
@@ -124,9 +127,9 @@ class SmallService:
 class StemMaker:
     """A processor's handler without the separation."""
 
-    def __init__(self, settings: Settings, queues: Queues) -> None:
+    def __init__(self, settings: Settings, broker: Broker) -> None:
         self._settings = settings
-        self._queues = queues
+        self._broker = broker
 
     def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
         handover = StagingFolder(self._settings.output_dir, lease.id, lease.fence)
@@ -134,7 +137,7 @@ class StemMaker:
             for stem in ("vocals", "instrumental"):
                 (folder / f"{stem}.wav").write_bytes(lease.id.encode())
             handover.publish()
-        return Done(record(status=Status.UPLOADING, handover=handover.name), next_queue=self._queues.results)
+        return Done(record(status=Status.UPLOADING, handover=handover.name), next_queue=self._broker.results)
 
     def give_up(self, error: Exception) -> Done:
         return Done(record(status=Status.FAILED))
@@ -147,4 +150,4 @@ def small_service(settings: Settings) -> Iterator[SmallService]:
         app = opened.enter_context(application(settings))
         clients = connect(settings, command_timeout_s=COMMAND_TIMEOUT_S)
         opened.callback(clients.close)
-        yield SmallService(settings, clients, open_queues(settings, clients), app.test_client())
+        yield SmallService(settings, clients, Broker(settings, clients), app.test_client())

@@ -19,8 +19,9 @@ from uvr.storage.availability import StorageWatch
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storage.staging import StagingFolder
+from uvr.storage.uploads import Uploads
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState
-from uvr.tasks.queues import Queues, open_queues
 
 _QUICK = {"retry_base_seconds": 0.2, "retry_max_seconds": 0.4, "allowed_private_networks": "127.0.0.0/8"}
 
@@ -31,13 +32,13 @@ class Workshop:
 
     settings: Settings
     clients: RedisClients
-    queues: Queues
+    broker: Broker
     storage: Storage
     client: Redis
 
     def task(self, task_uuid: str) -> Task:
         """A task that must be there."""
-        task = self.queues.store.get(task_uuid)
+        task = self.broker.store.get(task_uuid)
         assert task is not None, task_uuid
         return task
 
@@ -58,7 +59,7 @@ class Workshop:
             hook_url=hook_url,
             webhook=WebhookState.PENDING if hook_url else WebhookState.NONE,
         )
-        assert self.queues.results.enqueue(task_uuid, 3, task.to_record())
+        assert self.broker.results.enqueue(task_uuid, 3, task.to_record()).accepted
         return self.settings.output_dir / "pending" / handover.name
 
 
@@ -68,7 +69,7 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
     chosen = settings_for(redis.get_connection_kwargs(), folder, **{**_QUICK, **settings})
     clients = connect(chosen)
     try:
-        yield Workshop(chosen, clients, open_queues(chosen, clients), open_storage(chosen, lambda: b"key"), redis)
+        yield Workshop(chosen, clients, Broker(chosen, clients), open_storage(chosen, lambda: b"key"), redis)
     finally:
         clients.close()
 
@@ -77,10 +78,11 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
     """All workers of an uploader at work until the block ends; `watched`: the storage is checked until then, too."""
     watch = StorageWatch(workshop.storage, again_s=0.2)
-    workers = uploader.workers_of(workshop.settings, workshop.queues, workshop.storage, watch)
+    uploads = Uploads(workshop.settings, workshop.broker.uploads)
+    workers = uploader.workers_of(workshop.settings, workshop.broker, workshop.storage, watch, uploads)
 
     def wake() -> None:
-        for queue in (workshop.queues.results, workshop.queues.webhooks):
+        for queue in (workshop.broker.results, workshop.broker.webhooks):
             rouse(workshop.client, queue, len(workers))
 
     with watch.watching() if watched else nullcontext(), at_work(workers, wake=wake):

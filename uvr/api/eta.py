@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redis import Redis
-
 from uvr.liveness.workers import present
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task
-from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
 
 _CACHE_S = 3.0
@@ -58,9 +56,8 @@ class EtaEstimator:
     Safe to use from several threads.
     """
 
-    def __init__(self, client: Redis, queues: Queues, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client = client
-        self._queues = queues
+    def __init__(self, broker: Broker, clock: Callable[[], float] = time.monotonic) -> None:
+        self._broker = broker
         self._clock = clock
         self._cached: tuple[float, Throughput] | None = None
 
@@ -72,11 +69,11 @@ class EtaEstimator:
         now, cached = self._clock(), self._cached
         if cached is not None and now - cached[0] <= _CACHE_S:
             return cached[1]
-        processors = present(self._client, self._queues.tasks.name).get("processor", [])
+        processors = present(self._broker.client, self._broker.root).get("processor", [])
         throughput = Throughput(
-            song_s=self._queues.pace.seconds(),
+            song_s=self._broker.durations.median_s(),
             processors=sum("paused" not in processor for processor in processors),
-            processing=self._queues.store.counts()[Status.PROCESSING],
+            processing=self._broker.store.counts()[Status.PROCESSING],
         )
         self._cached = now, throughput
         return throughput

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
-from uvr.errors import TooManyError, TransientError, UvrError
+from uvr.errors import TooManyTasksError, TransientError, UvrError
 
 log = structlog.get_logger()
 
@@ -119,7 +119,7 @@ def problem_for(error: Exception) -> Response | HTTPException:
     """The response to a request that ended with `error`, which is logged unless the client caused it."""
     if isinstance(error, HTTPException):
         return _http_problem(error)
-    if isinstance(error, TooManyError):
+    if isinstance(error, TooManyTasksError):
         return problem(HTTPStatus.TOO_MANY_REQUESTS, error.message, retry_after_s=_TOO_MANY_RETRY_AFTER_S)
     if isinstance(error, ParseException):  # from the server, which parses a chunked body only as it is read
         message = "body ends early or its chunked encoding is not valid."

@@ -15,6 +15,7 @@ from uvr.api.auth.rate_limits import FailedLogins, RequestRate
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
 from uvr.api.event_stream_slots import EventStreamSlots
+from uvr.liveness.workers import present
 from uvr.metrics.aggregation import Totals
 from uvr.net.url_guard import UrlGuard
 from uvr.redis.clients import RedisClients, connect
@@ -23,7 +24,8 @@ from uvr.storage.factory import open_storage
 from uvr.storage.link_key import link_key
 from uvr.storage.uploads import Uploads
 from uvr.tasks.actions import TaskActions
-from uvr.tasks.queues import Queues, open_queues
+from uvr.tasks.broker import Broker
+from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.store import TaskStore
 
 _EXTENSION = "uvr"
@@ -35,7 +37,7 @@ class Services:
 
     settings: Settings
     clients: RedisClients
-    queues: Queues
+    broker: Broker
     storage: Storage
     uploads: Uploads
     guard: UrlGuard
@@ -50,30 +52,33 @@ class Services:
     @property
     def store(self) -> TaskStore:
         """The tasks."""
-        return self.queues.store
+        return self.broker.store
+
+    def workers(self) -> dict[str, list[dict[str, str]]]:
+        """The workers that are alive, by kind; see `present`. May raise `redis.RedisError`."""
+        return present(self.broker.client, self.broker.root)
 
 
 def open_services(settings: Settings) -> Services:
     """Create the services that `settings` describe. Raises `SettingsError` for an invalid REDIS_URL or users file."""
     users = Users(settings)
     clients = connect(settings)
-    root = settings.redis_task_queue
-    key = cache(lambda: link_key(clients.commands, root))
-    queues, storage = open_queues(settings, clients), open_storage(settings, key)
-    uploads = Uploads(settings, queues.uploads)
+    broker = Broker(settings, clients)
+    storage = open_storage(settings, cache(lambda: link_key(broker.client, broker.root)))
+    uploads = Uploads(settings, broker.uploads)
     return Services(
         settings=settings,
         clients=clients,
-        queues=queues,
+        broker=broker,
         storage=storage,
         uploads=uploads,
         guard=UrlGuard(settings.allowed_private_networks),
         users=users,
-        failed_logins=FailedLogins(clients.commands, root),
-        request_rate=RequestRate(clients.commands, root, settings.requests_per_minute),
-        totals=Totals(clients.commands, root),
-        actions=TaskActions(settings, clients, queues, storage, uploads),
-        eta=EtaEstimator(clients.commands, queues),
+        failed_logins=FailedLogins(broker.client, broker.root),
+        request_rate=RequestRate(broker.client, broker.root, settings.requests_per_minute),
+        totals=Totals(broker.client, broker.root),
+        actions=TaskActions(broker, DeadLetters(broker), storage, uploads),
+        eta=EtaEstimator(broker),
         event_streams=EventStreamSlots(settings.api_threads),
     )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from config import Settings, SettingsError, refuse_to_start
 
 if TYPE_CHECKING:  # the commands that need no Redis start without it
-    from uvr.tasks.dead_letters import DeadLetters, Kind, Letter
+    from uvr.tasks.dead_letters import DeadLetters, DeadTask, Kind
 
 DONE, SOME_UNKNOWN, NOT_DONE = 0, 1, 2
 KINDS: tuple[Kind, ...] = ("tasks", "results", "webhooks")
@@ -82,6 +82,7 @@ def _with_dead_letters(settings: Settings, action: Callable[[DeadLetters], int])
     from redis import RedisError
 
     from uvr.redis.clients import connect
+    from uvr.tasks.broker import Broker
     from uvr.tasks.dead_letters import DeadLetters
 
     try:
@@ -89,7 +90,7 @@ def _with_dead_letters(settings: Settings, action: Callable[[DeadLetters], int])
     except SettingsError as error:
         refuse_to_start(error.faults)
     try:
-        return action(DeadLetters(settings, clients))
+        return action(DeadLetters(Broker(settings, clients)))
     except RedisError as error:
         sys.stderr.write(f"Redis does not answer, or takes no writes: {error}\n")
         return NOT_DONE
@@ -105,7 +106,7 @@ def _without_repeats(ids: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _line(letter: Letter) -> str:
+def _line(letter: DeadTask) -> str:
     queue = f"{letter.queue}@{letter.node}" if letter.node else letter.queue
     counts = f"failures {letter.failures}, crashes {letter.crashes}"
     return f"{letter.buried_at}  {queue:8}  {letter.task_uuid}  {counts}  {letter.error_message}"

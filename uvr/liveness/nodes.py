@@ -29,35 +29,11 @@ from redis import RedisError
 from config import Settings
 from redis_queue import RedisQueue
 from uvr.periodic import repeating
-from uvr.redis.clients import RedisClients
-from uvr.redis.lua import allow_oom
+from uvr.redis import scripts
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, record
-from uvr.tasks.queues import open_result_queue
 
 log = structlog.get_logger()
-
-# A full Redis must not look like the death of all nodes, hence allow-oom.
-# KEYS: records. ARGV: own member, longest pause ms. Gives {now, since, {member, sign, …}}.
-_LISTEN = allow_oom("""
-local nodes, watch = KEYS[1] .. ':nodes', KEYS[1] .. ':nodes:watch'
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', nodes, now, ARGV[1])
-local heard = redis.call('HMGET', watch, 'since', 'last')
-local since, last = tonumber(heard[1]), tonumber(heard[2])
-if not last or now - last > tonumber(ARGV[2]) then since = now end
-redis.call('HSET', watch, 'since', since, 'last', now)
-return {now, since, redis.call('ZRANGE', nodes, 0, -1, 'WITHSCORES')}
-""")
-
-# KEYS: records. ARGV: latest sign of a node that is to be forgotten ms, its members…
-_FORGET = allow_oom("""
-for i = 2, #ARGV do
-  local sign = redis.call('ZSCORE', KEYS[1] .. ':nodes', ARGV[i])
-  if sign and tonumber(sign) > tonumber(ARGV[1]) then return 0 end
-end
-return redis.call('ZREM', KEYS[1] .. ':nodes', unpack(ARGV, 2))
-""")
 
 _KINDS = ("processor", "uploader")
 _NOBODY_SAVES = "The uploader of this node is silent, and other nodes live: nobody would save what is made here."
@@ -84,14 +60,13 @@ class NodeHeartbeats:
 class Node:
     """A worker process of `kind` as a part of its node: heard by the other nodes, and listening for them."""
 
-    def __init__(self, settings: Settings, clients: RedisClients, tasks: RedisQueue, kind: str) -> None:
+    def __init__(self, settings: Settings, broker: Broker, kind: str) -> None:
         self._settings = settings
-        self._clients = clients
-        self._tasks = tasks
+        self._broker = broker
         self._member = f"{kind}:{settings.node_id}"
         self._timeout_ms = round(settings.node_timeout_seconds * 1000)
-        self._listen = clients.commands.register_script(_LISTEN)
-        self._forget = clients.commands.register_script(_FORGET)
+        self._listen = scripts.register(broker.client, "nodes/beat")
+        self._forget = scripts.register(broker.client, "nodes/forget")
         self._heard_at = -math.inf
         self._paused = ""
 
@@ -129,7 +104,7 @@ class Node:
     def _hear(self) -> NodeHeartbeats:
         # Half the time-out: after a pause that goes unnoticed a living node has the other half left to be heard again.
         args = [self._member, str(self._timeout_ms // 2)]
-        now_ms, since_ms, found = self._listen(keys=[self._settings.redis_task_queue], args=args)
+        now_ms, since_ms, found = self._listen(keys=[self._broker.root], args=args)
         return NodeHeartbeats(int(now_ms), int(since_ms), dict(zip(found[::2], map(int, found[1::2]), strict=True)))
 
     def _is_out_of_touch(self) -> bool:
@@ -149,8 +124,8 @@ class Node:
         return signs.silence_ms("uploader", node) > self._timeout_ms
 
     def _look_after(self, node: str, signs: NodeHeartbeats) -> None:
-        results = open_result_queue(self._settings, self._clients, node)
-        while moved := results.evacuate(self._tasks, lost_with(node)):
+        results = self._broker.result_queue(node)
+        while moved := results.evacuate(self._broker.tasks, lost_with(node)):
             for task_uuid in moved:
                 log.warning("task.rescued", task_uuid=task_uuid, lost_with=node)
         self._forget_if_empty(node, results, signs)
@@ -162,7 +137,7 @@ class Node:
         if signs.silence_ms("processor", node) <= silence_ms or left.waiting + left.leased + left.delayed + left.dead:
             return
         heard_until_ms, members = str(signs.now_ms - silence_ms), [f"{kind}:{node}" for kind in _KINDS]
-        if self._forget(keys=[self._settings.redis_task_queue], args=[heard_until_ms, *members]):
+        if self._forget(keys=[self._broker.root], args=[heard_until_ms, *members]):
             log.info("node.forgotten", node=node)
 
 

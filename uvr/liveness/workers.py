@@ -25,23 +25,14 @@ from redis import Redis, RedisError
 
 from config import Settings, load_settings
 from uvr.periodic import repeating
+from uvr.redis import scripts
 from uvr.redis.clients import connect
-from uvr.redis.lua import allow_oom
 
 log = structlog.get_logger()
 
 EVERY_S = 4.0
 FORGOTTEN_AFTER_S = 15
 _ASK_EVERY_S = 2.0
-
-# Workers of a full Redis are at work all the same, hence allow-oom.
-# KEYS: root. ARGV: name, facts, s for which they hold.
-_ANNOUNCE = allow_oom("""
-local workers, seconds = KEYS[1] .. ':workers', redis.call('TIME')[1]
-redis.call('ZADD', workers, seconds, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', workers, '-inf', seconds - 3600)
-redis.call('SET', KEYS[1] .. ':worker:' .. ARGV[1], ARGV[2], 'EX', ARGV[3])
-""")
 
 
 class WorkerPresence:
@@ -57,7 +48,7 @@ class WorkerPresence:
         self.name = f"{kind}:{socket.gethostname()}:{os.getpid()}"
         """Told apart from all other workers."""
         self._facts = facts
-        self._script = client.register_script(_ANNOUNCE)
+        self._script = scripts.register(client, "workers/announce")
 
     @contextmanager
     def announced(self) -> Iterator[None]:

@@ -23,25 +23,11 @@ from redis import Redis, RedisError
 
 from uvr.metrics.definitions import UNSEEN, Series
 from uvr.periodic import repeating
-from uvr.redis.lua import allow_oom
+from uvr.redis import scripts
 
 log = structlog.get_logger()
 
 EVERY_S = 5.0
-
-# A full Redis is worth being measured, hence allow-oom; the hash holds a few hundred series and does not grow.
-# KEYS: root. ARGV: 'read' or '', then pairs of a series and what to add.
-_ADD_UP = allow_oom("""
-local key = KEYS[1] .. ':metrics'
-local info = redis.pcall('INFO', 'server') -- some hosts of Redis keep it from their customers
-local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
-if redis.call('HGET', key, 'server') ~= server then
-  redis.call('DEL', key)
-  redis.call('HSET', key, 'server', server)
-end
-for number = 2, #ARGV, 2 do redis.call('HINCRBYFLOAT', key, ARGV[number], ARGV[number + 1]) end
-return ARGV[1] == 'read' and redis.call('HGETALL', key)
-""")
 
 
 class Totals:
@@ -49,7 +35,7 @@ class Totals:
 
     def __init__(self, client: Redis, root: str) -> None:
         self._root = root
-        self._add_up = client.register_script(_ADD_UP)
+        self._add_up = scripts.register(client, "metrics/add")
 
     def send(self) -> None:
         """Add what this process has counted. Raises `redis.RedisError`, after which it may be sent again.

@@ -24,10 +24,10 @@ from uvr.separation.engine import Separation
 from uvr.separation.separator import Separator
 from uvr.storage.staging import StagingFolder
 from uvr.storage.uploads import Uploads
-from uvr.tasks.canonical_log import log_request_of
+from uvr.tasks.broker import Broker
+from uvr.tasks.canonical_log import bind_request_id
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed
-from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
 from uvr.webhooks.progress_events import STARTED, progress_reporter, tell
 from uvr.worker.heartbeat import Heartbeat
@@ -41,22 +41,22 @@ _PROGRESS_EVERY_S = 0.5
 class SeparationHandler:
     """One claimed task: a song in, a published handover folder out. Used by several threads."""
 
-    def __init__(self, settings: Settings, queues: Queues, separator: Separator, turns: InferenceScheduler) -> None:
+    def __init__(self, settings: Settings, broker: Broker, separator: Separator, turns: InferenceScheduler) -> None:
         self._settings = settings
-        self._queues = queues
+        self._broker = broker
         self._separator = separator
         self._turns = turns
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.fetch_proxy.get_secret_value())
-        self._uploads = Uploads(settings, queues.uploads)
+        self._uploads = Uploads(settings, broker.uploads)
 
     def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
         """Fetch, separate and publish; safe to repeat, because each attempt has folders of its own."""
-        task = self._queues.store.get(lease.id)
+        task = self._broker.store.get(lease.id)
         if task is None:
             return Done()  # deleted while it waited
-        log_request_of(task)
+        bind_request_id(task)
         pulse.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=now_ms(), progress=0.0))
-        tell(self._queues, task, STARTED)
+        tell(self._broker, task, STARTED)
         self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
         handover = StagingFolder(self._settings.output_dir, task.task_uuid, lease.fence)
         with tempfile.TemporaryDirectory(prefix=f"{handover.name}.", dir=self._settings.temp_dir) as work_dir:
@@ -70,20 +70,20 @@ class SeparationHandler:
                 handover.publish()
         place = {"handover": handover.name, "node": self._settings.node_id, "copy_of": ""}
         made = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
-        return Done(made, next_queue=self._queues.results)
+        return Done(made, next_queue=self._broker.results)
 
     def give_up(self, error: UvrError) -> Done:
         """The task has failed; its client hears why."""
-        return failed(self._queues, error)
+        return failed(self._broker, error)
 
     def _fingerprint(self, task: Task, source: Path) -> str:
         engine, model = self._settings.separation_engine, self._settings.model_name
-        return self._queues.repeats.fingerprint(source, engine, model, task.output_format)
+        return self._broker.result_cache.fingerprint(source, engine, model, task.output_format)
 
     def _earlier(self, fingerprint: str) -> Task | None:
         """The task whose stems the same song may have."""
-        task_uuid = self._queues.repeats.made_by(fingerprint)
-        earlier = self._queues.store.get(task_uuid) if task_uuid else None
+        task_uuid = self._broker.result_cache.find(fingerprint)
+        earlier = self._broker.store.get(task_uuid) if task_uuid else None
         has_stems = earlier and earlier.status is Status.SUCCESS and earlier.stems and not earlier.stems_deleted_ms
         return earlier if has_stems else None
 
@@ -93,7 +93,7 @@ class SeparationHandler:
         facts = {**earlier.facts, "fetch_s": round(fetch_s, 3), "waited_s": 0.0, "separation_s": 0.0, "repeated": True}
         place = {"handover": "", "node": "", "copy_of": earlier.task_uuid}
         same = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
-        return Done(same, next_queue=self._queues.results)
+        return Done(same, next_queue=self._broker.results)
 
     def _make_stems(
         self, task: Task, lease: Lease, source: Path, stem_dir: Path, pulse: Heartbeat
@@ -115,11 +115,11 @@ class SeparationHandler:
         facts = _facts(self._settings.shown_model_name, separation, turn.waited_s, separation_s)
         log.info("task.separated", **facts)
         _measure(self._settings.shown_model_name, separation, separation_s)
-        self._queues.pace.tell(separation_s)
+        self._broker.durations.add(separation_s)
         return facts
 
     def _told(self, task: Task, pulse: Heartbeat) -> Callable[[float], None]:
-        tell_progress = progress_reporter(self._queues, task)
+        tell_progress = progress_reporter(self._broker, task)
 
         def told(share: float) -> None:
             pulse.beat(record(progress=round(share, 3)))

@@ -1,1 +1,1 @@
-"""Everything about Redis that is not the queue itself: how it is reached, what its errors mean, what it promises."""
+"""Redis apart from the queue: connections, scripts, errors, and what the server must and does guarantee."""

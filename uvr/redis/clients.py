@@ -1,10 +1,9 @@
 """The two Redis clients of a process, from settings: one for commands, one for blocking waits.
 
-They differ only in their socket time-out, which must outlast a blocking wait; a connection that is silent for longer is
-given up. Neither retries by itself: a claim sent twice would lease two tasks. No connection is opened before the first
-command, so a Redis that is not there yet, of whatever kind, is an error of that command and of nothing else.
-REDIS_URL (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, rediss+cluster://) wins over REDIS_HOST
-and its companions.
+They differ only in their socket timeout, which must exceed a blocking wait. Neither retries by itself: a claim sent
+twice would lease two tasks. Neither connects before the first command, so a missing Redis, of any kind, fails commands
+and not the start of the process. REDIS_URL (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://,
+rediss+cluster://) takes precedence over REDIS_HOST, REDIS_PORT, REDIS_DB and REDIS_PASSWORD.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from config import Settings, SettingsError
 from uvr.redis.cluster import Address, Cluster
 
 WAIT_S = 2.0
-"""Longest blocking wait; a worker that stops, or a delayed item that becomes due, waits at most this long."""
+"""The longest blocking wait: a worker notices within this time that it should stop or that a delayed item is due."""
 
 _COMMAND_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 3.0
@@ -37,13 +36,13 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class RedisClients:
-    """`commands` for everything but blocking waits, which go through `blocking`."""
+    """`commands` is for everything but blocking waits, which use `blocking`."""
 
     commands: Redis
     blocking: Redis
 
     def server_of(self, key: str) -> Redis:
-        """The one server that holds `key`: that of a Cluster, or the only one there is."""
+        """The server that holds `key`: a node of the Cluster, or the only server."""
         return self.commands.server_of(key) if isinstance(self.commands, Cluster) else self.commands
 
     def close(self) -> None:
@@ -53,7 +52,7 @@ class RedisClients:
 
 
 def connect(settings: Settings, *, command_timeout_s: float = _COMMAND_TIMEOUT_S) -> RedisClients:
-    """Clients for the configured Redis, connected to nothing yet. Raises `SettingsError` for a faulty REDIS_URL."""
+    """Clients for the configured Redis, not connected yet. Raises `SettingsError` for an invalid REDIS_URL."""
     return RedisClients(
         commands=_client(settings, command_timeout_s),
         blocking=_client(settings, WAIT_S + command_timeout_s),
@@ -75,7 +74,7 @@ def _client(settings: Settings, timeout_s: float) -> Redis:
     try:
         return _from_url(url, settings, options)
     except ValueError:
-        # What urllib says of it may quote a part of the password.
+        # The message of urllib may quote a part of the password.
         raise SettingsError([_UNREADABLE]) from None
 
 
@@ -85,8 +84,8 @@ def _no_retry() -> Retry:
 
 def _from_url(url: str, settings: Settings, options: dict[str, Any]) -> Redis:
     if clashing := sorted(options.keys() & dict(parse_qsl(urlsplit(url).query))):
-        # In redis-py the URL would win, for instance with a time-out shorter than a blocking wait.
-        raise SettingsError([f"REDIS_URL: leave out {', '.join(clashing)}; the service sets its own"])
+        # redis-py would prefer the URL's value, for instance a timeout shorter than a blocking wait.
+        raise SettingsError([f"REDIS_URL: remove {', '.join(clashing)}; the service sets its own"])
     if url.startswith("redis+sentinel://"):
         return _behind_sentinel(url, options)
     if url.startswith(("redis+cluster://", "rediss+cluster://")):
@@ -97,7 +96,7 @@ def _from_url(url: str, settings: Settings, options: dict[str, Any]) -> Redis:
 def _behind_sentinel(url: str, options: dict[str, Any]) -> Redis:
     """`redis+sentinel://[user][:password@]host[:port][,host[:port]…]/service[/db]`; the password is the master's.
 
-    `?sentinel_password=…` when the sentinels have one of their own.
+    `?sentinel_password=…` is for sentinels that have a password of their own.
     """
     userinfo, addresses = _userinfo_and_addresses(url, default_port=26379)
     service, _, db = urlsplit(url).path.strip("/").partition("/")
@@ -105,7 +104,7 @@ def _behind_sentinel(url: str, options: dict[str, Any]) -> Redis:
         raise SettingsError(["REDIS_URL: write redis+sentinel://:password@host1:26379,host2:26379/service/db"])
     user, _, password = map(unquote, userinfo.partition(":"))
     query = dict(parse_qsl(urlsplit(url).query))
-    # The others are asked when one does not answer, so none is waited for as long as for the master.
+    # When one sentinel does not answer the client asks the next, so it waits less for each than for the master.
     sentinel_options = {
         "password": query.get("sentinel_password"),
         "socket_timeout": _SENTINEL_TIMEOUT_S,
@@ -120,9 +119,9 @@ def _behind_sentinel(url: str, options: dict[str, Any]) -> Redis:
 
 
 def _cluster(url: str, settings: Settings, options: dict[str, Any]) -> Redis:
-    """`redis+cluster://[user][:password@]host[:port][,host[:port]…]`, or rediss+cluster://; some nodes will do.
+    """`redis+cluster://[user][:password@]host[:port][,host[:port]…]`, or rediss+cluster://; not every node is needed.
 
-    The scripts need every key of a queue in one slot, hence one hash tag in all names.
+    The scripts need all keys in one slot, so all queue names must carry the same hash tag.
     """
     names = (settings.redis_task_queue, settings.redis_result_queue, settings.redis_webhook_queue)
     tags = {match.group(1) if (match := _HASH_TAG.match(name)) else None for name in names}
@@ -135,16 +134,16 @@ def _cluster(url: str, settings: Settings, options: dict[str, Any]) -> Redis:
     _, addresses = _userinfo_and_addresses(url, default_port=6379)
     if not addresses or urlsplit(url).path not in ("", "/", "/0"):
         raise SettingsError(
-            ["REDIS_URL: write redis+cluster://:password@host1:6379,host2:6379; a Cluster has no other db than 0"]
+            ["REDIS_URL: write redis+cluster://:password@host1:6379,host2:6379; a Cluster has only db 0"]
         )
-    # It offers the commands used here but shares no base class with Redis.
+    # It has the commands used here, but shares no base class with Redis.
     cluster: Any = Cluster(_url_of_first(url), addresses[1:], **options)
     client: Redis = cluster
     return client
 
 
 def _url_of_first(url: str) -> str:
-    """The URL of a Cluster's first node alone. Raises `ValueError` when redis-py could not read it."""
+    """The URL with the first node of a Cluster only. Raises `ValueError` when redis-py could not read it."""
     parts = urlsplit(url)
     userinfo, at, hosts = parts.netloc.rpartition("@")
     first = parts._replace(

@@ -1,6 +1,6 @@
-"""Trouble with Redis in the log: when it begins, once a minute while it lasts, and when it is over.
+"""Redis outages in the log: one line when an outage begins, one a minute while it lasts, and one at its end.
 
-An outage fails every call of every worker, several times a second; saying so each time would bury all else.
+During an outage every call of every worker fails, several times a second; a line for each would hide everything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _REMIND_EVERY_S = 60.0
 
 
 class OutageLog:
-    """What one worker, or one claim, tells of its trouble with Redis; `facts` say whose it is."""
+    """The outages that one worker, or one claim, sees; every line has `facts`, which say whose they are."""
 
     def __init__(self, **facts: str) -> None:
         self._facts = facts
@@ -26,9 +26,14 @@ class OutageLog:
         self._remind_at = 0.0
         self._kind = ""
 
-    def tell(self, error: RedisError) -> None:
-        """A call failed: said at once if that is news, critical if no waiting will help."""
-        now, kind = time.monotonic(), _kind(error)
+    def failed(self, error: RedisError) -> None:
+        """A call failed. Logs it if it is the first one, another kind of error, or a minute after the last line.
+
+        The line is critical if no waiting will help.
+        """
+        # The class, or for an answer without a class of its own the word that names its kind.
+        kind = code(error) if type(error) is ResponseError else type(error).__name__
+        now = time.monotonic()
         if self._began_at is None:
             self._began_at = now
         elif kind == self._kind and now < self._remind_at:
@@ -40,13 +45,8 @@ class OutageLog:
         else:
             log.critical("redis.refused", error=str(error), **since, **self._facts)
 
-    def over(self) -> None:
+    def recovered(self) -> None:
         """A call succeeded."""
         if self._began_at is not None:
             log.info("redis.back", away_s=round(time.monotonic() - self._began_at, 1), **self._facts)
             self._began_at = None
-
-
-def _kind(error: RedisError) -> str:
-    """The code of an answer that redis-py has no class for, or the class."""
-    return code(error) if type(error) is ResponseError else type(error).__name__

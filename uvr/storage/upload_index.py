@@ -14,23 +14,12 @@ from typing import Any
 
 from redis import Redis
 
-from uvr.redis.lua import allow_oom, deny_oom
+from uvr.redis import scripts
 
-# KEYS: the list. ARGV: key, what stood beside it when it was looked at. Gives 1 if nobody was faster.
-_CONDEMN = allow_oom("""
-local beside = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not beside or tonumber(beside) ~= tonumber(ARGV[2]) then return 0 end
-redis.call('ZADD', KEYS[1], -1, ARGV[1])
-return 1
-""")
 
-# KEYS: the list. ARGV: key. Gives the time in ms.
-_ADD = deny_oom("""
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-return now
-""")
+def index_key(root: str) -> str:
+    """The key of the index."""
+    return f"{root}:uploads"
 
 
 class UploadIndex:
@@ -38,9 +27,9 @@ class UploadIndex:
 
     def __init__(self, client: Redis, root: str) -> None:
         self._client = client
-        self._name = f"{root}:uploads"
-        self._add = client.register_script(_ADD)
-        self._condemn = client.register_script(_CONDEMN)
+        self._name = index_key(root)
+        self._add = scripts.register(client, "uploads/add")
+        self._condemn = scripts.register(client, "uploads/condemn")
 
     def add(self, key: str) -> int:
         """Note that a file is about to be stored; gives what now stands beside it."""

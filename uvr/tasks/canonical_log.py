@@ -1,8 +1,8 @@
-"""What the log tells of a task: which request brought it, in every line, and all that is known of it in one at its end.
+"""The log lines of a task: every line names the request that submitted it, and one line at its end says everything.
 
-That one, `task.ended`, is written by the uploader that first looks at the task's webhook, hook or no hook, or by the
-API for a task that was cancelled. It comes once for each end of a task, and a second time only if the uploader is
-killed right behind it.
+That line, `task.ended`, is written by the uploader when it first handles the task's webhook, whether or not there is a
+hook, or by the API for a task that was cancelled. It comes once for each end of a task; only if the uploader is killed
+right after it, it may come a second time.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from uvr.tasks.model import Task, WebhookState
 log = structlog.get_logger()
 
 
-def log_request_of(task: Task) -> None:
-    """Let every line of this thread name the request that brought the task, until its claim is over."""
+def bind_request_id(task: Task) -> None:
+    """Add the id of the request that submitted `task` to every log line of this thread, until its claim is over."""
     if task.request_id:
         structlog.contextvars.bind_contextvars(request_id=task.request_id)
 
 
 def log_task_end(task: Task, webhook: WebhookState) -> None:
-    """One line with all that is known of a task that has ended; `webhook` says how far its webhook is by now."""
+    """Write the one line about a task that has ended, and count it; `webhook` is the state of its webhook by now."""
     total_s, queued_s = _seconds(task.created_ms, task.finished_ms), _seconds(task.created_ms, task.started_ms)
     facts: dict[str, Any] = {
         "task_uuid": task.task_uuid,
@@ -50,5 +50,5 @@ def log_task_end(task: Task, webhook: WebhookState) -> None:
 
 
 def _seconds(from_ms: int, until_ms: int) -> float:
-    """The clocks of two machines may differ; nothing takes less than no time."""
+    """The time between, at least 0: the clocks of two machines may differ."""
     return max(0, until_ms - from_ms) / 1000

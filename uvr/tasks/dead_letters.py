@@ -1,8 +1,8 @@
-"""Tasks that were given up, and how an operator brings them back or lets them go.
+"""Dead letters: tasks that were given up, and how an operator retries or drops them.
 
 A dead letter stays in the queue in which its task failed: `tasks` when the song could not be fetched or separated,
-`results` when its stems could not be stored, `webhooks` when a fault of ours kept its webhook from being sent. Bringing
-one back undoes the failure in the task's record; when the task ends anew, so does its webhook begin anew.
+`results` when its stems could not be stored, `webhooks` when a fault of this service kept its webhook from being sent.
+A retry undoes the failure in the task's record. When the task ends again, its webhook starts again, too.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from config import Settings
-from redis_queue import RedisQueue
-from uvr.redis.clients import RedisClients
-from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues, known_node_ids, open_queues, open_result_queue
+from redis_queue import DeadLetter, RedisQueue
+from uvr.tasks.broker import Broker
+from uvr.tasks.model import FINAL_STATUSES, Status, Task, WebhookState, record
 from uvr.timestamps import iso_time
 
 Kind = Literal["tasks", "results", "webhooks"]
@@ -25,12 +23,13 @@ _PAGE = 100
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A task in one of the dead-letter lists; `node` is the one whose disk has its stems, for results."""
+class DeadTask:
+    """A task that is a dead letter in a queue of the kind `queue`."""
 
     task_uuid: str
     queue: Kind
     node: str
+    """The node whose disk has the stems, for results; "" for the other kinds."""
     buried_at: str | None
     failures: int
     crashes: int
@@ -40,70 +39,77 @@ class Letter:
 class DeadLetters:
     """The dead letters of all queues, those of other nodes included. Methods may raise `redis.RedisError`."""
 
-    def __init__(self, settings: Settings, clients: RedisClients) -> None:
-        self._settings = settings
-        self._clients = clients
-        self._queues: Queues = open_queues(settings, clients)
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
 
-    def all(self, kinds: Sequence[Kind] = KINDS) -> list[Letter]:
+    def all(self, kinds: Sequence[Kind] = KINDS) -> list[DeadTask]:
         """All of these kinds, the latest of each queue first."""
-        return [letter for kind in kinds for node, queue in self._of(kind) for letter in self._in(kind, node, queue)]
+        return [
+            self._dead_task(letter, kind, node)
+            for kind in kinds
+            for node, queue in self._queues(kind)
+            for letter in _letters_in(queue)
+        ]
 
     def retry(self, task_uuid: str, kinds: Sequence[Kind] = KINDS) -> bool:
-        """Bring a task back to where it failed; False if it is no dead letter of these kinds or its record is gone.
+        """Queue a task again where it failed; False if it is no dead letter of these kinds or its record is gone.
 
-        A task that failed goes back to that step only: how that ends is told by a webhook of its own.
+        A failed task repeats only the step that failed; a webhook of its own reports how that ends.
         """
-        task = self._queues.store.get(task_uuid)
+        task = self._broker.store.get(task_uuid)
         return task is not None and any(
-            queue.revive(task_uuid, revived_record(task, kind)) for kind in kinds for _node, queue in self._of(kind)
+            queue.revive(task_uuid, revived_record(task, kind)) for kind in kinds for _node, queue in self._queues(kind)
         )
 
     def drop(self, task_uuid: str, kinds: Sequence[Kind] = KINDS) -> bool:
-        """Let a task rest as it is; False if it is no dead letter of these kinds."""
-        dropped = [queue.drop(task_uuid) for kind in kinds for _node, queue in self._of(kind)]
+        """Leave a task as it is, without a dead letter; False if it is no dead letter of these kinds."""
+        dropped = [queue.drop(task_uuid) for kind in kinds for _node, queue in self._queues(kind)]
         return any(dropped)
 
     def forget(self, task_uuid: str) -> bool:
-        """Delete the record of a task that has ended, with its dead letters; False if something is still to be done."""
-        final = [status for status in Status if status.is_final]
-        return self._queues.tasks.forget(task_uuid, self.queues_behind(), final)
+        """Delete the record of a task that has ended, with its dead letters; False if work is left to do for it."""
+        return self._broker.tasks.forget(task_uuid, self.queues_after_tasks(), FINAL_STATUSES)
 
-    def queues_behind(self) -> list[RedisQueue]:
-        """The queues that a task may be in when it has left the task queue, those of other nodes included."""
-        return [queue for kind in ("results", "webhooks") for _node, queue in self._of(kind)]
+    def queues_after_tasks(self) -> list[RedisQueue]:
+        """The queues that a task may be in after the task queue, those of other nodes included."""
+        return [queue for kind in ("results", "webhooks") for _node, queue in self._queues(kind)]
 
-    def _of(self, kind: Kind) -> list[tuple[str, RedisQueue]]:
+    def _queues(self, kind: Kind) -> list[tuple[str, RedisQueue]]:
+        """The queues of a kind, each with its node."""
         if kind == "results":
-            known = known_node_ids(self._clients.commands, self._settings.redis_task_queue)
-            nodes = sorted({"", self._settings.node_id, *known})
-            return [(node, open_result_queue(self._settings, self._clients, node)) for node in nodes]
-        return [("", self._queues.tasks if kind == "tasks" else self._queues.webhooks)]
+            nodes = sorted({"", self._broker.node_id, *self._broker.node_ids()})
+            return [(node, self._broker.result_queue(node)) for node in nodes]
+        return [("", self._broker.tasks if kind == "tasks" else self._broker.webhooks)]
 
-    def _in(self, kind: Kind, node: str, queue: RedisQueue) -> Iterator[Letter]:
-        start = 0
-        while letters := queue.letters(start, _PAGE):
-            for dead in letters:
-                task = self._queues.store.get(dead.id)
-                buried_at = iso_time(dead.buried_ms)
-                yield Letter(dead.id, kind, node, buried_at, dead.failures, dead.crashes, _why(task, kind))
-            start += len(letters)
+    def _dead_task(self, letter: DeadLetter, kind: Kind, node: str) -> DeadTask:
+        task = self._broker.store.get(letter.id)
+        if task is None:
+            reason = "The record of this task is gone; there is nothing left to retry."
+        elif kind == "webhooks":
+            reason = task.webhook_tries[-1]["error"] if task.webhook_tries else ""
+        else:
+            reason = task.error_message
+        return DeadTask(letter.id, kind, node, iso_time(letter.buried_ms), letter.failures, letter.crashes, reason)
 
 
-def _why(task: Task | None, kind: Kind) -> str:
-    if task is None:
-        return "The record of this task is gone; there is nothing left to retry."
-    if kind != "webhooks":
-        return task.error_message
-    return str(task.webhook_tries[-1]["error"]) if task.webhook_tries else ""
+def _letters_in(queue: RedisQueue) -> Iterator[DeadLetter]:
+    start = 0
+    while letters := queue.dead_letters(start, _PAGE):
+        yield from letters
+        start += len(letters)
 
 
 def revived_record(task: Task, kind: Kind) -> dict[str, Any]:
-    """What the record of `task` says once it is in a queue of this kind again, its end undone."""
+    """The record of `task` for its return to a queue of this kind, with its end undone."""
     webhook = WebhookState.PENDING if task.hook_url else WebhookState.NONE
     if kind == "webhooks":
         return record(webhook=webhook, webhook_step=0)
-    again = {"webhook": webhook, "webhook_step": 0, "revivals": task.revivals + 1}
-    status = Status.QUEUED if kind == "tasks" else Status.UPLOADING
-    progress = 0.0 if kind == "tasks" else 1.0
-    return record(status=status, progress=progress, error_message="", finished_ms=0, **again)
+    return record(
+        status=Status.QUEUED if kind == "tasks" else Status.UPLOADING,
+        progress=0.0 if kind == "tasks" else 1.0,
+        error_message="",
+        finished_ms=0,
+        webhook=webhook,
+        webhook_step=0,
+        revivals=task.revivals + 1,
+    )

@@ -1,6 +1,6 @@
-"""How long songs have taken lately: told by the processors, asked for by whoever estimates when a task will be done.
+"""How long the latest songs took to separate: processors write it, estimates of when a task will be done read it.
 
-R:pace    List    seconds of work on the latest songs, latest first
+R:pace    List    seconds of work for each of the latest songs, latest first
 """
 
 from __future__ import annotations
@@ -11,35 +11,29 @@ from typing import Any
 import structlog
 from redis import Redis, RedisError
 
-from uvr.redis.lua import allow_oom
+from uvr.redis import scripts
 
 log = structlog.get_logger()
 
 _SONGS_KEPT = 20
 
-# KEYS: pace. ARGV: seconds, how many are kept.
-_TELL = allow_oom("""
-redis.call('LPUSH', KEYS[1], ARGV[1])
-redis.call('LTRIM', KEYS[1], 0, ARGV[2] - 1)
-""")
-
 
 class RecentDurations:
-    """What the songs of all processors took; `records` is the name that the tasks' records stand under."""
+    """The durations from all processors. `root` is the prefix of the key."""
 
-    def __init__(self, client: Redis, records: str) -> None:
+    def __init__(self, client: Redis, root: str) -> None:
         self._client = client
-        self._key = f"{records}:pace"
-        self._tell = client.register_script(_TELL)
+        self._key = f"{root}:pace"
+        self._add = scripts.register(client, "durations/add")
 
-    def tell(self, seconds: float) -> None:
-        """A song took so long from its audio to its stems. Never fails: an estimate is worth no task."""
+    def add(self, seconds: float) -> None:
+        """A song took `seconds` from its audio file to its stems. Never fails: no task fails for an estimate."""
         try:
-            self._tell(keys=[self._key], args=[round(seconds, 3), _SONGS_KEPT])
+            self._add(keys=[self._key], args=[round(seconds, 3), _SONGS_KEPT])
         except RedisError as error:
             log.debug("pace.not_told", error=str(error))
 
-    def seconds(self) -> float | None:
-        """What half of the latest songs took at most; None before the first one."""
-        told: Any = self._client.lrange(self._key, 0, -1)
-        return median(map(float, told)) if told else None
+    def median_s(self) -> float | None:
+        """The median of the latest songs, in seconds; None before the first one. May raise `redis.RedisError`."""
+        durations: Any = self._client.lrange(self._key, 0, -1)
+        return median(map(float, durations)) if durations else None

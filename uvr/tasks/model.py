@@ -1,8 +1,8 @@
-"""The Task: what a client asked for, how far it is, and what became of it; and the store that reads and lists tasks.
+"""The Task: what a client asked for, how far it is, and how it ended.
 
-A task is one Redis hash, the record of redis_queue.py. It is created with its place in the queue in one step and
-changed by the workers in the same steps that move it on, so its state is never ahead of or behind the truth. Fields
-are added over time and never renamed; a field that is not there has its default.
+A task is one Redis hash, the record of redis_queue.py. The step that queues a task creates its record, and the steps
+that move it on change the record, so the two never disagree. Fields are added over time and never renamed; a field that
+is missing has its default.
 
     queued ──▶ processing ──▶ uploading ──▶ success
       │            │              │
@@ -16,19 +16,14 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypedDict, get_origin, get_type_hints, is_typeddict
 
 from uvr.audio.output_format import OutputFormat
-from uvr.timestamps import _iso
 
 
 class Status(StrEnum):
-    """Where a task is. `success`, `failed` and `cancelled` are final: a task ends in exactly one of them.
-
-    `unknown` is how a status reads that only a newer version knows, while both are at work; it is never written.
-    """
+    """Where a task is. `success`, `failed` and `cancelled` are final: a task ends in exactly one of them."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -37,15 +32,19 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     UNKNOWN = "unknown"
+    """Read in place of a status that a newer version wrote, while both versions run; never written."""
 
     @property
     def is_final(self) -> bool:
         """Whether the task has ended."""
-        return self in (Status.SUCCESS, Status.FAILED, Status.CANCELLED)
+        return self in FINAL_STATUSES
+
+
+FINAL_STATUSES = (Status.SUCCESS, Status.FAILED, Status.CANCELLED)
 
 
 class WebhookState(StrEnum):
-    """How the client's webhook stands: `none` asked for, `pending`, `delivered`, or `failed` for good."""
+    """The state of the client's webhook: `none` asked for, `pending`, `delivered`, or `failed` for good."""
 
     NONE = "none"
     PENDING = "pending"
@@ -53,85 +52,162 @@ class WebhookState(StrEnum):
     FAILED = "failed"
 
 
+class Facts(TypedDict, total=False):
+    """How the stems of a task were made. Clients see all of it; a field is missing until its step is done."""
+
+    fetch_s: float
+    """Seconds that fetching the song took."""
+    waited_s: float
+    """Seconds for which the decoded song waited for the network."""
+    separation_s: float
+    """Seconds from the song's file to its stems, without `waited_s`."""
+    store_s: float
+    """Seconds that storing the stems took."""
+    model: str
+    """The model's name."""
+    provider: str
+    """The processor that ran the network: "cpu", "cuda"."""
+    backend: str
+    """The code that ran the network: "native", "onnxruntime", "audio-separator"."""
+    audio_s: float
+    """The song's length in seconds."""
+    sample_rate: int
+    """Of every stem, in Hz."""
+    channels: int
+    """Of every stem."""
+    output_format: str
+    """Of every stem."""
+    gain: float
+    """The factor that all stems share so that none clips; 1.0 when none would."""
+    notes: list[str]
+    """What is different about the stems, in sentences: a mix-down, another sample rate."""
+    repeated: bool
+    """True when the stems are copies of an earlier task's (`uvr.tasks.result_cache`)."""
+
+
+class WebhookTry(TypedDict, total=False):
+    """One delivery attempt; `uvr.webhooks.delivery` makes it."""
+
+    webhook_id: str
+    """The webhook that was sent: `Task.webhook_id` at that time."""
+    at: str
+    """When, ISO 8601 in UTC."""
+    status_code: int | None
+    """The receiver's answer; None when there was none."""
+    duration_ms: int
+    """How long it took."""
+    error: str
+    """Why it failed, a sentence; "" once delivered."""
+    outcome: str
+    """What follows from it: "delivered", "retry" or "final"."""
+    retry_after_s: float | None
+    """For how long the receiver asked to wait, if it did."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """One song on its way. Times are milliseconds since 1970 (UTC), 0 for not yet; `progress` runs from 0 to 1.
-
-    `request_id` is that of the request which submitted it; it stands in every log line about the task. `told` is the
-    `webhook_id` of the end that the log has told about (`uvr.tasks.canonical_log`). `owner` is the user who submitted
-    it, "" in a record from before there were several. `upload` is the key under which the song is kept that was sent
-    along (`uvr.storage.uploads`), `audio` being its name then. `fingerprint` says what the stems are made of where that
-    is remembered, and `copy_of` is the task whose stems this one gets (`uvr.tasks.result_cache`). `callback_events` are
-    what the receiver wants to hear of beside the end (`uvr.webhooks.progress_events`). `handover` names the processor's
-    folder below OUTPUT_DIR/pending, on the disk of `node`; `lost_with` is a node that was lost with the stems it had
-    not saved, so that they are made again; `losses` counts how often they were missing from a disk that was still
-    there. `revivals` counts how often the task was brought back. `stems` maps a stem's name ("vocals", "instrumental")
-    to its object key, from the moment before the first one is stored; they are all there on success, and not before,
-    and until `stems_deleted_ms`, when they had become too old. `facts` tells how the stems were made (model, how long
-    each step took, and `Separation.facts`). `webhook_step` counts the delivery attempts of the present schedule,
-    `webhook_tries` lists the latest of them all.
-    """
+    """One song on its way. Each attribute is a field of the record; times are ms since 1970 (UTC), 0 for not yet."""
 
     task_uuid: str
+    """The id, also that of the item in the queues."""
     audio: str
+    """The song's URL, or the file name of an upload."""
     priority: int
+    """1 (lowest) to 5."""
     created_ms: int
+    """When it was submitted."""
     status: Status = Status.QUEUED
+    """Where it is."""
     owner: str = ""
+    """The user who submitted it; "" in records from before there were users."""
     request_id: str = ""
+    """The request that submitted it; every log line about the task has it."""
     upload: str = ""
+    """The key of the uploaded song (`uvr.storage.uploads`); "" for a song with a URL."""
     fingerprint: str = ""
+    """What the stems were made from (`uvr.tasks.result_cache`); "" while the cache is off."""
     copy_of: str = ""
+    """The earlier task whose stems this one gets, "" for none."""
     hook_url: str = ""
+    """Where the webhook goes, "" for none."""
     callback_events: list[str] = field(default_factory=list)
+    """The events before the end that the webhook reports as well (`uvr.webhooks.progress_events`)."""
     output_format: OutputFormat = OutputFormat.WAV
+    """The stems' file format."""
     progress: float = 0.0
+    """The share of the work that is done, 0 to 1."""
     attempt: int = 0
+    """The number of the latest claim by a processor."""
     started_ms: int = 0
+    """When a processor claimed it last."""
     finished_ms: int = 0
+    """When it ended."""
     error_message: str = ""
+    """Why it failed, a sentence for the client."""
     handover: str = ""
+    """The processor's folder with the stems, below OUTPUT_DIR/pending on the disk of `node`."""
     node: str = ""
+    """The NODE_ID of the node that made the stems."""
     lost_with: str = ""
+    """The node that was lost with stems that were not stored yet, so that they are made again."""
     losses: int = 0
+    """How often stems were missing from a disk that was still there, so that they were made again."""
     revivals: int = 0
+    """How often the task was retried after its end."""
     stems: dict[str, str] = field(default_factory=dict)
+    """Stem name ("vocals", "instrumental") -> object key, written before the first stem is stored. All of them are
+    stored on success, and not before."""
     stems_deleted_ms: int = 0
-    facts: dict[str, Any] = field(default_factory=dict)
+    """When the stems were deleted because STEM_RETENTION_HOURS had passed."""
+    facts: Facts = field(default_factory=Facts)
+    """How the stems were made."""
     webhook: WebhookState = WebhookState.NONE
+    """The state of the webhook."""
     webhook_step: int = 0
+    """How many delivery attempts of the current retry schedule were made."""
     told: str = ""
-    webhook_tries: list[dict[str, Any]] = field(default_factory=list)
+    """The `webhook_id` of the end for which the log has its `task.ended` line (`uvr.tasks.canonical_log`)."""
+    webhook_tries: list[WebhookTry] = field(default_factory=list)
+    """The latest delivery attempts, those of earlier schedules included."""
 
     @property
     def webhook_id(self) -> str:
-        """What names the webhook of this end of the task, on every try and when it is delivered again."""
+        """The id of the webhook about this end of the task: the same on every attempt, and when it is sent again."""
         name = f"{self.task_uuid}.{self.status}"
         return f"{name}.{self.revivals}" if self.revivals else name
 
     def to_record(self) -> dict[str, str | int | float]:
         """The task as fields of its hash, without those that have their default; dicts and lists become JSON."""
         values = {part.name: getattr(self, part.name) for part in fields(self)}
-        return record(**{name: value for name, value in values.items() if value != _LEFT_OUT.get(name, MISSING)})
+        return record(**{name: value for name, value in values.items() if value != _DEFAULTS.get(name, MISSING)})
 
     @classmethod
     def from_record(cls, stored: Mapping[str, str]) -> Task | None:
         """The task in a hash, None when it holds none; never fails.
 
-        A field that is unknown, or has a value that cannot be read, is passed over: a newer version may have written
-        it, and one record that is broken must not hide all the others.
+        Skips a field that is unknown or cannot be read: a newer version may have written it, and one broken record must
+        not hide all the others.
         """
-        known: dict[str, Any] = {}
+        readable: dict[str, Any] = {}
         for name in stored.keys() & _PARSERS.keys():
             with suppress(ValueError):
-                known[name] = _PARSERS[name](stored[name])
+                readable[name] = _PARSERS[name](stored[name])
         if "status" in stored:
-            known.setdefault("status", Status.UNKNOWN)
-        return cls(**known) if known.keys() >= _REQUIRED else None
+            readable.setdefault("status", Status.UNKNOWN)
+        return cls(**readable) if readable.keys() >= _REQUIRED else None
+
+
+def record(**values: Any) -> dict[str, str | int | float]:
+    """Task fields in the form that Redis stores: `record(progress=0.5, stems={…})`."""
+    return {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+        for name, value in values.items()
+    }
 
 
 def _parser(kind: Any) -> Callable[[str], Any]:
-    container = get_origin(kind)
+    """What reads a field of this type from its text in Redis; raises `ValueError` when it cannot."""
+    container = dict if is_typeddict(kind) else get_origin(kind)
     if container is None:
         parse: Callable[[str], Any] = kind
         return parse
@@ -139,32 +215,16 @@ def _parser(kind: Any) -> Callable[[str], Any]:
     def parse_json(text: str) -> Any:
         value = json.loads(text)
         if not isinstance(value, container):
-            raise ValueError(f"{text[:80]} is no {container.__name__}")  # noqa: TRY004  # what all parsers raise
+            raise ValueError(f"{text[:80]} is not a {container.__name__}")  # noqa: TRY004  # as all parsers
         return value
 
     return parse_json
 
 
 _PARSERS = {name: _parser(kind) for name, kind in get_type_hints(Task).items()}
-_READ_BY_SCRIPTS = ("status", "owner")
-_LEFT_OUT = {
+_REQUIRED = {part.name for part in fields(Task) if part.default is MISSING and part.default_factory is MISSING}
+_DEFAULTS = {
     part.name: part.default if part.default_factory is MISSING else part.default_factory()
     for part in fields(Task)
-    if part.name not in _READ_BY_SCRIPTS
+    if part.name not in ("status", "owner")  # the queue's scripts read these from the record
 }
-_REQUIRED = {part.name for part in fields(Task) if part.default is MISSING and part.default_factory is MISSING}
-
-
-def record(**values: Any) -> dict[str, str | int | float]:
-    """Task fields in the form Redis stores: `record(progress=0.5, stems={…})`."""
-    return {name: _stored(value) for name, value in values.items()}
-
-
-def _stored(value: Any) -> str | int | float:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-
-
-def time_stamp() -> dict[str, Any]:
-    """The time of this machine for clients: `timestamp`, seconds since 1970, and `time`, ISO 8601 in UTC."""
-    now = datetime.now(UTC)
-    return {"timestamp": int(now.timestamp()), "time": _iso(now)}

@@ -8,8 +8,13 @@ from typing import Any
 
 from redis import Redis
 
-from redis_queue import Once, RedisQueue
+from redis_queue import Attachment, IdempotencyKey, Limit, RedisQueue
+from uvr.errors import RepeatedRequestError, TooManyTasksError, TransientError
+from uvr.storage.upload_index import index_key
 from uvr.tasks.model import Status, Task, WebhookState
+
+_MAX_PAGES_READ = 10
+"""How many pages of an index are searched for one page of tasks that match a filter."""
 
 
 @dataclass(frozen=True)
@@ -22,66 +27,77 @@ class Page:
 
 @dataclass(frozen=True)
 class TaskFilter:
-    """Which tasks to list: those created from `since_ms` on and before `until_ms` that have all that is given.
-
-    None and 0 stand for what is not given.
-    """
+    """Which tasks to list: those that have everything that is given. None and 0 mean not given."""
 
     status: Status | None = None
     priority: int | None = None
     webhook: WebhookState | None = None
     since_ms: int = 0
+    """Created then or later."""
     until_ms: int = 0
+    """Created before then."""
 
-    def takes(self, task: Task) -> bool:
-        """Whether `task` has what no list of its own stands for."""
+    def matches(self, task: Task) -> bool:
+        """Whether `task` has the values for which there is no index, so that each task must be read."""
         return self.priority in (None, task.priority) and self.webhook in (None, task.webhook)
 
 
-_MAX_PAGES_READ = 10
-"""How many pages of a list are looked through for one page of wanted tasks."""
-
-
 class TaskStore:
-    """The tasks, to be read, and created in the queue. `queue` is the task queue, whose records the tasks are."""
+    """The tasks. `queue` is the task queue, whose records they are. Methods may raise `redis.RedisError`.
+
+    An owner may have at most `max_waiting` tasks that wait, 0 for any number.
+    """
 
     def __init__(self, client: Redis, queue: RedisQueue, *, max_waiting: int = 0) -> None:
         self._client = client
         self._queue = queue
+        self._root = queue.root
         self._max_waiting = max_waiting
 
-    def submit(self, task: Task, once: Once | None = None) -> bool:
-        """Create the task and queue it, in one step; False and no change when its id is known already.
+    def submit(self, task: Task, idempotency_key: IdempotencyKey | None = None) -> bool:
+        """Create the task and queue it, in one step; False and no change when a task with its id exists.
 
-        Raises `TooManyError` when the owner has `max_waiting` tasks waiting (0: any number), `AskedBeforeError` when
-        the request `once` came before, and `TransientError` when its upload is not kept any more.
+        Raises `TooManyTasksError` when too many tasks of its owner wait, `RepeatedRequestError` when a task was
+        created with the idempotency key before, and `TransientError` when its upload is no longer stored.
         """
-        return self._queue.enqueue(
+        waiting = f"{self._root}:owner:{task.owner}:{task.status}"
+        result = self._queue.enqueue(
             task.task_uuid,
             task.priority,
             task.to_record(),
-            at_most=self._max_waiting,
-            once=once,
-            upload=task.upload,
+            limit=Limit(waiting, self._max_waiting) if self._max_waiting else None,
+            idempotency_key=idempotency_key,
+            attachment=Attachment(index_key(self._root), task.upload) if task.upload else None,
         )
+        if result.outcome == "limited":
+            raise TooManyTasksError(
+                f"You have {self._max_waiting} tasks waiting, which is the limit; try again when some have begun."
+            )
+        if result.outcome == "detached":
+            raise TransientError("Storing the upload took too long; send it again.")
+        if result.outcome == "repeated":
+            raise RepeatedRequestError(
+                result.earlier_id, result.earlier_priority, asks_for_the_same=result.asks_for_the_same
+            )
+        return result.accepted
 
     def get(self, task_uuid: str) -> Task | None:
-        """The task, or None when there is none of this id."""
-        stored: Any = self._client.hgetall(f"{self._queue.name}:task:{task_uuid}")
+        """The task, or None when there is none with this id."""
+        stored: Any = self._client.hgetall(f"{self._root}:task:{task_uuid}")
         return Task.from_record(stored)
 
-    def page(self, wanted: TaskFilter | None = None, *, owner: str = "", cursor: str = "", limit: int = 50) -> Page:
-        """One page of the tasks that are `wanted`, None for all, and of `owner`, "" for everybody; latest first.
+    def page(self, filters: TaskFilter | None = None, *, owner: str = "", cursor: str = "", limit: int = 50) -> Page:
+        """One page of the tasks that match `filters` (None for all) and belong to `owner` ("" for any), latest first.
 
-        `cursor` is the `next_cursor` of the page before. What has no list of its own is found by looking through the
-        list, at most so far that the page may come out short, or empty, although others follow.
+        `cursor` is the `next_cursor` of the page before. The search for values without an index stops after a while, so
+        a page may be short or empty although more tasks follow; then `next_cursor` is set.
         """
-        wanted = wanted or TaskFilter()
+        filters = filters or TaskFilter()
         tasks: list[Task] = []
         for _ in range(_MAX_PAGES_READ):
-            members = self._members(wanted, owner, cursor, limit + 1)
+            members = self._members(filters, owner, cursor, limit + 1)
             for cursor, task in zip(members[:limit], self._get_many(members[:limit]), strict=True):
-                if task is not None and wanted.takes(task):
+                if task is not None and filters.matches(task):
                     tasks.append(task)
                 if len(tasks) == limit:
                     return Page(tasks, cursor if cursor != members[-1] else "")
@@ -89,17 +105,9 @@ class TaskStore:
                 return Page(tasks, "")
         return Page(tasks, cursor)
 
-    def _members(self, wanted: TaskFilter, owner: str, cursor: str, count: int) -> list[str]:
-        everything = f"{self._queue.name}:owner:{owner}" if owner else f"{self._queue.name}:tasks"
-        index = f"{everything}:{wanted.status}" if wanted.status else everything
-        before = min(filter(None, [cursor, _edge(wanted.until_ms)]), default="")
-        start, end = f"({before}" if before else "+", f"[{_edge(wanted.since_ms)}" if wanted.since_ms else "-"
-        members: Any = self._client.zrevrangebylex(index, start, end, 0, count)
-        return list(members)
-
     def created_before(self, time_ms: int, *, status: Status, limit: int = 100) -> Iterator[Task]:
         """All tasks of a status that were created before `time_ms`, oldest first, read `limit` at a time."""
-        index, start = f"{self._queue.name}:tasks:{status}", "-"
+        index, start = f"{self._root}:tasks:{status}", "-"
         while True:
             members: Any = self._client.zrangebylex(index, start, f"({time_ms}:", 0, limit)
             if not members:
@@ -112,7 +120,7 @@ class TaskStore:
         statuses = [status for status in Status if status is not Status.UNKNOWN]
         with self._client.pipeline(transaction=False) as pipeline:
             for status in statuses:
-                pipeline.zcard(f"{self._queue.name}:tasks:{status}")
+                pipeline.zcard(f"{self._root}:tasks:{status}")
             return dict(zip(statuses, pipeline.execute(), strict=True))
 
     def position(self, task_uuid: str) -> int | None:
@@ -120,20 +128,30 @@ class TaskStore:
         return self._queue.position(task_uuid)
 
     def was_deleted(self, task_uuid: str) -> bool:
-        """Whether a task of this id was deleted on request within the last two days."""
-        return self._client.zscore(f"{self._queue.name}:deleted", task_uuid) is not None
+        """Whether a task with this id was deleted on request within the last two days."""
+        return self._client.zscore(f"{self._root}:deleted", task_uuid) is not None
+
+    def _members(self, filters: TaskFilter, owner: str, cursor: str, count: int) -> list[str]:
+        """Up to `count` members of the index for these filters, latest first, from behind `cursor` on."""
+        every_status = f"{self._root}:owner:{owner}" if owner else f"{self._root}:tasks"
+        index = f"{every_status}:{filters.status}" if filters.status else every_status
+        before = min(filter(None, [cursor, _first_member_at(filters.until_ms)]), default="")
+        start = f"({before}" if before else "+"
+        end = f"[{_first_member_at(filters.since_ms)}" if filters.since_ms else "-"
+        members: Any = self._client.zrevrangebylex(index, start, end, 0, count)
+        return list(members)
 
     def _get_many(self, members: Sequence[str]) -> list[Task | None]:
-        """The tasks that these members of a list name, None for those that are gone."""
+        """The tasks that these members of an index name, None for those that are gone."""
         with self._client.pipeline(transaction=False) as pipeline:
             for member in members:
-                pipeline.hgetall(f"{self._queue.name}:task:{member.partition(':')[2]}")
+                pipeline.hgetall(f"{self._root}:task:{member.partition(':')[2]}")
             return list(map(Task.from_record, pipeline.execute()))
 
 
-def _edge(time_ms: int) -> str:
-    """What stands in a list before all that was created from `time_ms` on; "" for 0.
+def _first_member_at(time_ms: int) -> str:
+    """Sorts before every member of an index that was created at `time_ms` or later; "" for 0.
 
-    Lists are in the order of digits, which is that of the times from 2001 to 2286; others are brought within these.
+    Indexes are in the order of text, which is that of the times from 2001 to 2286; others are moved into this range.
     """
     return f"{min(max(time_ms, 10**12), 10**13 - 1)}:" if time_ms else ""

@@ -28,10 +28,10 @@ from uvr.storage.availability import StorageWatch
 from uvr.storage.base import Storage
 from uvr.storage.content_types import content_type
 from uvr.storage.uploads import Uploads
-from uvr.tasks.canonical_log import log_request_of
+from uvr.tasks.broker import Broker
+from uvr.tasks.canonical_log import bind_request_id
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed, succeeded
-from uvr.tasks.queues import Queues
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 
@@ -52,19 +52,21 @@ class _Stem:
 class StoreHandler:
     """One result: stems from the handover folder into the storage."""
 
-    def __init__(self, settings: Settings, queues: Queues, storage: Storage, watch: StorageWatch) -> None:
+    def __init__(
+        self, settings: Settings, broker: Broker, storage: Storage, watch: StorageWatch, uploads: Uploads
+    ) -> None:
         self._settings = settings
-        self._queues = queues
+        self._broker = broker
         self._storage = storage
         self._watch = watch
-        self._uploads = Uploads(settings, queues.uploads)
+        self._uploads = uploads
 
     def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
         """Store every stem; safe to repeat, because a stem's key does not depend on the try."""
-        task = self._queues.store.get(lease.id)
+        task = self._broker.store.get(lease.id)
         if task is None:
             return Done()  # deleted meanwhile
-        log_request_of(task)
+        bind_request_id(task)
         stems = self._copies(task) if task.copy_of else self._made(task)
         if not stems:
             return self._make_again(task)
@@ -88,18 +90,18 @@ class StoreHandler:
         store_s = time.monotonic() - started
         log.info("task.stored", stems=len(keys), storage=self._storage.kind, store_s=round(store_s, 3))
         STORE_SECONDS.observe(store_s, storage=self._storage.kind)
-        return succeeded(self._queues, task, keys, store_s=store_s, afterwards=lambda: self._clean_up(task))
+        return succeeded(self._broker, task, keys, store_s=store_s, afterwards=lambda: self._clean_up(task))
 
     def give_up(self, error: UvrError) -> Done:
         """The task has failed; its stems stay on disk."""
-        return failed(self._queues, error)
+        return failed(self._broker, error)
 
     def _clean_up(self, task: Task) -> None:
         staging.remove(self._settings.output_dir, task.handover)
         if task.upload:
             self._uploads.try_to_remove(task.upload)
         if not task.copy_of:
-            self._queues.repeats.remember(task.fingerprint, task.task_uuid)
+            self._broker.result_cache.remember(task.fingerprint, task.task_uuid)
 
     def _made(self, task: Task) -> dict[str, _Stem]:
         """The stems in the task's handover folder, none if it is gone."""
@@ -112,7 +114,7 @@ class StoreHandler:
 
     def _copies(self, task: Task) -> dict[str, _Stem]:
         """The stems of the task that had the same song, none if it is gone."""
-        earlier = self._queues.store.get(task.copy_of)
+        earlier = self._broker.store.get(task.copy_of)
         stems = earlier.stems if earlier and not earlier.stems_deleted_ms else {}
         return {name: self._copy(task, name, source) for name, source in stems.items()}
 
@@ -131,14 +133,14 @@ class StoreHandler:
             )
         log.warning("task.made_again", handover=task.handover, losses=task.losses + 1)
         lost = {**lost_with(task.node), **record(losses=task.losses + 1)}
-        return Done(lost, next_queue=self._queues.tasks)
+        return Done(lost, next_queue=self._broker.tasks)
 
     def _make_after_all(self, task: Task) -> Done:
         """The stems that were to be copied have been deleted meanwhile."""
         log.info("task.not_repeated")
-        self._queues.repeats.forget(task.fingerprint)
+        self._broker.result_cache.forget(task.fingerprint)
         anew = record(status=Status.QUEUED, progress=0.0, facts={}, stems={}, copy_of="")
-        return Done(anew, next_queue=self._queues.tasks)
+        return Done(anew, next_queue=self._broker.tasks)
 
     def _key(self, task: Task, name: str, suffix: str) -> str:
         return f"{self._settings.s3_key_prefix}{task.task_uuid}_{name}{suffix}"
@@ -163,7 +165,7 @@ class StoreHandler:
 
     def _clear_if_deleted(self, task: Task, keys: Iterable[str]) -> None:
         """Whoever deleted the task meanwhile came too early to delete what has been stored since."""
-        now = self._queues.store.get(task.task_uuid)
+        now = self._broker.store.get(task.task_uuid)
         if now is not None and now.status is not Status.CANCELLED:
             return
         log.info("task.cleared", handover=task.handover)

@@ -29,8 +29,7 @@ from uvr.logs import without_secrets
 from uvr.net.http_status import described, is_transient, redirect_target, retry_after_s
 from uvr.net.receiver_headers import DEFAULT_PORTS
 from uvr.net.url_guard import GuardedSession, UrlGuard
-from uvr.tasks.model import time_stamp
-from uvr.timestamps import iso_now
+from uvr.timestamps import iso_now, timestamp_fields
 
 ReceiverHeaders = Mapping[str, Mapping[str, SecretStr]]
 Outcome = Literal["delivered", "retry", "final"]
@@ -61,19 +60,19 @@ def success_payload(task_uuid: str, links: Mapping[str, str], **more: object) ->
 
     A stem that has the name of one of the other keys is left out.
     """
-    facts = {"task_uuid": task_uuid, "status": "success", **time_stamp(), **more}
+    facts = {"task_uuid": task_uuid, "status": "success", **timestamp_fields(), **more}
     return {**facts, **{name: link for name, link in links.items() if name not in facts}}
 
 
 def failure_payload(task_uuid: str, error_message: str, **more: object) -> dict[str, object]:
     """What a hook gets when its task has failed for good."""
-    facts = {"task_uuid": task_uuid, "status": "failed", **time_stamp(), "error_message": error_message}
+    facts = {"task_uuid": task_uuid, "status": "failed", **timestamp_fields(), "error_message": error_message}
     return {**facts, **more}
 
 
 def progress_payload(task_uuid: str, event: str, progress: float) -> dict[str, object]:
     """What a hook gets before its task has ended, if it was asked for: `event` is "started" or "progress"."""
-    return {"task_uuid": task_uuid, "status": event, **time_stamp(), "progress": progress}
+    return {"task_uuid": task_uuid, "status": event, **timestamp_fields(), "progress": progress}
 
 
 def next_delay_s(pauses_s: Sequence[float], attempts_made: int, retry_after_s: float | None) -> float | None:

@@ -20,9 +20,9 @@ from uvr.errors import TransientError, UvrError
 from uvr.metrics.definitions import WEBHOOK_TRIES
 from uvr.net.url_guard import UrlGuard
 from uvr.storage.base import Storage
-from uvr.tasks.canonical_log import log_request_of, log_task_end
+from uvr.tasks.broker import Broker
+from uvr.tasks.canonical_log import bind_request_id, log_task_end
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues
 from uvr.webhooks import delivery
 from uvr.webhooks.host_limits import HostLimits
 from uvr.worker.heartbeat import Heartbeat
@@ -37,9 +37,9 @@ TRIES_KEPT = 40
 class WebhookHandler:
     """One delivery attempt of one webhook."""
 
-    def __init__(self, settings: Settings, queues: Queues, storage: Storage) -> None:
+    def __init__(self, settings: Settings, broker: Broker, storage: Storage) -> None:
         self._settings = settings
-        self._queues = queues
+        self._broker = broker
         self._storage = storage
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
         self._receivers = HostLimits(settings.webhook_threads)
@@ -47,10 +47,10 @@ class WebhookHandler:
     def handle(self, lease: Lease, pulse: Heartbeat) -> Done | Later:
         """POST the outcome; what the receiver answers decides whether and when there is another attempt."""
         task_uuid, _, event = lease.id.partition(".")
-        task = self._queues.store.get(task_uuid)
+        task = self._broker.store.get(task_uuid)
         if task is None:
             return Done()
-        log_request_of(task)
+        bind_request_id(task)
         if event:
             return self._tell_news(task, event)
         if task.status is Status.UNKNOWN:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import structlog
 from redis import RedisError
 
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Task
-from uvr.tasks.queues import Queues
 
 log = structlog.get_logger()
 
@@ -24,17 +24,17 @@ _PROGRESS_EVERY_S = 5.0
 _LOWEST_PRIORITY = 1
 
 
-def tell(queues: Queues, task: Task, event: str) -> None:
+def tell(broker: Broker, task: Task, event: str) -> None:
     """Send news of this kind, if the task has a receiver who wants it. Never fails for an absent Redis."""
     if not task.hook_url or event not in task.callback_events:
         return
     try:
-        queues.webhooks.enqueue(f"{task.task_uuid}.{event}", _LOWEST_PRIORITY)
+        broker.webhooks.enqueue(f"{task.task_uuid}.{event}", _LOWEST_PRIORITY)
     except RedisError as error:
         log.debug("news.not_told", news=event, error=str(error))
 
 
-def progress_reporter(queues: Queues, task: Task) -> Callable[[], None]:
+def progress_reporter(broker: Broker, task: Task) -> Callable[[], None]:
     """To be called whenever there is progress: tells of it every few seconds."""
     told_at = time.monotonic()
 
@@ -42,6 +42,6 @@ def progress_reporter(queues: Queues, task: Task) -> Callable[[], None]:
         nonlocal told_at
         if time.monotonic() - told_at >= _PROGRESS_EVERY_S:
             told_at = time.monotonic()
-            tell(queues, task, PROGRESS)
+            tell(broker, task, PROGRESS)
 
     return tell_progress

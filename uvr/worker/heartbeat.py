@@ -48,10 +48,10 @@ class Heartbeat:
             if not self._queue.extend(self._lease, record):
                 self.lost = True
             self._due = time.monotonic() + self._every_s
-            self._trouble.over()
+            self._trouble.recovered()
         except RedisError as error:
             # The lease may outlive the outage; whoever claims next decides, by its fence.
-            self._trouble.tell(error)
+            self._trouble.failed(error)
 
     def cancelled(self) -> bool:
         """Whether the result is no longer wanted: the lease is lost, or the process stops and its grace is over."""

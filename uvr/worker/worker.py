@@ -107,11 +107,11 @@ class Worker:
             try:
                 self._reap()
                 self._serve(shutdown)
-                trouble.over()
+                trouble.recovered()
                 outage = 0
             except RedisError as error:
                 outage += 1
-                trouble.tell(error)
+                trouble.failed(error)
                 shutdown.requested.wait(min(5.0, 0.2 * 2 ** min(outage, 5)))
 
     def _reap(self) -> None:
@@ -143,7 +143,7 @@ class Worker:
         try:
             self._queue.release(lease, self._waiting_record)
         except RedisError as error:
-            OutageLog(worker=self.name).tell(error)
+            OutageLog(worker=self.name).failed(error)
 
     def work_on(self, lease: Lease, shutdown: Shutdown) -> None:
         """One claim from heartbeat to acknowledgement, and the one log line that tells about it.
@@ -234,7 +234,7 @@ class Worker:
             try:
                 return step.take()
             except RedisError as error:
-                trouble.tell(error)
+                trouble.failed(error)
                 if not is_transient(error) or shutdown.abandoned.wait(1.0):
                     return False
 

@@ -63,7 +63,7 @@ def test_a_key_is_remembered_for_a_day_even_after_its_task_has_ended(client: Fla
 
 def test_deleting_the_task_frees_its_key(client: FlaskClient) -> None:
     first = post(client)
-    assert services_of(client.application).queues.tasks.forget(first.json["task_uuid"], [], [], wanted=True)
+    assert services_of(client.application).broker.tasks.forget(first.json["task_uuid"], [], [], on_request=True)
     again = post(client)
     assert again.status_code == 202
     assert again.json != first.json

@@ -13,10 +13,11 @@ from redis import Redis
 
 from redis_queue import Lease
 from tests.support.api import settings_for
+from tests.support.leases import dead_ids, waiting_ids
 from uvr.liveness.nodes import Node
 from uvr.redis.clients import connect
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, record
-from uvr.tasks.queues import Queues, known_node_ids, open_queues
 
 pytestmark = pytest.mark.every_redis
 
@@ -28,17 +29,17 @@ class Member:
     """One worker process of a node, as far as Redis knows it."""
 
     node: Node
-    queues: Queues
+    broker: Broker
 
     def hand_over(self, task_uuid: str, priority: int = 3) -> None:
         """Take a new task all the way to this node's result queue."""
         task = Task(task_uuid, "https://songs.test/a.wav", priority, created_ms=1)
-        assert self.queues.store.submit(task)
+        assert self.broker.store.submit(task)
         made = record(status=Status.UPLOADING, progress=1.0, handover=f"{task_uuid}.1", node="any")
-        assert self.queues.tasks.finish(self.claimed(), next_queue=self.queues.results, record=made)
+        assert self.broker.tasks.finish(self.claimed(), next_queue=self.broker.results, record=made)
 
     def claimed(self) -> Lease:
-        lease = self.queues.tasks.claim()
+        lease = self.broker.tasks.claim()
         assert lease is not None
         return lease
 
@@ -57,8 +58,8 @@ def join(redis_client: Redis, tmp_path: Path) -> Iterator[Join]:
             assert (settings.node_timeout_seconds, settings.lease_seconds) == (TIMEOUT_S, LEASE_S)
             clients = connect(settings)
             clients_in_use.callback(clients.close)
-            queues = open_queues(settings, clients)
-            return Member(Node(settings, clients, queues.tasks, kind), queues)
+            broker = Broker(settings, clients)
+            return Member(Node(settings, broker, kind), broker)
 
         yield join
 
@@ -76,18 +77,18 @@ def test_what_a_silent_node_had_handed_over_is_queued_again(join: Join, redis_cl
     silent, other = join("one"), join("two")
     for task_uuid, priority in {"waiting": 2, "delayed": 4, "leased": 5}.items():
         silent.hand_over(task_uuid, priority)
-    silent.queues.results.claim()
-    delayed = silent.queues.results.claim()
+    silent.broker.results.claim()
+    delayed = silent.broker.results.claim()
     assert delayed is not None
-    silent.queues.results.retry(delayed, delay_s=3600)
+    silent.broker.results.retry(delayed, delay_s=3600)
     silent.node.look_around()
     pass_time(redis_client, TIMEOUT_S + 1)
 
     other.node.look_around()
 
-    assert other.queues.tasks.peek() == ["leased", "delayed", "waiting"], "by priority"
-    assert silent.queues.results.sizes().leased == 0
-    task = other.queues.store.get("leased")
+    assert waiting_ids(other.broker.tasks) == ["leased", "delayed", "waiting"], "by priority"
+    assert silent.broker.results.sizes().leased == 0
+    task = other.broker.store.get("leased")
     assert task is not None
     assert (task.status, task.progress, task.handover, task.node) == (Status.QUEUED, 0, "", "")
     assert task.lost_with == "one"
@@ -99,11 +100,11 @@ def test_a_node_that_is_heard_keeps_what_it_has(join: Join, redis_client: Redis)
     living.node.look_around()
     pass_time(redis_client, TIMEOUT_S - 1)
     other.node.look_around()
-    assert living.queues.results.peek() == ["a"]
+    assert waiting_ids(living.broker.results) == ["a"]
     living.node.look_around()
     pass_time(redis_client, TIMEOUT_S - 1)
     other.node.look_around()
-    assert living.queues.results.peek() == ["a"]
+    assert waiting_ids(living.broker.results) == ["a"]
 
 
 def test_it_is_the_uploader_that_must_be_heard(join: Join, redis_client: Redis) -> None:
@@ -112,42 +113,42 @@ def test_it_is_the_uploader_that_must_be_heard(join: Join, redis_client: Redis) 
     processor.hand_over("a")
     pass_time(redis_client, TIMEOUT_S + 1)
     processor.node.look_around()
-    assert processor.queues.results.peek() == ["a"], "it is its own node, whose disk it sees"
+    assert waiting_ids(processor.broker.results) == ["a"], "it is its own node, whose disk it sees"
     other.node.look_around()
-    assert other.queues.tasks.peek() == ["a"]
+    assert waiting_ids(other.broker.tasks) == ["a"]
 
 
 def test_workers_without_a_node_id_are_a_node_too(join: Join, redis_client: Redis) -> None:
     unnamed, named = join(""), join("one")
     unnamed.hand_over("before NODE_ID was set")
-    assert unnamed.queues.results.name == "uvr_results"
+    assert unnamed.broker.results.name == "uvr_results"
     unnamed.node.look_around()
     pass_time(redis_client, TIMEOUT_S + 1)
     named.node.look_around()
-    assert named.queues.tasks.peek() == ["before NODE_ID was set"]
+    assert waiting_ids(named.broker.tasks) == ["before NODE_ID was set"]
 
 
 def test_a_silent_node_that_comes_back_changes_nothing_any_more(join: Join, redis_client: Redis) -> None:
     silent, other = join("one"), join("two")
     silent.hand_over("a")
-    held = silent.queues.results.claim()
+    held = silent.broker.results.claim()
     assert held is not None
     silent.node.look_around()
     pass_time(redis_client, TIMEOUT_S + 1)
     other.node.look_around()
 
     stored = record(status=Status.SUCCESS)
-    assert not silent.queues.results.extend(held)
-    assert not silent.queues.results.finish(held, next_queue=silent.queues.webhooks, record=stored)
-    assert silent.queues.webhooks.sizes().waiting == 0
+    assert not silent.broker.results.extend(held)
+    assert not silent.broker.results.finish(held, next_queue=silent.broker.webhooks, record=stored)
+    assert silent.broker.webhooks.sizes().waiting == 0
 
     # Not even when the task comes to the same node again.
     made_again = record(status=Status.UPLOADING)
-    assert silent.queues.tasks.finish(silent.claimed(), next_queue=silent.queues.results, record=made_again)
-    held_again = silent.queues.results.claim()
+    assert silent.broker.tasks.finish(silent.claimed(), next_queue=silent.broker.results, record=made_again)
+    held_again = silent.broker.results.claim()
     assert held_again is not None
-    assert not silent.queues.results.finish(held, record=stored)
-    assert silent.queues.results.finish(held_again, record=stored)
+    assert not silent.broker.results.finish(held, record=stored)
+    assert silent.broker.results.finish(held_again, record=stored)
 
 
 def test_two_rescuers_bring_every_task_back_once(join: Join, redis_client: Redis) -> None:
@@ -162,7 +163,7 @@ def test_two_rescuers_bring_every_task_back_once(join: Join, redis_client: Redis
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(silent.queues.tasks.peek(1000)) == ids
+    assert sorted(waiting_ids(silent.broker.tasks, 1000)) == ids
 
 
 def test_another_one_goes_on_where_a_rescuer_died(join: Join, redis_client: Redis) -> None:
@@ -171,9 +172,9 @@ def test_another_one_goes_on_where_a_rescuer_died(join: Join, redis_client: Redi
         silent.hand_over(task_uuid)
     silent.node.look_around()
     pass_time(redis_client, TIMEOUT_S + 1)
-    assert silent.queues.results.evacuate(silent.queues.tasks, limit=1) == ["a"]
+    assert silent.broker.results.evacuate(silent.broker.tasks, limit=1) == ["a"]
     other.node.look_around()
-    assert other.queues.tasks.peek() == ["a", "b", "c"]
+    assert waiting_ids(other.broker.tasks) == ["a", "b", "c"]
 
 
 def test_an_outage_of_redis_is_not_the_death_of_all_nodes(join: Join, redis_client: Redis) -> None:
@@ -183,13 +184,13 @@ def test_an_outage_of_redis_is_not_the_death_of_all_nodes(join: Join, redis_clie
         member.node.look_around()
     pass_time(redis_client, 86_400, unwatched=True)
     quick.node.look_around()
-    assert slow.queues.results.peek() == ["a"]
+    assert waiting_ids(slow.broker.results) == ["a"]
     pass_time(redis_client, TIMEOUT_S - 1)
     quick.node.look_around()
-    assert slow.queues.results.peek() == ["a"], "it has the whole time-out to be heard again"
+    assert waiting_ids(slow.broker.results) == ["a"], "it has the whole time-out to be heard again"
     pass_time(redis_client, 2)
     quick.node.look_around()
-    assert quick.queues.tasks.peek() == ["a"]
+    assert waiting_ids(quick.broker.tasks) == ["a"]
 
 
 def test_a_node_that_was_retired_is_forgotten(join: Join, redis_client: Redis) -> None:
@@ -198,7 +199,7 @@ def test_a_node_that_was_retired_is_forgotten(join: Join, redis_client: Redis) -
     join("one", "processor").node.look_around()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
     other.node.look_around()
-    assert known_node_ids(redis_client, "uvr_tasks") == ["two"]
+    assert other.broker.node_ids() == ["two"]
 
 
 def test_a_node_is_remembered_while_its_processor_may_hand_over_more(join: Join, redis_client: Redis) -> None:
@@ -207,25 +208,25 @@ def test_a_node_is_remembered_while_its_processor_may_hand_over_more(join: Join,
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
     processor.node.look_around()
     other.node.look_around()
-    assert known_node_ids(redis_client, "uvr_tasks") == ["one", "two"]
+    assert other.broker.node_ids() == ["one", "two"]
     processor.hand_over("a long song")
     other.node.look_around()
-    assert other.queues.tasks.peek() == ["a long song"]
+    assert waiting_ids(other.broker.tasks) == ["a long song"]
 
 
 def test_a_node_is_remembered_while_it_has_dead_letters(join: Join, redis_client: Redis) -> None:
     silent, other = join("one"), join("two")
     silent.hand_over("a")
-    lease = silent.queues.results.claim()
+    lease = silent.broker.results.claim()
     assert lease is not None
-    silent.queues.results.bury(lease)
+    silent.broker.results.bury(lease)
     silent.node.look_around()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
     other.node.look_around()
-    assert silent.queues.results.dead() == ["a"], "for an operator to decide about"
-    assert silent.queues.results.revive("a")
+    assert dead_ids(silent.broker.results) == ["a"], "for an operator to decide about"
+    assert silent.broker.results.revive("a")
     other.node.look_around()
-    assert other.queues.tasks.peek() == ["a"], "brought back, it is made again"
+    assert waiting_ids(other.broker.tasks) == ["a"], "brought back, it is made again"
 
 
 def test_nothing_is_made_where_nobody_saves_while_others_would_make_it_again(join: Join, redis_client: Redis) -> None:
@@ -249,13 +250,13 @@ def test_a_full_redis_still_hears_its_nodes(join: Join, redis_client: Redis) -> 
         member.node.look_around()
     finally:
         redis_client.config_set("maxmemory", 0)
-    assert known_node_ids(redis_client, "uvr_tasks") == ["one"]
+    assert member.broker.node_ids() == ["one"]
 
 
 def test_signs_of_life_go_on_beside_the_work_and_survive_an_absent_redis(tmp_path: Path) -> None:
     nowhere = settings_for({"path": tmp_path / "nothing.sock"}, tmp_path)
     clients = connect(nowhere)
-    node = Node(nowhere, clients, open_queues(nowhere, clients).tasks, "processor")
+    node = Node(nowhere, Broker(nowhere, clients), "processor")
     with node.heard():
         assert node.why_paused() == "Redis does not hear this node."
     clients.close()

@@ -35,8 +35,8 @@ from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
 from uvr.processor.handler import SeparationHandler
 from uvr.redis.clients import connect
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState
-from uvr.tasks.queues import open_queues
 from uvr.timestamps import now_ms
 from uvr.webhooks import delivery
 from uvr.worker.heartbeat import Heartbeat
@@ -255,14 +255,14 @@ def test_song_of_a_task_comes_by_the_proxy_of_the_settings(proxy, redis_client: 
         fetch_user_agent="Sampler/2.0",
     )
     clients = connect(settings)
-    queues = open_queues(settings, clients)
+    broker = Broker(settings, clients)
     task = Task(str(uuid.uuid4()), "http://song.example/a.wav", 3, now_ms())
-    queues.store.submit(task)
-    lease = claim(queues.tasks)
+    broker.store.submit(task)
+    lease = claim(broker.tasks)
     no_separator: Any = None  # the task fails before it gets there
-    handler = SeparationHandler(settings, queues, no_separator, no_separator)
+    handler = SeparationHandler(settings, broker, no_separator, no_separator)
     with pytest.raises(PermanentError, match="a web page titled “Gone”"):
-        handler.handle(lease, Heartbeat(queues.tasks, lease, 15, Shutdown()))
+        handler.handle(lease, Heartbeat(broker.tasks, lease, 15, Shutdown()))
     clients.close()
     [request] = proxy.requests
     assert request.headers["User-Agent"] == "Sampler/2.0"
@@ -292,7 +292,7 @@ class TestWebhooks:
             error_message="It was not audio.",
             webhook=WebhookState.PENDING,
         )
-        assert workshop.queues.webhooks.enqueue("a", 3, task.to_record())
+        assert workshop.broker.webhooks.enqueue("a", 3, task.to_record()).accepted
         with working(workshop):
             until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
         [request] = proxy.requests

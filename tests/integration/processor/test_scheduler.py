@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from redis_queue import Lease, RedisQueue
-from tests.support.leases import claim
+from tests.support.leases import claim, waiting_ids
 from tests.support.waiting import PATIENCE_S
 from tests.support.workers import WAITING, ScriptedHandler, rouse
 from uvr.errors import CancelledError
@@ -127,7 +127,7 @@ def test_one_task_is_claimed_ahead_and_no_more(queue: RedisQueue, new_processor:
     processor.start()
     assert leased(queue, "a", "b")
     time.sleep(0.5)
-    assert queue.peek() == ["c"]
+    assert waiting_ids(queue) == ["c"]
     processor.leaves("a")
     assert leased(queue, "c")
     assert comes_true(lambda: processor.entered == ["a", "b"])
@@ -156,7 +156,7 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
     assert leased(queue, "first", "low")
     submit(queue, "high", 5)
     assert leased(queue, "high"), "it is fetched while the first is still in the network"
-    assert comes_true(lambda: queue.peek() == ["low"])
+    assert comes_true(lambda: waiting_ids(queue) == ["low"])
     for item_id in ("first", "high", "low"):
         processor.leaves(item_id)
     assert comes_true(lambda: processor.entered == ["first", "high", "low"])
@@ -250,5 +250,5 @@ def test_a_stop_hands_back_what_has_not_begun_and_finishes_what_has(
     threading.Timer(0.5, processor.leaves, ("a",)).start()
     processor.stop()
     assert processor.entered == ["a"]
-    assert queue.peek() == ["b"]
+    assert waiting_ids(queue) == ["b"]
     assert redis_client.hget("tasks:item:b", "failures") == "0"

@@ -1,4 +1,4 @@
-"""Who holds an item: fences, crashes that count and those that do not, and the grace after a silence; a real server."""
+"""Leases: fences, which crashes count, and the grace after an outage; on a real server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def left_ms(client: Redis, item_id: str) -> float:
     return client.zscore("tasks:lease", item_id) - now_s * 1000 - now_us / 1000
 
 
-def test_every_claim_has_a_fence_of_its_own_and_they_grow(queue: RedisQueue) -> None:
+def test_every_claim_has_its_own_fence_and_fences_grow(queue: RedisQueue) -> None:
     queue.enqueue("a", 3)
     queue.enqueue("b", 3)
     fences = []
@@ -45,7 +45,7 @@ def test_every_claim_has_a_fence_of_its_own_and_they_grow(queue: RedisQueue) -> 
     assert fences == sorted(set(fences))
 
 
-def test_a_fail_over_that_forgot_a_claim_does_not_make_its_fence_come_again(
+def test_a_fence_does_not_come_again_after_a_failover_that_lost_its_claim(
     queue: RedisQueue, redis_client: Redis
 ) -> None:
     queue.enqueue("a", 3)
@@ -54,12 +54,12 @@ def test_a_fail_over_that_forgot_a_claim_does_not_make_its_fence_come_again(
     redis_client.delete("tasks:fence", "tasks:lease", "tasks:item:a")
     for key, value in before.items():
         redis_client.restore(key, 0, value)
-    time.sleep(0.005)  # no fail-over is faster
+    time.sleep(0.005)  # no failover is faster
     assert claim(queue).fence > forgotten.fence
     assert not queue.finish(forgotten)
 
 
-def test_an_id_that_comes_again_is_not_open_to_those_who_held_it_before(queue: RedisQueue) -> None:
+def test_an_earlier_holder_cannot_finish_an_id_that_comes_again(queue: RedisQueue) -> None:
     queue.enqueue("a", 3)
     before = claim(queue)
     queue.finish(before)
@@ -70,7 +70,7 @@ def test_an_id_that_comes_again_is_not_open_to_those_who_held_it_before(queue: R
     assert queue.finish(now)
 
 
-def test_a_lease_tells_the_items_place_in_the_queue(queue: RedisQueue, redis_client: Redis) -> None:
+def test_a_lease_has_the_items_place_in_the_queue(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 2)
     [(_, score)] = redis_client.zrange("tasks", 0, -1, withscores=True)
     assert claim(queue).score == score
@@ -110,7 +110,7 @@ def test_a_claim_whose_answer_was_lost_costs_nothing(
     assert (lease.attempt, lease.failures, lease.crashes) == (3, 0, 0)
 
 
-def test_of_two_workers_only_the_one_that_fell_silent_loses_its_item(queue: RedisQueue, redis_client: Redis) -> None:
+def test_of_two_workers_only_the_silent_one_loses_its_item(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     queue.enqueue("b", 3)
     dead, living = begin(queue), begin(queue)
@@ -123,7 +123,7 @@ def test_of_two_workers_only_the_one_that_fell_silent_loses_its_item(queue: Redi
     assert claim(queue).crashes == 1
 
 
-def test_an_outage_longer_than_a_lease_costs_the_living_no_crash(queue: RedisQueue, redis_client: Redis) -> None:
+def test_an_outage_longer_than_a_lease_is_no_crash_of_a_living_worker(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     lease = begin(queue)
     expire(queue, redis_client, lease)
@@ -135,7 +135,7 @@ def test_an_outage_longer_than_a_lease_costs_the_living_no_crash(queue: RedisQue
     assert queue.finish(lease)
 
 
-def test_leases_that_end_right_after_an_outage_have_their_grace_too(queue: RedisQueue, redis_client: Redis) -> None:
+def test_leases_that_end_right_after_an_outage_get_a_grace_too(queue: RedisQueue, redis_client: Redis) -> None:
     for item_id in ("about to end", "fresh"):
         queue.enqueue(item_id, 3)
         begin(queue)
@@ -158,7 +158,7 @@ def test_the_grace_is_given_once_so_that_rare_reaping_does_not_keep_dead_workers
     assert claim(queue).crashes == 1
 
 
-def test_a_holder_that_beat_has_a_grace_in_the_next_outage_again(queue: RedisQueue, redis_client: Redis) -> None:
+def test_a_heartbeat_earns_another_grace_in_the_next_outage(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     lease = begin(queue)
     for _ in range(2):
@@ -168,7 +168,7 @@ def test_a_holder_that_beat_has_a_grace_in_the_next_outage_again(queue: RedisQue
         assert queue.extend(lease)
 
 
-def test_where_somebody_reaps_regularly_nobody_is_given_a_grace(queue: RedisQueue, redis_client: Redis) -> None:
+def test_there_is_no_grace_while_reaping_is_regular(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     lease = begin(queue)
     assert queue.reap() == []

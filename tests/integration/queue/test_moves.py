@@ -1,4 +1,4 @@
-"""From one queue to another: a new round starts anew, and a queue whose node is lost is emptied; on a real server."""
+"""Items that move to another queue, one by one or all at once; on a real server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redis_queue import RedisQueue, Sizes
-from tests.support.leases import CHANGES, begin, claim
+from tests.support.leases import CHANGES, begin, claim, dead_ids, waiting_ids
 
 pytestmark = pytest.mark.every_redis
 
@@ -25,7 +25,7 @@ def tasks(redis_client: Redis) -> RedisQueue:
 
 @pytest.fixture
 def results(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "results", records="tasks")
+    return RedisQueue(redis_client, "results", root="tasks")
 
 
 def submit(queue: RedisQueue, item_id: str = "a", priority: int = 3) -> None:
@@ -34,7 +34,7 @@ def submit(queue: RedisQueue, item_id: str = "a", priority: int = 3) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("step", ["finish", "bury"])
-def test_a_new_round_starts_anew_whatever_is_left_of_an_earlier_one(
+def test_an_item_that_comes_again_replaces_what_is_left_of_it_in_any_state(
     tasks: RedisQueue, results: RedisQueue, change: Callable[[RedisQueue], None], step: str
 ) -> None:
     results.enqueue("a", 1)
@@ -47,7 +47,7 @@ def test_a_new_round_starts_anew_whatever_is_left_of_an_earlier_one(
     assert results.claim() is None
 
 
-def test_who_worked_on_an_earlier_round_changes_nothing_in_the_new_one(tasks: RedisQueue, results: RedisQueue) -> None:
+def test_a_worker_of_the_earlier_round_changes_nothing_in_the_new_one(tasks: RedisQueue, results: RedisQueue) -> None:
     results.enqueue("a", 3)
     earlier = begin(results)
     submit(tasks)
@@ -95,20 +95,20 @@ def test_an_evacuated_queue_is_empty_and_its_items_wait_in_the_other_one(
     ]
     assert results.evacuate(tasks) == []
     assert results.sizes() == EMPTY
-    assert tasks.peek() == ["urgent", "earlier", "leased", "delayed", "middle", "low"]
+    assert waiting_ids(tasks) == ["urgent", "earlier", "leased", "delayed", "middle", "low"]
     assert redis_client.hgetall("tasks:task:leased") == {"status": "queued", "created_ms": "1", "progress": "0"}
     assert not results.finish(taken["leased"], record={"status": "success"})
     assert redis_client.hget("tasks:task:leased", "status") == "queued"
 
 
-def test_an_evacuation_leaves_dead_letters_and_strangers_behind(
+def test_an_evacuation_leaves_dead_letters_and_foreign_members_behind(
     tasks: RedisQueue, results: RedisQueue, redis_client: Redis
 ) -> None:
     results.enqueue("dead", 3)
     results.bury(claim(results))
     redis_client.zadd("results", {"of another program": 1.0})
     assert results.evacuate(tasks) == []
-    assert results.dead() == ["dead"]
+    assert dead_ids(results) == ["dead"]
     assert redis_client.zrange("results:foreign", 0, -1) == ["of another program"]
 
 
@@ -118,10 +118,10 @@ def test_a_large_queue_is_evacuated_in_parts(tasks: RedisQueue, results: RedisQu
         results.enqueue(item_id, 3)
     parts = [results.evacuate(tasks, limit=10) for _ in range(4)]
     assert parts == [ids[:10], ids[10:20], ids[20:], []]
-    assert tasks.peek(100) == ids
+    assert waiting_ids(tasks, 100) == ids
 
 
-def test_what_is_evacuated_starts_anew_where_it_is_still_worked_on(tasks: RedisQueue, results: RedisQueue) -> None:
+def test_an_evacuated_item_starts_again_even_if_it_is_leased_there(tasks: RedisQueue, results: RedisQueue) -> None:
     tasks.enqueue("a", 3)
     earlier = begin(tasks)
     results.enqueue("a", 3)
@@ -151,7 +151,7 @@ def test_an_item_is_either_finished_or_evacuated_while_both_go_on(
 
     at_once(store, store, evacuate)
     assert sorted(finished + moved) == sorted(ids)
-    assert sorted(tasks.peek(1000)) == sorted(moved)
+    assert sorted(waiting_ids(tasks, 1000)) == sorted(moved)
     assert results.sizes() == EMPTY
     assert not redis_client.keys("results:item:*")
 

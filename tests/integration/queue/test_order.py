@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redis_queue import RedisQueue
-from tests.support.leases import begin, claim, expire, snapshot
+from tests.support.leases import begin, claim, dead_ids, expire, snapshot, waiting_ids
 
 pytestmark = pytest.mark.every_redis
 
@@ -49,11 +49,11 @@ def test_score_is_the_servers_time_in_seconds_times_six_minus_priority(queue: Re
 
 
 def test_enqueue_is_idempotent_on_the_id(queue: RedisQueue) -> None:
-    assert queue.enqueue("a", 3)
-    assert not queue.enqueue("a", 5)
+    assert queue.enqueue("a", 3).accepted
+    assert not queue.enqueue("a", 5).accepted
     assert queue.sizes().by_priority == {1: 0, 2: 0, 3: 1, 4: 0, 5: 0}
     claim(queue)
-    assert not queue.enqueue("a", 3), "a leased item is still the queue's"
+    assert not queue.enqueue("a", 3).accepted, "a leased item is still the queue's"
     assert queue.claim() is None
 
 
@@ -80,7 +80,7 @@ def test_a_reaped_item_takes_its_old_place(queue: RedisQueue, redis_client: Redi
     queue.enqueue("second", 3)
     expire(queue, redis_client, claim(queue))
     queue.reap()
-    assert queue.peek() == ["first", "second"]
+    assert waiting_ids(queue) == ["first", "second"]
 
 
 def test_heartbeats_keep_a_lease_alive(queue: RedisQueue, redis_client: Redis) -> None:
@@ -93,7 +93,7 @@ def test_heartbeats_keep_a_lease_alive(queue: RedisQueue, redis_client: Redis) -
 
 
 def test_a_late_ack_changes_nothing(queue: RedisQueue, redis_client: Redis) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     queue.enqueue("a", 3, {"status": "queued", "created_ms": 1})
     late = begin(queue)
     expire(queue, redis_client, late)
@@ -116,8 +116,8 @@ def test_a_lease_that_expired_but_was_not_taken_over_still_counts(queue: RedisQu
     assert queue.reap() == []
 
 
-def test_finish_hands_over_to_the_next_queue_with_the_same_priority(queue: RedisQueue, redis_client: Redis) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+def test_finish_adds_to_the_next_queue_with_the_same_priority(queue: RedisQueue, redis_client: Redis) -> None:
+    results = RedisQueue(redis_client, "results", root="tasks")
     queue.enqueue("a", 5)
     assert queue.finish(claim(queue), next_queue=results)
     assert queue.sizes() == RedisQueue(redis_client, "empty").sizes()
@@ -128,7 +128,7 @@ def test_finish_removes_every_trace_of_the_item(queue: RedisQueue, redis_client:
     queue.enqueue("a", 3)
     queue.finish(claim(queue))
     assert set(redis_client.keys()) <= {"tasks:seq", "tasks:fence", "tasks:wake"}
-    assert queue.enqueue("a", 3), "a finished id may come again"
+    assert queue.enqueue("a", 3).accepted, "a finished id may come again"
 
 
 def test_retry_waits_out_its_delay_and_counts_a_failure(queue: RedisQueue) -> None:
@@ -153,9 +153,9 @@ def test_buried_items_wait_for_an_operator(queue: RedisQueue, redis_client: Redi
     notices = RedisQueue(redis_client, "notices")
     queue.enqueue("a", 4)
     assert queue.bury(claim(queue), next_queue=notices)
-    assert queue.dead() == ["a"]
+    assert dead_ids(queue) == ["a"]
     assert queue.claim() is None
-    assert notices.peek() == ["a"]
+    assert waiting_ids(notices) == ["a"]
     assert queue.revive("a")
     assert not queue.revive("a")
     assert claim(queue).failures == 0
@@ -167,7 +167,7 @@ def test_a_dropped_dead_letter_is_gone(queue: RedisQueue) -> None:
     assert queue.drop("a")
     assert not queue.drop("a")
     assert queue.sizes().dead == 0
-    assert queue.enqueue("a", 3)
+    assert queue.enqueue("a", 3).accepted
 
 
 def test_a_new_round_replaces_the_dead_letter_of_an_earlier_one(queue: RedisQueue, redis_client: Redis) -> None:
@@ -177,7 +177,7 @@ def test_a_new_round_replaces_the_dead_letter_of_an_earlier_one(queue: RedisQueu
     notices.bury(claim(notices))
     queue.revive("a")
     queue.finish(claim(queue), next_queue=notices)
-    assert notices.dead() == []
+    assert dead_ids(notices) == []
     assert claim(notices).id == "a"
 
 
@@ -200,7 +200,7 @@ def test_records_change_in_the_same_step_as_the_item(queue: RedisQueue, redis_cl
 def test_an_id_whose_record_exists_is_not_enqueued_again(queue: RedisQueue) -> None:
     queue.enqueue("a", 3, {"status": "queued", "created_ms": 1})
     queue.finish(claim(queue), record={"status": "success"})
-    assert not queue.enqueue("a", 3, {"status": "queued", "created_ms": 2})
+    assert not queue.enqueue("a", 3, {"status": "queued", "created_ms": 2}).accepted
 
 
 def test_a_deleted_record_is_not_brought_back_by_a_worker(queue: RedisQueue, redis_client: Redis) -> None:
@@ -229,7 +229,7 @@ def age(client: Redis, item_id: str, *, priority: int, seconds: int) -> None:
     client.zincrby("tasks", -seconds * (6 - priority), member)
 
 
-def test_without_a_longest_wait_priority_is_strict(queue: RedisQueue, redis_client: Redis) -> None:
+def test_without_a_maximum_wait_priority_is_strict(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("low", 1)
     age(redis_client, "low", priority=1, seconds=10 * 365 * 86400)
     queue.enqueue("high", 2)
@@ -270,8 +270,8 @@ def test_a_full_server_refuses_new_items_whole_and_still_takes_acknowledgements(
     assert not redis_client.exists("tasks:task:b", "tasks:item:b", "tasks")
 
 
-def test_a_full_server_works_itself_empty(queue: RedisQueue, redis_client: Redis) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+def test_a_full_server_can_work_through_what_it_holds(queue: RedisQueue, redis_client: Redis) -> None:
+    results = RedisQueue(redis_client, "results", root="tasks")
     queue.enqueue("b", 1, {"status": "queued", "created_ms": 1})
     queue.enqueue("a", 3, {"status": "queued", "created_ms": 1})
     expire(queue, redis_client, begin(queue))
@@ -291,7 +291,7 @@ def test_a_full_server_works_itself_empty(queue: RedisQueue, redis_client: Redis
         redis_client.config_set("maxmemory", 0)
 
 
-def test_a_full_server_still_tells_its_sizes(queue: RedisQueue, redis_client: Redis) -> None:
+def test_a_full_server_still_reports_its_sizes(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     redis_client.config_set("maxmemory", 1)
     try:
@@ -300,7 +300,7 @@ def test_a_full_server_still_tells_its_sizes(queue: RedisQueue, redis_client: Re
         redis_client.config_set("maxmemory", 0)
 
 
-def test_members_that_are_no_items_are_put_aside(queue: RedisQueue, redis_client: Redis) -> None:
+def test_members_that_are_no_items_are_moved_out_of_the_way(queue: RedisQueue, redis_client: Redis) -> None:
     redis_client.zadd("tasks", {'{"task_uuid": "of another program"}': 1.0, "x": 2.0})
     queue.enqueue("a", 3)
     assert claim(queue).id == "a"
@@ -320,7 +320,7 @@ def test_an_evicted_item_does_not_keep_others_from_being_reaped(queue: RedisQueu
     assert queue.sizes().leased == 0
     assert claim(queue).id == "a"
     assert queue.claim() is None
-    assert queue.enqueue("evicted", 3), "nothing of it is left"
+    assert queue.enqueue("evicted", 3).accepted, "nothing of it is left"
 
 
 def test_an_item_evicted_while_it_waits_can_come_again_and_is_claimed_once(
@@ -328,7 +328,7 @@ def test_an_item_evicted_while_it_waits_can_come_again_and_is_claimed_once(
 ) -> None:
     queue.enqueue("a", 3)
     redis_client.delete("tasks:item:a")
-    assert queue.enqueue("a", 3)
+    assert queue.enqueue("a", 3).accepted
     assert claim(queue).id == "a"
     assert queue.claim() is None
 

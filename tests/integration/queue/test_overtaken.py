@@ -1,4 +1,4 @@
-"""When work that has not begun had better be left to somebody else; on a real server."""
+"""When a leased item whose work has not begun should go back; on a real server."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def test_a_delayed_item_overtakes_once_it_is_due(queue: RedisQueue, redis_client
     assert queue.overtaken(lease)
 
 
-def test_an_idle_worker_asks_for_what_others_have_not_begun(queue: RedisQueue) -> None:
+def test_an_idle_worker_gets_what_others_have_not_begun(queue: RedisQueue) -> None:
     queue.enqueue("a", 3)
     lease = claim(queue)
     assert queue.claim(idle="other") is None
     assert queue.overtaken(lease, own="mine")
-    assert not queue.overtaken(lease, own="other"), "nobody hands work over to himself"
-    assert not queue.overtaken(lease), "who could begin at once does not hand over"
+    assert not queue.overtaken(lease, own="other"), "a worker is no rival of itself"
+    assert not queue.overtaken(lease), "a worker that can begin at once does not ask about idle ones"
 
 
-def test_a_worker_that_found_something_is_idle_no_more(queue: RedisQueue) -> None:
+def test_a_worker_that_found_an_item_is_no_longer_idle(queue: RedisQueue) -> None:
     queue.enqueue("a", 3)
     lease = claim(queue)
     assert queue.claim(idle="other") is None
@@ -64,7 +64,7 @@ def test_a_worker_that_found_something_is_idle_no_more(queue: RedisQueue) -> Non
     assert not queue.overtaken(lease, own="mine")
 
 
-def test_a_worker_that_does_not_look_any_more_is_forgotten(queue: RedisQueue, redis_client: Redis) -> None:
+def test_a_worker_that_stopped_claiming_is_no_longer_idle(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     lease = claim(queue)
     assert queue.claim(idle="other") is None
@@ -74,7 +74,7 @@ def test_a_worker_that_does_not_look_any_more_is_forgotten(queue: RedisQueue, re
     assert redis_client.zrange("tasks:idle", 0, -1) == ["mine"]
 
 
-def test_a_worker_without_a_name_is_nobodys_rival(queue: RedisQueue) -> None:
+def test_a_worker_without_a_name_does_not_count_as_idle(queue: RedisQueue) -> None:
     queue.enqueue("a", 3)
     lease = claim(queue)
     assert queue.claim() is None
@@ -91,7 +91,7 @@ def test_a_lost_lease_is_overtaken(queue: RedisQueue, redis_client: Redis) -> No
     assert queue.overtaken(lease)
 
 
-def test_who_waited_too_long_overtakes_and_is_not_overtaken_itself(redis_client: Redis) -> None:
+def test_an_item_that_waited_too_long_overtakes_and_is_not_overtaken(redis_client: Redis) -> None:
     fair = RedisQueue(redis_client, "tasks", max_wait_s=60)
     fair.enqueue("high", 5)
     high = claim(fair)
@@ -101,7 +101,7 @@ def test_who_waited_too_long_overtakes_and_is_not_overtaken_itself(redis_client:
     make_old(redis_client, "old", seconds=61 * (6 - 1))
     old = claim(fair)
     assert old.id == "old"
-    assert not fair.overtaken(old), "or it would be handed back and claimed again for ever"
+    assert not fair.overtaken(old), "or it would be put back and claimed again for ever"
     high = claim(fair)
     fair.release(old)
     assert fair.overtaken(high)
@@ -113,7 +113,7 @@ def make_old(client: Redis, item_id: str, *, seconds: int) -> None:
     client.hincrby(f"tasks:item:{item_id}", "score", -seconds)
 
 
-def test_asking_moves_nothing(queue: RedisQueue, redis_client: Redis) -> None:
+def test_overtaken_changes_nothing(queue: RedisQueue, redis_client: Redis) -> None:
     for item_id, priority in (("a", 3), ("b", 3), ("c", 5)):
         queue.enqueue(item_id, priority)
     leases = [claim(queue) for _ in range(2)]

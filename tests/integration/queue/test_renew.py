@@ -1,4 +1,4 @@
-"""Items that are added once more, and waiting for those that are delayed."""
+"""Items that are added again, and waiting for delayed ones; on a real server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from redis_queue import RedisQueue
-from tests.support.leases import claim
+from tests.support.leases import claim, dead_ids
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.every_redis
@@ -21,14 +21,14 @@ def queue(redis_client: Redis) -> RedisQueue:
     return RedisQueue(redis_client, "tasks")
 
 
-def test_an_item_that_is_gone_is_added_once_more(queue: RedisQueue, redis_client: Redis) -> None:
+def test_an_item_that_is_gone_is_added_again(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3, RECORD)
     queue.finish(claim(queue))
     assert queue.renew("a", 5, {"note": "again"})
     assert (claim(queue).priority, redis_client.hget("tasks:task:a", "note")) == (5, "again")
 
 
-def test_a_delayed_item_starts_anew_at_once(queue: RedisQueue) -> None:
+def test_a_delayed_item_starts_again_at_once(queue: RedisQueue) -> None:
     queue.enqueue("a", 3, RECORD)
     queue.retry(claim(queue), delay_s=1000)
     assert queue.renew("a", 3)
@@ -37,11 +37,11 @@ def test_a_delayed_item_starts_anew_at_once(queue: RedisQueue) -> None:
     assert queue.sizes().delayed == 0
 
 
-def test_a_dead_letter_starts_anew_and_is_none_any_more(queue: RedisQueue) -> None:
+def test_a_dead_letter_starts_again_and_is_no_dead_letter_any_more(queue: RedisQueue) -> None:
     queue.enqueue("a", 3, RECORD)
     queue.bury(claim(queue))
     assert queue.renew("a", 3)
-    assert queue.dead() == []
+    assert dead_ids(queue) == []
     assert claim(queue).id == "a"
 
 
@@ -54,7 +54,7 @@ def test_an_item_that_waits_or_is_leased_stays_as_it_is(queue: RedisQueue, redis
     assert not redis_client.hexists("tasks:task:a", "note")
 
 
-def test_an_item_without_a_record_is_not_brought_to_life(queue: RedisQueue) -> None:
+def test_an_item_without_a_record_is_not_added(queue: RedisQueue) -> None:
     assert not queue.renew("deleted", 3, RECORD)
     assert queue.claim() is None
 
@@ -71,7 +71,7 @@ def test_waiting_ends_when_a_delayed_item_is_due(queue: RedisQueue, redis_client
     assert queue.claim() is None
 
 
-def test_waiting_for_an_item_that_is_due_already_does_not_begin(queue: RedisQueue, redis_client: Redis) -> None:
+def test_there_is_no_wait_for_an_item_that_is_due_already(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3, RECORD)
     queue.retry(claim(queue), delay_s=1000)
     redis_client.delete("tasks:wake")

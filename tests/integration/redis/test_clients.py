@@ -1,4 +1,4 @@
-"""Every way to name a Redis leads to one the queue works on: plain, password, socket, Sentinel, Cluster."""
+"""Every kind of Redis address gives clients on which the queue works: plain, password, socket, Sentinel, Cluster."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.ports import free_port, free_ports
 from tests.support.redis_server import redis_server
 from tests.support.redis_topologies import cluster_of, sentinel_of, told
 from uvr.redis.clients import connect
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Task
-from uvr.tasks.queues import open_queues
 
 CLUSTER_NAMES = {
     "redis_task_queue": "{uvr}tasks",
@@ -34,12 +34,12 @@ def passes_a_task_on(**settings: object) -> bool:
     configured = Settings(_env_file=None, **settings)  # type: ignore[arg-type]
     clients = connect(configured)
     try:
-        queues = open_queues(configured, clients)
-        queues.store.submit(Task("a", "https://example.org/a.mp3", 3, created_ms=1))
-        lease = queues.tasks.claim()
+        broker = Broker(configured, clients)
+        broker.store.submit(Task("a", "https://example.org/a.mp3", 3, created_ms=1))
+        lease = broker.tasks.claim()
         assert lease is not None
-        queues.tasks.wait(0.01)
-        return queues.tasks.finish(lease, next_queue=queues.results) and queues.results.claim() is not None
+        broker.tasks.wait(0.01)
+        return broker.tasks.finish(lease, next_queue=broker.results) and broker.results.claim() is not None
     finally:
         clients.close()
 
@@ -56,7 +56,7 @@ def test_host_port_and_password(tmp_path: Path) -> None:
         server.terminate()
 
 
-def test_a_url_wins_over_host_and_port(shared_redis: ValkeyServer, redis_client: Redis) -> None:
+def test_a_url_takes_precedence_over_host_and_port(shared_redis: ValkeyServer, redis_client: Redis) -> None:
     assert redis_client.ping()
     assert passes_a_task_on(redis_url=f"unix://{shared_redis.unix_socket_path}", redis_port=1)
 
@@ -71,7 +71,7 @@ def test_idle_connections_are_kept_alive(tmp_path: Path) -> None:
         clients.close()
 
 
-def test_a_faulty_url_is_named() -> None:
+def test_an_invalid_url_is_named() -> None:
     for url in (
         "ftp://host",
         "redis://[host",
@@ -87,7 +87,7 @@ def test_a_faulty_url_is_named() -> None:
             connect(Settings(_env_file=None, redis_url=url, **CLUSTER_NAMES))  # type: ignore[call-arg, arg-type]
 
 
-def test_no_part_of_a_password_is_repeated_when_it_makes_the_url_unreadable() -> None:
+def test_an_error_about_the_url_contains_no_part_of_its_password() -> None:
     with pytest.raises(SettingsError) as caught:
         connect(Settings(_env_file=None, redis_url="redis://:hunter2/x@host:6379"))  # type: ignore[call-arg, arg-type]
     assert "hunter2" not in str(caught.value)
@@ -98,7 +98,7 @@ def test_sentinel_leads_to_the_master(tmp_path: Path) -> None:
         assert passes_a_task_on(redis_url=f"redis+sentinel://127.0.0.1:{port}/main/0")
 
 
-def test_a_sentinel_that_is_not_there_is_passed_over(tmp_path: Path) -> None:
+def test_a_missing_sentinel_is_skipped(tmp_path: Path) -> None:
     with redis_server(tmp_path, tcp=True) as master, sentinel_of(master, tmp_path) as port:
         assert passes_a_task_on(redis_url=f"redis+sentinel://127.0.0.1:{free_port()},127.0.0.1:{port}/main/0")
 
@@ -129,22 +129,22 @@ def test_a_cluster_that_is_not_there_yet_goes_away_or_moves_is_waited_for_like_a
     port, other_port = free_ports(2)
     settings = cluster_settings(port, other_port)
     clients = connect(settings)
-    queues = open_queues(settings, clients)
+    broker = Broker(settings, clients)
 
     def read_many() -> None:
         with clients.commands.pipeline(transaction=False) as pipeline:
             pipeline.hgetall("{uvr}tasks:task:a")
             pipeline.execute()
 
-    steps = (queues.tasks.claim, queues.tasks.reap, lambda: queues.tasks.wait(0.1), queues.store.page, read_many)
+    steps = (broker.tasks.claim, broker.tasks.reap, lambda: broker.tasks.wait(0.1), broker.store.page, read_many)
     assert_unavailable(steps)
     with cluster_of(tmp_path / "here", 1, port=port) as [node]:
-        queues.store.submit(Task("a", "https://example.org/a.mp3", 3, created_ms=1))
-        assert len(queues.store.page().tasks) == 1
+        broker.store.submit(Task("a", "https://example.org/a.mp3", 3, created_ms=1))
+        assert len(broker.store.page().tasks) == 1
         node.terminate()
         assert_unavailable(steps)
     with cluster_of(tmp_path / "there", 1, port=other_port):
-        assert queues.store.page().tasks == [], "the other one is found, which holds no tasks"
+        assert broker.store.page().tasks == [], "the other one is found, which holds no tasks"
     clients.close()
 
 
@@ -152,7 +152,7 @@ def test_a_cluster_that_has_no_slots_yet_is_waited_for(tmp_path: Path) -> None:
     with redis_server(tmp_path, tcp=True, **{"cluster-enabled": "yes", "cluster-port": free_port()}) as node:
         settings = cluster_settings(node.port)
         clients = connect(settings)
-        assert_unavailable([open_queues(settings, clients).tasks.claim, lambda: clients.server_of("{uvr}tasks")])
+        assert_unavailable([Broker(settings, clients).tasks.claim, lambda: clients.server_of("{uvr}tasks")])
         clients.close()
 
 
@@ -171,7 +171,7 @@ def assert_unavailable(steps: Sequence[Callable[[], object]]) -> None:
 def test_a_claim_whose_answer_is_late_is_not_sent_twice_to_a_cluster(cluster: ValkeyServer) -> None:
     settings = cluster_settings(cluster.port)
     clients = connect(settings, command_timeout_s=1)
-    tasks = open_queues(settings, clients).tasks
+    tasks = Broker(settings, clients).tasks
     assert tasks.claim() is None
     for item_id in ("a", "b", "c"):
         tasks.enqueue(item_id, 3)

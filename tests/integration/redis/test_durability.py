@@ -1,4 +1,4 @@
-"""The line at the start that tells what Redis promises to keep."""
+"""The log line at the start about how durable Redis is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.api import settings_for
 from tests.support.redis_server import redis_server
 from tests.support.waiting import until
 from uvr.redis.clients import connect
-from uvr.redis.durability import Durability, durability, durability_logged, log_durability
+from uvr.redis.durability import Durability, durability_logged, log_durability, read_durability
 
 SAFE = {"appendonly": "yes", "appendfsync": "always", "maxmemory": "0", "maxmemory-policy": "noeviction"}
 
@@ -45,42 +45,42 @@ def admin(server: ValkeyServer) -> Iterator[Redis]:
         ({"maxmemory": "0", "maxmemory-policy": "allkeys-lru"}, ""),
     ],
 )
-def test_what_may_lose_tasks_is_named(admin: Redis, change: dict[str, str], risk: str) -> None:
+def test_each_setting_that_may_lose_tasks_is_named(admin: Redis, change: dict[str, str], risk: str) -> None:
     for name, value in {**SAFE, **change}.items():
         admin.config_set(name, value)
-    risks = durability(admin).risks()
+    risks = read_durability(admin).risks()
     assert [found.startswith(risk) for found in risks] == ([True] if risk else [])
 
 
-def test_nothing_is_warned_of_that_redis_does_not_tell(server: ValkeyServer, admin: Redis) -> None:
+def test_there_is_no_warning_about_what_redis_does_not_show(server: ValkeyServer, admin: Redis) -> None:
     admin.config_set("appendonly", "no")
     admin.acl_setuser("tenant", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-config", "-info"])
     with Redis(**server.connection_kwargs, username="tenant", decode_responses=True) as tenant:
-        assert durability(tenant) == Durability(
+        assert read_durability(tenant) == Durability(
             server=None, appendfsync=None, evicts=None, replicas=0, min_replicas=False
         )
-        assert durability(tenant).risks() == []
+        assert read_durability(tenant).risks() == []
 
 
-def test_it_is_told_once_and_not_before_redis_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_logged_once_and_not_before_redis_is_reachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uvr.redis.durability._TRY_EVERY_S", 0.02)
     with redis_server(tmp_path, **SAFE) as server, capture_logs() as lines:
         clients = connect(settings_for(server.connection_kwargs, tmp_path))
         server.stop()
         with durability_logged(clients, "uvr_tasks"):
             time.sleep(0.1)
-            assert told(lines) == []
+            assert durability_lines(lines) == []
             server.start()
-            until(lambda: told(lines))
+            until(lambda: durability_lines(lines))
             time.sleep(0.1)
         clients.close()
-    [line] = told(lines)
+    [line] = durability_lines(lines)
     assert line.pop("server").startswith("Valkey ")
     facts = {"appendfsync": "always", "evicts": "", "replicas": 0}
     assert line == {"event": "redis.durability", "log_level": "info", **facts}
 
 
-def told(lines: list[Any]) -> list[Any]:
+def durability_lines(lines: list[Any]) -> list[Any]:
     return [line for line in lines if line["event"] == "redis.durability"]
 
 
@@ -90,5 +90,5 @@ def test_risks_are_a_warning(server: ValkeyServer, admin: Redis, tmp_path: Path)
     with capture_logs() as lines:
         assert log_durability(clients, "uvr_tasks")
     clients.close()
-    [line] = told(lines)
+    [line] = durability_lines(lines)
     assert (line["log_level"], len(line["risks"])) == ("warning", 1)

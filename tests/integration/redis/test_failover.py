@@ -1,4 +1,4 @@
-"""Redis with a second server behind it: when the first one dies, the second takes over and tasks go on."""
+"""Failover: when the first Redis server dies, a second one takes over and tasks go on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.support.waiting import until
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import WorkerPresence
 from uvr.storage.local import LocalStorage
+from uvr.storage.uploads import Uploads
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, WebhookState
-from uvr.tasks.queues import known_node_ids
 from uvr.uploader.housekeeping.runner import Housekeeping
 
 CLUSTER_NAMES = {
@@ -90,15 +90,15 @@ def tells_its_receiver(service: SmallService, web: HttpServer) -> str:
 
 
 def rounds_of_the_house_pass(service: SmallService) -> bool:
-    """What processes do beside tasks: announce themselves, listen for nodes, clean up, look at dead letters."""
-    settings, clients, queues = service.settings, service.clients, service.queues
+    """What processes do besides tasks: announce themselves, send heartbeats of nodes, clean up, read dead letters."""
+    settings, clients, broker = service.settings, service.clients, service.broker
     storage = LocalStorage(settings.output_dir, "http://uvr.test", lambda: b"key")
     root = settings.redis_task_queue
-    Node(settings, clients, queues.tasks, "uploader").look_around()
-    Housekeeping(settings, clients, queues, storage).round()
+    Node(settings, broker, "uploader").look_around()
+    Housekeeping(settings, broker, storage, Uploads(settings, broker.uploads)).round()
     with WorkerPresence(clients.commands, root, "processor", dict).announced():
         health = service.get("/health").json["components"]
     assert (health["redis"], health["processor"]["status"]) == ("up", "up")
     assert service.get("/ready").json["components"]["redis"]["status"] == "up"
-    assert DeadLetters(settings, clients).all() == []
-    return known_node_ids(clients.commands, root) == [""]
+    assert DeadLetters(broker).all() == []
+    return broker.node_ids() == [""]

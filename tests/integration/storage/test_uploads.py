@@ -76,11 +76,11 @@ def kept(client: FlaskClient, request: pytest.FixtureRequest) -> list[str]:
 
 
 def listed(client: FlaskClient) -> dict[str, int]:
-    return dict(services(client).queues.uploads.all())
+    return dict(services(client).broker.uploads.all())
 
 
 def clear(client: FlaskClient) -> None:
-    StaleUploads(services(client).settings, services(client).queues).clear()
+    StaleUploads(services(client).settings, services(client).broker, services(client).uploads).clear()
 
 
 def test_a_song_that_is_sent_along_waits_for_its_processor(client: FlaskClient, tmp_path: Path) -> None:
@@ -293,8 +293,8 @@ def test_a_redis_that_falls_silent_leaves_the_song_to_the_housekeeping(
 def ended(client: FlaskClient, status: Status, ago_ms: int = 0, **options: Any) -> Task:
     """A task with an upload that has ended."""
     task = sent_task(client, **options)
-    queues = services(client).queues
-    queues.tasks.finish(claim(queues.tasks), record=record(status=status, finished_ms=now_ms() - ago_ms))
+    broker = services(client).broker
+    broker.tasks.finish(claim(broker.tasks), record=record(status=status, finished_ms=now_ms() - ago_ms))
     return task
 
 
@@ -305,7 +305,7 @@ def test_housekeeping_keeps_what_a_task_needs_and_nothing_else(
     ended(client, Status.FAILED, 25 * HOUR_MS)
     ended(client, Status.CANCELLED, 25 * HOUR_MS)
     deleted = ended(client, Status.FAILED)
-    assert services(client).queues.tasks.forget(deleted.task_uuid, [], ["failed"])
+    assert services(client).broker.tasks.forget(deleted.task_uuid, [], ["failed"])
     needed = {ended(client, Status.FAILED, HOUR_MS).upload, sent_task(client).upload}
     clear(client)
     assert listed(client).keys() == needed
@@ -329,7 +329,7 @@ def test_a_task_cannot_take_a_song_that_is_being_deleted(client: FlaskClient, tm
     song = tmp_path / "song"
     song.write_bytes(SONG)
     upload = services(client).uploads.keep(song, "late")
-    assert services(client).queues.uploads.condemn(upload.key, listed(client)[upload.key])
+    assert services(client).broker.uploads.condemn(upload.key, listed(client)[upload.key])
     with pytest.raises(TransientError, match="send it again"):
         services(client).store.submit(Task("late", "song", 3, now_ms(), upload=upload.key))
     assert services(client).store.get("late") is None
@@ -337,7 +337,7 @@ def test_a_task_cannot_take_a_song_that_is_being_deleted(client: FlaskClient, tm
 
 def test_a_deletion_that_was_cut_off_is_made_up_for(client: FlaskClient, request: pytest.FixtureRequest) -> None:
     task = ended(client, Status.FAILED)
-    assert services(client).queues.uploads.condemn(task.upload, 0)
+    assert services(client).broker.uploads.condemn(task.upload, 0)
     clear(client)
     assert (kept(client, request), listed(client)) == ([], {})
 

@@ -1,4 +1,4 @@
-"""Tasks cancelled, taken up again and deleted over HTTP, in every state, beside the uploader's own workers."""
+"""Tasks cancelled, retried and deleted over HTTP, in every state, while the uploader's workers run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.http_server import Answer, http_server
-from tests.support.leases import begin, claim
+from tests.support.leases import begin, claim, dead_ids
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import open_result_queue
 from uvr.uploader.housekeeping.orphans import OrphanCleaner
 
 HOOK = "https://receiver.example/hook"
@@ -29,14 +28,14 @@ STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
 
 def submitted(workshop: Workshop, **fields: Any) -> None:
     task = Task(ID, "https://songs.example/a.mp3", 3, 1_700_000_000_000, **fields)
-    assert workshop.queues.store.submit(task)
+    assert workshop.broker.store.submit(task)
 
 
 def processing(workshop: Workshop, **fields: Any) -> Any:
     """A task that a processor works on; its lease."""
     submitted(workshop, **fields)
-    lease = begin(workshop.queues.tasks)
-    workshop.queues.tasks.extend(lease, record(status=Status.PROCESSING, attempt=1, progress=0.5))
+    lease = begin(workshop.broker.tasks)
+    workshop.broker.tasks.extend(lease, record(status=Status.PROCESSING, attempt=1, progress=0.5))
     return lease
 
 
@@ -44,8 +43,8 @@ def failed(workshop: Workshop) -> None:
     """A task that was given up by the processor, and whose webhook was delivered."""
     lease = processing(workshop, hook_url=HOOK, webhook=WebhookState.PENDING)
     end = record(status=Status.FAILED, error_message="It was not audio.", finished_ms=1_700_000_001_000)
-    assert workshop.queues.tasks.bury(lease, next_queue=workshop.queues.webhooks, record=end)
-    workshop.queues.webhooks.finish(claim(workshop.queues.webhooks), record=record(webhook=WebhookState.DELIVERED))
+    assert workshop.broker.tasks.bury(lease, next_queue=workshop.broker.webhooks, record=end)
+    workshop.broker.webhooks.finish(claim(workshop.broker.webhooks), record=record(webhook=WebhookState.DELIVERED))
 
 
 def stored(workshop: Workshop) -> list[Path]:
@@ -54,7 +53,7 @@ def stored(workshop: Workshop) -> list[Path]:
     with working(workshop):
         until(lambda: workshop.task(ID).status == Status.SUCCESS)
         until(lambda: not folder.exists())
-        until(lambda: not workshop.queues.webhooks.knows(ID))
+        until(lambda: not workshop.broker.webhooks.contains(ID))
     return [workshop.settings.output_dir / "stems" / key for key in workshop.task(ID).stems.values()]
 
 
@@ -68,8 +67,8 @@ def delete(client: FlaskClient, task_uuid: str = ID) -> int:
 
 
 def in_any_queue(workshop: Workshop) -> bool:
-    queues = workshop.queues
-    return any(queue.knows(ID) for queue in (queues.tasks, queues.results, queues.webhooks))
+    broker = workshop.broker
+    return any(queue.contains(ID) for queue in (broker.tasks, broker.results, broker.webhooks))
 
 
 def test_a_task_that_waits_is_cancelled_at_once(workshop: Workshop, client: FlaskClient) -> None:
@@ -86,7 +85,7 @@ def test_a_task_at_work_is_cancelled_and_its_worker_changes_nothing(workshop: Wo
     lease = processing(workshop)
     assert post(client, "cancel").json["status"] == "cancelled"
     late = record(status=Status.UPLOADING)
-    assert not workshop.queues.tasks.finish(lease, next_queue=workshop.queues.results, record=late)
+    assert not workshop.broker.tasks.finish(lease, next_queue=workshop.broker.results, record=late)
     assert workshop.task(ID).status == Status.CANCELLED
 
 
@@ -98,7 +97,7 @@ def test_cancelling_again_changes_nothing(workshop: Workshop, client: FlaskClien
 
 
 @pytest.mark.parametrize("status", ["uploading", "success", "failed"])
-def test_what_is_made_is_not_cancelled(workshop: Workshop, client: FlaskClient, status: str) -> None:
+def test_a_task_whose_stems_are_made_is_not_cancelled(workshop: Workshop, client: FlaskClient, status: str) -> None:
     submitted(workshop, status=Status(status))
     answer = post(client, "cancel")
     assert answer.status_code == 409
@@ -128,45 +127,45 @@ def test_a_failed_task_goes_back_to_the_queue(workshop: Workshop, client: FlaskC
     assert answer.headers["Location"] == f"/tasks/{ID}"
     assert (answer.json["status"], answer.json["error_message"], answer.json["position"]) == ("queued", None, 0)
     assert (answer.json["finished_at"], answer.json["webhook"]["state"]) == (None, "pending")
-    assert workshop.queues.tasks.dead() == []
-    lease = claim(workshop.queues.tasks)
+    assert dead_ids(workshop.broker.tasks) == []
+    lease = claim(workshop.broker.tasks)
     assert (lease.id, lease.failures) == (ID, 0)
 
 
 def test_a_failed_task_goes_back_also_if_its_dead_letter_was_dropped(workshop: Workshop, client: FlaskClient) -> None:
     failed(workshop)
-    assert workshop.queues.tasks.drop(ID)
+    assert workshop.broker.tasks.drop(ID)
     assert post(client, "retry").json["status"] == "queued"
-    assert claim(workshop.queues.tasks).id == ID
+    assert claim(workshop.broker.tasks).id == ID
 
 
 def test_stems_that_could_not_be_stored_are_stored_again(workshop: Workshop, client: FlaskClient) -> None:
     workshop.separated(ID, STEMS)
-    lease = claim(workshop.queues.results)
-    assert workshop.queues.results.bury(lease, record=record(status=Status.FAILED, error_message="No such bucket."))
+    lease = claim(workshop.broker.results)
+    assert workshop.broker.results.bury(lease, record=record(status=Status.FAILED, error_message="No such bucket."))
     assert post(client, "retry").json["status"] == "uploading"
     with working(workshop):
         until(lambda: workshop.task(ID).status == Status.SUCCESS)
 
 
-def test_a_cancelled_task_begins_anew(workshop: Workshop, client: FlaskClient) -> None:
+def test_a_cancelled_task_begins_again(workshop: Workshop, client: FlaskClient) -> None:
     processing(workshop, hook_url=HOOK)
     post(client, "cancel")
     answer = post(client, "retry")
     assert (answer.status_code, answer.json["status"], answer.json["progress"]) == (202, "queued", 0)
     assert answer.json["webhook"]["state"] == "pending"
-    assert claim(workshop.queues.tasks).attempt == 1
+    assert claim(workshop.broker.tasks).attempt == 1
 
 
 @pytest.mark.parametrize("status", ["queued", "processing", "uploading", "success"])
-def test_what_did_not_go_wrong_is_not_retried(workshop: Workshop, client: FlaskClient, status: str) -> None:
+def test_a_task_that_did_not_fail_is_not_retried(workshop: Workshop, client: FlaskClient, status: str) -> None:
     submitted(workshop, status=Status(status))
     answer = post(client, "retry")
     assert answer.status_code == 409
     assert status in answer.json["detail"]
 
 
-def test_two_who_retry_at_once_queue_one_task(workshop: Workshop, client: FlaskClient) -> None:
+def test_two_retries_at_once_queue_one_task(workshop: Workshop, client: FlaskClient) -> None:
     processing(workshop)
     post(client, "cancel")
     app, answers = client.application, []
@@ -178,7 +177,7 @@ def test_two_who_retry_at_once_queue_one_task(workshop: Workshop, client: FlaskC
     for thread in threads:
         thread.join()
     assert sorted(answers) == [202, 409, 409, 409]
-    assert workshop.queues.tasks.sizes().waiting == 1
+    assert workshop.broker.tasks.sizes().waiting == 1
 
 
 def test_a_deleted_task_is_gone_with_its_stems(workshop: Workshop, client: FlaskClient, redis_client: Redis) -> None:
@@ -193,38 +192,36 @@ def test_a_deleted_task_is_gone_with_its_stems(workshop: Workshop, client: Flask
 
 
 @pytest.mark.parametrize("state", [Status.QUEUED, Status.FAILED])
-def test_a_deleted_task_takes_the_song_with_it_that_was_sent_along(
-    workshop: Workshop, client: FlaskClient, state: Status
-) -> None:
+def test_a_deleted_task_takes_its_upload_with_it(workshop: Workshop, client: FlaskClient, state: Status) -> None:
     form = {"audio": (BytesIO(b"a song"), "song.mp3")}
     task_uuid = client.post("/generate", data=form, auth=CREDENTIALS).json["task_uuid"]
     if state is Status.FAILED:
-        workshop.queues.tasks.bury(claim(workshop.queues.tasks), record=record(status=state))
+        workshop.broker.tasks.bury(claim(workshop.broker.tasks), record=record(status=state))
     folder = workshop.settings.output_dir / "uploads"
     assert [path.name.partition(".")[0] for path in folder.iterdir()] == [task_uuid]
     assert delete(client, task_uuid) == 204
     assert list(folder.iterdir()) == []
-    assert list(workshop.queues.uploads.all()) == []
+    assert list(workshop.broker.uploads.all()) == []
 
 
 def test_a_task_is_deleted_in_every_state_but_done(workshop: Workshop, client: FlaskClient) -> None:
     for prepare in (submitted, processing, failed, lambda workshop: workshop.separated(ID, STEMS)):
         prepare(workshop)
         assert delete(client) == 204
-        assert workshop.queues.store.get(ID) is None
+        assert workshop.broker.store.get(ID) is None
         assert not in_any_queue(workshop)
 
 
-def test_what_waits_on_another_node_is_deleted_too(
+def test_a_task_that_waits_on_another_node_is_deleted_too(
     workshop: Workshop, client: FlaskClient, redis_client: Redis
 ) -> None:
     redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
-    north = open_result_queue(workshop.settings, workshop.clients, "north")
+    north = workshop.broker.result_queue("north")
     lease = processing(workshop)
     made = record(status=Status.UPLOADING, handover=f"{ID}.1", node="north")
-    assert workshop.queues.tasks.finish(lease, next_queue=north, record=made)
+    assert workshop.broker.tasks.finish(lease, next_queue=north, record=made)
     assert delete(client) == 204
-    assert not north.knows(ID)
+    assert not north.contains(ID)
 
 
 def test_a_webhook_on_its_way_is_not_sent_for_a_deleted_task(workshop: Workshop, client: FlaskClient) -> None:
@@ -232,18 +229,16 @@ def test_a_webhook_on_its_way_is_not_sent_for_a_deleted_task(workshop: Workshop,
         hook_url = receiver.answer("/hook", Answer(503), Answer(204))
         workshop.separated(ID, STEMS, hook_url=hook_url)
         with working(workshop):
-            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
             assert delete(client) == 204
             assert not in_any_queue(workshop)
     assert len(receiver.requests) == 1
 
 
-def test_what_lies_on_the_disk_of_a_deleted_task_goes_with_the_next_round(
-    workshop: Workshop, client: FlaskClient
-) -> None:
+def test_the_files_of_a_deleted_task_go_in_the_next_housekeeping_round(workshop: Workshop, client: FlaskClient) -> None:
     folder = workshop.separated(ID, STEMS)
     assert delete(client) == 204
-    assert OrphanCleaner(workshop.settings, workshop.queues).clean() == [folder.name]
+    assert OrphanCleaner(workshop.settings, workshop.broker).clean() == [folder.name]
     assert not folder.exists()
 
 
@@ -266,19 +261,19 @@ def test_stems_that_are_stored_while_their_task_is_deleted_are_deleted_again(
     assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix=ID)
 
 
-def test_a_storage_that_is_away_keeps_the_task_to_be_deleted_again(
+def test_a_task_stays_when_the_storage_cannot_delete_its_stems(
     s3: S3Server, redis_client: Redis, tmp_path: Path
 ) -> None:
     bucket = {name.lower(): value for name, value in s3.settings.items()}
     away = settings_for(redis_client.get_connection_kwargs(), tmp_path, **{**bucket, "s3_bucket_name": "no-bucket"})
     with open_workshop(redis_client, tmp_path, **bucket) as workshop, application(away) as app:
         workshop.separated(ID, STEMS)
-        workshop.queues.tasks.annotate(ID, record(stems={"vocals": f"{ID}_vocals.wav"}))
+        workshop.broker.tasks.annotate(ID, record(stems={"vocals": f"{ID}_vocals.wav"}))
         assert delete(app.test_client()) >= 500
         assert workshop.task(ID).status == Status.CANCELLED
         with application(workshop.settings) as mended:
             assert delete(mended.test_client()) == 204
-        assert workshop.queues.store.get(ID) is None
+        assert workshop.broker.store.get(ID) is None
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry"])

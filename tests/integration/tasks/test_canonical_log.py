@@ -1,4 +1,4 @@
-"""The one line with all that is known of a task: once for each of its ends, whoever ends it and however often."""
+"""The `task.ended` line: once for each end of a task, whatever ends it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.support.workshop import Workshop, open_workshop, working
 from uvr.metrics.definitions import UNSEEN
 from uvr.storage.uploads import Uploads
 from uvr.tasks.actions import TaskActions
+from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, Task, WebhookState, record
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
@@ -37,8 +38,8 @@ def ends(lines: list[Any]) -> list[Any]:
 
 
 def control(workshop: Workshop) -> TaskActions:
-    uploads = Uploads(workshop.settings, workshop.queues.uploads)
-    return TaskActions(workshop.settings, workshop.clients, workshop.queues, workshop.storage, uploads)
+    uploads = Uploads(workshop.settings, workshop.broker.uploads)
+    return TaskActions(workshop.broker, DeadLetters(workshop.broker), workshop.storage, uploads)
 
 
 def end(workshop: Workshop, hook_url: str = "") -> None:
@@ -47,20 +48,20 @@ def end(workshop: Workshop, hook_url: str = "") -> None:
     failure = {"status": Status.FAILED, "error_message": "It was not audio.", "request_id": "r-1", "attempt": 3}
     times = {"created_ms": 1_700_000_000_000, "started_ms": 1_700_000_002_000, "finished_ms": 1_700_000_005_500}
     task = Task("a", "https://songs.example/a.mp3", 4, hook_url=hook_url, webhook=webhook, **failure, **times)
-    assert workshop.queues.webhooks.enqueue("a", 4, task.to_record())
+    assert workshop.broker.webhooks.enqueue("a", 4, task.to_record()).accepted
 
 
 def finish(workshop: Workshop) -> None:
     with working(workshop):
-        until(lambda: not workshop.queues.webhooks.knows("a"))
+        until(lambda: not workshop.broker.webhooks.contains("a"))
 
 
-def test_a_task_without_a_hook_is_told_at_its_end(workshop: Workshop, lines: list[Any]) -> None:
+def test_a_task_without_a_hook_is_logged_at_its_end(workshop: Workshop, lines: list[Any]) -> None:
     end(workshop)
     finish(workshop)
     [line] = ends(lines)
-    told = {name: line[name] for name in ("task_uuid", "request_id", "status", "error", "priority", "attempts")}
-    assert told == {
+    logged = {name: line[name] for name in ("task_uuid", "request_id", "status", "error", "priority", "attempts")}
+    assert logged == {
         "task_uuid": "a",
         "request_id": "r-1",
         "status": "failed",
@@ -71,9 +72,9 @@ def test_a_task_without_a_hook_is_told_at_its_end(workshop: Workshop, lines: lis
     assert (line["total_s"], line["queued_s"], line["webhook"]) == (5.5, 2.0, "none")
 
 
-def test_a_stored_task_is_told_with_all_its_times(workshop: Workshop, lines: list[Any]) -> None:
+def test_a_stored_task_is_logged_with_all_its_times(workshop: Workshop, lines: list[Any]) -> None:
     workshop.separated("a", STEMS)
-    workshop.queues.tasks.annotate("a", record(facts={"model": "M", "separation_s": 2.5, "notes": []}))
+    workshop.broker.tasks.annotate("a", record(facts={"model": "M", "separation_s": 2.5, "notes": []}))
     with working(workshop):
         until(lambda: ends(lines))
     [line] = ends(lines)
@@ -82,33 +83,35 @@ def test_a_stored_task_is_told_with_all_its_times(workshop: Workshop, lines: lis
     assert "notes" not in line, "what is empty is left out"
 
 
-def test_tries_do_not_tell_the_end_again(workshop: Workshop, receiver: HttpServer, lines: list[Any]) -> None:
+def test_delivery_attempts_do_not_log_the_end_again(workshop: Workshop, receiver: HttpServer, lines: list[Any]) -> None:
     end(workshop, receiver.answer("/hook", Answer(503), Answer(503), Answer(204)))
     finish(workshop)
     assert len(receiver.requests) == 3
     assert [line["webhook"] for line in ends(lines)] == ["pending"]
 
 
-def test_neither_does_a_webhook_that_is_sent_again(workshop: Workshop, receiver: HttpServer, lines: list[Any]) -> None:
+def test_sending_a_webhook_again_does_not_log_the_end_again(
+    workshop: Workshop, receiver: HttpServer, lines: list[Any]
+) -> None:
     end(workshop, receiver.answer("/hook", Answer(204)))
     finish(workshop)
-    assert workshop.queues.webhooks.renew("a", 4, record(webhook=WebhookState.PENDING, webhook_step=0))
+    assert workshop.broker.webhooks.renew("a", 4, record(webhook=WebhookState.PENDING, webhook_step=0))
     finish(workshop)
     assert len(receiver.requests) == 2
     assert [line["webhook"] for line in ends(lines)] == ["delivered"]
 
 
-def test_a_task_that_was_brought_back_is_told_at_each_end(workshop: Workshop, lines: list[Any]) -> None:
+def test_a_retried_task_is_logged_at_each_end(workshop: Workshop, lines: list[Any]) -> None:
     end(workshop)
     finish(workshop)
-    assert workshop.queues.webhooks.renew("a", 4, record(revivals=1))
+    assert workshop.broker.webhooks.renew("a", 4, record(revivals=1))
     finish(workshop)
     assert [line.get("revivals") for line in ends(lines)] == [0, 1]
 
 
 @pytest.mark.parametrize("way", ["cancel", "delete"])
-def test_a_task_that_is_stopped_is_told_once(workshop: Workshop, lines: list[Any], way: str) -> None:
-    workshop.queues.store.submit(Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, request_id="r-1"))
+def test_a_task_that_is_stopped_is_logged_once(workshop: Workshop, lines: list[Any], way: str) -> None:
+    workshop.broker.store.submit(Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, request_id="r-1"))
     UNSEEN.take()
     for _ in range(2):
         getattr(control(workshop), way)("a")
@@ -131,8 +134,8 @@ def test_the_next_claim_of_the_thread_names_its_own_request(workshop: Workshop, 
     with open_workshop(workshop.client, workshop.settings.output_dir, webhook_threads=1) as one:
         end(one)
         task = Task("b", "https://songs.example/b.mp3", 1, 1_700_000_000_000, status=Status.FAILED)
-        assert one.queues.webhooks.enqueue("b", 1, task.to_record())
+        assert one.broker.webhooks.enqueue("b", 1, task.to_record()).accepted
         with working(one):
-            until(lambda: not (one.queues.webhooks.knows("a") or one.queues.webhooks.knows("b")))
+            until(lambda: not (one.broker.webhooks.contains("a") or one.broker.webhooks.contains("b")))
     settled = {line["task_uuid"]: line.get("request_id") for line in lines if line["event"] == "claim.settled"}
     assert settled == {"a": "r-1", "b": None}

@@ -1,4 +1,4 @@
-"""How long songs have taken lately, in a real Redis."""
+"""How long the latest songs took, in a real Redis."""
 
 from __future__ import annotations
 
@@ -14,64 +14,64 @@ from tests.support.api import settings_for
 from uvr.api.eta import EtaEstimator
 from uvr.liveness.workers import WorkerPresence
 from uvr.redis.clients import connect
+from uvr.tasks.broker import Broker
 from uvr.tasks.durations import RecentDurations
 from uvr.tasks.model import Task
-from uvr.tasks.queues import open_queues
 
 
-def test_half_of_the_latest_songs_took_at_most_so_long(redis_client: Redis) -> None:
-    pace = RecentDurations(redis_client, "tasks")
-    assert pace.seconds() is None
+def test_the_median_of_the_latest_songs_is_read(redis_client: Redis) -> None:
+    durations = RecentDurations(redis_client, "tasks")
+    assert durations.median_s() is None
     for seconds in (1000.0, 2.0, 4.0):
-        pace.tell(seconds)
-    assert pace.seconds() == 4.0
+        durations.add(seconds)
+    assert durations.median_s() == 4.0
 
 
 def test_old_songs_do_not_count(redis_client: Redis) -> None:
-    pace = RecentDurations(redis_client, "tasks")
+    durations = RecentDurations(redis_client, "tasks")
     for seconds in [1000.0] * 20 + [2.0] * 20:
-        pace.tell(seconds)
-    assert pace.seconds() == 2.0
+        durations.add(seconds)
+    assert durations.median_s() == 2.0
     assert redis_client.llen("tasks:pace") == 20
 
 
-def test_a_redis_that_is_away_costs_no_song(tmp_path: Path) -> None:
+def test_a_missing_redis_fails_no_song(tmp_path: Path) -> None:
     with Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0)) as nowhere:
-        pace = RecentDurations(nowhere, "tasks")
+        durations = RecentDurations(nowhere, "tasks")
         with capture_logs() as lines:
-            pace.tell(1.0)
+            durations.add(1.0)
         assert [line["event"] for line in lines] == ["pace.not_told"]
         with pytest.raises(RedisError):
-            pace.seconds()
+            durations.median_s()
 
 
-def test_processors_that_are_paused_make_nothing(redis_client: Redis, tmp_path: Path) -> None:
+def test_paused_processors_do_not_count_in_estimates(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
-    queues = open_queues(settings, clients)
-    queues.pace.tell(30.0)
+    broker = Broker(settings, clients)
+    broker.durations.add(30.0)
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
-    queues.store.submit(task)
+    broker.store.submit(task)
     paused = ""
     processor = WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"paused": paused})
     with processor.announced():
-        assert EtaEstimator(redis_client, queues).remaining_s(task, 1) == 60
+        assert EtaEstimator(broker).remaining_s(task, 1) == 60
     paused = "The disk is full."
     with processor.announced():
-        assert EtaEstimator(redis_client, queues).remaining_s(task, 1) is None
+        assert EtaEstimator(broker).remaining_s(task, 1) is None
     clients.close()
 
 
-def test_what_estimates_are_made_of_is_read_every_few_seconds(redis_client: Redis, tmp_path: Path) -> None:
+def test_estimates_read_redis_only_every_few_seconds(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
-    queues = open_queues(settings, clients)
+    broker = Broker(settings, clients)
     now = 0.0
-    estimator = EtaEstimator(redis_client, queues, clock=lambda: now)
+    estimator = EtaEstimator(broker, clock=lambda: now)
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000)
     with WorkerPresence(redis_client, "uvr_tasks", "processor", dict).announced():
         assert estimator.remaining_s(task, 0) is None
-        queues.pace.tell(30.0)
+        broker.durations.add(30.0)
         assert estimator.remaining_s(task, 0) is None
         now = 5.0
         assert estimator.remaining_s(task, 0) == 30

@@ -1,4 +1,4 @@
-"""Tasks in Redis: what goes in comes out, and lists page through them."""
+"""Tasks in Redis: they are read as they were written, and listed page by page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_new_record_holds_only_what_is_not_the_default() -> None:
     assert set(new.to_record()) == {*always, "webhook"}
 
 
-def test_a_known_id_is_not_submitted_again(store: TaskStore) -> None:
+def test_an_existing_id_is_not_submitted_again(store: TaskStore) -> None:
     store.submit(task(1))
     assert not store.submit(task(1, hook_url="https://example.org/other"))
     stored = store.get("task1")
@@ -58,10 +58,10 @@ def test_a_known_id_is_not_submitted_again(store: TaskStore) -> None:
 
 
 def test_an_unknown_id_gives_none(store: TaskStore) -> None:
-    assert store.get("nobody") is None
+    assert store.get("unknown") is None
 
 
-def test_fields_of_a_newer_version_are_passed_over(store: TaskStore, redis_client: Redis) -> None:
+def test_fields_of_a_newer_version_are_skipped(store: TaskStore, redis_client: Redis) -> None:
     store.submit(task(1))
     redis_client.hset("uvr_tasks:task:task1", "invented_later", "x")
     assert store.get("task1") == task(1)
@@ -96,7 +96,7 @@ def test_a_status_of_a_newer_version_is_unknown_and_neither_queued_nor_final(
     assert (found.status, found.status.is_final) == (Status.UNKNOWN, False)
 
 
-def test_what_is_no_task_hides_none_that_is_one(store: TaskStore, redis_client: Redis) -> None:
+def test_a_broken_record_hides_no_task(store: TaskStore, redis_client: Redis) -> None:
     for number in range(3):
         store.submit(task(number))
     redis_client.hdel("uvr_tasks:task:task1", "audio")

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.support.api import CREDENTIALS, application
 from tests.support.http_server import Answer, http_server
+from tests.support.leases import dead_ids, waiting_ids
 from tests.support.s3_server import BUCKET, READER, KeyPair, S3Server
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.waiting import until
@@ -159,7 +160,7 @@ def test_while_the_storage_refuses_everything_results_wait_and_then_go_on_by_the
             until(lambda: failures(workshop, task_uuid) == 1)
         assert is_at(workshop, task_uuid, Status.UPLOADING)
         assert sorted(path.name for path in folder.iterdir()) == ["instrumental.wav", "vocals.wav"]
-        assert workshop.queues.results.dead() == []
+        assert dead_ids(workshop.broker.results) == []
     assert stored(s3, task_uuid) == {}
     with opened() as workshop, working(workshop, watched=True):
         until(lambda: is_at(workshop, task_uuid, Status.SUCCESS))
@@ -191,9 +192,9 @@ def test_stems_that_the_storage_refuses_while_it_takes_others_fail_and_wait_for_
             folder = workshop.separated("refused", STEMS)
             until(lambda: is_at(workshop, "refused", Status.FAILED))
             assert "rights on S3_BUCKET_NAME" in workshop.task("refused").error_message
-            assert workshop.queues.results.dead() == ["refused"]
+            assert dead_ids(workshop.broker.results) == ["refused"]
     with opened() as workshop:
-        assert DeadLetters(workshop.settings, workshop.clients).retry("refused")
+        assert DeadLetters(workshop.broker).retry("refused")
         with working(workshop):
             until(lambda: not folder.exists())
     assert stored(s3, "refused") == STEMS
@@ -233,7 +234,7 @@ def test_stems_that_are_gone_are_made_again(opened: Opener) -> None:
         folder.rename(folder.with_name("elsewhere"))
         with working(workshop):
             until(lambda: is_at(workshop, "gone", Status.QUEUED))
-        assert workshop.queues.tasks.peek() == ["gone"]
+        assert waiting_ids(workshop.broker.tasks) == ["gone"]
         assert (workshop.task("gone").handover, workshop.task("gone").losses) == ("", 1)
 
 

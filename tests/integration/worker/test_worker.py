@@ -13,7 +13,7 @@ from redis.retry import Retry
 from structlog.testing import capture_logs
 
 from redis_queue import Lease, RedisQueue
-from tests.support.leases import begin, claim, expire
+from tests.support.leases import begin, claim, dead_ids, expire, waiting_ids
 from tests.support.waiting import PATIENCE_S, until
 from tests.support.workers import ScriptedHandler, raising, status_of, submit, worker_for
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
@@ -36,11 +36,11 @@ def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
 
 
 def test_a_done_item_goes_on_to_the_next_queue(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     submit(queue)
     done = Done({"status": "uploading"}, next_queue=results)
     work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
-    assert results.peek() == ["a"]
+    assert waiting_ids(results) == ["a"]
     assert status_of(redis_client) == "uploading"
 
 
@@ -106,7 +106,7 @@ def test_transient_failures_are_tried_again_and_then_given_up(
         assert handler.given_up == []
         work_once(queue, worker, shutdown)
     assert handler.given_up == ["The store is away."]
-    assert queue.dead() == ["a"]
+    assert dead_ids(queue) == ["a"]
     assert status_of(redis_client) == "failed"
 
 
@@ -115,7 +115,7 @@ def test_a_permanent_failure_is_given_up_at_once(queue: RedisQueue, shutdown: Sh
     submit(queue)
     work_once(queue, worker_for(queue, handler), shutdown)
     assert handler.given_up == ["Not audio."]
-    assert queue.dead() == ["a"]
+    assert dead_ids(queue) == ["a"]
 
 
 def test_the_third_crash_is_the_last(queue: RedisQueue, shutdown: Shutdown) -> None:
@@ -283,7 +283,7 @@ def test_a_stopping_worker_claims_nothing_more(queue: RedisQueue, shutdown: Shut
     submit(queue, "b")
     worker_for(queue, ScriptedHandler(work)).run(shutdown)
     assert handled == ["a"]
-    assert queue.peek() == ["b"]
+    assert waiting_ids(queue) == ["b"]
 
 
 def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:

@@ -1,4 +1,4 @@
-"""Which errors of Redis are waited out."""
+"""Which errors of Redis are transient."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from uvr.redis.errors import is_transient
     ],
     ids=lambda error: type(error).__name__ + str(error)[-12:],
 )
-def test_what_heals_by_itself_is_waited_out(error: redis_errors.RedisError) -> None:
+def test_transient_errors(error: redis_errors.RedisError) -> None:
     assert is_transient(error)
 
 
@@ -52,5 +52,5 @@ def test_what_heals_by_itself_is_waited_out(error: redis_errors.RedisError) -> N
     ],
     ids=lambda error: type(error).__name__ + str(error)[-12:],
 )
-def test_what_never_heals_is_not(error: redis_errors.RedisError) -> None:
+def test_errors_that_last(error: redis_errors.RedisError) -> None:
     assert not is_transient(error)

@@ -1,4 +1,4 @@
-"""What of an outage stands in the log."""
+"""What the log says about an outage."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from uvr.redis.outage_log import OutageLog
 GONE, FULL = RedisConnectionError("Connection refused."), OutOfMemoryError("OOM: full")
 
 
-def told(trouble: OutageLog, *errors: Exception) -> list[Any]:
+def logged(outage: OutageLog, *errors: Exception) -> list[Any]:
     with capture_logs() as lines:
         for error in errors:
-            trouble.tell(error)  # type: ignore[arg-type]
+            outage.failed(error)  # type: ignore[arg-type]
     return [(line["event"], line["log_level"]) for line in lines]
 
 
-def test_the_same_trouble_is_told_once() -> None:
-    assert told(OutageLog(), GONE, RedisConnectionError("Timeout."), GONE) == [("redis.unavailable", "warning")]
+def test_the_same_outage_is_logged_once() -> None:
+    assert logged(OutageLog(), GONE, RedisConnectionError("Timeout."), GONE) == [("redis.unavailable", "warning")]
 
 
-def test_other_trouble_is_news() -> None:
-    assert len(told(OutageLog(), GONE, FULL, ResponseError("MISCONF a"), ResponseError("NOREPLICAS b"))) == 4
+def test_another_kind_of_error_is_logged_at_once() -> None:
+    assert len(logged(OutageLog(), GONE, FULL, ResponseError("MISCONF a"), ResponseError("NOREPLICAS b"))) == 4
 
 
-def test_trouble_that_lasts_is_recalled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_that_lasts_is_logged_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uvr.redis.outage_log._REMIND_EVERY_S", 0)
-    assert len(told(OutageLog(), GONE, GONE, GONE)) == 3
+    assert len(logged(OutageLog(), GONE, GONE, GONE)) == 3
 
 
-def test_what_no_waiting_mends_is_critical() -> None:
-    assert told(OutageLog(), ResponseError("WRONGTYPE of key")) == [("redis.refused", "critical")]
+def test_an_error_that_waiting_does_not_help_is_critical() -> None:
+    assert logged(OutageLog(), ResponseError("WRONGTYPE of key")) == [("redis.refused", "critical")]
 
 
-def test_the_end_is_told_once_and_only_after_a_beginning() -> None:
-    trouble = OutageLog(worker="w")
+def test_the_end_is_logged_once_and_only_after_a_beginning() -> None:
+    outage = OutageLog(worker="w")
     with capture_logs() as lines:
-        trouble.over()
-        trouble.tell(GONE)
-        trouble.over()
-        trouble.over()
+        outage.recovered()
+        outage.failed(GONE)
+        outage.recovered()
+        outage.recovered()
     assert [line["event"] for line in lines] == ["redis.unavailable", "redis.back"]
     assert {line["worker"] for line in lines} == {"w"}
-    assert told(trouble, GONE) == [("redis.unavailable", "warning")]
+    assert logged(outage, GONE) == [("redis.unavailable", "warning")]

@@ -19,34 +19,13 @@ from flask import abort
 from redis import Redis
 
 from uvr.api.problems import problem
-from uvr.redis.lua import allow_oom
+from uvr.redis import scripts
 
 _FREE_FAILURES = 5
 _MAX_WAIT_S = 300
 _FAILURES_EXPIRE_S = 900
 _UNLIMITED_CACHE_S = 1.0
 _MAX_UNLIMITED_CACHED = 1000
-
-# The generic cell rate algorithm (GCRA): the allowance comes back evenly, so a minute's worth may be used at once, and
-# nothing is lost or won at the turn of a minute.
-# KEYS: rate. ARGV: requests per minute. Returns the ms to wait, 0 if the request is allowed and counted.
-_TAKE = allow_oom("""
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local due = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0)) + 60000 / ARGV[1]
-local wait = math.ceil(due - now - 60000)
-if wait > 0 then return wait end
-redis.call('SET', KEYS[1], string.format('%.3f', due), 'PX', math.ceil(due - now))
-return 0
-""")
-
-# KEYS: failures, wait. ARGV: failures without a wait, maximum wait in s, s after which failures expire.
-_FAIL = allow_oom("""
-local failures = redis.call('INCR', KEYS[1])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-local beyond = failures - ARGV[1]
-if beyond >= 0 then redis.call('SET', KEYS[2], '', 'EX', math.min(2 ^ math.min(beyond, 30), ARGV[2])) end
-""")
 
 
 class RequestRate:
@@ -55,7 +34,7 @@ class RequestRate:
     def __init__(self, client: Redis, root: str, per_minute: int) -> None:
         self._root = root
         self._per_minute = per_minute
-        self._take = client.register_script(_TAKE)
+        self._take = scripts.register(client, "rate_limits/take")
 
     def take(self, user: str) -> None:
         """Count a request of this user, or end it with a 429 if the allowance is used up."""
@@ -77,7 +56,7 @@ class FailedLogins:
     def __init__(self, client: Redis, root: str) -> None:
         self._client = client
         self._root = root
-        self._fail = client.register_script(_FAIL)
+        self._fail = scripts.register(client, "rate_limits/fail")
         self._unlimited_until: dict[tuple[str, str], float] = {}
 
     def check(self, address: str, name: str) -> None:

@@ -26,7 +26,7 @@ from uvr.api.schemas.requests import GenerateForm, GenerateHeader, GenerateReque
 from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
 from uvr.api.unknown_fields import UnknownFields
-from uvr.errors import AskedBeforeError, PermanentError, TransientError, UvrError
+from uvr.errors import PermanentError, RepeatedRequestError, TransientError, UvrError
 from uvr.storage.uploads import Upload, unfinished
 from uvr.tasks.model import Task, WebhookState
 from uvr.timestamps import now_ms
@@ -52,8 +52,8 @@ def submit(header: GenerateHeader) -> Response:
     try:
         submit_song = _submit_file if request.mimetype == FORM_TYPE else _submit_url
         task = submit_song(header.idempotency_key)
-    except AskedBeforeError as earlier:
-        if not earlier.is_the_same:
+    except RepeatedRequestError as earlier:
+        if not earlier.asks_for_the_same:
             abort(problem(HTTPStatus.CONFLICT, earlier.message))
         return _accepted(earlier.task_uuid, earlier.priority, {"Idempotency-Replayed": "true"})
     return _accepted(task.task_uuid, task.priority, {})

@@ -17,9 +17,8 @@ from redis import RedisError, ResponseError
 from uvr.api.responses import json_response
 from uvr.api.schemas.responses import Components, Health, PartReadiness, PartsReadiness, Readiness, WorkerHealth
 from uvr.api.services import services
-from uvr.liveness.workers import present
 from uvr.redis.requirements import UnsuitableRedisError, check_redis
-from uvr.tasks.model import time_stamp
+from uvr.timestamps import timestamp_fields
 
 log = structlog.get_logger()
 
@@ -33,19 +32,19 @@ def show_health() -> Response:
     503 only while Redis is down: without workers, tasks are still accepted and wait.
     """
     try:
-        workers = present(services().clients.commands, services().settings.redis_task_queue)
+        workers = services().workers()
     except RedisError as error:
         log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
         unknown = WorkerHealth(status="unknown", workers=0)
         components = Components(redis="down", processor=unknown, uploader=unknown)
-        report = Health(status="unhealthy", **time_stamp(), components=components)
+        report = Health(status="unhealthy", **timestamp_fields(), components=components)
         return json_response(report, HTTPStatus.SERVICE_UNAVAILABLE)
     components = Components(
         redis="up",
         processor=_worker_health(workers.get("processor", [])),
         uploader=_worker_health(workers.get("uploader", [])),
     )
-    return json_response(Health(status="healthy", **time_stamp(), components=components))
+    return json_response(Health(status="healthy", **timestamp_fields(), components=components))
 
 
 def _worker_health(workers: Sequence[dict[str, str]]) -> WorkerHealth:
@@ -69,7 +68,7 @@ def show_readiness() -> Response:
     """
     redis = _redis_readiness()
     try:
-        workers = present(services().clients.commands, services().settings.redis_task_queue)
+        workers = services().workers()
     except RedisError:
         processor = uploader = PartReadiness(
             status="unknown", message="While Redis is down, it is not known which workers run."
@@ -79,7 +78,7 @@ def show_readiness() -> Response:
         uploader = _worker_readiness("uploader", workers.get("uploader", []))
     components = PartsReadiness(redis=redis, processor=processor, uploader=uploader)
     is_ready = all(part.status == "up" for part in (redis, processor, uploader))
-    report = Readiness(status="ready" if is_ready else "not ready", **time_stamp(), components=components)
+    report = Readiness(status="ready" if is_ready else "not ready", **timestamp_fields(), components=components)
     return json_response(report, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 

@@ -25,9 +25,7 @@ from redis_queue import RedisQueue
 from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, require_metrics_access
 from uvr.api.problems import Problem
 from uvr.api.services import services
-from uvr.liveness.workers import present
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Histogram, Series
-from uvr.tasks.queues import known_node_ids, open_result_queue
 
 log = structlog.get_logger()
 
@@ -96,18 +94,18 @@ def _queue_families() -> list[Metric]:
 
 def _labelled_queues() -> Iterator[tuple[list[str], RedisQueue]]:
     """Each queue with its values of the labels `queue` and `node`; every node has a result queue."""
-    settings, clients, queues = services().settings, services().clients, services().queues
-    yield ["tasks", ""], queues.tasks
-    for node in sorted({"", *known_node_ids(clients.commands, settings.redis_task_queue)}):
-        yield ["results", node], open_result_queue(settings, clients, node)
-    yield ["webhooks", ""], queues.webhooks
+    broker = services().broker
+    yield ["tasks", ""], broker.tasks
+    for node in sorted({"", *broker.node_ids()}):
+        yield ["results", node], broker.result_queue(node)
+    yield ["webhooks", ""], broker.webhooks
 
 
 def _worker_family() -> Metric:
     """Workers with the same facts are one series. A kind without any worker is one series with the value 0."""
     family = GaugeMetricFamily("uvr_workers", "Worker processes, by the facts they announce.", labels=_WORKER_LABELS)
     counts: collections.Counter[Series] = collections.Counter()
-    workers = present(services().clients.commands, services().settings.redis_task_queue)
+    workers = services().workers()
     for kind in {"processor", "uploader", *workers}:
         for facts in workers.get(kind, [{}]):
             values = {**facts, "kind": kind, "paused": "yes" if facts.get("paused") else "no"}

@@ -12,7 +12,6 @@ from uvr.api.responses import json_response
 from uvr.api.schemas.responses import ModelEntry, ModelList
 from uvr.api.services import services
 from uvr.errors import PermanentError
-from uvr.liveness.workers import present
 from uvr.models.audio_separator import VR_MODELS, find_vr_model, multi_file_model_name
 from uvr.models.catalogue import CATALOGUE, find_model
 
@@ -22,8 +21,7 @@ models = private_blueprint("models")
 @models.get("/models", responses={200: ModelList})
 def list_models() -> Response:
     """List the models of the catalogue, and the models in use, which may include the operator's own."""
-    settings = services().settings
-    processors = present(services().clients.commands, settings.redis_task_queue).get("processor", [])
+    processors = services().workers().get("processor", [])
     in_use = sorted({_catalogue_name(processor["model"]) for processor in processors if "model" in processor})
     entries = [
         ModelEntry(

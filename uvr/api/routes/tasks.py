@@ -90,7 +90,7 @@ def redeliver_webhook(path: TaskPath) -> Response:
             )
         )
     pending = record(webhook=WebhookState.PENDING, webhook_step=0)
-    if not services().queues.webhooks.renew(task.task_uuid, task.priority, pending):
+    if not services().broker.webhooks.renew(task.task_uuid, task.priority, pending):
         abort(_conflict("The webhook is already on its way; check the task again in a moment."))
     redelivery = Redelivery(task_uuid=task.task_uuid, webhook_id=task.webhook_id)
     return json_response(redelivery, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task.task_uuid}"})

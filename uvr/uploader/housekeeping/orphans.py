@@ -22,7 +22,7 @@ import structlog
 
 from config import Settings
 from uvr.storage.staging import pending
-from uvr.tasks.queues import Queues
+from uvr.tasks.broker import Broker
 from uvr.uploader.housekeeping.task_files import FENCE, TASK_UUID, TaskFile, files_below, folders_in
 
 log = structlog.get_logger()
@@ -35,12 +35,12 @@ _UNKNOWN_KEPT_S = 86_400
 
 
 class OrphanCleaner:
-    """Cleans the folders of one node, the one whose results `queues` has."""
+    """Cleans the folders of one node, the one whose results `broker` has."""
 
-    def __init__(self, settings: Settings, queues: Queues) -> None:
+    def __init__(self, settings: Settings, broker: Broker) -> None:
         self._temp_dir = settings.temp_dir
         self._output_dir = settings.output_dir
-        self._queues = queues
+        self._broker = broker
 
     def clean(self) -> list[str]:
         """Remove what nobody owns; the names of what is gone. Raises `redis.RedisError`, never one about the disk."""
@@ -57,24 +57,24 @@ class OrphanCleaner:
         ]
 
     def _is_claimed(self, found: TaskFile) -> bool:
-        return self._queues.tasks.holder(found.task_uuid) == found.fence
+        return self._broker.tasks.holder(found.task_uuid) == found.fence
 
     def _is_wanted(self, found: TaskFile) -> bool:
         # In this order: the step that ends a claim writes into the record which folder it handed over.
         return self._is_claimed(found) or (found.path.suffix != ".part" and self._awaits_upload(found))
 
     def _awaits_upload(self, found: TaskFile) -> bool:
-        task = self._queues.store.get(found.task_uuid)
+        task = self._broker.store.get(found.task_uuid)
         if task is None or task.handover != found.path.name:
             return False  # deleted meanwhile, or the stems of another claim were taken
         # An upload that failed for good is a dead letter, which an operator may bring back.
-        return not task.status.is_final or self._queues.results.knows(found.task_uuid)
+        return not task.status.is_final or self._broker.results.contains(found.task_uuid)
 
     def _is_being_stored(self, found: TaskFile) -> bool:
-        return self._queues.results.holder(found.task_uuid) is not None
+        return self._broker.results.holder(found.task_uuid) is not None
 
     def _is_foreign(self, found: TaskFile) -> bool:
-        store = self._queues.store
+        store = self._broker.store
         if store.get(found.task_uuid) is not None or store.was_deleted(found.task_uuid):
             return False
         return _age_s(found.path) < _UNKNOWN_KEPT_S

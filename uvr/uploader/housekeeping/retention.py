@@ -14,9 +14,9 @@ import structlog
 
 from config import Settings
 from uvr.storage.base import Storage
+from uvr.tasks.broker import Broker
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, WebhookState, record
-from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
 from uvr.uploader.housekeeping.task_files import TASK_UUID, TaskFile, files_below
 
@@ -30,11 +30,11 @@ _MAX_PER_ROUND = 1000
 class Retention:
     """The retention times of one configuration; 0 hours mean for ever."""
 
-    def __init__(self, settings: Settings, queues: Queues, dead_letters: DeadLetters, storage: Storage) -> None:
+    def __init__(self, settings: Settings, broker: Broker, dead_letters: DeadLetters, storage: Storage) -> None:
         self._task_ms = round(settings.task_retention_hours * _HOUR_MS)
         self._stem_ms = round(settings.stem_retention_hours * _HOUR_MS)
         self._stem_dir = settings.output_dir / "stems"
-        self._queues = queues
+        self._broker = broker
         self._dead_letters = dead_letters
         self._storage = storage
 
@@ -50,7 +50,7 @@ class Retention:
             task.task_uuid
             for status in Status
             if status.is_final
-            for task in self._queues.store.created_before(before_ms, status=status)
+            for task in self._broker.store.created_before(before_ms, status=status)
             if task.finished_ms < before_ms
         )
         forgotten = list(islice(filter(self._dead_letters.forget, old), _MAX_PER_ROUND))
@@ -69,14 +69,14 @@ class Retention:
     def _may_go(self, found: TaskFile, before_ms: int) -> bool:
         if not _is_older(found, before_ms):
             return False
-        task = self._queues.store.get(found.task_uuid)
+        task = self._broker.store.get(found.task_uuid)
         if task is None:
             return True
         if task.status != Status.SUCCESS or task.finished_ms > before_ms or task.webhook == WebhookState.PENDING:
             return False
         # First the task says that it has no stems any more, then they go: never the other way round.
         if not task.stems_deleted_ms:
-            self._queues.tasks.annotate(task.task_uuid, record(stems_deleted_ms=now_ms()))
+            self._broker.tasks.annotate(task.task_uuid, record(stems_deleted_ms=now_ms()))
         return True
 
 

@@ -15,10 +15,10 @@ from redis import RedisError
 from config import Settings
 from uvr.errors import UvrError
 from uvr.periodic import repeating
-from uvr.redis.clients import RedisClients
 from uvr.storage.base import Storage
+from uvr.storage.uploads import Uploads
+from uvr.tasks.broker import Broker
 from uvr.tasks.dead_letters import DeadLetters
-from uvr.tasks.queues import Queues
 from uvr.uploader.housekeeping.orphans import OrphanCleaner
 from uvr.uploader.housekeeping.retention import Retention
 from uvr.uploader.housekeeping.stale_uploads import StaleUploads
@@ -29,11 +29,11 @@ log = structlog.get_logger()
 class Housekeeping:
     """Keeps the folders of this node, and the records of all, free of what is over."""
 
-    def __init__(self, settings: Settings, clients: RedisClients, queues: Queues, storage: Storage) -> None:
+    def __init__(self, settings: Settings, broker: Broker, storage: Storage, uploads: Uploads) -> None:
         self._every_s = settings.janitor_seconds
-        self._janitor = OrphanCleaner(settings, queues)
-        self._left_uploads = StaleUploads(settings, queues)
-        self._retention = Retention(settings, queues, DeadLetters(settings, clients), storage)
+        self._janitor = OrphanCleaner(settings, broker)
+        self._left_uploads = StaleUploads(settings, broker, uploads)
+        self._retention = Retention(settings, broker, DeadLetters(broker), storage)
 
     def going_on(self) -> AbstractContextManager[None]:
         """Do rounds until the block ends, the first one now."""

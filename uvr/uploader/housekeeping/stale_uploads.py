@@ -13,8 +13,8 @@ import structlog
 
 from config import Settings
 from uvr.storage.uploads import Uploads, discard, is_left, remove_unfinished, task_of, upload_dir
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status
-from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
 from uvr.uploader.housekeeping.task_files import TASK_UUID, files_below
 
@@ -27,27 +27,27 @@ _HOUR_MS = 3_600_000
 class StaleUploads:
     """The songs of this service; on its disk, those of this node."""
 
-    def __init__(self, settings: Settings, queues: Queues) -> None:
+    def __init__(self, settings: Settings, broker: Broker, uploads: Uploads) -> None:
         self._settings = settings
         self._kept_ms = round(settings.upload_retention_hours * _HOUR_MS)
-        self._queues = queues
-        self._uploads = Uploads(settings, queues.uploads)
+        self._broker = broker
+        self._uploads = uploads
 
     def clear(self) -> None:
         """One round. Raises `redis.RedisError`, and `UvrError` when the storage does not delete a song."""
-        listed_until_ms = self._queues.uploads.now_ms()
-        for key, beside in self._queues.uploads.all():
+        listed_until_ms = self._broker.uploads.now_ms()
+        for key, beside in self._broker.uploads.all():
             if not self._is_needed(key, beside, listed_until_ms) and self._uploads.remove(key, beside):
                 log.info("upload.removed", task_uuid=task_of(key))
         remove_unfinished(self._settings)
         for found in files_below(upload_dir(self._settings), _UPLOAD):
-            if is_left(found.path) and f"uploads/{found.path.name}" not in self._queues.uploads:
+            if is_left(found.path) and f"uploads/{found.path.name}" not in self._broker.uploads:
                 discard(found.path)
 
     def _is_needed(self, key: str, beside: int, listed_until_ms: int) -> bool:
         if beside > 0:
             return listed_until_ms - beside < _HOUR_MS  # its task is still to come
-        task = self._queues.store.get(task_of(key)) if beside == 0 else None
+        task = self._broker.store.get(task_of(key)) if beside == 0 else None
         if task is None or task.status is Status.SUCCESS:
             return False
         return not task.status.is_final or now_ms() - task.finished_ms < self._kept_ms

@@ -76,9 +76,9 @@ def test_waiting_tasks_are_counted_for_each_user(redis_client: Redis, tmp_path: 
         assert "2 tasks waiting" in answers[2].json["detail"]
         assert client.post("/generate", json=SONG, auth=BERT).status_code == 202
         assert redis_client.zcard("uvr_tasks") == redis_client.zcard("uvr_tasks:tasks") == 3
-        lease = services_of(client.application).queues.tasks.claim()
+        lease = services_of(client.application).broker.tasks.claim()
         assert lease
-        services_of(client.application).queues.tasks.extend(lease, {"status": "processing"})
+        services_of(client.application).broker.tasks.extend(lease, {"status": "processing"})
         assert client.post("/generate", json=SONG, auth=ANNA).status_code == 202
 
 

@@ -211,13 +211,13 @@ def test_task_without_an_owner_belongs_to_the_admin(client: FlaskClient) -> None
 def test_list_of_an_owner_follows_the_status_of_the_tasks(client: FlaskClient, redis_client: Redis) -> None:
     services = services_of(client.application)
     task_uuid = submitted(client, ANNA)
-    lease = services.queues.tasks.claim()
+    lease = services.broker.tasks.claim()
     assert lease
-    services.queues.tasks.extend(lease, {"status": "processing"})
+    services.broker.tasks.extend(lease, {"status": "processing"})
     assert listed(client, ANNA, "status=queued") == set()
     assert listed(client, ANNA, "status=processing") == {task_uuid}
-    services.queues.tasks.finish(lease, record={"status": "success"})
-    assert services.queues.tasks.forget(task_uuid, [], ["success"])
+    services.broker.tasks.finish(lease, record={"status": "success"})
+    assert services.broker.tasks.forget(task_uuid, [], ["success"])
     assert redis_client.keys("uvr_tasks:owner:*") == []
 
 

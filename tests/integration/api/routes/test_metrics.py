@@ -19,7 +19,6 @@ from tests.support.leases import claim
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSEEN
 from uvr.tasks.model import Task
-from uvr.tasks.queues import open_result_queue
 from uvr.timestamps import now_ms
 
 DOCS = (Path(__file__).resolve().parents[4] / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -85,7 +84,7 @@ def test_without_a_configured_token_every_token_is_refused(redis_client: Redis, 
 def test_waiting_items_are_shown_by_priority_and_age(client: FlaskClient, redis_client: Redis) -> None:
     for priority in (5, 5, 2):
         post_generate(client, {"audio": SONG, "priority": priority})
-    queue = services_of(client.application).queues.tasks
+    queue = services_of(client.application).broker.tasks
     [oldest] = redis_client.zrange("uvr_tasks", 2, 2)
     redis_client.zincrby("uvr_tasks", -100 * (6 - 2), oldest)
     queue.retry(claim(queue), delay_s=60)
@@ -103,8 +102,8 @@ def test_waiting_items_are_shown_by_priority_and_age(client: FlaskClient, redis_
 def test_every_queue_shows_leased_and_dead_items(client: FlaskClient, redis_client: Redis) -> None:
     services = services_of(client.application)
     redis_client.zadd("uvr_tasks:nodes", {"processor:north": 1})
-    north = open_result_queue(services.settings, services.clients, "north")
-    for queue in (services.queues.tasks, services.queues.webhooks, north):
+    north = services.broker.result_queue("north")
+    for queue in (services.broker.tasks, services.broker.webhooks, north):
         for _ in range(2):
             queue.enqueue(str(uuid.uuid4()), 3)
         queue.bury(claim(queue))

@@ -31,10 +31,10 @@ def ended(workshop: Workshop, hook_url: str = HOOK, **fields: Any) -> None:
         **fields,
     }
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, hook_url=hook_url, **facts)
-    workshop.queues.tasks.enqueue("a", 3, task.to_record())
-    lease = workshop.queues.tasks.claim()
+    workshop.broker.tasks.enqueue("a", 3, task.to_record())
+    lease = workshop.broker.tasks.claim()
     assert lease
-    workshop.queues.tasks.finish(lease)
+    workshop.broker.tasks.finish(lease)
 
 
 def redeliver(client: FlaskClient, task_uuid: str = "a") -> Any:
@@ -68,7 +68,7 @@ def test_the_retry_schedule_starts_from_the_beginning(
     ended(workshop, receiver.answer("/hook", Answer(503)))
     redeliver(client)
     with working(workshop):
-        until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+        until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
     task = workshop.task("a")
     assert (task.webhook, task.webhook_step, len(task.webhook_tries)) == (WebhookState.PENDING, 1, 9)
 
@@ -88,7 +88,7 @@ def test_a_webhook_that_waits_for_a_retry_is_sent_at_once(
     with working(workshop):
         for tries in (1, 2):
             until(lambda tries=tries: len(workshop.task("a").webhook_tries) == 8 + tries)
-            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
             assert redeliver(client).status_code == 202
         until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
     assert len(receiver.requests) == 3
@@ -98,7 +98,7 @@ def test_a_webhook_that_is_on_its_way_is_not_sent_twice(workshop: Workshop, clie
     ended(workshop)
     assert redeliver(client).status_code == 202
     assert redeliver(client).status_code == 409
-    assert workshop.queues.webhooks.claim()
+    assert workshop.broker.webhooks.claim()
     answer = redeliver(client)
     assert answer.status_code == 409
     assert "on its way" in answer.json["detail"]
@@ -120,7 +120,7 @@ def test_a_task_without_a_webhook_to_send_is_a_409_that_says_why(
     assert answer.status_code == 409
     assert answer.content_type == "application/problem+json"
     assert reason in answer.json["detail"]
-    assert workshop.queues.webhooks.sizes().waiting == 0
+    assert workshop.broker.webhooks.sizes().waiting == 0
 
 
 def test_an_unknown_task_is_a_404(client: FlaskClient) -> None:
@@ -130,7 +130,7 @@ def test_an_unknown_task_is_a_404(client: FlaskClient) -> None:
 def test_credentials_are_required(workshop: Workshop, client: FlaskClient) -> None:
     ended(workshop)
     assert client.post("/tasks/a/webhook").status_code == 401
-    assert workshop.queues.webhooks.sizes().waiting == 0
+    assert workshop.broker.webhooks.sizes().waiting == 0
 
 
 def test_without_redis_it_is_a_503(redis_client: Redis, tmp_path: Path) -> None:

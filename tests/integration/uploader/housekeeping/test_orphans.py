@@ -23,8 +23,8 @@ from tests.support.leases import begin, claim, expire
 from tests.support.redis_server import redis_server
 from uvr.redis.clients import connect
 from uvr.storage.staging import StagingFolder, pending
+from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, record
-from uvr.tasks.queues import Queues, open_queues
 from uvr.timestamps import now_ms
 from uvr.uploader.housekeeping.orphans import OrphanCleaner
 
@@ -45,19 +45,19 @@ local.LocalStorage(Path(sys.argv[1]), "", lambda: b"").put(Path(sys.argv[2]), sy
 class Node:
     """A processor's and an uploader's steps, without the work between them, and the janitor that looks after both."""
 
-    def __init__(self, settings: Settings, queues: Queues) -> None:
-        self.queues = queues
+    def __init__(self, settings: Settings, broker: Broker) -> None:
+        self.broker = broker
         self.temp_dir = settings.temp_dir
         self.output_dir = settings.output_dir
-        self.janitor = OrphanCleaner(settings, queues)
+        self.janitor = OrphanCleaner(settings, broker)
 
     def submit(self) -> str:
         task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=now_ms())
-        assert self.queues.store.submit(task)
+        assert self.broker.store.submit(task)
         return task.task_uuid
 
     def claim(self) -> Lease:
-        return begin(self.queues.tasks)
+        return begin(self.broker.tasks)
 
     def work_folder(self, lease: Lease) -> Path:
         self.temp_dir.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class Node:
 
     def hand_over(self, lease: Lease) -> bool:
         made = record(status=Status.UPLOADING, handover=f"{lease.id}.{lease.fence}")
-        return self.queues.tasks.finish(lease, next_queue=self.queues.results, record=made)
+        return self.broker.tasks.finish(lease, next_queue=self.broker.results, record=made)
 
     def made(self) -> tuple[str, Path]:
         """A task whose stems wait for the uploader."""
@@ -85,14 +85,14 @@ class Node:
         return lease.id, folder
 
     def upload(self) -> Lease:
-        return claim(self.queues.results)
+        return claim(self.broker.results)
 
 
 @pytest.fixture
 def node(redis_client: Redis, tmp_path: Path) -> Iterator[Node]:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
-    yield Node(settings, open_queues(settings, clients))
+    yield Node(settings, Broker(settings, clients))
     clients.close()
 
 
@@ -113,9 +113,9 @@ def test_what_a_dead_processor_left_goes_once_its_lease_is_over(node: Node, redi
     part = pending(node.output_dir) / f"{lease.id}.{lease.fence}.part"
     part.mkdir(parents=True)
     (part / "vocals.wav").write_bytes(b"half")
-    expire(node.queues.tasks, redis_client, lease)
+    expire(node.broker.tasks, redis_client, lease)
     assert node.janitor.clean() == [], "until it is reaped its holder may come back"
-    node.queues.tasks.reap()
+    node.broker.tasks.reap()
     assert sorted(node.janitor.clean()) == sorted([work.name, part.name])
     assert not work.exists()
     assert not part.exists()
@@ -125,7 +125,7 @@ def test_the_next_claim_keeps_its_own(node: Node) -> None:
     node.submit()
     first = node.claim()
     old = node.work_folder(first)
-    node.queues.tasks.release(first)
+    node.broker.tasks.release(first)
     new = node.work_folder(node.claim())
     assert node.janitor.clean() == [old.name]
     assert new.is_dir()
@@ -143,25 +143,25 @@ def test_stems_stay_until_they_are_stored(node: Node) -> None:
     assert node.janitor.clean() == []
     lease = node.upload()
     assert node.janitor.clean() == []
-    node.queues.results.finish(lease, next_queue=node.queues.webhooks, record=record(status=Status.SUCCESS))
+    node.broker.results.finish(lease, next_queue=node.broker.webhooks, record=record(status=Status.SUCCESS))
     assert node.janitor.clean() == [folder.name], "an uploader that never had the answer does not remove them"
     assert not folder.exists()
 
 
 def test_stems_that_could_not_be_stored_stay_for_an_operator(node: Node) -> None:
     task_uuid, folder = node.made()
-    node.queues.results.bury(node.upload(), record=record(status=Status.FAILED))
+    node.broker.results.bury(node.upload(), record=record(status=Status.FAILED))
     assert node.janitor.clean() == []
-    node.queues.results.revive(task_uuid, record(status=Status.UPLOADING))
+    node.broker.results.revive(task_uuid, record(status=Status.UPLOADING))
     assert node.janitor.clean() == []
-    node.queues.results.bury(node.upload(), record=record(status=Status.FAILED))
-    node.queues.results.drop(task_uuid)
+    node.broker.results.bury(node.upload(), record=record(status=Status.FAILED))
+    node.broker.results.drop(task_uuid)
     assert node.janitor.clean() == [folder.name]
 
 
 def test_stems_of_a_node_that_was_taken_for_dead_go(node: Node) -> None:
     _, folder = node.made()
-    node.queues.results.evacuate(node.queues.tasks, record(status=Status.QUEUED, handover=""))
+    node.broker.results.evacuate(node.broker.tasks, record(status=Status.QUEUED, handover=""))
     again = node.claim()
     assert node.janitor.clean() == [folder.name]
     anew = node.publish(again)
@@ -173,7 +173,7 @@ def test_stems_of_a_node_that_was_taken_for_dead_go(node: Node) -> None:
 def test_stems_of_a_claim_that_came_too_late_go(node: Node) -> None:
     node.submit()
     late = node.claim()
-    node.queues.tasks.release(late)
+    node.broker.tasks.release(late)
     in_time = node.claim()
     kept = node.publish(in_time)
     assert node.hand_over(in_time)
@@ -214,7 +214,7 @@ def test_links_are_not_followed(node: Node, tmp_path: Path) -> None:
     work = node.work_folder(lease)
     (work / "link").symlink_to(elsewhere)
     (node.temp_dir / f"{lease.id}.{lease.fence}.linkname").symlink_to(elsewhere)
-    node.queues.tasks.release(lease)
+    node.broker.tasks.release(lease)
     assert node.janitor.clean() == [work.name]
     assert (elsewhere / "precious").read_text() == "kept"
 
@@ -237,7 +237,7 @@ def test_what_a_dying_uploader_left_unfinished_goes_once_nobody_stores_the_resul
     subprocess.run(put, cwd=ROOT, check=False, timeout=60)
     [unfinished] = (stem_dir / "eu").iterdir()
     assert node.janitor.clean() == []
-    node.queues.results.release(lease)
+    node.broker.results.release(lease)
     assert node.janitor.clean() == [unfinished.name]
     assert not unfinished.exists()
     assert folder.is_dir()
@@ -247,11 +247,11 @@ def test_nothing_goes_while_redis_is_away(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         settings = settings_for(server.connection_kwargs, tmp_path)
         clients = connect(settings)
-        node = Node(settings, open_queues(settings, clients))
+        node = Node(settings, Broker(settings, clients))
         node.submit()
         lease = node.claim()
         work = node.work_folder(lease)
-        node.queues.tasks.release(lease)
+        node.broker.tasks.release(lease)
         server.stop()
         with pytest.raises(RedisError):
             node.janitor.clean()
@@ -267,14 +267,14 @@ def test_stems_that_are_handed_over_between_two_looks_stay(
     lease = node.claim()
     folder = node.publish(lease)
     part, method = look.split(".")
-    ask = getattr(getattr(node.queues, part), method)
+    ask = getattr(getattr(node.broker, part), method)
 
     def ask_and_hand_over(task_uuid: str) -> Any:
         answer = ask(task_uuid)
         node.hand_over(lease)
         return answer
 
-    monkeypatch.setattr(getattr(node.queues, part), method, ask_and_hand_over)
+    monkeypatch.setattr(getattr(node.broker, part), method, ask_and_hand_over)
     assert node.janitor.clean() == []
     assert folder.is_dir()
 
@@ -285,7 +285,7 @@ def test_nothing_that_is_needed_goes_while_workers_are_at_it(node: Node) -> None
 
     def process() -> list[bool]:
         fine = []
-        while (lease := node.queues.tasks.claim()) is not None:
+        while (lease := node.broker.tasks.claim()) is not None:
             work = node.work_folder(lease)
             published = node.publish(lease)
             fine += [(work / "source").exists(), node.hand_over(lease), (published / "vocals.wav").exists()]

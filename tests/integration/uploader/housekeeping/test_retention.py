@@ -15,9 +15,9 @@ from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.leases import claim
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.factory import open_storage
+from uvr.tasks.broker import Broker
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.tasks.queues import Queues, open_queues, open_result_queue
 from uvr.timestamps import now_ms
 from uvr.uploader.housekeeping.retention import Retention
 
@@ -28,25 +28,25 @@ LONG_AGO_MS = now_ms() - 1000 * HOUR_MS
 class Keeper:
     """Tasks that ended at chosen times, and one round of retention."""
 
-    def __init__(self, settings: Settings, clients: RedisClients, queues: Queues) -> None:
+    def __init__(self, settings: Settings, clients: RedisClients, broker: Broker) -> None:
         self.settings = settings
         self.clients = clients
-        self.queues = queues
+        self.broker = broker
         self.storage = open_storage(settings, lambda: b"key")
-        self.dead_letters = DeadLetters(settings, clients)
+        self.dead_letters = DeadLetters(broker)
 
     def enforce(self) -> None:
-        Retention(self.settings, self.queues, self.dead_letters, self.storage).enforce()
+        Retention(self.settings, self.broker, self.dead_letters, self.storage).enforce()
 
     def ended(self, status: Status, finished_ms: int = LONG_AGO_MS, *, told: bool = True) -> str:
         """A task that went through the task queue, or into its dead letters, and then through the webhook queue."""
         task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=LONG_AGO_MS)
-        self.queues.store.submit(task)
-        lease = claim(self.queues.tasks)
-        step = self.queues.tasks.bury if status == Status.FAILED else self.queues.tasks.finish
-        step(lease, next_queue=self.queues.webhooks, record=record(status=status, finished_ms=finished_ms))
+        self.broker.store.submit(task)
+        lease = claim(self.broker.tasks)
+        step = self.broker.tasks.bury if status == Status.FAILED else self.broker.tasks.finish
+        step(lease, next_queue=self.broker.webhooks, record=record(status=status, finished_ms=finished_ms))
         if told:
-            self.queues.webhooks.finish(claim(self.queues.webhooks))
+            self.broker.webhooks.finish(claim(self.broker.webhooks))
         return task.task_uuid
 
     def stem(self, task_uuid: str, *, age_ms: int = now_ms() - LONG_AGO_MS, prefix: str = "") -> Path:
@@ -58,7 +58,7 @@ class Keeper:
         key = f"{prefix}{task_uuid}_vocals.wav"
         self.storage.put(source, key, "audio/wav")
         source.unlink()
-        self.queues.tasks.annotate(task_uuid, record(stems={"vocals": key}))
+        self.broker.tasks.annotate(task_uuid, record(stems={"vocals": key}))
         return self.settings.output_dir / "stems" / key
 
 
@@ -66,7 +66,7 @@ class Keeper:
 def keeper(redis_client: Redis, tmp_path: Path) -> Iterator[Keeper]:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
     clients = connect(settings)
-    yield Keeper(settings, clients, open_queues(settings, clients))
+    yield Keeper(settings, clients, Broker(settings, clients))
     clients.close()
 
 
@@ -82,23 +82,23 @@ def test_a_task_that_ended_long_ago_is_forgotten_wholly(keeper: Keeper, redis_cl
 def test_a_task_that_ended_lately_is_kept_however_long_it_took(keeper: Keeper) -> None:
     kept = keeper.ended(Status.SUCCESS, now_ms() - HOUR_MS)
     keeper.enforce()
-    assert keeper.queues.store.get(kept) is not None
+    assert keeper.broker.store.get(kept) is not None
 
 
 def test_a_task_whose_webhook_is_still_to_be_delivered_is_kept(keeper: Keeper) -> None:
     kept = keeper.ended(Status.FAILED, told=False)
     keeper.enforce()
-    keeper.queues.webhooks.retry(claim(keeper.queues.webhooks), delay_s=3600)
+    keeper.broker.webhooks.retry(claim(keeper.broker.webhooks), delay_s=3600)
     keeper.enforce()
-    assert keeper.queues.store.get(kept) is not None
-    assert [letter.id for letter in keeper.queues.tasks.letters()] == [kept]
+    assert keeper.broker.store.get(kept) is not None
+    assert [letter.id for letter in keeper.broker.tasks.dead_letters()] == [kept]
 
 
 def test_a_task_that_was_brought_back_is_kept(keeper: Keeper) -> None:
     kept = keeper.ended(Status.FAILED)
     assert keeper.dead_letters.retry(kept)
     keeper.enforce()
-    assert keeper.queues.store.get(kept) is not None
+    assert keeper.broker.store.get(kept) is not None
 
 
 def test_a_page_of_tasks_that_must_stay_hides_none_that_may_go(keeper: Keeper) -> None:
@@ -106,20 +106,20 @@ def test_a_page_of_tasks_that_must_stay_hides_none_that_may_go(keeper: Keeper) -
         keeper.ended(Status.SUCCESS, now_ms())
     last = keeper.ended(Status.SUCCESS)
     keeper.enforce()
-    assert keeper.queues.store.get(last) is None
-    assert len(keeper.queues.store.page(limit=200).tasks) == 150
+    assert keeper.broker.store.get(last) is None
+    assert len(keeper.broker.store.page(limit=200).tasks) == 150
 
 
 def test_dead_letters_of_all_nodes_are_forgotten_with_their_task(keeper: Keeper, redis_client: Redis) -> None:
     redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
-    north = open_result_queue(keeper.settings, keeper.clients, "north")
+    north = keeper.broker.result_queue("north")
     task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=LONG_AGO_MS)
-    keeper.queues.store.submit(task)
-    keeper.queues.tasks.finish(claim(keeper.queues.tasks), next_queue=north)
+    keeper.broker.store.submit(task)
+    keeper.broker.tasks.finish(claim(keeper.broker.tasks), next_queue=north)
     north.bury(claim(north), record=record(status=Status.FAILED, finished_ms=LONG_AGO_MS))
     keeper.enforce()
-    assert keeper.queues.store.get(task.task_uuid) is None
-    assert north.letters() == []
+    assert keeper.broker.store.get(task.task_uuid) is None
+    assert north.dead_letters() == []
 
 
 def test_nought_hours_keep_everything(keeper: Keeper, redis_client: Redis, tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_nought_hours_keep_everything(keeper: Keeper, redis_client: Redis, tmp_p
     )
     kept = keeper.ended(Status.SUCCESS)
     stem = keeper.stem(kept)
-    Retention(for_ever, keeper.queues, keeper.dead_letters, keeper.storage).enforce()
-    assert keeper.queues.store.get(kept) is not None
+    Retention(for_ever, keeper.broker, keeper.dead_letters, keeper.storage).enforce()
+    assert keeper.broker.store.get(kept) is not None
     assert stem.exists()
 
 
@@ -163,10 +163,10 @@ def test_stems_of_a_task_that_has_not_succeeded_stay(keeper: Keeper) -> None:
 def test_stems_stay_until_the_receiver_has_heard_of_them(keeper: Keeper) -> None:
     task_uuid = keeper.ended(Status.SUCCESS, now_ms() - 200 * HOUR_MS)
     stem = keeper.stem(task_uuid)
-    keeper.queues.tasks.annotate(task_uuid, record(webhook=WebhookState.PENDING))
+    keeper.broker.tasks.annotate(task_uuid, record(webhook=WebhookState.PENDING))
     keeper.enforce()
     assert stem.exists()
-    keeper.queues.tasks.annotate(task_uuid, record(webhook=WebhookState.FAILED))
+    keeper.broker.tasks.annotate(task_uuid, record(webhook=WebhookState.FAILED))
     keeper.enforce()
     assert not stem.exists()
 

@@ -48,7 +48,7 @@ from typing import Any
 from redis import Redis
 from redis.commands.core import Script
 
-from uvr.errors import AskedBeforeError, TooManyError, TransientError
+from uvr.errors import DuplicateRequestError, LimitExceededError, TransientError
 from uvr.redis import scripts
 
 PRIORITIES = range(1, 6)
@@ -168,7 +168,7 @@ class RedisQueue:
     ) -> bool:
         """Add an item and create its record; False and no change when the item or its record is there already.
 
-        Changes nothing and raises `AskedBeforeError` when the request `once` came before, `TooManyError` when the owner
+        Changes nothing and raises `DuplicateRequestError` when the request `once` came before, `LimitExceededError` when the owner
         that `record` names has `at_most` records of its status already (0: any number), and `TransientError` when
         `upload` is not in the list of uploads any more; else the list says that it has its record now.
         """
@@ -179,10 +179,12 @@ class RedisQueue:
         args = [item_id, priority, at_most, *request, upload, *_pairs(record)]
         added = self._enqueue(keys=[self.name, self._records, crowd], args=args)
         if added is None:
-            raise TooManyError(f"You have {at_most} tasks waiting already, as many as you may; wait for some to begin.")
+            raise LimitExceededError(
+                f"You have {at_most} tasks waiting already, as many as you may; wait for some to begin."
+            )
         if isinstance(added, list):
             earlier, its_priority, is_the_same = added
-            raise AskedBeforeError(earlier, int(its_priority), is_the_same=bool(is_the_same))
+            raise DuplicateRequestError(earlier, int(its_priority), is_same_request=bool(is_the_same))
         if added < 0:
             raise TransientError("Storing the upload took too long; send it again.")
         return bool(added)

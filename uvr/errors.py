@@ -25,23 +25,23 @@ class TransientError(UvrError):
         self.retry_after_s = retry_after_s
 
 
-class TooManyError(TransientError):
+class LimitExceededError(TransientError):
     """Somebody asks for more than their share of the service for now."""
 
 
-class AskedBeforeError(UvrError):
+class DuplicateRequestError(UvrError):
     """A request that counts once came again: `task_uuid` and `priority` are of the task that the first one made.
 
-    `is_the_same` is False when it asks for something else now.
+    `is_same_request` is False when it asks for something else now.
     """
 
-    def __init__(self, task_uuid: str, priority: int, *, is_the_same: bool) -> None:
+    def __init__(self, task_uuid: str, priority: int, *, is_same_request: bool) -> None:
         super().__init__(
             "This Idempotency-Key came with another request in the last 24 hours; use a new one for each request."
         )
         self.task_uuid = task_uuid
         self.priority = priority
-        self.is_the_same = is_the_same
+        self.is_same_request = is_same_request
 
 
 class PermanentError(UvrError):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
-from uvr.errors import TooManyError, TransientError, UvrError
+from uvr.errors import LimitExceededError, TransientError, UvrError
 
 log = structlog.get_logger()
 
@@ -128,7 +128,7 @@ def _redis_error(error: RedisError) -> Response:
 
 
 def _uvr_error(error: UvrError) -> Response:
-    if isinstance(error, TooManyError):
+    if isinstance(error, LimitExceededError):
         return _later(HTTPStatus.TOO_MANY_REQUESTS, error.message, TOO_MANY_RETRY_AFTER_S)
     log.error("request.failed", error_kind=type(error).__name__, error=error.message)
     if isinstance(error, TransientError):

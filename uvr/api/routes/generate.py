@@ -26,7 +26,7 @@ from uvr.api.schemas.requests import GenerateForm, GenerateHeader, GenerateReque
 from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
 from uvr.api.unknown_fields import UnknownFields
-from uvr.errors import AskedBeforeError, PermanentError, UvrError
+from uvr.errors import DuplicateRequestError, PermanentError, UvrError
 from uvr.storage.uploads import unfinished
 from uvr.tasks.model import Task, WebhookState
 from uvr.timestamps import now_ms
@@ -51,8 +51,8 @@ def submit(header: GenerateHeader) -> Response:
     try:
         take = _take_in_file if request.mimetype == FORM_TYPE else _take_in_url
         task = take(header.idempotency_key)
-    except AskedBeforeError as earlier:
-        if not earlier.is_the_same:
+    except DuplicateRequestError as earlier:
+        if not earlier.is_same_request:
             abort(problem(HTTPStatus.CONFLICT, earlier.message))
         return _accepted(earlier.task_uuid, earlier.priority, {"Idempotency-Replayed": "true"})
     return _accepted(task.task_uuid, task.priority, {})

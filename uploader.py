@@ -26,7 +26,7 @@ from uvr.metrics.aggregation import Totals
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_logged
 from uvr.redis.requirements import check_redis_at_start
-from uvr.storage.availability import StorageWatch
+from uvr.storage.availability import StorageAvailability
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storage.link_key import link_key
@@ -59,7 +59,7 @@ def main() -> int:
     storage = open_storage(settings, cache(lambda: link_key(clients.commands, settings.redis_task_queue)))
     if settings.wrong_links:
         log.warning("links.lead_here", error=settings.wrong_links)
-    watch = StorageWatch(storage)
+    watch = StorageAvailability(storage)
     queues = open_queues(settings, clients)
     workers = workers_of(settings, queues, storage, watch)
     facts = {"storage": storage.kind, "node": settings.node_id}
@@ -90,7 +90,7 @@ def check_webhook_secret(secret: str) -> None:
         log.warning("webhook.secret_is_plain", setting="WEBHOOK_SECRET")
 
 
-def workers_of(settings: Settings, queues: Queues, storage: Storage, watch: StorageWatch) -> list[Worker]:
+def workers_of(settings: Settings, queues: Queues, storage: Storage, watch: StorageAvailability) -> list[Worker]:
     """UPLOAD_THREADS workers that store results while the storage takes any, and WEBHOOK_THREADS that deliver webhooks.
 
     `watch` watches `storage`.

@@ -22,7 +22,7 @@ from tests.support.api import CREDENTIALS, PASSWORD, USER, application
 from tests.support.waiting import until
 from tests.support.workers import at_work
 from uvr.redis.clients import RedisClients, connect
-from uvr.storage.availability import StorageWatch
+from uvr.storage.availability import StorageAvailability
 from uvr.storage.local import LocalStorage
 from uvr.storage.staging import StagingFolder
 from uvr.tasks.model import Status, Task, record
@@ -101,7 +101,7 @@ class SmallService:
     def _workers(self, processors: int) -> list[Worker]:
         storage = LocalStorage(self.settings.output_dir, "http://uvr.test", lambda: b"key")
         made = [self._processor(f"processor-{number}") for number in range(processors)]
-        return [*made, *uploader.workers_of(self.settings, self.queues, storage, StorageWatch(storage))]
+        return [*made, *uploader.workers_of(self.settings, self.queues, storage, StorageAvailability(storage))]
 
     def _processor(self, name: str) -> Worker:
         return Worker(

@@ -22,7 +22,7 @@ _FIRST_CHECK_S = 5.0
 _NOT_KNOWN_YET = "The storage has not answered yet."
 
 
-class StorageWatch:
+class StorageAvailability:
     """Checks `storage`; `problem` is a sentence about why nothing can be stored, "" when there is nothing in the way.
 
     While there is a problem it is checked again every `again_s` seconds. Used by several threads; it is also the
@@ -56,14 +56,14 @@ class StorageWatch:
                 ended.wait(self._again_s)
 
         # Not waited for at the end: a server that does not answer may hold a check for a minute.
-        threading.Thread(target=watch, name="storage-watch", daemon=True).start()
+        threading.Thread(target=watch, name="storage-availability", daemon=True).start()
         first.wait(_FIRST_CHECK_S)
         try:
             yield
         finally:
             ended.set()
 
-    def is_to_blame(self) -> bool:
+    def confirm_outage(self) -> bool:
         """Check now, because something could not be stored: whether that is so for everything."""
         return bool(self._check(time.monotonic()))
 

@@ -53,8 +53,9 @@ class TaskStore:
     def submit(self, task: Task, once: Once | None = None) -> bool:
         """Create the task and queue it, in one step; False and no change when its id is known already.
 
-        Raises `LimitExceededError` when the owner has `max_waiting` tasks waiting (0: any number), `DuplicateRequestError` when
-        the request `once` came before, and `TransientError` when its upload is not kept any more.
+        Raises `LimitExceededError` when the owner has `max_waiting` tasks waiting (0: any number),
+        `DuplicateRequestError` when the request `once` came before, and `TransientError` when its upload is not kept any
+        more.
         """
         return self._queue.enqueue(
             task.task_uuid,

@@ -38,7 +38,7 @@ from uvr.environment.unknown_variables import log_unknown_variables
 from uvr.redis.clients import connect
 from uvr.redis.durability import log_durability
 from uvr.redis.requirements import check_redis_at_start
-from uvr.storage.uploads import remove_unfinished
+from uvr.storage.uploads import remove_abandoned_parts
 
 log = structlog.get_logger()
 
@@ -93,7 +93,7 @@ def main() -> None:
     warn_about_retired_settings()
     if settings.wrong_links:
         log.warning("links.lead_here", error=settings.wrong_links)
-    remove_unfinished(settings)
+    remove_abandoned_parts(settings)
     _look_at_redis(settings)
     Server(settings, lambda: _worker_app(settings)).run()
 

@@ -168,9 +168,10 @@ class RedisQueue:
     ) -> bool:
         """Add an item and create its record; False and no change when the item or its record is there already.
 
-        Changes nothing and raises `DuplicateRequestError` when the request `once` came before, `LimitExceededError` when
-        the owner that `record` names has `at_most` records of its status already (0: any number), and `TransientError`
-        when `upload` is not in the list of uploads any more; else the list says that it has its record now.
+        Changes nothing and raises `DuplicateRequestError` when the request `once` came before, `LimitExceededError`
+        when the owner that `record` names has `at_most` records of its status already (0: any number), and
+        `TransientError` when `upload` is not in the list of uploads any more; else the list says that it has its record
+        now.
         """
         if priority not in PRIORITIES:
             raise ValueError(f"priority must be 1 to 5, not {priority}")

@@ -20,7 +20,7 @@ class StagingFolder:
 
     def __init__(self, output_dir: Path, task_uuid: str, fence: int) -> None:
         self.name = f"{task_uuid}.{fence}"
-        self._final = pending(output_dir) / self.name
+        self._final = pending_dir(output_dir) / self.name
         self.path = self._final.with_name(f"{self.name}.part")
 
     @contextmanager
@@ -45,16 +45,16 @@ class StagingFolder:
 
 def stems_of(output_dir: Path, name: str) -> dict[str, Path]:
     """The published stems by name ("vocals" -> …/vocals.wav), in alphabetical order; empty when the folder is gone."""
-    folder = pending(output_dir) / name
+    folder = pending_dir(output_dir) / name
     return {path.stem: path for path in sorted(folder.iterdir())} if name and folder.is_dir() else {}
 
 
 def remove(output_dir: Path, name: str) -> None:
     """Delete a published folder, its stems being stored; nothing for a task that has none."""
     if name:
-        shutil.rmtree(pending(output_dir) / name, ignore_errors=True)
+        shutil.rmtree(pending_dir(output_dir) / name, ignore_errors=True)
 
 
-def pending(output_dir: Path) -> Path:
+def pending_dir(output_dir: Path) -> Path:
     """Where all of them stand."""
     return output_dir / "pending"

@@ -55,7 +55,7 @@ class UploadIndex:
         """Whether the file is in the list."""
         return self._client.zscore(self._name, key) is not None
 
-    def condemn(self, key: str, beside: int) -> bool:
+    def mark_for_deletion(self, key: str, beside: int) -> bool:
         """Let nobody take the file any more; False if something else stands beside it now than `beside`."""
         return bool(self._condemn(keys=[self._name], args=[key, beside]))
 

@@ -36,7 +36,7 @@ def upload_dir(settings: Settings) -> Path:
     return settings.output_dir / "uploads"
 
 
-def unfinished(settings: Settings, task_uuid: str) -> Path:
+def part_file(settings: Settings, task_uuid: str) -> Path:
     """The file for what is received of a song."""
     return upload_dir(settings) / f".{task_uuid}.part"
 
@@ -49,7 +49,7 @@ class Uploads:
         self._storage = open_upload_storage(settings)
         self._prefix = settings.s3_key_prefix if settings.s3_bucket_name else ""
 
-    def keep(self, path: Path, task_uuid: str) -> Upload:
+    def store(self, path: Path, task_uuid: str) -> Upload:
         """Store the song at `path` for its task, which is to be enqueued next; leaves nothing behind when it raises."""
         key = f"{self._prefix}uploads/{task_uuid}.{secrets.token_hex(16)}"
         upload = Upload(self, key, self._listed.add(key))
@@ -71,7 +71,7 @@ class Uploads:
 
     def remove(self, key: str, beside: int = 0) -> bool:
         """Delete a song, unless its task has got it meanwhile, or somebody else did; `beside` is from the list."""
-        if not self._listed.condemn(key, beside):
+        if not self._listed.mark_for_deletion(key, beside):
             return False
         self._storage.delete(key)
         self._listed.remove(key)
@@ -98,7 +98,7 @@ class Upload:
         self._uploads.try_to_remove(self.key, self._beside)
 
 
-def is_left(path: Path) -> bool:
+def is_abandoned(path: Path) -> bool:
     """Whether a file has not changed for so long that nobody can be at work on it."""
     try:
         return time.time() - path.stat().st_mtime > _UNCHANGED_S
@@ -106,10 +106,10 @@ def is_left(path: Path) -> bool:
         return False
 
 
-def remove_unfinished(settings: Settings) -> None:
+def remove_abandoned_parts(settings: Settings) -> None:
     """Delete what an API that was killed has left of songs which it was receiving."""
     for path in upload_dir(settings).glob(".*.part"):
-        if is_left(path):
+        if is_abandoned(path):
             discard(path)
 
 
@@ -122,6 +122,6 @@ def discard(path: Path) -> None:
         log.warning("upload.not_removed", name=path.name, error=str(error))
 
 
-def task_of(key: str) -> str:
+def task_uuid_of(key: str) -> str:
     """The id in a key."""
     return key.rpartition("/")[2].partition(".")[0]

@@ -54,8 +54,8 @@ class TaskStore:
         """Create the task and queue it, in one step; False and no change when its id is known already.
 
         Raises `LimitExceededError` when the owner has `max_waiting` tasks waiting (0: any number),
-        `DuplicateRequestError` when the request `once` came before, and `TransientError` when its upload is not kept any
-        more.
+        `DuplicateRequestError` when the request `once` came before, and `TransientError` when its upload is not kept
+        any more.
         """
         return self._queue.enqueue(
             task.task_uuid,

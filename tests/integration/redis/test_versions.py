@@ -69,7 +69,7 @@ def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
     assert [amount for series, amount in Totals(redis_client, "R").read().items() if "finish" in series] == [1.0]
     uploads = UploadIndex(redis_client, "R")
     since_ms = uploads.add("song")
-    assert uploads.condemn("song", since_ms)
+    assert uploads.mark_for_deletion("song", since_ms)
     assert list(uploads.all()) == [("song", -1)]
     RequestRate(redis_client, "R", per_minute=1).take("ada")
     for _ in range(5):

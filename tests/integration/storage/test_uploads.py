@@ -287,7 +287,7 @@ def test_a_song_that_no_task_came_for_goes_after_an_hour(
 ) -> None:
     song = tmp_path / "song"
     song.write_bytes(SONG)
-    upload = services(client).uploads.keep(song, "0" * 8 + "-0000-0000-0000-" + "0" * 12)
+    upload = services(client).uploads.store(song, "0" * 8 + "-0000-0000-0000-" + "0" * 12)
     clear(client)
     assert len(kept(client, request)) == 1
     redis_client.zadd("uvr_tasks:uploads", {upload.key: now_ms() - HOUR_MS - 1000})
@@ -298,8 +298,8 @@ def test_a_song_that_no_task_came_for_goes_after_an_hour(
 def test_a_task_cannot_take_a_song_that_is_being_deleted(client: FlaskClient, tmp_path: Path) -> None:
     song = tmp_path / "song"
     song.write_bytes(SONG)
-    upload = services(client).uploads.keep(song, "late")
-    assert services(client).queues.uploads.condemn(upload.key, listed(client)[upload.key])
+    upload = services(client).uploads.store(song, "late")
+    assert services(client).queues.uploads.mark_for_deletion(upload.key, listed(client)[upload.key])
     with pytest.raises(TransientError, match="send it again"):
         services(client).store.submit(Task("late", "song", 3, now_ms(), upload=upload.key))
     assert services(client).store.get("late") is None
@@ -307,7 +307,7 @@ def test_a_task_cannot_take_a_song_that_is_being_deleted(client: FlaskClient, tm
 
 def test_a_deletion_that_was_cut_off_is_made_up_for(client: FlaskClient, request: pytest.FixtureRequest) -> None:
     task = ended(client, Status.FAILED)
-    assert services(client).queues.uploads.condemn(task.upload, 0)
+    assert services(client).queues.uploads.mark_for_deletion(task.upload, 0)
     clear(client)
     assert (kept(client, request), listed(client)) == ([], {})
 
@@ -321,12 +321,12 @@ def test_a_song_that_is_gone_is_told_in_a_sentence(client: FlaskClient, tmp_path
 
 def test_what_a_killed_api_had_received_goes_after_a_day(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
-    parts = [uploads_module.unfinished(settings, str(number)) for number in range(2)]
+    parts = [uploads_module.part_file(settings, str(number)) for number in range(2)]
     parts[0].parent.mkdir(parents=True)
     for part in parts:
         part.write_bytes(b"RIFF")
     os.utime(parts[0], (time.time() - 90_000,) * 2)
-    uploads_module.remove_unfinished(settings)
+    uploads_module.remove_abandoned_parts(settings)
     assert [part.exists() for part in parts] == [False, True]
 
 

@@ -27,7 +27,7 @@ from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
 from uvr.api.unknown_fields import UnknownFields
 from uvr.errors import DuplicateRequestError, PermanentError, UvrError
-from uvr.storage.uploads import unfinished
+from uvr.storage.uploads import part_file
 from uvr.tasks.model import Task, WebhookState
 from uvr.timestamps import now_ms
 
@@ -69,12 +69,12 @@ def _take_in_url(key: str) -> Task:
 
 def _take_in_file(key: str) -> Task:
     task_uuid, settings = str(uuid.uuid4()), services().settings
-    path, max_bytes = unfinished(settings, task_uuid), settings.max_audio_bytes
+    path, max_bytes = part_file(settings, task_uuid), settings.max_audio_bytes
     with received_form(path, max_bytes=max_bytes, min_free_bytes=settings.min_free_bytes) as form:
         body = _checked(GenerateForm, {**form.texts, **form.files})
         _check_hook(body)
         song: SentFile = body.audio
-        upload = services().uploads.keep(song.path, task_uuid)
+        upload = services().uploads.store(song.path, task_uuid)
     task = _task(task_uuid, body, song.name or "upload", upload.key)
     try:
         services().store.submit(task, once(task.owner, key, body, f"sha256:{song.sha256}"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import structlog
 
 from config import Settings
-from uvr.storage.uploads import Uploads, discard, is_left, remove_unfinished, task_of, upload_dir
+from uvr.storage.uploads import Uploads, discard, is_abandoned, remove_abandoned_parts, task_uuid_of, upload_dir
 from uvr.tasks.model import Status
 from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
@@ -38,16 +38,16 @@ class StaleUploads:
         listed_until_ms = self._queues.uploads.now_ms()
         for key, beside in self._queues.uploads.all():
             if not self._is_needed(key, beside, listed_until_ms) and self._uploads.remove(key, beside):
-                log.info("upload.removed", task_uuid=task_of(key))
-        remove_unfinished(self._settings)
+                log.info("upload.removed", task_uuid=task_uuid_of(key))
+        remove_abandoned_parts(self._settings)
         for found in files_below(upload_dir(self._settings), _UPLOAD):
-            if is_left(found.path) and f"uploads/{found.path.name}" not in self._queues.uploads:
+            if is_abandoned(found.path) and f"uploads/{found.path.name}" not in self._queues.uploads:
                 discard(found.path)
 
     def _is_needed(self, key: str, beside: int, listed_until_ms: int) -> bool:
         if beside > 0:
             return listed_until_ms - beside < _HOUR_MS  # its task is still to come
-        task = self._queues.store.get(task_of(key)) if beside == 0 else None
+        task = self._queues.store.get(task_uuid_of(key)) if beside == 0 else None
         if task is None or task.status is Status.SUCCESS:
             return False
         return not task.status.is_final or now_ms() - task.finished_ms < self._kept_ms

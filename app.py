@@ -91,8 +91,8 @@ def main() -> None:
         refuse_to_start(faults)
     warn_about_password(settings)
     warn_about_retired_settings()
-    if settings.wrong_links:
-        log.warning("links.lead_here", error=settings.wrong_links)
+    if settings.link_warning:
+        log.warning("links.lead_here", error=settings.link_warning)
     remove_abandoned_parts(settings)
     _look_at_redis(settings)
     Server(settings, lambda: _worker_app(settings)).run()
@@ -101,7 +101,7 @@ def main() -> None:
 def _worker_app(settings: Settings) -> Flask:
     """The application of one gunicorn worker, whose process lets the others know what it counts."""
     app = create_app(settings)
-    services_of(app).totals.keep_until_exit()
+    services_of(app).totals.send_until_exit()
     return app
 
 

@@ -324,7 +324,7 @@ class Settings(BaseSettings):
         return is_loopback(host.strip("[]") if port else self.api_host)
 
     @property
-    def wrong_links(self) -> str:
+    def link_warning(self) -> str:
         """Why links in webhooks do not open on other machines that can reach the API, a sentence; "" if they do."""
         is_reached_elsewhere = bool(self.allowed_hosts) or not self.is_on_loopback
         links_lead_here = is_loopback(urlsplit(self.base_url).hostname or "")

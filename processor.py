@@ -76,7 +76,7 @@ def main() -> int:
         presence.announced(),
         node.heard(),
         durability_logged(clients, settings.redis_task_queue),
-        Totals(clients.commands, settings.redis_task_queue).kept(),
+        Totals(clients.commands, settings.redis_task_queue).sending(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     separator.close()

@@ -57,8 +57,8 @@ def main() -> int:
     except PermanentError as error:
         refuse_to_start([f"WEBHOOK_SECRET: {error.message}"])
     storage = open_storage(settings, cache(lambda: link_key(clients.commands, settings.redis_task_queue)))
-    if settings.wrong_links:
-        log.warning("links.lead_here", error=settings.wrong_links)
+    if settings.link_warning:
+        log.warning("links.lead_here", error=settings.link_warning)
     watch = StorageAvailability(storage)
     queues = open_queues(settings, clients)
     workers = workers_of(settings, queues, storage, watch)
@@ -76,7 +76,7 @@ def main() -> int:
         Node(settings, clients, queues.tasks, "uploader").heard(),
         housekeeping.going_on(),
         durability_logged(clients, settings.redis_task_queue),
-        Totals(clients.commands, settings.redis_task_queue).kept(),
+        Totals(clients.commands, settings.redis_task_queue).sending(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     clients.close()

@@ -26,7 +26,7 @@ import requests
 from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import NewConnectionError
 
-Transferred = Callable[[int, int | None], object]
+UploadProgress = Callable[[int, int | None], object]
 """Is told how many bytes have gone over so far, and of how many, if that is known."""
 
 _FINAL = ("success", "failed", "cancelled")
@@ -130,7 +130,7 @@ class Client:
         song: str | Path,
         *,
         idempotency_key: str = "",
-        on_upload: Transferred = lambda _done, _total: None,
+        on_upload: UploadProgress = lambda _done, _total: None,
         **options: str | int,
     ) -> Task:
         """Queue a song: an http(s) URL, or a file to be uploaded. Raises OSError for a file that cannot be read.
@@ -242,7 +242,7 @@ class Client:
 class _Upload:
     """A multipart body whose file is read while it is sent, and anew each time."""
 
-    def __init__(self, file: BinaryIO, name: str, options: Mapping[str, str | int], on_upload: Transferred) -> None:
+    def __init__(self, file: BinaryIO, name: str, options: Mapping[str, str | int], on_upload: UploadProgress) -> None:
         frame = requests.Request("POST", "http://frame", data=options, files={"audio": (name, b"")}).prepare()
         assert isinstance(frame.body, bytes)
         self.headers = {"Content-Type": frame.headers["Content-Type"]}
@@ -276,10 +276,10 @@ def song_name(song: str | Path) -> str:
 def safe_name(name: str) -> str:
     """`name` in characters that every file system takes in the name of a file, and in 150 bytes at most."""
     name = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).lstrip(".")
-    return shortened(_text(name, errors="ignore"), _MAX_NAME_BYTES)
+    return truncated(_text(name, errors="ignore"), _MAX_NAME_BYTES)
 
 
-def shortened(name: str, max_bytes: int) -> str:
+def truncated(name: str, max_bytes: int) -> str:
     """The beginning of `name` that takes no more than `max_bytes` on disk, cut between two characters."""
     while len(os.fsencode(name)) > max_bytes:
         name = name[:-1]

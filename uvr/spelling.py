@@ -1,7 +1,7 @@
 """What may be meant by a name that is not known: the known one that it misses by a slip of the fingers.
 
 Two measures, because a false alarm does not cost the same everywhere. `closest` is for names that were written for us,
-in .env or in a request; `slipped` is for the environment of a process, which is full of names for other programs.
+in .env or in a request; `near_miss` is for the environment of a process, which is full of names for other programs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def closest(name: str, known: Iterable[str], *, cutoff: float = 0.8) -> str:
     return next((plain[found] for found in get_close_matches(_plain(name), plain, n=1, cutoff=cutoff)), "")
 
 
-def slipped(name: str, known: Iterable[str]) -> str:
+def near_miss(name: str, known: Iterable[str]) -> str:
     """The name of `known` that has the words of `name`, with underscores between, but for a slip in one of them."""
     return next((other for other in known if _is_a_slip(name.split("_"), other.split("_"))), "")
 

@@ -96,8 +96,8 @@ def _name_variables_without_effect() -> None:
 
 
 def _warn(settings: Settings) -> None:
-    if settings.wrong_links:
-        say(f"\nWarning: {settings.wrong_links}")
+    if settings.link_warning:
+        say(f"\nWarning: {settings.link_warning}")
     for sentence in why_not_ready(settings):
         say(f"\nWarning: tasks are accepted, but not worked on for now. {sentence}")
 

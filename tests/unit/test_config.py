@@ -205,7 +205,7 @@ def test_links_in_webhooks_that_others_cannot_open_are_named(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert read_settings().wrong_links.partition(",")[0] == (
+    assert read_settings().link_warning.partition(",")[0] == (
         f"Links in webhooks lead to {lead_here}" if lead_here else ""
     )
 

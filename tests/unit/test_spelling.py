@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config import Settings
-from uvr.spelling import closest, slipped
+from uvr.spelling import closest, near_miss
 
 SETTINGS = [name.upper() for name in Settings.model_fields]
 
@@ -29,7 +29,7 @@ def test_a_field_is_meant_that_comes_close(name: str, meant: str) -> None:
     ],
 )
 def test_a_slip_in_one_word_is_found(name: str, meant: str) -> None:
-    assert slipped(name, SETTINGS) == meant
+    assert near_miss(name, SETTINGS) == meant
 
 
 FOREIGN = """
@@ -42,4 +42,4 @@ XDG_RUNTIME_DIR KUBERNETES_SERVICE_HOST OMP_NUM_THREADS CUDA_VISIBLE_DEVICES PIP
 
 @pytest.mark.parametrize("name", FOREIGN.split())
 def test_variables_of_other_programs_are_no_slips(name: str) -> None:
-    assert slipped(name, SETTINGS) == ""
+    assert near_miss(name, SETTINGS) == ""

@@ -188,8 +188,8 @@ def _storage(settings: Settings) -> Iterator[Finding]:
 
 def _links(settings: Settings) -> Finding:
     """Where links to stems lead."""
-    if settings.wrong_links:
-        return Finding(Mark.NOTE, "links", settings.wrong_links)
+    if settings.link_warning:
+        return Finding(Mark.NOTE, "links", settings.link_warning)
     where = f"the bucket {settings.s3_bucket_name}" if settings.s3_bucket_name else settings.base_url
     return Finding(Mark.OK, "links", f"links to stems lead to {settings.s3_public_domain or where}")
 

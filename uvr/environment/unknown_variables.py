@@ -22,7 +22,7 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices
 
 from config import Settings, env_file
-from uvr.spelling import closest, slipped
+from uvr.spelling import closest, near_miss
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ def unknown_variables(file: Path | None, environment: Mapping[str, str]) -> list
     place = file.name if file else ""
     given = {*in_file, *(name.upper() for name in environment)}
     missing = [name for name in _SETTINGS if name not in given]
-    slips = {name: slipped(name.upper(), missing) for name in environment if name.upper() not in _KNOWN}
+    slips = {name: near_miss(name.upper(), missing) for name in environment if name.upper() not in _KNOWN}
     return [
         *_unknown_in_file(in_file, place),
         *(UnknownVariable(name, "the environment", meant) for name, meant in slips.items() if meant),

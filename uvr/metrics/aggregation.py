@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 from redis import Redis, RedisError
 
-from uvr.metrics.definitions import UNSEEN, Series
+from uvr.metrics.definitions import UNSENT, Series
 from uvr.periodic import repeating
 from uvr.redis.lua import allow_oom
 
@@ -56,17 +56,17 @@ class Totals:
 
         If it was the answer alone that got lost, this counts twice: better than not at all.
         """
-        if unseen := UNSEEN.take():
+        if unseen := UNSENT.take():
             self._run("", unseen)
 
     def read(self) -> dict[Series, float]:
         """The sums of all processes, with what this one has counted until now. Raises `redis.RedisError`."""
-        found = self._run("read", UNSEEN.take())
+        found = self._run("read", UNSENT.take())
         pairs = zip(found[::2], found[1::2], strict=True)
         return {tuple(json.loads(series)): float(amount) for series, amount in pairs if series != "server"}
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def sending(self) -> Iterator[None]:
         """Send regularly until the block ends, and once more then."""
         try:
             with repeating(self._try_to_send, EVERY_S, name="metrics"):
@@ -74,10 +74,10 @@ class Totals:
         finally:
             self._try_to_send()
 
-    def keep_until_exit(self) -> None:
+    def send_until_exit(self) -> None:
         """`kept` for as long as this process lives."""
         stack = ExitStack()
-        stack.enter_context(self.kept())
+        stack.enter_context(self.sending())
         atexit.register(stack.close)
 
     def _try_to_send(self) -> None:
@@ -91,5 +91,5 @@ class Totals:
         try:
             return self._add_up(keys=[self._root], args=[what, *pairs])
         except RedisError:
-            UNSEEN.add(amounts)
+            UNSENT.add(amounts)
             raise

@@ -43,7 +43,7 @@ class Sums:
         return taken
 
 
-UNSEEN = Sums()
+UNSENT = Sums()
 """Those of this process."""
 
 
@@ -55,7 +55,7 @@ class Metric:
     help: str
     labels: Labels = field(default_factory=dict)
 
-    def known_values(self) -> list[Series]:
+    def label_combinations(self) -> list[Series]:
         """The combinations of label values that are known beforehand; none if one of the labels is open.
 
         They are shown from the start: Prometheus sees no increase in a series that appears with its first 1.
@@ -71,7 +71,7 @@ class Counter(Metric):
 
     def add(self, amount: float = 1, **labels: str) -> None:
         """Add `amount`, not negative, to the series with these labels."""
-        UNSEEN.add({(self.name, "", *self._values(labels)): amount})
+        UNSENT.add({(self.name, "", *self._values(labels)): amount})
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Histogram(Metric):
     def observe(self, value: float, **labels: str) -> None:
         """Count `value` into its bucket."""
         values = self._values(labels)
-        UNSEEN.add({(self.name, self.bucket(value), *values): 1, (self.name, SUM, *values): value})
+        UNSENT.add({(self.name, self.bucket(value), *values): 1, (self.name, SUM, *values): value})
 
     def bucket(self, value: float) -> str:
         """The bound below which `value` is counted."""

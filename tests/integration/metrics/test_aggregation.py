@@ -10,7 +10,7 @@ from redis import Redis, RedisError
 
 from tests.support.redis_server import redis_server
 from uvr.metrics.aggregation import Totals
-from uvr.metrics.definitions import UNSEEN, Counter, Histogram
+from uvr.metrics.definitions import UNSENT, Counter, Histogram
 
 TRIES = Counter("tries_total", "Tries.", {"outcome": ()})
 SECONDS = Histogram("seconds", "Time.", bounds=(0.5, 1.0))
@@ -18,9 +18,9 @@ SECONDS = Histogram("seconds", "Time.", bounds=(0.5, 1.0))
 
 @pytest.fixture(autouse=True)
 def nothing_counted() -> Iterator[None]:
-    UNSEEN.take()
+    UNSENT.take()
     yield
-    UNSEEN.take()
+    UNSENT.take()
 
 
 def test_what_several_processes_count_adds_up(redis_client: Redis) -> None:
@@ -98,12 +98,15 @@ def test_a_redis_that_does_not_tell_its_name_counts(redis_client: Redis) -> None
 
 
 def test_the_last_counts_are_sent_at_the_end(redis_client: Redis) -> None:
-    with Totals(redis_client, "q").kept():
+    with Totals(redis_client, "q").sending():
         TRIES.add(outcome="good")
     assert Totals(redis_client, "q").read() == {("tries_total", "", "good"): 1}
 
 
 def test_an_end_without_redis_is_an_end(tmp_path: Path) -> None:
-    with Redis(unix_socket_path=str(tmp_path / "nobody"), decode_responses=True) as client, Totals(client, "q").kept():
+    with (
+        Redis(unix_socket_path=str(tmp_path / "nobody"), decode_responses=True) as client,
+        Totals(client, "q").sending(),
+    ):
         TRIES.add(outcome="good")
-    assert UNSEEN.take() == {("tries_total", "", "good"): 1}
+    assert UNSENT.take() == {("tries_total", "", "good"): 1}

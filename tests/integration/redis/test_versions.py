@@ -25,7 +25,7 @@ from uvr.api.auth.rate_limits import FailedLogins, RequestRate
 from uvr.cli.doctor import Mark, findings
 from uvr.liveness.workers import WorkerPresence, present
 from uvr.metrics.aggregation import Totals
-from uvr.metrics.definitions import CLAIMS, UNSEEN
+from uvr.metrics.definitions import CLAIMS, UNSENT
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability
 from uvr.redis.errors import is_transient
@@ -64,7 +64,7 @@ def test_what_is_kept_beside_the_queue(redis_client: Redis) -> None:
     pace = RecentDurations(redis_client, "R")
     pace.tell(2.5)
     assert pace.seconds() == 2.5
-    UNSEEN.take()  # what other tests have counted in this process
+    UNSENT.take()  # what other tests have counted in this process
     CLAIMS.add(worker="store", step="finish")
     assert [amount for series, amount in Totals(redis_client, "R").read().items() if "finish" in series] == [1.0]
     uploads = UploadIndex(redis_client, "R")

@@ -134,7 +134,7 @@ def _totals() -> Iterator[Metric]:
     """Every metric of the list; what is known beforehand to have a series has it from the start, at 0."""
     totals = services().totals.read()
     for metric in METRICS:
-        parts: dict[Series, dict[str, float]] = {values: {} for values in metric.known_values()}
+        parts: dict[Series, dict[str, float]] = {values: {} for values in metric.label_combinations()}
         for (name, part, *values), amount in totals.items():
             # Another version may have counted with other labels.
             if name == metric.name and len(values) == len(metric.labels):

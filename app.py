@@ -33,8 +33,7 @@ from uvr.api.routes.metrics import metrics
 from uvr.api.routes.models import models
 from uvr.api.routes.tasks import tasks
 from uvr.api.services import attach, open_services, services_of
-from uvr.environment.retired_variables import warn_about_retired_settings
-from uvr.environment.unknown_variables import log_unknown_variables
+from uvr.environment.variables_without_effect import log_variables_without_effect
 from uvr.redis.clients import connect
 from uvr.redis.durability import log_durability
 from uvr.redis.requirements import check_redis_at_start
@@ -51,7 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings is None:
         settings = read_settings()
         logs.configure(settings.log_level, settings.log_format, process="api")
-        log_unknown_variables()
+        log_variables_without_effect()
         return _worker_app(settings)
     if faults := password_faults(settings):
         raise SettingsError(faults)
@@ -82,7 +81,7 @@ def main() -> None:
 
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="api")
-    log_unknown_variables()
+    log_variables_without_effect()
     try:
         create_app(settings)  # each worker makes its own; this one shows faults once, and before anything is forked
     except SettingsError as error:
@@ -90,7 +89,6 @@ def main() -> None:
     if faults := port_faults(settings):
         refuse_to_start(faults)
     warn_about_password(settings)
-    warn_about_retired_settings()
     if settings.link_warning:
         log.warning("links.lead_here", error=settings.link_warning)
     remove_abandoned_parts(settings)

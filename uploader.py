@@ -17,8 +17,7 @@ import structlog
 from config import Settings, SettingsError, load_settings, refuse_to_start
 from redis_queue import RedisQueue
 from uvr import logs
-from uvr.environment.retired_variables import warn_about_retired_settings
-from uvr.environment.unknown_variables import log_unknown_variables
+from uvr.environment.variables_without_effect import log_variables_without_effect
 from uvr.errors import PermanentError
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import WorkerPresence
@@ -46,8 +45,7 @@ def main() -> int:
     """Run one uploader until it is told to stop; 1 when a worker died, exits with 2 for faulty settings."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="uploader")
-    log_unknown_variables()
-    warn_about_retired_settings()
+    log_variables_without_effect()
     try:
         clients = connect(settings)
         check_redis_at_start(clients, settings)

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from config import ROOT, Settings
-from uvr.environment.retired_variables import retired_settings, warn_about_retired_settings
+from uvr.environment.variables_without_effect import log_variables_without_effect, variables_without_effect
 
 FILES = [
     "LOCAL_RUN.md", "MODELS.md", "app.py", "docker-compose.yml", "download_models.py", "env.example", "processor.py",
@@ -60,13 +60,13 @@ def test_variables_of_kafka_are_found_in_the_environment_and_in_the_env_file(
     env_file.write_text("KAFKA_TOPIC=songs\nKAFKA_GROUP_ID=\nAPI_PORT=8000\n", encoding="utf-8")
     monkeypatch.setenv("ENV_FILE", str(env_file))
     monkeypatch.setenv("kafka_bootstrap_servers", "broker:9092")
-    assert retired_settings() == ["KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC"]
+    assert variables_without_effect().retired == ["KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC"]
 
 
 def test_the_log_names_them_once_and_their_values_never(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_SASL_PASSWORD", "hush")
     with capture_logs() as lines:
-        warn_about_retired_settings()
+        log_variables_without_effect()
     assert lines == [
         {
             "event": "settings.no_longer_used",
@@ -79,6 +79,6 @@ def test_the_log_names_them_once_and_their_values_never(monkeypatch: pytest.Monk
 
 def test_without_them_nothing_is_said() -> None:
     with capture_logs() as lines:
-        warn_about_retired_settings()
+        log_variables_without_effect()
     assert lines == []
     assert not any(name.startswith("kafka") for name in Settings.model_fields)

@@ -127,7 +127,7 @@ def test_a_process_whose_env_file_is_missing_exits_with_2(
     with pytest.raises(SystemExit) as ended:
         load_settings()
     assert ended.value.code == 2
-    assert f"ENV_FILE: there is no file {tmp_path}/gone.env\n" in capsys.readouterr().err
+    assert f"ENV_FILE: {tmp_path}/gone.env does not exist\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("nothing", ["", os.devnull])
@@ -214,7 +214,7 @@ def test_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_HOSTS", "Stems.example.org, [::1]:8000")
     assert read_settings().allowed_hosts == ("stems.example.org", "[::1]:8000")
     monkeypatch.setenv("ALLOWED_HOSTS", "https://stems.example.org")
-    with pytest.raises(SettingsError, match=r"ALLOWED_HOSTS: https://stems\.example\.org is no host"):
+    with pytest.raises(SettingsError, match=r"ALLOWED_HOSTS: https://stems\.example\.org is not a host"):
         read_settings()
 
 

@@ -22,15 +22,13 @@ _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _SET_BY_THE_SERVICE = {"connection", "content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
 
 
-def receiver_headers(setting: object) -> object:
-    """The headers for each receiver by its origin, such as https://hooks.example.com:443; what is parsed already stays.
+def parse_receiver_headers(text: str) -> dict[str, dict[str, str]]:
+    """The headers of each receiver, by its origin with the port, such as https://hooks.example.com:443.
 
-    Raises `ValueError` with a sentence on how to write the setting.
+    Raises `ValueError` with a message that shows how to write the setting.
     """
-    if not isinstance(setting, str):
-        return setting
     try:
-        receivers = json.loads(setting)
+        receivers = json.loads(text)
     except ValueError:
         receivers = None
     if not isinstance(receivers, dict) or not all(isinstance(headers, dict) for headers in receivers.values()):

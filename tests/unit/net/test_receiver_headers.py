@@ -8,7 +8,7 @@ import re
 import pytest
 
 from config import ROOT, SettingsError, read_settings
-from uvr.net.receiver_headers import receiver_headers
+from uvr.net.receiver_headers import parse_receiver_headers
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +28,14 @@ def bare_environment(monkeypatch):
     ],
 )
 def test_receiver_is_a_scheme_a_host_and_a_port_with_https_as_default(receiver, origin):
-    assert receiver_headers(json.dumps({receiver: {"X-Key": "a b"}})) == {origin: {"X-Key": "a b"}}
+    assert parse_receiver_headers(json.dumps({receiver: {"X-Key": "a b"}})) == {origin: {"X-Key": "a b"}}
 
 
 def test_basic_credentials_become_an_authorization_header():
     setting = '{"hooks.example.com": {"basic_auth": "uvr:open sesame"}}'
-    assert receiver_headers(setting)["https://hooks.example.com:443"] == {"Authorization": "Basic dXZyOm9wZW4gc2VzYW1l"}
+    assert parse_receiver_headers(setting)["https://hooks.example.com:443"] == {
+        "Authorization": "Basic dXZyOm9wZW4gc2VzYW1l"
+    }
 
 
 def test_line_of_the_documentation_is_read_from_an_env_file(monkeypatch, tmp_path):

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from flask import request
 
-from config import Network, is_host
 from uvr.api.services import services
+from uvr.net.hosts import Network, is_host
 
 _IPV6_OF_ONE_HOME = 64  # bits of an address that its provider gave; the rest is up to the client
 

@@ -76,7 +76,7 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 @contextmanager
 def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
     """All workers of an uploader at work until the block ends; `watched`: the storage is checked until then, too."""
-    watch = StorageAvailability(workshop.storage, again_s=0.2)
+    watch = StorageAvailability(workshop.storage, recheck_s=0.2)
     workers = uploader.workers_of(workshop.settings, workshop.queues, workshop.storage, watch)
 
     def wake() -> None:

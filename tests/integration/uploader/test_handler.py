@@ -172,7 +172,7 @@ def test_a_check_that_succeeds_later_opens_the_storage_again() -> None:
     with http_server() as server:
         server.answer(CHECK, Answer(403, body=REFUSED), Answer(403, body=REFUSED), Answer())
         storage = S3Storage(bucket=BUCKET, endpoint_url=server.url(""), access_key_id="a", secret_access_key="b")
-        watch = StorageAvailability(storage, again_s=0.05)
+        watch = StorageAvailability(storage, recheck_s=0.05)
         with capture_logs() as logs, watch.watching(lambda: changes.append(watch.problem)):
             until(watch.enter)
     assert [change[:27] for change in changes] == ["The storage refuses access:", ""]

@@ -71,7 +71,7 @@ def test_the_name_of_the_bucket_in_an_endpoint_is_left_out(with_bucket: str, wit
     ("endpoint", "sentence"),
     [
         ("https://other.oss-cn-hangzhou.aliyuncs.com", "names the bucket other, but S3_BUCKET_NAME is songs"),
-        ("https://songs.example.com", "write example.com if that is meant"),
+        ("https://songs.example.com", "write example.com if you mean that host"),
         ("https://x.example/storage/v1/s3/songs", "ends with the name of the bucket"),
     ],
 )

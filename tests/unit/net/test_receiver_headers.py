@@ -1,4 +1,4 @@
-"""WEBHOOK_HEADERS: which receiver gets what, and faults that are named without a value."""
+"""WEBHOOK_HEADERS: which receiver gets which headers, and error messages without values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_basic_credentials_become_an_authorization_header():
     }
 
 
-def test_line_of_the_documentation_is_read_from_an_env_file(monkeypatch, tmp_path):
+def test_the_example_in_the_documentation_works_in_an_env_file(monkeypatch, tmp_path):
     docs = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     [line] = re.findall(r"^WEBHOOK_HEADERS=.+$", docs, re.MULTILINE)
     (tmp_path / ".env").write_text(line.replace("…", "abc") + "\n")
@@ -69,7 +69,7 @@ def test_line_of_the_documentation_is_read_from_an_env_file(monkeypatch, tmp_pat
         ('{"a.example": {"basic_auth": "SECRET"}}', "basic_auth for a.example must be written as user:password"),
     ],
 )
-def test_fault_is_named_without_the_secret(monkeypatch, setting, words):
+def test_error_does_not_contain_the_secret(monkeypatch, setting, words):
     monkeypatch.setenv("WEBHOOK_HEADERS", setting)
     with pytest.raises(SettingsError, match=r"^WEBHOOK_HEADERS: ") as refused:
         read_settings()
@@ -105,7 +105,7 @@ def test_proxy_is_an_http_url(monkeypatch, url):
         "http://",
     ],
 )
-def test_fault_in_a_proxy_is_named_without_its_password(monkeypatch, url):
+def test_error_about_a_proxy_does_not_contain_its_password(monkeypatch, url):
     monkeypatch.setenv("FETCH_PROXY", url)
     with pytest.raises(SettingsError, match=r"^FETCH_PROXY: write it as http://proxy\.example\.com:3128") as refused:
         read_settings()

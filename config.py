@@ -30,8 +30,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from uvr.net.bucket_address import AddressingStyle, bucket_address
 from uvr.net.hosts import (
     Network,
-    check_proxy_url,
     checked_http_url,
+    checked_proxy_url,
     is_loopback,
     parse_hosts,
     parse_networks,
@@ -62,18 +62,13 @@ def _model_in_checkout(name: str) -> str:
     return str(_in_checkout(Path(name).expanduser())) if os.sep in name else name
 
 
-def _checked_proxy(url: SecretStr) -> SecretStr:
-    check_proxy_url(url.get_secret_value())
-    return url
-
-
 CheckoutPath = Annotated[Path, AfterValidator(_in_checkout)]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_in_checkout)]
 Hosts = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_hosts)]
 HttpUrl = Annotated[str, AfterValidator(checked_http_url)]
 Origins = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_origins)]
 Networks = Annotated[tuple[Network, ...], NoDecode, _parsed_by(parse_networks)]
-ProxyUrl = Annotated[SecretStr, AfterValidator(_checked_proxy)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(checked_proxy_url)]
 ReceiverHeaders = Annotated[dict[str, dict[str, SecretStr]], NoDecode, _parsed_by(parse_receiver_headers)]
 QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -229,7 +229,9 @@ class Client:
             raise UnreachableError(f"The certificate of {origin} is not trusted.") from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             # If the service has never answered, the URL is probably wrong; otherwise it is probably restarting.
-            may_recover = self._has_answered or not _was_never_sent(error)
+            cause = error.args[0] if error.args else None
+            was_sent = not isinstance(getattr(cause, "reason", None), NewConnectionError)
+            may_recover = self._has_answered or was_sent
             raise UnreachableError(f"{origin} does not answer.", retry_after_s=0.0 if may_recover else None) from error
         except requests.RequestException as error:
             raise UnreachableError(f"The request to {origin} failed: {error}.") from error
@@ -333,9 +335,3 @@ def _refusal(answer: requests.Response) -> RefusedError:
         message = f"{answer.url} answered {answer.status_code} {answer.reason}{target}."
     retry_after_s = (float(retry_after) if retry_after.isdigit() else 0.0) if kind is BusyError else None
     return kind(message, status=answer.status_code, retry_after_s=retry_after_s)
-
-
-def _was_never_sent(error: requests.RequestException) -> bool:
-    """Whether no connection was made."""
-    cause = error.args[0] if error.args else None
-    return isinstance(getattr(cause, "reason", None), NewConnectionError)

@@ -30,6 +30,12 @@ SCRIPT_VARIABLES = frozenset(
 
 _FOREIGN_PREFIXES = ("AWS_", "COMPOSE_", "DOCKER_", "PIP_", "UV_", "KAFKA_")
 """Prefixes of the variables that boto3, Docker, pip and uv read, and that the replaced service read."""
+_SETTING_NAMES = [
+    str(name).upper()
+    for field_name, field in Settings.model_fields.items()
+    for name in (field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else [field_name])
+]
+_ALL_NAMES = SCRIPT_VARIABLES.union(_SETTING_NAMES)
 _CUTOFF = 0.75
 
 
@@ -71,16 +77,6 @@ def unknown_in_environment(environment: Mapping[str, str], names_in_file: Iterab
     not_set = [name for name in _SETTING_NAMES if name not in set_names]
     meant = {name: near_miss(name.upper(), not_set) for name in environment if name.upper() not in _ALL_NAMES}
     return [UnknownVariable(name, "the environment", setting) for name, setting in meant.items() if setting]
-
-
-def _setting_names() -> Iterable[str]:
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        yield from (str(choice).upper() for choice in (alias.choices if isinstance(alias, AliasChoices) else [name]))
-
-
-_SETTING_NAMES = list(_setting_names())
-_ALL_NAMES = SCRIPT_VARIABLES.union(_SETTING_NAMES)
 
 
 if __name__ == "__main__":

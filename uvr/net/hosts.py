@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from pydantic import SecretStr
+
 Network = IPv4Network | IPv6Network
 
 _LABEL = "[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
@@ -68,14 +70,16 @@ def checked_http_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def check_proxy_url(url: str) -> None:
-    """Refuse what is neither empty nor the URL of an HTTP proxy. The error never contains `url` and its password."""
-    match = _PROXY.fullmatch(url)
-    if url and not (match and int(match["port"] or 80) < 2**16):
+def checked_proxy_url(url: SecretStr) -> SecretStr:
+    """The URL of an HTTP proxy, which may be empty. The error never contains it, because it may contain a password."""
+    text = url.get_secret_value()
+    match = _PROXY.fullmatch(text)
+    if text and not (match and int(match["port"] or 80) < 2**16):
         raise ValueError(
             "write it as http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128, with %40 for "
             "an @ in the password; https:// and SOCKS proxies are not supported"
         )
+    return url
 
 
 def _parts(text: str) -> list[str]:

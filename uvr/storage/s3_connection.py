@@ -60,23 +60,21 @@ class S3Connection:
         """The client, with the region and style that the server reported, or if it is silent the most likely ones."""
         with self._lock:
             is_open = self._is_style_open or self._is_region_open
-            if self._connected is None or (is_open and time.monotonic() >= self._probe_again_at):
-                self._connected = self._connect()
+            if self._connected and not (is_open and time.monotonic() >= self._probe_again_at):
+                return self._connected
+            from botocore.exceptions import BotoCoreError
+
+            style = self._address.style
+            try:
+                if self._is_style_open:
+                    style = self._probe_style()
+                if self._is_region_open:
+                    self._region = self._probe_region()
+                self._is_style_open = self._is_region_open = False
+            except BotoCoreError:
+                self._probe_again_at = time.monotonic() + _PROBE_AGAIN_S
+            self._connected = self._client_for(style)
             return self._connected
-
-    def _connect(self) -> S3Client:
-        from botocore.exceptions import BotoCoreError
-
-        style = self._address.style
-        try:
-            if self._is_style_open:
-                style = self._probe_style()
-            if self._is_region_open:
-                self._region = self._probe_region()
-            self._is_style_open = self._is_region_open = False
-        except BotoCoreError:
-            self._probe_again_at = time.monotonic() + _PROBE_AGAIN_S
-        return self._client_for(style)
 
     def _probe_style(self) -> Style:
         from botocore.exceptions import ClientError

@@ -33,12 +33,11 @@ from uvr.api.routes.metrics import metrics
 from uvr.api.routes.models import models
 from uvr.api.routes.tasks import tasks
 from uvr.api.services import attach, open_services, services_of
-from uvr.environment.retired_variables import warn_about_retired_settings
-from uvr.environment.unknown_variables import log_unknown_variables
+from uvr.environment.variables_without_effect import log_variables_without_effect
 from uvr.redis.clients import connect
 from uvr.redis.durability import log_durability
 from uvr.redis.requirements import check_redis_at_start
-from uvr.storage.uploads import remove_unfinished
+from uvr.storage.uploads import remove_abandoned_parts
 
 log = structlog.get_logger()
 
@@ -51,7 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if settings is None:
         settings = read_settings()
         logs.configure(settings.log_level, settings.log_format, process="api")
-        log_unknown_variables()
+        log_variables_without_effect()
         return _worker_app(settings)
     if faults := password_faults(settings):
         raise SettingsError(faults)
@@ -82,7 +81,7 @@ def main() -> None:
 
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="api")
-    log_unknown_variables()
+    log_variables_without_effect()
     try:
         create_app(settings)  # workers create their own; this one reports errors once, before the fork
     except SettingsError as error:
@@ -90,10 +89,9 @@ def main() -> None:
     if faults := port_faults(settings):
         refuse_to_start(faults)
     warn_about_password(settings)
-    warn_about_retired_settings()
-    if settings.wrong_links:
-        log.warning("links.lead_here", error=settings.wrong_links)
-    remove_unfinished(settings)
+    if settings.link_warning:
+        log.warning("links.lead_here", error=settings.link_warning)
+    remove_abandoned_parts(settings)
     # Check Redis here, while there is one process. If it does not answer yet, the workers log that.
     with closing(connect(settings)) as clients:
         try:
@@ -107,7 +105,7 @@ def main() -> None:
 def _worker_app(settings: Settings) -> Flask:
     """The application of one gunicorn worker, which flushes its metrics to Redis until it exits."""
     app = create_app(settings)
-    services_of(app).totals.keep_until_exit()
+    services_of(app).totals.send_until_exit()
     return app
 
 

@@ -1,17 +1,16 @@
-"""Settings: the environment and .env, read and validated once, every fault reported together.
+"""Settings: read once from the environment and .env, validated, with all errors reported together.
 
-Importing this module does nothing; each door calls `load_settings()` once and hands the result on, so tests and tools
-can hold several configurations side by side. The environment wins over .env. ENV_FILE names another file than ./.env,
-which then has to be there; an empty ENV_FILE reads none.
+Importing this module reads nothing. Each entry point calls `load_settings()` once and passes the result on, so that
+tests and tools can hold several configurations at the same time. The environment wins over .env. ENV_FILE names
+another file than ./.env, which must then exist; an empty ENV_FILE means that no file is read.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import sys
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
@@ -29,120 +28,61 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from uvr.net.bucket_address import AddressingStyle, bucket_address
-from uvr.net.receiver_headers import receiver_headers
+from uvr.net.hosts import (
+    Network,
+    checked_http_url,
+    checked_proxy_url,
+    is_loopback,
+    parse_hosts,
+    parse_networks,
+    parse_origins,
+    url_on_this_machine,
+)
+from uvr.net.receiver_headers import parse_receiver_headers
 
 ROOT = Path(__file__).resolve().parent
 VERSION = "0.1.0"
 
-Network = IPv4Network | IPv6Network
-
-_THIS_MACHINE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to listen on, none to connect to
-
-_PROXY = re.compile(r"http://([^\s/?#@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?/?")
-_LABEL = "[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
-_MAX_HOST_LENGTH = 253 + len(":65535")
-
-_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
+"""Begins like the user agent of a browser, because some servers answer 403 to all others."""
 
 
-def _from_checkout(path: Path) -> Path:
-    """Relative paths are meant from the checkout, wherever the process was started."""
+def _parsed_by(parse: Callable[[str], object]) -> BeforeValidator:
+    """Parse a variable's text with `parse`. Values that code passes to `Settings` are not text and stay unchanged."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+def _in_checkout(path: Path) -> Path:
+    """Relative paths start at the checkout, whatever the working directory of the process is."""
     return path if path.is_absolute() else ROOT / path
 
 
-def _model_from_checkout(name: str) -> str:
-    """A name stays as it is; the path of a file has a slash in it."""
-    return str(_from_checkout(Path(name).expanduser())) if os.sep in name else name
+def _model_in_checkout(name: str) -> str:
+    """The name of a model stays as it is; the path of a model file contains a slash."""
+    return str(_in_checkout(Path(name).expanduser())) if os.sep in name else name
 
 
-def _networks(value: object) -> object:
-    if isinstance(value, str):
-        return [ip_network(part.strip()) for part in value.split(",") if part.strip()]
-    return value
-
-
-def _parts(value: object) -> object:
-    return value.split(",") if isinstance(value, str) else value
-
-
-def _origins(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    origins = [part.strip() for part in value.split(",") if part.strip()]
-    if faulty := [origin for origin in origins if not _ORIGIN.fullmatch(origin)]:
-        raise ValueError(f"{faulty[0]} is no origin; write them as https://app.example.com, with no path")
-    return origins
-
-
-def _hosts(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    hosts = [part.strip().lower() for part in value.split(",") if part.strip()]
-    if faulty := [host for host in hosts if not is_host(host)]:
-        raise ValueError(f"{faulty[0]} is no host; write them as stems.example.com, or with a port")
-    return hosts
-
-
-def is_host(text: str) -> bool:
-    """Whether this is the name or address of a host in lower case, as in a Host header, with or without a port."""
-    return len(text) <= _MAX_HOST_LENGTH and _HOST.fullmatch(text) is not None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens at `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _without_slash(url: str) -> str:
-    return url.rstrip("/")
-
-
-def _http_url_or_empty(url: str) -> str:
-    if url and not url.startswith(("http://", "https://")):
-        raise ValueError("must begin with http:// or https://")
-    return _without_slash(url)
-
-
-def _proxy_or_empty(secret: SecretStr) -> SecretStr:
-    url = secret.get_secret_value()
-    parts = _PROXY.fullmatch(url)
-    if url and not (parts and int(parts["port"] or 80) < 2**16):
-        raise ValueError(
-            "write it as http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128, with %40 for "
-            "an @ in the password; https:// and SOCKS proxies are not supported"
-        )
-    return secret
-
-
-CheckoutPath = Annotated[Path, AfterValidator(_from_checkout)]
-ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_from_checkout)]
-Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)]
-HttpUrl = Annotated[str, AfterValidator(_http_url_or_empty)]
-Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
-ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_or_empty)]
-ReceiverHeaders = Annotated[dict[str, dict[str, SecretStr]], NoDecode, BeforeValidator(receiver_headers)]
+CheckoutPath = Annotated[Path, AfterValidator(_in_checkout)]
+ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_in_checkout)]
+Hosts = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_hosts)]
+HttpUrl = Annotated[str, AfterValidator(checked_http_url)]
+Origins = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_origins)]
+Networks = Annotated[tuple[Network, ...], NoDecode, _parsed_by(parse_networks)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(checked_proxy_url)]
+ReceiverHeaders = Annotated[dict[str, dict[str, SecretStr]], NoDecode, _parsed_by(parse_receiver_headers)]
 QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-SecondsList = Annotated[tuple[Seconds, ...], NoDecode, BeforeValidator(_parts), Field(min_length=1)]
+SecondsList = Annotated[tuple[Seconds, ...], NoDecode, _parsed_by(lambda text: text.split(",")), Field(min_length=1)]
 HoursOrNever = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
-"""Begins as that of every browser does: some servers answer 403 to all others."""
-
-
 class Settings(BaseSettings):
-    """One validated configuration. env.example explains every variable; field names are their lower-case forms."""
+    """One validated configuration. A field has the name of its variable in env.example, in lower case."""
 
     model_config = SettingsConfigDict(
         frozen=True,
         extra="ignore",
-        env_file_encoding="utf-8-sig",  # editors on Windows put a mark in front
+        env_file_encoding="utf-8-sig",  # editors on Windows begin files with a byte order mark
         env_ignore_empty=True,
         populate_by_name=True,
         hide_input_in_errors=True,
@@ -252,19 +192,21 @@ class Settings(BaseSettings):
     uvr_username: str = ""
     uvr_password: SecretStr = SecretStr("")
 
-    # Checks across variables are field validators (earlier fields are in `info.data`), so that they are reported
-    # together with every other fault; a model validator would only run once all fields are right.
+    # Checks that involve two variables are field validators, which find earlier fields in `info.data`. A model
+    # validator would run only if every field is valid, so its error would not be reported together with the others.
 
     @field_validator("heartbeat_seconds")
     @classmethod
-    def _beats_fit_into_the_lease(cls, beat: float, info: ValidationInfo) -> float:
-        if beat * 2 > info.data.get("lease_seconds", beat * 2):
-            raise ValueError("must be at most half of LEASE_SECONDS, or leases run out between two beats")
-        return beat
+    def heartbeat_fits_into_lease(cls, heartbeat_s: float, info: ValidationInfo) -> float:
+        """Two heartbeats fit into a lease, so that one may be late."""
+        if heartbeat_s * 2 > info.data.get("lease_seconds", heartbeat_s * 2):
+            raise ValueError("must be at most half of LEASE_SECONDS, or leases expire between two heartbeats")
+        return heartbeat_s
 
     @field_validator("redis_result_queue", "redis_webhook_queue")
     @classmethod
-    def _queues_have_names_of_their_own(cls, name: str, info: ValidationInfo) -> str:
+    def queue_names_differ(cls, name: str, info: ValidationInfo) -> str:
+        """No two queues share a name."""
         others = {"redis_task_queue", "redis_result_queue"} - {info.field_name}
         if name in [info.data.get(field) for field in others]:
             raise ValueError("must differ from the names of the other queues")
@@ -272,77 +214,76 @@ class Settings(BaseSettings):
 
     @field_validator("aws_secret_access_key")
     @classmethod
-    def _keys_come_in_pairs(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+    def access_key_is_a_pair(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        """Both halves of the access key are set, or neither."""
         if bool(secret.get_secret_value()) != bool(info.data.get("aws_access_key_id")):
-            raise ValueError("set it together with AWS_ACCESS_KEY_ID, or neither to use the machine's own role")
+            raise ValueError("set both AWS_ACCESS_KEY_ID and this, or neither to use the role of this machine")
         return secret
 
     @field_validator("s3_endpoint_url")
     @classmethod
-    def _the_endpoint_names_no_other_bucket(cls, url: str, info: ValidationInfo) -> str:
+    def endpoint_names_no_other_bucket(cls, url: str, info: ValidationInfo) -> str:
+        """The endpoint does not name a bucket other than S3_BUCKET_NAME."""
         if bucket := info.data.get("s3_bucket_name"):
             bucket_address(url, bucket, info.data.get("s3_addressing_style", "auto"))
         return url
 
     @field_validator("node_id")
     @classmethod
-    def _nodes_share_a_bucket(cls, node_id: str, info: ValidationInfo) -> str:
+    def nodes_share_a_bucket(cls, node_id: str, info: ValidationInfo) -> str:
+        """Several nodes need a bucket that all of them reach."""
         if node_id and not info.data.get("s3_bucket_name"):
             raise ValueError(
-                "needs S3_BUCKET_NAME, because stems on the disk of one node cannot be served by the others; "
-                "leave it empty where all workers share one disk"
+                "needs S3_BUCKET_NAME, because a node cannot serve stems from another node's disk; leave it empty "
+                "if all workers share one disk"
             )
         return node_id
 
     @field_validator("node_timeout_seconds")
     @classmethod
-    def _a_missed_beat_is_no_silence(cls, timeout: float, info: ValidationInfo) -> float:
-        if timeout < 4 * info.data.get("heartbeat_seconds", 0):
-            raise ValueError("must be at least four times HEARTBEAT_SECONDS, or a node that lives counts as silent")
-        return timeout
+    def node_survives_missed_heartbeats(cls, timeout_s: float, info: ValidationInfo) -> float:
+        """A node that misses a few heartbeats does not count as lost."""
+        if timeout_s < 4 * info.data.get("heartbeat_seconds", 0):
+            raise ValueError("must be at least four times HEARTBEAT_SECONDS, or nodes that still run count as lost")
+        return timeout_s
 
     @property
     def shown_model_name(self) -> str:
-        """What clients, logs and metrics call the model: MODEL_NAME, or the file that its path leads to."""
+        """The model's name for clients, logs and metrics: MODEL_NAME, or the file name if that is a path."""
         return Path(self.model_name).name
 
     @property
     def local_url(self) -> str:
-        """Where this machine, or this container, reaches the API."""
-        return _url(self.api_host, str(self.api_port))
+        """The URL of the API on this machine, or inside this container."""
+        return url_on_this_machine(self.api_host, self.api_port)
 
     @property
     def base_url(self) -> str:
-        """Where clients reach the API, for links to local stems, as far as the settings say."""
+        """The URL of the API for clients, as far as the settings say; links to local stems begin with it."""
         host, _, port = self.api_published.rpartition(":")
-        return self.public_base_url or (_url(host.strip("[]"), port) if port else self.local_url)
+        return self.public_base_url or (url_on_this_machine(host.strip("[]"), int(port)) if port else self.local_url)
 
     @property
     def is_on_loopback(self) -> bool:
-        """Whether other machines cannot reach the API but through a proxy on this one."""
+        """Whether other machines can reach the API only through a proxy on this one."""
         host, _, port = self.api_published.rpartition(":")
         return is_loopback(host.strip("[]") if port else self.api_host)
 
     @property
-    def wrong_links(self) -> str:
-        """Why links in webhooks do not open on other machines that can reach the API, a sentence; "" if they do."""
-        is_reached_elsewhere = bool(self.allowed_hosts) or not self.is_on_loopback
+    def link_warning(self) -> str:
+        """A sentence if other machines can reach the API but cannot open the links in its webhooks, else ""."""
+        others_reach_api = bool(self.allowed_hosts) or not self.is_on_loopback
         links_lead_here = is_loopback(urlsplit(self.base_url).hostname or "")
-        if self.s3_bucket_name or not (is_reached_elsewhere and links_lead_here):
+        if self.s3_bucket_name or not (others_reach_api and links_lead_here):
             return ""
         return (
             f"Links in webhooks lead to {self.base_url}, which only this machine can open: set PUBLIC_BASE_URL to the "
-            f"address by which others reach the API, such as https://stems.example.com."
+            f"address at which other machines reach the API, such as https://stems.example.com."
         )
 
 
-def _url(host: str, port: str) -> str:
-    host = _THIS_MACHINE.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 class SettingsError(Exception):
-    """Every fault of a configuration, one line each, the variable's name first."""
+    """Everything that is wrong with a configuration: one line for each fault, beginning with the variable's name."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -350,15 +291,22 @@ class SettingsError(Exception):
 
 
 class EnvFileError(SettingsError):
-    """The file of the variables is there and cannot be read."""
+    """The .env file exists and cannot be read."""
 
 
-def env_file() -> Path | None:
-    """The file that variables are read from besides the environment: ENV_FILE, or .env if it is there."""
-    named = os.environ.get("ENV_FILE")
-    if named is None:
-        return ROOT / ".env" if (ROOT / ".env").exists() else None
-    return Path(named) if named not in ("", os.devnull) else None
+def load_settings() -> Settings:
+    """The settings of a process that starts; prints what is wrong with them and exits with status 2."""
+    try:
+        return read_settings()
+    except SettingsError as error:
+        refuse_to_start(error.faults)
+
+
+def refuse_to_start(faults: list[str]) -> NoReturn:
+    """Print `faults` on stderr, one a line, and exit with status 2."""
+    lines = ["Invalid configuration; fix these settings in .env or in the environment:", *faults]
+    sys.stderr.write("\n  ".join(lines) + "\n")
+    raise SystemExit(2)
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -367,48 +315,37 @@ def read_settings(**overrides: Any) -> Settings:
 
 
 def read_settings_from(file: Path | None, **overrides: Any) -> Settings:
-    """Settings from the environment and from `file`, if any; raises as `read_settings` does."""
+    """Settings from the environment and from `file`, if any; raises like `read_settings`."""
     if file:
         _check_readable(file)
     try:
         return Settings(_env_file=file, **overrides)
     except ValidationError as error:
-        raise SettingsError(_faults(error)) from None
+        faults = []
+        for part in error.errors(include_url=False, include_input=False):
+            message = part["msg"].removeprefix("Value error, ")
+            faults.append(f"{str(part['loc'][0]).upper()}: {message}" if part["loc"] else message)
+        raise SettingsError(faults) from None
+
+
+def env_file() -> Path | None:
+    """The file that variables are read from besides the environment: ENV_FILE, or .env if that exists."""
+    name = os.environ.get("ENV_FILE")
+    if name is None:
+        return ROOT / ".env" if (ROOT / ".env").exists() else None
+    return Path(name) if name not in ("", os.devnull) else None
 
 
 def _check_readable(file: Path) -> None:
+    """Raise an error that names the file, where pydantic would raise one of its own or ignore the file."""
     name = "ENV_FILE" if "ENV_FILE" in os.environ else ".env"
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise EnvFileError([f"{name}: {file} cannot be read: it is not a file"])
         file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SettingsError([f"{name}: there is no file {file}"]) from None
+        raise SettingsError([f"{name}: {file} does not exist"]) from None
     except OSError as error:
         raise EnvFileError([f"{name}: {file} cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
         raise EnvFileError([f"{name}: {file} cannot be read: it is not UTF-8"]) from None
-
-
-def load_settings() -> Settings:
-    """`read_settings` for a process that starts: print the faults and exit with status 2."""
-    try:
-        return read_settings()
-    except SettingsError as error:
-        refuse_to_start(error.faults)
-
-
-def refuse_to_start(faults: list[str]) -> NoReturn:
-    """Name what is wrong with the configuration on stderr, one line a fault, and end the process with status 2."""
-    lines = ["The configuration has faults; mend them in .env or in the environment:", *faults]
-    sys.stderr.write("\n  ".join(lines) + "\n")
-    raise SystemExit(2)
-
-
-def _faults(error: ValidationError) -> list[str]:
-    return [_fault(part["loc"], part["msg"]) for part in error.errors(include_url=False, include_input=False)]
-
-
-def _fault(loc: tuple[int | str, ...], message: str) -> str:
-    text = message.removeprefix("Value error, ")
-    return f"{str(loc[0]).upper()}: {text}" if loc else text

@@ -17,8 +17,7 @@ import structlog
 from config import Settings, SettingsError, load_settings, refuse_to_start
 from uvr import logs
 from uvr.disk import DiskSpace
-from uvr.environment.retired_variables import warn_about_retired_settings
-from uvr.environment.unknown_variables import log_unknown_variables
+from uvr.environment.variables_without_effect import log_variables_without_effect
 from uvr.errors import UvrError
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import Uploaders, WorkerPresence
@@ -43,8 +42,7 @@ def main() -> int:
     """Run one processor until it is told to stop; 1 when the network cannot be loaded or a worker died."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="processor")
-    log_unknown_variables()
-    warn_about_retired_settings()
+    log_variables_without_effect()
     try:
         clients = connect(settings)
         check_redis_at_start(clients, settings)
@@ -76,7 +74,7 @@ def main() -> int:
         presence.announced(),
         node.heard(),
         durability_logged(clients, broker.root),
-        Totals(broker.client, broker.root).kept(),
+        Totals(broker.client, broker.root).sending(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     separator.close()

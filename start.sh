@@ -97,7 +97,7 @@ wait_for_health() {
 warn_about_links() { # `python -m uvr doctor` has the sentence
   docker compose exec -T api python -c '
 from config import load_settings
-if sentence := load_settings().wrong_links:
+if sentence := load_settings().link_warning:
     print("Warning:", sentence)
 ' >&2 || true
 }

@@ -17,8 +17,7 @@ import structlog
 from config import Settings, SettingsError, load_settings, refuse_to_start
 from redis_queue import RedisQueue
 from uvr import logs
-from uvr.environment.retired_variables import warn_about_retired_settings
-from uvr.environment.unknown_variables import log_unknown_variables
+from uvr.environment.variables_without_effect import log_variables_without_effect
 from uvr.errors import PermanentError
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import WorkerPresence
@@ -26,7 +25,7 @@ from uvr.metrics.aggregation import Totals
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_logged
 from uvr.redis.requirements import check_redis_at_start
-from uvr.storage.availability import StorageWatch
+from uvr.storage.availability import StorageAvailability
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storage.link_key import link_key
@@ -47,8 +46,7 @@ def main() -> int:
     """Run one uploader until it is told to stop; 1 when a worker died, exits with 2 for faulty settings."""
     settings = load_settings()
     logs.configure(settings.log_level, settings.log_format, process="uploader")
-    log_unknown_variables()
-    warn_about_retired_settings()
+    log_variables_without_effect()
     try:
         clients = connect(settings)
         check_redis_at_start(clients, settings)
@@ -59,9 +57,9 @@ def main() -> int:
         refuse_to_start([f"WEBHOOK_SECRET: {error.message}"])
     broker = Broker(settings, clients)
     storage = open_storage(settings, cache(lambda: link_key(broker.client, broker.root)))
-    if settings.wrong_links:
-        log.warning("links.lead_here", error=settings.wrong_links)
-    watch = StorageWatch(storage)
+    if settings.link_warning:
+        log.warning("links.lead_here", error=settings.link_warning)
+    watch = StorageAvailability(storage)
     uploads = Uploads(settings, broker.uploads)
     workers = workers_of(settings, broker, storage, watch, uploads)
     facts = {"storage": storage.kind, "node": settings.node_id}
@@ -78,7 +76,7 @@ def main() -> int:
         Node(settings, broker, "uploader").heard(),
         housekeeping.going_on(),
         durability_logged(clients, broker.root),
-        Totals(broker.client, broker.root).kept(),
+        Totals(broker.client, broker.root).sending(),
     ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     clients.close()
@@ -93,7 +91,7 @@ def check_webhook_secret(secret: str) -> None:
 
 
 def workers_of(
-    settings: Settings, broker: Broker, storage: Storage, watch: StorageWatch, uploads: Uploads
+    settings: Settings, broker: Broker, storage: Storage, watch: StorageAvailability, uploads: Uploads
 ) -> list[Worker]:
     """UPLOAD_THREADS workers that store results while the storage takes any, and WEBHOOK_THREADS that deliver webhooks.
 

@@ -1,11 +1,12 @@
-"""A client of a uvr-api service. This file needs `requests` and nothing else of the project: import it, or copy it.
+"""A client for a uvr-api service. This file needs only `requests` and no other file of the project, so you can copy it.
 
     with Client("https://stems.example.com", "admin", "…") as service:
         task = service.wait(service.submit("song.mp3").task_uuid)
         service.download(task.task_uuid, Path("stems"))
 
-Whatever goes wrong with the service is a `ClientError`, its text a sentence for people. Requests whose answer was lost
-and those that a busy service puts off are sent again; a song that is submitted twice that way is one task all the same.
+All problems with the service raise a `ClientError`, whose text is a sentence for the user. The client retries requests
+whose response was lost, and those that a busy service refused for now. A song that is submitted twice by such a retry
+still becomes only one task.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ import requests
 from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import NewConnectionError
 
-Transferred = Callable[[int, int | None], object]
-"""Is told how many bytes have gone over so far, and of how many, if that is known."""
+UploadProgress = Callable[[int, int | None], object]
+"""Called with the number of bytes sent so far, and the size of the file."""
 
 _FINAL = ("success", "failed", "cancelled")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-_MAX_PAUSE_S = 90.0
-_STORING_S = 600.0
+_RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+_MAX_RETRY_AFTER_S = 90.0
+_UPLOAD_RESPONSE_TIMEOUT_S = 600.0
 _BLOCK_BYTES = 1 << 16
 _MAX_NAME_BYTES = 150
 
@@ -41,24 +42,24 @@ _Result = TypeVar("_Result")
 
 
 class ClientError(Exception):
-    """The service did not do what it was asked; `retry_after_s` is None where asking again would not help."""
+    """The service did not do what was requested. `retry_after_s` is None if a retry cannot help."""
 
-    def __init__(self, sentence: str, *, status: int = 0, retry_after_s: float | None = None) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, *, status: int = 0, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
         self.status = status
         self.retry_after_s = retry_after_s
 
 
 class UnreachableError(ClientError):
-    """No answer came, or not one of this service: it is down, or the address is wrong."""
+    """There was no response, or none of a uvr-api: the service is down, or the URL is wrong."""
 
 
 class RefusedError(ClientError):
-    """The service refused, with the HTTP status in `status`; the sentence is its own."""
+    """The service refused the request with the HTTP status `status`; the text is the one that the service sent."""
 
 
 class CredentialsError(RefusedError):
-    """No user name and password, or wrong ones (401)."""
+    """The user name and password are missing or wrong (401)."""
 
 
 class UnknownTaskError(RefusedError):
@@ -66,11 +67,11 @@ class UnknownTaskError(RefusedError):
 
 
 class ConflictError(RefusedError):
-    """The task is not in a state in which this can be done (409)."""
+    """The state of the task does not allow the request (409)."""
 
 
 class BusyError(RefusedError):
-    """Too many requests, or a service that could not take them, for longer than the client is patient (429, 50x)."""
+    """The service refused all retries because it is busy or not available (429, 502, 503, 504)."""
 
 
 _REFUSALS: dict[int, type[RefusedError]] = {401: CredentialsError, 404: UnknownTaskError, 409: ConflictError}
@@ -79,7 +80,7 @@ _REFUSALS |= dict.fromkeys((429, 502, 503, 504), BusyError)
 
 @dataclass(frozen=True)
 class Task:
-    """A task as the service told it last; `answer` is all that was told (docs/api.md)."""
+    """A task as the service last reported it; `answer` is the whole JSON object (docs/api.md)."""
 
     task_uuid: str
     status: str = ""
@@ -100,20 +101,20 @@ class Task:
 
 
 class Client:
-    """The service at `url`. Not for several threads at once; close it, or use it in a `with` statement."""
+    """The service at `url`. Use it in one thread only, and close it or use it in a `with` statement."""
 
     def __init__(self, url: str, username: str, password: str, *, timeout_s: float = 30) -> None:
         if not _host(url) or "@" in url:
             shown = url.rpartition("@")[2]
             raise ClientError(
-                f'"{shown}" is no address of a service; one is https://stems.example.com, with no password.'
+                f'"{shown}" is not the URL of a service; write it as https://stems.example.com, without a password.'
             )
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._answered = False
+        self._has_answered = False
         self._session = requests.Session()
         self._session.auth = HTTPBasicAuth(username.encode(), password.encode())
-        self._session.trust_env = _host(url) not in _LOOPBACK  # a proxy would look for it on itself
+        self._session.trust_env = _host(url) not in _LOOPBACK  # a proxy would connect to itself
 
     def __enter__(self) -> Self:
         return self
@@ -130,13 +131,13 @@ class Client:
         song: str | Path,
         *,
         idempotency_key: str = "",
-        on_upload: Transferred = lambda _done, _total: None,
+        on_upload: UploadProgress = lambda _done, _total: None,
         **options: str | int,
     ) -> Task:
-        """Queue a song: an http(s) URL, or a file to be uploaded. Raises OSError for a file that cannot be read.
+        """Queue a song: an http(s) URL, or a file to upload. Raises `OSError` if the file cannot be read.
 
-        `options` are further fields of POST /generate: priority, output_format, hook_url and so on. Calls with one
-        `idempotency_key` make one task; without it each call makes its own.
+        `options` are other fields of POST /generate, such as priority, output_format and hook_url. Calls with the same
+        `idempotency_key` create one task; without a key each call creates its own.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         if is_url(song):
@@ -144,26 +145,26 @@ class Client:
         with Path(song).open("rb") as file:
             upload = _Upload(file, _text(Path(song).name, errors="replace"), options, on_upload)
             headers |= upload.headers
-            timeout_s = (self._timeout_s, _STORING_S)
+            timeout_s = (self._timeout_s, _UPLOAD_RESPONSE_TIMEOUT_S)
             return _task(self._call("POST", "/generate", headers=headers, data=upload, timeout=timeout_s))
 
     def get(self, task_uuid: str) -> Task:
-        """How a task stands; its links are fresh ones."""
+        """The current state of a task, with new links to its stems."""
         return _task(self._call("GET", _path(task_uuid)))
 
     def list(self, **filters: str | int) -> Iterator[Task]:
-        """All tasks that pass the filters of GET /tasks, latest first; fetched page by page."""
+        """All tasks that match the filters of GET /tasks, latest first, fetched page by page."""
         page: dict[str, Any] = {"next_cursor": ""}
         while (cursor := page.get("next_cursor")) is not None:
             page = self._call("GET", "/tasks", params={**filters, "cursor": cursor}, needs="tasks")
             yield from map(_task, page["tasks"])
 
     def cancel(self, task_uuid: str) -> Task:
-        """End a task before its time; one that was cancelled already is left at that."""
+        """Cancel a task; it is no error if it is cancelled already."""
         return _task(self._call("POST", f"{_path(task_uuid)}/cancel"))
 
     def wait(self, task_uuid: str, on_progress: Callable[[Task], object] = lambda _task: None) -> Task:
-        """The task once it has ended, however it did; `on_progress` sees it every now and then until it has."""
+        """Wait until the task has ended, successfully or not; `on_progress` receives each state on the way."""
         pause_s = 0.2
         while True:
             task = self.get(task_uuid)
@@ -174,29 +175,35 @@ class Client:
             pause_s = min(pause_s * 1.5, 2.0)
 
     def download(self, task_uuid: str, folder: Path, name: str = "") -> dict[str, Path]:
-        """Store a task's stems in `folder` as {name}_{stem}.{ext}, each whole or not at all; their paths by stem.
+        """Save the stems of a task in `folder` as {name}_{stem}.{ext}, and return their paths by stem.
 
-        They are named after the song unless `name` is given. Raises OSError where nothing can be written.
+        Without `name`, the name of the song is used. A file appears only when it is complete. Raises `OSError` if a
+        file cannot be written.
         """
         task = self.get(task_uuid)
         if not task.stems:
-            reason = task.error_message or f"it is {task.status}, and no stems are stored."
-            raise ClientError(f"There is nothing to download of task {task_uuid}: {reason}")
+            reason = task.error_message or f"its status is {task.status} and it has no stems."
+            raise ClientError(f"Task {task_uuid} has nothing to download: {reason}")
         folder.mkdir(parents=True, exist_ok=True)
         name = name or song_name(task.audio) or task_uuid
-        paths = {stem: folder / f"{name}_{stem}{_suffix(link)}" for stem, link in task.stems.items()}
+        paths = {stem: folder / f"{name}_{stem}{Path(urlsplit(link).path).suffix}" for stem, link in task.stems.items()}
         for stem, path in paths.items():
-            self._patiently(partial(self._fetch, task.stems[stem], path))
+            self._with_retries(partial(self._fetch, task.stems[stem], path))
         return paths
 
     def _call(self, method: str, path: str, *, needs: str = "task_uuid", **options: Any) -> dict[str, Any]:
-        """The JSON object that the service answers with; without this field it comes from something else."""
+        """The JSON object that the service returns; a response without the field `needs` is not from a uvr-api."""
 
-        def step() -> dict[str, Any]:
+        def request() -> dict[str, Any]:
             with self._answer(method, self.url + path, allow_redirects=False, **options) as answer:
-                return _json_object(answer, needs)
+                try:
+                    body = dict(answer.json())
+                    body[needs]
+                except (ValueError, TypeError, KeyError) as error:
+                    raise UnreachableError(f"The server at {answer.url} is not a uvr-api; check the URL.") from error
+                return body
 
-        return self._patiently(step)
+        return self._with_retries(request)
 
     def _fetch(self, link: str, path: Path) -> None:
         part = path.with_name(f".{uuid.uuid4().hex}.part")
@@ -210,43 +217,45 @@ class Client:
 
     @contextmanager
     def _answer(self, method: str, url: str, **options: Any) -> Iterator[requests.Response]:
-        """An answer that is no refusal, open as long as the block runs."""
-        place = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+        """Send a request; the response is a success and stays open until the block ends."""
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         try:
             with self._session.request(method, url, **{"timeout": self._timeout_s, **options}) as answer:
-                self._answered = True
+                self._has_answered = True
                 if answer.status_code >= requests.codes.multiple_choices:
                     raise _refusal(answer)
                 yield answer
         except requests.exceptions.SSLError as error:
-            raise UnreachableError(f"The certificate of {place} is not trusted.") from error
+            raise UnreachableError(f"The certificate of {origin} is not trusted.") from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            # Where nothing ever answered, the address is more likely to be wrong than the service to be restarting.
-            worth_it = self._answered or not _was_never_sent(error)
-            raise UnreachableError(f"{place} does not answer.", retry_after_s=0.0 if worth_it else None) from error
+            # If the service has never answered, the URL is probably wrong; otherwise it is probably restarting.
+            cause = error.args[0] if error.args else None
+            was_sent = not isinstance(getattr(cause, "reason", None), NewConnectionError)
+            may_recover = self._has_answered or was_sent
+            raise UnreachableError(f"{origin} does not answer.", retry_after_s=0.0 if may_recover else None) from error
         except requests.RequestException as error:
-            raise UnreachableError(f"{place} cannot be asked: {error}.") from error
+            raise UnreachableError(f"The request to {origin} failed: {error}.") from error
 
-    def _patiently(self, step: Callable[[], _Result]) -> _Result:
-        """What `step` gives, tried again for some time where that may help."""
-        for pause_s in _PAUSES_S:
+    def _with_retries(self, step: Callable[[], _Result]) -> _Result:
+        """The result of `step`, which is repeated for some time if a retry may help."""
+        for pause_s in _RETRY_PAUSES_S:
             try:
                 return step()
             except ClientError as error:
-                if error.retry_after_s is None or error.retry_after_s > _MAX_PAUSE_S:
+                if error.retry_after_s is None or error.retry_after_s > _MAX_RETRY_AFTER_S:
                     raise
                 time.sleep(max(error.retry_after_s, pause_s))
         return step()
 
 
 class _Upload:
-    """A multipart body whose file is read while it is sent, and anew each time."""
+    """A multipart body that reads the file while it is sent, and from its beginning in each retry."""
 
-    def __init__(self, file: BinaryIO, name: str, options: Mapping[str, str | int], on_upload: Transferred) -> None:
-        frame = requests.Request("POST", "http://frame", data=options, files={"audio": (name, b"")}).prepare()
-        assert isinstance(frame.body, bytes)
-        self.headers = {"Content-Type": frame.headers["Content-Type"]}
-        before, boundary, end = frame.body.rpartition(b"\r\n--")
+    def __init__(self, file: BinaryIO, name: str, options: Mapping[str, str | int], on_upload: UploadProgress) -> None:
+        empty = requests.Request("POST", "http://unused", data=options, files={"audio": (name, b"")}).prepare()
+        assert isinstance(empty.body, bytes)
+        self.headers = {"Content-Type": empty.headers["Content-Type"]}
+        before, boundary, end = empty.body.rpartition(b"\r\n--")
         self._head, self._tail = before, boundary + end
         self._file, self._size, self._on_upload = file, os.fstat(file.fileno()).st_size, on_upload
 
@@ -263,44 +272,40 @@ class _Upload:
 
 
 def is_url(song: str | Path) -> bool:
-    """Whether a song is named by its URL, and not by its file."""
+    """Whether a song is given as a URL and not as a file."""
     return str(song).lower().startswith(("http://", "https://"))
 
 
 def song_name(song: str | Path) -> str:
-    """What the stems of a song are called after: the name in its path or URL without the ending, safe as a file's."""
+    """The name of a song from its path or URL, without the extension, safe as part of a file name."""
     path = unquote(urlsplit(str(song)).path) if is_url(song) else str(song)
     return safe_name(Path(path).stem)
 
 
 def safe_name(name: str) -> str:
-    """`name` in characters that every file system takes in the name of a file, and in 150 bytes at most."""
+    """`name` with characters that every file system allows in file names, and at most 150 bytes long."""
     name = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).lstrip(".")
-    return shortened(_text(name, errors="ignore"), _MAX_NAME_BYTES)
+    return truncated(_text(name, errors="ignore"), _MAX_NAME_BYTES)
 
 
-def shortened(name: str, max_bytes: int) -> str:
-    """The beginning of `name` that takes no more than `max_bytes` on disk, cut between two characters."""
+def truncated(name: str, max_bytes: int) -> str:
+    """The beginning of `name`, of whole characters and at most `max_bytes` as a file name."""
     while len(os.fsencode(name)) > max_bytes:
         name = name[:-1]
     return name
 
 
 def _text(name: str, *, errors: str) -> str:
-    """`name` without what is no text: files can have names in any bytes."""
+    """`name` as valid Unicode: file names can contain any bytes."""
     return name.encode(errors="surrogateescape").decode(errors=errors)
 
 
 def _host(url: str) -> str:
-    """The host's name in an http(s) URL, "" if it is none."""
+    """The host of an http(s) URL, or "" if it is not one."""
     try:
         return urlsplit(url).hostname or "" if is_url(url) else ""
     except ValueError:
         return ""
-
-
-def _suffix(link: str) -> str:
-    return Path(urlsplit(link).path).suffix
 
 
 def _path(task_uuid: str) -> str:
@@ -308,36 +313,25 @@ def _path(task_uuid: str) -> str:
 
 
 def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Credentials are for the service alone: a link carries its own permission."""
+    """Send no credentials: a link contains its own permission, and may lead to another host."""
     return request
 
 
 def _task(answer: Mapping[str, Any]) -> Task:
-    return Task(**{part.name: answer[part.name] for part in fields(Task) if part.name in answer}, answer=answer)
-
-
-def _json_object(answer: requests.Response, needs: str) -> dict[str, Any]:
-    try:
-        found = answer.json()
-        found[needs]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UnreachableError(f"What answers at {answer.url} is not a uvr-api; is the address right?") from error
-    return dict(found)
+    return Task(
+        **{attribute.name: answer[attribute.name] for attribute in fields(Task) if attribute.name in answer},
+        answer=answer,
+    )
 
 
 def _refusal(answer: requests.Response) -> RefusedError:
-    """The service's own sentence, or one about what stands between here and there."""
+    """The error for a refusal, with the text of the service, or of our own if a server in between refused."""
     kind = _REFUSALS.get(answer.status_code, RefusedError)
-    wish = answer.headers.get("Retry-After", "")
+    retry_after = answer.headers.get("Retry-After", "")
     try:
-        sentence = str(answer.json()["detail"])
+        message = str(answer.json()["detail"])
     except (ValueError, TypeError, KeyError):
         target = f" {answer.headers['Location']}" if "Location" in answer.headers else ""
-        sentence = f"{answer.url} answered {answer.status_code} {answer.reason}{target}."
-    retry_after_s = (float(wish) if wish.isdigit() else 0.0) if kind is BusyError else None
-    return kind(sentence, status=answer.status_code, retry_after_s=retry_after_s)
-
-
-def _was_never_sent(error: requests.RequestException) -> bool:
-    cause = error.args[0] if error.args else None
-    return isinstance(getattr(cause, "reason", None), NewConnectionError)
+        message = f"{answer.url} answered {answer.status_code} {answer.reason}{target}."
+    retry_after_s = (float(retry_after) if retry_after.isdigit() else 0.0) if kind is BusyError else None
+    return kind(message, status=answer.status_code, retry_after_s=retry_after_s)

@@ -1,6 +1,6 @@
-"""The disk: what makes a file survive a power cut, and whether there is room for another task.
+"""The disk: syncing files so that they survive a power cut, and the free space for another task.
 
-A full disk does not fail a task here, it keeps the next one from being begun: `DiskSpace` is asked before each claim.
+A full disk must not make tasks fail, so workers check `DiskSpace` before each claim and claim nothing without space.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 def sync(path: Path) -> None:
-    """Return once the content of `path` is on the disk: a file's bytes, or a folder's names after a rename in it."""
+    """Write `path` through to the disk: the content of a file, or the names in a folder after a rename."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -25,9 +25,9 @@ def sync(path: Path) -> None:
 
 
 class DiskSpace:
-    """Watches the disks of `folders`, each under the name of the variable that sets it; the folders may not exist yet.
+    """Checks the disks of `folders`, given by the variable that sets each one. The folders need not exist yet.
 
-    `min_free_bytes` is what each disk must have free for an ordinary user; 0 means not to look.
+    `min_free_bytes` must be free on each disk for users other than root; 0 turns the check off.
     """
 
     def __init__(self, folders: Mapping[str, Path], min_free_bytes: int) -> None:
@@ -36,9 +36,9 @@ class DiskSpace:
         self._was_short = False
 
     def shortage(self) -> str:
-        """A sentence, without paths, that says which disk is short of what; "" while there is room on all.
+        """A sentence without paths about the disks that lack free space, or "" if none does.
 
-        Costs one system call a folder. Each change is logged, once.
+        It costs one system call for each folder. Each change is logged once.
         """
         sentence = " ".join(filter(None, map(self._shortage_of, self._folders)))
         if bool(sentence) != self._was_short:
@@ -55,15 +55,16 @@ class DiskSpace:
         try:
             free_bytes = bytes_free(self._folders[variable])
         except OSError as error:
-            return f"The disk of {variable} cannot be looked at: {error.strerror}."
+            return f"The disk of {variable} cannot be checked: {error.strerror}."
         if free_bytes >= self._min_free_bytes:
             return ""
-        wanted = _gib(self._min_free_bytes)
-        return f"The disk of {variable} has {_gib(free_bytes)} free; MIN_FREE_BYTES asks for {wanted}."
+        return (
+            f"The disk of {variable} has {_gib(free_bytes)} free; MIN_FREE_BYTES asks for {_gib(self._min_free_bytes)}."
+        )
 
 
 def bytes_free(folder: Path) -> int:
-    """What is free where `folder` is, or will be once it is made."""
+    """The free space on the disk of `folder`, which need not exist yet."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free
 

@@ -1,15 +1,15 @@
-"""The one error tree: what went wrong, in a sentence for the user, and whether another try makes sense.
+"""The errors of the service: what went wrong, in a sentence for the user, and whether a retry may succeed.
 
-A worker decides by the class alone: `TransientError` goes back to the queue after a pause, `PermanentError` ends the
-task. The message is shown to clients, so it never carries a path, a secret or a signed URL; facts for the log are
-keyword arguments and become attributes of `facts`.
+A worker decides by the class alone: after a `TransientError` the task goes back to the queue, a `PermanentError` ends
+it. Clients see the message, so it never contains a path, a secret or a signed URL. Details for the log are keyword
+arguments, kept in `facts`.
 """
 
 from __future__ import annotations
 
 
 class UvrError(Exception):
-    """Base of every error this service raises on purpose."""
+    """Base class of all errors that the service raises deliberately."""
 
     def __init__(self, message: str, **facts: object) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class UvrError(Exception):
 
 
 class TransientError(UvrError):
-    """Another try may succeed: a time-out, a 503, a full disk. `retry_after_s` is the other side's wish, if any."""
+    """A retry may succeed: a time-out, a 503, a full disk. `retry_after_s` is the pause that a server asked for."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, **facts: object) -> None:
         super().__init__(message, **facts)
@@ -37,7 +37,7 @@ class RepeatedRequestError(UvrError):
 
     def __init__(self, task_uuid: str, priority: int, *, asks_for_the_same: bool) -> None:
         super().__init__(
-            "This Idempotency-Key came with another request in the last 24 hours; use a new one for each request."
+            "This Idempotency-Key was used for another request in the last 24 hours; use a new one for each request."
         )
         self.task_uuid = task_uuid
         self.priority = priority
@@ -45,12 +45,12 @@ class RepeatedRequestError(UvrError):
 
 
 class PermanentError(UvrError):
-    """No further try will help: not audio, 404, too long. The task fails with this message."""
+    """No retry can succeed: not audio, 404, too long. The task fails with this message."""
 
 
 class CrashError(UvrError):
-    """The child that computes died (segmentation fault, out-of-memory kill); counted apart from handled failures."""
+    """The child process that computes died (segmentation fault, out-of-memory kill); crashes are counted separately."""
 
 
 class CancelledError(UvrError):
-    """The work was stopped because nobody wants its result any more: the lease is lost or the process shuts down."""
+    """The work was stopped because its result is no longer needed: the lease is lost or the process shuts down."""

@@ -1,4 +1,4 @@
-"""Something small that happens again and again beside other work, and ends with it: heartbeats, announcements."""
+"""Repeats a small step in a thread while other work runs: heartbeats, announcements, metrics."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeating(step: Callable[[], None], every_s: float, *, name: str, at_once: bool = False) -> Iterator[None]:
-    """Call `step` every `every_s` seconds, in a thread of its own until the block ends; `at_once`: first of all now.
+    """Call `step` every `every_s` seconds, in a thread of its own, until the block ends; with `at_once` also now.
 
-    `step` must not raise. A call that runs when the block ends is waited for.
+    `step` must not raise. If it is running when the block ends, the block waits for it.
     """
     ended = threading.Event()
 

@@ -1,6 +1,6 @@
-"""Says how to set up, in place of a traceback, where Python is too old or lacks a package. Every door imports it first.
+"""Explains how to install the service, instead of a traceback, if Python is too old or lacks a package.
 
-The process then ends with status 2. It has to run where nothing is installed, and on any Python 3.
+Every entry point imports this module first. It exits with status 2, and it must run on any Python 3 without packages.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def explain(problem: str) -> str:
-    """`problem`, a sentence about this Python, and what to do about it, in lines for a person."""
+    """Lines that say what to do about `problem`, a sentence about this Python."""
     environment = _ROOT / ".venv"
     if environment.is_dir() and Path(sys.prefix) != environment:
-        return f"{problem}\nThe service has an environment of its own: run {environment}/bin/python instead.\n"
+        return f"{problem}\nUse the environment of this service: run {environment}/bin/python instead.\n"
     return (
-        f"{problem}\n`make setup` installs all that is needed into .venv: then run .venv/bin/python instead.\n"
-        "In an environment of your own: python3 -m pip install -r requirements.txt\n"
+        f"{problem}\nRun `make setup`, which installs everything into .venv, and then .venv/bin/python instead.\n"
+        "To use an environment of your own: python3 -m pip install -r requirements.txt\n"
     )
 
 
-def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _explain_missing_package(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     package = (getattr(error, "name", None) or "").partition(".")[0]
     is_ours = (_ROOT / package).exists() or (_ROOT / f"{package}.py").exists()
     if not isinstance(error, ModuleNotFoundError) or is_ours:
@@ -33,8 +33,8 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
     raise SystemExit(2)
 
 
-if sys.version_info < (3, 11):  # noqa: UP036  # this is for those who have an older one
+if sys.version_info < (3, 11):  # noqa: UP036  # this module must handle older versions
     version = ".".join(map(str, sys.version_info[:2]))
     sys.stderr.write(explain(f"{sys.executable} is Python {version}; the service needs 3.11 or later."))
     raise SystemExit(2)
-sys.excepthook = _hook
+sys.excepthook = _explain_missing_package

@@ -1,4 +1,4 @@
-"""Times as the service writes them: milliseconds since 1970 in records, ISO 8601 in UTC for people."""
+"""Timestamps: milliseconds since 1970 in records, ISO 8601 in UTC for people."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 
 def now_ms() -> int:
-    """The time of this machine, for people to read; nothing is ordered by it but lists."""
+    """The clock of this machine, for people and for the order of lists; queues use the time of Redis."""
     return round(datetime.now(UTC).timestamp() * 1000)
 
 
 def iso_time(time_ms: int) -> str | None:
-    """`time_ms` as ISO 8601 in UTC, None for not yet."""
+    """`time_ms` as ISO 8601 in UTC; None for 0, which means "not yet"."""
     return _iso(datetime.fromtimestamp(time_ms / 1000, UTC)) if time_ms else None
 
 
 def iso_now() -> str:
-    """The time of this machine as ISO 8601 in UTC."""
+    """The clock of this machine as ISO 8601 in UTC."""
     return _iso(datetime.now(UTC))
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from config import ROOT, Settings, SettingsError, env_file, read_settings, refuse_to_start
+from config import ROOT, Settings, SettingsError, read_settings, refuse_to_start
 from scripts.local import redis_server
 from scripts.local.env_file import make_env_file
 from scripts.local.health import why_not_ready
@@ -14,8 +14,7 @@ from scripts.local.problem import CannotStart
 from scripts.local.process import Process
 from scripts.local.stack import Stack, say
 from uvr import logs
-from uvr.environment.retired_variables import WHY, retired_settings
-from uvr.environment.unknown_variables import unknown_variables
+from uvr.environment.variables_without_effect import RETIRED_REASON, variables_without_effect
 
 _ENV_FILE = ROOT / ".env"
 
@@ -89,15 +88,16 @@ def _make_env_file_once() -> None:
 
 
 def _name_variables_without_effect() -> None:
-    for unknown in unknown_variables(env_file(), os.environ):
+    found = variables_without_effect()
+    for unknown in found.unknown:
         say(unknown.sentence)
-    if retired := retired_settings():
-        say(f"No longer used: {', '.join(retired)}; {WHY}.")
+    if found.retired:
+        say(f"No longer used: {', '.join(found.retired)}; {RETIRED_REASON}.")
 
 
 def _warn(settings: Settings) -> None:
-    if settings.wrong_links:
-        say(f"\nWarning: {settings.wrong_links}")
+    if settings.link_warning:
+        say(f"\nWarning: {settings.link_warning}")
     for sentence in why_not_ready(settings):
         say(f"\nWarning: tasks are accepted, but not worked on for now. {sentence}")
 

@@ -11,7 +11,7 @@ from tests.chaos.evidence import TASKS, Evidence
 from tests.chaos.hosts import Call
 from tests.chaos.plan import Song
 from tests.chaos.songs import fault_of, wav
-from uvr.storage.uploads import task_of
+from uvr.storage.uploads import task_uuid_of
 
 STEMS = {"vocals", "instrumental"}
 
@@ -142,7 +142,7 @@ def _kept_uploads(evidence: Evidence) -> set[str]:
     """Songs that were sent along: of tasks that failed, and those whose task may come, after an API was killed."""
     failed = {record.get("upload", "") for record in evidence.records.values() if record["status"] == "failed"}
     return failed | {
-        key for key, beside in evidence.uploads.items() if beside > 0 and task_of(key) not in evidence.records
+        key for key, beside in evidence.uploads.items() if beside > 0 and task_uuid_of(key) not in evidence.records
     }
 
 

@@ -1,4 +1,4 @@
-"""The client against a server that answers what a test wants, as real ones do on bad days."""
+"""The client against a server that fails in the ways that real services and proxies fail."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ def web() -> Iterator[HttpServer]:
 
 @pytest.fixture
 def client(web: HttpServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A client in a hurry."""
-    monkeypatch.setattr(module, "_PAUSES_S", (0.01, 0.01, 0.01))
+    """A client with short pauses between retries."""
+    monkeypatch.setattr(module, "_RETRY_PAUSES_S", (0.01, 0.01, 0.01))
     with Client(web.url(""), "ännä", "pass:wörd") as client:
         yield client
 
 
-def told(code: int = 200, headers: dict[str, str] | None = None, /, **body: Any) -> Answer:
+def json_answer(code: int = 200, headers: dict[str, str] | None = None, /, **body: Any) -> Answer:
     return Answer(code, json.dumps(body).encode(), headers={"Content-Type": "application/json", **(headers or {})})
 
 
 def problem(status: int, detail: str, **headers: str) -> Answer:
-    return told(status, headers, detail=detail, status=status)
+    return json_answer(status, headers, detail=detail, status=status)
 
 
-ACCEPTED = told(202, task_uuid="7", status="queued", priority=3)
+ACCEPTED = json_answer(202, task_uuid="7", status="queued", priority=3)
 
 
-def cut(answer: Answer) -> Answer:
-    """An answer whose end is lost on the way."""
+def truncated(answer: Answer) -> Answer:
+    """An answer that ends before its last byte."""
     return Answer(answer.status, answer.body[:-1], answer.headers, length=len(answer.body))
 
 
@@ -87,7 +87,7 @@ def test_a_url_is_sent_with_credentials_and_options(web: HttpServer, client: Cli
     assert request.headers["Authorization"] == "Basic w6RubsOkOnBhc3M6d8O2cmQ="
 
 
-def test_a_file_is_sent_as_it_is(web: HttpServer, client: Client, tmp_path: Path) -> None:
+def test_a_file_is_uploaded_unchanged(web: HttpServer, client: Client, tmp_path: Path) -> None:
     web.answer("/generate", ACCEPTED)
     song = tmp_path / 'Mein "Lied" 二.mp3'
     song.write_bytes(bytes(range(256)) * 1000 + b"\r\n--")
@@ -99,7 +99,7 @@ def test_a_file_is_sent_as_it_is(web: HttpServer, client: Client, tmp_path: Path
     assert len(sent) > 1
 
 
-def test_what_a_busy_service_puts_off_is_sent_again_when_it_says(web: HttpServer, client: Client) -> None:
+def test_a_busy_service_is_retried_after_the_time_it_asks_for(web: HttpServer, client: Client) -> None:
     web.answer("/generate", problem(503, "Full.", **{"Retry-After": "1"}), problem(429, "Too many."), ACCEPTED)
     began = time.monotonic()
     assert client.submit(SONG).task_uuid == "7"
@@ -108,10 +108,10 @@ def test_what_a_busy_service_puts_off_is_sent_again_when_it_says(web: HttpServer
     assert len(keys(web)) == 3
 
 
-def test_a_song_whose_answer_was_lost_is_sent_again_under_its_key(
+def test_after_a_lost_response_the_song_is_sent_again_with_the_same_key(
     web: HttpServer, client: Client, tmp_path: Path
 ) -> None:
-    web.answer("/generate", cut(ACCEPTED), ACCEPTED)
+    web.answer("/generate", truncated(ACCEPTED), ACCEPTED)
     song = tmp_path / "song.mp3"
     song.write_bytes(b"x" * 200_000)
     client.submit(song)
@@ -120,45 +120,45 @@ def test_a_song_whose_answer_was_lost_is_sent_again_under_its_key(
     assert len(set(keys(web))) == 1
 
 
-def test_each_call_is_a_song_of_its_own_unless_it_has_the_key_of_another(web: HttpServer, client: Client) -> None:
+def test_each_call_has_a_key_of_its_own_unless_one_is_given(web: HttpServer, client: Client) -> None:
     web.answer("/generate", ACCEPTED)
     for key in ("", "", "mine", "mine"):
         client.submit(SONG, idempotency_key=key)
     assert len(set(keys(web))) == 3
 
 
-def test_the_client_does_not_wait_for_an_hour(web: HttpServer, client: Client) -> None:
+def test_the_client_does_not_wait_if_the_service_asks_for_an_hour(web: HttpServer, client: Client) -> None:
     web.answer("/generate", problem(429, "You have sent too many requests.", **{"Retry-After": "3600"}))
     with pytest.raises(BusyError, match="too many") as caught:
         client.submit(SONG)
     assert (caught.value.retry_after_s, len(web.requests)) == (3600, 1)
 
 
-def test_patience_ends(web: HttpServer, client: Client) -> None:
+def test_retries_end(web: HttpServer, client: Client) -> None:
     web.answer("/generate", problem(503, "The queue cannot be reached."))
     with pytest.raises(BusyError, match="cannot be reached"):
         client.submit(SONG)
     assert len(web.requests) == 4
 
 
-def test_a_service_that_never_answered_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSES_S", (60,))
+def test_a_service_that_never_answered_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_PAUSES_S", (60,))
     address = f"http://127.0.0.1:{free_port()}"
     with Client(address, "a", "b") as client, pytest.raises(UnreachableError, match=f"{address} does not answer."):
         client.get("7")
 
 
-def test_a_service_that_is_started_anew_is_waited_for(web: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSES_S", (0.01, 0.3, 0.3))
+def test_a_service_that_restarts_is_retried(web: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RETRY_PAUSES_S", (0.01, 0.3, 0.3))
     with Client(web.url(""), "a", "b") as client:
-        web.answer("/tasks/7", told(task_uuid="7", status="queued"))
+        web.answer("/tasks/7", json_answer(task_uuid="7", status="queued"))
         client.get("7")
         web.shutdown()
         web.socket.close()
         with pytest.raises(UnreachableError):
             client.get("7")
         with http_server(port=web.port) as again:
-            again.answer("/tasks/7", told(task_uuid="7", status="success"))
+            again.answer("/tasks/7", json_answer(task_uuid="7", status="success"))
             assert client.get("7").status == "success"
 
 
@@ -171,12 +171,12 @@ def test_a_service_that_is_started_anew_is_waited_for(web: HttpServer, monkeypat
         (problem(400, "audio is required."), RefusedError, "audio is required."),
         (Answer(500, b"<html>"), RefusedError, "/tasks/7 answered 500 Internal Server Error."),
         (Answer(301, headers={"Location": "https://b/"}), RefusedError, "301 Moved Permanently https://b/."),
-        (Answer(200, b"<html>"), UnreachableError, "is not a uvr-api; is the address right?"),
-        (Answer(200, b"[1]"), UnreachableError, "is not a uvr-api; is the address right?"),
-        (Answer(200, b"{}"), UnreachableError, "is not a uvr-api; is the address right?"),
+        (Answer(200, b"<html>"), UnreachableError, "is not a uvr-api; check the URL."),
+        (Answer(200, b"[1]"), UnreachableError, "is not a uvr-api; check the URL."),
+        (Answer(200, b"{}"), UnreachableError, "is not a uvr-api; check the URL."),
     ],
 )
-def test_refusals_are_told_apart(
+def test_each_refusal_has_its_class_and_text(
     web: HttpServer, client: Client, answer: Answer, kind: type[ClientError], sentence: str
 ) -> None:
     web.answer("/tasks/7", answer)
@@ -190,8 +190,8 @@ def test_refusals_are_told_apart(
 @pytest.mark.parametrize(
     "address", ["", "example.com", "ftp://example.com", "http://", "http://[", "http://a:b@example.com"]
 )
-def test_an_address_that_is_none_is_told(address: str) -> None:
-    with pytest.raises(ClientError, match="is no address of a service"):
+def test_an_invalid_url_is_an_error(address: str) -> None:
+    with pytest.raises(ClientError, match="is not the URL of a service"):
         Client(address, "a", "b")
 
 
@@ -205,7 +205,7 @@ def test_a_file_that_cannot_be_read_is_not_sent(web: HttpServer, client: Client,
 
 def test_lists_are_fetched_page_by_page(web: HttpServer, client: Client) -> None:
     pages = [([{"task_uuid": "3", "status": "failed"}], "3:a"), ([{"task_uuid": "1", "status": "failed"}], None)]
-    web.answer("/tasks", *(told(tasks=tasks, next_cursor=cursor) for tasks, cursor in pages))
+    web.answer("/tasks", *(json_answer(tasks=tasks, next_cursor=cursor) for tasks, cursor in pages))
     assert [task.task_uuid for task in client.list(status="failed", limit=1)] == ["3", "1"]
     assert [request.path for request in web.requests] == [
         "/tasks?status=failed&limit=1&cursor=",
@@ -213,20 +213,20 @@ def test_lists_are_fetched_page_by_page(web: HttpServer, client: Client) -> None
     ]
 
 
-def test_a_task_is_followed_to_its_end(web: HttpServer, client: Client) -> None:
+def test_wait_returns_when_the_task_has_ended(web: HttpServer, client: Client) -> None:
     states = ["queued", "processing", "uploading", "failed"]
-    web.answer("/tasks/7", *(told(task_uuid="7", status=status, error_message=status) for status in states))
+    web.answer("/tasks/7", *(json_answer(task_uuid="7", status=status, error_message=status) for status in states))
     seen: list[str] = []
     assert client.wait("7", on_progress=lambda task: seen.append(task.status)).error_message == "failed"
     assert seen == states
 
 
 def finished(web: HttpServer, link: str, **more: Any) -> None:
-    """Task 7 has one stem, behind `link`."""
-    web.answer("/tasks/7", told(task_uuid="7", status="success", audio=SONG, stems={"vocals": link}, **more))
+    """Task 7 has ended with one stem at `link`."""
+    web.answer("/tasks/7", json_answer(task_uuid="7", status="success", audio=SONG, stems={"vocals": link}, **more))
 
 
-def test_credentials_do_not_go_where_links_lead(web: HttpServer, client: Client, tmp_path: Path) -> None:
+def test_credentials_are_not_sent_to_the_hosts_of_links(web: HttpServer, client: Client, tmp_path: Path) -> None:
     with http_server() as bucket:
         finished(web, bucket.answer("/b/7_vocals.flac", Answer(body=b"stem")) + "?signature=1")
         assert client.download("7", tmp_path / "new") == {"vocals": tmp_path / "new" / "a_vocals.flac"}
@@ -234,29 +234,27 @@ def test_credentials_do_not_go_where_links_lead(web: HttpServer, client: Client,
     assert (tmp_path / "new" / "a_vocals.flac").read_bytes() == b"stem"
 
 
-def test_a_download_that_breaks_is_begun_anew(web: HttpServer, client: Client, tmp_path: Path) -> None:
-    finished(web, web.answer(LINK, cut(Answer(body=b"x" * 100_000)), Answer(body=b"y" * 100_000)))
+def test_an_interrupted_download_starts_again(web: HttpServer, client: Client, tmp_path: Path) -> None:
+    finished(web, web.answer(LINK, truncated(Answer(body=b"x" * 100_000)), Answer(body=b"y" * 100_000)))
     client.download("7", tmp_path, "song")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"song_vocals.wav": b"y" * 100_000}
 
 
-def test_a_download_that_fails_leaves_what_was_there(web: HttpServer, client: Client, tmp_path: Path) -> None:
+def test_a_failed_download_keeps_the_existing_file(web: HttpServer, client: Client, tmp_path: Path) -> None:
     (tmp_path / "a_vocals.wav").write_bytes(b"old")
-    finished(web, web.answer(LINK, cut(Answer(body=b"new"))))
+    finished(web, web.answer(LINK, truncated(Answer(body=b"new"))))
     with pytest.raises(UnreachableError):
         client.download("7", tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a_vocals.wav": b"old"}
 
 
-def test_what_has_no_stems_is_not_downloaded(web: HttpServer, client: Client, tmp_path: Path) -> None:
-    web.answer("/tasks/7", told(task_uuid="7", status="queued", stems={}))
-    with pytest.raises(ClientError, match="it is queued"):
+def test_a_task_without_stems_cannot_be_downloaded(web: HttpServer, client: Client, tmp_path: Path) -> None:
+    web.answer("/tasks/7", json_answer(task_uuid="7", status="queued", stems={}))
+    with pytest.raises(ClientError, match="its status is queued"):
         client.download("7", tmp_path)
 
 
-def test_proxies_are_not_asked_for_this_machine(
-    web: HttpServer, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_proxy_is_used_for_this_machine(web: HttpServer, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    web.answer("/tasks/7", told(task_uuid="7", status="queued"))
+    web.answer("/tasks/7", json_answer(task_uuid="7", status="queued"))
     assert client.get("7").status == "queued"

@@ -22,7 +22,7 @@ from tests.support.api import CREDENTIALS, PASSWORD, USER, application
 from tests.support.waiting import until
 from tests.support.workers import at_work
 from uvr.redis.clients import RedisClients, connect
-from uvr.storage.availability import StorageWatch
+from uvr.storage.availability import StorageAvailability
 from uvr.storage.local import LocalStorage
 from uvr.storage.staging import StagingFolder
 from uvr.storage.uploads import Uploads
@@ -103,7 +103,7 @@ class SmallService:
         storage = LocalStorage(self.settings.output_dir, "http://uvr.test", lambda: b"key")
         made = [self._processor(f"processor-{number}") for number in range(processors)]
         uploads = Uploads(self.settings, self.broker.uploads)
-        watch = StorageWatch(storage)
+        watch = StorageAvailability(storage)
         return [*made, *uploader.workers_of(self.settings, self.broker, storage, watch, uploads)]
 
     def _processor(self, name: str) -> Worker:

@@ -15,7 +15,7 @@ from config import Settings
 from tests.support.api import settings_for
 from tests.support.workers import at_work, rouse
 from uvr.redis.clients import RedisClients, connect
-from uvr.storage.availability import StorageWatch
+from uvr.storage.availability import StorageAvailability
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storage.staging import StagingFolder
@@ -77,7 +77,7 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 @contextmanager
 def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
     """All workers of an uploader at work until the block ends; `watched`: the storage is checked until then, too."""
-    watch = StorageWatch(workshop.storage, again_s=0.2)
+    watch = StorageAvailability(workshop.storage, recheck_s=0.2)
     uploads = Uploads(workshop.settings, workshop.broker.uploads)
     workers = uploader.workers_of(workshop.settings, workshop.broker, workshop.storage, watch, uploads)
 

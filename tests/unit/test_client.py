@@ -1,4 +1,4 @@
-"""What the client makes of names, and that it is one file."""
+"""File names from songs and URLs; and the client is one file that can be copied."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def test_songs_are_urls_or_files(song: str, answer: bool) -> None:
 
 
 @pytest.mark.parametrize("status", ["success", "failed", "cancelled"])
-def test_a_task_that_ended_says_so(status: str) -> None:
+def test_final_states_are_recognized(status: str) -> None:
     assert Task("id", status).is_final
     assert not Task("id", "processing").is_final

@@ -1,4 +1,4 @@
-"""Settings: defaults, sources, and faults reported together."""
+"""Settings: defaults, sources, and errors that are reported together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from config import ROOT, VERSION, EnvFileError, SettingsError, env_file, load_se
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of the developer's shell and no .env of the checkout reaches these tests."""
+    """Remove the settings of the developer's shell, and do not read the .env of the checkout."""
     from config import Settings
 
     for name in [*Settings.model_fields, "s3_base_url"]:
@@ -67,7 +67,7 @@ def test_all_faults_are_reported_together_each_with_its_variable(monkeypatch: py
     with pytest.raises(SettingsError) as caught:
         read_settings()
     assert {fault.partition(":")[0] for fault in caught.value.faults} == set(faulty)
-    assert "only the half" not in str(caught.value), "values of secrets are not repeated"
+    assert "only the half" not in str(caught.value), "messages do not contain the values of secrets"
 
 
 def test_an_endpoint_that_names_another_bucket_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_an_endpoint_that_names_another_bucket_is_a_fault(monkeypatch: pytest.Mo
     assert read_settings().s3_addressing_style == "auto"
 
 
-def test_a_node_with_others_beside_it_needs_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_node_needs_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_ID", "node-1.example")
     with pytest.raises(SettingsError, match=r"NODE_ID: needs S3_BUCKET_NAME, because"):
         read_settings()
@@ -87,7 +87,7 @@ def test_a_node_with_others_beside_it_needs_a_bucket(monkeypatch: pytest.MonkeyP
     assert read_settings().node_id == "node-1.example"
 
 
-def test_a_node_is_not_silent_after_a_missed_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_is_not_lost_after_a_missed_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_TIMEOUT_SECONDS", "59")
     with pytest.raises(SettingsError, match="NODE_TIMEOUT_SECONDS: must be at least four times HEARTBEAT_SECONDS"):
         read_settings()
@@ -128,19 +128,17 @@ def test_a_process_whose_env_file_is_missing_exits_with_2(
     with pytest.raises(SystemExit) as ended:
         load_settings()
     assert ended.value.code == 2
-    assert f"ENV_FILE: there is no file {tmp_path}/gone.env\n" in capsys.readouterr().err
+    assert f"ENV_FILE: {tmp_path}/gone.env does not exist\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("nothing", ["", os.devnull])
-def test_no_file_is_read_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, nothing: str) -> None:
+def test_an_empty_env_file_means_that_no_file_is_read(monkeypatch: pytest.MonkeyPatch, nothing: str) -> None:
     monkeypatch.setenv("ENV_FILE", nothing)
     assert env_file() is None
     assert read_settings().api_port == 8000
 
 
-def test_the_mark_that_windows_puts_in_front_is_no_part_of_a_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "mine.env").write_text("API_PORT=9001\n", encoding="utf-8-sig")
     monkeypatch.setenv("ENV_FILE", str(tmp_path / "mine.env"))
     assert read_settings().api_port == 9001
@@ -165,12 +163,12 @@ def test_the_older_name_of_the_public_domain_is_read(monkeypatch: pytest.MonkeyP
     assert read_settings().s3_public_domain == "https://new.example.org"
 
 
-def test_networks_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_PRIVATE_NETWORKS", "10.1.0.0/16, fd00::/8")
     assert read_settings().allowed_private_networks == (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
 
 
-def test_relative_folders_are_meant_from_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEMP_DIR", "elsewhere/temp")
     assert read_settings().temp_dir == ROOT / "elsewhere/temp"
@@ -202,21 +200,21 @@ def test_links_lead_to_the_api_unless_a_public_url_is_set(monkeypatch: pytest.Mo
         ({"ALLOWED_HOSTS": "stems.example.org"}, "http://127.0.0.1:8000"),
     ],
 )
-def test_links_in_webhooks_that_others_cannot_open_are_named(
+def test_webhook_links_that_other_machines_cannot_open_give_a_warning(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], lead_here: str
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert read_settings().wrong_links.partition(",")[0] == (
+    assert read_settings().link_warning.partition(",")[0] == (
         f"Links in webhooks lead to {lead_here}" if lead_here else ""
     )
 
 
-def test_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_HOSTS", "Stems.example.org, [::1]:8000")
     assert read_settings().allowed_hosts == ("stems.example.org", "[::1]:8000")
     monkeypatch.setenv("ALLOWED_HOSTS", "https://stems.example.org")
-    with pytest.raises(SettingsError, match=r"ALLOWED_HOSTS: https://stems\.example\.org is no host"):
+    with pytest.raises(SettingsError, match=r"ALLOWED_HOSTS: https://stems\.example\.org is not a host"):
         read_settings()
 
 
@@ -226,7 +224,7 @@ def test_secrets_do_not_show_in_the_settings_text(monkeypatch: pytest.MonkeyPatc
     assert "do-not-show" not in repr(read_settings())
 
 
-def test_pauses_between_tries_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_between_delivery_attempts_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBHOOK_RETRY_SECONDS", "0.5, 5,300")
     assert read_settings().webhook_retry_seconds == (0.5, 5, 300)
     monkeypatch.setenv("WEBHOOK_RETRY_SECONDS", "5,soon,0")

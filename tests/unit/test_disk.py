@@ -1,4 +1,4 @@
-"""Whether there is room on the disk is asked of the real disk."""
+"""Free space is checked on the real disk."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def test_a_shortage_names_the_variables_and_no_path(tmp_path: Path) -> None:
     assert str(tmp_path) not in sentence
 
 
-def test_nought_means_not_to_look(tmp_path: Path) -> None:
+def test_zero_turns_the_check_off(tmp_path: Path) -> None:
     assert DiskSpace({"TEMP_DIR": tmp_path / ("x" * 300)}, 0).shortage() == ""
 
 
-def test_a_folder_that_is_not_made_yet_counts_as_the_place_where_it_will_be(tmp_path: Path) -> None:
+def test_a_missing_folder_counts_as_the_nearest_existing_parent(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "later"
     assert DiskSpace({"TEMP_DIR": folder}, 1).shortage() == ""
     assert DiskSpace({"TEMP_DIR": folder}, MORE_THAN_ANY_DISK_HAS).shortage() != ""
     assert not folder.exists()
 
 
-def test_a_disk_that_cannot_be_looked_at_is_short(tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_checked_counts_as_short(tmp_path: Path) -> None:
     sentence = DiskSpace({"TEMP_DIR": tmp_path / ("x" * 300)}, 1).shortage()
-    assert sentence == "The disk of TEMP_DIR cannot be looked at: File name too long."
+    assert sentence == "The disk of TEMP_DIR cannot be checked: File name too long."
 
 
 def test_each_change_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

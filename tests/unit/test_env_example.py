@@ -1,4 +1,4 @@
-"""env.example and config.Settings tell the same story: every variable, each with its default."""
+"""env.example and config.Settings agree on every variable and its default."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def examples() -> dict[str, str]:
 
 
 def defaults() -> dict[str, str]:
-    """Fields of the settings and their defaults as one would write them, in the order of config.py."""
+    """Fields of the settings with their defaults as written in .env, in the order of config.py."""
     return {name.upper(): written(field.default) for name, field in Settings.model_fields.items()}
 
 
@@ -49,7 +49,7 @@ def written(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def test_every_setting_stands_in_env_example_with_its_default():
+def test_every_setting_is_in_env_example_with_its_default():
     assert examples() == defaults()
 
 

@@ -1,4 +1,4 @@
-"""Logs: JSON lines, and nothing secret in them."""
+"""Logs are JSON lines without secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_signatures_and_credentials_in_urls_are_masked() -> None:
     assert without_secrets(text) == "GET https://…@host.example/a/b.wav?… failed"
 
 
-def test_signatures_are_masked_where_a_library_names_only_the_path() -> None:
+def test_signatures_are_masked_in_the_path_of_a_url() -> None:
     text = "Max retries exceeded with url: /a/b.wav?X-Amz-Signature=abc (Caused by ...)"
     assert without_secrets(text) == "Max retries exceeded with url: /a/b.wav?… (Caused by ...)"
 
@@ -35,7 +35,7 @@ def test_signatures_are_masked_where_a_library_names_only_the_path() -> None:
         ("https://host.example/@a/b@c.wav", "https://host.example/@a/b@c.wav"),
     ],
 )
-def test_whatever_a_url_is_made_of_its_secrets_are_masked(url: str, masked: str) -> None:
+def test_secrets_are_masked_in_unusual_urls(url: str, masked: str) -> None:
     assert without_secrets(url) == masked
     assert without_secrets(f"url='{url}', next").startswith(f"url='{masked}")
 
@@ -55,7 +55,7 @@ def test_records_are_json_lines_with_event_and_fields() -> None:
     assert other["event"] == "seen too"
 
 
-def test_records_of_threads_name_their_process_too() -> None:
+def test_records_of_threads_contain_their_process() -> None:
     code = (
         "import structlog, threading; from uvr import logs; logs.configure('info', 'json', process='test');"
         "t = threading.Thread(target=structlog.get_logger().info, args=('a.b',)); t.start(); t.join()"
@@ -99,7 +99,7 @@ def test_libraries_write_no_requests_at_debug_level() -> None:
 
 
 def logged(code: str) -> str:
-    """What a process that runs `code` writes to stderr."""
+    """The output on stderr of a process that runs `code`."""
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     return done.stderr

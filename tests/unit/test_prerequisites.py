@@ -1,4 +1,4 @@
-"""A Python without the service's packages says how to get them, whichever door is opened with it."""
+"""Every entry point explains how to install missing packages."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DOORS = [["app.py"], ["processor.py"], ["uploader.py"], ["download_models.py", "
 
 
 def bare_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python that has its standard library only."""
+    """Run Python with nothing but its standard library."""
     return subprocess.run(
         [sys.executable, "-S", *arguments], cwd=ROOT, env={}, capture_output=True, text=True, timeout=30, check=False
     )
 
 
 @pytest.mark.parametrize("door", DOORS, ids=" ".join)
-def test_a_door_says_which_package_is_missing_and_what_installs_it(door: list[str]) -> None:
+def test_an_entry_point_names_the_missing_package_and_how_to_install_it(door: list[str]) -> None:
     ended = bare_python(*door)
     assert ended.returncode == 2
     first, second, *_ = ended.stderr.splitlines()
@@ -32,14 +32,14 @@ def test_a_door_says_which_package_is_missing_and_what_installs_it(door: list[st
     assert ended.stdout == ""
 
 
-def test_without_an_environment_the_commands_that_make_one_are_named(
+def test_without_an_environment_the_commands_that_create_one_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prerequisites, "_ROOT", tmp_path)
     assert prerequisites.explain("/usr/bin/python3 lacks the package flask.") == (
         "/usr/bin/python3 lacks the package flask.\n"
-        "`make setup` installs all that is needed into .venv: then run .venv/bin/python instead.\n"
-        "In an environment of your own: python3 -m pip install -r requirements.txt\n"
+        "Run `make setup`, which installs everything into .venv, and then .venv/bin/python instead.\n"
+        "To use an environment of your own: python3 -m pip install -r requirements.txt\n"
     )
 
 
@@ -48,18 +48,18 @@ def test_with_an_environment_it_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(prerequisites, "_ROOT", tmp_path)
     assert prerequisites.explain("/usr/bin/python3 is Python 3.9; the service needs 3.11 or later.") == (
         "/usr/bin/python3 is Python 3.9; the service needs 3.11 or later.\n"
-        f"The service has an environment of its own: run {tmp_path}/.venv/bin/python instead.\n"
+        f"Use the environment of this service: run {tmp_path}/.venv/bin/python instead.\n"
     )
 
 
-def test_an_environment_that_is_out_of_date_is_set_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outdated_environment_is_installed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".venv").mkdir()
     monkeypatch.setattr(prerequisites, "_ROOT", tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
-    assert "`make setup` installs" in prerequisites.explain("It lacks the package flask.")
+    assert "Run `make setup`" in prerequisites.explain("It lacks the package flask.")
 
 
-def test_a_missing_module_of_ours_is_a_fault_with_a_traceback() -> None:
+def test_a_missing_module_of_our_own_gives_a_traceback() -> None:
     ended = bare_python("-c", "import uvr.prerequisites, uvr.nothing_of_this_name")
     assert ended.returncode == 1
     assert "Traceback" in ended.stderr

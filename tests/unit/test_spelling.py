@@ -1,11 +1,11 @@
-"""Near misses are found, and what is common elsewhere is no near miss."""
+"""Near misses are recognized; names that other programs use are not near misses."""
 
 from __future__ import annotations
 
 import pytest
 
 from config import Settings
-from uvr.spelling import closest, slipped
+from uvr.spelling import closest, near_miss
 
 SETTINGS = [name.upper() for name in Settings.model_fields]
 
@@ -14,7 +14,7 @@ SETTINGS = [name.upper() for name in Settings.model_fields]
     ("name", "meant"),
     [("hookurl", "hook_url"), ("Hook-URL", "hook_url"), ("priorty", "priority"), ("colour", ""), ("", "")],
 )
-def test_a_field_is_meant_that_comes_close(name: str, meant: str) -> None:
+def test_the_closest_field_is_suggested(name: str, meant: str) -> None:
     assert closest(name, ["audio", "hook_url", "priority"]) == meant
 
 
@@ -28,8 +28,8 @@ def test_a_field_is_meant_that_comes_close(name: str, meant: str) -> None:
         ("REDIS_HOSTNAME_OF_MINE", ""),
     ],
 )
-def test_a_slip_in_one_word_is_found(name: str, meant: str) -> None:
-    assert slipped(name, SETTINGS) == meant
+def test_a_typing_error_in_one_word_is_a_near_miss(name: str, meant: str) -> None:
+    assert near_miss(name, SETTINGS) == meant
 
 
 FOREIGN = """
@@ -41,5 +41,5 @@ XDG_RUNTIME_DIR KUBERNETES_SERVICE_HOST OMP_NUM_THREADS CUDA_VISIBLE_DEVICES PIP
 
 
 @pytest.mark.parametrize("name", FOREIGN.split())
-def test_variables_of_other_programs_are_no_slips(name: str) -> None:
-    assert slipped(name, SETTINGS) == ""
+def test_variables_of_other_programs_are_no_near_misses(name: str) -> None:
+    assert near_miss(name, SETTINGS) == ""

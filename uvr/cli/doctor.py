@@ -20,10 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from config import Settings, SettingsError, env_file
+from config import Settings, SettingsError
 from uvr.disk import bytes_free
-from uvr.environment.retired_variables import WHY, retired_settings
-from uvr.environment.unknown_variables import unknown_variables
+from uvr.environment.variables_without_effect import RETIRED_REASON, variables_without_effect
 from uvr.errors import PermanentError, UvrError
 from uvr.models import catalogue, store
 from uvr.separation import devices
@@ -106,9 +105,10 @@ def _settings(_settings: Settings) -> Finding:
 
 
 def _variables(_settings: Settings) -> Iterator[Finding]:
-    if retired := retired_settings():
-        yield Finding(Mark.NOTE, "KAFKA_*", f"no longer used: {', '.join(retired)}; {WHY}")
-    for unknown in unknown_variables(env_file(), os.environ):
+    found = variables_without_effect()
+    if found.retired:
+        yield Finding(Mark.NOTE, "KAFKA_*", f"no longer used: {', '.join(found.retired)}; {RETIRED_REASON}")
+    for unknown in found.unknown:
         yield Finding(Mark.NOTE, "variables", unknown.sentence)
 
 
@@ -188,8 +188,8 @@ def _storage(settings: Settings) -> Iterator[Finding]:
 
 def _links(settings: Settings) -> Finding:
     """Where links to stems lead."""
-    if settings.wrong_links:
-        return Finding(Mark.NOTE, "links", settings.wrong_links)
+    if settings.link_warning:
+        return Finding(Mark.NOTE, "links", settings.link_warning)
     where = f"the bucket {settings.s3_bucket_name}" if settings.s3_bucket_name else settings.base_url
     return Finding(Mark.OK, "links", f"links to stems lead to {settings.s3_public_domain or where}")
 

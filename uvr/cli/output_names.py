@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from uvr.client import shortened
+from uvr.client import truncated
 
 _BESIDE_THE_SONG_BYTES = 45
 """Of `_{stem}.{format}`, and of the number in the name of a song whose name others have as well."""
@@ -39,7 +39,7 @@ def stem_names(names: Sequence[str], folder: Path) -> list[str]:
     upper and lower case only, the second becomes "name-2" and so on. "" stays "".
     """
     max_bytes = _max_name_bytes(folder) - _BESIDE_THE_SONG_BYTES
-    return _distinct([shortened(name, max_bytes) for name in names])
+    return _distinct([truncated(name, max_bytes) for name in names])
 
 
 def _max_name_bytes(folder: Path) -> int:

@@ -1,1 +1,1 @@
-"""Variables of the environment and of .env that the service does not read: misspelled ones and retired ones."""
+"""Variables in .env or in the environment that have no effect: misspelled ones and those of the replaced service."""

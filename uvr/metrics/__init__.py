@@ -1,1 +1,1 @@
-"""Metrics: their definitions, and their sums over all processes."""
+"""Metrics: what is counted and measured, and the totals over all processes."""

@@ -1,13 +1,13 @@
-"""What all processes have counted, in one hash in Redis, to which each adds its share every few seconds.
+"""The totals of all metrics over all processes, in a Redis hash to which each process adds every few seconds.
 
-    R:metrics   Hash   each `uvr.metrics.definitions.Series` as a JSON list -> its sum over all processes; server: who
-    counts
+    R:metrics   Hash   each `uvr.metrics.definitions.Series` as a JSON list -> its total over all processes;
+                       server: the id of the Redis server that counts
 
-A sum never goes back a little: Prometheus would take that for a counter that began anew, and count all of it a second
-time. It could happen when Redis loses its latest writes, at a restart or a fail-over; so whenever another server
-answers than the one that has counted, all sums begin anew at 0 before anybody sees them.
+A total must never decrease a little: Prometheus would take that for a counter that restarted at 0, and count it all a
+second time. It could happen when Redis loses its latest writes in a restart or a fail-over. So when another server
+answers than the one that counted, all totals restart at 0 before anything reads them.
 
-What a process has counted while Redis is away it adds later; what it counted last before it is killed is lost.
+A process adds later what it counts while Redis is away. What it counted last before it is killed is lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 from redis import Redis, RedisError
 
-from uvr.metrics.definitions import UNSEEN, Series
+from uvr.metrics.definitions import UNSENT, Series
 from uvr.periodic import repeating
 from uvr.redis import scripts
 
@@ -31,39 +31,39 @@ EVERY_S = 5.0
 
 
 class Totals:
-    """The sums under `root`, the name of the records. Used by several threads."""
+    """The totals below `root`, the prefix of the keys. Several threads may use one object."""
 
     def __init__(self, client: Redis, root: str) -> None:
         self._root = root
         self._add_up = scripts.register(client, "metrics/add")
 
     def send(self) -> None:
-        """Add what this process has counted. Raises `redis.RedisError`, after which it may be sent again.
+        """Add the unsent sums of this process. After a `redis.RedisError` the next call sends them again.
 
-        If it was the answer alone that got lost, this counts twice: better than not at all.
+        If only the response was lost they are counted twice, which is better than not at all.
         """
-        if unseen := UNSEEN.take():
-            self._run("", unseen)
+        if sums := UNSENT.take():
+            self._run("", sums)
 
     def read(self) -> dict[Series, float]:
-        """The sums of all processes, with what this one has counted until now. Raises `redis.RedisError`."""
-        found = self._run("read", UNSEEN.take())
+        """The totals over all processes, with the unsent sums of this one. Raises `redis.RedisError`."""
+        found = self._run("read", UNSENT.take())
         pairs = zip(found[::2], found[1::2], strict=True)
         return {tuple(json.loads(series)): float(amount) for series, amount in pairs if series != "server"}
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Send regularly until the block ends, and once more then."""
+    def sending(self) -> Iterator[None]:
+        """Send every few seconds until the block ends, and then once more."""
         try:
             with repeating(self._try_to_send, EVERY_S, name="metrics"):
                 yield
         finally:
             self._try_to_send()
 
-    def keep_until_exit(self) -> None:
-        """`kept` for as long as this process lives."""
+    def send_until_exit(self) -> None:
+        """Like `sending`, until this process exits."""
         stack = ExitStack()
-        stack.enter_context(self.kept())
+        stack.enter_context(self.sending())
         atexit.register(stack.close)
 
     def _try_to_send(self) -> None:
@@ -72,10 +72,10 @@ class Totals:
         except RedisError as error:
             log.debug("metrics.not_sent", error=str(error))
 
-    def _run(self, what: str, amounts: dict[Series, float]) -> Any:
+    def _run(self, command: str, amounts: dict[Series, float]) -> Any:
         pairs = [part for series, amount in amounts.items() for part in (json.dumps(series), repr(amount))]
         try:
-            return self._add_up(keys=[self._root], args=[what, *pairs])
+            return self._add_up(keys=[self._root], args=[command, *pairs])
         except RedisError:
-            UNSEEN.add(amounts)
+            UNSENT.add(amounts)
             raise

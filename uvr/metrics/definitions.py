@@ -1,7 +1,7 @@
-"""What the service counts and measures, and the sums of this process that nobody has seen yet.
+"""The metrics of the service, and the sums of this process that are not sent yet.
 
-Counting is an addition in memory, so it can neither hold a task up nor fail it. `uvr.metrics.aggregation` takes the
-sums of every process to Redis, and GET /metrics shows what they add up to. Each metric is explained in docs/metrics.md.
+Counting is an addition in memory, so it can neither delay a task nor make it fail. `uvr.metrics.aggregation` sends the
+sums of each process to Redis, and GET /metrics returns the totals. docs/metrics.md explains each metric.
 """
 
 from __future__ import annotations
@@ -13,52 +13,51 @@ from dataclasses import dataclass, field
 from itertools import product
 
 Series = tuple[str, ...]
-"""One number: a metric's name, which part of it ("" for a counter, else `SUM` or a bucket's bound), its labels' values.
-"""
+"""The key of one number: name of the metric, part ("" for a counter, else `SUM` or a bucket's bound), label values."""
 Labels = Mapping[str, Sequence[str]]
-"""Names of labels, each with the values it can have; () where these are not known beforehand."""
+"""Names of labels, each with its possible values, or () if these are not known in advance."""
 
 SUM = "sum"
 ABOVE = "+Inf"
-"""The bucket of what exceeds every bound."""
+"""The bucket for values above every bound."""
 
 
 class Sums:
-    """Numbers by series; used by several threads."""
+    """Sums by series. Several threads may use one object."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums: dict[Series, float] = {}
 
     def add(self, amounts: Mapping[Series, float]) -> None:
-        """Add to each series, which begins at 0."""
+        """Add each amount to its series; a new series begins at 0."""
         with self._lock:
             for series, amount in amounts.items():
                 self._sums[series] = self._sums.get(series, 0.0) + amount
 
     def take(self) -> dict[Series, float]:
-        """All sums, which begin anew."""
+        """Return all sums and restart at 0."""
         with self._lock:
             taken, self._sums = self._sums, {}
         return taken
 
 
-UNSEEN = Sums()
-"""Those of this process."""
+UNSENT = Sums()
+"""What this process has counted since it last sent its sums."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number under a name, for each combination of its labels' values; `help` says what it is."""
+    """A number for each combination of label values; `help` describes it to Prometheus."""
 
     name: str
     help: str
     labels: Labels = field(default_factory=dict)
 
-    def known_values(self) -> list[Series]:
-        """The combinations of label values that are known beforehand; none if one of the labels is open.
+    def label_combinations(self) -> list[Series]:
+        """All combinations of label values; none if the values of a label are not known in advance.
 
-        They are shown from the start: Prometheus sees no increase in a series that appears with its first 1.
+        GET /metrics shows these from the start, because Prometheus sees no increase if a series first appears with 1.
         """
         return list(product(*self.labels.values()))
 
@@ -71,43 +70,43 @@ class Counter(Metric):
 
     def add(self, amount: float = 1, **labels: str) -> None:
         """Add `amount`, not negative, to the series with these labels."""
-        UNSEEN.add({(self.name, "", *self._values(labels)): amount})
+        UNSENT.add({(self.name, "", *self._values(labels)): amount})
 
 
 @dataclass(frozen=True)
 class Histogram(Metric):
-    """How often values fell between which bounds, and their sum. `bounds` ascend; a value equal to one is below it."""
+    """The number of values in each bucket, and their sum. `bounds` ascend, and a bucket includes its upper bound."""
 
     bounds: tuple[float, ...] = ()
 
     def observe(self, value: float, **labels: str) -> None:
-        """Count `value` into its bucket."""
+        """Count `value` in its bucket."""
         values = self._values(labels)
-        UNSEEN.add({(self.name, self.bucket(value), *values): 1, (self.name, SUM, *values): value})
+        UNSENT.add({(self.name, self.bucket(value), *values): 1, (self.name, SUM, *values): value})
 
     def bucket(self, value: float) -> str:
-        """The bound below which `value` is counted."""
+        """The upper bound of the bucket that `value` belongs to."""
         place = bisect_left(self.bounds, value)
         return str(self.bounds[place]) if place < len(self.bounds) else ABOVE
 
 
-_ANSWER_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_RESPONSE_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STEP_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 _TASK_S = (1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21600.0, 86400.0)
 _GAP_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 _SONG_S = (10.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0)
 _FACTOR = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0, 10.0)
 _NETWORK: Labels = {"model": (), "provider": ()}
-_END: Labels = {"status": ("success", "failed", "cancelled")}
+_OUTCOME: Labels = {"status": ("success", "failed", "cancelled")}
 
 HTTP_REQUESTS = Counter(
     "uvr_http_requests_total", "Requests the API answered.", {"method": (), "route": (), "status": ()}
 )
 HTTP_REQUEST_SECONDS = Histogram(
-    "uvr_http_request_seconds", "From a request to the head of its answer.", {"method": (), "route": ()}, _ANSWER_S
+    "uvr_http_request_seconds", "From a request to the head of its answer.", {"method": (), "route": ()}, _RESPONSE_S
 )
-TASKS_ENDED = Counter("uvr_tasks_ended_total", "Tasks that ended, by how.", _END)
-TASK_SECONDS = Histogram("uvr_task_seconds", "From a task's acceptance to its end.", _END, _TASK_S)
+TASKS_ENDED = Counter("uvr_tasks_ended_total", "Tasks that ended, by how.", _OUTCOME)
+TASK_SECONDS = Histogram("uvr_task_seconds", "From a task's acceptance to its end.", _OUTCOME, _TASK_S)
 TASK_QUEUED_SECONDS = Histogram(
     "uvr_task_queued_seconds", "From a task's acceptance to the start of its last attempt.", bounds=_TASK_S
 )
@@ -148,4 +147,4 @@ CHILD_CRASHES = Counter(
 METRICS: tuple[Counter | Histogram, ...] = tuple(
     metric for metric in list(globals().values()) if isinstance(metric, Counter | Histogram)
 )
-"""All of the above."""
+"""All metrics defined above."""

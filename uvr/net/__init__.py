@@ -1,1 +1,1 @@
-"""The network: which URLs may be reached, and what an HTTP status means for a retry."""
+"""The network: which hosts may be reached, how settings name them, and what an HTTP status means for a retry."""

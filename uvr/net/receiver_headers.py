@@ -1,8 +1,8 @@
 """WEBHOOK_HEADERS: headers and credentials that the operator sets for receivers of webhooks, each for one origin only.
 
-A client may send webhooks to any host. So what is set for one receiver is kept under its scheme, host and port, all
-three written out, and plain HTTP has to be asked for: a client who gives the same host with http:// gets no credentials
-onto the wire in clear text. No error repeats a value.
+A client may direct webhooks to any host. So headers belong to one scheme, host and port, and the scheme is HTTPS unless
+the operator writes http://: a client that gives the same host with http:// does not make the service send credentials
+in clear text. Error messages never contain a value.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ import json
 import re
 
 BASIC_AUTH = "basic_auth"
-"""The key whose value, user:password, becomes an Authorization header."""
+"""A value under this name, user:password, becomes an Authorization header."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _RECEIVER = re.compile(r"(?:(https?)://)?([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.IGNORECASE)
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
-_SET_BY_THE_SERVICE = {"connection", "content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
+_SERVICE_HEADERS = {"connection", "content-length", "content-type", "host", "transfer-encoding", "x-request-id"}
 
 
-def receiver_headers(setting: object) -> object:
-    """The headers for each receiver by its origin, such as https://hooks.example.com:443; what is parsed already stays.
+def parse_receiver_headers(text: str) -> dict[str, dict[str, str]]:
+    """The headers of each receiver, by its origin with the port, such as https://hooks.example.com:443.
 
-    Raises `ValueError` with a sentence on how to write the setting.
+    Raises `ValueError` with a message that shows how to write the setting.
     """
-    if not isinstance(setting, str):
-        return setting
     try:
-        receivers = json.loads(setting)
+        receivers = json.loads(text)
     except ValueError:
         receivers = None
     if not isinstance(receivers, dict) or not all(isinstance(headers, dict) for headers in receivers.values()):
@@ -48,8 +46,8 @@ def _origin(receiver: str) -> str:
     parts = _RECEIVER.fullmatch(receiver)
     if not parts or int(parts[3] or 0) >= 2**16:
         raise ValueError(
-            f"{receiver.rpartition('@')[2]} is no receiver; write hooks.example.com, hooks.example.com:8443 or, for "
-            "plain HTTP, http://hooks.example.com, with no path"
+            f"{receiver.rpartition('@')[2]} is not a receiver; write hooks.example.com, hooks.example.com:8443 or, for "
+            "plain HTTP, http://hooks.example.com, without a path"
         )
     scheme = (parts[1] or "https").lower()
     return f"{scheme}://{parts[2].lower()}:{int(parts[3] or DEFAULT_PORTS[scheme])}"
@@ -57,11 +55,11 @@ def _origin(receiver: str) -> str:
 
 def _header(receiver: str, name: str, value: object) -> tuple[str, str]:
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
-        raise ValueError(f"the value of {name} for {receiver} must be a text of printable ASCII characters")
+        raise ValueError(f"the value of {name} for {receiver} must be a string of printable ASCII characters")
     if name == BASIC_AUTH:
         if ":" not in value:
             raise ValueError(f"{BASIC_AUTH} for {receiver} must be written as user:password")
         return "Authorization", f"Basic {base64.b64encode(value.encode()).decode()}"
-    if not _NAME.fullmatch(name) or name.lower() in _SET_BY_THE_SERVICE or name.lower().startswith("webhook-"):
+    if not _NAME.fullmatch(name) or name.lower() in _SERVICE_HEADERS or name.lower().startswith("webhook-"):
         raise ValueError(f"{receiver} cannot be given the header {name}, which the service sets or HTTP does not allow")
     return name, value

@@ -1,12 +1,13 @@
-"""The one gate for URLs that clients give: only public addresses, and the socket goes to the very address checked.
+"""The guard for all URLs that clients give: connections go to public addresses only, and only to addresses it checked.
 
-A harmless name may resolve to the cloud's metadata service, perhaps only at the second look (DNS rebinding). So the
-check sits where sockets are opened: a name is resolved once, every address it has must be public or in a network that
-the operator opened, and the connection is made to exactly these. The Host header, SNI and the certificate check keep
-the URL's own name, because nothing above the socket knows of it. docs/decisions/0001-url-guard.md gives the reasons.
+A harmless name may resolve to the metadata service of a cloud, perhaps only when it is resolved again (DNS rebinding).
+So the guard checks where sockets are opened. A name is resolved once, each of its addresses must be public or in a
+network that the operator allows, and the connection goes to one of exactly these addresses. Everything above the
+socket (Host header, SNI, certificate check) still uses the name in the URL. docs/decisions/0001-url-guard.md gives the
+reasons.
 
-With a proxy, sockets go to the proxy, which resolves names by itself: then the guard judges what can be judged from
-here before each request, and what it cannot see is the proxy's to refuse (docs/decisions/0015-proxies.md).
+Behind a proxy, sockets lead to the proxy, which resolves names by itself. Then the guard checks before each request
+what it can resolve itself, and the proxy must refuse the rest (docs/decisions/0015-proxies.md).
 """
 
 from __future__ import annotations
@@ -35,20 +36,20 @@ Network = IPv4Network | IPv6Network
 Resolver = Callable[[str], Sequence[Address]]
 OpenSocket = Callable[[HTTPConnection], socket.socket]
 
-# What else urllib3 takes for a host means one thing to one parser and another to the next, and is in no DNS.
+# urllib3 accepts more, but parsers disagree about the meaning of the rest, and none of it exists in DNS.
 _HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,253}|\[[0-9A-Fa-f:.]+\]")
 
-# Names without a dot, those reserved for one's own network, and what browsers take for an IPv4 address.
+# Names without a dot, names reserved for private networks, and names that browsers read as IPv4 addresses.
 _LOCAL_NAME = re.compile(r"[^.]+|(?:.+\.)?(?:localhost|local|internal|home\.arpa|\d+|0x[0-9a-f]*)", re.IGNORECASE)
 
-# How http.client tells what a proxy answered to CONNECT.
+# The text of http.client's error with the status that a proxy returned for CONNECT.
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 
-# Everything in IPv6 that is not global unicast (loopback, mapped, NAT64, link-local, multicast, …) lies outside this.
+# All IPv6 addresses that are not global unicast (loopback, mapped, NAT64, link-local, multicast, …) are outside of it.
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
 
-# https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry, and two of our own. A list
-# here, because what `ipaddress` calls global differs between patch releases of Python.
+# https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry, and two additions.
+# `ipaddress.is_global` is not used, because its result differs between patch releases of Python.
 _NOT_PUBLIC: tuple[Network, ...] = tuple(
     ip_network(text)
     for text in (
@@ -67,33 +68,33 @@ _NOT_PUBLIC: tuple[Network, ...] = tuple(
         "203.0.113.0/24",  # documentation
         "224.0.0.0/4",  # multicast
         "240.0.0.0/4",  # reserved, broadcast
-        "168.63.129.16/32",  # ours: Azure's host agent answers its machines under this public address
+        "168.63.129.16/32",  # addition: the agent of an Azure host serves its virtual machines at this public address
         "2001::/23",  # protocol assignments, Teredo, ORCHID
         "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4
-        "3ffe::/16",  # ours: the former 6bone, given back
+        "3ffe::/16",  # addition: the former 6bone, returned to IANA
         "3fff::/20",  # documentation
     )
 )
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet and to nothing special inside it."""
+    """Whether an address is an ordinary one of the public internet."""
     if address.version == 6 and address not in _GLOBAL_UNICAST_V6:
         return False
     return not any(address in network for network in _NOT_PUBLIC)
 
 
 def resolve(host: str) -> list[Address]:
-    """Every address of a name, or of an address in any spelling the system takes (0x7f.1 is 127.0.0.1)."""
+    """All addresses of a host name, or the one that a numeric host stands for in any spelling (0x7f.1 is 127.0.0.1)."""
     return [ip_address(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 class UrlGuard:
-    """The rule which hosts may be reached. `allowed_private_networks` opens these networks and nothing else.
+    """Decides which hosts may be reached: public ones, and those in `allowed_private_networks`.
 
-    `proxy`, if not empty, is the http:// URL of the proxy that leads to all other networks. `resolver` stands in for
-    the system's name resolution where a test needs names of its own.
+    `proxy`, if not empty, is the http:// URL of the proxy that leads to public hosts. `resolver` replaces the system's
+    name resolution in tests.
     """
 
     def __init__(
@@ -104,9 +105,9 @@ class UrlGuard:
         self._resolver = resolver
 
     def check(self, url: str, field: str) -> None:
-        """Refuse a URL that no connection could be right for, without asking DNS.
+        """Refuse a URL that can never be allowed, without a DNS query.
 
-        Raises `PermanentError`, its sentence beginning with `field`, the name under which the client gave the URL.
+        Raises `PermanentError` with a sentence that begins with `field`, the name of the request's field with the URL.
         """
         if " " in url or not url.isprintable():
             raise PermanentError(f"{field} must not contain spaces or control characters.")
@@ -126,13 +127,13 @@ class UrlGuard:
         self._admit(_literal(parts.host), f"{field} names the host {parts.host}, which")
 
     def session(self, total_s: float) -> GuardedSession:
-        """A session whose every connection is checked and pinned; all it does ends within `total_s` seconds."""
+        """A session that checks every connection; everything it does ends within `total_s` seconds."""
         return GuardedSession(self, total_s)
 
     def addresses(self, host: str) -> Sequence[Address]:
-        """The addresses of `host`, all of them admitted; asks DNS.
+        """Resolve `host` and return its addresses, all of which may be reached.
 
-        Raises `PermanentError` for a host with an address that is not public, `TransientError` for one without any.
+        Raises `PermanentError` if one of them may not be reached, `TransientError` if the host does not resolve.
         """
         try:
             found = self._resolver(host)
@@ -142,10 +143,10 @@ class UrlGuard:
         return found
 
     def needs_proxy(self, host: str) -> bool:
-        """Whether the way to `host` is through the proxy: not without one, and not to networks that were opened.
+        """Whether requests to `host` go through the proxy: there is one, and the host is in no allowed private network.
 
-        Asks DNS. Raises `PermanentError` for a host with an address that is not public, and for a name that cannot be
-        resolved here and means nothing outside of a private network.
+        Resolves `host`. Raises `PermanentError` if one of its addresses may not be reached, and for a name that does
+        not resolve here and has no meaning outside of a private network.
         """
         if not self.proxy:
             return False
@@ -172,10 +173,10 @@ class UrlGuard:
 
 
 class GuardedSession(requests.Session):
-    """A `requests` session behind a guard: no redirects followed, no proxies or .netrc from the environment.
+    """A `requests` session behind a guard. It follows no redirects and ignores proxies and .netrc of the environment.
 
-    Besides the exceptions of requests it raises those of `UrlGuard`, unchanged, and `TransientError` or
-    `PermanentError` for a proxy that cannot be reached or refuses. Close it after use.
+    It raises the exceptions of requests and those of `UrlGuard`, and `TransientError` or `PermanentError` if the proxy
+    cannot be reached or refuses the request. Close it after use.
     """
 
     def __init__(self, guard: UrlGuard, total_s: float) -> None:
@@ -189,11 +190,11 @@ class GuardedSession(requests.Session):
 
     @property
     def expired(self) -> bool:
-        """Whether the session's time is over; errors after that moment, and ends of bodies, are of its making."""
+        """Whether the time of the session is over: it then causes all errors, and bodies end early."""
         return self._watchdog.remaining_s() <= 0
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """As in requests; raises `requests.Timeout` too when the session's time ends before the header does."""
+        """As in requests, and raises `requests.Timeout` also if the time ends before the header is complete."""
         host = (parse_url(request.url or "").host or "").strip("[]").rstrip(".")
         proxy = self._guard.proxy if self._guard.needs_proxy(host) else ""
         kwargs["proxies"] = {"http": proxy, "https": proxy} if proxy else {}
@@ -204,17 +205,17 @@ class GuardedSession(requests.Session):
                 raise
             raise _proxy_refusal(error, host) from error
         if self.expired:
-            # A header that was cut off is taken for a short one.
+            # requests takes a header that was cut off for a complete one.
             response.close()
             raise requests.Timeout(request=request)
         return response
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """None: with `allow_redirects=False` alone, requests would still read a redirect's whole body into memory."""
+        """None: even with `allow_redirects=False`, requests would read the whole body of a redirect into memory."""
         return None
 
     def close(self) -> None:
-        """Close the connections and end the watch over them."""
+        """Close the connections and stop the watchdog."""
         super().close()
         self._watchdog.stop()
 
@@ -223,7 +224,7 @@ class GuardedSession(requests.Session):
         return self._connected(self._guard.addresses(connection.host), connection, refusal)
 
     def _open_proxy_socket(self, connection: HTTPConnection) -> socket.socket:
-        # The operator chose the proxy, so it may stand in a private network; clients do not learn its name.
+        # The operator chose the proxy, so it may be in a private network. Clients must not learn its name.
         refusal = "The proxy of this service does not accept connections."
         try:
             addresses = resolve(connection.host)
@@ -236,24 +237,20 @@ class GuardedSession(requests.Session):
             timeout_s = min(connection.timeout or self._watchdog.total_s, self._watchdog.remaining_s())
             if timeout_s <= 0:
                 break
-            # A refused or silent address is no reason to give up while the name has others.
+            # If one address refuses or is silent, another one of the same name may work.
             with suppress(OSError):
-                return self._watchdog.watch(_connect(address, connection.port, timeout_s))
+                opened = socket.create_connection((str(address), connection.port), timeout_s)
+                # Header and body are sent in two writes; without this the second would wait for a delayed ACK.
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return self._watchdog.watch(opened)
         raise TransientError(refusal, host=connection.host, port=connection.port)
 
 
-def _connect(address: Address, port: int, timeout_s: float) -> socket.socket:
-    opened = socket.create_connection((str(address), port), timeout_s)
-    # Header and body leave in two writes; without this the second would wait for the receiver's delayed ACK.
-    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return opened
-
-
 def _proxy_refusal(error: requests.exceptions.ProxyError, host: str) -> UvrError:
-    answered = _TUNNEL_REFUSED.search(str(error))
-    if not answered:
-        return TransientError("The connection to the proxy of this service broke off.")
-    status = int(answered[1])
+    refused = _TUNNEL_REFUSED.search(str(error))
+    if not refused:
+        return TransientError("The connection to the proxy of this service was interrupted.")
+    status = int(refused[1])
     kind = PermanentError if 400 <= status < 500 and not is_transient(status) else TransientError
     return kind(
         f"The proxy of this service does not connect to {host}: it answered {described(status)}.", status=status
@@ -261,8 +258,9 @@ def _proxy_refusal(error: requests.exceptions.ProxyError, host: str) -> UvrError
 
 
 def _literal(host: str) -> Sequence[Address]:
+    """The address that a numeric host stands for; empty for a name."""
     try:
-        # urllib3 takes the dot away with which a name may end, so 127.0.0.1. is an address as well.
+        # urllib3 removes a dot at the end of a host, so 127.0.0.1. is an address as well.
         plain = host.strip("[]").rstrip(".")
         found = socket.getaddrinfo(plain, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
@@ -271,10 +269,7 @@ def _literal(host: str) -> Sequence[Address]:
 
 
 class _GuardedAdapter(HTTPAdapter):
-    """An adapter that hands urllib3 connection pools whose connections get their socket from `open_socket`.
-
-    Those to a proxy get it from `open_proxy_socket`.
-    """
+    """An adapter whose connections get their sockets from `open_socket`, or from `open_proxy_socket` if to a proxy."""
 
     def __init__(self, open_socket: OpenSocket, open_proxy_socket: OpenSocket) -> None:
         self._pool_classes = _pool_classes(open_socket)
@@ -310,10 +305,10 @@ def _pool_classes(open_socket: OpenSocket) -> dict[str, type[HTTPConnectionPool]
 
 
 class _Watchdog:
-    """A timer that shuts the connections of a session down once its time is over.
+    """Shuts down the connections of a session when its time is over.
 
-    Read time-outs start anew with every byte, so a server that sends one byte now and then, in a header say, would
-    hold a worker for ever.
+    A read time-out starts again with every byte, so without this a server that sends a byte now and then, in a header
+    for example, could occupy a worker for ever.
     """
 
     def __init__(self, total_s: float) -> None:
@@ -329,7 +324,7 @@ class _Watchdog:
         return self._ends_at - time.monotonic()
 
     def watch(self, opened: socket.socket) -> socket.socket:
-        # TLS takes the descriptor out of the socket object; a duplicate still reaches the connection.
+        # TLS detaches the descriptor from the socket object; a duplicate still refers to the connection.
         with self._lock:
             self._sockets.append(opened.dup())
         if self.remaining_s() <= 0:

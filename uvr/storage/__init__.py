@@ -1,1 +1,1 @@
-"""Where finished stems are kept: an S3-compatible bucket or this machine's disk, behind one small interface."""
+"""Where files are kept: an S3-compatible bucket or this machine's disk behind one interface, for stems and uploads."""

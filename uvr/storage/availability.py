@@ -1,7 +1,8 @@
-"""Whether anything can be stored at the moment: found by storing something, at the start and after every refusal.
+"""Whether the storage accepts files at the moment, found out by storing a small one.
 
-A storage that takes nothing must not cost songs. While it does, uploaders announce why (`uvr.liveness.workers`),
-processors begin nothing, results wait on the disk, and all go on by themselves once a later check succeeds.
+The storage is checked at the start and after each file that it refuses. An unavailable storage must not make tasks
+fail: until a later check succeeds, uploaders announce the reason (`uvr.liveness.workers`), processors begin no task and
+results wait on the disk.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from uvr.storage.base import Storage
 log = structlog.get_logger()
 
 _FIRST_CHECK_S = 5.0
-_NOT_KNOWN_YET = "The storage has not answered yet."
+_NOT_CHECKED_YET = "The storage has not answered yet."
 
 
-class StorageWatch:
-    """Checks `storage`; `problem` is a sentence about why nothing can be stored, "" when there is nothing in the way.
+class StorageAvailability:
+    """Checks `storage`; `problem` is a sentence that says why nothing can be stored, or "" if it is available.
 
-    While there is a problem it is checked again every `again_s` seconds. Used by several threads; it is also the
-    `Admission` of the workers that store.
+    While there is a problem, the storage is checked again every `recheck_s` seconds. Several threads may use one
+    object, which is also the `Admission` of the workers that store stems.
     """
 
-    def __init__(self, storage: Storage, *, again_s: float = 5.0) -> None:
+    def __init__(self, storage: Storage, *, recheck_s: float = 5.0) -> None:
         self._storage = storage
-        self._again_s = again_s
-        self._checking = threading.Lock()
+        self._recheck_s = recheck_s
+        self._check_lock = threading.Lock()
         self._checked_at = 0.0
         self._on_change: Callable[[], None] = lambda: None
         self._warnings: list[str] = []
@@ -40,53 +41,63 @@ class StorageWatch:
 
     @contextmanager
     def watching(self, on_change: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Check until the block ends, which begins after the first check, or without it when that takes long.
+        """Check as long as the block runs; it begins after the first check, or after a few seconds without a result.
 
-        `on_change` is called, from any thread, when `problem` is another one.
+        `on_change` is called whenever `problem` has changed, from any thread.
         """
         self._on_change = on_change
-        self.problem = _NOT_KNOWN_YET
-        first, ended = threading.Event(), threading.Event()
+        self.problem = _NOT_CHECKED_YET
+        checked, ended = threading.Event(), threading.Event()
 
         def watch() -> None:
             while not ended.is_set():
                 if self.problem:
                     self._check(time.monotonic())
-                first.set()
-                ended.wait(self._again_s)
+                checked.set()
+                ended.wait(self._recheck_s)
 
-        # Not waited for at the end: a server that does not answer may hold a check for a minute.
-        threading.Thread(target=watch, name="storage-watch", daemon=True).start()
-        first.wait(_FIRST_CHECK_S)
+        # The thread is not joined: if the server does not answer, a check may take a minute.
+        threading.Thread(target=watch, name="storage-availability", daemon=True).start()
+        checked.wait(_FIRST_CHECK_S)
         try:
             yield
         finally:
             ended.set()
 
-    def is_to_blame(self) -> bool:
-        """Check now, because something could not be stored: whether that is so for everything."""
+    def confirm_outage(self) -> bool:
+        """Check now, after a file could not be stored, and return whether the whole storage is unavailable."""
         return bool(self._check(time.monotonic()))
 
     def enter(self) -> bool:
-        """Whether a worker may begin to store something."""
+        """Whether a worker may claim a result to store."""
         return not self.problem
 
     def leave(self) -> None:
-        """Nothing: no number of workers is too many."""
+        """Do nothing, because the number of workers is not limited."""
 
     def idle(self) -> str:
-        """Nothing: results are not shared out among processes."""
+        """Return "", because results are not distributed among processes."""
         return ""
 
     def _check(self, asked_at: float) -> str:
-        """The problem as a check finds it that began later than `asked_at`."""
-        with self._checking:
-            if self._checked_at < asked_at:
-                self._checked_at = time.monotonic()
-                self._note(*self._find())
-            return self.problem
+        """Return the problem found by a check that began after `asked_at`, which may be the check of another thread."""
+        with self._check_lock:
+            if self._checked_at >= asked_at:
+                return self.problem
+            self._checked_at = time.monotonic()
+            problem, warnings = self._probe()
+            if warnings != self._warnings:
+                log.warning("storage.limited", warnings=warnings)
+            self._warnings = warnings
+            previous, self.problem = self.problem, problem
+            if problem != previous:
+                if previous not in ("", _NOT_CHECKED_YET) and not problem:
+                    log.info("storage.usable")
+                self._on_change()
+            return problem
 
-    def _find(self) -> tuple[str, list[str]]:
+    def _probe(self) -> tuple[str, list[str]]:
+        """The problem and the warnings that the storage reports now."""
         try:
             return "", self._storage.check()
         except UvrError as error:
@@ -94,16 +105,6 @@ class StorageWatch:
                 log.error("storage.unusable", error=error.message, **error.facts)
             return error.message, self._warnings
         except Exception:
-            # A fault of ours in the check must not keep songs from being stored.
+            # A bug in the check must not keep stems from being stored.
             log.exception("storage.check_broke")
             return "", self._warnings
-
-    def _note(self, problem: str, warnings: list[str]) -> None:
-        if warnings != self._warnings:
-            log.warning("storage.limited", warnings=warnings)
-        self._warnings = warnings
-        before, self.problem = self.problem, problem
-        if problem != before:
-            if before not in ("", _NOT_KNOWN_YET) and not problem:
-                log.info("storage.usable")
-            self._on_change()

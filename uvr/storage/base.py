@@ -1,7 +1,7 @@
-"""The interface of all storages: one thin adapter per outside system, and errors that say whether a retry makes sense.
+"""The interface that every storage implements, and the errors it raises.
 
-Every method raises `PermanentError` with a sentence that says what to check (no such bucket, access denied), or
-`TransientError` for what may pass (a 5xx, a time-out, a full disk).
+Every method raises `TransientError` where a retry may succeed (a 5xx, a time-out, a full disk), else `PermanentError`
+with a sentence that says which setting to check (no such bucket, access denied).
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from typing import Literal, Protocol
 
 
 class Storage(Protocol):
-    """A place for files under keys such as `{task_uuid}_vocals.wav`; storing under a key again replaces the file."""
+    """Stores files under keys such as `{task_uuid}_vocals.wav`; storing under the same key again replaces the file."""
 
     @property
     def kind(self) -> Literal["s3", "local"]:
-        """Which of the storages this is."""
+        """Which storage this is, as logs and metrics name it."""
 
     def put(self, path: Path, key: str, content_type: str) -> None:
-        """Store the file at `path`; once this returns it is there, whole and for good."""
+        """Store the file at `path`. When this returns, the whole file is stored durably."""
 
     def url(self, key: str, ttl_s: int) -> str:
-        """An address under which anyone can get the file, for at least `ttl_s` seconds."""
+        """A link with which anyone can download the file for at least `ttl_s` seconds."""
 
     def get(self, key: str, path: Path) -> None:
-        """Write the file into a new one at `path`.
+        """Write the file to a new file at `path`.
 
-        Raises a `PermanentError` whose fact `reason` is "missing" when there is no such file.
+        Raises a `PermanentError` with the fact `reason` "missing" if there is no such file.
         """
 
     def copy(self, source: str, target: str) -> None:
-        """Store the file once more under another key, each independent of the other; raises as `get` does."""
+        """Store an independent copy of the file under the key `target`; raises like `get`."""
 
     def delete(self, key: str) -> None:
-        """Remove the file; a key that is not there is no error."""
+        """Delete the file; it is no error if there is none."""
 
     def check(self) -> list[str]:
-        """Store something small and take it out again. Raises unless it can be stored, as `put` does.
+        """Store a small file and delete it again; raises like `put` if it cannot be stored.
 
-        What else is wrong, such as a missing right to read or to delete, is returned, a sentence each.
+        Returns a sentence for everything else that is wrong, such as a missing right to read or to delete.
         """

@@ -1,11 +1,11 @@
-"""Which media type a stored file has, by its name: the same when it is stored and when it is served."""
+"""The media type of a stored file by its name, so that it is stored and served with the same one."""
 
 from __future__ import annotations
 
 import mimetypes
 from pathlib import PurePosixPath
 
-# Written out, because the tables of operating systems differ: .wav is audio/wav here and audio/x-wav there.
+# Not taken from `mimetypes`, whose table depends on the operating system: .wav is audio/wav or audio/x-wav.
 _AUDIO_TYPES = {
     ".flac": "audio/flac",
     ".m4a": "audio/mp4",
@@ -17,6 +17,6 @@ _AUDIO_TYPES = {
 
 
 def content_type(name: str) -> str:
-    """The media type of a file called `name`, `application/octet-stream` when its ending says nothing."""
-    known = _AUDIO_TYPES.get(PurePosixPath(name).suffix.lower())
-    return known or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    """The media type of a file called `name`; `application/octet-stream` if its extension is unknown."""
+    audio_type = _AUDIO_TYPES.get(PurePosixPath(name).suffix.lower())
+    return audio_type or mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -1,4 +1,4 @@
-"""The storages that the settings describe."""
+"""Opens the storages that the settings describe, one for stems and one for uploads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from uvr.storage.s3 import S3Storage
 
 
 def open_storage(settings: Settings, link_key: Callable[[], bytes]) -> Storage:
-    """The bucket if there is one, else OUTPUT_DIR/stems; `link_key` gives the secret that signs links to it."""
+    """The storage of stems: the bucket if one is set, else OUTPUT_DIR/stems with links signed by `link_key()`."""
     if not settings.s3_bucket_name:
         return LocalStorage(settings.output_dir / "stems", settings.base_url, link_key)
     return _bucket(settings, public_domain=settings.s3_public_domain, acl=settings.s3_acl)
 
 
 def open_upload_storage(settings: Settings) -> Storage:
-    """Where songs wait that clients sent along: beside the stems, but never for the public."""
+    """The storage of uploaded songs: the same bucket or disk as for stems, but never public."""
     return _bucket(settings) if settings.s3_bucket_name else LocalStorage(settings.output_dir, "", _no_link_key)
 
 
@@ -37,4 +37,4 @@ def _bucket(settings: Settings, *, public_domain: str = "", acl: str = "") -> S3
 
 
 def _no_link_key() -> bytes:
-    raise RuntimeError("no link leads to what a client sent along")
+    raise RuntimeError("there are no links to uploads")

@@ -1,7 +1,7 @@
-"""Stems on this machine's disk, for a service without a bucket; the API serves them under signed links that expire.
+"""Storage on this machine's disk, for a service without a bucket; the API serves the files under links that expire.
 
-A file appears under its key whole or not at all, and is on the disk before `put` returns. No key reaches outside the
-root, and a link opens exactly the one file it was made for, until its time is over.
+A file appears under its key only when it is complete, and is synced to the disk before `put` returns. No key leads
+outside of the root folder. A link is signed for one file and one expiry.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from uvr.errors import PermanentError, TransientError
 class LocalStorage:
     """Files below `root`, linked as `{base_url}/files/{key}?expires=…&signature=…`.
 
-    The signature is HMAC-SHA256 with the link key over the expiry, in seconds since 1970, and the key: a link is valid
-    under each address of the service. The link key is asked for at the first link, so that opening the storage needs
-    nothing.
+    The signature is HMAC-SHA256 over the expiry, in seconds since 1970, and the key, so a link is valid at every
+    address of the service. `link_key` is called only for links: the storage can be opened without Redis.
     """
 
     kind: Literal["local"] = "local"
@@ -37,58 +36,58 @@ class LocalStorage:
         self._link_key = link_key
 
     def put(self, path: Path, key: str, content_type: str) -> None:
-        """Store by hard link where source and root share a file system, else by copy.
+        """Store by a hard link if `path` and the root are on one file system, else by a copy.
 
-        `content_type` is not kept: whoever serves the file reads it off the key's ending.
+        `content_type` is not stored; the API derives it from the key when it serves the file.
         """
         target = self._path(key)
-        with _disk_errors_explained():
+        with _translated_disk_errors():
             target.parent.mkdir(parents=True, exist_ok=True)
-            _place(path, target)
+            _store_whole(path, target)
 
     def url(self, key: str, ttl_s: int, base_url: str = "") -> str:
-        """A link that `verify` accepts for `ttl_s` seconds; `base_url` is another address of the service, if given."""
+        """A link that `verify` accepts for `ttl_s` seconds; `base_url` replaces the usual address of the service."""
         self._path(key)
         expires = int(time.time()) + ttl_s
         query = urlencode({"expires": expires, "signature": self._signature(key, str(expires))})
         return f"{base_url or self._base_url}/files/{quote(key)}?{query}"
 
     def verify(self, key: str, expires: str, signature: str) -> Path:
-        """The file a link leads to.
+        """The path of the file that a link leads to.
 
-        Raises `PermanentError`, its fact `reason` being "signature", "expired" or "missing".
+        Raises `PermanentError` with the fact `reason` "signature", "expired" or "missing".
         """
         if not hmac.compare_digest(self._signature(key, expires).encode(), signature.encode()):
-            raise PermanentError("This link is not valid; copy it again from the task.", reason="signature")
+            raise PermanentError("This link is not valid; copy it from the task again.", reason="signature")
         if int(expires) < time.time():
             raise PermanentError("This link has expired; ask for the task again to get a new one.", reason="expired")
         return self._existing(key)
 
     def get(self, key: str, path: Path) -> None:
-        """Link the file to `path` where both share a file system, else copy it; `path` is not to be written to."""
-        with _disk_errors_explained():
+        """Hard-link the file to `path`, or copy it to another file system; do not write to `path` afterwards."""
+        with _translated_disk_errors():
             _link_or_copy(self._existing(key), path)
 
     def copy(self, source: str, target: str) -> None:
-        """Store it once more, as `put` does."""
+        """Store an independent entry for the same content, like `put`."""
         self.put(self._existing(source), target, "")
 
     def delete(self, key: str) -> None:
-        """Remove the file, if it is there."""
-        with _disk_errors_explained():
+        """Delete the file if it exists."""
+        with _translated_disk_errors():
             self._path(key).unlink(missing_ok=True)
 
     def check(self) -> list[str]:
-        """Write a file and remove it again."""
+        """Write an empty file and delete it again."""
         probe = self._root / f".{secrets.token_hex(8)}"
-        with _disk_errors_explained():
+        with _translated_disk_errors():
             self._root.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
             probe.unlink()
         return []
 
     def _path(self, key: str) -> Path:
-        # Names that begin with a dot are ours, for files that are not whole yet.
+        # Names that begin with a dot are reserved for unfinished files.
         if not key.isprintable() or any(not part or part.startswith(".") for part in key.split("/")):
             raise PermanentError("This is not the name of a stored file.", reason="missing")
         return self._root / key
@@ -103,7 +102,7 @@ class LocalStorage:
         return hmac.new(self._link_key(), f"{expires}\n{key}".encode(), hashlib.sha256).hexdigest()
 
 
-def _place(source: Path, target: Path) -> None:
+def _store_whole(source: Path, target: Path) -> None:
     unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         _link_or_copy(source, unfinished)
@@ -111,7 +110,7 @@ def _place(source: Path, target: Path) -> None:
         unfinished.replace(target)
         sync(target.parent)
     finally:
-        # Still there after a failure, and after a rename onto a link to the same file, which does nothing.
+        # It still exists after a failure, and after a rename to a hard link to the same file, which does nothing.
         unfinished.unlink(missing_ok=True)
 
 
@@ -123,7 +122,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _disk_errors_explained() -> Iterator[None]:
+def _translated_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,9 +1,8 @@
-"""Stems in an S3-compatible bucket: AWS, Cloudflare R2, Aliyun OSS, Tencent COS, MinIO, SeaweedFS and others.
+"""Storage in an S3-compatible bucket: AWS, Cloudflare R2, Aliyun OSS, Tencent COS, MinIO, SeaweedFS and others.
 
-Large files go up in parts, read from the disk as they are sent. Checksums are sent only where the protocol demands
-them, because many compatible servers know no others. Only a few quick tries are made here; patient retries are the
-queue's business. boto3 is imported at the first use, so that a process which never touches the bucket does not carry
-it.
+Large files are uploaded in parts, which are read from the disk as they are sent. Checksums are sent only where the
+protocol requires them, because many compatible servers support no others. A request is retried a few times at once;
+longer retries are made by the queue. boto3 is imported on first use, because not every process uses the bucket.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from uvr.storage.s3_connection import S3Connection
 from uvr.storage.s3_errors import MISSING
 
 _PART_BYTES = 16 * 2**20
-_PARTS_AT_ONCE = 4
+_MAX_CONCURRENT_PARTS = 4
 _CHECK_NAME = ".uvr-write-check"
 _CHECK_BODY = b"uvr-api checks that it can store files here. This file may be deleted.\n"
 _CHECK_LINK_S = 60
@@ -30,12 +29,12 @@ _CHECK_TIMEOUT_S = 10
 
 
 class S3Storage:
-    """Objects in `bucket`. Empty strings stand for what is not set.
+    """Objects in `bucket`. An empty string means that a parameter is not set.
 
-    `endpoint_url`: another service than AWS. `addressing_style`: see `uvr.net.bucket_address`, whose `ValueError` this
-    raises. `region`: "auto" leaves it to the endpoint. Without a key pair the machine's own role is used.
-    `public_domain`: the bucket is public under this address, so links are plain; else they are presigned. `acl`: a
-    canned ACL for every object, for services that still use them. `key_prefix`: below it `check` stores its file.
+    `endpoint_url`: the service, if it is not AWS. `addressing_style`: see `uvr.net.bucket_address`, whose `ValueError`
+    this raises. `region`: "auto" means the region of the endpoint. Without an access key the role of this machine is
+    used. `public_domain`: the public address of the bucket, for plain links; without it links are presigned. `acl`: a
+    canned ACL for every object, for services that still use them. `key_prefix`: where `check` stores its file.
     """
 
     kind: Literal["s3"] = "s3"
@@ -70,9 +69,9 @@ class S3Storage:
         """Upload the file, in parts if it is large."""
         extra = {"ContentType": content_type} | self._extra
         if path.stat().st_size >= _PART_BYTES:
-            self._abort_unfinished(key)
-        # Not upload_file, which hides the error's code in a sentence, nor upload_fileobj, which holds parts in memory.
-        with self._s3.explained(), self._transfers() as manager:
+            self._abort_unfinished_uploads(key)
+        # upload_file would hide the error code in a sentence, and upload_fileobj would hold parts in memory.
+        with self._s3.translated_errors(), self._transfers() as manager:
             manager.upload(str(path), self._bucket, key, extra_args=extra).result()
 
     def get(self, key: str, path: Path) -> None:
@@ -80,38 +79,42 @@ class S3Storage:
         from s3transfer.exceptions import RetriesExceededError
 
         try:
-            with self._s3.explained(MISSING), self._transfers() as manager:
+            with self._s3.translated_errors(MISSING), self._transfers() as manager:
                 manager.download(self._bucket, key, str(path)).result()
         except RetriesExceededError as error:
-            raise TransientError("The storage broke off while it sent a file; another try may succeed.") from error
+            raise TransientError("The storage closed the connection during a download; a retry may succeed.") from error
         except OSError as error:
-            raise TransientError("The file could not be kept: the disk is full or not writable.") from error
+            raise TransientError("The downloaded file cannot be written: the disk is full or not writable.") from error
 
     def copy(self, source: str, target: str) -> None:
-        """Let the storage copy the object, up to 5 GB, its media type included."""
-        with self._s3.explained(MISSING):
+        """Have the storage copy the object, of up to 5 GB, with its media type."""
+        with self._s3.translated_errors(MISSING):
             self._s3.client.copy_object(
                 Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": source}, **self._extra
             )
 
     def url(self, key: str, ttl_s: int) -> str:
-        """The public address, or a presigned one that holds for `ttl_s` seconds (at most 7 days)."""
+        """The public URL, or a presigned one that is valid for `ttl_s` seconds (at most 7 days)."""
         if self._public_domain:
             return f"{self._public_domain}/{quote(key)}"
         where = {"Bucket": self._bucket, "Key": key}
-        with self._s3.explained():
+        with self._s3.translated_errors():
             return self._s3.client.generate_presigned_url("get_object", Params=where, ExpiresIn=ttl_s)
 
     def delete(self, key: str) -> None:
-        """Remove the object, if it is there."""
-        with self._s3.explained():
+        """Delete the object if it exists."""
+        with self._s3.translated_errors():
             self._s3.client.delete_object(Bucket=self._bucket, Key=key)
 
     def check(self) -> list[str]:
-        """Store a small file, the same one every time, open a link to it and delete it again."""
-        with self._s3.explained():
+        """Store a small file, always under the same key, open a link to it and delete it again."""
+        with self._s3.translated_errors():
             self._s3.client.put_object(**self._check_file, Body=_CHECK_BODY, ContentType="text/plain", **self._extra)
-        return [warning for step in (self._check_reading, self._check_deleting) if (warning := step())]
+        warnings = [
+            self._link_warning(),
+            self._warning("deleted", "s3:DeleteObject", lambda: self._s3.client.delete_object(**self._check_file)),
+        ]
+        return [warning for warning in warnings if warning]
 
     @property
     def _extra(self) -> Any:
@@ -121,23 +124,23 @@ class S3Storage:
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
         config = TransferConfig(
-            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
+            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=_MAX_CONCURRENT_PARTS
         )
         return create_transfer_manager(self._s3.client, config)
 
-    def _abort_unfinished(self, key: str) -> None:
-        """Free the parts of an earlier try that was killed: they are billed for ever, though no listing shows them."""
+    def _abort_unfinished_uploads(self, key: str) -> None:
+        """Free the parts of an earlier attempt that was killed: no listing shows them, but they are billed for ever."""
         from botocore.exceptions import ClientError
 
-        # Not every key may list; whatever else is refused, the upload itself will say.
-        with self._s3.explained(), suppress(ClientError):
+        # Not every access key may list uploads. The upload itself reports all other errors.
+        with self._s3.translated_errors(), suppress(ClientError):
             uploads = self._s3.client.list_multipart_uploads(Bucket=self._bucket, Prefix=key).get("Uploads", [])
             for upload in uploads:
                 if upload["Key"] == key:
                     self._s3.client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload["UploadId"])
 
-    def _check_reading(self) -> str:
-        """What is wrong with links, or "". A file that is gone was deleted by the check of another process."""
+    def _link_warning(self) -> str:
+        """What is wrong with links, or "". A missing file was deleted by the check of another process."""
         import requests
 
         if self._public_domain:
@@ -146,24 +149,22 @@ class S3Storage:
         try:
             status = requests.get(link, timeout=_CHECK_TIMEOUT_S).status_code
         except requests.RequestException:
-            return "Links to stems cannot be opened from here; check that they can where your clients are."
+            return "Links to stems cannot be opened from this machine; check that your clients can open them."
         if status in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
             return ""
         return (
-            f"Links to stems do not open: the storage answers {described(status)}. Give the key pair the right "
+            f"Links to stems do not open: the storage answers {described(status)}. Give the access key the right "
             f"s3:GetObject, and check AWS_REGION and S3_ENDPOINT_URL."
         )
 
-    def _check_deleting(self) -> str:
-        return self._warning("deleted", "s3:DeleteObject", lambda: self._s3.client.delete_object(**self._check_file))
-
     def _warning(self, done: str, right: str, step: Callable[[], object]) -> str:
+        """Do `step` with the file of the check, and return a warning if the storage refuses it."""
         try:
-            with self._s3.explained(MISSING):
+            with self._s3.translated_errors(MISSING):
                 step()
         except UvrError as error:
             if error.facts.get("reason") != "missing":
-                return f"Stored files cannot be {done}; give the key pair the right {right}. {error.message}"
+                return f"Stored files cannot be {done}; give the access key the right {right}. {error.message}"
         return ""
 
     @property

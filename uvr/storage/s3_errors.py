@@ -1,4 +1,4 @@
-"""What the answers of S3-compatible servers mean: which setting is wrong, or that another try may succeed."""
+"""Translates errors of S3-compatible servers and boto3 into errors that name the wrong setting or allow a retry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_ACCESS = (
 )
 _BAD_KEY = "The storage does not know this access key: check AWS_ACCESS_KEY_ID and S3_ENDPOINT_URL."
 _BAD_SIGNATURE = "The storage does not accept the signature: check AWS_SECRET_ACCESS_KEY and AWS_REGION."
-_BAD_REGION = "The bucket lies in another region: check AWS_REGION and S3_ENDPOINT_URL."
+_BAD_REGION = "The bucket is in another region: check AWS_REGION and S3_ENDPOINT_URL."
 _BAD_STYLE = "The storage accepts the bucket's name in the host only: set S3_ADDRESSING_STYLE to virtual or to auto."
 BUCKET_IN_HOST_ONLY = (
     "SecondLevelDomainForbidden",  # Aliyun OSS
@@ -25,7 +25,7 @@ BUCKET_IN_HOST_ONLY = (
     "VirtualHostDomainRequired",  # Huawei OBS
     "InvalidPathAccess",  # Volcengine TOS
 )
-"""Answers to requests that name the bucket in their path."""
+"""Error codes for requests that name the bucket in their path."""
 
 _SENTENCES = {
     "NoSuchBucket": _NO_BUCKET,
@@ -40,18 +40,18 @@ _SENTENCES = {
     "301": _BAD_REGION,
     **dict.fromkeys(BUCKET_IN_HOST_ONLY, _BAD_STYLE),
     "ExpiredToken": "The credentials for the storage have expired: renew them.",
-    "RequestTimeTooSkewed": "The storage and this machine differ in time: check this machine's clock.",
-    "AccessControlListNotSupported": "The bucket takes no ACLs: leave S3_ACL empty.",
+    "RequestTimeTooSkewed": "The clocks of the storage and this machine differ: check the clock of this machine.",
+    "AccessControlListNotSupported": "The bucket does not support ACLs: leave S3_ACL empty.",
 }
 MISSING = frozenset({"404", "NoSuchKey"})
-"""Answers to a question for one object."""
+"""Error codes for an object that does not exist."""
 
-# A moment's trouble that is told with a status below 500.
+# Temporary errors whose HTTP status is below 500.
 _TRANSIENT_CODES = frozenset(
     {
         "BadDigest",
         "IncompleteBody",
-        "NoSuchUpload",  # somebody has cleaned up between two parts
+        "NoSuchUpload",  # it was cleaned up between two parts
         "OperationAborted",
         "RequestTimeout",
         "SlowDown",
@@ -62,31 +62,31 @@ _TRANSIENT_CODES = frozenset(
 
 
 def code_of(error: ClientError) -> str:
-    """The code of an answer that is not a success."""
-    answer: Any = error.response
-    return str(answer.get("Error", {}).get("Code", ""))
+    """The error code of the server's response."""
+    response: Any = error.response
+    return str(response.get("Error", {}).get("Code", ""))
 
 
 def refusal(error: ClientError) -> UvrError:
-    """The error for an answer that is not a success."""
-    answer: Any = error.response
+    """The error for a response that is not a success."""
+    response: Any = error.response
     code = code_of(error)
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _TRANSIENT_CODES or is_transient(status):
-        return TransientError("The storage is overloaded or disturbed; another try may succeed.", code=code)
+        return TransientError("The storage is overloaded or has an error; a retry may succeed.", code=code)
     return PermanentError(_SENTENCES.get(code, f"The storage refused the request ({code})."), code=code)
 
 
 def failure(error: BotoCoreError) -> UvrError:
-    """The error for a request that got no answer, or was never sent."""
+    """The error for a request that got no response, or was never sent."""
     from botocore import exceptions
 
     if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        return PermanentError("No credentials for the storage: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
+        return PermanentError("The storage needs credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.")
     if isinstance(error, exceptions.CredentialRetrievalError | exceptions.MetadataRetrievalError):
-        return TransientError("The machine's role gives no credentials for the storage at the moment.")
+        return TransientError("The role of this machine provides no credentials for the storage at the moment.")
     if isinstance(error, exceptions.ConnectionError | exceptions.HTTPClientError):
         return TransientError(
             "The storage cannot be reached: check S3_ENDPOINT_URL and the network.", reason=str(error)
         )
-    return PermanentError("The storage's settings are not valid: check the S3_ and AWS_ variables.", reason=str(error))
+    return PermanentError("The storage settings are not valid: check the S3_ and AWS_ variables.", reason=str(error))

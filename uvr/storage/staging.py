@@ -1,8 +1,8 @@
-"""How stems pass from processor to uploader: a folder below OUTPUT_DIR/pending that is there whole or not at all.
+"""Passes stems from the processor to the uploader in a folder below OUTPUT_DIR/pending that appears only when complete.
 
-The processor fills `{task_uuid}.{fence}.part`, syncs it to disk and renames it; only then is the result enqueued, so a
-result always finds its stems, even after a power cut. The lease's fence in the name keeps a worker that lost its lease
-from touching what its successor makes, and tells the janitor whose a folder is.
+The processor writes into `{task_uuid}.{fence}.part`, syncs it to the disk and renames it. Only then is the result
+enqueued, so a result always finds its stems, even after a power cut. The name contains the fence of the lease, so a
+worker that lost its lease cannot touch the folder of the next attempt, and the janitor knows the owner of each folder.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from uvr.disk import sync
 
 
 class StagingFolder:
-    """The folder of one claim; `path` while it is being filled, `name` for the task record once published."""
+    """The folder of one lease: it lies at `path` until it is published; the task record stores its `name`."""
 
     def __init__(self, output_dir: Path, task_uuid: str, fence: int) -> None:
         self.name = f"{task_uuid}.{fence}"
-        self._final = pending(output_dir) / self.name
+        self._final = pending_dir(output_dir) / self.name
         self.path = self._final.with_name(f"{self.name}.part")
 
     @contextmanager
     def filling(self) -> Iterator[Path]:
-        """An empty folder to write stems into, removed again unless `publish` is reached."""
+        """An empty folder for the stems, deleted at the end of the block unless `publish` was called."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         try:
@@ -34,7 +34,7 @@ class StagingFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def publish(self) -> None:
-        """Sync the stems to disk and let the folder appear under its final name."""
+        """Sync the stems to the disk and rename the folder to its final name."""
         for stem in self.path.iterdir():
             sync(stem)
         sync(self.path)
@@ -44,17 +44,17 @@ class StagingFolder:
 
 
 def stems_of(output_dir: Path, name: str) -> dict[str, Path]:
-    """The published stems by name ("vocals" -> …/vocals.wav), in alphabetical order; empty when the folder is gone."""
-    folder = pending(output_dir) / name
+    """The published stems by name ("vocals" -> …/vocals.wav), in alphabetical order; empty if there is no folder."""
+    folder = pending_dir(output_dir) / name
     return {path.stem: path for path in sorted(folder.iterdir())} if name and folder.is_dir() else {}
 
 
 def remove(output_dir: Path, name: str) -> None:
-    """Delete a published folder, its stems being stored; nothing for a task that has none."""
+    """Delete a published folder after its stems are stored; an empty `name` means that the task has none."""
     if name:
-        shutil.rmtree(pending(output_dir) / name, ignore_errors=True)
+        shutil.rmtree(pending_dir(output_dir) / name, ignore_errors=True)
 
 
-def pending(output_dir: Path) -> Path:
-    """Where all of them stand."""
+def pending_dir(output_dir: Path) -> Path:
+    """The parent of all staging folders."""
     return output_dir / "pending"

@@ -1,10 +1,11 @@
-"""The list of files that clients sent along, so that each one is found again whatever dies on the way.
+"""The index of uploaded files, so that none is forgotten if a process dies.
 
-A file is in the list before its first byte is stored and until it is gone. `RedisQueue.enqueue` notes, in the step that
-makes the record, that the record has it; whoever clears a file away first takes it from those who could still enqueue
-it. So no record ever names a file that is being deleted, and no file is forgotten.
+A file is listed before its first byte is stored and until it is deleted. `RedisQueue.enqueue` creates the task's record
+and assigns the file to it in one step. A file must be marked for deletion before it is deleted; after that no task can
+be enqueued with it. So no record ever names a file that is being deleted.
 
-    R:uploads   ZSet   key -> 0 once a record has it, else since when it waits for its record, ms, or -1: to be deleted
+    R:uploads   ZSet   key -> state: 0 = assigned to a record; > 0 = waits for its record since then, in ms; -1 = to be
+                              deleted
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def index_key(root: str) -> str:
 
 
 class UploadIndex:
-    """The list below `root`. Methods may raise `redis.RedisError`."""
+    """The index below `root`. Methods may raise `redis.RedisError`."""
 
     def __init__(self, client: Redis, root: str) -> None:
         self._client = client
@@ -32,27 +33,27 @@ class UploadIndex:
         self._condemn = scripts.register(client, "uploads/condemn")
 
     def add(self, key: str) -> int:
-        """Note that a file is about to be stored; gives what now stands beside it."""
+        """List a file that is about to be stored; returns its state."""
         return int(self._add(keys=[self._name], args=[key]))
 
     def all(self) -> Iterator[tuple[str, int]]:
-        """Each key with what stands beside it."""
+        """Each key with its state."""
         found: Any = self._client.zscan_iter(self._name, count=1000)
-        return ((key, int(beside)) for key, beside in found)
+        return ((key, int(state)) for key, state in found)
 
     def __contains__(self, key: str) -> bool:
-        """Whether the file is in the list."""
+        """Whether the file is listed."""
         return self._client.zscore(self._name, key) is not None
 
-    def condemn(self, key: str, beside: int) -> bool:
-        """Let nobody take the file any more; False if something else stands beside it now than `beside`."""
-        return bool(self._condemn(keys=[self._name], args=[key, beside]))
+    def mark_for_deletion(self, key: str, state: int) -> bool:
+        """Prevent that any task takes the file from now on; False if its state is no longer `state`."""
+        return bool(self._condemn(keys=[self._name], args=[key, state]))
 
     def remove(self, key: str) -> None:
-        """Forget a file that is gone."""
+        """Remove a file that is deleted from the index."""
         self._client.zrem(self._name, key)
 
     def now_ms(self) -> int:
-        """The time that files are listed with."""
+        """The clock of the states: the time of the Redis server."""
         seconds, microseconds = self._client.time()
         return int(seconds) * 1000 + int(microseconds) // 1000

@@ -1,14 +1,14 @@
-"""Songs that clients sent along with POST /generate, from their last byte until their task needs them no more.
+"""Uploaded songs, from the first byte of POST /generate until their task no longer needs them.
 
-They wait in the storage, so that any processor can have them: in the bucket, or below OUTPUT_DIR on a service without
-one. A key begins with the id of its task and cannot be guessed, for a bucket may be public.
+They are kept in the storage, where every processor can fetch them: in the bucket, or below OUTPUT_DIR on a service
+without one. A key begins with the id of its task and cannot be guessed, because a bucket may be public.
 
     {S3_KEY_PREFIX}uploads/{task_uuid}.{32 hex digits}   in the bucket
-    OUTPUT_DIR/uploads/{task_uuid}.{32 hex digits}       without one
-    OUTPUT_DIR/uploads/.{task_uuid}.part                 while it is being received
+    OUTPUT_DIR/uploads/{task_uuid}.{32 hex digits}       without a bucket
+    OUTPUT_DIR/uploads/.{task_uuid}.part                 while it is received
 
-A task that succeeded or is deleted gives its song back at once; what else is left is cleared away by
-uvr.uploader.housekeeping.
+When a task succeeds or is deleted, its song is deleted at once. Housekeeping (uvr.uploader.housekeeping) deletes all
+others that are no longer needed.
 """
 
 from __future__ import annotations
@@ -28,31 +28,31 @@ from uvr.storage.upload_index import UploadIndex
 log = structlog.get_logger()
 
 _CONTENT_TYPE = "application/octet-stream"
-_UNCHANGED_S = 86_400
+_ABANDONED_AFTER_S = 86_400
 
 
 def upload_dir(settings: Settings) -> Path:
-    """Where uploads are received, and where they stay without a bucket."""
+    """The folder where uploads are received, and kept if there is no bucket."""
     return settings.output_dir / "uploads"
 
 
-def unfinished(settings: Settings, task_uuid: str) -> Path:
-    """The file for what is received of a song."""
+def part_file(settings: Settings, task_uuid: str) -> Path:
+    """The file that a song is received into."""
     return upload_dir(settings) / f".{task_uuid}.part"
 
 
 class Uploads:
-    """The songs that wait; `listed` is the list of them all."""
+    """The stored songs of clients; `index` lists all of them."""
 
-    def __init__(self, settings: Settings, listed: UploadIndex) -> None:
-        self._listed = listed
+    def __init__(self, settings: Settings, index: UploadIndex) -> None:
+        self._index = index
         self._storage = open_upload_storage(settings)
         self._prefix = settings.s3_key_prefix if settings.s3_bucket_name else ""
 
-    def keep(self, path: Path, task_uuid: str) -> Upload:
-        """Store the song at `path` for its task, which is to be enqueued next; leaves nothing behind when it raises."""
+    def store(self, path: Path, task_uuid: str) -> Upload:
+        """Store the song at `path` for a task that the caller then enqueues; stores nothing if it raises."""
         key = f"{self._prefix}uploads/{task_uuid}.{secrets.token_hex(16)}"
-        upload = Upload(self, key, self._listed.add(key))
+        upload = Upload(self, key, self._index.add(key))
         try:
             self._storage.put(path, key, _CONTENT_TYPE)
         except UvrError:
@@ -61,60 +61,60 @@ class Uploads:
         return upload
 
     def fetch(self, key: str, path: Path) -> None:
-        """Write the song into a new file at `path`, which is not to be written to afterwards."""
+        """Write the song to a new file at `path`; do not write to that file afterwards."""
         try:
             self._storage.get(key, path)
         except PermanentError as error:
             if error.facts.get("reason") != "missing":
                 raise
-            raise PermanentError("The song that was sent along is no longer stored; submit it again.") from error
+            raise PermanentError("The uploaded song is no longer stored; submit it again.") from error
 
-    def remove(self, key: str, beside: int = 0) -> bool:
-        """Delete a song, unless its task has got it meanwhile, or somebody else did; `beside` is from the list."""
-        if not self._listed.condemn(key, beside):
+    def remove(self, key: str, state: int = 0) -> bool:
+        """Delete a song if its state in the index is still `state`; False if it has changed."""
+        if not self._index.mark_for_deletion(key, state):
             return False
         self._storage.delete(key)
-        self._listed.remove(key)
+        self._index.remove(key)
         return True
 
-    def try_to_remove(self, key: str, beside: int = 0) -> None:
-        """`remove`, and leave to the housekeeping what cannot be done now."""
+    def try_to_remove(self, key: str, state: int = 0) -> None:
+        """Like `remove`, but log errors; housekeeping deletes the song later."""
         try:
-            self.remove(key, beside)
+            self.remove(key, state)
         except (RedisError, UvrError) as error:
             log.warning("upload.not_removed", error_kind=type(error).__name__, error=str(error))
 
 
 class Upload:
-    """A song whose task is not enqueued yet, stored under `key`."""
+    """A song stored under `key` whose task is not enqueued yet."""
 
-    def __init__(self, uploads: Uploads, key: str, beside: int) -> None:
+    def __init__(self, uploads: Uploads, key: str, state: int) -> None:
         self._uploads = uploads
         self.key = key
-        self._beside = beside
+        self._state = state
 
     def withdraw(self) -> None:
-        """Delete it again, unless its task is enqueued after all."""
-        self._uploads.try_to_remove(self.key, self._beside)
+        """Delete the song unless its task has been enqueued."""
+        self._uploads.try_to_remove(self.key, self._state)
 
 
-def is_left(path: Path) -> bool:
-    """Whether a file has not changed for so long that nobody can be at work on it."""
+def is_abandoned(path: Path) -> bool:
+    """Whether a file has not changed for so long that no process can still be writing it."""
     try:
-        return time.time() - path.stat().st_mtime > _UNCHANGED_S
+        return time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
     except FileNotFoundError:
         return False
 
 
-def remove_unfinished(settings: Settings) -> None:
-    """Delete what an API that was killed has left of songs which it was receiving."""
+def remove_abandoned_parts(settings: Settings) -> None:
+    """Delete partly received songs of an API process that was killed."""
     for path in upload_dir(settings).glob(".*.part"):
-        if is_left(path):
+        if is_abandoned(path):
             discard(path)
 
 
 def discard(path: Path) -> None:
-    """Delete a file that nobody needs, or leave it to the next round."""
+    """Delete a file, or log the error; housekeeping tries again in its next round."""
     try:
         path.unlink(missing_ok=True)
         log.info("upload.removed", name=path.name)
@@ -122,6 +122,6 @@ def discard(path: Path) -> None:
         log.warning("upload.not_removed", name=path.name, error=str(error))
 
 
-def task_of(key: str) -> str:
-    """The id in a key."""
+def task_uuid_of(key: str) -> str:
+    """The id of the task in a key."""
     return key.rpartition("/")[2].partition(".")[0]

@@ -24,7 +24,7 @@ from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.liveness.nodes import lost_with
 from uvr.metrics.definitions import STORAGE_ERRORS, STORE_SECONDS
 from uvr.storage import staging
-from uvr.storage.availability import StorageWatch
+from uvr.storage.availability import StorageAvailability
 from uvr.storage.base import Storage
 from uvr.storage.content_types import content_type
 from uvr.storage.uploads import Uploads
@@ -53,7 +53,7 @@ class StoreHandler:
     """One result: stems from the handover folder into the storage."""
 
     def __init__(
-        self, settings: Settings, broker: Broker, storage: Storage, watch: StorageWatch, uploads: Uploads
+        self, settings: Settings, broker: Broker, storage: Storage, watch: StorageAvailability, uploads: Uploads
     ) -> None:
         self._settings = settings
         self._broker = broker
@@ -78,7 +78,7 @@ class StoreHandler:
             self._store_all(stem.store for stem in stems.values())
         except UvrError as error:
             is_gone = task.copy_of and error.facts.get("reason") == "missing"
-            if not is_gone and self._watch.is_to_blame():
+            if not is_gone and self._watch.confirm_outage():
                 raise TransientError(error.message, retry_after_s=_AGAIN_S, **error.facts) from error
             if isinstance(error, PermanentError):
                 self._withdraw(keys.values(), pulse)

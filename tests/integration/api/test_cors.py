@@ -67,5 +67,5 @@ def test_other_origins_are_refused(redis_client: Redis, tmp_path: Path, origin: 
 
 @pytest.mark.parametrize("origins", ["*", "app.example.com", "https://a.example/", "https://a.example,ftp://b.example"])
 def test_setting_accepts_origins_only(origins: str) -> None:
-    with pytest.raises(SettingsError, match=r"^ALLOWED_ORIGINS: .* is no origin"):
+    with pytest.raises(SettingsError, match=r"^ALLOWED_ORIGINS: .* is not an origin"):
         read_settings(allowed_origins=origins)

@@ -1,4 +1,4 @@
-"""The sums of all processes in a real Redis: they add up, and they never go back a little."""
+"""The totals of all processes in a real Redis: they add up, and they never decrease a little."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redis import Redis, RedisError
 
 from tests.support.redis_server import redis_server
 from uvr.metrics.aggregation import Totals
-from uvr.metrics.definitions import UNSEEN, Counter, Histogram
+from uvr.metrics.definitions import UNSENT, Counter, Histogram
 
 TRIES = Counter("tries_total", "Tries.", {"outcome": ()})
 SECONDS = Histogram("seconds", "Time.", bounds=(0.5, 1.0))
@@ -18,9 +18,9 @@ SECONDS = Histogram("seconds", "Time.", bounds=(0.5, 1.0))
 
 @pytest.fixture(autouse=True)
 def nothing_counted() -> Iterator[None]:
-    UNSEEN.take()
+    UNSENT.take()
     yield
-    UNSEEN.take()
+    UNSENT.take()
 
 
 def test_what_several_processes_count_adds_up(redis_client: Redis) -> None:
@@ -40,7 +40,7 @@ def test_what_several_processes_count_adds_up(redis_client: Redis) -> None:
     assert there.read() == here.read()
 
 
-def test_nothing_counted_is_nothing_sent(redis_client: Redis) -> None:
+def test_nothing_is_sent_if_nothing_was_counted(redis_client: Redis) -> None:
     Totals(redis_client, "q").send()
     assert redis_client.keys() == []
 
@@ -51,18 +51,18 @@ def test_any_text_may_be_a_label(redis_client: Redis) -> None:
     assert Totals(redis_client, "q").read() == {("tries_total", "", name): 1}
 
 
-def test_sums_of_another_server_begin_anew(redis_client: Redis) -> None:
+def test_totals_restart_when_another_server_answers(redis_client: Redis) -> None:
     totals = Totals(redis_client, "q")
     TRIES.add(1000, outcome="good")
     totals.send()
-    # What a replica has that was promoted before it had received the latest writes.
+    # The hash on a replica that was promoted before it received the latest writes.
     redis_client.hset("q:metrics", mapping={"server": "another", '["tries_total", "", "good"]': "990"})
     TRIES.add(outcome="good")
     assert totals.read() == {("tries_total", "", "good"): 1}
     assert totals.read() == {("tries_total", "", "good"): 1}
 
 
-def test_sums_begin_anew_with_the_server(tmp_path: Path) -> None:
+def test_totals_restart_with_the_server(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server, Redis(**server.connection_kwargs, decode_responses=True) as client:
         totals = Totals(client, "q")
         TRIES.add(5, outcome="good")
@@ -72,10 +72,10 @@ def test_sums_begin_anew_with_the_server(tmp_path: Path) -> None:
         with pytest.raises(RedisError):
             totals.send()
         server.start()
-        assert totals.read() == {("tries_total", "", "good"): 2}, "what was counted meanwhile is added later"
+        assert totals.read() == {("tries_total", "", "good"): 2}, "what was counted during the outage is added later"
 
 
-def test_a_full_redis_counts(redis_client: Redis) -> None:
+def test_counting_works_in_a_full_redis(redis_client: Redis) -> None:
     totals = Totals(redis_client, "q")
     redis_client.config_set("maxmemory", 1)
     try:
@@ -85,7 +85,7 @@ def test_a_full_redis_counts(redis_client: Redis) -> None:
         redis_client.config_set("maxmemory", 0)
 
 
-def test_a_redis_that_does_not_tell_its_name_counts(redis_client: Redis) -> None:
+def test_counting_works_in_a_redis_that_hides_its_id(redis_client: Redis) -> None:
     redis_client.acl_setuser("guest", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-info"])
     try:
         path = redis_client.get_connection_kwargs()["path"]
@@ -98,12 +98,15 @@ def test_a_redis_that_does_not_tell_its_name_counts(redis_client: Redis) -> None
 
 
 def test_the_last_counts_are_sent_at_the_end(redis_client: Redis) -> None:
-    with Totals(redis_client, "q").kept():
+    with Totals(redis_client, "q").sending():
         TRIES.add(outcome="good")
     assert Totals(redis_client, "q").read() == {("tries_total", "", "good"): 1}
 
 
-def test_an_end_without_redis_is_an_end(tmp_path: Path) -> None:
-    with Redis(unix_socket_path=str(tmp_path / "nobody"), decode_responses=True) as client, Totals(client, "q").kept():
+def test_sending_ends_without_an_error_if_redis_is_away(tmp_path: Path) -> None:
+    with (
+        Redis(unix_socket_path=str(tmp_path / "no-server"), decode_responses=True) as client,
+        Totals(client, "q").sending(),
+    ):
         TRIES.add(outcome="good")
-    assert UNSEEN.take() == {("tries_total", "", "good"): 1}
+    assert UNSENT.take() == {("tries_total", "", "good"): 1}

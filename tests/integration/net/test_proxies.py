@@ -1,6 +1,6 @@
-"""FETCH_PROXY and WEBHOOK_PROXY: songs and webhooks go through the proxy, and the guard still refuses what it can see.
+"""FETCH_PROXY and WEBHOOK_PROXY: requests use the proxy, and the guard still refuses the hosts that it can check.
 
-The proxy knows names that this machine does not, as proxies do where there is no other way out.
+The proxy can resolve names that this machine cannot, like a proxy that is the only way to the internet.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def proxy() -> Iterator[HttpServer]:
 
 @pytest.fixture(params=["audio", "hook_url"])
 def send(request: pytest.FixtureRequest, tmp_path: Path) -> Send:
-    """The two ways out: what became of a URL, in the sentence that its client gets; "" if it was reached."""
+    """A function that requests a URL, as a download or as a webhook, and returns the error message, "" for none."""
     return _deliver if request.param == "hook_url" else partial(_fetch, destination=tmp_path / "song")
 
 
@@ -83,7 +83,7 @@ def behind(proxy: HttpServer, *opened: str, credentials: str = "") -> UrlGuard:
     return UrlGuard([ip_network(network) for network in opened], proxy=address)
 
 
-# The way through
+# Requests through the proxy
 
 
 def test_proxy_resolves_the_name_and_gets_the_whole_url_and_its_own_credentials(proxy, send):
@@ -123,7 +123,7 @@ def test_encrypted_connection_goes_through_a_tunnel_to_the_name_of_the_url(tmp_p
     assert f"Proxy-Authorization: {BASIC}".encode() in tunnel.heads[0]
 
 
-def test_opened_network_is_reached_directly(proxy, send, names):
+def test_allowed_network_is_reached_directly(proxy, send, names):
     names.table["inside.example"] = [["127.0.0.1"]]
     with http_server() as server:
         server.answer("/song", Answer(body=SONG))
@@ -131,7 +131,7 @@ def test_opened_network_is_reached_directly(proxy, send, names):
     assert proxy.requests == []
 
 
-def test_proxies_of_the_environment_count_for_nothing(proxy, send, monkeypatch):
+def test_proxy_variables_of_the_environment_are_ignored(proxy, send, monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
     opened = UrlGuard([ip_network("127.0.0.1/32")])
@@ -143,14 +143,14 @@ def test_proxies_of_the_environment_count_for_nothing(proxy, send, monkeypatch):
     assert proxy.requests == []
 
 
-def test_exceptions_of_the_environment_do_not_lead_past_the_proxy(proxy, send, monkeypatch):
+def test_the_variable_no_proxy_is_ignored(proxy, send, monkeypatch):
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
     proxy.answer("http://song.example/", Answer(body=SONG))
     assert send("http://song.example/", behind(proxy)) == ""
 
 
-# What the guard still refuses
+# Hosts that the guard still refuses
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,14 @@ def test_exceptions_of_the_environment_do_not_lead_past_the_proxy(proxy, send, m
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_private_host_is_refused_before_the_proxy_hears_of_it(scheme, host, proxy, send, names):
+def test_private_host_is_refused_without_a_request_to_the_proxy(scheme, host, proxy, send, names):
     names.table |= {"inside.example": [["10.0.0.1"]], "both.example": [["8.8.8.8", "10.0.0.1"]]}
     with connects_recorded() as connects:
         assert send(f"{scheme}://{host}:8080/song", behind(proxy))
     assert connects == []
 
 
-def test_session_judges_the_host_itself(proxy):
+def test_session_checks_the_host_itself(proxy):
     with behind(proxy).session(total_s=5) as session, pytest.raises(PermanentError, match="not at a public address"):
         session.get("http://[::1]:8080/", timeout=5)
     assert proxy.requests == []
@@ -207,7 +207,7 @@ def test_redirect_to_a_private_host_is_refused(location, proxy, tmp_path, names)
     ("status", "kind"),
     [(403, PermanentError), (407, TransientError), (429, TransientError), (502, TransientError), (504, TransientError)],
 )
-def test_refusal_of_the_proxy_is_told_as_its_own(status, kind, proxy, tmp_path):
+def test_refusal_by_the_proxy_is_reported_as_such(status, kind, proxy, tmp_path):
     proxy.answer("song.example:443", Answer(status))
     with pytest.raises(kind, match=rf"^The proxy of this service does not connect to song\.example: .+ {status} "):
         download(
@@ -220,7 +220,7 @@ def test_refusal_of_the_proxy_is_told_as_its_own(status, kind, proxy, tmp_path):
         )
 
 
-def test_proxy_that_wants_other_credentials_is_worth_another_try(proxy, tmp_path):
+def test_proxy_that_refuses_the_credentials_is_a_transient_error(proxy, tmp_path):
     proxy.answer("http://song.example/", Answer(407))
     with pytest.raises(TransientError, match="407 Proxy Authentication Required"):
         download("http://song.example/", tmp_path / "s", guard=behind(proxy), max_bytes=1, timeout_s=5, total_s=5)
@@ -232,7 +232,7 @@ def test_proxy_that_wants_other_credentials_is_worth_another_try(proxy, tmp_path
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "proxy.invalid"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_proxy_that_is_away_is_told_without_its_address(scheme, host, send):
+def test_unreachable_proxy_is_reported_without_its_address(scheme, host, send):
     guard = UrlGuard([], proxy=f"http://{CREDENTIALS}@{host}:{free_port()}")
     assert send(f"{scheme}://song.example/", guard) == "The proxy of this service does not accept connections."
 
@@ -246,7 +246,7 @@ def test_total_time_ends_a_silent_proxy(proxy, tmp_path):
 # The settings
 
 
-def test_song_of_a_task_comes_by_the_proxy_of_the_settings(proxy, redis_client: Redis, tmp_path):
+def test_song_of_a_task_is_fetched_through_the_proxy(proxy, redis_client: Redis, tmp_path):
     proxy.answer("http://song.example/a.wav", Answer(body=b"<html><title>Gone</title>"))
     settings = settings_for(
         redis_client.get_connection_kwargs(),
@@ -269,7 +269,7 @@ def test_song_of_a_task_comes_by_the_proxy_of_the_settings(proxy, redis_client: 
 
 
 class TestWebhooks:
-    """Through the uploader's own workers."""
+    """Webhooks that the workers of the uploader deliver."""
 
     @pytest.fixture
     def workshop_settings(self, proxy: HttpServer) -> dict[str, Any]:
@@ -280,7 +280,7 @@ class TestWebhooks:
             "allowed_private_networks": "",
         }
 
-    def test_webhook_goes_by_the_proxy_with_the_headers_of_its_receiver(self, workshop: Workshop, proxy: HttpServer):
+    def test_webhook_uses_the_proxy_with_the_headers_of_its_receiver(self, workshop: Workshop, proxy: HttpServer):
         proxy.answer("http://hooks.example/uvr", Answer(204))
         task = Task(
             "a",
@@ -306,7 +306,7 @@ class TestWebhooks:
 
 
 class _Tunnel(ThreadingTCPServer):
-    """Connects every CONNECT to one port of this machine; `heads` are the requests that it heard."""
+    """A proxy that connects every CONNECT to one port of this machine; `heads` are the requests it received."""
 
     daemon_threads = False
 

@@ -1,7 +1,7 @@
-"""The URL guard against real sockets: whatever a URL looks like or resolves to, nobody but public hosts is reached.
+"""The URL guard with real sockets: however a URL looks and whatever it resolves to, only public hosts are reached.
 
-Loopback is where connections can be seen, so a network opened to the guard stands in for the public internet here.
-Python reports every connect of this process, and a listening socket on all local addresses would hear of any other.
+Connections can be observed on loopback only, so here an allowed loopback address represents the public internet.
+Python reports every connect of this process, and a socket that listens on all local addresses notices all others.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from uvr.processor.fetch import download
 from uvr.webhooks import delivery
 
 PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"
-"""What stands in for a public host, and a neighbour of it that is none."""
+"""The address that represents a public host, and its neighbour that is private."""
 
 STRICT = UrlGuard([])
-OPENED = UrlGuard([ip_network(f"{PUBLIC}/32")])
+ALLOWED = UrlGuard([ip_network(f"{PUBLIC}/32")])
 
 REDIRECTS = [301, 302, 303, 307, 308]
 LOCAL_NAMES = ["localhost", "localhost.", "LOCALHOST", "metadata.google.internal"]
@@ -50,7 +50,7 @@ ODD_HOSTS = [
     ".".join(["a" * 63] * 5),
     "a." * 2000 + "example",
 ]
-"""No addresses and no names that could be: they may be refused now or found not to resolve, but not connected to."""
+"""Neither addresses nor possible names. Refusing them and failing to resolve them are both right, connecting is not."""
 
 Send = Callable[..., str]
 
@@ -75,7 +75,7 @@ def client(redis_client: Any, tmp_path: Path) -> Iterator[FlaskClient]:
 
 @pytest.fixture(params=["audio", "hook_url"])
 def send(request: pytest.FixtureRequest, tmp_path: Path) -> Send:
-    """The two ways out: what became of a URL, in the sentence that its client gets; "" if it was reached."""
+    """A function that requests a URL, as a download or as a webhook, and returns the error message, "" for none."""
     return _deliver if request.param == "hook_url" else partial(_fetch, destination=tmp_path / "song")
 
 
@@ -98,7 +98,7 @@ def _deliver(url: str, guard: UrlGuard, timeout_s: float = 10) -> str:
 
 
 @contextmanager
-def nobody_reached(bell: ConnectionTrap) -> Iterator[None]:
+def no_connection(bell: ConnectionTrap) -> Iterator[None]:
     with connects_recorded() as connects:
         yield
     assert (connects, bell.connections()) == ([], [])
@@ -109,21 +109,21 @@ def nobody_reached(bell: ConnectionTrap) -> Iterator[None]:
 
 @pytest.mark.parametrize("host", [*LOOPBACK_SPELLINGS, *map(bracketed, SPECIAL_ADDRESSES)])
 def test_private_address_is_not_reached_in_any_spelling(host, send, bell):
-    with nobody_reached(bell):
+    with no_connection(bell):
         for scheme, port in [("http", bell.port), ("https", bell.port), ("http", 22), ("https", 0)]:
             assert "not at a public address" in send(f"{scheme}://{host}:{port}/song.wav", STRICT)
 
 
 @pytest.mark.parametrize("host", [*LOCAL_NAMES, *ODD_HOSTS])
 def test_local_name_or_odd_host_is_not_reached(host, send, bell):
-    with nobody_reached(bell):
+    with no_connection(bell):
         assert send(f"http://{host}:{bell.port}/", STRICT)
 
 
 @pytest.mark.parametrize("url", MALFORMED_URLS, ids=ascii)
-def test_malformed_url_reaches_nobody_even_where_everything_is_open(url, send, bell):
+def test_malformed_url_is_refused_even_if_its_host_is_allowed(url, send, bell):
     url = url.replace("127.0.0.1/", f"127.0.0.1:{bell.port}/")
-    with nobody_reached(bell):
+    with no_connection(bell):
         assert send(url, STRICT)
     with connects_recorded() as connects:
         error = send(url, UrlGuard([ip_network("127.0.0.1/32")]))
@@ -135,7 +135,7 @@ def test_malformed_url_reaches_nobody_even_where_everything_is_open(url, send, b
 def test_such_urls_are_refused_when_the_task_is_accepted(field, client, bell, names):
     hosts = [*LOOPBACK_SPELLINGS, *map(bracketed, SPECIAL_ADDRESSES)]
     good = {"audio": "https://songs.example.com/a.mp3"}
-    with nobody_reached(bell):
+    with no_connection(bell):
         for url in [*(f"http://{host}:{bell.port}/" for host in hosts), *MALFORMED_URLS]:
             answer = post_generate(client, {**good, field: url})
             assert (url, answer.status_code) == (url, 400)
@@ -149,7 +149,7 @@ def test_such_urls_are_refused_when_the_task_is_accepted(field, client, bell, na
 @pytest.mark.parametrize("address", [*SPECIAL_ADDRESSES, "127.0.0.1", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1"])
 def test_name_of_a_private_address_is_not_reached(address, send, bell, names):
     names.table["inside.example"] = [[address]]
-    with nobody_reached(bell):
+    with no_connection(bell):
         assert "not at a public address" in send(f"http://inside.example:{bell.port}/", STRICT)
     assert names.asked == ["inside.example"]
 
@@ -157,29 +157,29 @@ def test_name_of_a_private_address_is_not_reached(address, send, bell, names):
 @pytest.mark.parametrize("answer", [[PUBLIC, PRIVATE], [PRIVATE, PUBLIC], [PUBLIC, "::1"], [PUBLIC, "fd00::1", PUBLIC]])
 def test_name_of_public_and_private_addresses_is_not_reached(answer, send, bell, names):
     names.table["both.example"] = [answer]
-    with nobody_reached(bell):
-        assert "not at a public address" in send(f"http://both.example:{bell.port}/", OPENED)
+    with no_connection(bell):
+        assert "not at a public address" in send(f"http://both.example:{bell.port}/", ALLOWED)
 
 
-def test_name_is_looked_up_once_for_each_connection_and_what_was_checked_is_connected_to(send, names):
+def test_name_is_resolved_once_for_each_connection_and_the_checked_address_is_used(send, names):
     names.table["rebinding.example"] = [[PUBLIC], [PRIVATE]]
     with http_server() as server, connects_recorded() as connects:
         server.answer("/song", Answer(body=b"sound"))
-        assert send(server.url("/song", host="rebinding.example"), OPENED) == ""
+        assert send(server.url("/song", host="rebinding.example"), ALLOWED) == ""
     assert names.asked == ["rebinding.example"]
     assert connects == [(PUBLIC, server.port)]
 
 
-def test_name_that_has_turned_private_is_refused_at_the_next_connection(send, bell, names):
+def test_name_that_becomes_private_is_refused_at_the_next_connection(send, bell, names):
     names.table["rebinding.example"] = [[PUBLIC], [PRIVATE]]
     with http_server() as server:
         server.answer("/song", Answer(body=b"sound"))
-        assert send(server.url("/song", host="rebinding.example"), OPENED) == ""
-    with nobody_reached(bell):
-        assert "not at a public address" in send(f"http://rebinding.example:{bell.port}/song", OPENED)
+        assert send(server.url("/song", host="rebinding.example"), ALLOWED) == ""
+    with no_connection(bell):
+        assert "not at a public address" in send(f"http://rebinding.example:{bell.port}/song", ALLOWED)
 
 
-def test_hook_that_is_no_url_is_not_tried_again():
+def test_hook_that_is_no_url_is_not_retried():
     for url in ["http://*.example.com/", "http://[::1/", ""]:
         attempt = delivery.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=STRICT, timeout_s=5)
         assert attempt.outcome == "final"
@@ -215,73 +215,73 @@ LOCATIONS = [
 
 
 @pytest.mark.parametrize("location", LOCATIONS, ids=ascii)
-def test_redirect_to_a_private_place_is_not_followed(location, tmp_path, bell, names):
+def test_redirect_to_a_private_host_is_not_followed(location, tmp_path, bell, names):
     names.table["inside.example"] = [[PRIVATE]]
     location = location.format(private=PRIVATE, port=bell.port)
     with http_server() as server, connects_recorded() as connects:
         for status in REDIRECTS:
             with pytest.raises(PermanentError):
-                fetch(server_redirecting(server, status, location), OPENED, tmp_path / "song")
+                fetch(server_redirecting(server, status, location), ALLOWED, tmp_path / "song")
     assert (set(connects), bell.connections()) == ({(PUBLIC, server.port)}, [])
 
 
-def test_private_place_at_the_end_of_a_chain_of_redirects_is_not_reached(tmp_path):
+def test_private_host_at_the_end_of_a_chain_of_redirects_is_not_reached(tmp_path):
     with http_server() as server, connects_recorded() as connects:
         url = server_redirecting(server, 302, "/1", "2", f"//{PUBLIC}:{server.port}/3", f"http://{PRIVATE}/")
-        assert "not at a public address" in _fetch(url, OPENED, tmp_path / "song")
+        assert "not at a public address" in _fetch(url, ALLOWED, tmp_path / "song")
     assert connects == [(PUBLIC, server.port)] * 4
 
 
-def test_redirect_to_the_same_name_is_looked_up_again(tmp_path, bell, names):
+def test_redirect_to_the_same_name_is_resolved_again(tmp_path, bell, names):
     names.table["rebinding.example"] = [[PUBLIC], [PRIVATE]]
     with http_server() as server, connects_recorded() as connects:
         server.answer("/song", Answer(302, headers={"Location": f"http://rebinding.example:{bell.port}/song"}))
-        error = _fetch(server.url("/song", host="rebinding.example"), OPENED, tmp_path / "song")
+        error = _fetch(server.url("/song", host="rebinding.example"), ALLOWED, tmp_path / "song")
     assert "not at a public address" in error
     assert (connects, bell.connections()) == ([(PUBLIC, server.port)], [])
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
-def test_no_redirect_of_a_hook_is_followed(status, bell):
+def test_redirects_of_a_hook_are_not_followed(status, bell):
     with http_server() as server, connects_recorded() as connects:
-        assert _deliver(server_redirecting(server, status, f"http://{PUBLIC}:{bell.port}/"), OPENED)
+        assert _deliver(server_redirecting(server, status, f"http://{PUBLIC}:{bell.port}/"), ALLOWED)
     assert (connects, bell.connections()) == ([(PUBLIC, server.port)], [])
 
 
 def test_redirect_to_a_name_in_other_letters_is_followed(tmp_path):
     with http_server() as server:
         server.answer("/%C3%9Cbung.wav", Answer(body=b"sound"))
-        assert _fetch(server_redirecting(server, 302, "/Übung.wav"), OPENED, tmp_path / "song") == ""
+        assert _fetch(server_redirecting(server, 302, "/Übung.wav"), ALLOWED, tmp_path / "song") == ""
 
 
 # ALLOWED_PRIVATE_NETWORKS
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0x7f.1", "2130706433", "one.example"])
-def test_opened_address_is_reached_in_every_spelling(host, send, names):
+def test_allowed_address_is_reached_in_every_spelling(host, send, names):
     names.table["one.example"] = [["127.0.0.1"]]
     with http_server() as server:
         server.answer("/song", Answer(body=b"sound"))
-        assert send(server.url("/song", host=host), OPENED) == ""
+        assert send(server.url("/song", host=host), ALLOWED) == ""
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::127.0.0.1]"])
-def test_opened_address_opens_no_neighbour_and_no_twin(host, send, bell):
-    with nobody_reached(bell):
-        assert "not at a public address" in send(f"http://{host}:{bell.port}/", OPENED)
+def test_allowed_address_allows_no_neighbour_and_no_mapped_twin(host, send, bell):
+    with no_connection(bell):
+        assert "not at a public address" in send(f"http://{host}:{bell.port}/", ALLOWED)
 
 
-def test_opened_twin_is_not_the_address_itself(send, bell):
+def test_allowed_mapped_twin_does_not_allow_the_address_itself(send, bell):
     twin = UrlGuard([ip_network("::ffff:127.0.0.1/128")])
-    with nobody_reached(bell):
+    with no_connection(bell):
         assert "not at a public address" in send(f"http://127.0.0.1:{bell.port}/", twin)
     send(f"http://[::ffff:127.0.0.1]:{bell.port}/", twin, timeout_s=0.5)
     assert bell.connections()
 
 
 def test_the_traps_notice_a_connection(send, bell):
-    """Keeps the tests above honest."""
+    """Without this, the tests above could pass because the traps do not work."""
     with connects_recorded() as connects:
-        send(f"http://127.0.0.1:{bell.port}/", OPENED, timeout_s=0.5)
+        send(f"http://127.0.0.1:{bell.port}/", ALLOWED, timeout_s=0.5)
     assert connects == [("127.0.0.1", bell.port)]
     assert bell.connections()

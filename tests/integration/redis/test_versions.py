@@ -25,7 +25,7 @@ from uvr.api.auth.rate_limits import FailedLogins, RequestRate
 from uvr.cli.doctor import Mark, findings
 from uvr.liveness.workers import WorkerPresence, present
 from uvr.metrics.aggregation import Totals
-from uvr.metrics.definitions import CLAIMS, UNSEEN
+from uvr.metrics.definitions import CLAIMS, UNSENT
 from uvr.redis.clients import connect
 from uvr.redis.durability import read_durability
 from uvr.redis.errors import is_transient
@@ -64,12 +64,12 @@ def test_presence_durations_and_uploads_work_on_every_redis(redis_client: Redis)
     durations = RecentDurations(redis_client, "R")
     durations.add(2.5)
     assert durations.median_s() == 2.5
-    UNSEEN.take()  # what other tests have counted in this process
+    UNSENT.take()  # what other tests have counted in this process
     CLAIMS.add(worker="store", step="finish")
     assert [amount for series, amount in Totals(redis_client, "R").read().items() if "finish" in series] == [1.0]
     uploads = UploadIndex(redis_client, "R")
     since_ms = uploads.add("song")
-    assert uploads.condemn("song", since_ms)
+    assert uploads.mark_for_deletion("song", since_ms)
     assert list(uploads.all()) == [("song", -1)]
     RequestRate(redis_client, "R", per_minute=1).take("ada")
     for _ in range(5):

@@ -21,7 +21,7 @@ from tests.support.children import pid_of
 from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
 from tests.support.waiting import PATIENCE_S, until
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
-from uvr.metrics.definitions import UNSEEN
+from uvr.metrics.definitions import UNSENT
 from uvr.separation.child_process import Child
 from uvr.separation.engine import Separation
 from uvr.separation.progress import ignore_progress, never_cancelled
@@ -197,7 +197,7 @@ def test_a_death_is_a_crash_that_names_its_cause_and_a_fresh_child_takes_over(
 
 
 def test_deaths_are_counted_and_ends_that_were_wanted_are_not(child: Child) -> None:
-    UNSEEN.take()
+    UNSENT.take()
     with pytest.raises(CrashError):
         run(child, "segfaults")
     with pytest.raises(TransientError):
@@ -207,7 +207,7 @@ def test_deaths_are_counted_and_ends_that_were_wanted_are_not(child: Child) -> N
     os.waitid(os.P_PID, pid_of(child), os.WEXITED | os.WNOWAIT)
     run(child)
     child.close()
-    assert UNSEEN.take() == {("uvr_child_crashes_total", "", "network"): 2}
+    assert UNSENT.take() == {("uvr_child_crashes_total", "", "network"): 2}
 
 
 def test_progress_told_before_a_death_still_arrives(child: Child) -> None:

@@ -1,4 +1,4 @@
-"""Stems on a real disk: whole or not at all, within the root, and under links that expire."""
+"""Local storage on a real disk: complete files only, none outside of the root, and links that expire."""
 
 import time
 from pathlib import Path
@@ -36,14 +36,14 @@ def storage(root):
 
 
 def follow(storage, url):
-    """What the API does with a link."""
+    """Open a link as the API does."""
     parts = urlsplit(url)
     query = parse_qs(parts.query)
     return storage.verify(unquote(parts.path.removeprefix("/files/")), query["expires"][0], query["signature"][0])
 
 
 @pytest.mark.parametrize("key", [KEY, "stems/2026/a_vocals.wav", "ärger & more/50%.wav"])
-def test_link_leads_to_what_was_stored(storage, source, key):
+def test_link_opens_the_stored_file(storage, source, key):
     storage.put(source, key, "audio/wav")
     url = storage.url(key, 60)
     assert url.startswith("https://uvr.example/files/")
@@ -146,7 +146,7 @@ def test_check_makes_the_root_and_leaves_it_empty(storage, root):
     assert list(root.iterdir()) == []
 
 
-def test_unusable_root_is_told(tmp_path, source):
+def test_unusable_root_is_a_transient_error_that_names_the_variable(tmp_path, source):
     (tmp_path / "file").write_bytes(b"")
     storage = LocalStorage(tmp_path / "file" / "stems", "", link_key)
     with pytest.raises(TransientError, match="OUTPUT_DIR"):
@@ -162,7 +162,7 @@ def test_settings_without_a_bucket_choose_the_disk(tmp_path):
     assert (tmp_path / "stems").is_dir()
 
 
-def test_what_was_stored_comes_back_and_outlives_it(storage, source, tmp_path):
+def test_fetched_files_and_copies_outlive_the_stored_file(storage, source, tmp_path):
     storage.put(source, KEY, "audio/wav")
     storage.get(KEY, tmp_path / "fetched")
     storage.copy(KEY, "copies/other.wav")
@@ -171,7 +171,7 @@ def test_what_was_stored_comes_back_and_outlives_it(storage, source, tmp_path):
     assert follow(storage, storage.url("copies/other.wav", 60)).read_bytes() == source.read_bytes()
 
 
-def test_what_is_not_stored_cannot_be_fetched_or_copied(storage, tmp_path):
+def test_a_missing_file_cannot_be_fetched_or_copied(storage, tmp_path):
     for step in (lambda: storage.get(KEY, tmp_path / "a"), lambda: storage.copy(KEY, "other.wav")):
         with pytest.raises(PermanentError, match="no longer stored") as caught:
             step()

@@ -1,4 +1,4 @@
-"""Stems in a real S3 server that checks signatures and rights."""
+"""S3 storage against a real S3 server that checks signatures and rights, and against faked answers."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ CHECK = f"/{BUCKET}/.uvr-write-check"
 
 @pytest.fixture
 def storage_of(s3):
-    """The storage that the environment of a service describes."""
+    """Opens the storage from settings, as a service does."""
 
     def make(**changes):
         settings = {name.lower(): value for name, value in s3.settings.items()}
@@ -32,7 +32,7 @@ def storage_of(s3):
 
 @pytest.fixture
 def one_try(monkeypatch):
-    """No quick tries before the error is told."""
+    """An S3 client without retries, so that errors are raised at once."""
     monkeypatch.setattr(s3_connection, "_TRIES", 1)
 
 
@@ -68,7 +68,7 @@ def test_large_file_goes_up_in_parts_and_comes_back_whole(s3, storage_of, tmp_pa
     assert stored["Body"].read() == large.read_bytes()
 
 
-def test_parts_of_a_try_that_was_killed_are_freed(s3, storage_of, tmp_path):
+def test_parts_of_a_killed_upload_are_freed(s3, storage_of, tmp_path):
     large = tmp_path / "large.wav"
     large.write_bytes(bytes(17 * 2**20))
     client = s3.client()
@@ -113,7 +113,7 @@ def test_what_was_stored_comes_back_whole(storage_of, tmp_path, size):
     assert fetched.read_bytes() == song.read_bytes()
 
 
-def test_a_copy_outlives_what_it_was_made_of(s3, storage_of, song):
+def test_a_copy_outlives_its_original(s3, storage_of, song):
     storage = storage_of()
     storage.put(song, "original.wav", "audio/wav")
     storage.copy("original.wav", "copies/a b.wav")
@@ -122,7 +122,7 @@ def test_a_copy_outlives_what_it_was_made_of(s3, storage_of, song):
     assert (stored["Body"].read(), stored["ContentType"]) == (song.read_bytes(), "audio/wav")
 
 
-def test_an_object_that_is_not_there_is_told_apart(storage_of, tmp_path):
+def test_a_missing_object_has_an_error_of_its_own(storage_of, tmp_path):
     for step in (lambda: storage_of().get("none", tmp_path / "a"), lambda: storage_of().copy("none", "other")):
         with pytest.raises(PermanentError, match="no longer stored") as caught:
             step()
@@ -130,9 +130,9 @@ def test_an_object_that_is_not_there_is_told_apart(storage_of, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_takes_no_download_is_no_fault_of_the_bucket(storage_of, song, tmp_path):
+def test_a_download_that_cannot_be_written_is_transient(storage_of, song, tmp_path):
     storage_of().put(song, "here.wav", "audio/wav")
-    with pytest.raises(TransientError, match="could not be kept"):
+    with pytest.raises(TransientError, match="cannot be written"):
         storage_of().get("here.wav", tmp_path / "no such folder" / "song")
 
 
@@ -172,7 +172,7 @@ def test_a_missing_right_to_read_or_delete_is_a_warning(answers, right):
     assert right in warnings[0]
 
 
-def test_a_file_that_another_process_has_deleted_is_no_warning():
+def test_a_check_file_deleted_by_another_process_is_no_warning():
     with http_server() as server:
         server.answer(CHECK, Answer(), Answer(404))
         assert _storage_at(server.url("")).check() == []
@@ -195,7 +195,7 @@ def test_a_link_that_the_storage_refuses_is_a_warning(storage_of):
         ({"s3_bucket_name": "No Bucket/Name"}, "S3_"),
     ],
 )
-def test_wrong_setting_is_final_and_named(storage_of, song, changes, variable):
+def test_a_wrong_setting_is_permanent_and_named(storage_of, song, changes, variable):
     storage = storage_of(**changes)
     with pytest.raises(PermanentError, match=variable):
         storage.put(song, "a.wav", "audio/wav")
@@ -203,7 +203,7 @@ def test_wrong_setting_is_final_and_named(storage_of, song, changes, variable):
         storage.check()
 
 
-def test_missing_right_to_write_is_final(storage_of, song):
+def test_a_missing_right_to_write_is_permanent(storage_of, song):
     keys = {"aws_access_key_id": READER.access_key_id, "aws_secret_access_key": READER.secret_access_key}
     storage = storage_of(**keys)
     with pytest.raises(PermanentError, match="refuses access"):
@@ -214,13 +214,13 @@ def test_missing_right_to_write_is_final(storage_of, song):
 
 @pytest.mark.usefixtures("one_try")
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://storage.invalid:{port}"])
-def test_no_answer_is_worth_another_try(song, url):
+def test_no_answer_is_transient(song, url):
     with pytest.raises(TransientError, match="S3_ENDPOINT_URL"):
         _storage_at(url.format(port=free_port())).put(song, "a.wav", "audio/wav")
 
 
 @pytest.mark.usefixtures("one_try")
-def test_an_answer_that_takes_too_long_is_worth_another_try(song, monkeypatch):
+def test_an_answer_that_takes_too_long_is_transient(song, monkeypatch):
     monkeypatch.setattr(s3_connection, "_READ_TIMEOUT_S", 0.2)
     with http_server() as server:
         server.answer(f"/{BUCKET}/a.wav", Answer(delay_s=60))
@@ -242,7 +242,7 @@ def test_an_answer_that_takes_too_long_is_worth_another_try(song, monkeypatch):
         (400, "SomethingNew", PermanentError),
     ],
 )
-def test_answer_decides_whether_another_try_makes_sense(song, status, code, kind):
+def test_the_error_code_decides_between_transient_and_permanent(song, status, code, kind):
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
     with http_server() as server:
         server.answer(f"/{BUCKET}/a.wav", Answer(status, body=body))
@@ -259,7 +259,7 @@ def test_acl_is_sent_only_when_asked_for(song):
     assert [request.headers["x-amz-acl"] for request in server.requests] == [None, "public-read"]
 
 
-def test_no_checksum_is_sent_that_older_servers_do_not_know(song):
+def test_no_checksum_is_sent_that_older_servers_reject(song):
     with http_server() as server:
         server.answer(f"/{BUCKET}/a.wav", Answer())
         _storage_at(server.url("")).put(song, "a.wav", "audio/wav")
@@ -268,7 +268,7 @@ def test_no_checksum_is_sent_that_older_servers_do_not_know(song):
     assert server.requests[0].body == song.read_bytes()
 
 
-def test_no_credentials_anywhere_is_final(song, monkeypatch, tmp_path):
+def test_missing_credentials_are_permanent(song, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
@@ -282,7 +282,7 @@ def test_no_credentials_anywhere_is_final(song, monkeypatch, tmp_path):
     ("region", "endpoint_url", "signed_for"),
     [("eu-west-1", "", "eu-west-1"), ("auto", "http://127.0.0.1:9000", "auto")],
 )
-def test_region_auto_is_left_to_the_endpoint(region, endpoint_url, signed_for):
+def test_region_auto_depends_on_the_endpoint(region, endpoint_url, signed_for):
     storage = S3Storage(
         bucket=BUCKET, endpoint_url=endpoint_url, region=region, access_key_id="a", secret_access_key="b"
     )
@@ -301,4 +301,4 @@ def _storage_at(url, **more):
 
 
 def _no_link_key():
-    raise AssertionError("a bucket signs its links itself")
+    raise AssertionError("S3 links do not use the link key")

@@ -1,4 +1,4 @@
-"""Where requests and links lead: the same host, in the region of the bucket, in the style that the server accepts."""
+"""Requests and links go to the same host, in the region of the bucket and in a style that the server accepts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Body:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The requests of boto3, none of which leaves this machine; all buckets of AWS lie in ap-east-1."""
+    """The requests that boto3 sends to a fake server; all buckets of AWS are in ap-east-1."""
     requests: list[Any] = []
 
     def answer(_session: object, request: Any) -> AWSResponse:
@@ -70,7 +70,7 @@ def storage_at(endpoint_url: str = "", **more: Any) -> S3Storage:
         ("http://127.0.0.1:9000", "auto", "127.0.0.1"),
     ],
 )
-def test_links_lead_where_requests_go(sent: list[Any], song: Path, endpoint: str, region: str, host: str) -> None:
+def test_links_lead_to_the_host_of_requests(sent: list[Any], song: Path, endpoint: str, region: str, host: str) -> None:
     storage = storage_at(endpoint, region=region)
     link = urlsplit(storage.url("a.wav", 60))
     storage.put(song, "a.wav", "audio/wav")
@@ -85,10 +85,10 @@ def test_the_region_of_a_bucket_is_asked_for_once(sent: list[Any]) -> None:
     links = [storage.url(key, 60) for key in ("a.wav", "b.wav")]
     assert ["%2Fap-east-1%2Fs3%2F" in link for link in links] == [True, True]
     assert {request.method for request in sent} == {"HEAD"}
-    assert len(sent) == 2  # and once more at the host that the first answer named
+    assert len(sent) == 2  # the second one at the host that the first response named
 
 
-def test_uploads_have_no_encoding_that_aliyun_and_tencent_do_not_know(
+def test_uploads_use_no_encoding_that_aliyun_and_tencent_reject(
     sent: list[Any], song: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = storage_at("https://oss-cn-hangzhou.aliyuncs.com")
@@ -104,7 +104,7 @@ def test_uploads_have_no_encoding_that_aliyun_and_tencent_do_not_know(
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpServer]:
-    """A server under names that no DNS knows: it is also the proxy by which they are reached."""
+    """A server reached under names that have no DNS entry, because it is also the HTTP proxy."""
     with http_server() as server:
         monkeypatch.setenv("HTTP_PROXY", server.url(""))
         yield server
@@ -115,7 +115,7 @@ def refusal(code: str) -> Answer:
 
 
 @pytest.mark.parametrize("code", ["SecondLevelDomainForbidden", "InvalidPathAccess"])
-def test_a_server_that_wants_the_bucket_in_the_host_gets_it_there(server: HttpServer, song: Path, code: str) -> None:
+def test_a_server_that_requires_the_bucket_in_the_host_gets_it_there(server: HttpServer, song: Path, code: str) -> None:
     server.answer("http://storage.example/songs", refusal(code))
     server.answer("http://songs.storage.example/a.wav", Answer())
     storage = storage_at("http://storage.example")
@@ -125,7 +125,7 @@ def test_a_server_that_wants_the_bucket_in_the_host_gets_it_there(server: HttpSe
 
 
 @pytest.mark.parametrize("code", ["PathStyleDomainForbidden", "VirtualHostDomainRequired"])
-def test_a_style_that_was_asked_for_and_is_refused_is_named(song: Path, code: str) -> None:
+def test_a_refused_style_that_was_set_explicitly_is_named(song: Path, code: str) -> None:
     with http_server() as server:
         server.answer("/songs/a.wav", refusal(code))
         storage = storage_at(server.url(""), addressing_style="path")
@@ -133,10 +133,8 @@ def test_a_style_that_was_asked_for_and_is_refused_is_named(song: Path, code: st
             storage.put(song, "a.wav", "audio/wav")
 
 
-def test_an_answer_that_did_not_come_is_asked_for_again(
-    server: HttpServer, song: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("uvr.storage.s3_connection._QUESTION_TIMEOUT_S", 0.2)
+def test_a_probe_without_an_answer_is_repeated(server: HttpServer, song: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uvr.storage.s3_connection._PROBE_TIMEOUT_S", 0.2)
     server.answer("http://storage.example/songs", Answer(delay_s=5), refusal("SecondLevelDomainForbidden"))
     server.answer("http://storage.example/songs/a.wav", refusal("SecondLevelDomainForbidden"))
     server.answer("http://songs.storage.example/a.wav", Answer())

@@ -1,4 +1,4 @@
-"""Songs that are sent along: into the storage and out of it, and nothing of them anywhere when it ends badly."""
+"""Uploaded songs are stored, fetched and deleted, and a failed request leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOUR_MS = 3_600_000
 
 @pytest.fixture(params=["local", "s3"])
 def client(request: Any, redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    """A client of an API with either storage."""
+    """A client of an API, once with each storage."""
     chosen: dict[str, Any] = {"max_audio_bytes": LIMIT, "min_free_bytes": 0}
     if request.param == "s3":
         s3: S3Server = request.getfixturevalue("s3")
@@ -65,8 +65,8 @@ def sent_task(client: FlaskClient, **options: Any) -> Task:
     return task
 
 
-def kept(client: FlaskClient, request: pytest.FixtureRequest) -> list[str]:
-    """Every file below OUTPUT_DIR, and every object in the test's part of the bucket."""
+def stored_names(client: FlaskClient, request: pytest.FixtureRequest) -> list[str]:
+    """Names of all files below OUTPUT_DIR and of all objects below the key prefix of the test."""
     settings = services(client).settings
     found = [path.name for path in settings.output_dir.rglob("*") if path.is_file()]
     if settings.s3_bucket_name:
@@ -83,7 +83,7 @@ def clear(client: FlaskClient) -> None:
     StaleUploads(services(client).settings, services(client).broker, services(client).uploads).clear()
 
 
-def test_a_song_that_is_sent_along_waits_for_its_processor(client: FlaskClient, tmp_path: Path) -> None:
+def test_an_uploaded_song_waits_for_the_processor(client: FlaskClient, tmp_path: Path) -> None:
     fields = {"priority": "5", "output_format": "flac", "callback_events": "started, completed"}
     task = sent_task(client, name="../music/my song.mp3", **fields)
     assert (task.audio, task.priority, task.output_format, task.status) == ("my song.mp3", 5, "flac", Status.QUEUED)
@@ -93,7 +93,7 @@ def test_a_song_that_is_sent_along_waits_for_its_processor(client: FlaskClient, 
     assert listed(client) == {task.upload: 0}
 
 
-def test_no_one_can_guess_where_it_is_or_follow_a_link_to_it(client: FlaskClient) -> None:
+def test_its_key_cannot_be_guessed_and_is_not_shown(client: FlaskClient) -> None:
     task = sent_task(client)
     assert len(task.upload.rpartition(".")[2]) == 32
     shown = client.get(f"/tasks/{task.task_uuid}", auth=CREDENTIALS).text
@@ -119,7 +119,7 @@ def test_a_form_that_is_refused_leaves_nothing(
     answer = send(client, **fields)
     assert answer.status_code == (413 if len(fields.get("content", b"")) > LIMIT else 400)
     assert [fault["field"] for fault in answer.json["errors"]] == [field]
-    assert kept(client, request) == []
+    assert stored_names(client, request) == []
     assert listed(client) == {}
     assert redis_client.zcard("uvr_tasks") == 0
 
@@ -139,7 +139,7 @@ def test_a_form_without_its_one_file_is_refused(
     data = {name: part if isinstance(part, str) else (io.BytesIO(part[0]), part[1]) for name, part in form.items()}
     answer = client.post("/generate", data=data, content_type="multipart/form-data", auth=CREDENTIALS)
     assert (answer.status_code, answer.json["detail"]) == (400, sentence)
-    assert kept(client, request) == []
+    assert stored_names(client, request) == []
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_broken_form_is_a_400_and_leaves_nothing(
 ) -> None:
     answer = client.post("/generate", data=body, content_type="multipart/form-data; boundary=b", auth=CREDENTIALS)
     assert answer.status_code == 400
-    assert kept(client, request) == []
+    assert stored_names(client, request) == []
 
 
 def test_a_form_without_a_boundary_is_a_400(client: FlaskClient) -> None:
@@ -170,13 +170,13 @@ def test_a_form_without_a_boundary_is_a_400(client: FlaskClient) -> None:
 def test_text_that_is_too_long_is_a_413_and_leaves_nothing(client: FlaskClient, request: pytest.FixtureRequest) -> None:
     answer = send(client, hook_url="https://example.com/" + "a" * 200_000)
     assert answer.status_code == 413
-    assert kept(client, request) == []
+    assert stored_names(client, request) == []
 
 
-def test_a_stranger_cannot_send_anything(client: FlaskClient, request: pytest.FixtureRequest) -> None:
+def test_without_credentials_nothing_can_be_uploaded(client: FlaskClient, request: pytest.FixtureRequest) -> None:
     answer = client.post("/generate", data={"audio": (io.BytesIO(SONG), "a.mp3")})
     assert answer.status_code == 401
-    assert kept(client, request) == []
+    assert stored_names(client, request) == []
 
 
 def test_the_same_form_under_one_key_is_one_task_and_one_file(
@@ -190,7 +190,7 @@ def test_the_same_form_under_one_key_is_one_task_and_one_file(
     assert (first.json, again.headers.get("Idempotency-Replayed")) == (again.json, "true")
     assert "Idempotency-Replayed" not in first.headers
     assert (other_song.status_code, other_options.status_code) == (409, 409)
-    assert len(kept(client, request)) == len(listed(client)) == 1
+    assert len(stored_names(client, request)) == len(listed(client)) == 1
 
 
 def test_too_little_room_is_a_503_and_leaves_nothing(
@@ -200,11 +200,11 @@ def test_too_little_room_is_a_503_and_leaves_nothing(
     with application(settings) as app, app.test_client() as client:
         answer = send(client)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-        assert kept(client, request) == []
+        assert stored_names(client, request) == []
         assert listed(client) == {}
 
 
-def test_a_bucket_that_is_away_is_a_503_and_leaves_nothing(
+def test_an_unreachable_bucket_is_a_503_and_leaves_nothing(
     redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uvr.storage.s3_connection._TRIES", 1)
@@ -239,7 +239,7 @@ def test_a_bucket_that_refuses_the_song_is_a_503_and_leaves_nothing(
         assert answer.content_type == "application/problem+json"
         assert answer.json["detail"].startswith("The service cannot store uploads at the moment. The storage refuses ")
         assert not [secret for secret in vars(READER).values() if secret in answer.text]
-        assert kept(client, request) == []
+        assert stored_names(client, request) == []
         assert redis_client.zcard("uvr_tasks") == 0
     with application(settings_for(redis, tmp_path, min_free_bytes=0, **bucket)) as app:
         client = app.test_client()
@@ -258,10 +258,10 @@ def test_a_redis_that_is_full_is_a_503_and_leaves_nothing(tmp_path: Path, reques
         redis.config_set("maxmemory", "1")
         client = app.test_client()
         assert send(client).status_code == 503
-        assert kept(client, request) == []
+        assert stored_names(client, request) == []
 
 
-def test_a_redis_that_fills_up_meanwhile_takes_back_the_song(
+def test_the_song_is_deleted_if_redis_becomes_full_meanwhile(
     client: FlaskClient, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: Any, **__: Any) -> bool:
@@ -269,10 +269,10 @@ def test_a_redis_that_fills_up_meanwhile_takes_back_the_song(
 
     monkeypatch.setattr(RedisQueue, "enqueue", refused)
     assert send(client).status_code == 503
-    assert (kept(client, request), listed(client)) == ([], {})
+    assert (stored_names(client, request), listed(client)) == ([], {})
 
 
-def test_a_redis_that_falls_silent_leaves_the_song_to_the_housekeeping(
+def test_the_song_stays_for_housekeeping_if_redis_does_not_answer(
     client: FlaskClient, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_client: Redis
 ) -> None:
     enqueue = RedisQueue.enqueue
@@ -287,11 +287,11 @@ def test_a_redis_that_falls_silent_leaves_the_song_to_the_housekeeping(
     again = send(client, key="mine")
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (202, "true")
     clear(client)
-    assert len(kept(client, request)) == len(listed(client)) == redis_client.zcard("uvr_tasks") == 1
+    assert len(stored_names(client, request)) == len(listed(client)) == redis_client.zcard("uvr_tasks") == 1
 
 
 def ended(client: FlaskClient, status: Status, ago_ms: int = 0, **options: Any) -> Task:
-    """A task with an upload that has ended."""
+    """A task with an upload, ended with `status`."""
     task = sent_task(client, **options)
     broker = services(client).broker
     broker.tasks.finish(claim(broker.tasks), record=record(status=status, finished_ms=now_ms() - ago_ms))
@@ -309,65 +309,67 @@ def test_housekeeping_keeps_what_a_task_needs_and_nothing_else(
     needed = {ended(client, Status.FAILED, HOUR_MS).upload, sent_task(client).upload}
     clear(client)
     assert listed(client).keys() == needed
-    assert {name.rpartition("/")[2] for name in kept(client, request)} == {key.rpartition("/")[2] for key in needed}
+    assert {name.rpartition("/")[2] for name in stored_names(client, request)} == {
+        key.rpartition("/")[2] for key in needed
+    }
 
 
-def test_a_song_that_no_task_came_for_goes_after_an_hour(
+def test_a_song_without_a_task_is_deleted_after_an_hour(
     client: FlaskClient, request: pytest.FixtureRequest, redis_client: Redis, tmp_path: Path
 ) -> None:
     song = tmp_path / "song"
     song.write_bytes(SONG)
-    upload = services(client).uploads.keep(song, "0" * 8 + "-0000-0000-0000-" + "0" * 12)
+    upload = services(client).uploads.store(song, "0" * 8 + "-0000-0000-0000-" + "0" * 12)
     clear(client)
-    assert len(kept(client, request)) == 1
+    assert len(stored_names(client, request)) == 1
     redis_client.zadd("uvr_tasks:uploads", {upload.key: now_ms() - HOUR_MS - 1000})
     clear(client)
-    assert (kept(client, request), listed(client)) == ([], {})
+    assert (stored_names(client, request), listed(client)) == ([], {})
 
 
 def test_a_task_cannot_take_a_song_that_is_being_deleted(client: FlaskClient, tmp_path: Path) -> None:
     song = tmp_path / "song"
     song.write_bytes(SONG)
-    upload = services(client).uploads.keep(song, "late")
-    assert services(client).broker.uploads.condemn(upload.key, listed(client)[upload.key])
+    upload = services(client).uploads.store(song, "late")
+    assert services(client).broker.uploads.mark_for_deletion(upload.key, listed(client)[upload.key])
     with pytest.raises(TransientError, match="send it again"):
         services(client).store.submit(Task("late", "song", 3, now_ms(), upload=upload.key))
     assert services(client).store.get("late") is None
 
 
-def test_a_deletion_that_was_cut_off_is_made_up_for(client: FlaskClient, request: pytest.FixtureRequest) -> None:
+def test_an_interrupted_deletion_is_completed(client: FlaskClient, request: pytest.FixtureRequest) -> None:
     task = ended(client, Status.FAILED)
-    assert services(client).broker.uploads.condemn(task.upload, 0)
+    assert services(client).broker.uploads.mark_for_deletion(task.upload, 0)
     clear(client)
-    assert (kept(client, request), listed(client)) == ([], {})
+    assert (stored_names(client, request), listed(client)) == ([], {})
 
 
-def test_a_song_that_is_gone_is_told_in_a_sentence(client: FlaskClient, tmp_path: Path) -> None:
+def test_a_deleted_song_is_a_permanent_error_with_advice(client: FlaskClient, tmp_path: Path) -> None:
     task = sent_task(client)
     services(client).uploads.remove(task.upload)
     with pytest.raises(PermanentError, match="no longer stored; submit it again"):
         services(client).uploads.fetch(task.upload, tmp_path / "fetched")
 
 
-def test_what_a_killed_api_had_received_goes_after_a_day(redis_client: Redis, tmp_path: Path) -> None:
+def test_parts_received_by_a_killed_api_are_deleted_after_a_day(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
-    parts = [uploads_module.unfinished(settings, str(number)) for number in range(2)]
+    parts = [uploads_module.part_file(settings, str(number)) for number in range(2)]
     parts[0].parent.mkdir(parents=True)
     for part in parts:
         part.write_bytes(b"RIFF")
     os.utime(parts[0], (time.time() - 90_000,) * 2)
-    uploads_module.remove_unfinished(settings)
+    uploads_module.remove_abandoned_parts(settings)
     assert [part.exists() for part in parts] == [False, True]
 
 
-def test_a_file_that_no_list_knows_goes_after_a_day(redis_client: Redis, tmp_path: Path) -> None:
+def test_a_file_missing_from_the_index_is_deleted_after_a_day(redis_client: Redis, tmp_path: Path) -> None:
     settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, min_free_bytes=0)
     with application(settings) as app, app.test_client() as client:
-        known, old = sent_task(client), sent_task(client)
+        indexed, old = sent_task(client), sent_task(client)
         fresh = sent_task(client)
         redis_client.zrem("uvr_tasks:uploads", old.upload, fresh.upload)
-        for task in (known, old):
+        for task in (indexed, old):
             os.utime(settings.output_dir / task.upload, (time.time() - 90_000,) * 2)
         clear(client)
     left = {path.name for path in (settings.output_dir / "uploads").iterdir()}
-    assert left == {Path(task.upload).name for task in (known, fresh)}
+    assert left == {Path(task.upload).name for task in (indexed, fresh)}

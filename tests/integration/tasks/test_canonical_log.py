@@ -12,7 +12,7 @@ import structlog
 from tests.support.http_server import Answer, HttpServer
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
-from uvr.metrics.definitions import UNSEEN
+from uvr.metrics.definitions import UNSENT
 from uvr.storage.uploads import Uploads
 from uvr.tasks.actions import TaskActions
 from uvr.tasks.dead_letters import DeadLetters
@@ -112,12 +112,12 @@ def test_a_retried_task_is_logged_at_each_end(workshop: Workshop, lines: list[An
 @pytest.mark.parametrize("way", ["cancel", "delete"])
 def test_a_task_that_is_stopped_is_logged_once(workshop: Workshop, lines: list[Any], way: str) -> None:
     workshop.broker.store.submit(Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, request_id="r-1"))
-    UNSEEN.take()
+    UNSENT.take()
     for _ in range(2):
         getattr(control(workshop), way)("a")
     [line] = ends(lines)
     assert (line["status"], line["request_id"]) == ("cancelled", "r-1")
-    assert UNSEEN.take()["uvr_tasks_ended_total", "", "cancelled"] == 1
+    assert UNSENT.take()["uvr_tasks_ended_total", "", "cancelled"] == 1
 
 
 def test_every_line_of_a_claim_names_the_request(workshop: Workshop, receiver: HttpServer, lines: list[Any]) -> None:

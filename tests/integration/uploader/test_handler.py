@@ -19,7 +19,7 @@ from tests.support.s3_server import BUCKET, READER, KeyPair, S3Server
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.waiting import until
 from tests.support.workshop import Workshop, open_workshop, working
-from uvr.storage.availability import StorageWatch
+from uvr.storage.availability import StorageAvailability
 from uvr.storage.s3 import S3Storage
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, WebhookState
@@ -151,7 +151,7 @@ def test_while_the_storage_refuses_everything_results_wait_and_then_go_on_by_the
 ) -> None:
     with opened(**fault) as workshop, capture_logs() as logs:
         folder = workshop.separated(task_uuid, STEMS)
-        watch = StorageWatch(workshop.storage)
+        watch = StorageAvailability(workshop.storage)
         with watch.watching():
             assert sentence in watch.problem
             assert not watch.enter()
@@ -173,7 +173,7 @@ def test_a_check_that_succeeds_later_opens_the_storage_again() -> None:
     with http_server() as server:
         server.answer(CHECK, Answer(403, body=REFUSED), Answer(403, body=REFUSED), Answer())
         storage = S3Storage(bucket=BUCKET, endpoint_url=server.url(""), access_key_id="a", secret_access_key="b")
-        watch = StorageWatch(storage, again_s=0.05)
+        watch = StorageAvailability(storage, recheck_s=0.05)
         with capture_logs() as logs, watch.watching(lambda: changes.append(watch.problem)):
             until(watch.enter)
     assert [change[:27] for change in changes] == ["The storage refuses access:", ""]

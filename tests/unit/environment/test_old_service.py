@@ -1,4 +1,4 @@
-"""What the replaced service had and operators rely on: its files, its older variables, and those that are gone."""
+"""Compatibility with the replaced service: its files and older variables, and a report of its retired variables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from config import ROOT, Settings
-from uvr.environment.retired_variables import retired_settings, warn_about_retired_settings
+from uvr.environment.variables_without_effect import log_variables_without_effect, variables_without_effect
 
 FILES = [
     "LOCAL_RUN.md", "MODELS.md", "app.py", "docker-compose.yml", "download_models.py", "env.example", "processor.py",
@@ -29,17 +29,17 @@ def no_kafka_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_its_readme_names_is_there(name: str) -> None:
+def test_a_file_from_its_readme_exists(name: str) -> None:
     assert (ROOT / name).is_file()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_that_its_readme_names_can_be_run(name: str) -> None:
+def test_a_script_from_its_readme_is_executable(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
 
 
 @pytest.mark.parametrize("page", ["LOCAL_RUN.md", "MODELS.md"])
-def test_its_pages_lead_on(page: str) -> None:
+def test_its_pages_lead_to_existing_documents(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#]+)", text)
     assert any(target.startswith("docs/") for target in targets)
@@ -60,13 +60,13 @@ def test_variables_of_kafka_are_found_in_the_environment_and_in_the_env_file(
     env_file.write_text("KAFKA_TOPIC=songs\nKAFKA_GROUP_ID=\nAPI_PORT=8000\n", encoding="utf-8")
     monkeypatch.setenv("ENV_FILE", str(env_file))
     monkeypatch.setenv("kafka_bootstrap_servers", "broker:9092")
-    assert retired_settings() == ["KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC"]
+    assert variables_without_effect().retired == ["KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC"]
 
 
-def test_the_log_names_them_once_and_their_values_never(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_names_retired_variables_once_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_SASL_PASSWORD", "hush")
     with capture_logs() as lines:
-        warn_about_retired_settings()
+        log_variables_without_effect()
     assert lines == [
         {
             "event": "settings.no_longer_used",
@@ -77,8 +77,8 @@ def test_the_log_names_them_once_and_their_values_never(monkeypatch: pytest.Monk
     ]
 
 
-def test_without_them_nothing_is_said() -> None:
+def test_without_retired_variables_nothing_is_logged() -> None:
     with capture_logs() as lines:
-        warn_about_retired_settings()
+        log_variables_without_effect()
     assert lines == []
     assert not any(name.startswith("kafka") for name in Settings.model_fields)

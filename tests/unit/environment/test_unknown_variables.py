@@ -1,4 +1,4 @@
-"""Variables that are no settings are reported with what may be meant, and those of others are left alone."""
+"""Variables that are no settings are reported with the setting they mean; those of other programs are not."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ import pytest
 import structlog
 
 from config import ROOT
-from uvr.environment.unknown_variables import UnknownVariable, log_unknown_variables, unknown_variables
+from uvr.environment.unknown_variables import (
+    UnknownVariable,
+    unknown_in_environment,
+    unknown_in_file,
+    variables_in,
+)
+from uvr.environment.variables_without_effect import log_variables_without_effect
 
 
-def unknown(tmp_path: Path, text: str, **environment: str) -> dict[str, str]:
-    """Names of variables and what may be meant by them."""
-    file = tmp_path / ".env"
-    file.write_text(text)
-    return {variable.name: variable.meant for variable in unknown_variables(file, environment)}
+def unknown(text: str, **environment: str) -> dict[str, str]:
+    """The unknown variables of a .env file with this text and of an environment, each with the setting it means."""
+    names = variables_in(text)
+    found = [*unknown_in_file(names, ".env"), *unknown_in_environment(environment, names)]
+    return {variable.name: variable.meant for variable in found}
 
 
 @pytest.mark.parametrize(
@@ -37,34 +43,34 @@ def unknown(tmp_path: Path, text: str, **environment: str) -> dict[str, str]:
         ("TZ", ""),
     ],
 )
-def test_what_the_file_names_and_nothing_reads_is_reported(tmp_path: Path, name: str, meant: str) -> None:
-    assert unknown(tmp_path, f"DEFAULT_PRIORITY=4\n{name}=x\n") == {name: meant}
+def test_an_unknown_variable_in_the_file_is_reported(name: str, meant: str) -> None:
+    assert unknown(f"DEFAULT_PRIORITY=4\n{name}=x\n") == {name: meant}
 
 
 @pytest.mark.parametrize(
     "name",
     ["api_port", "S3_BASE_URL", "API_BIND", "PIP_INDEX_URL", "COMPOSE_PROJECT_NAME", "AWS_PROFILE", "KAFKA_TOPIC"],
 )
-def test_what_something_reads_is_not_reported(tmp_path: Path, name: str) -> None:
-    assert unknown(tmp_path, f"{name}=x\n") == {}
+def test_a_variable_that_a_program_reads_is_not_reported(name: str) -> None:
+    assert unknown(f"{name}=x\n") == {}
 
 
-def test_a_setting_that_is_there_is_not_meant(tmp_path: Path) -> None:
-    assert unknown(tmp_path, "API_PROT=9\nAPI_PORT=9\n")["API_PROT"] == ""
-    assert unknown(tmp_path, "API_PORT=9\n", API_PROT="9") == {}
+def test_a_setting_that_is_set_is_not_suggested() -> None:
+    assert unknown("API_PROT=9\nAPI_PORT=9\n")["API_PROT"] == ""
+    assert unknown("API_PORT=9\n", API_PROT="9") == {}
 
 
-def test_of_the_environment_only_slips_are_reported(tmp_path: Path) -> None:
+def test_in_the_environment_only_near_misses_are_reported() -> None:
     environment = {"HOME": "/root", "PATH": "/bin", "TRAEFIK_HOST": "x", "LOGLEVEL": "x", "MODEL_NAM": "x"}
-    assert unknown(tmp_path, "", **environment) == {"MODEL_NAM": "MODEL_NAME"}
+    assert unknown("", **environment) == {"MODEL_NAM": "MODEL_NAME"}
 
 
-def test_every_variable_of_the_example_and_of_compose_is_known(tmp_path: Path) -> None:
+def test_every_variable_of_the_example_and_of_compose_is_known() -> None:
     example = re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", (ROOT / "env.example").read_text(), re.MULTILINE)
     compose = re.findall(r"(?<!\$)\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())
     assert len(example) > 50
     assert "API_BIND" in compose
-    assert unknown(tmp_path, "".join(f"{name}=\n" for name in [*example, *compose])) == {}
+    assert unknown("".join(f"{name}=\n" for name in [*example, *compose])) == {}
 
 
 def test_the_sentence_has_the_name_and_never_the_value() -> None:
@@ -78,7 +84,7 @@ def test_a_start_logs_near_misses_as_warnings(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "mine.env").write_text("REDIS_PASSWRD=hush\nTZ=UTC\n")
     monkeypatch.setenv("ENV_FILE", str(tmp_path / "mine.env"))
     with structlog.testing.capture_logs() as lines:
-        log_unknown_variables()
+        log_variables_without_effect()
     assert lines == [
         {
             "event": "settings.unknown_variable",
@@ -91,7 +97,7 @@ def test_a_start_logs_near_misses_as_warnings(tmp_path: Path, monkeypatch: pytes
     ]
 
 
-def test_a_file_that_only_docker_reads_is_looked_through_from_stdin() -> None:
+def test_a_file_that_only_docker_reads_is_checked_from_stdin() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "uvr.environment.unknown_variables"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Endpoints as people copy them from web consoles: what is read from them, and which are refused."""
+"""Endpoints as people copy them from web consoles: their meaning, and the ambiguous ones that are refused."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ R2 = "0123456789abcdef0123456789abcdef.r2.cloudflarestorage.com"
         ("https://x.example/storage/v1/s3", BucketAddress("https://x.example/storage/v1/s3", "path", "", False)),
     ],
 )
-def test_an_endpoint_says_in_which_style_its_service_is_spoken_to(endpoint: str, read: BucketAddress) -> None:
+def test_an_endpoint_determines_style_and_region(endpoint: str, read: BucketAddress) -> None:
     assert bucket_address(endpoint, "songs") == read
 
 
@@ -63,7 +63,7 @@ def test_an_endpoint_says_in_which_style_its_service_is_spoken_to(endpoint: str,
         ("http://minio:9000/songs/", "http://minio:9000"),
     ],
 )
-def test_the_name_of_the_bucket_in_an_endpoint_is_left_out(with_bucket: str, without: str) -> None:
+def test_the_bucket_in_an_endpoint_is_removed(with_bucket: str, without: str) -> None:
     assert bucket_address(with_bucket, "songs") == bucket_address(without, "songs")
 
 
@@ -71,16 +71,16 @@ def test_the_name_of_the_bucket_in_an_endpoint_is_left_out(with_bucket: str, wit
     ("endpoint", "sentence"),
     [
         ("https://other.oss-cn-hangzhou.aliyuncs.com", "names the bucket other, but S3_BUCKET_NAME is songs"),
-        ("https://songs.example.com", "write example.com if that is meant"),
+        ("https://songs.example.com", "write example.com if you mean that host"),
         ("https://x.example/storage/v1/s3/songs", "ends with the name of the bucket"),
     ],
 )
-def test_an_endpoint_that_may_name_a_bucket_is_refused(endpoint: str, sentence: str) -> None:
+def test_an_endpoint_that_may_contain_a_bucket_is_refused(endpoint: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         bucket_address(endpoint, "songs")
 
 
-def test_a_chosen_style_says_how_to_read_the_host() -> None:
+def test_an_explicit_style_decides_what_the_host_means() -> None:
     assert bucket_address("https://songs.example.com", "songs", "virtual").endpoint_url == "https://example.com"
     as_it_is = bucket_address("https://songs.example.com", "songs", "path")
     assert as_it_is == BucketAddress("https://songs.example.com", "path", "", True)

@@ -1,4 +1,4 @@
-"""WEBHOOK_HEADERS: which receiver gets what, and faults that are named without a value."""
+"""WEBHOOK_HEADERS: which receiver gets which headers, and error messages without values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import pytest
 
 from config import ROOT, SettingsError, read_settings
-from uvr.net.receiver_headers import receiver_headers
+from uvr.net.receiver_headers import parse_receiver_headers
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +28,17 @@ def bare_environment(monkeypatch):
     ],
 )
 def test_receiver_is_a_scheme_a_host_and_a_port_with_https_as_default(receiver, origin):
-    assert receiver_headers(json.dumps({receiver: {"X-Key": "a b"}})) == {origin: {"X-Key": "a b"}}
+    assert parse_receiver_headers(json.dumps({receiver: {"X-Key": "a b"}})) == {origin: {"X-Key": "a b"}}
 
 
 def test_basic_credentials_become_an_authorization_header():
     setting = '{"hooks.example.com": {"basic_auth": "uvr:open sesame"}}'
-    assert receiver_headers(setting)["https://hooks.example.com:443"] == {"Authorization": "Basic dXZyOm9wZW4gc2VzYW1l"}
+    assert parse_receiver_headers(setting)["https://hooks.example.com:443"] == {
+        "Authorization": "Basic dXZyOm9wZW4gc2VzYW1l"
+    }
 
 
-def test_line_of_the_documentation_is_read_from_an_env_file(monkeypatch, tmp_path):
+def test_the_example_in_the_documentation_works_in_an_env_file(monkeypatch, tmp_path):
     docs = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     [line] = re.findall(r"^WEBHOOK_HEADERS=.+$", docs, re.MULTILINE)
     (tmp_path / ".env").write_text(line + "\n")
@@ -52,22 +54,22 @@ def test_line_of_the_documentation_is_read_from_an_env_file(monkeypatch, tmp_pat
         ("Authorization: Bearer SECRET", "write it as JSON"),
         ('["SECRET"]', "write it as JSON"),
         ('{"hooks.example.com": "Bearer SECRET"}', "write it as JSON"),
-        ('{"hooks.example.com/SECRET": {}}', "is no receiver"),
-        ('{"https://user:SECRET@hooks.example.com": {}}', "hooks.example.com is no receiver"),
-        ('{"*.example.com": {}}', "is no receiver"),
-        ('{"": {}}', "is no receiver"),
-        ('{"hooks.example.com:65536": {}}', "is no receiver"),
+        ('{"hooks.example.com/SECRET": {}}', "is not a receiver"),
+        ('{"https://user:SECRET@hooks.example.com": {}}', "hooks.example.com is not a receiver"),
+        ('{"*.example.com": {}}', "is not a receiver"),
+        ('{"": {}}', "is not a receiver"),
+        ('{"hooks.example.com:65536": {}}', "is not a receiver"),
         ('{"a.example": {}, "https://A.example:443": {}}', "named twice"),
-        ('{"a.example": {"X-Key": ["SECRET"]}}', "the value of X-Key for a.example must be a text"),
-        ('{"a.example": {"X-Key": "SECRET\\r\\nX-Other: 1"}}', "the value of X-Key for a.example must be a text"),
-        ('{"a.example": {"X-Key": ""}}', "the value of X-Key for a.example must be a text"),
+        ('{"a.example": {"X-Key": ["SECRET"]}}', "the value of X-Key for a.example must be a string"),
+        ('{"a.example": {"X-Key": "SECRET\\r\\nX-Other: 1"}}', "the value of X-Key for a.example must be a string"),
+        ('{"a.example": {"X-Key": ""}}', "the value of X-Key for a.example must be a string"),
         ('{"a.example": {"X Key": "SECRET"}}', "cannot be given the header X Key"),
         ('{"a.example": {"Host": "SECRET"}}', "cannot be given the header Host"),
         ('{"a.example": {"Webhook-Signature": "SECRET"}}', "cannot be given the header Webhook-Signature"),
         ('{"a.example": {"basic_auth": "SECRET"}}', "basic_auth for a.example must be written as user:password"),
     ],
 )
-def test_fault_is_named_without_the_secret(monkeypatch, setting, words):
+def test_error_does_not_contain_the_secret(monkeypatch, setting, words):
     monkeypatch.setenv("WEBHOOK_HEADERS", setting)
     with pytest.raises(SettingsError, match=r"^WEBHOOK_HEADERS: ") as refused:
         read_settings()
@@ -103,7 +105,7 @@ def test_proxy_is_an_http_url(monkeypatch, url):
         "http://",
     ],
 )
-def test_fault_in_a_proxy_is_named_without_its_password(monkeypatch, url):
+def test_error_about_a_proxy_does_not_contain_its_password(monkeypatch, url):
     monkeypatch.setenv("FETCH_PROXY", url)
     with pytest.raises(SettingsError, match=r"^FETCH_PROXY: write it as http://proxy\.example\.com:3128") as refused:
         read_settings()

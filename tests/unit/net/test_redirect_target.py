@@ -1,4 +1,4 @@
-"""Where redirects lead: Locations that break the standard, read as browsers and curl read them."""
+"""Redirects with a Location that violates the standard are interpreted as browsers and curl do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def target(location: bytes, base: str = "https://songs.example/a/b?c=1#d") -> st
         ("https://bücher.example/x y".encode(), "https://bücher.example/x%20y"),
     ],
 )
-def test_location_is_read_as_browsers_read_it(location, url):
+def test_location_is_interpreted_as_browsers_do(location, url):
     assert target(location) == url
 
 

@@ -1,4 +1,4 @@
-"""The rules of the URL guard: what is public, what an operator opens, what a URL may look like."""
+"""The rules of the URL guard: public addresses, networks that the operator allows, and the form of URLs."""
 
 from ipaddress import ip_address, ip_network
 
@@ -107,7 +107,7 @@ def test_private_address_in_any_spelling_is_refused_when_a_task_is_accepted(host
         "HTTPS://EXAMPLE.COM",
     ],
 )
-def test_ordinary_urls_are_accepted_without_asking_dns(url):
+def test_ordinary_urls_are_accepted_without_dns(url):
     asked = []
     guard = UrlGuard([], resolver=lambda host: asked.append(host) or [ip_address("8.8.8.8")])
     assert _refusal(guard, url) == ""
@@ -147,7 +147,7 @@ def test_malformed_url_is_refused_with_its_reason(url, reason):
     assert refused.value.message.startswith("hook_url ")
 
 
-def test_allowed_network_opens_exactly_itself():
+def test_allowed_network_allows_only_its_own_addresses():
     guard = UrlGuard([ip_network("10.20.0.0/16"), ip_network("fd12::/32")])
     guard.check("http://10.20.255.255/", "audio")
     guard.check("http://[fd12::1]/", "audio")
@@ -162,7 +162,7 @@ def test_name_with_one_private_address_among_public_ones_is_refused():
         guard.addresses("song.example")
 
 
-def test_refusal_tells_the_log_but_not_the_client_which_address_it_was():
+def test_refusal_has_the_address_for_the_log_but_not_in_the_message():
     guard = UrlGuard([], resolver=_names(["10.0.0.7"]))
     with pytest.raises(PermanentError) as refused:
         guard.addresses("song.example")
@@ -171,7 +171,7 @@ def test_refusal_tells_the_log_but_not_the_client_which_address_it_was():
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", f"{'a' * 64}.example", "a..example"])
-def test_name_that_does_not_resolve_is_worth_another_try(host):
+def test_name_that_does_not_resolve_is_a_transient_error(host):
     with pytest.raises(TransientError, match="could not be resolved"):
         GUARD.addresses(host)
 

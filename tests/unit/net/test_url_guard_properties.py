@@ -1,4 +1,4 @@
-"""The URL guard over all addresses and all URLs, judged by Python's `ipaddress` and by plain arithmetic."""
+"""Properties of the URL guard for all addresses and URLs, checked with Python's `ipaddress` and plain arithmetic."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OURS = (
 
 
 def is_special(address: Address) -> bool:
-    """What `ipaddress` knows of any address that is more than an ordinary one of the internet."""
+    """Whether `ipaddress` says that the address is not an ordinary one of the internet."""
     return (
         not address.is_global
         or address.is_private
@@ -56,7 +56,7 @@ def refused(url: str, guard: UrlGuard = GUARD) -> bool:
 
 @at_leisure
 @given(addresses)
-def test_no_address_that_python_calls_special_is_public(address):
+def test_no_address_that_is_special_for_python_is_public(address):
     assert not (is_public(address) and is_special(address))
 
 
@@ -81,20 +81,20 @@ def test_no_address_that_wraps_another_is_public(address):
 
 @at_leisure
 @given(ipv4)
-def test_no_disguise_of_an_address_is_public_whatever_the_address(address):
+def test_no_mapped_or_tunnelled_address_is_public(address):
     assert not any(is_public(disguise) for disguise in disguises(address))
 
 
 @at_leisure
 @given(ipv4)
-def test_every_spelling_of_an_ipv4_address_is_judged_like_the_address(address):
+def test_every_spelling_of_an_ipv4_address_has_the_same_result(address):
     verdicts = {spelling: refused(f"http://{spelling}:8000/song") for spelling in spellings(address)}
     assert verdicts == dict.fromkeys(verdicts, not is_public(address))
 
 
 @at_leisure
 @given(ipv6)
-def test_every_spelling_of_an_ipv6_address_is_judged_like_the_address(address):
+def test_every_spelling_of_an_ipv6_address_has_the_same_result(address):
     high, low = address.exploded.rsplit(":", 2)[0], IPv4Address(int(address) & 0xFFFFFFFF)
     forms = [str(address), address.exploded, address.exploded.upper(), f"{high}:{low}"]
     assert {refused(f"http://[{form}]/") for form in forms} == {not is_public(address)}
@@ -106,7 +106,7 @@ def test_every_spelling_of_an_ipv6_address_is_judged_like_the_address(address):
 @example(ip_network("::ffff:127.0.0.1/128"), IPv4Address("127.0.0.1"))
 @example(ip_network("::/0"), IPv4Address("127.0.0.1"))
 @example(ip_network("0.0.0.0/0"), IPv6Address("::1"))
-def test_an_opened_network_opens_its_own_addresses_and_no_others(network, address):
+def test_an_allowed_network_allows_only_its_own_addresses(network, address):
     inside = address.version == network.version and (
         int(address) >> (address.max_prefixlen - network.prefixlen)
         == int(network.network_address) >> (address.max_prefixlen - network.prefixlen)
@@ -132,8 +132,8 @@ urlish = st.text(telling, max_size=40)
 
 @at_leisure
 @given(st.builds(str.__add__, st.sampled_from(["http://", "https://", "HTTP://", "http:", ""]), urlish | st.text()))
-def test_a_url_that_passes_means_the_same_to_everything_behind_the_check(url):
-    """What is checked must be what is connected to, and nothing on the way may stumble."""
+def test_every_parser_agrees_on_a_url_that_passes(url):
+    """The host that is checked must be the host that is connected to, and no parser may fail."""
     if refused(url):
         return
     prepared = requests.Request("GET", url).prepare().url

@@ -15,11 +15,12 @@ from flask import Response, request
 from flask_httpauth import HTTPBasicAuth
 from flask_openapi3.blueprint import APIBlueprint
 
-from config import Settings, is_loopback
+from config import Settings
 from uvr.api.auth.client_address import client_address
 from uvr.api.auth.users import User
 from uvr.api.problems import Problem, problem
 from uvr.api.services import services
+from uvr.net.hosts import is_loopback
 
 log = structlog.get_logger()
 

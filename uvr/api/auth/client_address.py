@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from flask import request
 
-from config import Network, is_host
 from uvr.api.services import services
+from uvr.net.hosts import Network, is_host
 
 _IPV6_NETWORK_BITS = 64  # the part of an address that the provider assigns; clients choose the rest
 

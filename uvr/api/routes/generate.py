@@ -27,7 +27,7 @@ from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
 from uvr.api.unknown_fields import UnknownFields
 from uvr.errors import PermanentError, RepeatedRequestError, TransientError, UvrError
-from uvr.storage.uploads import Upload, unfinished
+from uvr.storage.uploads import Upload, part_file
 from uvr.tasks.model import Task, WebhookState
 from uvr.timestamps import now_ms
 
@@ -70,7 +70,7 @@ def _submit_url(key: str) -> Task:
 
 def _submit_file(key: str) -> Task:
     task_uuid, settings = str(uuid.uuid4()), services().settings
-    path, max_bytes = unfinished(settings, task_uuid), settings.max_audio_bytes
+    path, max_bytes = part_file(settings, task_uuid), settings.max_audio_bytes
     with received_form(path, max_bytes=max_bytes, min_free_bytes=settings.min_free_bytes) as form:
         body = _validated(GenerateForm, {**form.texts, **form.files})
         _check_url("hook_url", body.hook_url)
@@ -89,7 +89,7 @@ def _submit_file(key: str) -> Task:
 def _stored_upload(song: SentFile, task_uuid: str) -> Upload:
     """Store the song for its task. Raises `TransientError` if the storage refuses it: the request is not at fault."""
     try:
-        return services().uploads.keep(song.path, task_uuid)
+        return services().uploads.store(song.path, task_uuid)
     except PermanentError as refusal:
         raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
 

@@ -119,7 +119,7 @@ def _total_families() -> Iterator[Metric]:
     """Every counter and histogram. Series that are known beforehand exist from the start, with the value 0."""
     totals = services().totals.read()
     for metric in METRICS:
-        series: dict[Series, dict[str, float]] = {labels: {} for labels in metric.known_values()}
+        series: dict[Series, dict[str, float]] = {labels: {} for labels in metric.label_combinations()}
         for (name, part, *labels), amount in totals.items():
             # A process of another version may have counted with other labels.
             if name == metric.name and len(labels) == len(metric.labels):

@@ -21,7 +21,6 @@ from pathlib import Path
 import structlog
 
 from config import Settings
-from uvr.storage.staging import pending
 from uvr.tasks.broker import Broker
 from uvr.uploader.housekeeping.task_files import FENCE, TASK_UUID, TaskFile, files_below, folders_in
 
@@ -46,7 +45,7 @@ class OrphanCleaner:
         """Remove what nobody owns; the names of what is gone. Raises `redis.RedisError`, never one about the disk."""
         looks: list[tuple[list[TaskFile], Callable[[TaskFile], bool]]] = [
             (folders_in(self._temp_dir, _WORK), self._is_claimed),
-            (folders_in(pending(self._output_dir), _HANDOVER), self._is_wanted),
+            (folders_in(pending_dir(self._output_dir), _HANDOVER), self._is_wanted),
             (files_below(self._output_dir / "stems", _UNFINISHED), self._is_being_stored),
         ]
         return [

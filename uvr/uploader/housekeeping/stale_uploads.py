@@ -12,7 +12,7 @@ from __future__ import annotations
 import structlog
 
 from config import Settings
-from uvr.storage.uploads import Uploads, discard, is_left, remove_unfinished, task_of, upload_dir
+from uvr.storage.uploads import Uploads, discard, is_left, remove_abandoned_parts, task_of, upload_dir
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status
 from uvr.timestamps import now_ms
@@ -38,8 +38,8 @@ class StaleUploads:
         listed_until_ms = self._broker.uploads.now_ms()
         for key, beside in self._broker.uploads.all():
             if not self._is_needed(key, beside, listed_until_ms) and self._uploads.remove(key, beside):
-                log.info("upload.removed", task_uuid=task_of(key))
-        remove_unfinished(self._settings)
+                log.info("upload.removed", task_uuid=task_uuid_of(key))
+        remove_abandoned_parts(self._settings)
         for found in files_below(upload_dir(self._settings), _UPLOAD):
             if is_left(found.path) and f"uploads/{found.path.name}" not in self._broker.uploads:
                 discard(found.path)

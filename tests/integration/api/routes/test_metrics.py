@@ -17,7 +17,7 @@ from redis import Redis
 from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
 from tests.support.leases import claim
 from uvr.liveness.workers import WorkerPresence
-from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSEEN
+from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSENT
 from uvr.tasks.model import Task
 from uvr.timestamps import now_ms
 
@@ -36,10 +36,10 @@ def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
     settings = settings_for(
         redis_client.get_connection_kwargs(), tmp_path, metrics_token=TOKEN, basic_auth_users_file=users
     )
-    UNSEEN.take()
+    UNSENT.take()
     with application(settings) as app, app.test_client() as client:
         yield client
-    UNSEEN.take()
+    UNSENT.take()
 
 
 def scraped(client: FlaskClient) -> dict[tuple[str, Labels], float]:
@@ -166,7 +166,7 @@ def test_without_redis_the_token_still_sees_that_it_is_down(tmp_path: Path) -> N
     settings = settings_for({"path": tmp_path / "no.sock"}, tmp_path, metrics_token=TOKEN)
     with application(settings) as app, app.test_client() as client:
         assert scraped(client) == {series("uvr_redis_up"): 0}
-    UNSEEN.take()
+    UNSENT.take()
 
 
 def test_every_metric_is_documented_with_its_labels(client: FlaskClient) -> None:

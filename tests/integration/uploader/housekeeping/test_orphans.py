@@ -22,7 +22,7 @@ from tests.support.api import settings_for
 from tests.support.leases import begin, claim, expire
 from tests.support.redis_server import redis_server
 from uvr.redis.clients import connect
-from uvr.storage.staging import StagingFolder, pending
+from uvr.storage.staging import StagingFolder, pending_dir
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, record
 from uvr.timestamps import now_ms
@@ -70,7 +70,7 @@ class Node:
         with handover.filling() as folder:
             (folder / "vocals.wav").write_bytes(b"stem")
             handover.publish()
-        return pending(self.output_dir) / handover.name
+        return pending_dir(self.output_dir) / handover.name
 
     def hand_over(self, lease: Lease) -> bool:
         made = record(status=Status.UPLOADING, handover=f"{lease.id}.{lease.fence}")
@@ -110,7 +110,7 @@ def test_what_a_dead_processor_left_goes_once_its_lease_is_over(node: Node, redi
     node.submit()
     lease = node.claim()
     work = node.work_folder(lease)
-    part = pending(node.output_dir) / f"{lease.id}.{lease.fence}.part"
+    part = pending_dir(node.output_dir) / f"{lease.id}.{lease.fence}.part"
     part.mkdir(parents=True)
     (part / "vocals.wav").write_bytes(b"half")
     expire(node.broker.tasks, redis_client, lease)
@@ -192,8 +192,8 @@ def test_what_has_another_name_stays(node: Node) -> None:
         node.temp_dir / f"{task_uuid}.7.part",
         node.temp_dir / f"{task_uuid}.x.abcdefgh",
         node.temp_dir / f"x{task_uuid}.7.abcdefgh",
-        pending(node.output_dir) / "lost+found",
-        pending(node.output_dir) / f"{task_uuid}.7.backup",
+        pending_dir(node.output_dir) / "lost+found",
+        pending_dir(node.output_dir) / f"{task_uuid}.7.backup",
     ]
     for folder in kept:
         folder.mkdir(parents=True)
@@ -220,7 +220,7 @@ def test_links_are_not_followed(node: Node, tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_an_unknown_task_stays_for_a_day(node: Node) -> None:
-    folders = [node.temp_dir / f"{uuid.uuid4()}.1.abcdefgh", pending(node.output_dir) / f"{uuid.uuid4()}.1"]
+    folders = [node.temp_dir / f"{uuid.uuid4()}.1.abcdefgh", pending_dir(node.output_dir) / f"{uuid.uuid4()}.1"]
     for folder in folders:
         folder.mkdir(parents=True)
     assert node.janitor.clean() == []
@@ -297,5 +297,5 @@ def test_nothing_that_is_needed_goes_while_workers_are_at_it(node: Node) -> None
             node.janitor.clean()
     node.janitor.clean()
     assert [fine for processor in processors for fine in processor.result()] == [True] * 3 * len(ids)
-    assert sorted(folder.name.partition(".")[0] for folder in pending(node.output_dir).iterdir()) == sorted(ids)
+    assert sorted(folder.name.partition(".")[0] for folder in pending_dir(node.output_dir).iterdir()) == sorted(ids)
     assert list(node.temp_dir.iterdir()) == []

@@ -1,0 +1,86 @@
+"""Hosts, origins, networks and URLs in the text of settings: what is valid, and what a list with commas means.
+
+Every function that refuses a text raises `ValueError` with a message that shows how to write it.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from pydantic import SecretStr
+
+Network = IPv4Network | IPv6Network
+
+_LABEL = "[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
+_MAX_HOST_LENGTH = 253 + len(":65535")
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+")
+_PROXY = re.compile(r"http://([^\s/?#@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?/?")
+
+_LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing can connect to a wildcard
+
+
+def is_host(text: str) -> bool:
+    """Whether this is a host name or address in lower case, with or without a port, as in a Host header."""
+    return len(text) <= _MAX_HOST_LENGTH and _HOST.fullmatch(text) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens at `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def url_on_this_machine(host: str, port: int) -> str:
+    """The URL at which this machine reaches a server that listens at `host`, which may be a wildcard address."""
+    host = _LOOPBACK_OF_WILDCARD.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def parse_networks(text: str) -> list[Network]:
+    """Networks such as 10.0.0.0/8, separated by commas."""
+    return [ip_network(part) for part in _parts(text)]
+
+
+def parse_origins(text: str) -> list[str]:
+    """Origins of web pages, separated by commas."""
+    origins = _parts(text)
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin} is not an origin; write it as https://app.example.com, without a path")
+    return origins
+
+
+def parse_hosts(text: str) -> list[str]:
+    """Hosts, separated by commas, in lower case."""
+    hosts = _parts(text.lower())
+    for host in hosts:
+        if not is_host(host):
+            raise ValueError(f"{host} is not a host; write it as stems.example.com, with or without a port")
+    return hosts
+
+
+def checked_http_url(url: str) -> str:
+    """`url`, which may be empty, without slashes at its end."""
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError("must begin with http:// or https://")
+    return url.rstrip("/")
+
+
+def checked_proxy_url(url: SecretStr) -> SecretStr:
+    """The URL of an HTTP proxy, which may be empty. The error never contains it, because it may contain a password."""
+    text = url.get_secret_value()
+    match = _PROXY.fullmatch(text)
+    if text and not (match and int(match["port"] or 80) < 2**16):
+        raise ValueError(
+            "write it as http://proxy.example.com:3128 or http://user:password@proxy.example.com:3128, with %40 for "
+            "an @ in the password; https:// and SOCKS proxies are not supported"
+        )
+    return url
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -35,6 +35,7 @@ from tests.support.networks import write_model
 from tests.support.redis_server import redis_server
 from tests.support.service import AUTH, Service, wait_until
 from uvr.redis.clients import connect
+from uvr.storage.availability import StorageWatch
 from uvr.storage.factory import open_storage
 from uvr.tasks.dead_letters import KINDS, DeadLetters
 from uvr.tasks.model import record
@@ -180,7 +181,7 @@ def make_lost_stems(made: Making) -> None:
 def store(made: Making, name: str) -> None:
     """Have the one result that waits stored, and its webhook left waiting."""
     storage = open_storage(made.settings, lambda: b"")
-    [worker, *_] = uploader.workers_of(made.settings, made.queues, storage)
+    [worker, *_] = uploader.build_workers(made.settings, made.queues, storage, StorageWatch(storage))
     lease = made.queues.results.claim()
     assert lease is not None
     assert lease.id == made.tasks[name]

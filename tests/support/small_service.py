@@ -101,14 +101,14 @@ class SmallService:
     def _workers(self, processors: int) -> list[Worker]:
         storage = LocalStorage(self.settings.output_dir, "http://uvr.test", lambda: b"key")
         made = [self._processor(f"processor-{number}") for number in range(processors)]
-        return [*made, *uploader.workers_of(self.settings, self.queues, storage, StorageWatch(storage))]
+        return [*made, *uploader.build_workers(self.settings, self.queues, storage, StorageWatch(storage))]
 
     def _processor(self, name: str) -> Worker:
         return Worker(
             name,
             self.queues.tasks,
             StemMaker(self.settings, self.queues),
-            limits=RetryPolicy(),
+            retry_policy=RetryPolicy(),
             heartbeat_s=self.settings.heartbeat_seconds,
             waiting_record=record(status=Status.QUEUED, progress=0.0),
         )
@@ -128,7 +128,7 @@ class StemMaker:
         self._settings = settings
         self._queues = queues
 
-    def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
+    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
         handover = StagingFolder(self._settings.output_dir, lease.id, lease.fence)
         with handover.filling() as folder:
             for stem in ("vocals", "instrumental"):

@@ -77,7 +77,7 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
     """All workers of an uploader at work until the block ends; `watched`: the storage is checked until then, too."""
     watch = StorageWatch(workshop.storage, again_s=0.2)
-    workers = uploader.workers_of(workshop.settings, workshop.queues, workshop.storage, watch)
+    workers = uploader.build_workers(workshop.settings, workshop.queues, workshop.storage, watch)
 
     def wake() -> None:
         for queue in (workshop.queues.results, workshop.queues.webhooks):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from uvr.liveness.workers import present
+from uvr.liveness.workers import live_workers
 from uvr.tasks.model import Status, Task
 from uvr.tasks.queues import Queues
 from uvr.timestamps import now_ms
@@ -72,7 +72,7 @@ class EtaEstimator:
         return self._read[1]
 
     def _look(self) -> Outlook:
-        processors = present(self._client, self._queues.tasks.name).get("processor", [])
+        processors = live_workers(self._client, self._queues.tasks.name).get("processor", [])
         return Outlook(
             song_s=self._queues.pace.seconds(),
             processors=sum("paused" not in processor for processor in processors),

@@ -95,7 +95,7 @@ class Node:
         self._heard_at = -math.inf
         self._paused = ""
 
-    def heard(self) -> AbstractContextManager[None]:
+    def beating(self) -> AbstractContextManager[None]:
         """Give signs of life, and look after silent nodes, until the block ends."""
         return repeating(self._try, self._settings.heartbeat_seconds, name="node", at_once=True)
 
@@ -108,7 +108,7 @@ class Node:
             self._try()
         return "Redis does not hear this node." if self._is_out_of_touch() else self._paused
 
-    def look_around(self) -> None:
+    def beat(self) -> None:
         """Give one sign of life, and make again what silent nodes left. Raises `redis.RedisError`."""
         signs = self._hear()
         self._heard_at = time.monotonic()
@@ -119,7 +119,7 @@ class Node:
 
     def _try(self) -> None:
         try:
-            self.look_around()
+            self.beat()
         except RedisError as error:
             log.debug("node.not_heard", error=str(error))
         except Exception:

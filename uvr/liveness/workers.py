@@ -88,7 +88,7 @@ class WorkerPresence:
         self._client.delete(f"{self._root}:worker:{self.name}")
 
 
-class Uploaders:
+class UploaderWatch:
     """Those that store what the processors of `node` make."""
 
     def __init__(self, client: Redis, root: str, node: str) -> None:
@@ -105,7 +105,7 @@ class Uploaders:
         """
         if time.monotonic() - self._asked_at > _ASK_EVERY_S:
             try:
-                self._hear(present(self._client, self._root).get("uploader", []))
+                self._hear(live_workers(self._client, self._root).get("uploader", []))
             except RedisError as error:
                 log.debug("presence.not_asked", error=str(error))
         return self._reason
@@ -119,7 +119,7 @@ class Uploaders:
         self._reason = reason
 
 
-def present(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
+def live_workers(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
     """The workers seen lately, by kind: `{"processor": [{"name": …, "model": …}], …}`."""
     seconds = _seconds(client)
     names: Any = client.zrangebyscore(f"{root}:workers", seconds - FORGOTTEN_AFTER_S, "+inf")
@@ -138,7 +138,7 @@ def _seconds(client: Redis) -> int:
 def _runs_here(settings: Settings, kind: str) -> bool:
     clients = connect(settings)
     try:
-        workers = present(clients.commands, settings.redis_task_queue).get(kind, [])
+        workers = live_workers(clients.commands, settings.redis_task_queue).get(kind, [])
     except RedisError:
         return False
     finally:

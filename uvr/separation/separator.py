@@ -68,18 +68,18 @@ class Separator:
         output_format: OutputFormat = OutputFormat.WAV,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
-        turn: AbstractContextManager[object] | None = None,
+        slot: AbstractContextManager[object] | None = None,
     ) -> Separation:
         """Split the file `source` into stems in `output_dir`; `folder` is for what is in between.
 
-        The song is decoded at once; the network is entered in `turn`, which lets one thread in at a time (None: the
+        The song is decoded at once; the network is entered in `slot`, which lets one thread in at a time (None: the
         caller sees to it); behind it the stems are encoded. No stage may take longer than `timeout_s`. Raises what
         the stages and `Child.run` raise. Nothing is left in `output_dir` then.
         """
         job = partial(Child.run, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
         with self._media_child() as child:
             mixture = job(child, Decode(source, folder, max_seconds))
-        with turn or nullcontext():
+        with slot or nullcontext():
             estimates = job(self._network, Separate(mixture, folder))
         with self._media_child() as child:
             separation: Separation = job(child, Encode(mixture, estimates, folder, output_dir, output_format))

@@ -25,8 +25,7 @@ _NOT_KNOWN_YET = "The storage has not answered yet."
 class StorageWatch:
     """Checks `storage`; `problem` is a sentence about why nothing can be stored, "" when there is nothing in the way.
 
-    While there is a problem it is checked again every `again_s` seconds. Used by several threads; it is also the
-    `Admission` of the workers that store.
+    While there is a problem it is checked again every `again_s` seconds. Used by several threads.
     """
 
     def __init__(self, storage: Storage, *, again_s: float = 5.0) -> None:
@@ -66,17 +65,6 @@ class StorageWatch:
     def is_to_blame(self) -> bool:
         """Check now, because something could not be stored: whether that is so for everything."""
         return bool(self._check(time.monotonic()))
-
-    def enter(self) -> bool:
-        """Whether a worker may begin to store something."""
-        return not self.problem
-
-    def leave(self) -> None:
-        """Nothing: no number of workers is too many."""
-
-    def idle(self) -> str:
-        """Nothing: results are not shared out among processes."""
-        return ""
 
     def _check(self, asked_at: float) -> str:
         """The problem as a check finds it that began later than `asked_at`."""

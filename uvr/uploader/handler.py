@@ -59,7 +59,7 @@ class StoreHandler:
         self._watch = watch
         self._uploads = Uploads(settings, queues.uploads)
 
-    def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
+    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
         """Store every stem; safe to repeat, because a stem's key does not depend on the try."""
         task = self._queues.store.get(lease.id)
         if task is None:
@@ -70,7 +70,7 @@ class StoreHandler:
             return self._make_again(task)
         keys = {name: stem.key for name, stem in stems.items()}
         # Before the first byte is sent: whoever deletes the task knows what of it may lie in the storage.
-        pulse.beat(record(stems=keys))
+        heartbeat.beat(record(stems=keys))
         started = time.monotonic()
         try:
             self._store_all(stem.store for stem in stems.values())
@@ -79,7 +79,7 @@ class StoreHandler:
             if not is_gone and self._watch.is_to_blame():
                 raise TransientError(error.message, retry_after_s=_AGAIN_S, **error.facts) from error
             if isinstance(error, PermanentError):
-                self._withdraw(keys.values(), pulse)
+                self._withdraw(keys.values(), heartbeat)
             if is_gone:
                 return self._make_again(task)
             raise
@@ -153,11 +153,11 @@ class StoreHandler:
             self._count(error)
             raise
 
-    def _withdraw(self, keys: Iterable[str], pulse: Heartbeat) -> None:
+    def _withdraw(self, keys: Iterable[str], heartbeat: Heartbeat) -> None:
         """As far as the storage lets us; the task's record tells what may be left there."""
-        pulse.beat()
+        heartbeat.beat()
         for key in keys:
-            if pulse.cancelled():
+            if heartbeat.cancelled():
                 return  # whoever has the task now may have stored it
             self._delete(key)
 

@@ -42,9 +42,9 @@ class WebhookHandler:
         self._queues = queues
         self._storage = storage
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
-        self._receivers = HostLimits(settings.webhook_threads)
+        self._host_limits = HostLimits(settings.webhook_threads)
 
-    def handle(self, lease: Lease, pulse: Heartbeat) -> Done | Later:
+    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
         """POST the outcome; what the receiver answers decides whether and when there is another attempt."""
         task_uuid, _, event = lease.id.partition(".")
         task = self._queues.store.get(task_uuid)
@@ -64,7 +64,7 @@ class WebhookHandler:
         """One try and no other: the receiver hears of the end whatever becomes of this."""
         if task.status.is_final or not task.hook_url:
             return Done()
-        with self._receivers.turn(task.hook_url) as pause_s:
+        with self._host_limits.slot(task.hook_url) as pause_s:
             if pause_s:
                 return Done()
             payload = delivery.progress_payload(task.task_uuid, event, task.progress)
@@ -78,7 +78,7 @@ class WebhookHandler:
         return replace(outcome, record={**outcome.record, **record(told=task.webhook_id)})
 
     def _tell_receiver(self, task: Task) -> Done | Later:
-        with self._receivers.turn(task.hook_url) as pause_s:
+        with self._host_limits.slot(task.hook_url) as pause_s:
             if pause_s:
                 return Later(pause_s)
             attempt = self._post(task, task.webhook_id, self._payload(task))

@@ -40,7 +40,7 @@ class HostLimits:
         self._lock = threading.Lock()
 
     @contextmanager
-    def turn(self, url: str) -> Iterator[float]:
+    def slot(self, url: str) -> Iterator[float]:
         """0: a turn to deliver to `url` that lasts as long as the block. Else the seconds after which to ask again."""
         name = urlsplit(url).netloc.lower()
         if pause_s := self._enter(name):

@@ -24,7 +24,7 @@ _PROGRESS_EVERY_S = 5.0
 _LOWEST_PRIORITY = 1
 
 
-def tell(queues: Queues, task: Task, event: str) -> None:
+def send(queues: Queues, task: Task, event: str) -> None:
     """Send news of this kind, if the task has a receiver who wants it. Never fails for an absent Redis."""
     if not task.hook_url or event not in task.callback_events:
         return
@@ -38,10 +38,10 @@ def progress_reporter(queues: Queues, task: Task) -> Callable[[], None]:
     """To be called whenever there is progress: tells of it every few seconds."""
     told_at = time.monotonic()
 
-    def tell_progress() -> None:
+    def send_progress() -> None:
         nonlocal told_at
         if time.monotonic() - told_at >= _PROGRESS_EVERY_S:
             told_at = time.monotonic()
-            tell(queues, task, PROGRESS)
+            send(queues, task, PROGRESS)
 
-    return tell_progress
+    return send_progress

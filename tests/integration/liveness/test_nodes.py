@@ -80,10 +80,10 @@ def test_what_a_silent_node_had_handed_over_is_queued_again(join: Join, redis_cl
     delayed = silent.queues.results.claim()
     assert delayed is not None
     silent.queues.results.retry(delayed, delay_s=3600)
-    silent.node.look_around()
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
 
-    other.node.look_around()
+    other.node.beat()
 
     assert other.queues.tasks.peek() == ["leased", "delayed", "waiting"], "by priority"
     assert silent.queues.results.sizes().leased == 0
@@ -96,24 +96,24 @@ def test_what_a_silent_node_had_handed_over_is_queued_again(join: Join, redis_cl
 def test_a_node_that_is_heard_keeps_what_it_has(join: Join, redis_client: Redis) -> None:
     living, other = join("one"), join("two")
     living.hand_over("a")
-    living.node.look_around()
+    living.node.beat()
     pass_time(redis_client, TIMEOUT_S - 1)
-    other.node.look_around()
+    other.node.beat()
     assert living.queues.results.peek() == ["a"]
-    living.node.look_around()
+    living.node.beat()
     pass_time(redis_client, TIMEOUT_S - 1)
-    other.node.look_around()
+    other.node.beat()
     assert living.queues.results.peek() == ["a"]
 
 
 def test_it_is_the_uploader_that_must_be_heard(join: Join, redis_client: Redis) -> None:
     uploader, processor, other = join("one"), join("one", "processor"), join("two")
-    uploader.node.look_around()
+    uploader.node.beat()
     processor.hand_over("a")
     pass_time(redis_client, TIMEOUT_S + 1)
-    processor.node.look_around()
+    processor.node.beat()
     assert processor.queues.results.peek() == ["a"], "it is its own node, whose disk it sees"
-    other.node.look_around()
+    other.node.beat()
     assert other.queues.tasks.peek() == ["a"]
 
 
@@ -121,9 +121,9 @@ def test_workers_without_a_node_id_are_a_node_too(join: Join, redis_client: Redi
     unnamed, named = join(""), join("one")
     unnamed.hand_over("before NODE_ID was set")
     assert unnamed.queues.results.name == "uvr_results"
-    unnamed.node.look_around()
+    unnamed.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
-    named.node.look_around()
+    named.node.beat()
     assert named.queues.tasks.peek() == ["before NODE_ID was set"]
 
 
@@ -132,9 +132,9 @@ def test_a_silent_node_that_comes_back_changes_nothing_any_more(join: Join, redi
     silent.hand_over("a")
     held = silent.queues.results.claim()
     assert held is not None
-    silent.node.look_around()
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
-    other.node.look_around()
+    other.node.beat()
 
     stored = record(status=Status.SUCCESS)
     assert not silent.queues.results.extend(held)
@@ -155,9 +155,9 @@ def test_two_rescuers_bring_every_task_back_once(join: Join, redis_client: Redis
     ids = [f"task-{number:03d}" for number in range(250)]
     for task_uuid in ids:
         silent.hand_over(task_uuid)
-    silent.node.look_around()
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
-    threads = [threading.Thread(target=rescuer.node.look_around) for rescuer in rescuers]
+    threads = [threading.Thread(target=rescuer.node.beat) for rescuer in rescuers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -169,10 +169,10 @@ def test_another_one_goes_on_where_a_rescuer_died(join: Join, redis_client: Redi
     silent, other = join("one"), join("two")
     for task_uuid in ("a", "b", "c"):
         silent.hand_over(task_uuid)
-    silent.node.look_around()
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
     assert silent.queues.results.evacuate(silent.queues.tasks, limit=1) == ["a"]
-    other.node.look_around()
+    other.node.beat()
     assert other.queues.tasks.peek() == ["a", "b", "c"]
 
 
@@ -180,36 +180,36 @@ def test_an_outage_of_redis_is_not_the_death_of_all_nodes(join: Join, redis_clie
     slow, quick = join("one"), join("two")
     slow.hand_over("a")
     for member in (slow, quick):
-        member.node.look_around()
+        member.node.beat()
     pass_time(redis_client, 86_400, unwatched=True)
-    quick.node.look_around()
+    quick.node.beat()
     assert slow.queues.results.peek() == ["a"]
     pass_time(redis_client, TIMEOUT_S - 1)
-    quick.node.look_around()
+    quick.node.beat()
     assert slow.queues.results.peek() == ["a"], "it has the whole time-out to be heard again"
     pass_time(redis_client, 2)
-    quick.node.look_around()
+    quick.node.beat()
     assert quick.queues.tasks.peek() == ["a"]
 
 
 def test_a_node_that_was_retired_is_forgotten(join: Join, redis_client: Redis) -> None:
     retired, other = join("one"), join("two")
-    retired.node.look_around()
-    join("one", "processor").node.look_around()
+    retired.node.beat()
+    join("one", "processor").node.beat()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
-    other.node.look_around()
+    other.node.beat()
     assert known_node_ids(redis_client, "uvr_tasks") == ["two"]
 
 
 def test_a_node_is_remembered_while_its_processor_may_hand_over_more(join: Join, redis_client: Redis) -> None:
     processor, other = join("one", "processor"), join("two")
-    join("one").node.look_around()
+    join("one").node.beat()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
-    processor.node.look_around()
-    other.node.look_around()
+    processor.node.beat()
+    other.node.beat()
     assert known_node_ids(redis_client, "uvr_tasks") == ["one", "two"]
     processor.hand_over("a long song")
-    other.node.look_around()
+    other.node.beat()
     assert other.queues.tasks.peek() == ["a long song"]
 
 
@@ -219,26 +219,26 @@ def test_a_node_is_remembered_while_it_has_dead_letters(join: Join, redis_client
     lease = silent.queues.results.claim()
     assert lease is not None
     silent.queues.results.bury(lease)
-    silent.node.look_around()
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
-    other.node.look_around()
+    other.node.beat()
     assert silent.queues.results.dead() == ["a"], "for an operator to decide about"
     assert silent.queues.results.revive("a")
-    other.node.look_around()
+    other.node.beat()
     assert other.queues.tasks.peek() == ["a"], "brought back, it is made again"
 
 
 def test_nothing_is_made_where_nobody_saves_while_others_would_make_it_again(join: Join, redis_client: Redis) -> None:
     uploader, processor, other = join("one"), join("one", "processor"), join("two")
-    uploader.node.look_around()
+    uploader.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
-    processor.node.look_around()
+    processor.node.beat()
     assert processor.node.why_paused() == "", "alone, it goes on: the stems wait for their uploader"
-    other.node.look_around()
-    processor.node.look_around()
+    other.node.beat()
+    processor.node.beat()
     assert "uploader of this node is silent" in processor.node.why_paused()
-    uploader.node.look_around()
-    processor.node.look_around()
+    uploader.node.beat()
+    processor.node.beat()
     assert processor.node.why_paused() == ""
 
 
@@ -246,7 +246,7 @@ def test_a_full_redis_still_hears_its_nodes(join: Join, redis_client: Redis) -> 
     member = join("one")
     redis_client.config_set("maxmemory", 1)
     try:
-        member.node.look_around()
+        member.node.beat()
     finally:
         redis_client.config_set("maxmemory", 0)
     assert known_node_ids(redis_client, "uvr_tasks") == ["one"]
@@ -256,6 +256,6 @@ def test_signs_of_life_go_on_beside_the_work_and_survive_an_absent_redis(tmp_pat
     nowhere = settings_for({"path": tmp_path / "nothing.sock"}, tmp_path)
     clients = connect(nowhere)
     node = Node(nowhere, clients, open_queues(nowhere, clients).tasks, "processor")
-    with node.heard():
+    with node.beating():
         assert node.why_paused() == "Redis does not hear this node."
     clients.close()

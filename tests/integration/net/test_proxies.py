@@ -28,7 +28,8 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.leases import claim
 from tests.support.ports import free_port
 from tests.support.traps import Names, connects_recorded
-from tests.support.workshop import Workshop, until, working
+from tests.support.waiting import until
+from tests.support.workshop import Workshop, working
 from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download

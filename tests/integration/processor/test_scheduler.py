@@ -15,7 +15,7 @@ from tests.support.leases import claim
 from tests.support.waiting import PATIENCE_S
 from tests.support.workers import WAITING, ScriptedHandler, rouse
 from uvr.errors import CancelledError
-from uvr.processor.scheduler import THREADS, InferenceScheduler
+from uvr.processor.scheduler import THREADS, InferenceScheduler, InferenceSlot
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 from uvr.worker.retry_policy import RetryPolicy
@@ -34,7 +34,7 @@ class Processor:
         self._encoded = threading.Event()
         self._encoded.set()
         self._slow: set[str] = set()
-        self._turns = InferenceScheduler(queue, name, lambda: self.closed)
+        self._scheduler = InferenceScheduler(queue, name, lambda: self.closed)
         self._shutdown = Shutdown()
         handler = ScriptedHandler(self._handle)
         self._threads = [
@@ -67,20 +67,26 @@ class Processor:
 
     def _worker(self, queue: RedisQueue, handler: ScriptedHandler) -> Worker:
         return Worker(
-            "test", queue, handler, limits=RetryPolicy(), heartbeat_s=0.1, waiting_record=WAITING, admission=self._turns
+            "test",
+            queue,
+            handler,
+            retry_policy=RetryPolicy(),
+            heartbeat_s=0.1,
+            waiting_record=WAITING,
+            admission=self._scheduler,
         )
 
-    def _handle(self, lease: Lease, pulse: Heartbeat) -> Done:
+    def _handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
         if lease.id in self._slow:
-            self._until(self._fetched[lease.id], pulse)
-        with self._turns.turn(lease, pulse):
+            self._until(self._fetched[lease.id], heartbeat)
+        with InferenceSlot(self._scheduler, lease, heartbeat):
             self.entered.append(lease.id)
-            self._until(self._left[lease.id], pulse)
-        self._until(self._encoded, pulse)
+            self._until(self._left[lease.id], heartbeat)
+        self._until(self._encoded, heartbeat)
         return Done()
 
-    def _until(self, event: threading.Event, pulse: Heartbeat) -> None:
-        while not event.wait(0.01) and not pulse.cancelled():
+    def _until(self, event: threading.Event, heartbeat: Heartbeat) -> None:
+        while not event.wait(0.01) and not heartbeat.cancelled():
             pass
 
 
@@ -165,17 +171,17 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
 def test_a_higher_priority_that_comes_at_the_last_moment_goes_first_too(queue: RedisQueue) -> None:
     submit(queue, "low", 1)
     lease = claim(queue)
-    turns = InferenceScheduler(queue, "mine", lambda: "")
+    scheduler = InferenceScheduler(queue, "mine", lambda: "")
     submit(queue, "high", 5)
-    pulse = Heartbeat(queue, lease, 15, Shutdown())
+    heartbeat = Heartbeat(queue, lease, 15, Shutdown())
     with pytest.raises(CancelledError, match="goes before this one"):  # noqa: SIM117
-        with turns.turn(lease, pulse):
+        with InferenceSlot(scheduler, lease, heartbeat):
             raise AssertionError("it entered the network")
     queue.release(lease)
     high = claim(queue)
-    with turns.turn(high, pulse) as turn:
+    with InferenceSlot(scheduler, high, heartbeat) as slot:
         assert high.id == "high"
-    assert turn.waited_s < PATIENCE_S
+    assert slot.waited_s < PATIENCE_S
 
 
 def test_of_two_that_wait_the_first_in_line_goes_first_however_fast_the_other_is(

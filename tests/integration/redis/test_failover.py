@@ -94,7 +94,7 @@ def rounds_of_the_house_pass(service: SmallService) -> bool:
     settings, clients, queues = service.settings, service.clients, service.queues
     storage = LocalStorage(settings.output_dir, "http://uvr.test", lambda: b"key")
     root = settings.redis_task_queue
-    Node(settings, clients, queues.tasks, "uploader").look_around()
+    Node(settings, clients, queues.tasks, "uploader").beat()
     Housekeeping(settings, clients, queues, storage).round()
     with WorkerPresence(clients.commands, root, "processor", dict).announced():
         health = service.get("/health").json["components"]

@@ -69,24 +69,24 @@ def test_the_next_song_is_decoded_while_one_is_in_the_network(separator: Separat
     first_is_in, second_waits = threading.Event(), threading.Event()
 
     @contextmanager
-    def first_turn() -> Iterator[None]:
+    def first_slot() -> Iterator[None]:
         first_is_in.set()
         assert second_waits.wait(30)
         yield
 
     @contextmanager
-    def second_turn() -> Iterator[None]:
+    def second_slot() -> Iterator[None]:
         assert (tmp_path / "second" / "work" / "source.f32").stat().st_size == 44_100 * 2 * 4
         second_waits.set()
         first.join()
         yield
 
     first = threading.Thread(
-        target=separate, args=(separator, source, tmp_path / "first"), kwargs={"turn": first_turn()}
+        target=separate, args=(separator, source, tmp_path / "first"), kwargs={"slot": first_slot()}
     )
     first.start()
     assert first_is_in.wait(30)
-    separate(separator, source, tmp_path / "second", turn=second_turn())
+    separate(separator, source, tmp_path / "second", slot=second_slot())
     assert (tmp_path / "first" / "vocals.wav").read_bytes() == (tmp_path / "second" / "vocals.wav").read_bytes()
 
 
@@ -95,12 +95,12 @@ def test_a_file_that_is_no_audio_never_reaches_the_network(separator: Separator,
     source.write_bytes(b"no audio at all")
 
     @contextmanager
-    def turn() -> Iterator[None]:
+    def slot() -> Iterator[None]:
         raise AssertionError("the network was entered")
         yield
 
     with pytest.raises(PermanentError, match="not audio that can be decoded"):
-        separate(separator, source, tmp_path / "stems", turn=turn())
+        separate(separator, source, tmp_path / "stems", slot=slot())
 
 
 def test_a_decoder_that_dies_leaves_the_network_as_it_is(separator: Separator, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from uvr.storage.availability import StorageWatch
 from uvr.storage.s3 import S3Storage
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, WebhookState
+from uvr.worker.admission import Admission
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
 CHECK = f"/{BUCKET}/.uvr-write-check"
@@ -153,7 +154,7 @@ def test_while_the_storage_refuses_everything_results_wait_and_then_go_on_by_the
         watch = StorageWatch(workshop.storage)
         with watch.watching():
             assert sentence in watch.problem
-            assert not watch.enter()
+            assert not Admission(lambda: watch.problem).enter()
         assert [(entry["event"], entry["log_level"]) for entry in logs] == [("storage.unusable", "error")]
         with working(workshop):
             until(lambda: failures(workshop, task_uuid) == 1)
@@ -174,7 +175,7 @@ def test_a_check_that_succeeds_later_opens_the_storage_again() -> None:
         storage = S3Storage(bucket=BUCKET, endpoint_url=server.url(""), access_key_id="a", secret_access_key="b")
         watch = StorageWatch(storage, again_s=0.05)
         with capture_logs() as logs, watch.watching(lambda: changes.append(watch.problem)):
-            until(watch.enter)
+            until(lambda: not watch.problem)
     assert [change[:27] for change in changes] == ["The storage refuses access:", ""]
     assert [entry["event"] for entry in logs] == ["storage.unusable", "storage.usable"]
     assert [request.method for request in server.requests] == ["PUT", "PUT", "PUT", "GET", "DELETE"]

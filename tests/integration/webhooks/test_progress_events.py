@@ -42,7 +42,7 @@ def test_what_was_asked_for_is_told_before_the_end(workshop: Workshop, receiver:
     task = processing(workshop, receiver.answer("/hook", Answer(204)))
     with working(workshop):
         for event in (progress_events.STARTED, progress_events.PROGRESS):
-            progress_events.tell(workshop.queues, task, event)
+            progress_events.send(workshop.queues, task, event)
             until(lambda: is_idle(workshop))
         end(workshop)
         until(lambda: is_idle(workshop))
@@ -60,7 +60,7 @@ def test_news_that_is_refused_is_not_told_again_and_the_end_is(
 ) -> None:
     task = processing(workshop, receiver.answer("/hook", Answer(status), Answer(204)))
     with working(workshop):
-        progress_events.tell(workshop.queues, task, progress_events.STARTED)
+        progress_events.send(workshop.queues, task, progress_events.STARTED)
         until(lambda: is_idle(workshop))
         assert heard(receiver) == ["started"]
         end(workshop)
@@ -70,7 +70,7 @@ def test_news_that_is_refused_is_not_told_again_and_the_end_is(
 
 def test_news_of_a_task_that_has_ended_is_left_out(workshop: Workshop, receiver: HttpServer) -> None:
     task = processing(workshop, receiver.answer("/hook", Answer(204)))
-    progress_events.tell(workshop.queues, task, progress_events.PROGRESS)
+    progress_events.send(workshop.queues, task, progress_events.PROGRESS)
     end(workshop)
     with working(workshop):
         until(lambda: is_idle(workshop))
@@ -80,7 +80,7 @@ def test_news_of_a_task_that_has_ended_is_left_out(workshop: Workshop, receiver:
 def test_news_waits_behind_every_end_and_once_for_each_kind(workshop: Workshop, receiver: HttpServer) -> None:
     task = processing(workshop, receiver.url("/hook"))
     for _ in range(3):
-        progress_events.tell(workshop.queues, task, progress_events.PROGRESS)
+        progress_events.send(workshop.queues, task, progress_events.PROGRESS)
     end(workshop)
     assert workshop.queues.webhooks.peek() == ["a", "a.progress"]
 
@@ -89,15 +89,15 @@ def test_news_waits_behind_every_end_and_once_for_each_kind(workshop: Workshop, 
 def test_nobody_is_told_what_they_did_not_ask_for(workshop: Workshop, fields: dict[str, Any]) -> None:
     task = processing(workshop, **{"hook_url": "https://hooks.example/", **fields})
     for event in (progress_events.STARTED, progress_events.PROGRESS):
-        progress_events.tell(workshop.queues, task, event)
+        progress_events.send(workshop.queues, task, event)
     assert is_idle(workshop)
 
 
 def test_progress_is_told_every_few_seconds_only(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     task = processing(workshop, "https://hooks.example/")
-    tell_progress = progress_events.progress_reporter(workshop.queues, task)
-    tell_progress()
+    send_progress = progress_events.progress_reporter(workshop.queues, task)
+    send_progress()
     assert is_idle(workshop)
     monkeypatch.setattr(progress_events, "_PROGRESS_EVERY_S", 0)
-    tell_progress()
+    send_progress()
     assert workshop.queues.webhooks.peek() == ["a.progress"]

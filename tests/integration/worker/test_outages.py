@@ -49,18 +49,18 @@ def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_try(
     tmp_path: Path, shutdown: Shutdown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "uvr.worker.heartbeat._LOOK_EVERY_S", 0.05
+        "uvr.worker.heartbeat._CHECK_EVERY_S", 0.05
     )  # as much less than the grace below as it is in the service
     begun, ended = threading.Event(), threading.Event()
 
-    def compute(_lease: Lease, _pulse: Heartbeat) -> Done:
+    def compute(_lease: Lease, _heartbeat: Heartbeat) -> Done:
         begun.set()
         ended.wait(60)
         return Done({"status": "success"})
 
     with impatient_client(tmp_path / "redis.sock") as client, impatient_client(tmp_path / "redis.sock") as others:
         queue, reaper = (RedisQueue(each, "tasks", lease_ms=1500) for each in (client, others))
-        worker = Worker("test", queue, ScriptedHandler(compute), limits=RetryPolicy(), heartbeat_s=0.7)
+        worker = Worker("test", queue, ScriptedHandler(compute), retry_policy=RetryPolicy(), heartbeat_s=0.7)
         with redis_server(tmp_path, **DURABLE) as server:
             submit(queue)
             working = threading.Thread(target=worker.run, args=(shutdown,))
@@ -111,7 +111,7 @@ def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
         impatient_client(proxy.path) as unlucky,
     ):
 
-        def work(_lease: Lease, _pulse: Heartbeat) -> Done:
+        def work(_lease: Lease, _heartbeat: Heartbeat) -> Done:
             proxy.lose_next_answer()
             return Done({"status": "uploading"}, results, afterwards=lambda: afterwards.append("deleted"))
 
@@ -126,7 +126,7 @@ def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
 def test_a_step_that_redis_refuses_for_good_is_dropped_and_its_item_tried_again(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    def spoil_the_record(lease: Lease, _pulse: Heartbeat) -> Done:
+    def spoil_the_record(lease: Lease, _heartbeat: Heartbeat) -> Done:
         redis_client.delete(f"tasks:task:{lease.id}")
         redis_client.set(f"tasks:task:{lease.id}", "no hash")
         return Done({"status": "success"})
@@ -152,7 +152,7 @@ def test_a_worker_says_loudly_that_its_queue_is_unusable_and_goes_on_once_it_is_
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
     redis_client.set("tasks", "of another program")
-    worker = worker_for(queue, ScriptedHandler(lambda _lease, _pulse: Done({"status": "success"})))
+    worker = worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: Done({"status": "success"})))
     with capture_logs() as logs:
         thread = threading.Thread(target=worker.run, args=(shutdown,))
         thread.start()

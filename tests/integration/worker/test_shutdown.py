@@ -23,8 +23,9 @@ from tests.support.workers import ScriptedHandler, status_of, submit, worker_for
 from uvr.errors import CancelledError
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
+from uvr.worker.pool import run_until_stopped
 from uvr.worker.retry_policy import RetryPolicy
-from uvr.worker.shutdown import Shutdown, run_until_stopped
+from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,25 +36,26 @@ HANGING_PROCESS = """
 import sys, threading
 from redis import Redis
 from redis_queue import RedisQueue
-from uvr import shutdown
-from uvr.worker.worker import Limits, Worker
+from uvr.worker import pool
+from uvr.worker.retry_policy import RetryPolicy
+from uvr.worker.worker import Worker
 
 class Handler:
-    def handle(self, lease, pulse):
+    def handle(self, lease, heartbeat):
         print("handling", flush=True)
         threading.Thread(target=threading.Event().wait).start()
         threading.Event().wait()
 
 queue = RedisQueue(Redis(unix_socket_path=sys.argv[1], decode_responses=True), "tasks")
-worker = Worker("w", queue, Handler(), limits=Limits(), heartbeat_s=15, waiting_record={"status": "queued"})
-shutdown._LAST_STEPS_S = 0.5
-shutdown.run_until_stopped([worker], grace_s=0.1)
+worker = Worker("w", queue, Handler(), retry_policy=RetryPolicy(), heartbeat_s=15, waiting_record={"status": "queued"})
+pool._LAST_STEPS_S = 0.5
+pool.run_until_stopped([worker], grace_s=0.1)
 """
 
 # A process that is signalled at the worst moment: when its main thread holds a lock to wait for something.
 SIGNALLED_PROCESS = """
 import os, signal, sys, threading
-from uvr.worker.shutdown import run_until_stopped
+from uvr.worker.pool import run_until_stopped
 
 def signal_once(frame, event, arg):
     if frame.f_code is threading.Condition.wait.__code__:
@@ -89,9 +91,9 @@ def terminate_myself() -> None:
 def unending(first: Callable[[], None]) -> Callable[[Lease, Heartbeat], Done]:
     """Work that comes to no end, but hears when it is not wanted any more."""
 
-    def work(_lease: Lease, pulse: Heartbeat) -> Done:
+    def work(_lease: Lease, heartbeat: Heartbeat) -> Done:
         first()
-        while not pulse.cancelled():
+        while not heartbeat.cancelled():
             time.sleep(0.01)
         raise CancelledError("The process stops.")
 
@@ -117,11 +119,11 @@ def test_a_handler_that_hangs_keeps_neither_its_item_nor_its_process(
 def test_what_is_nearly_done_when_the_process_is_told_to_stop_is_finished(
     queue: RedisQueue, redis_client: Redis
 ) -> None:
-    def work(_lease: Lease, pulse: Heartbeat) -> Done:
+    def work(_lease: Lease, heartbeat: Heartbeat) -> Done:
         terminate_myself()
         time.sleep(0.5)
-        assert pulse.stopping()
-        assert not pulse.cancelled()
+        assert heartbeat.stopping()
+        assert not heartbeat.cancelled()
         return Done({"status": "success"})
 
     submit(queue)
@@ -160,8 +162,8 @@ def test_a_process_whose_worker_dies_stops_as_a_whole(queue: RedisQueue) -> None
             """End at once, as after an exception nobody foresaw."""
 
     done = Done()
-    handler = ScriptedHandler(lambda _lease, _pulse: done)
-    doomed = DoomedWorker("doomed", queue, handler, limits=RetryPolicy(), heartbeat_s=1)
+    handler = ScriptedHandler(lambda _lease, _heartbeat: done)
+    doomed = DoomedWorker("doomed", queue, handler, retry_policy=RetryPolicy(), heartbeat_s=1)
     assert not run_until_stopped([worker_for(queue, handler), doomed], grace_s=0)
 
 
@@ -170,6 +172,6 @@ def test_a_process_runs_until_it_is_signalled(queue: RedisQueue, redis_client: R
     done = Done({"status": "success"})
     signaller = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
     signaller.start()
-    assert run_until_stopped([worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done))], grace_s=1)
+    assert run_until_stopped([worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done))], grace_s=1)
     signaller.join()
     assert status_of(redis_client) == "success"

@@ -39,7 +39,7 @@ def test_a_done_item_goes_on_to_the_next_queue(queue: RedisQueue, redis_client: 
     results = RedisQueue(redis_client, "results", records="tasks")
     submit(queue)
     done = Done({"status": "uploading"}, next_queue=results)
-    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done)), shutdown)
     assert results.peek() == ["a"]
     assert status_of(redis_client) == "uploading"
 
@@ -50,7 +50,7 @@ def test_what_comes_afterwards_happens_only_once_the_queue_has_taken_note(
     seen: list[str | None] = []
     done = Done({"status": "success"}, afterwards=lambda: seen.append(status_of(redis_client)))
     submit(queue)
-    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done)), shutdown)
     assert seen == ["success"]
 
 
@@ -59,7 +59,7 @@ def test_nothing_happens_afterwards_when_the_lease_was_lost(
 ) -> None:
     seen: list[str] = []
 
-    def lose_the_lease(lease: Lease, _pulse: Heartbeat) -> Done:
+    def lose_the_lease(lease: Lease, _heartbeat: Heartbeat) -> Done:
         redis_client.zadd("tasks:lease", {lease.id: 0})
         queue.reap()
         queue.claim()
@@ -79,12 +79,12 @@ def test_what_fails_afterwards_costs_neither_the_item_nor_the_worker(
 
     submit(queue)
     done = Done({"status": "success"}, afterwards=fail)
-    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done)), shutdown)
     assert status_of(redis_client) == "success"
 
 
 def test_a_long_computation_keeps_its_lease(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
-    def compute(lease: Lease, _pulse: Heartbeat) -> Done:
+    def compute(lease: Lease, _heartbeat: Heartbeat) -> Done:
         for _ in range(3):
             expire(queue, redis_client, lease)
             until(lambda: redis_client.zscore("tasks:lease", lease.id), "the next beat")
@@ -133,7 +133,7 @@ def test_an_item_whose_workers_died_too_often_is_given_up_without_another_try(
 ) -> None:
     tried: list[str] = []
 
-    def work(lease: Lease, _pulse: Heartbeat) -> Done:
+    def work(lease: Lease, _heartbeat: Heartbeat) -> Done:
         tried.append(lease.id)
         return Done()
 
@@ -144,7 +144,7 @@ def test_an_item_whose_workers_died_too_often_is_given_up_without_another_try(
         queue.reap()
     work_once(queue, worker_for(queue, handler, max_crashes=3), shutdown)
     assert tried == []
-    assert "died 3 times" in handler.given_up[0]
+    assert "crashed 3 times" in handler.given_up[0]
 
 
 def test_a_fault_of_the_handler_costs_an_attempt_and_tells_no_details(queue: RedisQueue, shutdown: Shutdown) -> None:
@@ -158,7 +158,7 @@ def test_a_fault_of_the_handler_costs_an_attempt_and_tells_no_details(queue: Red
 def test_what_breaks_because_somebody_else_has_the_item_is_no_fault(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    def find_the_files_gone(lease: Lease, _pulse: Heartbeat) -> Done:
+    def find_the_files_gone(lease: Lease, _heartbeat: Heartbeat) -> Done:
         expire(queue, redis_client, lease)
         queue.reap()
         claim(queue)
@@ -175,7 +175,7 @@ def test_what_breaks_because_somebody_else_has_the_item_is_no_fault(
 def test_later_counts_no_failure(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     submit(queue)
     later = Later(0.01, {"progress": 0.5})
-    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: later)), shutdown)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: later)), shutdown)
     assert redis_client.hget("tasks:task:a", "progress") == "0.5"
     time.sleep(0.02)
     lease = queue.claim()
@@ -198,12 +198,12 @@ def test_what_is_not_the_items_fault_is_handed_back_uncounted(
 def test_a_lost_lease_tells_the_handler_to_stop(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     cancelled: list[bool] = []
 
-    def compute(lease: Lease, pulse: Heartbeat) -> Done:
+    def compute(lease: Lease, heartbeat: Heartbeat) -> Done:
         redis_client.zadd("tasks:lease", {lease.id: 0})
         queue.reap()
         queue.claim()
-        until(pulse.cancelled)
-        cancelled.append(pulse.cancelled())
+        until(heartbeat.cancelled)
+        cancelled.append(heartbeat.cancelled())
         raise CancelledError("nobody waits")
 
     submit(queue)
@@ -216,14 +216,14 @@ def test_a_handler_hears_of_a_cancelled_item_long_before_the_next_beat(
 ) -> None:
     heard: list[bool] = []
 
-    def compute(lease: Lease, pulse: Heartbeat) -> Done:
+    def compute(lease: Lease, heartbeat: Heartbeat) -> Done:
         assert queue.cancel(lease.id, [], ["queued"], {"status": "cancelled"})
-        until(pulse.cancelled)
+        until(heartbeat.cancelled)
         heard.append(True)
         return Done({"status": "success"})
 
     submit(queue)
-    worker = Worker("test", queue, ScriptedHandler(compute), limits=RetryPolicy(), heartbeat_s=100 * PATIENCE_S)
+    worker = Worker("test", queue, ScriptedHandler(compute), retry_policy=RetryPolicy(), heartbeat_s=100 * PATIENCE_S)
     work_once(queue, worker, shutdown)
     assert heard
     assert status_of(redis_client) == "cancelled"
@@ -232,7 +232,7 @@ def test_a_handler_hears_of_a_cancelled_item_long_before_the_next_beat(
 def test_a_worker_that_dies_at_work_costs_a_crash(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     crashes: list[int] = []
 
-    def die(lease: Lease, _pulse: Heartbeat) -> Done:
+    def die(lease: Lease, _heartbeat: Heartbeat) -> Done:
         expire(queue, redis_client, lease)
         queue.reap()
         crashes.append(claim(queue).crashes)
@@ -260,10 +260,10 @@ def test_a_handler_hears_first_that_the_process_stops_and_then_that_its_grace_is
 ) -> None:
     heard: list[tuple[bool, bool]] = []
 
-    def work(_lease: Lease, pulse: Heartbeat) -> Done:
+    def work(_lease: Lease, heartbeat: Heartbeat) -> Done:
         for stage in (threading.Event(), shutdown.requested, shutdown.abandoned):
             stage.set()
-            heard.append((pulse.stopping(), pulse.cancelled()))
+            heard.append((heartbeat.stopping(), heartbeat.cancelled()))
         return Done()
 
     submit(queue)
@@ -274,7 +274,7 @@ def test_a_handler_hears_first_that_the_process_stops_and_then_that_its_grace_is
 def test_a_stopping_worker_claims_nothing_more(queue: RedisQueue, shutdown: Shutdown) -> None:
     handled: list[str] = []
 
-    def work(lease: Lease, _pulse: Heartbeat) -> Done:
+    def work(lease: Lease, _heartbeat: Heartbeat) -> Done:
         handled.append(lease.id)
         shutdown.requested.set()
         return Done()
@@ -291,7 +291,7 @@ def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: 
     queue.claim()
     redis_client.zadd("tasks:lease", {"a": 0})
 
-    def work(_lease: Lease, _pulse: Heartbeat) -> Done:
+    def work(_lease: Lease, _heartbeat: Heartbeat) -> Done:
         shutdown.requested.set()
         return Done({"status": "success"})
 

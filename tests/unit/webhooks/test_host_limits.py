@@ -31,7 +31,7 @@ def clock(monkeypatch):
 def served(many, url, count):
     """That many turns at one receiver, all at the same time."""
     with ExitStack() as stack:
-        assert [stack.enter_context(many.turn(url)) for _ in range(count)] == [0] * count
+        assert [stack.enter_context(many.slot(url)) for _ in range(count)] == [0] * count
         yield
 
 
@@ -41,7 +41,7 @@ def deliver(many, clock, url, took_s):
 
 
 def pause_s(many, url):
-    with many.turn(url) as pause:
+    with many.slot(url) as pause:
         return pause
 
 

@@ -17,7 +17,7 @@ from redis import RedisError, ResponseError
 from uvr.api.responses import answer
 from uvr.api.schemas.responses import Components, Health, PartReadiness, PartsReadiness, Readiness, WorkerHealth
 from uvr.api.services import services
-from uvr.liveness.workers import present
+from uvr.liveness.workers import live_workers
 from uvr.redis.requirements import UnsuitableRedisError, check_redis
 from uvr.tasks.model import time_stamp
 
@@ -56,7 +56,7 @@ def show_readiness() -> Response:
 
 def _components() -> Components:
     try:
-        workers = present(services().clients.commands, services().settings.redis_task_queue)
+        workers = live_workers(services().clients.commands, services().settings.redis_task_queue)
     except RedisError as error:
         log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
         unknown = WorkerHealth(status="unknown", workers=0)
@@ -83,7 +83,7 @@ def _workers(seen: Sequence[dict[str, str]]) -> WorkerHealth:
 def _parts() -> PartsReadiness:
     redis = _redis_readiness()
     try:
-        workers = present(services().clients.commands, services().settings.redis_task_queue)
+        workers = live_workers(services().clients.commands, services().settings.redis_task_queue)
     except RedisError:
         unknown = PartReadiness(status="unknown", message="Who is at work is not known while Redis is away.")
         return PartsReadiness(redis=redis, processor=unknown, uploader=unknown)

@@ -25,7 +25,7 @@ from redis_queue import RedisQueue
 from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, require_scraper
 from uvr.api.problems import Problem
 from uvr.api.services import services
-from uvr.liveness.workers import present
+from uvr.liveness.workers import live_workers
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Counter, Histogram, Series
 from uvr.tasks.queues import known_node_ids, open_result_queue
 
@@ -115,7 +115,7 @@ def _workers() -> Metric:
     family = GaugeMetricFamily(
         "uvr_workers", "Worker processes, by what they say of themselves.", labels=_WORKER_LABELS
     )
-    found = present(services().clients.commands, services().settings.redis_task_queue)
+    found = live_workers(services().clients.commands, services().settings.redis_task_queue)
     alike = collections.Counter(_worker_labels(kind, facts) for kind, workers in found.items() for facts in workers)
     for kind in ("processor", "uploader"):
         if kind not in found:

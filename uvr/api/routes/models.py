@@ -12,7 +12,7 @@ from uvr.api.responses import answer
 from uvr.api.schemas.responses import ModelEntry, ModelList
 from uvr.api.services import services
 from uvr.errors import PermanentError
-from uvr.liveness.workers import present
+from uvr.liveness.workers import live_workers
 from uvr.models.audio_separator import VR_MODELS, find_vr, several_files_name
 from uvr.models.catalogue import CATALOGUE, Model, find
 
@@ -23,7 +23,7 @@ models = private_blueprint("models")
 def list_models() -> Response:
     """List the models of the catalogue, and those in use, one of which may be the operator's own."""
     settings = services().settings
-    processors = present(services().clients.commands, settings.redis_task_queue).get("processor", [])
+    processors = live_workers(services().clients.commands, settings.redis_task_queue).get("processor", [])
     in_use = sorted({_catalogued(processor["model"]) for processor in processors if "model" in processor})
     entries = [_entry(model, in_use) for model in (*CATALOGUE.values(), *VR_MODELS.values())]
     return answer(ModelList(models=entries, in_use=in_use))

@@ -35,7 +35,7 @@ class Housekeeping:
         self._left_uploads = StaleUploads(settings, queues)
         self._retention = Retention(settings, queues, DeadLetters(settings, clients), storage)
 
-    def going_on(self) -> AbstractContextManager[None]:
+    def running(self) -> AbstractContextManager[None]:
         """Do rounds until the block ends, the first one now."""
         return repeating(self.round, self._every_s, name="housekeeping", at_once=True)
 

@@ -245,4 +245,4 @@ def test_stems_that_are_gone_every_time_fail_the_task(opened: Opener) -> None:
         workshop.client.hset("uvr_tasks:task:gone", "losses", workshop.settings.max_attempts)
         with working(workshop):
             until(lambda: is_at(workshop, "gone", Status.FAILED))
-    assert "share a disk" in workshop.task("gone").error_message
+    assert "share OUTPUT_DIR" in workshop.task("gone").error_message

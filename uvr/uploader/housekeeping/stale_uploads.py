@@ -1,10 +1,10 @@
-"""Clears away songs that clients sent along and that no task needs any more.
+"""Deletes songs that clients uploaded and that no task needs any more.
 
-Every song is in a list from before its first byte is stored (uvr.storage.upload_index), so none is overlooked, in a
-bucket or on a disk, whoever died over it. It goes when its task has succeeded or was deleted, UPLOAD_RETENTION_HOURS
-after it failed or was cancelled, and when no task came for it within an hour. Files that the list does not know,
-because this is not the Redis that knew them or because they were never received to the end, go when they have not
-changed for a day.
+Every upload is in an index from before its first byte is stored (`uvr.storage.upload_index`), so none is overlooked, in
+a bucket or on a disk, even if a process was killed over it. It is deleted when its task has succeeded or was deleted,
+UPLOAD_RETENTION_HOURS after its task failed or was cancelled, and when no task came for it within an hour. Files that
+are not in the index, because another Redis had it or because they were never received completely, are deleted when
+they have not changed for a day.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOUR_MS = 3_600_000
 
 
 class StaleUploads:
-    """The songs of this service; on its disk, those of this node."""
+    """The uploads in the bucket, or on this node's disk when there is no bucket."""
 
     def __init__(self, settings: Settings, queues: Queues) -> None:
         self._settings = settings
@@ -34,19 +34,19 @@ class StaleUploads:
         self._uploads = Uploads(settings, queues.uploads)
 
     def clear(self) -> None:
-        """One round. Raises `redis.RedisError`, and `UvrError` when the storage does not delete a song."""
+        """Delete them once. Raises `redis.RedisError`, and `UvrError` when the storage does not delete an upload."""
         listed_until_ms = self._queues.uploads.now_ms()
         for key, beside in self._queues.uploads.all():
             if not self._is_needed(key, beside, listed_until_ms) and self._uploads.remove(key, beside):
                 log.info("upload.removed", task_uuid=task_of(key))
         remove_unfinished(self._settings)
-        for found in files_below(upload_dir(self._settings), _UPLOAD):
-            if is_left(found.path) and f"uploads/{found.path.name}" not in self._queues.uploads:
-                discard(found.path)
+        for upload in files_below(upload_dir(self._settings), _UPLOAD):
+            if is_left(upload.path) and f"uploads/{upload.path.name}" not in self._queues.uploads:
+                discard(upload.path)
 
     def _is_needed(self, key: str, beside: int, listed_until_ms: int) -> bool:
         if beside > 0:
-            return listed_until_ms - beside < _HOUR_MS  # its task is still to come
+            return listed_until_ms - beside < _HOUR_MS  # its task may still be submitted
         task = self._queues.store.get(task_of(key)) if beside == 0 else None
         if task is None or task.status is Status.SUCCESS:
             return False

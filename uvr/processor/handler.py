@@ -126,7 +126,7 @@ class SeparationHandler:
             output_format=task.output_format,
             on_progress=self._progress_recorder(task, heartbeat),
             cancelled=heartbeat.cancelled,
-            slot=slot,
+            inference_slot=slot,
         )
         separation_s = time.monotonic() - started - slot.waited_s
         durations = {"waited_s": round(slot.waited_s, 3), "separation_s": round(separation_s, 3)}

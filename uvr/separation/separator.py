@@ -68,21 +68,21 @@ class Separator:
         output_format: OutputFormat = OutputFormat.WAV,
         on_progress: Callable[[float], None],
         cancelled: Callable[[], bool],
-        slot: AbstractContextManager[object] | None = None,
+        inference_slot: AbstractContextManager[object] | None = None,
     ) -> Separation:
-        """Split the file `source` into stems in `output_dir`; `folder` is for what is in between.
+        """Split the file `source` into stems in `output_dir`; `folder` is for temporary files.
 
-        The song is decoded at once; the network is entered in `slot`, which lets one thread in at a time (None: the
-        caller sees to it); behind it the stems are encoded. No stage may take longer than `timeout_s`. Raises what
-        the stages and `Child.run` raise. Nothing is left in `output_dir` then.
+        Decodes the song at once, runs the network inside `inference_slot`, and encodes the stems afterwards. The slot
+        must admit one thread at a time; with None the caller makes sure of that. No stage may take longer than
+        `timeout_s`. Raises the errors of the stages and of `Child.run`; `output_dir` then has no stems.
         """
-        job = partial(Child.run, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
+        run = partial(Child.run, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
         with self._media_child() as child:
-            mixture = job(child, Decode(source, folder, max_seconds))
-        with slot or nullcontext():
-            estimates = job(self._network, Separate(mixture, folder))
+            mixture = run(child, Decode(source, folder, max_seconds))
+        with inference_slot or nullcontext():
+            estimates = run(self._network, Separate(mixture, folder))
         with self._media_child() as child:
-            separation: Separation = job(child, Encode(mixture, estimates, folder, output_dir, output_format))
+            separation: Separation = run(child, Encode(mixture, estimates, folder, output_dir, output_format))
         return separation
 
     def close(self) -> None:

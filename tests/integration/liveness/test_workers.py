@@ -1,4 +1,4 @@
-"""Workers that are alive are seen, those that are gone are not."""
+"""Workers that are alive are listed, and others are not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uvr.liveness.workers import FORGOTTEN_AFTER_S, UploaderWatch, WorkerPresenc
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_a_worker_is_present_while_it_runs(redis_client: Redis) -> None:
+def test_a_worker_is_listed_while_it_runs(redis_client: Redis) -> None:
     with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"model": "M"}).announced():
         until(lambda: "processor" in live_workers(redis_client, "uvr_tasks"))
         [worker] = live_workers(redis_client, "uvr_tasks")["processor"]
@@ -41,7 +41,7 @@ def test_a_processor_pauses_while_no_uploader_of_its_node_stores_anything(redis_
     assert (reason(), reason("north")) == ("", "The bucket does not exist.")
 
 
-def test_a_worker_that_fell_silent_is_no_longer_present(redis_client: Redis) -> None:
+def test_a_worker_that_has_fallen_silent_is_not_listed(redis_client: Redis) -> None:
     long_ago = redis_client.time()[0] - FORGOTTEN_AFTER_S - 1
     redis_client.zadd("uvr_tasks:workers", {"processor:elsewhere:1": long_ago})
     assert live_workers(redis_client, "uvr_tasks") == {}

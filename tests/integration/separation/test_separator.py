@@ -82,11 +82,11 @@ def test_the_next_song_is_decoded_while_one_is_in_the_network(separator: Separat
         yield
 
     first = threading.Thread(
-        target=separate, args=(separator, source, tmp_path / "first"), kwargs={"slot": first_slot()}
+        target=separate, args=(separator, source, tmp_path / "first"), kwargs={"inference_slot": first_slot()}
     )
     first.start()
     assert first_is_in.wait(30)
-    separate(separator, source, tmp_path / "second", slot=second_slot())
+    separate(separator, source, tmp_path / "second", inference_slot=second_slot())
     assert (tmp_path / "first" / "vocals.wav").read_bytes() == (tmp_path / "second" / "vocals.wav").read_bytes()
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_audio_never_reaches_the_network(separator: Separator,
         yield
 
     with pytest.raises(PermanentError, match="not audio that can be decoded"):
-        separate(separator, source, tmp_path / "stems", slot=slot())
+        separate(separator, source, tmp_path / "stems", inference_slot=slot())
 
 
 def test_a_decoder_that_dies_leaves_the_network_as_it_is(separator: Separator, tmp_path: Path) -> None:

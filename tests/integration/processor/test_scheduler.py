@@ -24,7 +24,7 @@ from uvr.worker.worker import Worker
 
 
 class Processor:
-    """The threads of a processor; a task is in the network until `leaves` is called with its id."""
+    """The threads of a processor; a task stays in the network until `leaves` is called with its id."""
 
     def __init__(self, queue: RedisQueue, name: str) -> None:
         self.entered: list[str] = []
@@ -126,7 +126,7 @@ def leased(queue: RedisQueue, *item_ids: str) -> bool:
     return comes_true(lambda: all(queue.holder(item_id) for item_id in item_ids))
 
 
-def test_one_task_is_claimed_ahead_and_no_more(queue: RedisQueue, new_processor: Callable[[], Processor]) -> None:
+def test_only_one_task_is_claimed_ahead(queue: RedisQueue, new_processor: Callable[[], Processor]) -> None:
     for item_id in "abc":
         submit(queue, item_id)
     processor = new_processor()
@@ -139,7 +139,7 @@ def test_one_task_is_claimed_ahead_and_no_more(queue: RedisQueue, new_processor:
     assert comes_true(lambda: processor.entered == ["a", "b"])
 
 
-def test_the_next_task_enters_while_the_last_one_is_encoded(
+def test_the_next_task_enters_the_network_while_the_last_one_is_encoded(
     queue: RedisQueue, new_processor: Callable[[], Processor]
 ) -> None:
     processor = new_processor()
@@ -168,7 +168,7 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
     assert comes_true(lambda: processor.entered == ["first", "high", "low"])
 
 
-def test_a_higher_priority_that_comes_at_the_last_moment_goes_first_too(queue: RedisQueue) -> None:
+def test_a_higher_priority_that_arrives_at_the_last_moment_goes_first(queue: RedisQueue) -> None:
     submit(queue, "low", 1)
     lease = claim(queue)
     scheduler = InferenceScheduler(queue, "mine", lambda: "")
@@ -184,7 +184,7 @@ def test_a_higher_priority_that_comes_at_the_last_moment_goes_first_too(queue: R
     assert slot.waited_s < PATIENCE_S
 
 
-def test_of_two_that_wait_the_first_in_line_goes_first_however_fast_the_other_is(
+def test_of_two_waiting_tasks_the_first_in_line_enters_first_even_if_the_other_is_ready_earlier(
     queue: RedisQueue, new_processor: Callable[[], Processor]
 ) -> None:
     submit(queue, "high", 5)
@@ -196,7 +196,7 @@ def test_of_two_that_wait_the_first_in_line_goes_first_however_fast_the_other_is
     assert comes_true(lambda: processor.entered == ["high", "low"])
 
 
-def test_a_task_that_is_slow_to_come_does_not_keep_the_next_one_waiting(
+def test_a_task_that_is_slow_to_arrive_does_not_delay_the_next_one(
     queue: RedisQueue, new_processor: Callable[[], Processor]
 ) -> None:
     submit(queue, "slow", 5)
@@ -207,7 +207,7 @@ def test_a_task_that_is_slow_to_come_does_not_keep_the_next_one_waiting(
     assert comes_true(lambda: processor.entered == ["quick"])
 
 
-def test_a_task_claimed_ahead_goes_to_a_processor_that_has_nothing_to_do(
+def test_a_task_claimed_ahead_goes_to_an_idle_processor(
     queue: RedisQueue, new_processor: Callable[[str], Processor]
 ) -> None:
     mine, other = new_processor("mine"), new_processor("other")
@@ -220,7 +220,7 @@ def test_a_task_claimed_ahead_goes_to_a_processor_that_has_nothing_to_do(
     assert mine.entered == ["long"]
 
 
-def test_an_only_task_stays_with_the_first_of_two_idle_processors(
+def test_a_single_task_stays_with_the_processor_that_claimed_it(
     queue: RedisQueue, redis_client: Redis, new_processor: Callable[[str], Processor]
 ) -> None:
     mine, other = new_processor("mine"), new_processor("other")
@@ -232,7 +232,7 @@ def test_an_only_task_stays_with_the_first_of_two_idle_processors(
     assert redis_client.hget("tasks:item:only", "attempt") == "1"
 
 
-def test_nothing_is_claimed_while_something_speaks_against_it(
+def test_nothing_is_claimed_while_there_is_a_reason_against_it(
     queue: RedisQueue, new_processor: Callable[[], Processor]
 ) -> None:
     processor = new_processor()
@@ -245,7 +245,7 @@ def test_nothing_is_claimed_while_something_speaks_against_it(
     assert comes_true(lambda: processor.entered == ["a"])
 
 
-def test_a_stop_hands_back_what_has_not_begun_and_finishes_what_has(
+def test_a_stop_releases_the_task_ahead_and_finishes_the_one_in_the_network(
     queue: RedisQueue, redis_client: Redis, new_processor: Callable[[], Processor]
 ) -> None:
     for item_id in "ab":

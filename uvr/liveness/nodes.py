@@ -119,7 +119,10 @@ class Node:
         own = self._settings.node_id
         silent = {node for node in heartbeats.nodes if heartbeats.silence_ms("uploader", node) > self._timeout_ms}
         living = heartbeats.nodes - silent
-        self._pause(_NO_UPLOADER if living and own not in living else "")
+        reason = _NO_UPLOADER if living and own not in living else ""
+        if reason != self._pause_reason:
+            log.warning("node.paused" if reason else "node.goes_on", reason=reason)
+        self._pause_reason = reason
         for node in sorted(silent - {own}):
             self._rescue(node, heartbeats)
 
@@ -134,11 +137,6 @@ class Node:
 
     def _is_out_of_touch(self) -> bool:
         return time.monotonic() - self._beaten_at > self._settings.node_timeout_seconds / 2
-
-    def _pause(self, reason: str) -> None:
-        if reason != self._pause_reason:
-            log.warning("node.paused" if reason else "node.goes_on", reason=reason)
-        self._pause_reason = reason
 
     def _rescue(self, node: str, heartbeats: NodeHeartbeats) -> None:
         """Move all results of `node` back to the task queue, and forget the node once nothing is left of it."""

@@ -44,31 +44,25 @@ class HostLimits:
     def slot(self, url: str) -> Iterator[float]:
         """Yields 0 if the block may deliver to `url`, otherwise the number of seconds after which to ask again."""
         name = urlsplit(url).netloc.lower()
-        if pause_s := self._enter(name):
-            yield pause_s
-            return
-        started = time.monotonic()
-        try:
-            yield 0
-        finally:
-            self._leave(name, time.monotonic() - started)
-
-    def _enter(self, name: str) -> float:
+        pause_s = 0.0
         with self._lock:
             host = self._hosts.setdefault(name, _Host())
             max_busy = self._max_busy_slow if host.took_s > _SLOW_S else self._max_busy
             if host.busy < max_busy:
                 host.busy += 1
                 host.turned_away = 0
-                return 0
-            host.turned_away += 1
-            expected_s = host.turned_away * host.took_s / max_busy
-            return min(max(expected_s, _MIN_PAUSE_S), _MAX_PAUSE_S)
-
-    def _leave(self, name: str, took_s: float) -> None:
-        with self._lock:
-            host = self._hosts[name]
-            host.busy -= 1
-            host.took_s = took_s
-            if not host.busy and (took_s <= _SLOW_S or len(self._hosts) > _MAX_IDLE_SLOW_HOSTS):
-                del self._hosts[name]
+            else:
+                host.turned_away += 1
+                pause_s = min(max(host.turned_away * host.took_s / max_busy, _MIN_PAUSE_S), _MAX_PAUSE_S)
+        if pause_s:
+            yield pause_s
+            return
+        started = time.monotonic()
+        try:
+            yield 0
+        finally:
+            with self._lock:
+                host.busy -= 1
+                host.took_s = time.monotonic() - started
+                if not host.busy and (host.took_s <= _SLOW_S or len(self._hosts) > _MAX_IDLE_SLOW_HOSTS):
+                    del self._hosts[name]

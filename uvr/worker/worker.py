@@ -74,11 +74,14 @@ class Worker:
         self._held: Lease | None = None
 
     def run(self, shutdown: Shutdown) -> None:
-        """Claim and handle items until `shutdown.requested`; waits while Redis is down."""
+        """Claim and handle items until `shutdown.requested`, and reap expired leases; waits while Redis is down."""
         failures, outage = 0, OutageLog(worker=self.name)
         while not shutdown.requested.is_set():
             try:
-                self._reap()
+                if time.monotonic() - self._reaped_at >= self._reap_every_s:
+                    for item_id in self._queue.reap(self._waiting_record):
+                        log.warning("lease.expired", worker=self.name, task_uuid=item_id)
+                    self._reaped_at = time.monotonic()
                 self._serve(shutdown)
                 outage.over()
                 failures = 0
@@ -86,13 +89,6 @@ class Worker:
                 failures += 1
                 outage.tell(error)
                 shutdown.requested.wait(min(5.0, 0.2 * 2 ** min(failures, 5)))
-
-    def _reap(self) -> None:
-        """Put items with expired leases back, if it is time to."""
-        if time.monotonic() - self._reaped_at >= self._reap_every_s:
-            for item in self._queue.reap(self._waiting_record):
-                log.warning("lease.expired", worker=self.name, task_uuid=item)
-            self._reaped_at = time.monotonic()
 
     def _serve(self, shutdown: Shutdown) -> None:
         """Claim one item and handle it, or wait a moment. Raises `RedisError` only when nothing was claimed."""

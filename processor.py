@@ -13,6 +13,7 @@ import sys
 
 import structlog
 
+from config import Settings
 from uvr.disk import DiskSpace
 from uvr.errors import UvrError
 from uvr.liveness.process import WorkerProcess
@@ -22,6 +23,7 @@ from uvr.processor.scheduler import THREADS, InferenceScheduler
 from uvr.separation.engine_factory import choose_engine
 from uvr.separation.separator import Separator
 from uvr.tasks.model import Status, record
+from uvr.tasks.queues import Queues
 from uvr.worker.pool import run_until_stopped
 from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.worker import Worker
@@ -33,19 +35,8 @@ def main() -> int:
     """Run one processor until it is stopped; returns 1 when the network cannot be loaded or a worker died."""
     process = WorkerProcess("processor")
     settings, clients, queues = process.settings, process.clients, process.queues
-
-    engine_factory = choose_engine(
-        settings.model_name,
-        settings.model_file_dir,
-        engine=settings.separation_engine,
-        base_url=settings.model_base_url,
-        threads=settings.inference_threads,
-        device=settings.device,
-        backend=settings.network_backend,
-    )
-    separator = Separator(engine_factory, log_level=settings.log_level, log_format=settings.log_format)
     try:
-        separator.start()
+        separator = start_separator(settings)
     except UvrError as error:
         log.error("processor.not_started", error=error.message)
         return 1
@@ -60,14 +51,41 @@ def main() -> int:
 
     presence = process.presence(facts, why_paused)
     scheduler = InferenceScheduler(queues.tasks, presence.name, why_paused)
-    handler = SeparationHandler(settings, queues, separator, scheduler)
+    workers = build_workers(settings, queues, SeparationHandler(settings, queues, separator, scheduler), scheduler)
+    with process.announced(presence):
+        healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
+    separator.close()
+    clients.close()
+    return 0 if healthy else 1
+
+
+def start_separator(settings: Settings) -> Separator:
+    """Start the child processes and load the network; raises `UvrError` when that fails."""
+    engine_factory = choose_engine(
+        settings.model_name,
+        settings.model_file_dir,
+        engine=settings.separation_engine,
+        base_url=settings.model_base_url,
+        threads=settings.inference_threads,
+        device=settings.device,
+        backend=settings.network_backend,
+    )
+    separator = Separator(engine_factory, log_level=settings.log_level, log_format=settings.log_format)
+    separator.start()
+    return separator
+
+
+def build_workers(
+    settings: Settings, queues: Queues, handler: SeparationHandler, scheduler: InferenceScheduler
+) -> list[Worker]:
+    """The workers that separate tasks; `scheduler` decides when each of them may claim one."""
     retry_policy = RetryPolicy(
         max_failures=settings.max_attempts,
         max_crashes=settings.max_crashes,
         retry_base_s=settings.retry_base_seconds,
         retry_max_s=settings.retry_max_seconds,
     )
-    workers = [
+    return [
         Worker(
             f"processor-{number}",
             queues.tasks,
@@ -79,11 +97,6 @@ def main() -> int:
         )
         for number in range(THREADS)
     ]
-    with process.announced(presence):
-        healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
-    separator.close()
-    clients.close()
-    return 0 if healthy else 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a processor does with a task: fetches its song, separates it, and stages the stems for the uploader.
 
-Audio is never in this process, only on disk and in child processes. Whatever a task stores in TEMP_DIR is deleted when
-its attempt ends. When the process is stopping, a task that has not entered the network yet is released at once.
+Audio is never in this process, only on disk and in child processes. What a task stores in TEMP_DIR is deleted when its
+attempt ends. When the process is stopping, a task that has not entered the network yet is released at once.
 """
 
 from __future__ import annotations

@@ -163,7 +163,6 @@ def _post(
             # Regardless of case, so that a receiver's own User-Agent replaces ours.
             merged = CaseInsensitiveDict(headers | own)
             with session.post(url, data=body, headers=merged, timeout=timeout_s, stream=True) as response:
-                _read_some(response)
                 return _judge(response)
         except PermanentError as error:
             return _Result("final", error.message)
@@ -181,15 +180,12 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.host}:{port}"
 
 
-def _read_some(response: requests.Response) -> None:
-    """Let an ordinary receiver finish its answer before the connection closes; the status is known already."""
+def _judge(response: requests.Response) -> _Result:
+    # The status is known already; this lets an ordinary receiver finish its answer before the connection closes.
     size = 0
     with suppress(HTTPError):
         while size < _MAX_RESPONSE_BYTES and (chunk := response.raw.read1(_MAX_RESPONSE_BYTES)):
             size += len(chunk)
-
-
-def _judge(response: requests.Response) -> _Result:
     status = response.status_code
     if 200 <= status < 300:
         return _Result("delivered", status_code=status)

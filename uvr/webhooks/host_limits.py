@@ -1,4 +1,4 @@
-"""Limits how many threads deliver to one host at the same time, so that a slow receiver delays nobody but itself.
+"""Limits how many threads deliver to one host at the same time, so that a slow receiver delays only its own webhooks.
 
 A host is a name with its port. At most half of the threads deliver to one host, and at most an eighth after it was
 slow, but always at least one. A webhook in excess gets the number of seconds after which to ask again: as long as the

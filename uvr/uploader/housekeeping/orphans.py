@@ -1,8 +1,8 @@
 """Removes what no live task owns: folders of workers that died, stems that are stored already, unfinished files.
 
 The owner follows from the name and from Redis; while Redis is down nothing is removed. Files are always listed before
-Redis is asked about their owners. A fence is never used twice, so a claim that has ended by then stays ended, and
-whatever a later claim writes has another name and is not in the list. What belongs to a task that this Redis does not
+Redis is asked about their owners. A fence is never used twice, so a claim that has ended by then stays ended, and what
+a later claim writes has another name and is not in the list. What belongs to a task that this Redis does not
 know is kept for a day: it may belong to another service, or this is the wrong Redis, or its backup is not restored yet.
 
     TEMP_DIR/{task_uuid}.{fence}.*/             kept while that claim of the task lives
@@ -47,10 +47,14 @@ class OrphanCleaner:
 
         Raises `redis.RedisError`; errors of the disk are logged.
         """
+        results = self._queues.results
         candidates: list[tuple[list[TaskFile], Callable[[TaskFile], bool]]] = [
             (folders_in(self._temp_dir, _WORK), self._is_claimed),
             (folders_in(pending(self._output_dir), _STAGING), self._is_staged),
-            (files_below(self._output_dir / "stems", _UNFINISHED), self._is_being_stored),
+            (
+                files_below(self._output_dir / "stems", _UNFINISHED),
+                lambda file: results.holder(file.task_uuid) is not None,
+            ),
         ]
         return [
             file.path.name
@@ -72,9 +76,6 @@ class OrphanCleaner:
             return False  # the task was deleted, or another claim's stems were accepted
         # A result that failed for good is a dead letter, which an operator may revive.
         return not task.status.is_final or self._queues.results.knows(folder.task_uuid)
-
-    def _is_being_stored(self, file: TaskFile) -> bool:
-        return self._queues.results.holder(file.task_uuid) is not None
 
     def _may_be_foreign(self, file: TaskFile) -> bool:
         """Whether this Redis does not know the task, and the file is younger than a day."""

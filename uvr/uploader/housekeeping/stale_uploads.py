@@ -35,19 +35,20 @@ class StaleUploads:
 
     def clear(self) -> None:
         """Delete them once. Raises `redis.RedisError`, and `UvrError` when the storage does not delete an upload."""
-        listed_until_ms = self._queues.uploads.now_ms()
-        for key, beside in self._queues.uploads.all():
-            if not self._is_needed(key, beside, listed_until_ms) and self._uploads.remove(key, beside):
+        index_ms = self._queues.uploads.now_ms()
+        for key, state in self._queues.uploads.all():
+            if not self._is_needed(key, state, index_ms) and self._uploads.remove(key, state):
                 log.info("upload.removed", task_uuid=task_of(key))
         remove_unfinished(self._settings)
         for upload in files_below(upload_dir(self._settings), _UPLOAD):
             if is_left(upload.path) and f"uploads/{upload.path.name}" not in self._queues.uploads:
                 discard(upload.path)
 
-    def _is_needed(self, key: str, beside: int, listed_until_ms: int) -> bool:
-        if beside > 0:
-            return listed_until_ms - beside < _HOUR_MS  # its task may still be submitted
-        task = self._queues.store.get(task_of(key)) if beside == 0 else None
+    def _is_needed(self, key: str, state: int, index_ms: int) -> bool:
+        """`state` is the upload's state in the index, and `index_ms` the index's time before it was read."""
+        if state > 0:  # since when the upload waits for its task
+            return index_ms - state < _HOUR_MS
+        task = self._queues.store.get(task_of(key)) if state == 0 else None
         if task is None or task.status is Status.SUCCESS:
             return False
         return not task.status.is_final or now_ms() - task.finished_ms < self._kept_ms

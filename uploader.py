@@ -79,10 +79,10 @@ def build_workers(settings: Settings, queues: Queues, storage: Storage, watch: S
     )
     worker = partial(Worker, retry_policy=retry_policy, heartbeat_s=settings.heartbeat_seconds)
     store, webhook = StoreHandler(settings, queues, storage, watch), WebhookHandler(settings, queues, storage)
-    unless_unavailable = Admission(lambda: watch.problem)
+    storage_admission = Admission(lambda: watch.problem)
     return [
         *(
-            worker(f"store-{number}", queues.results, store, admission=unless_unavailable)
+            worker(f"store-{number}", queues.results, store, admission=storage_admission)
             for number in range(settings.upload_threads)
         ),
         *(worker(f"webhook-{number}", queues.webhooks, webhook) for number in range(settings.webhook_threads)),

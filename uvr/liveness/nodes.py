@@ -110,7 +110,7 @@ class Node:
 
     def beat(self) -> None:
         """Send one heartbeat, and rescue the tasks of silent nodes. Raises `redis.RedisError`."""
-        # Half the time-out: after a pause this short, living nodes have the other half left to send their heartbeats.
+        # Pauses of up to half the time-out go unnoticed; a living node then has the other half for its next heartbeat.
         args = [self._member, str(self._timeout_ms // 2)]
         now_ms, since_ms, found = self._listen(keys=[self._settings.redis_task_queue], args=args)
         last_ms = dict(zip(found[::2], map(int, found[1::2]), strict=True))

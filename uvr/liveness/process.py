@@ -40,7 +40,7 @@ class WorkerProcess:
         self.node = Node(self.settings, self.clients, self.queues.tasks, kind)
 
     def presence(self, facts: Mapping[str, str], why_paused: Callable[[], str]) -> WorkerPresence:
-        """What announces this process with `facts`, and with the reason for a pause, "" when there is none."""
+        """The announcements of this process: its `facts`, and the reason for a pause, "" when there is none."""
 
         def current_facts() -> dict[str, str]:
             return {**facts, "paused": why_paused()}

@@ -45,19 +45,19 @@ _YIELD_S = 1.0
 class InferenceScheduler(Admission):
     """Gives the tasks claimed from `queue` their slots in the network. Used by all worker threads of a processor.
 
-    `name` distinguishes this processor from all others. `why_closed` gives the reason why nothing may be claimed at
+    `name` distinguishes this processor from all others. `why_paused` gives the reason why nothing may be claimed at
     the moment, or "".
     """
 
-    def __init__(self, queue: RedisQueue, name: str, why_closed: Callable[[], str]) -> None:
-        super().__init__(why_closed)
+    def __init__(self, queue: RedisQueue, name: str, why_paused: Callable[[], str]) -> None:
+        super().__init__(why_paused)
         self._queue = queue
         self._name = name
         self._change = threading.Condition()
         self._admitted: dict[int, float] = {}  # thread id -> when it was admitted, monotonic s
         self._is_occupied = False
         self._acquired_at = self._released_at = time.monotonic()
-        self._closed_until = 0.0
+        self._paused_until = 0.0
 
     def enter(self) -> bool:
         """Whether the calling thread may claim a task ahead of the network; `release` or `leave` ends this."""
@@ -65,7 +65,7 @@ class InferenceScheduler(Admission):
             return False
         with self._change:
             now = time.monotonic()
-            if now < self._closed_until or len(self._admitted) == _MAX_ADMITTED:
+            if now < self._paused_until or len(self._admitted) == _MAX_ADMITTED:
                 return False
             if not self._is_occupied and any(now - since <= _SLOW_S for since in self._admitted.values()):
                 return False
@@ -87,7 +87,7 @@ class InferenceScheduler(Admission):
             if heartbeat.stopping():
                 raise CancelledError("The process is stopping before this task has entered the network.")
             if self._is_overtaken(lease, self._name):
-                self._closed_until = time.monotonic() + _YIELD_S
+                self._paused_until = time.monotonic() + _YIELD_S
                 raise CancelledError("A task that goes before this one has arrived, or another processor is idle.")
         if self._is_overtaken(lease):
             self._free()

@@ -6,17 +6,17 @@ from collections.abc import Callable
 
 
 class Admission:
-    """Lets a worker claim whenever `why_closed()` gives no reason against it; by default always.
+    """Lets a worker claim whenever `why_paused()` gives no reason against it; by default always.
 
     `Worker` asks before every claim, from the thread that is about to claim.
     """
 
-    def __init__(self, why_closed: Callable[[], str] = lambda: "") -> None:
-        self._why_closed = why_closed
+    def __init__(self, why_paused: Callable[[], str] = lambda: "") -> None:
+        self._why_paused = why_paused
 
     def enter(self) -> bool:
         """Whether the calling thread may claim; if so, it calls `leave` once the claim has ended or found nothing."""
-        return not self._why_closed()
+        return not self._why_paused()
 
     def leave(self) -> None:
         """End what `enter` began."""

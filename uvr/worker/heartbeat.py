@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 _CHECK_EVERY_S = 0.5
 """How often the lease is checked between two beats, so that work on a cancelled task ends soon. A beat that did not
-reach Redis is repeated as soon as that."""
+reach Redis is repeated after this time."""
 
 
 class Heartbeat:
@@ -58,7 +58,7 @@ class Heartbeat:
         return self.lost or self._shutdown.abandoned.is_set()
 
     def stopping(self) -> bool:
-        """Whether work at an early stage should be handed back: it is cancelled, or the process is stopping."""
+        """Whether work at an early stage should be released: it is cancelled, or the process is stopping."""
         return self._shutdown.requested.is_set() or self.cancelled()
 
     def beating(self) -> AbstractContextManager[None]:

@@ -1,8 +1,8 @@
 """Runs the workers of a process in threads until SIGTERM or SIGINT, and stops them in two stages.
 
-After the signal they claim nothing more and have SHUTDOWN_GRACE_SECONDS to finish. Then unfinished items are handed
-back without counting as failures, if necessary while their handler is still running. A second signal ends the grace
-period at once.
+After the signal they claim nothing more and have SHUTDOWN_GRACE_SECONDS to finish. Then unfinished items are
+released, which does not count as a failure, if necessary while their handler is still running. A second signal ends the
+grace period at once.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from uvr.worker.worker import Worker
 log = structlog.get_logger()
 
 _LAST_STEPS_S = 5.0
-"""How long handlers have after the grace period to notice it, and their workers to hand back what they hold."""
+"""How long handlers have after the grace period to notice its end, and their workers to release what they hold."""
 
 
 def run_until_stopped(workers: Sequence[Worker], grace_s: float) -> bool:
     """Run `workers` until SIGTERM or SIGINT, then let them finish; must be called in the main thread.
 
     Returns False when a worker ended by itself, which only a bug causes. The others are then stopped as well, so that
-    the supervisor restarts the whole process. Does not return when a handler hangs: its item is handed back, and the
+    the supervisor restarts the whole process. Does not return when a handler hangs: its item is released, and the
     process exits with status 1.
     """
     shutdown, healthy = Shutdown(), True
@@ -51,7 +51,7 @@ def run_until_stopped(workers: Sequence[Worker], grace_s: float) -> bool:
             shutdown.abandoned.set()
             if not _have_ended(threads, _LAST_STEPS_S):
                 for worker in workers:
-                    worker.hand_back()
+                    worker.release_held_item()
                 # An ordinary exit would wait for threads that a hanging library has started.
                 os._exit(1)
     return healthy

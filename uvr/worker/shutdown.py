@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Shutdown:
-    """First `requested`: claim nothing more. Then `abandoned`: hand back what is not finished."""
+    """First `requested`: claim nothing more. Then `abandoned`: release what is not finished."""
 
     requested: threading.Event = field(default_factory=threading.Event)
     abandoned: threading.Event = field(default_factory=threading.Event)

@@ -105,7 +105,7 @@ class Worker:
         finally:
             self._admission.leave()
 
-    def hand_back(self) -> None:
+    def release_held_item(self) -> None:
         """Release the item of a handler that hangs; called from another thread, right before the process exits."""
         if (lease := self._held) is None:
             return

@@ -15,7 +15,7 @@ from redis import RedisError
 from config import Settings
 from scripts.local import redis_server
 from scripts.local.problem import CannotStart
-from uvr.liveness.workers import present
+from uvr.liveness.workers import live_workers
 from uvr.redis.clients import connect
 
 
@@ -66,7 +66,7 @@ def _api_answers(settings: Settings) -> bool:
 def _workers_up(settings: Settings, pids: Mapping[str, int | None]) -> set[str]:
     clients = connect(settings)
     try:
-        seen = present(clients.commands, settings.redis_task_queue)
+        seen = live_workers(clients.commands, settings.redis_task_queue)
     except RedisError:
         return set()
     finally:

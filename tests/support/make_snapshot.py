@@ -35,7 +35,7 @@ from tests.support.networks import write_model
 from tests.support.redis_server import redis_server
 from tests.support.service import AUTH, Service, wait_until
 from uvr.redis.clients import connect
-from uvr.storage.availability import StorageWatch
+from uvr.storage.availability import StorageAvailability
 from uvr.storage.factory import open_storage
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
@@ -183,7 +183,7 @@ def store(made: Making, name: str) -> None:
     """Have the one result that waits stored, and its webhook left waiting."""
     storage = open_storage(made.settings, lambda: b"")
     [worker, *_] = uploader.workers_of(
-        made.settings, made.broker, storage, StorageWatch(storage), Uploads(made.settings, made.broker.uploads)
+        made.settings, made.broker, storage, StorageAvailability(storage), Uploads(made.settings, made.broker.uploads)
     )
     lease = made.broker.results.claim()
     assert lease is not None

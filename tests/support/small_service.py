@@ -131,7 +131,7 @@ class StemMaker:
         self._settings = settings
         self._broker = broker
 
-    def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
+    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
         handover = StagingFolder(self._settings.output_dir, lease.id, lease.fence)
         with handover.filling() as folder:
             for stem in ("vocals", "instrumental"):

@@ -34,7 +34,7 @@ class ScriptedHandler:
 def worker_for(queue: RedisQueue, handler: ScriptedHandler, **limits: float) -> Worker:
     """A worker that beats and tries again ten times a second and more."""
     quick: dict[str, float] = {"retry_base_s": 0.01, "retry_max_s": 0.02, **limits}
-    return Worker("test", queue, handler, limits=RetryPolicy(**quick), heartbeat_s=0.1, waiting_record=WAITING)  # type: ignore[arg-type]
+    return Worker("test", queue, handler, retry_policy=RetryPolicy(**quick), heartbeat_s=0.1, waiting_record=WAITING)  # type: ignore[arg-type]
 
 
 def submit(queue: RedisQueue, item_id: str = "a") -> None:
@@ -50,7 +50,7 @@ def status_of(client: Redis, item_id: str = "a") -> str | None:
 def raising(error: Exception) -> Callable[[Lease, Heartbeat], Done]:
     """Work that fails."""
 
-    def work(_lease: Lease, _pulse: Heartbeat) -> Done:
+    def work(_lease: Lease, _heartbeat: Heartbeat) -> Done:
         raise error
 
     return work

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uvr.liveness.workers import present
+from uvr.liveness.workers import live_workers
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task
 from uvr.timestamps import now_ms
@@ -51,7 +51,7 @@ class Throughput:
 
 
 class EtaEstimator:
-    """Estimates from the present throughput, cached for `_CACHE_S` seconds. Methods may raise `redis.RedisError`.
+    """Estimates from the live_workers throughput, cached for `_CACHE_S` seconds. Methods may raise `redis.RedisError`.
 
     Safe to use from several threads.
     """
@@ -69,7 +69,7 @@ class EtaEstimator:
         now, cached = self._clock(), self._cached
         if cached is not None and now - cached[0] <= _CACHE_S:
             return cached[1]
-        processors = present(self._broker.client, self._broker.root).get("processor", [])
+        processors = live_workers(self._broker.client, self._broker.root).get("processor", [])
         throughput = Throughput(
             song_s=self._broker.durations.median_s(),
             processors=sum("paused" not in processor for processor in processors),

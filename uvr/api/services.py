@@ -15,7 +15,7 @@ from uvr.api.auth.rate_limits import FailedLogins, RequestRate
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
 from uvr.api.event_stream_slots import EventStreamSlots
-from uvr.liveness.workers import present
+from uvr.liveness.workers import live_workers
 from uvr.metrics.aggregation import Totals
 from uvr.net.url_guard import UrlGuard
 from uvr.redis.clients import RedisClients, connect
@@ -55,8 +55,8 @@ class Services:
         return self.broker.store
 
     def workers(self) -> dict[str, list[dict[str, str]]]:
-        """The workers that are alive, by kind; see `present`. May raise `redis.RedisError`."""
-        return present(self.broker.client, self.broker.root)
+        """The workers that are alive, by kind; see `live_workers`. May raise `redis.RedisError`."""
+        return live_workers(self.broker.client, self.broker.root)
 
 
 def open_services(settings: Settings) -> Services:

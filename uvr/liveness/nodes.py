@@ -1,19 +1,19 @@
-"""Several nodes: each gives signs of life, and what was lost with the disk of one that fell silent is made again.
+"""Nodes: each sends heartbeats, and the tasks of a node that has fallen silent are separated again by the others.
 
-A node is a processor and an uploader that share a disk. Stems that are made but not saved yet exist on that disk alone,
-and their tasks stand in the node's own result queue. When its uploader, the one who could save them, was not heard for
-NODE_TIMEOUT_SECONDS, a worker of any other node moves these tasks back to the task queue, each in one step: whoever
-comes first, the others find nothing left; and a silent node that comes back finds its leases void, so that it changes
-nothing. Workers without a NODE_ID are one node too, "" by name.
+A node is a processor and an uploader that share a disk. Stems that are not stored yet exist on that disk only, and
+their tasks wait in the node's own result queue. Only the node's uploader can store them. When it has sent no heartbeat
+for NODE_TIMEOUT_SECONDS, a worker of any other node moves these tasks back to the task queue, each in one step. So
+several rescuers do not get in each other's way, and a silent node that returns finds its leases lost and changes
+nothing. Workers without a NODE_ID form one node together, named "".
 
-Silence counts only while somebody listens. After Redis was away for all, or all workers were, the time starts anew:
-an outage is never taken for the death of everybody else.
+Silence counts only while at least one worker listens. After Redis or all workers were down, the time starts over: an
+outage is never mistaken for the death of the other nodes.
 
-The processor gives signs as well. While it does, it may still hand over stems, so its node is not forgotten, however
-empty the node's queue is at the moment.
+The processor sends heartbeats too. While it lives it may still finish stems, so its node is not forgotten, even if its
+queue is empty at the moment.
 
-    R:nodes         ZSet   "{kind}:{node}" -> last sign of life of that node's processor or uploader, ms
-    R:nodes:watch   Hash   since, last: from when to when somebody listened without a long pause, ms
+    R:nodes         ZSet   "{kind}:{node}" -> last heartbeat of that node's processor or uploader, ms
+    R:nodes:watch   Hash   since, last: from when to when workers listened without a long pause, ms
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import structlog
 from redis import RedisError
 
 from config import Settings
-from redis_queue import RedisQueue
 from uvr.periodic import repeating
 from uvr.redis import scripts
 from uvr.tasks.broker import Broker
@@ -36,12 +35,12 @@ from uvr.tasks.model import Status, record
 log = structlog.get_logger()
 
 _KINDS = ("processor", "uploader")
-_NOBODY_SAVES = "The uploader of this node is silent, and other nodes live: nobody would save what is made here."
+_NO_UPLOADER = "The uploader of this node is silent while other nodes live: stems made here would not be stored."
 
 
 @dataclass(frozen=True)
 class NodeHeartbeats:
-    """What was heard by one moment: the last sign of each "{kind}:{node}", and since when somebody listens."""
+    """The heartbeats at one moment: the last of each "{kind}:{node}", and since when workers have been listening."""
 
     now_ms: int
     since_ms: int
@@ -50,15 +49,15 @@ class NodeHeartbeats:
     @property
     def nodes(self) -> set[str]:
         """The nodes that are not forgotten."""
-        return {_node_of(member) for member in self.last_ms}
+        return {member.partition(":")[2] for member in self.last_ms}
 
     def silence_ms(self, kind: str, node: str) -> int:
-        """How long this worker of the node was listened for in vain."""
+        """How long workers have been listening without a heartbeat of this one."""
         return self.now_ms - max(self.since_ms, self.last_ms.get(f"{kind}:{node}", 0))
 
 
 class Node:
-    """A worker process of `kind` as a part of its node: heard by the other nodes, and listening for them."""
+    """A worker process of `kind` as a part of its node: it sends heartbeats and listens to other nodes."""
 
     def __init__(self, settings: Settings, broker: Broker, kind: str) -> None:
         self._settings = settings
@@ -67,84 +66,70 @@ class Node:
         self._timeout_ms = round(settings.node_timeout_seconds * 1000)
         self._listen = scripts.register(broker.client, "nodes/beat")
         self._forget = scripts.register(broker.client, "nodes/forget")
-        self._heard_at = -math.inf
-        self._paused = ""
+        self._beaten_at = -math.inf
+        self._pause_reason = ""
 
-    def heard(self) -> AbstractContextManager[None]:
-        """Give signs of life, and look after silent nodes, until the block ends."""
-        return repeating(self._try, self._settings.heartbeat_seconds, name="node", at_once=True)
+    def beating(self) -> AbstractContextManager[None]:
+        """Beat regularly until the block ends."""
+        return repeating(self._try_to_beat, self._settings.heartbeat_seconds, name="node", at_once=True)
 
     def why_paused(self) -> str:
-        """Why nothing is to be made here for now, a sentence; "" when nothing is in the way.
+        """A sentence that says why nothing should be separated here for now; "" when there is no reason.
 
-        Whoever asks before each claim makes nothing while the others may have forgotten this node.
+        A processor asks before each claim, so it separates nothing while other nodes may have taken over its tasks.
         """
         if self._is_out_of_touch():
-            self._try()
-        return "Redis does not hear this node." if self._is_out_of_touch() else self._paused
+            self._try_to_beat()
+        return "Redis does not receive the heartbeats of this node." if self._is_out_of_touch() else self._pause_reason
 
-    def look_around(self) -> None:
-        """Give one sign of life, and make again what silent nodes left. Raises `redis.RedisError`."""
-        signs = self._hear()
-        self._heard_at = time.monotonic()
-        self._pause(_NOBODY_SAVES if self._is_without_uploader(signs) else "")
-        for node in sorted(signs.nodes - {self._settings.node_id}):
-            if self._is_silent(node, signs):
-                self._look_after(node, signs)
+    def beat(self) -> None:
+        """Send one heartbeat, and rescue the tasks of silent nodes. Raises `redis.RedisError`."""
+        # Pauses of up to half the time-out go unnoticed; a living node then has the other half for its next heartbeat.
+        args = [self._member, str(self._timeout_ms // 2)]
+        now_ms, since_ms, found = self._listen(keys=[self._broker.root], args=args)
+        last_ms = dict(zip(found[::2], map(int, found[1::2]), strict=True))
+        heartbeats = NodeHeartbeats(int(now_ms), int(since_ms), last_ms)
+        self._beaten_at = time.monotonic()
+        own = self._settings.node_id
+        silent = {node for node in heartbeats.nodes if heartbeats.silence_ms("uploader", node) > self._timeout_ms}
+        living = heartbeats.nodes - silent
+        reason = _NO_UPLOADER if living and own not in living else ""
+        if reason != self._pause_reason:
+            log.warning("node.paused" if reason else "node.goes_on", reason=reason)
+        self._pause_reason = reason
+        for node in sorted(silent - {own}):
+            self._rescue(node, heartbeats)
 
-    def _try(self) -> None:
+    def _try_to_beat(self) -> None:
         try:
-            self.look_around()
+            self.beat()
         except RedisError as error:
             log.debug("node.not_heard", error=str(error))
         except Exception:
-            # Whatever goes wrong with the others, this node must go on to be heard.
+            # A bug in rescuing other nodes must not stop the heartbeats of this one.
             log.exception("node.broke")
 
-    def _hear(self) -> NodeHeartbeats:
-        # Half the time-out: after a pause that goes unnoticed a living node has the other half left to be heard again.
-        args = [self._member, str(self._timeout_ms // 2)]
-        now_ms, since_ms, found = self._listen(keys=[self._broker.root], args=args)
-        return NodeHeartbeats(int(now_ms), int(since_ms), dict(zip(found[::2], map(int, found[1::2]), strict=True)))
-
     def _is_out_of_touch(self) -> bool:
-        return time.monotonic() - self._heard_at > self._settings.node_timeout_seconds / 2
+        return time.monotonic() - self._beaten_at > self._settings.node_timeout_seconds / 2
 
-    def _is_without_uploader(self, signs: NodeHeartbeats) -> bool:
-        """Whether others would make again what is made here: this node cannot save it, and another one lives."""
-        saving = {node for node in signs.nodes if not self._is_silent(node, signs)}
-        return bool(saving) and self._settings.node_id not in saving
-
-    def _pause(self, reason: str) -> None:
-        if reason != self._paused:
-            log.warning("node.paused" if reason else "node.goes_on", reason=reason)
-        self._paused = reason
-
-    def _is_silent(self, node: str, signs: NodeHeartbeats) -> bool:
-        return signs.silence_ms("uploader", node) > self._timeout_ms
-
-    def _look_after(self, node: str, signs: NodeHeartbeats) -> None:
+    def _rescue(self, node: str, heartbeats: NodeHeartbeats) -> None:
+        """Move all results of `node` back to the task queue, and forget the node once nothing is left of it."""
         results = self._broker.result_queue(node)
         while moved := results.evacuate(self._broker.tasks, lost_with(node)):
             for task_uuid in moved:
                 log.warning("task.rescued", task_uuid=task_uuid, lost_with=node)
-        self._forget_if_empty(node, results, signs)
-
-    def _forget_if_empty(self, node: str, results: RedisQueue, signs: NodeHeartbeats) -> None:
-        # A processor that was silent for that long holds no lease any more, so it cannot hand over anything.
+        # A processor that was silent for as long as this holds no lease any more, so it cannot finish any stems.
         silence_ms = self._timeout_ms + results.lease_ms
         left = results.sizes()
-        if signs.silence_ms("processor", node) <= silence_ms or left.waiting + left.leased + left.delayed + left.dead:
+        if heartbeats.silence_ms("processor", node) <= silence_ms:
             return
-        heard_until_ms, members = str(signs.now_ms - silence_ms), [f"{kind}:{node}" for kind in _KINDS]
-        if self._forget(keys=[self._broker.root], args=[heard_until_ms, *members]):
+        if left.waiting + left.leased + left.delayed + left.dead:
+            return
+        last_beat_ms, members = str(heartbeats.now_ms - silence_ms), [f"{kind}:{node}" for kind in _KINDS]
+        if self._forget(keys=[self._broker.root], args=[last_beat_ms, *members]):
             log.info("node.forgotten", node=node)
 
 
 def lost_with(node: str) -> dict[str, str | int | float]:
-    """What a task's record says while the stems that were lost with `node` wait to be made again."""
+    """What the record of a task says while its stems, which were lost with `node`, wait to be made again."""
     return record(status=Status.QUEUED, progress=0.0, handover="", node="", facts={}, lost_with=node)
-
-
-def _node_of(member: str) -> str:
-    return member.partition(":")[2]

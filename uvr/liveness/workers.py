@@ -1,11 +1,12 @@
-"""Which workers are alive: each announces itself in Redis every few seconds, and /health reads who did.
+"""Which workers are alive: each process announces itself in Redis every few seconds, and /health lists them.
 
-Announcing is separate from leases on purpose: an idle worker holds none, and a busy one may be busy for an hour.
+Announcements are separate from leases: an idle worker holds no lease, and a busy one may be busy for an hour.
 
-    R:workers            ZSet    "{kind}:{host}:{pid}" -> when it was last seen, s
-    R:worker:{name}      String  what it says of itself, JSON; expires with it
+    R:workers            ZSet    "{kind}:{host}:{pid}" -> its last announcement, s
+    R:worker:{name}      String  the worker's facts about itself, JSON; expires with it
 
-`python -m uvr.liveness.workers KIND` exits 0 if a worker of that kind runs on this host: the containers' health check.
+`python -m uvr.liveness.workers KIND`, the containers' health check, exits with 0 if a worker of that kind runs on this
+host, and with 1 if not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,51 +37,49 @@ _ASK_EVERY_S = 2.0
 
 
 class WorkerPresence:
-    """Announces this process as a worker of `kind`, with facts about itself (model, provider), until closed.
+    """Announces this process as a worker of `kind`, with facts about itself such as its model.
 
-    `facts` is asked for them each time; an empty one is left out. A worker that has the fact `paused`, a sentence that
-    says why, takes up nothing for now; an uploader stores nothing, but goes on with webhooks.
+    `facts` is called for each announcement; empty facts are left out. A worker with the fact `paused`, a sentence that
+    says why, claims nothing for now; an uploader stores nothing, but still delivers webhooks.
     """
 
     def __init__(self, client: Redis, root: str, kind: str, facts: Callable[[], Mapping[str, str]]) -> None:
         self._client = client
         self._root = root
         self.name = f"{kind}:{socket.gethostname()}:{os.getpid()}"
-        """Told apart from all other workers."""
+        """Unique among all workers."""
         self._facts = facts
         self._script = scripts.register(client, "workers/announce")
 
     @contextmanager
     def announced(self) -> Iterator[None]:
-        """Announce regularly until the block ends, then say goodbye."""
+        """Announce regularly until the block ends, then withdraw the announcement."""
         self.announce()
         try:
             with repeating(self.announce, EVERY_S, name="presence"):
                 yield
         finally:
-            self._try(self._say_goodbye)
+            with _errors_logged():
+                self._client.zrem(f"{self._root}:workers", self.name)
+                self._client.delete(f"{self._root}:worker:{self.name}")
 
     def announce(self) -> None:
-        """Announce now, because a fact has changed. Never fails for an absent Redis."""
-        self._try(self._announce)
-
-    def _try(self, step: Any) -> None:
-        try:
-            step()
-        except RedisError as error:
-            log.debug("presence.not_announced", error=str(error))
-
-    def _announce(self) -> None:
-        facts = json.dumps({name: fact for name, fact in self._facts().items() if fact})
-        self._script(keys=[self._root], args=[self.name, facts, FORGOTTEN_AFTER_S])
-
-    def _say_goodbye(self) -> None:
-        self._client.zrem(f"{self._root}:workers", self.name)
-        self._client.delete(f"{self._root}:worker:{self.name}")
+        """Announce now, because a fact has changed. Does not raise when Redis is down."""
+        with _errors_logged():
+            facts = json.dumps({name: fact for name, fact in self._facts().items() if fact})
+            self._script(keys=[self._root], args=[self.name, facts, FORGOTTEN_AFTER_S])
 
 
-class Uploaders:
-    """Those that store what the processors of `node` make."""
+@contextmanager
+def _errors_logged() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        log.debug("presence.not_announced", error=str(error))
+
+
+class UploaderWatch:
+    """Watches the uploaders of `node`, which store what its processors make."""
 
     def __init__(self, client: Redis, root: str, node: str) -> None:
         self._client = client
@@ -90,30 +89,30 @@ class Uploaders:
         self._reason = ""
 
     def why_paused(self) -> str:
-        """Why none of them stores anything, "" when one does or none is known. Never fails for an absent Redis.
+        """Why none of them stores anything; "" when one does, or none is known. Does not raise when Redis is down.
 
-        Redis is asked every few seconds, and each time while no uploader is known: it may begin with a problem.
+        Asks Redis every few seconds, and on each call while no uploader is known: a new one may start with a problem.
         """
-        if time.monotonic() - self._asked_at > _ASK_EVERY_S:
-            try:
-                self._hear(present(self._client, self._root).get("uploader", []))
-            except RedisError as error:
-                log.debug("presence.not_asked", error=str(error))
-        return self._reason
-
-    def _hear(self, uploaders: Sequence[Mapping[str, str]]) -> None:
-        own = [facts.get("paused", "") for facts in uploaders if facts.get("node", "") == self._node]
-        self._asked_at = time.monotonic() if own else -math.inf
-        reason = " ".join(sorted(set(own))) if all(own) else ""
+        if time.monotonic() - self._asked_at <= _ASK_EVERY_S:
+            return self._reason
+        try:
+            uploaders = live_workers(self._client, self._root).get("uploader", [])
+        except RedisError as error:
+            log.debug("presence.not_asked", error=str(error))
+            return self._reason
+        reasons = [facts.get("paused", "") for facts in uploaders if facts.get("node", "") == self._node]
+        self._asked_at = time.monotonic() if reasons else -math.inf
+        reason = " ".join(sorted(set(reasons))) if all(reasons) else ""
         if reason != self._reason:
             log.warning("processor.paused" if reason else "processor.goes_on", reason=reason)
         self._reason = reason
+        return reason
 
 
-def present(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
-    """The workers seen lately, by kind: `{"processor": [{"name": …, "model": …}], …}`."""
-    seconds = _seconds(client)
-    names: Any = client.zrangebyscore(f"{root}:workers", seconds - FORGOTTEN_AFTER_S, "+inf")
+def live_workers(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
+    """The workers that announced themselves lately, by kind: `{"processor": [{"name": …, "model": …}], …}`."""
+    now: Any = client.time()
+    names: Any = client.zrangebyscore(f"{root}:workers", int(now[0]) - FORGOTTEN_AFTER_S, "+inf")
     found: dict[str, list[dict[str, str]]] = {}
     for name in names:
         facts: Any = client.get(f"{root}:worker:{name}")
@@ -121,15 +120,11 @@ def present(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def _seconds(client: Redis) -> int:
-    now: Any = client.time()
-    return int(now[0])
-
-
-def _runs_here(settings: Settings, kind: str) -> bool:
+def runs_on_this_host(settings: Settings, kind: str) -> bool:
+    """Whether a worker of `kind` on this host announced itself lately; False while Redis is down."""
     clients = connect(settings)
     try:
-        workers = present(clients.commands, settings.redis_task_queue).get(kind, [])
+        workers = live_workers(clients.commands, settings.redis_task_queue).get(kind, [])
     except RedisError:
         return False
     finally:
@@ -138,4 +133,4 @@ def _runs_here(settings: Settings, kind: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if _runs_here(load_settings(), sys.argv[1]) else 1)
+    sys.exit(0 if runs_on_this_host(load_settings(), sys.argv[1]) else 1)

@@ -1,3 +1,1 @@
-"""What processor.py does with a task: fetch its song, wait for the network, separate it, hand the stems to the
-uploader.
-"""
+"""What processor.py does with a task: fetch its song, wait for the network, separate, stage the stems."""

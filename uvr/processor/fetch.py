@@ -1,9 +1,9 @@
-"""The download of a URL that a client gave into a file, without believing anything the other side says about it.
+"""Downloads the song at a URL that a client gave into a file, trusting nothing that the server says.
 
-`download` promises an end: sizes are counted while reading, after decoding; the whole exchange has a time limit, and
-so has every silence in it; every hop of a redirect passes the guard. Where servers and browsers get on well although
-neither keeps to the standards, it does what browsers do. What goes wrong is told in one sentence, and the error's class
-says whether another try makes sense.
+Every download ends: bytes are counted while reading, after decompression; the whole exchange has a time limit, and so
+has every pause in it. Every hop of a redirect passes the `UrlGuard`. Where servers and browsers work together although
+both break a standard, this does what browsers do. Every failure is explained in one sentence, and the class of the
+error says whether another attempt makes sense.
 """
 
 from __future__ import annotations
@@ -14,38 +14,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 import requests
 from urllib3.exceptions import DecodeError, HTTPError
 
 from config import FETCH_USER_AGENT
-from uvr.errors import CancelledError, PermanentError, TransientError, UvrError
+from uvr.errors import CancelledError, PermanentError, TransientError
 from uvr.net.http_status import described, is_transient, redirect_target, retry_after_s
 from uvr.net.url_guard import GuardedSession, UrlGuard
 from uvr.processor.web_page import SNIFFED_BYTES, is_web_page, title_of
 
 _CHUNK_BYTES = 256 * 2**10
-_MAX_REDIRECTS = 20  # as browsers
+_MAX_REDIRECTS = 20  # as in browsers
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}", re.ASCII)
 _WHOLE_FILE = re.compile(r"bytes 0-(\d+)/(\d+)", re.IGNORECASE)
-_FAILED = "The audio could not be fetched:"
+_FAILED = "The audio could not be downloaded:"
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A download: `bytes` counted, `content_type` as the server said, `name` the last part of the URL's path or ""."""
+class Download:
+    """A finished download: its size in `bytes`, and the `content_type` that the server named, "" if none."""
 
-    path: Path
     bytes: int
     content_type: str
-    name: str
-
-
-def never() -> bool:
-    """The answer to `cancelled` of callers that do not cancel."""
-    return False
 
 
 def download(
@@ -57,27 +49,38 @@ def download(
     timeout_s: float,
     total_s: float,
     user_agent: str = FETCH_USER_AGENT,
-    cancelled: Callable[[], bool] = never,
-) -> Fetched:
-    """Stream `url` into `destination`, which stays the caller's also when this fails.
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Download:
+    """Stream `url` into the file `destination`, which the caller removes, also after an error.
 
-    `timeout_s` limits connecting and every silence, `total_s` the whole exchange, redirects included. Raises
-    `PermanentError` (a 4xx, empty, larger than `max_bytes`, a web page, a refused address), `TransientError` (a 5xx,
-    name resolution, resets, time-outs, a full disk) or `CancelledError`, once `cancelled()` is true.
+    `timeout_s` limits connecting and every pause, `total_s` the whole exchange with its redirects. Raises
+    `PermanentError` (a 4xx, an empty file, more than `max_bytes`, a web page, a forbidden address), `TransientError`
+    (a 5xx, name resolution, a reset, a time-out, a full disk), or `CancelledError` once `cancelled()` is true.
     """
     with (
         guard.session(total_s) as session,
-        _explained(session, timeout_s, total_s),
-        _open(session, guard, url, timeout_s, user_agent) as response,
+        _errors_explained(session, timeout_s, total_s),
+        _request(session, guard, url, timeout_s, user_agent) as response,
     ):
         _refuse_failure(response)
-        size = _save(response, destination, max_bytes, lambda: _go_on(session, total_s, cancelled))
+
+        def check() -> None:
+            if cancelled():
+                raise CancelledError("The download was stopped because its result is no longer needed.")
+            if session.expired:
+                # A body without a length looks complete when the session is cut off at its time limit.
+                raise _too_slow(total_s)
+
+        size = _save(response, destination, max_bytes, check)
         content_type = response.headers.get("Content-Type", "")
         _refuse_web_page(destination, content_type)
-        return Fetched(destination, size, content_type, _name(response.url))
+        return Download(size, content_type)
 
 
-def _open(session: GuardedSession, guard: UrlGuard, url: str, timeout_s: float, user_agent: str) -> requests.Response:
+def _request(
+    session: GuardedSession, guard: UrlGuard, url: str, timeout_s: float, user_agent: str
+) -> requests.Response:
+    """GET `url` and follow its redirects, each of them checked by `guard`."""
     headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
     subject = "audio"
     for _ in range(_MAX_REDIRECTS + 1):
@@ -89,7 +92,7 @@ def _open(session: GuardedSession, guard: UrlGuard, url: str, timeout_s: float, 
         try:
             url, subject = redirect_target(response), "The URL that the server redirects to"
         except ValueError as error:
-            raise PermanentError(f"{_FAILED} the server redirects to something that is no URL.") from error
+            raise PermanentError(f"{_FAILED} the server redirects to something that is not a URL.") from error
     raise PermanentError(f"{_FAILED} the server redirects more than {_MAX_REDIRECTS} times.")
 
 
@@ -98,7 +101,7 @@ def _refuse_failure(response: requests.Response) -> None:
     if status == HTTPStatus.PARTIAL_CONTENT:
         extent = _WHOLE_FILE.fullmatch(response.headers.get("Content-Range", ""))
         if not extent or int(extent[1]) + 1 != int(extent[2]):
-            raise PermanentError(f"{_FAILED} the server sent a part of the file, though all of it was asked for.")
+            raise PermanentError(f"{_FAILED} the server sent only a part of the file although all of it was requested.")
     if 200 <= status < 300:
         return
     sentence = f"{_FAILED} the server answered {described(status)}."
@@ -107,20 +110,21 @@ def _refuse_failure(response: requests.Response) -> None:
     raise PermanentError(sentence, status=status)
 
 
-def _save(response: requests.Response, destination: Path, max_bytes: int, go_on: Callable[[], None]) -> int:
+def _save(response: requests.Response, destination: Path, max_bytes: int, check: Callable[[], None]) -> int:
+    """Write the body to `destination`; returns its size. `check` may raise after every chunk."""
     size = 0
     try:
         with destination.open("wb") as file:
-            # read1 returns what has come; read would wait for a full chunk and hear of nothing else meanwhile.
+            # read1 returns what has arrived; read would wait for a full chunk, and `check` with it.
             while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-                go_on()
+                check()
                 size += len(chunk)
                 if size > max_bytes:
                     raise PermanentError(f"The audio is too large: the limit is {max_bytes / 2**20:.4g} MiB.")
                 file.write(chunk)
     except OSError as error:
-        raise TransientError("The audio could not be kept: the disk of the service is full or not writable.") from error
-    go_on()
+        raise TransientError("The audio could not be saved: the service's disk is full or not writable.") from error
+    check()
     if not size:
         raise PermanentError(f"{_FAILED} the server sent an empty file.")
     return size
@@ -138,46 +142,30 @@ def _refuse_web_page(path: Path, content_type: str) -> None:
     raise PermanentError(f"The URL leads to a web page{titled}, not to audio{typed}.", content_type=content_type)
 
 
-def _go_on(session: GuardedSession, total_s: float, cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise CancelledError("The download was stopped because its result is no longer wanted.")
-    if session.expired:
-        # A body without a length looks complete when the watchdog cuts it off.
-        raise _too_slow(total_s)
-
-
 def _too_slow(total_s: float) -> TransientError:
     return TransientError(f"{_FAILED} it took longer than {total_s:g} s.")
 
 
 @contextmanager
-def _explained(session: GuardedSession, timeout_s: float, total_s: float) -> Iterator[None]:
-    """Turn what requests and urllib3 raise into the errors of the service."""
+def _errors_explained(session: GuardedSession, timeout_s: float, total_s: float) -> Iterator[None]:
+    """Turn what requests and urllib3 raise into the errors of this service."""
     try:
         yield
     except (requests.RequestException, HTTPError, UnicodeError) as error:
         if session.expired:
             raise _too_slow(total_s) from error
-        raise _explanation(error, timeout_s) from error
+        if isinstance(error, requests.exceptions.InvalidURL | UnicodeError):
+            raise PermanentError(f"{_FAILED} the URL is not valid.") from error
+        if isinstance(error, DecodeError):
+            raise PermanentError(f"{_FAILED} the server sent damaged compressed data.") from error
+        if _is_caused_by(error, ssl.SSLCertVerificationError):
+            raise PermanentError(f"{_FAILED} the server's certificate is not valid for this address.") from error
+        if _is_caused_by(error, TimeoutError):
+            raise TransientError(f"{_FAILED} the server sent nothing for {timeout_s:g} s.") from error
+        raise TransientError(f"{_FAILED} the connection broke off.") from error
 
 
-def _explanation(error: Exception, timeout_s: float) -> UvrError:
-    if isinstance(error, requests.exceptions.InvalidURL | UnicodeError):
-        return PermanentError(f"{_FAILED} the URL is not valid.")
-    if isinstance(error, DecodeError):
-        return PermanentError(f"{_FAILED} the server sent damaged compressed data.")
-    if _comes_from(error, ssl.SSLCertVerificationError):
-        return PermanentError(f"{_FAILED} the server's certificate is not valid for this address.")
-    if _comes_from(error, TimeoutError):
-        return TransientError(f"{_FAILED} the server sent nothing for {timeout_s:g} s.")
-    return TransientError(f"{_FAILED} the connection broke off.")
-
-
-def _comes_from(error: BaseException | None, kind: type[BaseException]) -> bool:
+def _is_caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
     while error is not None and not isinstance(error, kind):
         error = error.__cause__ or error.__context__
     return error is not None
-
-
-def _name(url: str) -> str:
-    return PurePosixPath(unquote(urlsplit(url).path)).name

@@ -1,7 +1,7 @@
-"""What a processor does with a task: its audio fetched, separated, and handed over to the uploader.
+"""What a processor does with a task: fetches its song, separates it, and stages the stems for the uploader.
 
-It never holds audio itself, and what a task takes of TEMP_DIR is deleted with its attempt. A task that the process has
-not begun to separate is handed back at once when the process is told to stop.
+Audio is never in this process, only on disk and in child processes. What a task stores in TEMP_DIR is deleted when its
+attempt ends. When the process is stopping, a task that has not entered the network yet is released at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uvr.errors import UvrError
 from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACTOR, SEPARATION_SECONDS
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
-from uvr.processor.scheduler import InferenceScheduler
+from uvr.processor.scheduler import InferenceScheduler, InferenceSlot
 from uvr.separation.engine import Separation
 from uvr.separation.separator import Separator
 from uvr.storage.staging import StagingFolder
@@ -29,7 +29,7 @@ from uvr.tasks.canonical_log import bind_request_id
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed
 from uvr.timestamps import now_ms
-from uvr.webhooks.progress_events import STARTED, progress_reporter, tell
+from uvr.webhooks import progress_events
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 
@@ -39,141 +39,122 @@ _PROGRESS_EVERY_S = 0.5
 
 
 class SeparationHandler:
-    """One claimed task: a song in, a published handover folder out. Used by several threads."""
+    """Handles one claimed task: a song in, a published staging folder out. Used by several threads."""
 
-    def __init__(self, settings: Settings, broker: Broker, separator: Separator, turns: InferenceScheduler) -> None:
+    def __init__(self, settings: Settings, broker: Broker, separator: Separator, scheduler: InferenceScheduler) -> None:
         self._settings = settings
         self._broker = broker
         self._separator = separator
-        self._turns = turns
+        self._scheduler = scheduler
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.fetch_proxy.get_secret_value())
         self._uploads = Uploads(settings, broker.uploads)
 
-    def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
-        """Fetch, separate and publish; safe to repeat, because each attempt has folders of its own."""
+    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
+        """Fetch, separate and stage the stems; safe to repeat, because each attempt has folders of its own."""
         task = self._broker.store.get(lease.id)
         if task is None:
             return Done()  # deleted while it waited
         bind_request_id(task)
-        pulse.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=now_ms(), progress=0.0))
-        tell(self._broker, task, STARTED)
+        heartbeat.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=now_ms(), progress=0.0))
+        progress_events.send(self._broker, task, progress_events.STARTED)
         self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
-        handover = StagingFolder(self._settings.output_dir, task.task_uuid, lease.fence)
-        with tempfile.TemporaryDirectory(prefix=f"{handover.name}.", dir=self._settings.temp_dir) as work_dir:
-            source = Path(work_dir) / "source"
-            fetch_s = self._fetch(task, source, pulse)
-            fingerprint = self._fingerprint(task, source)
-            if earlier := self._earlier(fingerprint):
-                return self._repeated(earlier, fingerprint, fetch_s)
-            with handover.filling() as stem_dir:
-                facts = {"fetch_s": round(fetch_s, 3)} | self._make_stems(task, lease, source, stem_dir, pulse)
-                handover.publish()
-        place = {"handover": handover.name, "node": self._settings.node_id, "copy_of": ""}
-        made = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
-        return Done(made, next_queue=self._broker.results)
+        staging = StagingFolder(self._settings.output_dir, task.task_uuid, lease.fence)
+        with tempfile.TemporaryDirectory(prefix=f"{staging.name}.", dir=self._settings.temp_dir) as work_dir:
+            song = Path(work_dir) / "source"
+            fetch_s = self._fetch(task, song, heartbeat)
+            engine, model = self._settings.separation_engine, self._settings.model_name
+            fingerprint = self._broker.result_cache.fingerprint(song, engine, model, task.output_format)
+            if copied := self._copied(fingerprint, fetch_s):
+                return copied
+            with staging.filling() as stem_dir:
+                facts = {"fetch_s": round(fetch_s, 3)} | self._separate(task, lease, song, stem_dir, heartbeat)
+                staging.publish()
+        place = {"handover": staging.name, "node": self._settings.node_id, "copy_of": ""}
+        separated = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
+        return Done(separated, next_queue=self._broker.results)
 
     def give_up(self, error: UvrError) -> Done:
-        """The task has failed; its client hears why."""
+        """End the task as failed, with a message for its client."""
         return failed(self._broker, error)
 
-    def _fingerprint(self, task: Task, source: Path) -> str:
-        engine, model = self._settings.separation_engine, self._settings.model_name
-        return self._broker.result_cache.fingerprint(source, engine, model, task.output_format)
-
-    def _earlier(self, fingerprint: str) -> Task | None:
-        """The task whose stems the same song may have."""
-        task_uuid = self._broker.result_cache.find(fingerprint)
-        earlier = self._broker.store.get(task_uuid) if task_uuid else None
-        has_stems = earlier and earlier.status is Status.SUCCESS and earlier.stems and not earlier.stems_deleted_ms
-        return earlier if has_stems else None
-
-    def _repeated(self, earlier: Task, fingerprint: str, fetch_s: float) -> Done:
-        """The uploader copies the stems, for which nothing has to be handed over."""
-        log.info("task.repeated")
-        facts = {**earlier.facts, "fetch_s": round(fetch_s, 3), "waited_s": 0.0, "separation_s": 0.0, "repeated": True}
-        place = {"handover": "", "node": "", "copy_of": earlier.task_uuid}
-        same = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
-        return Done(same, next_queue=self._broker.results)
-
-    def _make_stems(
-        self, task: Task, lease: Lease, source: Path, stem_dir: Path, pulse: Heartbeat
-    ) -> dict[str, object]:
-        started = time.monotonic()
-        turn = self._turns.turn(lease, pulse)
-        separation = self._separator.separate(
-            source,
-            source.parent,
-            stem_dir,
-            max_seconds=self._settings.max_audio_seconds,
-            timeout_s=self._settings.task_timeout_seconds,
-            output_format=task.output_format,
-            on_progress=_throttled(self._told(task, pulse)),
-            cancelled=pulse.cancelled,
-            inference_slot=turn,
-        )
-        separation_s = time.monotonic() - started - turn.waited_s
-        facts = _facts(self._settings.shown_model_name, separation, turn.waited_s, separation_s)
-        log.info("task.separated", **facts)
-        _measure(self._settings.shown_model_name, separation, separation_s)
-        self._broker.durations.add(separation_s)
-        return facts
-
-    def _told(self, task: Task, pulse: Heartbeat) -> Callable[[float], None]:
-        tell_progress = progress_reporter(self._broker, task)
-
-        def told(share: float) -> None:
-            pulse.beat(record(progress=round(share, 3)))
-            tell_progress()
-
-        return told
-
-    def _fetch(self, task: Task, source: Path, pulse: Heartbeat) -> float:
-        """Write the song to `source`; gives the seconds that took."""
+    def _fetch(self, task: Task, song: Path, heartbeat: Heartbeat) -> float:
+        """Write the task's song to the file `song`; returns how long that took, in seconds."""
         started = time.monotonic()
         if task.upload:
-            self._uploads.fetch(task.upload, source)
-            log.info("task.fetched", bytes=source.stat().st_size)
+            self._uploads.fetch(task.upload, song)
+            log.info("task.fetched", bytes=song.stat().st_size)
         else:
-            self._download(task, source, pulse)
+            fetched = download(
+                task.audio,
+                song,
+                guard=self._guard,
+                max_bytes=self._settings.max_audio_bytes,
+                timeout_s=self._settings.fetch_timeout_seconds,
+                total_s=self._settings.fetch_total_seconds,
+                user_agent=self._settings.fetch_user_agent,
+                cancelled=heartbeat.stopping,
+            )
+            log.info("task.fetched", bytes=fetched.bytes, content_type=fetched.content_type)
         fetch_s = time.monotonic() - started
         FETCH_SECONDS.observe(fetch_s)
         return fetch_s
 
-    def _download(self, task: Task, source: Path, pulse: Heartbeat) -> None:
-        fetched = download(
-            task.audio,
-            source,
-            guard=self._guard,
-            max_bytes=self._settings.max_audio_bytes,
-            timeout_s=self._settings.fetch_timeout_seconds,
-            total_s=self._settings.fetch_total_seconds,
-            user_agent=self._settings.fetch_user_agent,
-            cancelled=pulse.stopping,
+    def _copied(self, fingerprint: str, fetch_s: float) -> Done | None:
+        """The result of an earlier task with the same song, for the uploader to copy; None if it must be separated."""
+        task_uuid = self._broker.result_cache.find(fingerprint)
+        earlier = self._broker.store.get(task_uuid) if task_uuid else None
+        if earlier is None or earlier.status is not Status.SUCCESS or not earlier.stems or earlier.stems_deleted_ms:
+            return None
+        log.info("task.repeated")
+        facts = {**earlier.facts, "fetch_s": round(fetch_s, 3), "waited_s": 0.0, "separation_s": 0.0, "repeated": True}
+        place = {"handover": "", "node": "", "copy_of": earlier.task_uuid}
+        copied = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
+        return Done(copied, next_queue=self._broker.results)
+
+    def _separate(
+        self, task: Task, lease: Lease, song: Path, stem_dir: Path, heartbeat: Heartbeat
+    ) -> dict[str, object]:
+        """Split `song` into stems in `stem_dir`; returns the facts about it for the task's record."""
+        started, model = time.monotonic(), self._settings.shown_model_name
+        slot = InferenceSlot(self._scheduler, lease, heartbeat)
+        separation = self._separator.separate(
+            song,
+            song.parent,
+            stem_dir,
+            max_seconds=self._settings.max_audio_seconds,
+            timeout_s=self._settings.task_timeout_seconds,
+            output_format=task.output_format,
+            on_progress=self._progress_recorder(task, heartbeat),
+            cancelled=heartbeat.cancelled,
+            inference_slot=slot,
         )
-        log.info("task.fetched", bytes=fetched.bytes, content_type=fetched.content_type)
+        separation_s = time.monotonic() - started - slot.waited_s
+        durations = {"waited_s": round(slot.waited_s, 3), "separation_s": round(separation_s, 3)}
+        facts: dict[str, object] = {"model": model, **separation.facts(), **durations}
+        log.info("task.separated", **facts)
+        _observe(model, separation, separation_s)
+        self._broker.durations.add(separation_s)
+        return facts
+
+    def _progress_recorder(self, task: Task, heartbeat: Heartbeat) -> Callable[[float], None]:
+        """A callback that records progress (0 to 1), at most every half second: each call is a write to Redis."""
+        send_event = progress_events.progress_reporter(self._broker, task)
+        recorded_at = 0.0
+
+        def record_progress(share: float) -> None:
+            nonlocal recorded_at
+            if time.monotonic() - recorded_at >= _PROGRESS_EVERY_S:
+                recorded_at = time.monotonic()
+                heartbeat.beat(record(progress=round(share, 3)))
+                send_event()
+
+        return record_progress
 
 
-def _facts(model: str, separation: Separation, waited_s: float, separation_s: float) -> dict[str, object]:
-    times = {"waited_s": round(waited_s, 3), "separation_s": round(separation_s, 3)}
-    return {"model": model, **separation.facts(), **times}
-
-
-def _measure(model: str, separation: Separation, separation_s: float) -> None:
-    network = {"model": model, "provider": separation.provider}
-    AUDIO_SECONDS.observe(separation.audio_s, **network)
-    SEPARATION_SECONDS.observe(separation_s, **network)
+def _observe(model: str, separation: Separation, separation_s: float) -> None:
+    """Add one separation to the metrics."""
+    labels = {"model": model, "provider": separation.provider}
+    AUDIO_SECONDS.observe(separation.audio_s, **labels)
+    SEPARATION_SECONDS.observe(separation_s, **labels)
     if separation.audio_s:
-        REAL_TIME_FACTOR.observe(separation_s / separation.audio_s, **network)
-
-
-def _throttled(report: Callable[[float], None]) -> Callable[[float], None]:
-    """Pass a report on at most every half second: each one is a write to Redis."""
-    reported_at = 0.0
-
-    def throttled(share: float) -> None:
-        nonlocal reported_at
-        if time.monotonic() - reported_at >= _PROGRESS_EVERY_S:
-            reported_at = time.monotonic()
-            report(share)
-
-    return throttled
+        REAL_TIME_FACTOR.observe(separation_s / separation.audio_s, **labels)

@@ -1,14 +1,14 @@
-"""Who enters the network next, and how many tasks a processor claims ahead of it.
+"""Decides which task enters the network next, and how many tasks a processor claims ahead of it.
 
-A processor works on several tasks at once, each in a thread of its own: one is in the network, one is ahead of it,
-being fetched and decoded or waiting for its turn, and one is behind it, being encoded and handed over. So the network
-need not wait for anything but the next task's turn. `InferenceScheduler` sees to it that
+A processor works on several tasks at once, each in a thread of its own: one in the network, one ahead of it (being
+fetched, decoded, or waiting), and one behind it (being encoded). So the network rarely has to wait for anything but the
+next task's slot. `InferenceScheduler` makes sure that
 
-- no more than one task is claimed ahead, and none while something speaks against it, such as a full disk. Ahead of an
-  empty network a second one is claimed only if the first is slow to come: of two that wait, the first in line goes in
+- at most one task is claimed ahead, and none while there is a reason against it, such as a full disk. Ahead of an idle
+  network a second one is claimed only if the first is slow to arrive: of two that wait, the first in line should enter
   first;
-- a task that waits for its turn goes back to the queue, uncounted, when one that goes before it has come, when another
-  processor has nothing to do, or when this one is told to stop.
+- a task that waits for its slot is released to the queue, uncounted, when a task that goes before it has arrived, when
+  another processor has nothing to do, or when this process is stopping.
 """
 
 from __future__ import annotations
@@ -25,131 +25,125 @@ from redis import RedisError
 from redis_queue import Lease, RedisQueue
 from uvr.errors import CancelledError
 from uvr.metrics.definitions import NETWORK_BUSY_SECONDS, NETWORK_GAP_SECONDS
+from uvr.worker.admission import Admission
 from uvr.worker.heartbeat import Heartbeat
 
 log = structlog.get_logger()
 
 THREADS = 3
-"""In the network, ahead of it, behind it."""
+"""One task in the network, one ahead of it, one behind it."""
 
-_SEATS = 2
-"""In the network and ahead of it."""
+_MAX_ADMITTED = 2
+"""One task in the network and one ahead of it."""
 _SLOW_S = 1.0
-"""A task that was not fetched and decoded within this time does not keep others from being claimed."""
-_LOOK_EVERY_S = 0.25
-_HANDED_OVER_S = 1.0
-"""How long nothing is claimed after a task was left to an idle processor, which would else be too late for it."""
+"""A task that is not fetched and decoded within this time does not keep another one from being claimed."""
+_CHECK_EVERY_S = 0.25
+_YIELD_S = 1.0
+"""How long nothing is claimed after a task was released to an idle processor, which might otherwise come too late."""
 
 
-class InferenceScheduler:
-    """The order of the tasks claimed from `queue`; `name` tells this processor from all others.
+class InferenceScheduler(Admission):
+    """Gives the tasks claimed from `queue` their slots in the network. Used by all worker threads of a processor.
 
-    `why_closed` gives the reason for which nothing may be claimed at the moment, or "". Used by several threads; it is
-    also the `Admission` of their workers.
+    `name` distinguishes this processor from all others. `why_paused` gives the reason why nothing may be claimed at
+    the moment, or "".
     """
 
-    def __init__(self, queue: RedisQueue, name: str, why_closed: Callable[[], str]) -> None:
+    def __init__(self, queue: RedisQueue, name: str, why_paused: Callable[[], str]) -> None:
+        super().__init__(why_paused)
         self._queue = queue
         self._name = name
-        self._why_closed = why_closed
         self._change = threading.Condition()
-        self._seated: dict[int, float] = {}  # thread -> since when, s
-        self._occupied = False
-        self._entered_at = self._left_at = time.monotonic()
-        self._closed_until = 0.0
+        self._admitted: dict[int, float] = {}  # thread id -> when it was admitted, monotonic s
+        self._is_occupied = False
+        self._acquired_at = self._released_at = time.monotonic()
+        self._paused_until = 0.0
 
     def enter(self) -> bool:
-        """Take a seat ahead of the network; False while there is none, or nothing may be claimed."""
-        if self._why_closed():
+        """Whether the calling thread may claim a task ahead of the network; `release` or `leave` ends this."""
+        if not super().enter():
             return False
         with self._change:
             now = time.monotonic()
-            if now < self._closed_until or not self._has_seat(now):
+            if now < self._paused_until or len(self._admitted) == _MAX_ADMITTED:
                 return False
-            self._seated[threading.get_ident()] = now
+            if not self._is_occupied and any(now - since <= _SLOW_S for since in self._admitted.values()):
+                return False
+            self._admitted[threading.get_ident()] = now
             return True
 
     def leave(self) -> None:
-        """Give up the seat, if it was not given up behind the network."""
+        """End what `enter` began, if `release` has not ended it already."""
         with self._change:
-            self._seated.pop(threading.get_ident(), None)
+            self._admitted.pop(threading.get_ident(), None)
 
     def idle(self) -> str:
-        """The processor's name while its network has nothing to do."""
-        return "" if self._occupied else self._name
+        """The name of this processor while its network has nothing to do."""
+        return "" if self._is_occupied else self._name
 
-    def _has_seat(self, now: float) -> bool:
-        if len(self._seated) == _SEATS:
-            return False
-        return self._occupied or all(now - since > _SLOW_S for since in self._seated.values())
+    def acquire(self, lease: Lease, heartbeat: Heartbeat) -> None:
+        """Wait until the network is free, and occupy it. Raises `CancelledError` when the task should be released."""
+        while not self._try_to_occupy():
+            if heartbeat.stopping():
+                raise CancelledError("The process is stopping before this task has entered the network.")
+            if self._is_overtaken(lease, self._name):
+                self._paused_until = time.monotonic() + _YIELD_S
+                raise CancelledError("A task that goes before this one has arrived, or another processor is idle.")
+        if self._is_overtaken(lease):
+            self._free()
+            raise CancelledError("A task that goes before this one has arrived.")
+        self._acquired_at = time.monotonic()
 
-    def turn(self, lease: Lease, pulse: Heartbeat) -> Turn:
-        """One stay in the network, for a `with` statement whose block runs alone; to be used once."""
-        return Turn(self, lease, pulse)
-
-    def begin(self, lease: Lease, pulse: Heartbeat) -> None:
-        """Wait until the network is free; raises `CancelledError` when the task had better be handed back."""
-        self._wait(lease, pulse)
-        self._entered_at = time.monotonic()
-
-    def end(self) -> None:
-        """Leave the network, and the seat: from now on another task may be claimed ahead."""
-        gap_s, stay_s = self._entered_at - self._left_at, time.monotonic() - self._entered_at
+    def release(self) -> None:
+        """Leave the network; from now on another task may be claimed ahead."""
+        gap_s, stay_s = self._acquired_at - self._released_at, time.monotonic() - self._acquired_at
         log.info("network.left", stay_s=round(stay_s, 3), gap_s=round(gap_s, 3))
         NETWORK_GAP_SECONDS.observe(gap_s)
         NETWORK_BUSY_SECONDS.add(stay_s)
-        self._left_at = time.monotonic()
-        self._give_way()
+        self._released_at = time.monotonic()
+        self._free()
         self.leave()
 
-    def _wait(self, lease: Lease, pulse: Heartbeat) -> None:
-        while not self._take():
-            if pulse.stopping():
-                raise CancelledError("The process stops, and this task has not begun.")
-            if self._overtaken(lease, self._name):
-                self._closed_until = time.monotonic() + _HANDED_OVER_S
-                raise CancelledError("A task that goes before this one has come, or another processor is free.")
-        if self._overtaken(lease):
-            self._give_way()
-            raise CancelledError("A task that goes before this one has come.")
-
-    def _take(self) -> bool:
-        """Enter the network, as soon as it is free; False when it is not for a moment."""
+    def _try_to_occupy(self) -> bool:
+        """Occupy the network if it is free or becomes free within a moment."""
         with self._change:
-            if not self._change.wait_for(lambda: not self._occupied, _LOOK_EVERY_S):
+            if not self._change.wait_for(lambda: not self._is_occupied, _CHECK_EVERY_S):
                 return False
-            self._occupied = True
+            self._is_occupied = True
             return True
 
-    def _give_way(self) -> None:
+    def _free(self) -> None:
         with self._change:
-            self._occupied = False
+            self._is_occupied = False
             self._change.notify_all()
 
-    def _overtaken(self, lease: Lease, own: str = "") -> bool:
+    def _is_overtaken(self, lease: Lease, own_name: str = "") -> bool:
         try:
-            return self._queue.overtaken(lease, own)
+            return self._queue.overtaken(lease, own_name)
         except RedisError as error:
             log.debug("turn.not_checked", error=str(error))
             return False
 
 
-class Turn:
-    """What `InferenceScheduler.turn` gives; `waited_s` tells how long it had to be waited for."""
+class InferenceSlot:
+    """One stay of a task in the network: a context manager whose block runs alone. Use it once.
 
-    def __init__(self, turns: InferenceScheduler, lease: Lease, pulse: Heartbeat) -> None:
-        self._turns = turns
+    `waited_s` is how long the task waited for it.
+    """
+
+    def __init__(self, scheduler: InferenceScheduler, lease: Lease, heartbeat: Heartbeat) -> None:
+        self._scheduler = scheduler
         self._lease = lease
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self.waited_s = 0.0
 
     def __enter__(self) -> Self:
         started = time.monotonic()
-        self._turns.begin(self._lease, self._pulse)
+        self._scheduler.acquire(self._lease, self._heartbeat)
         self.waited_s = time.monotonic() - started
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._turns.end()
+        self._scheduler.release()

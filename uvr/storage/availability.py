@@ -27,7 +27,7 @@ class StorageAvailability:
     """Checks `storage`; `problem` is a sentence that says why nothing can be stored, or "" if it is available.
 
     While there is a problem, the storage is checked again every `recheck_s` seconds. Several threads may use one
-    object, which is also the `Admission` of the workers that store stems.
+    object.
     """
 
     def __init__(self, storage: Storage, *, recheck_s: float = 5.0) -> None:
@@ -67,17 +67,6 @@ class StorageAvailability:
     def confirm_outage(self) -> bool:
         """Check now, after a file could not be stored, and return whether the whole storage is unavailable."""
         return bool(self._check(time.monotonic()))
-
-    def enter(self) -> bool:
-        """Whether a worker may claim a result to store."""
-        return not self.problem
-
-    def leave(self) -> None:
-        """Do nothing, because the number of workers is not limited."""
-
-    def idle(self) -> str:
-        """Return "", because results are not distributed among processes."""
-        return ""
 
     def _check(self, asked_at: float) -> str:
         """Return the problem found by a check that began after `asked_at`, which may be the check of another thread."""

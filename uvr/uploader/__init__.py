@@ -1,1 +1,1 @@
-"""What uploader.py does with a result: store the stems, clean up, and keep the disks and Redis free of leftovers."""
+"""What uploader.py does with a result: stores the stems, cleans up, and keeps disks and Redis free of leftovers."""

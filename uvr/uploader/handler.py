@@ -1,19 +1,18 @@
-"""What an uploader does with a result: its stems out of the handover folder into the storage, side by side.
+"""What an uploader does with a result: moves its stems from their staging folder into the storage, all at once.
 
-A song that was separated lately has nothing in a handover folder; it gets copies of the stems that are stored.
+When the same song was separated lately there is no staging folder; the stored stems of the earlier task are copied.
 
-Nothing is deleted unsaved: the handover folder goes once the queue has taken note that the stems are stored. While the
-storage takes nothing at all, because it is away or refuses everything, results wait for it. When it refuses these stems
-and takes others, the task fails; its stems wait on disk for an operator to bring the dead letter back, and what was
-stored of them until then is taken out of the storage again, so that no half result stays anywhere.
+No stem is deleted before it is saved: the staging folder is removed once the queue has acknowledged that the stems are
+stored. While the storage accepts nothing at all, because it is down or refuses every file, results wait for it. When
+it refuses only these stems the task fails. They then stay on disk, in case an operator revives the dead letter, and
+those that were already stored are deleted from the storage, so that it never holds half a result.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import structlog
@@ -37,20 +36,12 @@ from uvr.worker.outcome import Done
 
 log = structlog.get_logger()
 
-_AGAIN_S = 1.0
-"""Until a result is tried again that waits for the storage: no worker claims it before a check has succeeded."""
-
-
-@dataclass(frozen=True)
-class _Stem:
-    """A stem that is to be stored under `key`, by `store`."""
-
-    key: str
-    store: Callable[[], None]
+_RETRY_S = 1.0
+"""Delay of a result that waits for the storage. No worker claims it before a check of the storage has succeeded."""
 
 
 class StoreHandler:
-    """One result: stems from the handover folder into the storage."""
+    """Handles one result: stems from their staging folder, or copies of stored stems, into the storage."""
 
     def __init__(
         self, settings: Settings, broker: Broker, storage: Storage, watch: StorageAvailability, uploads: Uploads
@@ -61,119 +52,110 @@ class StoreHandler:
         self._watch = watch
         self._uploads = uploads
 
-    def handle(self, lease: Lease, pulse: Heartbeat) -> Done:
-        """Store every stem; safe to repeat, because a stem's key does not depend on the try."""
+    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
+        """Store every stem; safe to repeat, because a stem has the same key in every attempt."""
         task = self._broker.store.get(lease.id)
         if task is None:
-            return Done()  # deleted meanwhile
+            return Done()  # deleted while the result waited
         bind_request_id(task)
-        stems = self._copies(task) if task.copy_of else self._made(task)
-        if not stems:
-            return self._make_again(task)
-        keys = {name: stem.key for name, stem in stems.items()}
-        # Before the first byte is sent: whoever deletes the task knows what of it may lie in the storage.
-        pulse.beat(record(stems=keys))
+        sources = self._sources(task)
+        if not sources:
+            return self._separate_again(task)
+        prefix = f"{self._settings.s3_key_prefix}{task.task_uuid}"
+        keys = {name: f"{prefix}_{name}{PurePosixPath(source).suffix}" for name, source in sources.items()}
+        # Before the first byte is sent, so that a deletion of the task knows which stems may be in the storage.
+        heartbeat.beat(record(stems=keys))
         started = time.monotonic()
         try:
-            self._store_all(stem.store for stem in stems.values())
+            self._store_all(sources, keys)
         except UvrError as error:
-            is_gone = task.copy_of and error.facts.get("reason") == "missing"
-            if not is_gone and self._watch.confirm_outage():
-                raise TransientError(error.message, retry_after_s=_AGAIN_S, **error.facts) from error
-            if isinstance(error, PermanentError):
-                self._withdraw(keys.values(), pulse)
-            if is_gone:
-                return self._make_again(task)
-            raise
+            return self._after_error(task, keys, error, heartbeat)
         finally:
-            self._clear_if_deleted(task, keys.values())
+            self._clean_up_if_cancelled(task, keys)
         store_s = time.monotonic() - started
         log.info("task.stored", stems=len(keys), storage=self._storage.kind, store_s=round(store_s, 3))
         STORE_SECONDS.observe(store_s, storage=self._storage.kind)
         return succeeded(self._broker, task, keys, store_s=store_s, afterwards=lambda: self._clean_up(task))
 
     def give_up(self, error: UvrError) -> Done:
-        """The task has failed; its stems stay on disk."""
+        """End the task as failed; its stems stay on disk."""
         return failed(self._broker, error)
 
+    def _sources(self, task: Task) -> Mapping[str, Path | str]:
+        """What to store, by stem name: files, or the keys of an earlier task's stems; empty when they are gone."""
+        if not task.copy_of:
+            return staging.stems_of(self._settings.output_dir, task.handover)
+        earlier = self._broker.store.get(task.copy_of)
+        return earlier.stems if earlier and not earlier.stems_deleted_ms else {}
+
+    def _store_all(self, sources: Mapping[str, Path | str], keys: Mapping[str, str]) -> None:
+        """Put or copy every source to its key, in parallel; raises the first error once all have ended."""
+        with ThreadPoolExecutor(thread_name_prefix="store") as pool:
+            futures = [
+                pool.submit(self._storage.put, source, keys[name], content_type(source.name))
+                if isinstance(source, Path)
+                else pool.submit(self._storage.copy, source, keys[name])
+                for name, source in sources.items()
+            ]
+        try:
+            for future in futures:
+                future.result()
+        except UvrError as error:
+            self._count(error)
+            raise
+
+    def _after_error(self, task: Task, keys: Mapping[str, str], error: UvrError, heartbeat: Heartbeat) -> Done:
+        """Raises the error that decides about a retry, unless stems to be copied are gone and can be made again."""
+        source_is_gone = task.copy_of and error.facts.get("reason") == "missing"
+        if not source_is_gone and self._watch.confirm_outage():
+            raise TransientError(error.message, retry_after_s=_RETRY_S, **error.facts) from error
+        if isinstance(error, PermanentError):
+            heartbeat.beat()
+            for key in keys.values():
+                if heartbeat.cancelled():
+                    break  # another worker has the result now and may have stored this stem
+                self._delete(key)
+        if source_is_gone:
+            return self._separate_again(task)
+        raise error
+
+    def _separate_again(self, task: Task) -> Done:
+        """Send the task back to the processors, because its stems are not where they should be."""
+        if task.copy_of:
+            log.info("task.not_repeated")
+            self._broker.result_cache.forget(task.fingerprint)
+            queued = record(status=Status.QUEUED, progress=0.0, facts={}, stems={}, copy_of="")
+            return Done(queued, next_queue=self._broker.tasks)
+        # A node may restart with an empty disk. But if its processor writes to another disk this would never end.
+        if task.losses >= self._settings.max_attempts:
+            raise PermanentError(
+                "The finished stems were repeatedly missing from the disk of the node that made them. The operator of "
+                "this service should check that its processor and its uploader share OUTPUT_DIR."
+            )
+        log.warning("task.made_again", handover=task.handover, losses=task.losses + 1)
+        lost = {**lost_with(task.node), **record(losses=task.losses + 1)}
+        return Done(lost, next_queue=self._broker.tasks)
+
     def _clean_up(self, task: Task) -> None:
+        """Remove what only an unfinished task needs, and remember its stems for the same song."""
         staging.remove(self._settings.output_dir, task.handover)
         if task.upload:
             self._uploads.try_to_remove(task.upload)
         if not task.copy_of:
             self._broker.result_cache.remember(task.fingerprint, task.task_uuid)
 
-    def _made(self, task: Task) -> dict[str, _Stem]:
-        """The stems in the task's handover folder, none if it is gone."""
-        paths = staging.stems_of(self._settings.output_dir, task.handover)
-        return {name: self._stem(task, name, path) for name, path in paths.items()}
-
-    def _stem(self, task: Task, name: str, path: Path) -> _Stem:
-        key = self._key(task, name, path.suffix)
-        return _Stem(key, lambda: self._storage.put(path, key, content_type(path.name)))
-
-    def _copies(self, task: Task) -> dict[str, _Stem]:
-        """The stems of the task that had the same song, none if it is gone."""
-        earlier = self._broker.store.get(task.copy_of)
-        stems = earlier.stems if earlier and not earlier.stems_deleted_ms else {}
-        return {name: self._copy(task, name, source) for name, source in stems.items()}
-
-    def _copy(self, task: Task, name: str, source: str) -> _Stem:
-        key = self._key(task, name, PurePosixPath(source).suffix)
-        return _Stem(key, lambda: self._storage.copy(source, key))
-
-    def _make_again(self, task: Task) -> Done:
-        """A node may come back with an empty disk; but one whose processor works elsewhere would go on so for ever."""
-        if task.copy_of:
-            return self._make_after_all(task)
-        if task.losses >= self._settings.max_attempts:
-            raise PermanentError(
-                "The finished stems were not on the disk of the node that made them, several times over; whoever runs "
-                "this service should see whether its processor and uploader share a disk."
-            )
-        log.warning("task.made_again", handover=task.handover, losses=task.losses + 1)
-        lost = {**lost_with(task.node), **record(losses=task.losses + 1)}
-        return Done(lost, next_queue=self._broker.tasks)
-
-    def _make_after_all(self, task: Task) -> Done:
-        """The stems that were to be copied have been deleted meanwhile."""
-        log.info("task.not_repeated")
-        self._broker.result_cache.forget(task.fingerprint)
-        anew = record(status=Status.QUEUED, progress=0.0, facts={}, stems={}, copy_of="")
-        return Done(anew, next_queue=self._broker.tasks)
-
-    def _key(self, task: Task, name: str, suffix: str) -> str:
-        return f"{self._settings.s3_key_prefix}{task.task_uuid}_{name}{suffix}"
-
-    def _store_all(self, steps: Iterable[Callable[[], None]]) -> None:
-        with ThreadPoolExecutor(thread_name_prefix="store") as pool:
-            stored = [pool.submit(step) for step in steps]
-        try:
-            for one in stored:
-                one.result()
-        except UvrError as error:
-            self._count(error)
-            raise
-
-    def _withdraw(self, keys: Iterable[str], pulse: Heartbeat) -> None:
-        """As far as the storage lets us; the task's record tells what may be left there."""
-        pulse.beat()
-        for key in keys:
-            if pulse.cancelled():
-                return  # whoever has the task now may have stored it
-            self._delete(key)
-
-    def _clear_if_deleted(self, task: Task, keys: Iterable[str]) -> None:
-        """Whoever deleted the task meanwhile came too early to delete what has been stored since."""
-        now = self._broker.store.get(task.task_uuid)
-        if now is not None and now.status is not Status.CANCELLED:
+    def _clean_up_if_cancelled(self, task: Task, keys: Mapping[str, str]) -> None:
+        """Delete what was stored after the task had been deleted or cancelled, when its deletion could not see it."""
+        current = self._broker.store.get(task.task_uuid)
+        if current is not None and current.status is not Status.CANCELLED:
             return
         log.info("task.cleared", handover=task.handover)
-        for key in keys:
+        for key in keys.values():
             self._delete(key)
         staging.remove(self._settings.output_dir, task.handover)
 
     def _delete(self, key: str) -> None:
+        """Delete a stem if the storage allows it; if not, the task's record says what may be left."""
         try:
             self._storage.delete(key)
         except UvrError as error:

@@ -1,9 +1,9 @@
-"""What a client's hook hears about its task: the payloads, their signature, one delivery, and when to try again.
+"""Webhooks on the wire: their payloads, their signature, one delivery attempt, and the retry schedule.
 
-Deliveries follow Standard Webhooks (https://www.standardwebhooks.com): the same webhook-id on every try, so that a
-receiver can drop repeats, and an HMAC signature when there is a secret. `deliver` never raises for what a receiver
-does, never follows it elsewhere, and is over after `timeout_s` however slowly it answers. What the operator sets for
-one receiver (WEBHOOK_HEADERS) goes to its origin only, and into no record.
+Deliveries follow Standard Webhooks (https://www.standardwebhooks.com): every attempt has the same webhook-id, by which
+a receiver recognizes repeats, and an HMAC signature if there is a secret. `deliver` never raises because of what a
+receiver does, follows no redirect, and ends after `timeout_s` however slowly the receiver answers. Headers that the
+operator sets for one receiver (WEBHOOK_HEADERS) are sent to that origin only, and are never recorded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import requests
 from pydantic import SecretStr
@@ -32,19 +32,21 @@ from uvr.net.url_guard import GuardedSession, UrlGuard
 from uvr.timestamps import iso_now, timestamp_fields
 
 ReceiverHeaders = Mapping[str, Mapping[str, SecretStr]]
+"""Additional headers, by the origin of the receiver that gets them, such as https://hooks.example.com:443."""
+
 Outcome = Literal["delivered", "retry", "final"]
 
-_MAX_ANSWER_BYTES = 4096
-_MAX_SHOWN_URL = 300
+_MAX_RESPONSE_BYTES = 4096
+_MAX_SHOWN_URL_LENGTH = 300
 _MAX_RETRY_AFTER_S = 36_000.0
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # how Standard Webhooks marks secrets in base64
 
 
 @dataclass(frozen=True)
 class DeliveryAttempt:
-    """One try: when (ISO 8601, UTC), what the receiver answered (None: nothing), and what follows from it.
+    """One attempt, as it is recorded: `at` in ISO 8601 (UTC), and the receiver's status code, None without an answer.
 
-    `error` is a sentence, "" once delivered. `retry_after_s` is the receiver's wish, if it had one.
+    `error` is a sentence, "" once delivered. `retry_after_s` is the delay that the receiver asked for, if it did.
     """
 
     at: str
@@ -55,38 +57,37 @@ class DeliveryAttempt:
     retry_after_s: float | None = None
 
 
-def success_payload(task_uuid: str, links: Mapping[str, str], **more: object) -> dict[str, object]:
-    """What a hook gets when the stems are stored: `links` are theirs by name, `vocals` and `instrumental` mostly.
+def success_payload(task_uuid: str, links: Mapping[str, str]) -> dict[str, object]:
+    """The payload for a task whose stems are stored; `links` maps each stem's name, such as "vocals", to its URL.
 
-    A stem that has the name of one of the other keys is left out.
+    A stem with the name of one of the other keys is left out.
     """
-    facts = {"task_uuid": task_uuid, "status": "success", **timestamp_fields(), **more}
-    return {**facts, **{name: link for name, link in links.items() if name not in facts}}
+    payload: dict[str, object] = {"task_uuid": task_uuid, "status": "success", **timestamp_fields()}
+    return {**payload, **{name: link for name, link in links.items() if name not in payload}}
 
 
-def failure_payload(task_uuid: str, error_message: str, **more: object) -> dict[str, object]:
-    """What a hook gets when its task has failed for good."""
-    facts = {"task_uuid": task_uuid, "status": "failed", **timestamp_fields(), "error_message": error_message}
-    return {**facts, **more}
+def failure_payload(task_uuid: str, error_message: str) -> dict[str, object]:
+    """The payload for a task that has failed."""
+    return {"task_uuid": task_uuid, "status": "failed", **timestamp_fields(), "error_message": error_message}
 
 
 def progress_payload(task_uuid: str, event: str, progress: float) -> dict[str, object]:
-    """What a hook gets before its task has ended, if it was asked for: `event` is "started" or "progress"."""
+    """The payload of a progress event; `event` is "started" or "progress", `progress` runs from 0 to 1."""
     return {"task_uuid": task_uuid, "status": event, **timestamp_fields(), "progress": progress}
 
 
-def next_delay_s(pauses_s: Sequence[float], attempts_made: int, retry_after_s: float | None) -> float | None:
-    """Seconds until the next try, or longer if the receiver asked for it; None when all `pauses_s` are spent."""
-    if attempts_made > len(pauses_s):
+def next_delay_s(delays_s: Sequence[float], attempts: int, retry_after_s: float | None) -> float | None:
+    """Seconds to wait after so many `attempts`, at least `retry_after_s`; None when all `delays_s` are used up."""
+    if attempts > len(delays_s):
         return None
-    # A wish for next year must not keep the delivery in the queue for a year.
-    return max(pauses_s[attempts_made - 1], min(retry_after_s or 0, _MAX_RETRY_AFTER_S))
+    # Limited, so that no receiver can keep a webhook in the queue for a year.
+    return max(delays_s[attempts - 1], min(retry_after_s or 0, _MAX_RETRY_AFTER_S))
 
 
 def signing_key(secret: str) -> bytes:
-    """The key in WEBHOOK_SECRET: what follows whsec_ as base64, or any other string as it is.
+    """The key in WEBHOOK_SECRET: the base64 after whsec_, or the bytes of any other text.
 
-    Raises `PermanentError` for a whsec_ secret that does not go on in base64.
+    Raises `PermanentError` if what follows whsec_ is not base64.
     """
     if not secret.startswith(_SECRET_PREFIX):
         return secret.encode()
@@ -96,12 +97,12 @@ def signing_key(secret: str) -> bytes:
     except ValueError:
         key = b""
     if not key:
-        raise PermanentError("The webhook secret begins with whsec_ but does not go on in base64.")
+        raise PermanentError("The webhook secret begins with whsec_, but what follows is not base64.")
     return key
 
 
 def is_plain(secret: str) -> bool:
-    """Whether a secret is text whose bytes are the key: most libraries on the receivers' side decode it as base64."""
+    """Whether the bytes of `secret` are the key itself; most libraries for receivers decode it as base64 instead."""
     return bool(secret) and not secret.startswith(_SECRET_PREFIX)
 
 
@@ -116,92 +117,10 @@ def deliver(
     request_id: str = "",
     receiver_headers: ReceiverHeaders = MappingProxyType({}),
 ) -> DeliveryAttempt:
-    """Post `body`, JSON in UTF-8, to `url` once, signed if `secret` is not empty.
+    """POST `body`, JSON in UTF-8, to `url` once; it is signed unless `secret` is empty.
 
-    `request_id` names the client's request that it is about, in a header, if not empty. `receiver_headers` has further
-    headers by the origin of the receivers that get them, such as https://hooks.example.com:443.
+    `request_id`, unless empty, is sent as a header and names the request by which the client submitted the task.
     """
-    headers = _headers(body, webhook_id, secret) | ({"X-Request-ID": request_id} if request_id else {})
-    at, started = iso_now(), time.monotonic()
-    status_code, error, outcome, wish = _post(url, body, headers, receiver_headers, guard, timeout_s)
-    duration_ms = round((time.monotonic() - started) * 1000)
-    return DeliveryAttempt(at, status_code, duration_ms, error, outcome, wish)
-
-
-def _post(
-    url: str,
-    body: bytes,
-    headers: dict[str, str],
-    receiver_headers: ReceiverHeaders,
-    guard: UrlGuard,
-    timeout_s: float,
-) -> tuple[int | None, str, Outcome, float | None]:
-    with guard.session(timeout_s) as session:
-        try:
-            guard.check(url, "hook_url")
-            own = {name: value.get_secret_value() for name, value in receiver_headers.get(_origin(url), {}).items()}
-            # In any case of letters, so that a receiver's own User-Agent takes the place of ours.
-            together = CaseInsensitiveDict(headers | own)
-            with session.post(url, data=body, headers=together, timeout=timeout_s, stream=True) as response:
-                _read_a_little(response)
-                return _judged(response)
-        except PermanentError as error:
-            return None, error.message, "final", None
-        except TransientError as error:
-            return None, error.message, "retry", None
-        except (requests.exceptions.InvalidURL, UnicodeError):
-            return None, "hook_url is not a valid URL.", "final", None
-        except (requests.RequestException, HTTPError) as error:
-            return None, _explanation(error, session, timeout_s), "retry", None
-
-
-def _judged(response: requests.Response) -> tuple[int, str, Outcome, float | None]:
-    status = response.status_code
-    if 200 <= status < 300:
-        return status, "", "delivered", None
-    sentence = f"The receiver answered {described(status)}.{_elsewhere(response)}"
-    if 400 <= status < 500 and not is_transient(status):
-        return status, sentence, "final", None
-    return status, sentence, "retry", retry_after_s(response)
-
-
-def _elsewhere(response: requests.Response) -> str:
-    """Where a receiver redirects to: its client has to know, because webhooks do not follow."""
-    if not response.is_redirect:
-        return ""
-    try:
-        target = without_secrets(redirect_target(response))
-    except ValueError:
-        return ""
-    shown = "".join(filter(str.isprintable, target))[:_MAX_SHOWN_URL]
-    if response.is_permanent_redirect:
-        return f" It has moved to {shown} and redirects are not followed: give that URL as hook_url."
-    return f" It redirects to {shown} and redirects are not followed."
-
-
-def _origin(url: str) -> str:
-    parts = parse_url(url)
-    port = DEFAULT_PORTS[parts.scheme or "https"] if parts.port is None else parts.port
-    return f"{parts.scheme}://{parts.host}:{port}"
-
-
-def _read_a_little(response: requests.Response) -> None:
-    """Let an ordinary receiver finish its answer before the connection closes; the status is known already."""
-    size = 0
-    with suppress(HTTPError):
-        while size < _MAX_ANSWER_BYTES and (chunk := response.raw.read1(_MAX_ANSWER_BYTES)):
-            size += len(chunk)
-
-
-def _explanation(error: Exception, session: GuardedSession, timeout_s: float) -> str:
-    if session.expired or isinstance(error, requests.Timeout):
-        return f"The receiver did not answer within {timeout_s:g} s."
-    if isinstance(error, requests.exceptions.SSLError):
-        return "No encrypted connection to the receiver could be made; check its certificate."
-    return "The connection to the receiver broke off before it answered."
-
-
-def _headers(body: bytes, webhook_id: str, secret: str) -> dict[str, str]:
     now = datetime.now(UTC)
     headers = {
         "User-Agent": "uvr-api",
@@ -211,4 +130,87 @@ def _headers(body: bytes, webhook_id: str, secret: str) -> dict[str, str]:
     }
     if secret:
         headers["webhook-signature"] = Webhook(signing_key(secret)).sign(webhook_id, now, body.decode())
-    return headers
+    if request_id:
+        headers["X-Request-ID"] = request_id
+    at, started = iso_now(), time.monotonic()
+    result = _post(url, body, headers, receiver_headers, guard, timeout_s)
+    duration_ms = round((time.monotonic() - started) * 1000)
+    return DeliveryAttempt(at=at, duration_ms=duration_ms, **result._asdict())
+
+
+class _Result(NamedTuple):
+    """What follows from one POST; fields as in `DeliveryAttempt`."""
+
+    outcome: Outcome
+    error: str = ""
+    status_code: int | None = None
+    retry_after_s: float | None = None
+
+
+def _post(
+    url: str,
+    body: bytes,
+    headers: dict[str, str],
+    receiver_headers: ReceiverHeaders,
+    guard: UrlGuard,
+    timeout_s: float,
+) -> _Result:
+    with guard.session(timeout_s) as session:
+        try:
+            guard.check(url, "hook_url")
+            own = {name: value.get_secret_value() for name, value in receiver_headers.get(_origin(url), {}).items()}
+            # Regardless of case, so that a receiver's own User-Agent replaces ours.
+            merged = CaseInsensitiveDict(headers | own)
+            with session.post(url, data=body, headers=merged, timeout=timeout_s, stream=True) as response:
+                return _judge(response)
+        except PermanentError as error:
+            return _Result("final", error.message)
+        except TransientError as error:
+            return _Result("retry", error.message)
+        except (requests.exceptions.InvalidURL, UnicodeError):
+            return _Result("final", "hook_url is not a valid URL.")
+        except (requests.RequestException, HTTPError) as error:
+            return _Result("retry", _explain(error, session, timeout_s))
+
+
+def _origin(url: str) -> str:
+    parts = parse_url(url)
+    port = DEFAULT_PORTS[parts.scheme or "https"] if parts.port is None else parts.port
+    return f"{parts.scheme}://{parts.host}:{port}"
+
+
+def _judge(response: requests.Response) -> _Result:
+    # The status is known already; this lets an ordinary receiver finish its answer before the connection closes.
+    size = 0
+    with suppress(HTTPError):
+        while size < _MAX_RESPONSE_BYTES and (chunk := response.raw.read1(_MAX_RESPONSE_BYTES)):
+            size += len(chunk)
+    status = response.status_code
+    if 200 <= status < 300:
+        return _Result("delivered", status_code=status)
+    error = f"The receiver answered {described(status)}.{_redirect_hint(response)}"
+    if 400 <= status < 500 and not is_transient(status):
+        return _Result("final", error, status)
+    return _Result("retry", error, status, retry_after_s(response))
+
+
+def _redirect_hint(response: requests.Response) -> str:
+    """Where the receiver redirects to, if it does: its client must change the URL, because webhooks do not follow."""
+    if not response.is_redirect:
+        return ""
+    try:
+        target = without_secrets(redirect_target(response))
+    except ValueError:
+        return ""
+    shown = "".join(filter(str.isprintable, target))[:_MAX_SHOWN_URL_LENGTH]
+    if response.is_permanent_redirect:
+        return f" It has moved to {shown} and redirects are not followed: use that URL as hook_url."
+    return f" It redirects to {shown} and redirects are not followed."
+
+
+def _explain(error: Exception, session: GuardedSession, timeout_s: float) -> str:
+    if session.expired or isinstance(error, requests.Timeout):
+        return f"The receiver did not answer within {timeout_s:g} s."
+    if isinstance(error, requests.exceptions.SSLError):
+        return "No encrypted connection to the receiver could be made; check its certificate."
+    return "The connection to the receiver broke off before it answered."

@@ -1,9 +1,10 @@
-"""How many threads one receiver of webhooks may hold, so that a slow one delays nobody but itself.
+"""Limits how many threads deliver to one host at the same time, so that a slow receiver delays only its own webhooks.
 
-A receiver is a host with its port. At most half of the threads serve one receiver, and an eighth once it was slow, at
-least one. Whoever comes in excess is told when to ask again: the pause is the time that those who were turned away
-before it will take, and it begins anew with every turn that is given. So nobody starves, and ten thousand webhooks to
-one dead receiver ask some hundred times a second and not without end. Counted within one process.
+A host is a name with its port. At most half of the threads deliver to one host, and at most an eighth after it was
+slow, but always at least one. A webhook in excess gets the number of seconds after which to ask again: as long as the
+host will take for all webhooks that were turned away since it last had a free thread. So every webhook gets its turn,
+and ten thousand webhooks for an unreachable host cause some hundred claims a second instead of an endless loop. Each
+process counts for itself.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _SLOW_S = 1.0
-_SHORTEST_PAUSE_S, _MAX_PAUSE_S = 0.2, 60.0
-_REMEMBERED = 1000
-"""Slow receivers whose slowness is remembered while nothing is sent to them."""
+_MIN_PAUSE_S, _MAX_PAUSE_S = 0.2, 60.0
+_MAX_IDLE_SLOW_HOSTS = 1000
+"""How many slow hosts are remembered while nothing is sent to them."""
 
 
 @dataclass
-class _Receiver:
-    """`took_s` is how long its last answer took; one that is not known yet is taken for neither quick nor slow."""
+class _Host:
+    """`took_s` is the duration of the latest delivery; a new host counts as neither quick nor slow."""
 
     busy: int = 0
     turned_away: int = 0
@@ -31,43 +32,37 @@ class _Receiver:
 
 
 class HostLimits:
-    """The receivers that `threads` threads deliver to; may be used by all of them at once."""
+    """The hosts that `threads` threads deliver to. Safe to use from all of them at once."""
 
     def __init__(self, threads: int) -> None:
-        self._share = max(1, threads // 2)
-        self._slow_share = max(1, threads // 8)
-        self._receivers: dict[str, _Receiver] = {}
+        self._max_busy = max(1, threads // 2)
+        self._max_busy_slow = max(1, threads // 8)
+        self._hosts: dict[str, _Host] = {}
         self._lock = threading.Lock()
 
     @contextmanager
-    def turn(self, url: str) -> Iterator[float]:
-        """0: a turn to deliver to `url` that lasts as long as the block. Else the seconds after which to ask again."""
+    def slot(self, url: str) -> Iterator[float]:
+        """Yields 0 if the block may deliver to `url`, otherwise the number of seconds after which to ask again."""
         name = urlsplit(url).netloc.lower()
-        if pause_s := self._enter(name):
+        pause_s = 0.0
+        with self._lock:
+            host = self._hosts.setdefault(name, _Host())
+            max_busy = self._max_busy_slow if host.took_s > _SLOW_S else self._max_busy
+            if host.busy < max_busy:
+                host.busy += 1
+                host.turned_away = 0
+            else:
+                host.turned_away += 1
+                pause_s = min(max(host.turned_away * host.took_s / max_busy, _MIN_PAUSE_S), _MAX_PAUSE_S)
+        if pause_s:
             yield pause_s
             return
         started = time.monotonic()
         try:
             yield 0
         finally:
-            self._leave(name, time.monotonic() - started)
-
-    def _enter(self, name: str) -> float:
-        with self._lock:
-            receiver = self._receivers.setdefault(name, _Receiver())
-            share = self._slow_share if receiver.took_s > _SLOW_S else self._share
-            if receiver.busy < share:
-                receiver.busy += 1
-                receiver.turned_away = 0
-                return 0
-            receiver.turned_away += 1
-            expected_s = receiver.turned_away * receiver.took_s / share
-            return min(max(expected_s, _SHORTEST_PAUSE_S), _MAX_PAUSE_S)
-
-    def _leave(self, name: str, took_s: float) -> None:
-        with self._lock:
-            receiver = self._receivers[name]
-            receiver.busy -= 1
-            receiver.took_s = took_s
-            if not receiver.busy and (took_s <= _SLOW_S or len(self._receivers) > _REMEMBERED):
-                del self._receivers[name]
+            with self._lock:
+                host.busy -= 1
+                host.took_s = time.monotonic() - started
+                if not host.busy and (host.took_s <= _SLOW_S or len(self._hosts) > _MAX_IDLE_SLOW_HOSTS):
+                    del self._hosts[name]

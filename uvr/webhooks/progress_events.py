@@ -1,8 +1,8 @@
-"""What a receiver hears of a task before it ends, if its client asked for it: that it has started, and how far it is.
+"""Progress events: what a receiver learns about a task before its end, if its client asked for it.
 
-News is worth little once it is old, so it is sent once, and not at all where the receiver is busy; the webhook of the
-end always comes. News waits in the webhook queue behind all of these, at most one piece of a kind for each task, under
-an item of its own: `{task_uuid}.started`, `{task_uuid}.progress`.
+A late progress event is of little use. So each is sent once, without retries, and not at all when the receiver is busy;
+the webhook at the end of the task always comes. Progress events wait in the webhook queue behind all final webhooks,
+at most one of each kind per task, as items of their own: `{task_uuid}.started`, `{task_uuid}.progress`.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ log = structlog.get_logger()
 STARTED, PROGRESS = "started", "progress"
 
 _PROGRESS_EVERY_S = 5.0
-_LOWEST_PRIORITY = 1
+_MIN_PRIORITY = 1
 
 
-def tell(broker: Broker, task: Task, event: str) -> None:
-    """Send news of this kind, if the task has a receiver who wants it. Never fails for an absent Redis."""
+def send(broker: Broker, task: Task, event: str) -> None:
+    """Queue this event if the task has a receiver that asked for it. Does not raise when Redis is down."""
     if not task.hook_url or event not in task.callback_events:
         return
     try:
-        broker.webhooks.enqueue(f"{task.task_uuid}.{event}", _LOWEST_PRIORITY)
+        broker.webhooks.enqueue(f"{task.task_uuid}.{event}", _MIN_PRIORITY)
     except RedisError as error:
         log.debug("news.not_told", news=event, error=str(error))
 
 
 def progress_reporter(broker: Broker, task: Task) -> Callable[[], None]:
-    """To be called whenever there is progress: tells of it every few seconds."""
-    told_at = time.monotonic()
+    """A function to call on every progress; it sends a progress event at most every few seconds."""
+    sent_at = time.monotonic()
 
-    def tell_progress() -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= _PROGRESS_EVERY_S:
-            told_at = time.monotonic()
-            tell(broker, task, PROGRESS)
+    def report() -> None:
+        nonlocal sent_at
+        if time.monotonic() - sent_at >= _PROGRESS_EVERY_S:
+            sent_at = time.monotonic()
+            send(broker, task, PROGRESS)
 
-    return tell_progress
+    return report

@@ -16,66 +16,64 @@ from uvr.worker.shutdown import Shutdown
 
 log = structlog.get_logger()
 
-_LOOK_EVERY_S = 0.5
-"""How often a claim is looked after between its beats: a task that was cancelled is not worked on for long, and a beat
-that did not reach Redis is soon followed by another one."""
+_CHECK_EVERY_S = 0.5
+"""How often the lease is checked between two beats, so that work on a cancelled task ends soon. A beat that did not
+reach Redis is repeated after this time."""
 
 
 class Heartbeat:
-    """The life sign of one claim: extends the lease in a thread of its own, and tells the handler to stop."""
+    """Extends the lease of one claim from a thread of its own, and says when the handler should stop."""
 
     def __init__(self, queue: RedisQueue, lease: Lease, every_s: float, shutdown: Shutdown) -> None:
         self._queue = queue
         self._lease = lease
         self._every_s = every_s
         self._shutdown = shutdown
-        self._due = 0.0
-        self._trouble = OutageLog(task_uuid=lease.id)
+        self._next_beat_at = 0.0
+        self._outage = OutageLog(task_uuid=lease.id)
         self.lost = False
 
     def begin(self) -> None:
-        """The first beat, from which on a worker that dies over the item counts as a crash.
+        """Send the first beat; from then on a worker that dies while handling the item counts as a crash.
 
-        Raises `CancelledError` when there is no point in beginning: the lease is lost, or the process stops.
+        Raises `CancelledError` when the work should not begin: the lease is lost, or the process is stopping.
         """
         self.beat()
         if self.stopping():
-            raise CancelledError("The work was not begun: the lease is lost, or the process stops.")
+            raise CancelledError("The work did not begin: the lease is lost, or the process is stopping.")
 
     def beat(self, record: Record | None = None) -> None:
-        """Extend the lease now, and write `record`, for instance the progress. Never raises for an absent Redis."""
+        """Extend the lease now, and write `record`, for instance the progress. Does not raise when Redis is down."""
         try:
             if not self._queue.extend(self._lease, record):
                 self.lost = True
-            self._due = time.monotonic() + self._every_s
-            self._trouble.recovered()
+            self._next_beat_at = time.monotonic() + self._every_s
+            self._outage.recovered()
         except RedisError as error:
-            # The lease may outlive the outage; whoever claims next decides, by its fence.
-            self._trouble.failed(error)
+            # The lease may outlast the outage. If it does not, the fence keeps this worker from changing anything.
+            self._outage.failed(error)
 
     def cancelled(self) -> bool:
-        """Whether the result is no longer wanted: the lease is lost, or the process stops and its grace is over."""
+        """Whether the handler should stop at once: the lease is lost, or the grace period of a shutdown is over."""
         return self.lost or self._shutdown.abandoned.is_set()
 
     def stopping(self) -> bool:
-        """Whether work in an early stage had better be handed back: it is cancelled, or the process is told to stop."""
+        """Whether work at an early stage should be released: it is cancelled, or the process is stopping."""
         return self._shutdown.requested.is_set() or self.cancelled()
 
     def beating(self) -> AbstractContextManager[None]:
         """Beat regularly until the block ends."""
-        return repeating(self._look, min(self._every_s, _LOOK_EVERY_S), name=f"pulse-{self._lease.id}")
+        return repeating(self._check, min(self._every_s, _CHECK_EVERY_S), name=f"heartbeat-{self._lease.id}")
 
-    def _look(self) -> None:
+    def _check(self) -> None:
+        """Beat if a beat is due; otherwise read from Redis whether this claim still holds the lease."""
         if self.lost:
             return
-        if time.monotonic() >= self._due:
+        if time.monotonic() >= self._next_beat_at:
             self.beat()
-        else:
-            self._look_whether_held()
-
-    def _look_whether_held(self) -> None:
+            return
         try:
             if self._queue.holder(self._lease.id) != self._lease.fence:
                 self.lost = True
         except RedisError as error:
-            log.debug("pulse.not_looked", error=str(error))  # beats tell of an outage
+            log.debug("pulse.not_looked", error=str(error))  # `beat` logs an outage

@@ -1,4 +1,4 @@
-"""What a handler returns: the item is done, or has to come back later."""
+"""What a handler returns: the item is done, or must come back later."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from redis_queue import Record, RedisQueue
 
 @dataclass(frozen=True)
 class Done:
-    """The item is finished; it goes on to `next_queue` if there is one.
+    """The item is finished: write `record`, and move the item on to `next_queue` if there is one.
 
-    `afterwards` runs once the queue has taken note, for what must not happen earlier, such as deleting local files.
+    `afterwards` runs once the queue has acknowledged the item. It is for steps that must not happen earlier, such as
+    deleting local files.
     """
 
     record: Record = field(default_factory=dict)
@@ -22,7 +23,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Later:
-    """Nothing failed, but the item is to be looked at again after `delay_s`, for instance by a retry schedule."""
+    """Nothing failed, but the item must be handled again after `delay_s`, for instance by a retry schedule."""
 
     delay_s: float
     record: Record = field(default_factory=dict)

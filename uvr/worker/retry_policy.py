@@ -11,11 +11,11 @@ from uvr.errors import CrashError, PermanentError, TransientError, UvrError
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When to give up, and how long to pause before another try.
+    """When to give up on an item, and how long to wait before the next attempt.
 
-    The pause is exponential with full jitter: random between 0 and `retry_base_s * 2**failures`, at most `retry_max_s`
-    (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/). `max_failures` of None tries
-    for as long as the item lives.
+    The delay is exponential with full jitter: random between 0 and `retry_base_s * 2**failures`, at most `retry_max_s`
+    (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/). With `max_failures` None an
+    item is retried for as long as it exists.
     """
 
     max_failures: int | None = 3
@@ -23,15 +23,15 @@ class RetryPolicy:
     retry_base_s: float = 2.0
     retry_max_s: float = 300.0
 
-    def pause_s(self, failures: int, error: UvrError) -> float:
-        """Seconds to wait before the next try after `failures` earlier ones, or what the other side asked for."""
+    def delay_s(self, failures: int, error: UvrError) -> float:
+        """Seconds until the next attempt after `failures` earlier ones; what the server asked for, if it did."""
         if isinstance(error, TransientError) and error.retry_after_s is not None:
             return min(error.retry_after_s, self.retry_max_s)
-        longest = min(self.retry_max_s, self.retry_base_s * 2 ** min(failures, 32))
-        return random.uniform(0, longest)  # noqa: S311  # spreads load, guards nothing
+        max_s = min(self.retry_max_s, self.retry_base_s * 2 ** min(failures, 32))
+        return random.uniform(0, max_s)  # noqa: S311  # spreads load, protects nothing
 
-    def are_exceeded(self, lease: Lease, error: UvrError) -> bool:
-        """Whether `error` was the last straw for this item."""
+    def gives_up(self, lease: Lease, error: UvrError) -> bool:
+        """Whether there is no further attempt after `error`."""
         if isinstance(error, PermanentError):
             return True
         if isinstance(error, CrashError):

@@ -91,7 +91,7 @@ def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_pat
     [
         ("whsec_dGVzdGtleQ==", "ok", "webhooks are signed with it"),
         ("any words", "note", "does not begin with whsec_"),
-        ("whsec_no base64!", "FAULT", "does not go on in base64"),
+        ("whsec_no base64!", "FAULT", "what follows is not base64"),
     ],
 )
 def test_what_receivers_make_of_the_webhook_secret_is_told(shared_redis, tmp_path, secret, mark, words):
@@ -131,8 +131,8 @@ def test_what_keeps_the_three_processes_from_starting_is_a_fault(doctor, tmp_pat
     assert report.status == 1
     for subject, start in {
         "password": "BASIC_AUTH_PASSWORD: is empty, and other machines can reach API_HOST=0.0.0.0",
-        "users": "BASIC_AUTH_USERS_FILE: line 1 has a hash for anna that is not from bcrypt",
-        "WEBHOOK_SECRET": "The webhook secret begins with whsec_ but does not go on in base64.",
+        "users": "BASIC_AUTH_USERS_FILE: line 1 has a hash for anna that is not bcrypt's",
+        "WEBHOOK_SECRET": "The webhook secret begins with whsec_, but what follows is not base64.",
         "device": "DEVICE=coreml, but ONNX Runtime is installed without CoreML",
     }.items():
         mark, sentence = report.lines[subject]

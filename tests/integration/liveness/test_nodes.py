@@ -1,4 +1,4 @@
-"""Nodes that fall silent: what they had made but not saved is made again, and nothing else is touched."""
+"""Nodes that fall silent: songs whose stems were not stored are separated again, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TIMEOUT_S, LEASE_S = 300, 60
 
 @dataclass(frozen=True)
 class Member:
-    """One worker process of a node, as far as Redis knows it."""
+    """One worker process of a node, as Redis sees it."""
 
     node: Node
     broker: Broker
 
-    def hand_over(self, task_uuid: str, priority: int = 3) -> None:
-        """Take a new task all the way to this node's result queue."""
+    def stage(self, task_uuid: str, priority: int = 3) -> None:
+        """Bring a new task to this node's result queue, as if its stems were staged."""
         task = Task(task_uuid, "https://songs.test/a.wav", priority, created_ms=1)
         assert self.broker.store.submit(task)
         made = record(status=Status.UPLOADING, progress=1.0, handover=f"{task_uuid}.1", node="any")
@@ -49,7 +49,7 @@ Join = Callable[..., Member]
 
 @pytest.fixture
 def join(redis_client: Redis, tmp_path: Path) -> Iterator[Join]:
-    """`join(node_id, kind="uploader")`: one more worker process, which says nothing until it is told to."""
+    """`join(node_id, kind="uploader")`: one more worker process, which sends no heartbeat by itself."""
     with ExitStack() as clients_in_use:
 
         def join(node_id: str, kind: str = "uploader") -> Member:
@@ -65,7 +65,7 @@ def join(redis_client: Redis, tmp_path: Path) -> Iterator[Join]:
 
 
 def pass_time(redis: Redis, seconds: float, *, unwatched: bool = False) -> None:
-    """Let all signs of life, and what was noted of listening to them, be that much older."""
+    """Make all heartbeats, and the record of who listened, that much older."""
     for member in redis.zrange("uvr_tasks:nodes", 0, -1):
         redis.zincrby("uvr_tasks:nodes", -seconds * 1000, member)
     redis.hincrby("uvr_tasks:nodes:watch", "since", round(-seconds * 1000))
@@ -73,18 +73,18 @@ def pass_time(redis: Redis, seconds: float, *, unwatched: bool = False) -> None:
         redis.hincrby("uvr_tasks:nodes:watch", "last", round(-seconds * 1000))
 
 
-def test_what_a_silent_node_had_handed_over_is_queued_again(join: Join, redis_client: Redis) -> None:
+def test_the_results_of_a_silent_node_are_queued_as_tasks_again(join: Join, redis_client: Redis) -> None:
     silent, other = join("one"), join("two")
     for task_uuid, priority in {"waiting": 2, "delayed": 4, "leased": 5}.items():
-        silent.hand_over(task_uuid, priority)
+        silent.stage(task_uuid, priority)
     silent.broker.results.claim()
     delayed = silent.broker.results.claim()
     assert delayed is not None
     silent.broker.results.retry(delayed, delay_s=3600)
-    silent.node.look_around()
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
 
-    other.node.look_around()
+    other.node.beat()
 
     assert waiting_ids(other.broker.tasks) == ["leased", "delayed", "waiting"], "by priority"
     assert silent.broker.results.sizes().leased == 0
@@ -94,48 +94,48 @@ def test_what_a_silent_node_had_handed_over_is_queued_again(join: Join, redis_cl
     assert task.lost_with == "one"
 
 
-def test_a_node_that_is_heard_keeps_what_it_has(join: Join, redis_client: Redis) -> None:
+def test_a_node_that_sends_heartbeats_keeps_its_results(join: Join, redis_client: Redis) -> None:
     living, other = join("one"), join("two")
-    living.hand_over("a")
-    living.node.look_around()
+    living.stage("a")
+    living.node.beat()
     pass_time(redis_client, TIMEOUT_S - 1)
-    other.node.look_around()
+    other.node.beat()
     assert waiting_ids(living.broker.results) == ["a"]
-    living.node.look_around()
+    living.node.beat()
     pass_time(redis_client, TIMEOUT_S - 1)
-    other.node.look_around()
+    other.node.beat()
     assert waiting_ids(living.broker.results) == ["a"]
 
 
-def test_it_is_the_uploader_that_must_be_heard(join: Join, redis_client: Redis) -> None:
+def test_only_heartbeats_of_the_uploader_count(join: Join, redis_client: Redis) -> None:
     uploader, processor, other = join("one"), join("one", "processor"), join("two")
-    uploader.node.look_around()
-    processor.hand_over("a")
+    uploader.node.beat()
+    processor.stage("a")
     pass_time(redis_client, TIMEOUT_S + 1)
-    processor.node.look_around()
+    processor.node.beat()
     assert waiting_ids(processor.broker.results) == ["a"], "it is its own node, whose disk it sees"
-    other.node.look_around()
+    other.node.beat()
     assert waiting_ids(other.broker.tasks) == ["a"]
 
 
-def test_workers_without_a_node_id_are_a_node_too(join: Join, redis_client: Redis) -> None:
+def test_workers_without_a_node_id_are_one_node(join: Join, redis_client: Redis) -> None:
     unnamed, named = join(""), join("one")
-    unnamed.hand_over("before NODE_ID was set")
+    unnamed.stage("before NODE_ID was set")
     assert unnamed.broker.results.name == "uvr_results"
-    unnamed.node.look_around()
+    unnamed.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
-    named.node.look_around()
+    named.node.beat()
     assert waiting_ids(named.broker.tasks) == ["before NODE_ID was set"]
 
 
-def test_a_silent_node_that_comes_back_changes_nothing_any_more(join: Join, redis_client: Redis) -> None:
+def test_a_silent_node_that_returns_changes_nothing(join: Join, redis_client: Redis) -> None:
     silent, other = join("one"), join("two")
-    silent.hand_over("a")
+    silent.stage("a")
     held = silent.broker.results.claim()
     assert held is not None
-    silent.node.look_around()
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
-    other.node.look_around()
+    other.node.beat()
 
     stored = record(status=Status.SUCCESS)
     assert not silent.broker.results.extend(held)
@@ -151,14 +151,14 @@ def test_a_silent_node_that_comes_back_changes_nothing_any_more(join: Join, redi
     assert silent.broker.results.finish(held_again, record=stored)
 
 
-def test_two_rescuers_bring_every_task_back_once(join: Join, redis_client: Redis) -> None:
+def test_two_rescuers_queue_every_task_once(join: Join, redis_client: Redis) -> None:
     silent, rescuers = join("one"), [join("two"), join("three")]
     ids = [f"task-{number:03d}" for number in range(250)]
     for task_uuid in ids:
-        silent.hand_over(task_uuid)
-    silent.node.look_around()
+        silent.stage(task_uuid)
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
-    threads = [threading.Thread(target=rescuer.node.look_around) for rescuer in rescuers]
+    threads = [threading.Thread(target=rescuer.node.beat) for rescuer in rescuers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -166,97 +166,97 @@ def test_two_rescuers_bring_every_task_back_once(join: Join, redis_client: Redis
     assert sorted(waiting_ids(silent.broker.tasks, 1000)) == ids
 
 
-def test_another_one_goes_on_where_a_rescuer_died(join: Join, redis_client: Redis) -> None:
+def test_another_node_continues_when_a_rescuer_dies(join: Join, redis_client: Redis) -> None:
     silent, other = join("one"), join("two")
     for task_uuid in ("a", "b", "c"):
-        silent.hand_over(task_uuid)
-    silent.node.look_around()
+        silent.stage(task_uuid)
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
     assert silent.broker.results.evacuate(silent.broker.tasks, limit=1) == ["a"]
-    other.node.look_around()
+    other.node.beat()
     assert waiting_ids(other.broker.tasks) == ["a", "b", "c"]
 
 
-def test_an_outage_of_redis_is_not_the_death_of_all_nodes(join: Join, redis_client: Redis) -> None:
+def test_an_outage_of_redis_does_not_make_nodes_silent(join: Join, redis_client: Redis) -> None:
     slow, quick = join("one"), join("two")
-    slow.hand_over("a")
+    slow.stage("a")
     for member in (slow, quick):
-        member.node.look_around()
+        member.node.beat()
     pass_time(redis_client, 86_400, unwatched=True)
-    quick.node.look_around()
+    quick.node.beat()
     assert waiting_ids(slow.broker.results) == ["a"]
     pass_time(redis_client, TIMEOUT_S - 1)
-    quick.node.look_around()
-    assert waiting_ids(slow.broker.results) == ["a"], "it has the whole time-out to be heard again"
+    quick.node.beat()
+    assert waiting_ids(slow.broker.results) == ["a"], "it has the whole time-out to send a heartbeat again"
     pass_time(redis_client, 2)
-    quick.node.look_around()
+    quick.node.beat()
     assert waiting_ids(quick.broker.tasks) == ["a"]
 
 
-def test_a_node_that_was_retired_is_forgotten(join: Join, redis_client: Redis) -> None:
+def test_a_retired_node_is_forgotten(join: Join, redis_client: Redis) -> None:
     retired, other = join("one"), join("two")
-    retired.node.look_around()
-    join("one", "processor").node.look_around()
+    retired.node.beat()
+    join("one", "processor").node.beat()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
-    other.node.look_around()
+    other.node.beat()
     assert other.broker.node_ids() == ["two"]
 
 
-def test_a_node_is_remembered_while_its_processor_may_hand_over_more(join: Join, redis_client: Redis) -> None:
+def test_a_node_is_remembered_while_its_processor_may_finish_stems(join: Join, redis_client: Redis) -> None:
     processor, other = join("one", "processor"), join("two")
-    join("one").node.look_around()
+    join("one").node.beat()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
-    processor.node.look_around()
-    other.node.look_around()
+    processor.node.beat()
+    other.node.beat()
     assert other.broker.node_ids() == ["one", "two"]
-    processor.hand_over("a long song")
-    other.node.look_around()
+    processor.stage("a long song")
+    other.node.beat()
     assert waiting_ids(other.broker.tasks) == ["a long song"]
 
 
 def test_a_node_is_remembered_while_it_has_dead_letters(join: Join, redis_client: Redis) -> None:
     silent, other = join("one"), join("two")
-    silent.hand_over("a")
+    silent.stage("a")
     lease = silent.broker.results.claim()
     assert lease is not None
     silent.broker.results.bury(lease)
-    silent.node.look_around()
+    silent.node.beat()
     pass_time(redis_client, TIMEOUT_S + LEASE_S + 1)
-    other.node.look_around()
-    assert dead_ids(silent.broker.results) == ["a"], "for an operator to decide about"
+    other.node.beat()
+    assert dead_ids(silent.broker.results) == ["a"], "an operator decides about it"
     assert silent.broker.results.revive("a")
-    other.node.look_around()
-    assert waiting_ids(other.broker.tasks) == ["a"], "brought back, it is made again"
+    other.node.beat()
+    assert waiting_ids(other.broker.tasks) == ["a"], "once revived, it is separated again"
 
 
-def test_nothing_is_made_where_nobody_saves_while_others_would_make_it_again(join: Join, redis_client: Redis) -> None:
+def test_a_processor_without_an_uploader_pauses_while_other_nodes_live(join: Join, redis_client: Redis) -> None:
     uploader, processor, other = join("one"), join("one", "processor"), join("two")
-    uploader.node.look_around()
+    uploader.node.beat()
     pass_time(redis_client, TIMEOUT_S + 1)
-    processor.node.look_around()
-    assert processor.node.why_paused() == "", "alone, it goes on: the stems wait for their uploader"
-    other.node.look_around()
-    processor.node.look_around()
+    processor.node.beat()
+    assert processor.node.why_paused() == "", "without other nodes it continues: the stems wait for their uploader"
+    other.node.beat()
+    processor.node.beat()
     assert "uploader of this node is silent" in processor.node.why_paused()
-    uploader.node.look_around()
-    processor.node.look_around()
+    uploader.node.beat()
+    processor.node.beat()
     assert processor.node.why_paused() == ""
 
 
-def test_a_full_redis_still_hears_its_nodes(join: Join, redis_client: Redis) -> None:
+def test_heartbeats_reach_a_full_redis(join: Join, redis_client: Redis) -> None:
     member = join("one")
     redis_client.config_set("maxmemory", 1)
     try:
-        member.node.look_around()
+        member.node.beat()
     finally:
         redis_client.config_set("maxmemory", 0)
     assert member.broker.node_ids() == ["one"]
 
 
-def test_signs_of_life_go_on_beside_the_work_and_survive_an_absent_redis(tmp_path: Path) -> None:
+def test_heartbeats_run_in_a_thread_of_their_own_and_survive_an_outage_of_redis(tmp_path: Path) -> None:
     nowhere = settings_for({"path": tmp_path / "nothing.sock"}, tmp_path)
     clients = connect(nowhere)
-    node = Node(nowhere, Broker(nowhere, clients), "processor")
-    with node.heard():
-        assert node.why_paused() == "Redis does not hear this node."
+    node = Node(nowhere, clients, Broker(nowhere, clients).tasks, "processor")
+    with node.beating():
+        assert node.why_paused() == "Redis does not receive the heartbeats of this node."
     clients.close()

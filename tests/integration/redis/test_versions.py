@@ -23,7 +23,7 @@ from tests.support.redis_server import redis_server
 from tests.support.small_service import small_service, small_settings
 from uvr.api.auth.rate_limits import FailedLogins, RequestRate
 from uvr.cli.doctor import Mark, findings
-from uvr.liveness.workers import WorkerPresence, present
+from uvr.liveness.workers import WorkerPresence, live_workers
 from uvr.metrics.aggregation import Totals
 from uvr.metrics.definitions import CLAIMS, UNSENT
 from uvr.redis.clients import connect
@@ -59,7 +59,7 @@ def test_a_task_passes_through_all_steps(settings: Settings) -> None:
 @pytest.mark.every_redis
 def test_presence_durations_and_uploads_work_on_every_redis(redis_client: Redis) -> None:
     with WorkerPresence(redis_client, "R", "processor", lambda: {"model": "M"}).announced():
-        [worker] = present(redis_client, "R")["processor"]
+        [worker] = live_workers(redis_client, "R")["processor"]
         assert worker["model"] == "M"
     durations = RecentDurations(redis_client, "R")
     durations.add(2.5)

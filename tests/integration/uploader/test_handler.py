@@ -23,6 +23,7 @@ from uvr.storage.availability import StorageAvailability
 from uvr.storage.s3 import S3Storage
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, WebhookState
+from uvr.worker.admission import Admission
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
 CHECK = f"/{BUCKET}/.uvr-write-check"
@@ -58,7 +59,7 @@ def opened(s3: S3Server, proxy: TcpProxy, redis_client: Redis, tmp_path: Path) -
 
 
 def stored(s3: S3Server, task_uuid: str) -> dict[str, bytes]:
-    """The objects of a task by the names of its stems."""
+    """The stored objects of a task, by stem name."""
     found = s3.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{task_uuid}_").get("Contents", [])
     objects = {part["Key"]: s3.client().get_object(Bucket=BUCKET, Key=part["Key"])["Body"].read() for part in found}
     return {key.removeprefix(f"{task_uuid}_").removesuffix(".wav"): body for key, body in objects.items()}
@@ -72,7 +73,7 @@ def failures(workshop: Workshop, task_uuid: str) -> int:
     return int(workshop.client.hget(f"uvr_results:item:{task_uuid}", "failures") or 0)
 
 
-def test_stems_are_stored_and_then_deleted_here(s3: S3Server, opened: Opener) -> None:
+def test_stems_are_stored_and_then_deleted_from_the_disk(s3: S3Server, opened: Opener) -> None:
     with opened() as workshop:
         folder = workshop.separated("good", STEMS)
         with working(workshop):
@@ -81,7 +82,7 @@ def test_stems_are_stored_and_then_deleted_here(s3: S3Server, opened: Opener) ->
     assert stored(s3, "good") == STEMS
 
 
-def test_the_stems_of_a_song_are_stored_side_by_side(s3: S3Server, proxy: TcpProxy, opened: Opener) -> None:
+def test_the_stems_of_a_song_are_stored_in_parallel(s3: S3Server, proxy: TcpProxy, opened: Opener) -> None:
     proxy.stall(2)
     with opened() as workshop:
         workshop.separated("both", STEMS)
@@ -92,7 +93,7 @@ def test_the_stems_of_a_song_are_stored_side_by_side(s3: S3Server, proxy: TcpPro
     assert stored(s3, "both") == STEMS
 
 
-def test_a_song_that_hangs_on_its_way_delays_neither_others_nor_webhooks(
+def test_a_hanging_upload_delays_neither_other_songs_nor_webhooks(
     s3: S3Server, proxy: TcpProxy, opened: Opener
 ) -> None:
     proxy.stall(2)
@@ -107,7 +108,7 @@ def test_a_song_that_hangs_on_its_way_delays_neither_others_nor_webhooks(
     assert stored(s3, "hangs") == STEMS
 
 
-def test_a_storage_that_is_away_is_tried_again_until_it_is_back(s3: S3Server, opened: Opener) -> None:
+def test_a_storage_that_is_down_is_retried_until_it_is_back(s3: S3Server, opened: Opener) -> None:
     with opened() as workshop, http_server() as receiver, working(workshop, watched=True):
         s3.kill()
         folder = workshop.separated("patient", STEMS, hook_url=receiver.answer("/hook", Answer(204)))
@@ -121,7 +122,7 @@ def test_a_storage_that_is_away_is_tried_again_until_it_is_back(s3: S3Server, op
     assert [json.loads(request.body)["status"] for request in receiver.requests] == ["success"]
 
 
-def test_a_connection_that_breaks_in_the_middle_of_a_part_costs_a_try(
+def test_a_connection_that_breaks_in_the_middle_of_a_part_costs_an_attempt(
     s3: S3Server, proxy: TcpProxy, opened: Opener
 ) -> None:
     proxy.reset_after(4 * 2**20)
@@ -146,7 +147,7 @@ def test_a_connection_that_breaks_in_the_middle_of_a_part_costs_a_try(
         ("right", settings_of(READER), "rights on S3_BUCKET_NAME"),
     ],
 )
-def test_while_the_storage_refuses_everything_results_wait_and_then_go_on_by_themselves(
+def test_while_the_storage_refuses_everything_results_wait_and_then_continue_by_themselves(
     s3: S3Server, opened: Opener, task_uuid: str, fault: dict[str, str], sentence: str
 ) -> None:
     with opened(**fault) as workshop, capture_logs() as logs:
@@ -154,7 +155,7 @@ def test_while_the_storage_refuses_everything_results_wait_and_then_go_on_by_the
         watch = StorageAvailability(workshop.storage)
         with watch.watching():
             assert sentence in watch.problem
-            assert not watch.enter()
+            assert not Admission(lambda: watch.problem).enter()
         assert [(entry["event"], entry["log_level"]) for entry in logs] == [("storage.unusable", "error")]
         with working(workshop):
             until(lambda: failures(workshop, task_uuid) == 1)
@@ -175,13 +176,13 @@ def test_a_check_that_succeeds_later_opens_the_storage_again() -> None:
         storage = S3Storage(bucket=BUCKET, endpoint_url=server.url(""), access_key_id="a", secret_access_key="b")
         watch = StorageAvailability(storage, recheck_s=0.05)
         with capture_logs() as logs, watch.watching(lambda: changes.append(watch.problem)):
-            until(watch.enter)
+            until(lambda: not watch.problem)
     assert [change[:27] for change in changes] == ["The storage refuses access:", ""]
     assert [entry["event"] for entry in logs] == ["storage.unusable", "storage.usable"]
     assert [request.method for request in server.requests] == ["PUT", "PUT", "PUT", "GET", "DELETE"]
 
 
-def test_stems_that_the_storage_refuses_while_it_takes_others_fail_and_wait_for_an_operator(
+def test_stems_that_the_storage_refuses_while_it_accepts_others_fail_and_wait_for_an_operator(
     s3: S3Server, opened: Opener
 ) -> None:
     with http_server() as storage:
@@ -218,7 +219,7 @@ def test_half_a_result_is_neither_shown_nor_left_in_the_storage(opened: Opener) 
     assert folder.exists()
 
 
-def test_the_keys_are_known_before_anything_is_stored(proxy: TcpProxy, opened: Opener) -> None:
+def test_the_keys_are_recorded_before_anything_is_stored(proxy: TcpProxy, opened: Opener) -> None:
     proxy.stall(2)
     with opened() as workshop:
         workshop.separated("noted", STEMS)
@@ -228,7 +229,7 @@ def test_the_keys_are_known_before_anything_is_stored(proxy: TcpProxy, opened: O
             proxy.release()
 
 
-def test_stems_that_are_gone_are_made_again(opened: Opener) -> None:
+def test_a_task_whose_stems_are_gone_is_separated_again(opened: Opener) -> None:
     with opened() as workshop:
         folder = workshop.separated("gone", STEMS)
         folder.rename(folder.with_name("elsewhere"))
@@ -238,11 +239,11 @@ def test_stems_that_are_gone_are_made_again(opened: Opener) -> None:
         assert (workshop.task("gone").handover, workshop.task("gone").losses) == ("", 1)
 
 
-def test_stems_that_are_gone_every_time_fail_the_task(opened: Opener) -> None:
+def test_a_task_whose_stems_are_gone_repeatedly_fails(opened: Opener) -> None:
     with opened() as workshop:
         folder = workshop.separated("gone", STEMS)
         folder.rename(folder.with_name("elsewhere"))
         workshop.client.hset("uvr_tasks:task:gone", "losses", workshop.settings.max_attempts)
         with working(workshop):
             until(lambda: is_at(workshop, "gone", Status.FAILED))
-    assert "share a disk" in workshop.task("gone").error_message
+    assert "share OUTPUT_DIR" in workshop.task("gone").error_message

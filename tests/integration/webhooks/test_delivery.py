@@ -1,4 +1,4 @@
-"""Webhooks to real receivers: what they get, what follows from what they answer, and when to try again."""
+"""Webhooks to real receivers: what is sent, what follows from each answer, and when the next attempt is due."""
 
 import json
 import re
@@ -42,12 +42,12 @@ def test_any_2xx_is_a_delivery(receiver, status):
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 422])
-def test_refusal_is_final(receiver, status):
+def test_a_refusal_is_final(receiver, status):
     assert deliver(receiver.answer("/hook", Answer(status))).outcome == "final"
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503])
-def test_passing_trouble_is_tried_again(receiver, status):
+def test_a_transient_failure_is_retried(receiver, status):
     attempt = deliver(receiver.answer("/hook", Answer(status, headers={"Retry-After": "9"})))
     assert (attempt.outcome, attempt.status_code, attempt.retry_after_s) == ("retry", status, 9)
     assert attempt.error.startswith(f"The receiver answered {status} ")
@@ -62,7 +62,7 @@ def test_redirect_is_not_followed(receiver, status):
 
 
 @pytest.mark.parametrize(
-    ("status", "location", "told"),
+    ("status", "location", "sentence"),
     [
         (301, "https://new.example/hook", "It has moved to https://new.example/hook and"),
         (
@@ -73,20 +73,20 @@ def test_redirect_is_not_followed(receiver, status):
         (302, "//login.example/", "It redirects to http://login.example/ and"),
     ],
 )
-def test_target_of_a_redirect_is_named_without_its_secrets(receiver, status, location, told):
+def test_the_target_of_a_redirect_is_shown_without_its_secrets(receiver, status, location, sentence):
     attempt = deliver(receiver.answer("/hook", Answer(status, headers={"Location": location})))
-    assert told in attempt.error
+    assert sentence in attempt.error
     assert "redirects are not followed" in attempt.error
     assert "secret" not in attempt.error
 
 
 @pytest.mark.parametrize(("status", "location"), [(301, "http://["), (304, "https://new.example/")])
-def test_redirect_that_leads_nowhere_names_no_target(receiver, status, location):
+def test_a_redirect_to_no_valid_url_shows_no_target(receiver, status, location):
     attempt = deliver(receiver.answer("/hook", Answer(status, headers={"Location": location})))
     assert attempt.error == f"The receiver answered {status} {responses[status]}."
 
 
-def test_target_of_a_redirect_is_shown_in_bounded_length(receiver):
+def test_the_target_of_a_redirect_is_shown_up_to_a_maximum_length(receiver):
     attempt = deliver(receiver.answer("/hook", Answer(301, headers={"Location": "/" + "a" * 5000})))
     assert len(attempt.error) < 500
 
@@ -96,7 +96,7 @@ def receivers(setting):
     return read_settings(webhook_headers=json.dumps(setting)).webhook_headers
 
 
-def test_headers_of_a_receiver_are_sent_to_it_and_replace_no_header_of_ours(receiver):
+def test_headers_of_a_receiver_are_sent_to_it_and_replace_the_user_agent_only(receiver):
     url = receiver.answer("/hook", Answer())
     own = receivers({f"http://127.0.0.1:{receiver.port}": {"Authorization": "Bearer key", "user-agent": "stems"}})
     assert deliver(url, receiver_headers=own).outcome == "delivered"
@@ -131,7 +131,7 @@ def test_headers_of_a_receiver_do_not_follow_its_redirect(receiver):
         ("http://bücher.example:{port}/hook", "http://xn--bcher-kva.example:{port}"),
     ],
 )
-def test_receiver_is_known_in_every_spelling_of_its_name(receiver, url, named):
+def test_headers_of_a_receiver_are_sent_in_every_spelling_of_its_name(receiver, url, named):
     receiver.answer("/hook", Answer())
     own = receivers({named.format(port=receiver.port): {"Authorization": "Bearer key"}})
     guard = UrlGuard([ip_network("127.0.0.0/8")], resolver=lambda _host: [ip_address("127.0.0.1")])
@@ -139,7 +139,7 @@ def test_receiver_is_known_in_every_spelling_of_its_name(receiver, url, named):
     assert receiver.requests[0].headers["Authorization"] == "Bearer key"
 
 
-def test_whsec_secret_is_taken_by_the_standard_library_as_it_is(receiver):
+def test_a_whsec_secret_verifies_with_the_standard_library(receiver):
     deliver(receiver.answer("/hook", Answer()), secret=WHSEC)
     request = receiver.requests[0]
     assert Webhook(WHSEC).verify(request.body, dict(request.headers)) == json.loads(BODY)
@@ -149,7 +149,7 @@ def test_whsec_secret_is_taken_by_the_standard_library_as_it_is(receiver):
 
 
 @pytest.mark.parametrize("secret", ["any words at all", "5f2c0a8e9b7d4c31", "schlüssel"])
-def test_plain_secret_signs_with_its_bytes_which_the_standard_library_takes_only_as_bytes(receiver, secret):
+def test_a_plain_secret_verifies_with_the_standard_library_only_as_bytes(receiver, secret):
     deliver(receiver.answer("/hook", Answer()), secret=secret)
     request = receiver.requests[0]
     assert Webhook(secret.encode()).verify(request.body, dict(request.headers)) == json.loads(BODY)
@@ -166,7 +166,7 @@ def test_without_a_secret_there_is_an_id_but_no_signature(receiver):
     assert "webhook-signature" not in headers
 
 
-def test_command_of_env_example_makes_a_secret_that_the_standard_library_takes(receiver):
+def test_the_command_in_env_example_makes_a_secret_that_the_standard_library_accepts(receiver):
     if not shutil.which("openssl"):
         pytest.skip("needs openssl to run the command that env.example gives")
     [command] = re.findall(r"`(echo whsec_.+)`", (ROOT / "env.example").read_text(encoding="utf-8"))
@@ -179,46 +179,46 @@ def test_command_of_env_example_makes_a_secret_that_the_standard_library_takes(r
 
 
 @pytest.mark.parametrize("secret", ["whsec_no base64!", "whsec_", "whsec_a"])
-def test_malformed_whsec_secret_is_named(secret):
-    with pytest.raises(PermanentError, match="begins with whsec_ but does not go on in base64"):
+def test_a_malformed_whsec_secret_is_refused(secret):
+    with pytest.raises(PermanentError, match="begins with whsec_, but what follows is not base64"):
         delivery.signing_key(secret)
 
 
 @pytest.mark.parametrize(("secret", "warnings"), [("", []), (WHSEC, []), ("any words", ["webhook.secret_is_plain"])])
-def test_uploader_warns_of_a_plain_secret_at_its_start(secret, warnings):
+def test_the_uploader_warns_of_a_plain_secret_at_its_start(secret, warnings):
     with capture_logs() as logs:
         check_webhook_secret(secret)
     assert [line["event"] for line in logs] == warnings
     assert "any words" not in str(logs)
 
 
-def test_silent_receiver_holds_the_worker_no_longer_than_the_time_out(receiver):
+def test_a_silent_receiver_holds_the_worker_no_longer_than_the_time_out(receiver):
     attempt = deliver(receiver.answer("/hook", Answer(delay_s=30)), timeout_s=0.5)
     assert (attempt.outcome, attempt.status_code) == ("retry", None)
     assert attempt.error == "The receiver did not answer within 0.5 s."
     assert 400 < attempt.duration_ms < 5000
 
 
-def test_receiver_dripping_its_header_holds_the_worker_no_longer_than_the_time_out(receiver):
+def test_a_receiver_dripping_its_header_holds_the_worker_no_longer_than_the_time_out(receiver):
     attempt = deliver(receiver.answer("/hook", Answer(drip_s=0.1, drip_head=True, body=bytes(999))), timeout_s=1)
     assert (attempt.outcome, attempt.error) == ("retry", "The receiver did not answer within 1 s.")
     assert attempt.duration_ms < 5000
 
 
-def test_receiver_dripping_its_body_has_received(receiver):
+def test_a_receiver_that_sends_its_body_slowly_counts_as_reached(receiver):
     attempt = deliver(receiver.answer("/hook", Answer(drip_s=0.1, body=bytes(999))), timeout_s=1)
     assert attempt.outcome == "delivered"
     assert attempt.duration_ms < 5000
 
 
-def test_endless_answer_is_not_read_to_its_end(receiver):
+def test_an_endless_answer_is_not_read_to_its_end(receiver):
     answer = Answer(body=bytes(2**20), piece_bytes=4096, drip_s=0.1)
     attempt = deliver(receiver.answer("/hook", answer), timeout_s=20)
     assert attempt.outcome == "delivered"
     assert attempt.duration_ms < 5000
 
 
-def test_receiver_that_hangs_up_is_tried_again(receiver):
+def test_a_receiver_that_closes_the_connection_is_retried(receiver):
     receiver.answer("/hook", Answer(drip_s=9, drip_head=True))
     receiver.stopping.set()
     attempt = deliver(receiver.url("/hook"))
@@ -226,7 +226,7 @@ def test_receiver_that_hangs_up_is_tried_again(receiver):
     assert "broke off" in attempt.error
 
 
-def test_absent_receiver_is_tried_again():
+def test_an_unreachable_receiver_is_retried():
     with http_server() as gone:
         url = gone.url("/hook")
     attempt = deliver(url)
@@ -234,23 +234,23 @@ def test_absent_receiver_is_tried_again():
 
 
 @pytest.mark.parametrize("url", ["http://169.254.169.254/", "ftp://example.com/", "http://", "http://a:b@example.com/"])
-def test_hook_that_may_not_be_reached_is_final(url):
+def test_a_forbidden_url_is_final(url):
     attempt = deliver(url, guard=UrlGuard([]))
     assert (attempt.outcome, attempt.status_code) == ("final", None)
     assert attempt.error
 
 
-def test_attempt_tells_when_it_was_made(receiver):
+def test_an_attempt_records_when_it_was_made(receiver):
     attempt = deliver(receiver.answer("/hook", Answer()))
     assert abs((datetime.now(UTC) - datetime.fromisoformat(attempt.at)).total_seconds()) < 60
     assert attempt.at.endswith("Z")
 
 
-def test_a_pause_follows_each_try_until_they_are_spent():
+def test_each_attempt_is_followed_by_its_delay_until_the_schedule_ends():
     assert [delivery.next_delay_s((5, 300), made, None) for made in (1, 2, 3)] == [5, 300, None]
 
 
-def test_wish_of_the_receiver_lengthens_a_delay_within_reason():
+def test_retry_after_lengthens_a_delay_up_to_a_maximum():
     assert delivery.next_delay_s((5, 300), 1, 60) == 60
     assert delivery.next_delay_s((5, 300), 2, 60) == 300
     assert delivery.next_delay_s((5, 300), 1, 1e9) == 36000
@@ -258,18 +258,17 @@ def test_wish_of_the_receiver_lengthens_a_delay_within_reason():
 
 
 def test_success_payload_keeps_the_contract():
-    payload = delivery.success_payload("id", {"vocals": "https://v", "instrumental": "https://i"}, model="M")
+    payload = delivery.success_payload("id", {"vocals": "https://v", "instrumental": "https://i"})
     assert_contract_time(payload)
     assert payload == {
         "task_uuid": "id",
         "status": "success",
         "vocals": "https://v",
         "instrumental": "https://i",
-        "model": "M",
     }
 
 
-def test_no_stem_takes_the_place_of_a_key_of_the_contract():
+def test_no_stem_replaces_a_key_of_the_contract():
     payload = delivery.success_payload("id", {"status": "https://s", "time": "https://t", "vocals": "https://v"})
     assert_contract_time(payload)
     assert payload == {"task_uuid": "id", "status": "success", "vocals": "https://v"}
@@ -282,7 +281,7 @@ def test_failure_payload_keeps_the_contract():
 
 
 @pytest.mark.parametrize("event", ["started", "progress"])
-def test_news_have_the_time_as_the_contract_has_it(event: str):
+def test_progress_payload_has_the_time_as_the_contract_has_it(event: str):
     payload = delivery.progress_payload("id", event, 0.42)
     assert_contract_time(payload)
     assert payload == {"task_uuid": "id", "status": event, "progress": 0.42}

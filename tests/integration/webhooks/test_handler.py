@@ -1,4 +1,4 @@
-"""Webhooks through the uploader's own workers, a real queue and real receivers."""
+"""Webhooks through the uploader's own workers, with a real queue and real receivers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def seconds_until_due(workshop: Workshop, task_uuid: str) -> float:
 
 
 def let_time_pass(workshop: Workshop, task_uuid: str) -> float:
-    """Move on to the moment at which the webhook is due; how many seconds were left until then."""
+    """Make the webhook due now; returns how many seconds were left."""
     left_s = seconds_until_due(workshop, task_uuid)
     workshop.client.zadd("uvr_webhooks:delayed", {task_uuid: 0})
     workshop.client.zadd("uvr_webhooks:wake", {"wake": 0})
@@ -62,7 +62,7 @@ def test_a_webhook_is_delivered_signed_and_recorded(workshop: Workshop, receiver
     assert tried["at"].endswith("Z")
 
 
-def test_a_receiver_that_is_down_for_a_day_still_hears_of_it(workshop: Workshop) -> None:
+def test_a_receiver_that_is_down_for_a_day_still_gets_its_webhook(workshop: Workshop) -> None:
     with http_server() as gone:
         url = gone.url("/hook")
     end(workshop, "a", url)
@@ -86,18 +86,18 @@ def test_a_receiver_that_is_down_for_a_day_still_hears_of_it(workshop: Workshop)
     assert {tried["webhook_id"] for tried in task.webhook_tries} == {"a.failed"}
 
 
-def test_a_receiver_that_never_answers_well_is_given_up_after_the_whole_schedule(
+def test_a_receiver_that_always_fails_is_given_up_after_the_whole_schedule(
     workshop: Workshop, receiver: HttpServer
 ) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(503)))
-    waits, pauses_s = [], workshop.settings.webhook_retry_seconds
+    waits_s, delays_s = [], workshop.settings.webhook_retry_seconds
     with working(workshop):
-        for _ in pauses_s:
+        for _ in delays_s:
             until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
-            waits.append(let_time_pass(workshop, "a"))
-            until(lambda: len(receiver.requests) == len(waits) + 1)
+            waits_s.append(let_time_pass(workshop, "a"))
+            until(lambda: len(receiver.requests) == len(waits_s) + 1)
         until(lambda: is_settled(workshop, "a"))
-    assert waits == pytest.approx(pauses_s, abs=4.9)
+    assert waits_s == pytest.approx(delays_s, abs=4.9)
     assert {request.headers["webhook-id"] for request in receiver.requests} == {"a.failed"}
     assert workshop.task("a").webhook == WebhookState.FAILED
 
@@ -112,7 +112,7 @@ def test_a_refusal_is_final(workshop: Workshop, receiver: HttpServer, status: in
 
 
 @pytest.mark.parametrize("status", [408, 425, 429])
-def test_passing_trouble_is_tried_again_when_the_receiver_says(
+def test_a_transient_failure_is_retried_when_the_receiver_says(
     workshop: Workshop, receiver: HttpServer, status: int
 ) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(status, headers={"Retry-After": "100"})))
@@ -121,7 +121,7 @@ def test_passing_trouble_is_tried_again_when_the_receiver_says(
     assert seconds_until_due(workshop, "a") == pytest.approx(100, abs=50)
 
 
-def test_a_hundred_webhooks_to_a_hanging_receiver_delay_nobody_else(workshop: Workshop, receiver: HttpServer) -> None:
+def test_a_hundred_webhooks_to_a_hanging_receiver_delay_no_other(workshop: Workshop, receiver: HttpServer) -> None:
     hanging = receiver.answer("/hook", Answer(delay_s=10 * PATIENCE_S))
     with http_server() as quick:
         quick.answer("/hook", Answer(204))
@@ -140,7 +140,9 @@ def test_a_hundred_webhooks_to_a_hanging_receiver_delay_nobody_else(workshop: Wo
     assert claims < 400, "the webhooks in excess came back all the time"
 
 
-def test_webhooks_in_excess_go_back_untried_and_come_in_turn(workshop: Workshop, receiver: HttpServer) -> None:
+def test_webhooks_in_excess_go_back_without_an_attempt_and_are_delivered_later(
+    workshop: Workshop, receiver: HttpServer
+) -> None:
     slow = receiver.answer("/hook", Answer(204, delay_s=0.1))
     for number in range(20):
         end(workshop, f"task-{number}", slow)
@@ -152,9 +154,7 @@ def test_webhooks_in_excess_go_back_untried_and_come_in_turn(workshop: Workshop,
     assert {len(task.webhook_tries) for task in tasks} == {1}
 
 
-def test_a_task_that_was_brought_back_has_no_webhook_until_it_ends_again(
-    workshop: Workshop, receiver: HttpServer
-) -> None:
+def test_a_retried_task_has_no_webhook_until_it_ends_again(workshop: Workshop, receiver: HttpServer) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(204)), status=Status.UPLOADING)
     with working(workshop):
         until(lambda: is_settled(workshop, "a"))
@@ -162,7 +162,7 @@ def test_a_task_that_was_brought_back_has_no_webhook_until_it_ends_again(
     assert workshop.task("a").webhook == WebhookState.PENDING
 
 
-def test_an_end_that_only_a_newer_version_knows_is_left_to_its_uploader(
+def test_a_status_of_a_newer_version_waits_for_an_uploader_of_that_version(
     workshop: Workshop, receiver: HttpServer
 ) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(204)), status="invented_later")
@@ -171,7 +171,7 @@ def test_an_end_that_only_a_newer_version_knows_is_left_to_its_uploader(
     assert receiver.requests == []
 
 
-def test_the_record_lists_the_latest_tries_only(workshop: Workshop, receiver: HttpServer) -> None:
+def test_the_record_lists_only_the_latest_attempts(workshop: Workshop, receiver: HttpServer) -> None:
     earlier = [{"at": str(number), "outcome": "retry"} for number in range(100)]
     end(workshop, "a", receiver.answer("/hook", Answer(204)), webhook_tries=earlier)
     with working(workshop):

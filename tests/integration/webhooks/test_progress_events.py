@@ -1,4 +1,4 @@
-"""What a receiver hears of a task before its end: once, under names of its own, and never instead of the end."""
+"""Progress events: sent once, with webhook ids of their own, and never in place of the final webhook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uvr.webhooks import progress_events
 
 
 def processing(workshop: Workshop, hook_url: str, **fields: Any) -> Task:
-    """A task that a processor has taken up."""
+    """A task that a processor has claimed."""
     facts = {"status": Status.PROCESSING, "progress": 0.5, "callback_events": ["started", "progress"], **fields}
     task = Task("a", "https://songs.example/a.mp3", 3, 1_700_000_000_000, hook_url=hook_url, **facts)
     assert workshop.broker.tasks.enqueue("a", 3, task.to_record()).accepted
@@ -35,20 +35,20 @@ def is_idle(workshop: Workshop) -> bool:
     return not (sizes.waiting or sizes.leased or sizes.delayed)
 
 
-def heard(receiver: HttpServer) -> list[str]:
+def received(receiver: HttpServer) -> list[str]:
     return [json.loads(request.body)["status"] for request in receiver.requests]
 
 
-def test_what_was_asked_for_is_told_before_the_end(workshop: Workshop, receiver: HttpServer) -> None:
+def test_the_events_that_were_asked_for_arrive_before_the_end(workshop: Workshop, receiver: HttpServer) -> None:
     task = processing(workshop, receiver.answer("/hook", Answer(204)))
     with working(workshop):
         for event in (progress_events.STARTED, progress_events.PROGRESS):
-            progress_events.tell(workshop.broker, task, event)
+            progress_events.send(workshop.broker, task, event)
             until(lambda: is_idle(workshop))
         end(workshop)
         until(lambda: is_idle(workshop))
     bodies = [json.loads(request.body) for request in receiver.requests]
-    assert heard(receiver) == ["started", "progress", "failed"]
+    assert received(receiver) == ["started", "progress", "failed"]
     assert (bodies[1]["task_uuid"], bodies[1]["progress"]) == ("a", 0.5)
     ids = [request.headers["webhook-id"] for request in receiver.requests]
     assert (ids[0].startswith("a.started."), ids[1].startswith("a.progress."), ids[2]) == (True, True, "a.failed")
@@ -56,49 +56,51 @@ def test_what_was_asked_for_is_told_before_the_end(workshop: Workshop, receiver:
 
 
 @pytest.mark.parametrize("status", [500, 404, 410])
-def test_news_that_is_refused_is_not_told_again_and_the_end_is(
+def test_a_refused_event_is_not_sent_again_but_the_end_is_sent(
     workshop: Workshop, receiver: HttpServer, status: int
 ) -> None:
     task = processing(workshop, receiver.answer("/hook", Answer(status), Answer(204)))
     with working(workshop):
-        progress_events.tell(workshop.broker, task, progress_events.STARTED)
+        progress_events.send(workshop.broker, task, progress_events.STARTED)
         until(lambda: is_idle(workshop))
-        assert heard(receiver) == ["started"]
+        assert received(receiver) == ["started"]
         end(workshop)
         until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
-    assert heard(receiver) == ["started", "failed"]
+    assert received(receiver) == ["started", "failed"]
 
 
-def test_news_of_a_task_that_has_ended_is_left_out(workshop: Workshop, receiver: HttpServer) -> None:
+def test_no_event_is_sent_for_a_task_that_has_ended(workshop: Workshop, receiver: HttpServer) -> None:
     task = processing(workshop, receiver.answer("/hook", Answer(204)))
-    progress_events.tell(workshop.broker, task, progress_events.PROGRESS)
+    progress_events.send(workshop.broker, task, progress_events.PROGRESS)
     end(workshop)
     with working(workshop):
         until(lambda: is_idle(workshop))
-    assert heard(receiver) == ["failed"]
+    assert received(receiver) == ["failed"]
 
 
-def test_news_waits_behind_every_end_and_once_for_each_kind(workshop: Workshop, receiver: HttpServer) -> None:
+def test_an_event_waits_behind_every_final_webhook_and_once_for_each_kind(
+    workshop: Workshop, receiver: HttpServer
+) -> None:
     task = processing(workshop, receiver.url("/hook"))
     for _ in range(3):
-        progress_events.tell(workshop.broker, task, progress_events.PROGRESS)
+        progress_events.send(workshop.broker, task, progress_events.PROGRESS)
     end(workshop)
     assert waiting_ids(workshop.broker.webhooks) == ["a", "a.progress"]
 
 
 @pytest.mark.parametrize("fields", [{"callback_events": ["completed"]}, {"callback_events": []}, {"hook_url": ""}])
-def test_nobody_is_told_what_they_did_not_ask_for(workshop: Workshop, fields: dict[str, Any]) -> None:
+def test_no_event_is_sent_that_was_not_asked_for(workshop: Workshop, fields: dict[str, Any]) -> None:
     task = processing(workshop, **{"hook_url": "https://hooks.example/", **fields})
     for event in (progress_events.STARTED, progress_events.PROGRESS):
-        progress_events.tell(workshop.broker, task, event)
+        progress_events.send(workshop.broker, task, event)
     assert is_idle(workshop)
 
 
-def test_progress_is_told_every_few_seconds_only(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_sent_only_every_few_seconds(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     task = processing(workshop, "https://hooks.example/")
-    tell_progress = progress_events.progress_reporter(workshop.broker, task)
-    tell_progress()
+    report = progress_events.progress_reporter(workshop.broker, task)
+    report()
     assert is_idle(workshop)
     monkeypatch.setattr(progress_events, "_PROGRESS_EVERY_S", 0)
-    tell_progress()
+    report()
     assert waiting_ids(workshop.broker.webhooks) == ["a.progress"]

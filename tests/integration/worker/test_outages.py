@@ -1,4 +1,4 @@
-"""What a worker does when Redis is away, loses its answers or refuses for good; real servers."""
+"""What a worker does when Redis is down, loses its answers, or refuses for good: with real servers."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ def queue(redis_client: Redis) -> RedisQueue:
 
 @contextmanager
 def impatient_client(socket: Path) -> Iterator[Redis]:
-    """A client like the service's own, that does not wait long and asks once."""
+    """A client like the service's own, with a short time-out and without retries."""
     with Redis(
         unix_socket_path=str(socket), decode_responses=True, socket_timeout=0.2, retry=Retry(NoBackoff(), 0)
     ) as client:
         yield client
 
 
-def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_try(
+def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_attempt(
     tmp_path: Path, shutdown: Shutdown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "uvr.worker.heartbeat._LOOK_EVERY_S", 0.05
+        "uvr.worker.heartbeat._CHECK_EVERY_S", 0.05
     )  # as much less than the grace below as it is in the service
     begun, ended = threading.Event(), threading.Event()
 
-    def compute(_lease: Lease, _pulse: Heartbeat) -> Done:
+    def compute(_lease: Lease, _heartbeat: Heartbeat) -> Done:
         begun.set()
         ended.wait(60)
         return Done({"status": "success"})
 
     with impatient_client(tmp_path / "redis.sock") as client, impatient_client(tmp_path / "redis.sock") as others:
         queue, reaper = (RedisQueue(each, "tasks", lease_ms=1500) for each in (client, others))
-        worker = Worker("test", queue, ScriptedHandler(compute), limits=RetryPolicy(), heartbeat_s=0.7)
+        worker = Worker("test", queue, ScriptedHandler(compute), retry_policy=RetryPolicy(), heartbeat_s=0.7)
         with redis_server(tmp_path, **DURABLE) as server:
             submit(queue)
             working = threading.Thread(target=worker.run, args=(shutdown,))
@@ -80,7 +80,7 @@ def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_try(
 
 @contextmanager
 def reaping(queue: RedisQueue) -> Iterator[list[str]]:
-    """Reap as often as can be, as a crowd of workers would that all wait for Redis; gives what was reaped."""
+    """Reap as often as possible, as many workers would that wait for Redis; yields the list of what was reaped."""
     reaped: list[str] = []
     ended = threading.Event()
 
@@ -111,7 +111,7 @@ def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
         impatient_client(proxy.path) as unlucky,
     ):
 
-        def work(_lease: Lease, _pulse: Heartbeat) -> Done:
+        def work(_lease: Lease, _heartbeat: Heartbeat) -> Done:
             proxy.lose_next_answer()
             return Done({"status": "uploading"}, results, afterwards=lambda: afterwards.append("deleted"))
 
@@ -120,13 +120,13 @@ def test_a_step_whose_answer_is_lost_is_taken_once_and_deletes_nothing(
     assert waiting_ids(results) == ["a"]
     assert queue.sizes().leased == 0
     assert redis_client.hget("tasks:task:a", "status") == "uploading"
-    assert afterwards == [], "the janitor removes what nobody owns"
+    assert afterwards == [], "housekeeping removes what no task owns"
 
 
-def test_a_step_that_redis_refuses_for_good_is_dropped_and_its_item_tried_again(
+def test_a_step_that_redis_refuses_for_good_is_dropped_and_its_item_is_retried(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    def spoil_the_record(lease: Lease, _pulse: Heartbeat) -> Done:
+    def spoil_the_record(lease: Lease, _heartbeat: Heartbeat) -> Done:
         redis_client.delete(f"tasks:task:{lease.id}")
         redis_client.set(f"tasks:task:{lease.id}", "no hash")
         return Done({"status": "success"})
@@ -145,14 +145,14 @@ def test_work_that_redis_refuses_for_good_costs_an_attempt(queue: RedisQueue, sh
     handler = ScriptedHandler(raising(ResponseError("WRONGTYPE Operation against a key of another kind")))
     submit(queue)
     worker_for(queue, handler, max_failures=1).work_on(claim(queue), shutdown)
-    assert dead_ids(queue) == ["a"], "handed back, it would be claimed again at once and for ever"
+    assert dead_ids(queue) == ["a"], "once released it would be claimed again at once, without end"
 
 
-def test_a_worker_says_loudly_that_its_queue_is_unusable_and_goes_on_once_it_is_mended(
+def test_a_worker_logs_that_its_queue_is_unusable_and_continues_once_it_is_repaired(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
     redis_client.set("tasks", "of another program")
-    worker = worker_for(queue, ScriptedHandler(lambda _lease, _pulse: Done({"status": "success"})))
+    worker = worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: Done({"status": "success"})))
     with capture_logs() as logs:
         thread = threading.Thread(target=worker.run, args=(shutdown,))
         thread.start()

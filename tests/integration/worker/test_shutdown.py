@@ -1,4 +1,4 @@
-"""How a process ends that is told to stop, or whose worker dies: real signals, real processes, a real queue."""
+"""How a process ends when it is stopped, or when a worker dies: real signals, real processes, a real queue."""
 
 from __future__ import annotations
 
@@ -23,37 +23,39 @@ from tests.support.workers import ScriptedHandler, status_of, submit, worker_for
 from uvr.errors import CancelledError
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
+from uvr.worker.pool import run_until_stopped
 from uvr.worker.retry_policy import RetryPolicy
-from uvr.worker.shutdown import Shutdown, run_until_stopped
+from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# A process whose one worker hangs in its handler, out of reach of `Heartbeat.cancelled`, beside a library's thread that
-# Python would wait for at exit.
+# A process whose only worker hangs in its handler, without asking `Heartbeat.cancelled`, and with a library's thread
+# that Python would wait for at exit.
 HANGING_PROCESS = """
 import sys, threading
 from redis import Redis
 from redis_queue import RedisQueue
-from uvr import shutdown
-from uvr.worker.worker import Limits, Worker
+from uvr.worker import pool
+from uvr.worker.retry_policy import RetryPolicy
+from uvr.worker.worker import Worker
 
 class Handler:
-    def handle(self, lease, pulse):
+    def handle(self, lease, heartbeat):
         print("handling", flush=True)
         threading.Thread(target=threading.Event().wait).start()
         threading.Event().wait()
 
 queue = RedisQueue(Redis(unix_socket_path=sys.argv[1], decode_responses=True), "tasks")
-worker = Worker("w", queue, Handler(), limits=Limits(), heartbeat_s=15, waiting_record={"status": "queued"})
-shutdown._LAST_STEPS_S = 0.5
-shutdown.run_until_stopped([worker], grace_s=0.1)
+worker = Worker("w", queue, Handler(), retry_policy=RetryPolicy(), heartbeat_s=15, waiting_record={"status": "queued"})
+pool._LAST_STEPS_S = 0.5
+pool.run_until_stopped([worker], grace_s=0.1)
 """
 
-# A process that is signalled at the worst moment: when its main thread holds a lock to wait for something.
+# A process that gets a signal at the worst moment: while its main thread holds a lock.
 SIGNALLED_PROCESS = """
 import os, signal, sys, threading
-from uvr.worker.shutdown import run_until_stopped
+from uvr.worker.pool import run_until_stopped
 
 def signal_once(frame, event, arg):
     if frame.f_code is threading.Condition.wait.__code__:
@@ -73,7 +75,7 @@ def queue(redis_client: Redis) -> RedisQueue:
 
 @contextmanager
 def python(code: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that runs `code`; it does not outlive the block."""
+    """A process that runs `code`; it is killed at the end of the block."""
     command = [sys.executable, "-c", code, *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         try:
@@ -86,14 +88,14 @@ def terminate_myself() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def unending(first: Callable[[], None]) -> Callable[[Lease, Heartbeat], Done]:
-    """Work that comes to no end, but hears when it is not wanted any more."""
+def endless(first: Callable[[], None]) -> Callable[[Lease, Heartbeat], Done]:
+    """Work that ends only when it is cancelled."""
 
-    def work(_lease: Lease, pulse: Heartbeat) -> Done:
+    def work(_lease: Lease, heartbeat: Heartbeat) -> Done:
         first()
-        while not pulse.cancelled():
+        while not heartbeat.cancelled():
             time.sleep(0.01)
-        raise CancelledError("The process stops.")
+        raise CancelledError("The process is stopping.")
 
     return work
 
@@ -114,14 +116,12 @@ def test_a_handler_that_hangs_keeps_neither_its_item_nor_its_process(
     assert status_of(redis_client) == "queued"
 
 
-def test_what_is_nearly_done_when_the_process_is_told_to_stop_is_finished(
-    queue: RedisQueue, redis_client: Redis
-) -> None:
-    def work(_lease: Lease, pulse: Heartbeat) -> Done:
+def test_work_that_ends_within_the_grace_period_is_finished(queue: RedisQueue, redis_client: Redis) -> None:
+    def work(_lease: Lease, heartbeat: Heartbeat) -> Done:
         terminate_myself()
         time.sleep(0.5)
-        assert pulse.stopping()
-        assert not pulse.cancelled()
+        assert heartbeat.stopping()
+        assert not heartbeat.cancelled()
         return Done({"status": "success"})
 
     submit(queue)
@@ -129,23 +129,25 @@ def test_what_is_nearly_done_when_the_process_is_told_to_stop_is_finished(
     assert status_of(redis_client) == "success"
 
 
-def test_what_is_not_done_within_the_grace_is_handed_back_uncounted(queue: RedisQueue, redis_client: Redis) -> None:
+def test_work_that_does_not_end_within_the_grace_period_is_released_uncounted(
+    queue: RedisQueue, redis_client: Redis
+) -> None:
     submit(queue)
-    assert run_until_stopped([worker_for(queue, ScriptedHandler(unending(terminate_myself)))], grace_s=0.2)
+    assert run_until_stopped([worker_for(queue, ScriptedHandler(endless(terminate_myself)))], grace_s=0.2)
     assert status_of(redis_client) == "queued"
     lease = claim(queue)
     assert (lease.failures, lease.crashes) == (0, 0)
 
 
-def test_a_second_signal_cuts_the_grace_short(queue: RedisQueue, redis_client: Redis) -> None:
+def test_a_second_signal_ends_the_grace_period(queue: RedisQueue, redis_client: Redis) -> None:
     def twice() -> None:
         for _ in range(2):
             terminate_myself()
             time.sleep(0.3)
 
     submit(queue)
-    # With the whole grace the test would be ended by its time-out.
-    assert run_until_stopped([worker_for(queue, ScriptedHandler(unending(twice)))], grace_s=100 * PATIENCE_S)
+    # With the whole grace period the test would end by its time-out.
+    assert run_until_stopped([worker_for(queue, ScriptedHandler(endless(twice)))], grace_s=100 * PATIENCE_S)
     assert status_of(redis_client) == "queued"
 
 
@@ -157,11 +159,11 @@ def test_a_signal_at_the_worst_moment_still_stops_the_process() -> None:
 def test_a_process_whose_worker_dies_stops_as_a_whole(queue: RedisQueue) -> None:
     class DoomedWorker(Worker):
         def run(self, shutdown: Shutdown) -> None:
-            """End at once, as after an exception nobody foresaw."""
+            """End at once, as after an unexpected exception."""
 
     done = Done()
-    handler = ScriptedHandler(lambda _lease, _pulse: done)
-    doomed = DoomedWorker("doomed", queue, handler, limits=RetryPolicy(), heartbeat_s=1)
+    handler = ScriptedHandler(lambda _lease, _heartbeat: done)
+    doomed = DoomedWorker("doomed", queue, handler, retry_policy=RetryPolicy(), heartbeat_s=1)
     assert not run_until_stopped([worker_for(queue, handler), doomed], grace_s=0)
 
 
@@ -170,6 +172,6 @@ def test_a_process_runs_until_it_is_signalled(queue: RedisQueue, redis_client: R
     done = Done({"status": "success"})
     signaller = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
     signaller.start()
-    assert run_until_stopped([worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done))], grace_s=1)
+    assert run_until_stopped([worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done))], grace_s=1)
     signaller.join()
     assert status_of(redis_client) == "success"

@@ -1,4 +1,4 @@
-"""A worker's promises around its handler, on a real queue."""
+"""What a worker promises about its handler and its items, on a real queue."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
     worker.work_on(lease, shutdown)
 
 
-def test_a_done_item_goes_on_to_the_next_queue(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
-    results = RedisQueue(redis_client, "results", root="tasks")
+def test_a_finished_item_moves_to_the_next_queue(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+    results = RedisQueue(redis_client, "results", records="tasks")
     submit(queue)
     done = Done({"status": "uploading"}, next_queue=results)
-    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done)), shutdown)
     assert waiting_ids(results) == ["a"]
     assert status_of(redis_client) == "uploading"
 
 
-def test_what_comes_afterwards_happens_only_once_the_queue_has_taken_note(
+def test_afterwards_runs_once_the_queue_has_acknowledged_the_item(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
     seen: list[str | None] = []
     done = Done({"status": "success"}, afterwards=lambda: seen.append(status_of(redis_client)))
     submit(queue)
-    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done)), shutdown)
     assert seen == ["success"]
 
 
-def test_nothing_happens_afterwards_when_the_lease_was_lost(
+def test_afterwards_does_not_run_when_the_lease_was_lost(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
     seen: list[str] = []
 
-    def lose_the_lease(lease: Lease, _pulse: Heartbeat) -> Done:
+    def lose_the_lease(lease: Lease, _heartbeat: Heartbeat) -> Done:
         redis_client.zadd("tasks:lease", {lease.id: 0})
         queue.reap()
         queue.claim()
@@ -71,7 +71,7 @@ def test_nothing_happens_afterwards_when_the_lease_was_lost(
     assert status_of(redis_client) == "queued"
 
 
-def test_what_fails_afterwards_costs_neither_the_item_nor_the_worker(
+def test_an_error_in_afterwards_affects_neither_the_item_nor_the_worker(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
     def fail() -> None:
@@ -79,12 +79,12 @@ def test_what_fails_afterwards_costs_neither_the_item_nor_the_worker(
 
     submit(queue)
     done = Done({"status": "success"}, afterwards=fail)
-    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: done)), shutdown)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done)), shutdown)
     assert status_of(redis_client) == "success"
 
 
 def test_a_long_computation_keeps_its_lease(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
-    def compute(lease: Lease, _pulse: Heartbeat) -> Done:
+    def compute(lease: Lease, _heartbeat: Heartbeat) -> Done:
         for _ in range(3):
             expire(queue, redis_client, lease)
             until(lambda: redis_client.zscore("tasks:lease", lease.id), "the next beat")
@@ -96,16 +96,16 @@ def test_a_long_computation_keeps_its_lease(queue: RedisQueue, redis_client: Red
     assert queue.sizes().leased == 0
 
 
-def test_transient_failures_are_tried_again_and_then_given_up(
+def test_transient_failures_are_retried_and_then_given_up(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    handler = ScriptedHandler(raising(TransientError("The store is away.")))
+    handler = ScriptedHandler(raising(TransientError("The storage is down.")))
     submit(queue)
     worker = worker_for(queue, handler, max_failures=3)
     for _ in range(3):
         assert handler.given_up == []
         work_once(queue, worker, shutdown)
-    assert handler.given_up == ["The store is away."]
+    assert handler.given_up == ["The storage is down."]
     assert dead_ids(queue) == ["a"]
     assert status_of(redis_client) == "failed"
 
@@ -128,13 +128,13 @@ def test_the_third_crash_is_the_last(queue: RedisQueue, shutdown: Shutdown) -> N
     assert handler.given_up == ["The network died."]
 
 
-def test_an_item_whose_workers_died_too_often_is_given_up_without_another_try(
+def test_an_item_whose_workers_crashed_too_often_is_given_up_without_another_attempt(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    tried: list[str] = []
+    handled: list[str] = []
 
-    def work(lease: Lease, _pulse: Heartbeat) -> Done:
-        tried.append(lease.id)
+    def work(lease: Lease, _heartbeat: Heartbeat) -> Done:
+        handled.append(lease.id)
         return Done()
 
     handler = ScriptedHandler(work)
@@ -143,11 +143,11 @@ def test_an_item_whose_workers_died_too_often_is_given_up_without_another_try(
         expire(queue, redis_client, begin(queue))
         queue.reap()
     work_once(queue, worker_for(queue, handler, max_crashes=3), shutdown)
-    assert tried == []
-    assert "died 3 times" in handler.given_up[0]
+    assert handled == []
+    assert "crashed 3 times" in handler.given_up[0]
 
 
-def test_a_fault_of_the_handler_costs_an_attempt_and_tells_no_details(queue: RedisQueue, shutdown: Shutdown) -> None:
+def test_a_bug_in_the_handler_costs_an_attempt_and_reveals_no_details(queue: RedisQueue, shutdown: Shutdown) -> None:
     handler = ScriptedHandler(raising(ZeroDivisionError("secret detail")))
     submit(queue)
     work_once(queue, worker_for(queue, handler, max_failures=1), shutdown)
@@ -155,10 +155,10 @@ def test_a_fault_of_the_handler_costs_an_attempt_and_tells_no_details(queue: Red
     assert "secret" not in handler.given_up[0]
 
 
-def test_what_breaks_because_somebody_else_has_the_item_is_no_fault(
+def test_an_error_after_another_worker_claimed_the_item_does_not_count(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    def find_the_files_gone(lease: Lease, _pulse: Heartbeat) -> Done:
+    def find_the_files_gone(lease: Lease, _heartbeat: Heartbeat) -> Done:
         expire(queue, redis_client, lease)
         queue.reap()
         claim(queue)
@@ -175,7 +175,7 @@ def test_what_breaks_because_somebody_else_has_the_item_is_no_fault(
 def test_later_counts_no_failure(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     submit(queue)
     later = Later(0.01, {"progress": 0.5})
-    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _pulse: later)), shutdown)
+    work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: later)), shutdown)
     assert redis_client.hget("tasks:task:a", "progress") == "0.5"
     time.sleep(0.02)
     lease = queue.claim()
@@ -184,7 +184,7 @@ def test_later_counts_no_failure(queue: RedisQueue, redis_client: Redis, shutdow
 
 
 @pytest.mark.parametrize("error", [CancelledError("stop"), RedisError("away")])
-def test_what_is_not_the_items_fault_is_handed_back_uncounted(
+def test_an_error_that_is_not_the_items_fault_releases_it_uncounted(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown, error: Exception
 ) -> None:
     submit(queue)
@@ -195,44 +195,46 @@ def test_what_is_not_the_items_fault_is_handed_back_uncounted(
     assert status_of(redis_client) == "queued"
 
 
-def test_a_lost_lease_tells_the_handler_to_stop(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+def test_a_lost_lease_stops_the_handler(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     cancelled: list[bool] = []
 
-    def compute(lease: Lease, pulse: Heartbeat) -> Done:
+    def compute(lease: Lease, heartbeat: Heartbeat) -> Done:
         redis_client.zadd("tasks:lease", {lease.id: 0})
         queue.reap()
         queue.claim()
-        until(pulse.cancelled)
-        cancelled.append(pulse.cancelled())
-        raise CancelledError("nobody waits")
+        until(heartbeat.cancelled)
+        cancelled.append(heartbeat.cancelled())
+        raise CancelledError("the result is of no use")
 
     submit(queue)
     work_once(queue, worker_for(queue, ScriptedHandler(compute)), shutdown)
     assert cancelled == [True]
 
 
-def test_a_handler_hears_of_a_cancelled_item_long_before_the_next_beat(
+def test_a_handler_learns_of_a_cancelled_item_long_before_the_next_beat(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
-    heard: list[bool] = []
+    learned: list[bool] = []
 
-    def compute(lease: Lease, pulse: Heartbeat) -> Done:
+    def compute(lease: Lease, heartbeat: Heartbeat) -> Done:
         assert queue.cancel(lease.id, [], ["queued"], {"status": "cancelled"})
-        until(pulse.cancelled)
-        heard.append(True)
+        until(heartbeat.cancelled)
+        learned.append(True)
         return Done({"status": "success"})
 
     submit(queue)
-    worker = Worker("test", queue, ScriptedHandler(compute), limits=RetryPolicy(), heartbeat_s=100 * PATIENCE_S)
+    worker = Worker("test", queue, ScriptedHandler(compute), retry_policy=RetryPolicy(), heartbeat_s=100 * PATIENCE_S)
     work_once(queue, worker, shutdown)
-    assert heard
+    assert learned
     assert status_of(redis_client) == "cancelled"
 
 
-def test_a_worker_that_dies_at_work_costs_a_crash(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+def test_a_worker_that_dies_while_handling_an_item_counts_as_a_crash(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
     crashes: list[int] = []
 
-    def die(lease: Lease, _pulse: Heartbeat) -> Done:
+    def die(lease: Lease, _heartbeat: Heartbeat) -> Done:
         expire(queue, redis_client, lease)
         queue.reap()
         crashes.append(claim(queue).crashes)
@@ -243,7 +245,7 @@ def test_a_worker_that_dies_at_work_costs_a_crash(queue: RedisQueue, redis_clien
     assert crashes == [1]
 
 
-def test_work_whose_lease_is_lost_already_is_not_begun(
+def test_work_does_not_begin_when_the_lease_is_already_lost(
     queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
 ) -> None:
     submit(queue)
@@ -255,26 +257,26 @@ def test_work_whose_lease_is_lost_already_is_not_begun(
     assert queue.holder("a") == current.fence
 
 
-def test_a_handler_hears_first_that_the_process_stops_and_then_that_its_grace_is_over(
+def test_a_handler_learns_first_that_the_process_stops_and_then_that_the_grace_period_is_over(
     queue: RedisQueue, shutdown: Shutdown
 ) -> None:
-    heard: list[tuple[bool, bool]] = []
+    stages: list[tuple[bool, bool]] = []
 
-    def work(_lease: Lease, pulse: Heartbeat) -> Done:
+    def work(_lease: Lease, heartbeat: Heartbeat) -> Done:
         for stage in (threading.Event(), shutdown.requested, shutdown.abandoned):
             stage.set()
-            heard.append((pulse.stopping(), pulse.cancelled()))
+            stages.append((heartbeat.stopping(), heartbeat.cancelled()))
         return Done()
 
     submit(queue)
     work_once(queue, worker_for(queue, ScriptedHandler(work)), shutdown)
-    assert heard == [(False, False), (True, False), (True, True)]
+    assert stages == [(False, False), (True, False), (True, True)]
 
 
-def test_a_stopping_worker_claims_nothing_more(queue: RedisQueue, shutdown: Shutdown) -> None:
+def test_a_stopping_worker_claims_no_further_item(queue: RedisQueue, shutdown: Shutdown) -> None:
     handled: list[str] = []
 
-    def work(lease: Lease, _pulse: Heartbeat) -> Done:
+    def work(lease: Lease, _heartbeat: Heartbeat) -> Done:
         handled.append(lease.id)
         shutdown.requested.set()
         return Done()
@@ -286,12 +288,12 @@ def test_a_stopping_worker_claims_nothing_more(queue: RedisQueue, shutdown: Shut
     assert waiting_ids(queue) == ["b"]
 
 
-def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+def test_a_worker_reaps_the_leases_of_dead_workers(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
     submit(queue)
     queue.claim()
     redis_client.zadd("tasks:lease", {"a": 0})
 
-    def work(_lease: Lease, _pulse: Heartbeat) -> Done:
+    def work(_lease: Lease, _heartbeat: Heartbeat) -> Done:
         shutdown.requested.set()
         return Done({"status": "success"})
 
@@ -301,9 +303,9 @@ def test_a_worker_reaps_what_dead_workers_left(queue: RedisQueue, redis_client: 
     assert status_of(redis_client) == "success"
 
 
-def test_a_worker_outlasts_any_outage(tmp_path: Path) -> None:
+def test_a_worker_survives_any_outage(tmp_path: Path) -> None:
     class Impatience(threading.Event):
-        """Cuts every pause short, and stops the worker after a number of them that stands for a night."""
+        """Skips every wait, and stops the worker after as many of them as there are in a night."""
 
         pauses = 0
 

@@ -1,4 +1,4 @@
-"""Web pages in place of songs: known by their bytes, named by their title, and no song taken for one."""
+"""Web pages in place of songs: recognized by their bytes, reported with their title, never confused with a song."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from uvr.processor.web_page import SNIFFED_BYTES, is_web_page, title_of
         (b"\n<?xml version='1.0'?><html lang='en'>", "application/xhtml+xml"),
     ],
 )
-def test_page_is_known_whatever_its_type(beginning, content_type):
+def test_a_page_is_recognized_whatever_its_content_type(beginning, content_type):
     assert is_web_page(beginning, content_type)
 
 
@@ -34,12 +34,12 @@ def test_page_is_known_whatever_its_type(beginning, content_type):
         b"",
     ],
 )
-def test_song_that_is_called_a_page_is_none(beginning):
+def test_a_song_with_the_content_type_of_a_page_is_not_a_page(beginning):
     assert not is_web_page(beginning, "text/html; charset=utf-8")
 
 
 @pytest.mark.parametrize("beginning", [b"<htmlish/>", b"<rss>", b"<!doctype svg>", b"{}", b"#EXTM3U <html>"])
-def test_other_text_is_no_page(beginning):
+def test_other_text_is_not_a_page(beginning):
     assert not is_web_page(beginning, "application/octet-stream")
 
 
@@ -61,12 +61,12 @@ def test_other_text_is_no_page(beginning):
         (b"<title>" + b"x" * 200 + b"</title>", "", "x" * 99 + "…"),
     ],
 )
-def test_title_is_one_safe_line(page, content_type, title):
+def test_a_title_is_one_safe_line(page, content_type, title):
     assert title_of(page, content_type) == title
 
 
 @pytest.mark.parametrize("piece", [b"<title>", b"<title ", b"<!--", b"<", b" ", b"&amp;"])
-def test_page_made_to_be_slow_is_not(piece):
+def test_a_page_built_to_be_slow_is_read_quickly(piece):
     page = piece * (SNIFFED_BYTES // len(piece))
     assert not is_web_page(b"RIFF" + page, "")
     is_web_page(page, "text/html")

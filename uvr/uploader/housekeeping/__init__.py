@@ -1,1 +1,1 @@
-"""What the uploader clears away beside its work: what nobody owns any more, and what has been kept long enough."""
+"""What the uploader deletes regularly: what no task owns any more, and what was kept long enough."""

@@ -1,9 +1,10 @@
-"""What has ended is kept for a while and no longer: tasks in Redis, stems on this service's own disk.
+"""Deletes tasks from Redis, and stems from this service's own disk, when their retention time is over.
 
-A finished task goes TASK_RETENTION_HOURS after its end, with its dead letters, once no queue has anything left to do
-for it. Stems in local storage go STEM_RETENTION_HOURS after the end of their task, unless its receiver has not heard
-of them yet, and the task says so before the first file is gone; those of tasks that are gone themselves go by their own
-age. Objects in a bucket are left to the bucket's lifecycle rule. Each round does a bounded part of the work.
+A finished task is deleted TASK_RETENTION_HOURS after its end, together with its dead letters, as soon as no queue has
+any work left for it. Stems in local storage are deleted STEM_RETENTION_HOURS after the end of their task, but not while
+its webhook is still to be delivered. The task's record says so before the first file is deleted. Stems whose task is
+gone are deleted by their own age. Objects in a bucket are left to the bucket's lifecycle rule. The work of one round is
+limited.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MAX_PER_ROUND = 1000
 
 
 class Retention:
-    """The retention times of one configuration; 0 hours mean for ever."""
+    """The retention times of one configuration; 0 hours mean that nothing is deleted."""
 
     def __init__(self, settings: Settings, broker: Broker, dead_letters: DeadLetters, storage: Storage) -> None:
         self._task_ms = round(settings.task_retention_hours * _HOUR_MS)
@@ -39,13 +40,13 @@ class Retention:
         self._storage = storage
 
     def enforce(self) -> None:
-        """One round. Raises `redis.RedisError`, and `UvrError` for trouble with the disk."""
+        """Run one round. Raises `redis.RedisError`, and `UvrError` when the disk fails."""
         if self._stem_ms and self._storage.kind == "local":
             self._delete_stems(now_ms() - self._stem_ms)
         if self._task_ms:
-            self._forget_tasks(now_ms() - self._task_ms)
+            self._delete_tasks(now_ms() - self._task_ms)
 
-    def _forget_tasks(self, before_ms: int) -> None:
+    def _delete_tasks(self, before_ms: int) -> None:
         old = (
             task.task_uuid
             for status in Status
@@ -53,35 +54,32 @@ class Retention:
             for task in self._broker.store.created_before(before_ms, status=status)
             if task.finished_ms < before_ms
         )
-        forgotten = list(islice(filter(self._dead_letters.forget, old), _MAX_PER_ROUND))
-        if forgotten:
-            log.info("tasks.forgotten", tasks=len(forgotten))
+        deleted = list(islice(filter(self._dead_letters.forget, old), _MAX_PER_ROUND))
+        if deleted:
+            log.info("tasks.forgotten", tasks=len(deleted))
 
     def _delete_stems(self, before_ms: int) -> None:
-        old = (found for found in files_below(self._stem_dir, _STEM) if self._may_go(found, before_ms))
+        old = (stem for stem in files_below(self._stem_dir, _STEM) if self._prepare_deletion(stem, before_ms))
         deleted = 0
-        for found in islice(old, _MAX_PER_ROUND):
-            self._storage.delete(found.path.relative_to(self._stem_dir).as_posix())
+        for stem in islice(old, _MAX_PER_ROUND):
+            self._storage.delete(stem.path.relative_to(self._stem_dir).as_posix())
             deleted += 1
         if deleted:
             log.info("stems.deleted", stems=deleted)
 
-    def _may_go(self, found: TaskFile, before_ms: int) -> bool:
-        if not _is_older(found, before_ms):
+    def _prepare_deletion(self, stem: TaskFile, before_ms: int) -> bool:
+        """Whether `stem` may be deleted; if so, the record of its task says that its stems are gone."""
+        try:
+            if stem.path.stat().st_mtime * 1000 >= before_ms:
+                return False
+        except FileNotFoundError:
             return False
-        task = self._broker.store.get(found.task_uuid)
+        task = self._broker.store.get(stem.task_uuid)
         if task is None:
             return True
         if task.status != Status.SUCCESS or task.finished_ms > before_ms or task.webhook == WebhookState.PENDING:
             return False
-        # First the task says that it has no stems any more, then they go: never the other way round.
+        # In this order: a task must never show stems that are gone already.
         if not task.stems_deleted_ms:
             self._broker.tasks.annotate(task.task_uuid, record(stems_deleted_ms=now_ms()))
         return True
-
-
-def _is_older(found: TaskFile, before_ms: int) -> bool:
-    try:
-        return found.path.stat().st_mtime * 1000 < before_ms
-    except FileNotFoundError:
-        return False

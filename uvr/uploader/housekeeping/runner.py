@@ -1,12 +1,11 @@
-"""What an uploader does beside its work, every JANITOR_SECONDS: the janitor's round, and what is too old goes.
+"""Runs the housekeeping every JANITOR_SECONDS, in a thread of the uploader.
 
-All uploaders do it; whatever one finds gone, another has done. Nothing that goes wrong here ends the process: it is
-logged, and tried again in the next round.
+All uploaders do this; what one of them finds gone, another has removed. An error in one step never ends the process: it
+is logged, and the step runs again in the next round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import structlog
@@ -27,28 +26,24 @@ log = structlog.get_logger()
 
 
 class Housekeeping:
-    """Keeps the folders of this node, and the records of all, free of what is over."""
+    """Keeps this node's folders, and the task records of all nodes, free of what is no longer needed."""
 
     def __init__(self, settings: Settings, broker: Broker, storage: Storage, uploads: Uploads) -> None:
         self._every_s = settings.janitor_seconds
-        self._janitor = OrphanCleaner(settings, broker)
-        self._left_uploads = StaleUploads(settings, broker, uploads)
+        self._orphans = OrphanCleaner(settings, broker)
+        self._stale_uploads = StaleUploads(settings, broker, uploads)
         self._retention = Retention(settings, broker, DeadLetters(broker), storage)
 
-    def going_on(self) -> AbstractContextManager[None]:
-        """Do rounds until the block ends, the first one now."""
+    def running(self) -> AbstractContextManager[None]:
+        """Run rounds until the block ends, the first one immediately."""
         return repeating(self.round, self._every_s, name="housekeeping", at_once=True)
 
     def round(self) -> None:
-        """One round of everything."""
-        self._try(self._janitor.clean)
-        self._try(self._left_uploads.clear)
-        self._try(self._retention.enforce)
-
-    def _try(self, step: Callable[[], object]) -> None:
-        try:
-            step()
-        except (RedisError, UvrError) as error:
-            log.warning("housekeeping.put_off", error_kind=type(error).__name__, error=str(error))
-        except Exception:
-            log.exception("housekeeping.broke")
+        """Run every step once; an error in one does not keep the others from running."""
+        for step in (self._orphans.clean, self._stale_uploads.clear, self._retention.enforce):
+            try:
+                step()
+            except (RedisError, UvrError) as error:
+                log.warning("housekeeping.put_off", error_kind=type(error).__name__, error=str(error))
+            except Exception:
+                log.exception("housekeeping.broke")

@@ -1,10 +1,10 @@
-"""Clears away songs that clients sent along and that no task needs any more.
+"""Deletes songs that clients uploaded and that no task needs any more.
 
-Every song is in a list from before its first byte is stored (uvr.storage.upload_index), so none is overlooked, in a
-bucket or on a disk, whoever died over it. It goes when its task has succeeded or was deleted, UPLOAD_RETENTION_HOURS
-after it failed or was cancelled, and when no task came for it within an hour. Files that the list does not know,
-because this is not the Redis that knew them or because they were never received to the end, go when they have not
-changed for a day.
+Every upload is in an index from before its first byte is stored (`uvr.storage.upload_index`), so none is overlooked, in
+a bucket or on a disk, even if a process was killed over it. It is deleted when its task has succeeded or was deleted,
+UPLOAD_RETENTION_HOURS after its task failed or was cancelled, and when no task came for it within an hour. Files that
+are not in the index, because another Redis had it or because they were never received completely, are deleted when
+they have not changed for a day.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import structlog
 
 from config import Settings
-from uvr.storage.uploads import Uploads, discard, is_left, remove_abandoned_parts, task_of, upload_dir
+from uvr.storage.uploads import Uploads, discard, is_abandoned, remove_abandoned_parts, task_uuid_of, upload_dir
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status
 from uvr.timestamps import now_ms
@@ -25,7 +25,7 @@ _HOUR_MS = 3_600_000
 
 
 class StaleUploads:
-    """The songs of this service; on its disk, those of this node."""
+    """The uploads in the bucket, or on this node's disk when there is no bucket."""
 
     def __init__(self, settings: Settings, broker: Broker, uploads: Uploads) -> None:
         self._settings = settings
@@ -34,20 +34,21 @@ class StaleUploads:
         self._uploads = uploads
 
     def clear(self) -> None:
-        """One round. Raises `redis.RedisError`, and `UvrError` when the storage does not delete a song."""
-        listed_until_ms = self._broker.uploads.now_ms()
-        for key, beside in self._broker.uploads.all():
-            if not self._is_needed(key, beside, listed_until_ms) and self._uploads.remove(key, beside):
+        """Delete them once. Raises `redis.RedisError`, and `UvrError` when the storage does not delete an upload."""
+        index_ms = self._broker.uploads.now_ms()
+        for key, state in self._broker.uploads.all():
+            if not self._is_needed(key, state, index_ms) and self._uploads.remove(key, state):
                 log.info("upload.removed", task_uuid=task_uuid_of(key))
         remove_abandoned_parts(self._settings)
-        for found in files_below(upload_dir(self._settings), _UPLOAD):
-            if is_left(found.path) and f"uploads/{found.path.name}" not in self._broker.uploads:
-                discard(found.path)
+        for upload in files_below(upload_dir(self._settings), _UPLOAD):
+            if is_abandoned(upload.path) and f"uploads/{upload.path.name}" not in self._broker.uploads:
+                discard(upload.path)
 
-    def _is_needed(self, key: str, beside: int, listed_until_ms: int) -> bool:
-        if beside > 0:
-            return listed_until_ms - beside < _HOUR_MS  # its task is still to come
-        task = self._broker.store.get(task_of(key)) if beside == 0 else None
+    def _is_needed(self, key: str, state: int, index_ms: int) -> bool:
+        """`state` is the upload's state in the index, and `index_ms` the index's time before it was read."""
+        if state > 0:  # since when the upload waits for its task
+            return index_ms - state < _HOUR_MS
+        task = self._broker.store.get(task_uuid_of(key)) if state == 0 else None
         if task is None or task.status is Status.SUCCESS:
             return False
         return not task.status.is_final or now_ms() - task.finished_ms < self._kept_ms

@@ -1,7 +1,7 @@
-"""What lies on the disk under a task's name: found by the form of the name, so that nothing else is ever seen.
+"""Finds the files and folders of tasks by the pattern of their names, so that anything else is never touched.
 
-Everything this service leaves on a disk begins with the id of its task, and mostly goes on with the fence of the claim
-that made it. Links are not followed.
+The name of everything this service writes to a disk begins with the id of its task. In most names the fence of the
+claim that wrote it follows. Symbolic links are not followed.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ FENCE = r"(?P<fence>[0-9]+)"
 
 @dataclass(frozen=True)
 class TaskFile:
-    """A file or a folder of one task, and of one claim where its form has a fence (0 where not)."""
+    """A file or folder of one task, written by the claim with this `fence` (0 when the name has none)."""
 
     path: Path
     task_uuid: str
     fence: int
 
 
-def folders_in(parent: Path, form: str) -> list[TaskFile]:
-    """The folders right below `parent` whose whole names have this form, as they were at one moment."""
+def folders_in(parent: Path, pattern: str) -> list[TaskFile]:
+    """The folders directly in `parent` whose whole names match `pattern`, as they were at one moment."""
     try:
         with os.scandir(parent) as entries:
             found = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
-        return []  # nothing has been made yet
+        return []  # no task has needed it yet
     except OSError as error:
         log.warning("disk.not_read", error=str(error))
         return []
-    return _of_this_form(found, form)
+    return _matching(found, pattern)
 
 
-def files_below(root: Path, form: str) -> list[TaskFile]:
-    """The files anywhere below `root` whose whole names have this form."""
-    return _of_this_form((Path(folder) / name for folder, _, names in os.walk(root) for name in names), form)
+def files_below(root: Path, pattern: str) -> list[TaskFile]:
+    """The files anywhere below `root` whose whole names match `pattern`."""
+    return _matching((Path(folder) / name for folder, _, names in os.walk(root) for name in names), pattern)
 
 
-def _of_this_form(paths: Iterable[Path], form: str) -> list[TaskFile]:
-    matches = ((path, re.fullmatch(form, path.name)) for path in paths)
+def _matching(paths: Iterable[Path], pattern: str) -> list[TaskFile]:
+    matches = ((path, re.fullmatch(pattern, path.name)) for path in paths)
     return [
         TaskFile(path, match["task_uuid"], int(match.groupdict().get("fence", 0))) for path, match in matches if match
     ]

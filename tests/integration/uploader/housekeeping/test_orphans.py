@@ -1,4 +1,4 @@
-"""The janitor removes what nobody owns, and never anything else: on real folders and a real queue."""
+"""The orphan cleaner removes what no task owns and nothing else: on real folders and a real queue."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ local.LocalStorage(Path(sys.argv[1]), "", lambda: b"").put(Path(sys.argv[2]), sy
 
 
 class Node:
-    """A processor's and an uploader's steps, without the work between them, and the janitor that looks after both."""
+    """The steps of a processor and an uploader, without their work, and the cleaner of their node."""
 
     def __init__(self, settings: Settings, broker: Broker) -> None:
         self.broker = broker
         self.temp_dir = settings.temp_dir
         self.output_dir = settings.output_dir
-        self.janitor = OrphanCleaner(settings, broker)
+        self.cleaner = OrphanCleaner(settings, broker)
 
     def submit(self) -> str:
         task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=now_ms())
@@ -66,22 +66,22 @@ class Node:
         return folder
 
     def publish(self, lease: Lease) -> Path:
-        handover = StagingFolder(self.output_dir, lease.id, lease.fence)
-        with handover.filling() as folder:
+        staging = StagingFolder(self.output_dir, lease.id, lease.fence)
+        with staging.filling() as folder:
             (folder / "vocals.wav").write_bytes(b"stem")
-            handover.publish()
-        return pending_dir(self.output_dir) / handover.name
+            staging.publish()
+        return pending_dir(self.output_dir) / staging.name
 
-    def hand_over(self, lease: Lease) -> bool:
+    def finish(self, lease: Lease) -> bool:
         made = record(status=Status.UPLOADING, handover=f"{lease.id}.{lease.fence}")
         return self.broker.tasks.finish(lease, next_queue=self.broker.results, record=made)
 
     def made(self) -> tuple[str, Path]:
-        """A task whose stems wait for the uploader."""
+        """A task whose stems wait for the uploader; returns its id and its staging folder."""
         self.submit()
         lease = self.claim()
         folder = self.publish(lease)
-        assert self.hand_over(lease)
+        assert self.finish(lease)
         return lease.id, folder
 
     def upload(self) -> Lease:
@@ -96,17 +96,17 @@ def node(redis_client: Redis, tmp_path: Path) -> Iterator[Node]:
     clients.close()
 
 
-def test_what_a_processor_works_on_stays(node: Node) -> None:
+def test_the_folders_of_a_claimed_task_stay(node: Node) -> None:
     node.submit()
     lease = node.claim()
     work = node.work_folder(lease)
     with StagingFolder(node.output_dir, lease.id, lease.fence).filling() as stems:
-        assert node.janitor.clean() == []
+        assert node.cleaner.clean() == []
         assert work.is_dir()
         assert stems.is_dir()
 
 
-def test_what_a_dead_processor_left_goes_once_its_lease_is_over(node: Node, redis_client: Redis) -> None:
+def test_the_folders_of_a_dead_processor_go_once_its_lease_is_reaped(node: Node, redis_client: Redis) -> None:
     node.submit()
     lease = node.claim()
     work = node.work_folder(lease)
@@ -114,20 +114,20 @@ def test_what_a_dead_processor_left_goes_once_its_lease_is_over(node: Node, redi
     part.mkdir(parents=True)
     (part / "vocals.wav").write_bytes(b"half")
     expire(node.broker.tasks, redis_client, lease)
-    assert node.janitor.clean() == [], "until it is reaped its holder may come back"
+    assert node.cleaner.clean() == [], "until it is reaped its holder may return"
     node.broker.tasks.reap()
-    assert sorted(node.janitor.clean()) == sorted([work.name, part.name])
+    assert sorted(node.cleaner.clean()) == sorted([work.name, part.name])
     assert not work.exists()
     assert not part.exists()
 
 
-def test_the_next_claim_keeps_its_own(node: Node) -> None:
+def test_the_next_claim_keeps_its_own_folders(node: Node) -> None:
     node.submit()
     first = node.claim()
     old = node.work_folder(first)
     node.broker.tasks.release(first)
     new = node.work_folder(node.claim())
-    assert node.janitor.clean() == [old.name]
+    assert node.cleaner.clean() == [old.name]
     assert new.is_dir()
 
 
@@ -135,55 +135,55 @@ def test_stems_stay_between_their_publication_and_the_end_of_the_claim(node: Nod
     node.submit()
     lease = node.claim()
     node.publish(lease)
-    assert node.janitor.clean() == []
+    assert node.cleaner.clean() == []
 
 
 def test_stems_stay_until_they_are_stored(node: Node) -> None:
     _, folder = node.made()
-    assert node.janitor.clean() == []
+    assert node.cleaner.clean() == []
     lease = node.upload()
-    assert node.janitor.clean() == []
+    assert node.cleaner.clean() == []
     node.broker.results.finish(lease, next_queue=node.broker.webhooks, record=record(status=Status.SUCCESS))
-    assert node.janitor.clean() == [folder.name], "an uploader that never had the answer does not remove them"
+    assert node.cleaner.clean() == [folder.name], "an uploader that did not get the answer does not remove them"
     assert not folder.exists()
 
 
 def test_stems_that_could_not_be_stored_stay_for_an_operator(node: Node) -> None:
     task_uuid, folder = node.made()
     node.broker.results.bury(node.upload(), record=record(status=Status.FAILED))
-    assert node.janitor.clean() == []
+    assert node.cleaner.clean() == []
     node.broker.results.revive(task_uuid, record(status=Status.UPLOADING))
-    assert node.janitor.clean() == []
+    assert node.cleaner.clean() == []
     node.broker.results.bury(node.upload(), record=record(status=Status.FAILED))
     node.broker.results.drop(task_uuid)
-    assert node.janitor.clean() == [folder.name]
+    assert node.cleaner.clean() == [folder.name]
 
 
-def test_stems_of_a_node_that_was_taken_for_dead_go(node: Node) -> None:
+def test_stems_of_a_rescued_node_go(node: Node) -> None:
     _, folder = node.made()
     node.broker.results.evacuate(node.broker.tasks, record(status=Status.QUEUED, handover=""))
     again = node.claim()
-    assert node.janitor.clean() == [folder.name]
-    anew = node.publish(again)
-    assert node.hand_over(again)
-    assert node.janitor.clean() == []
-    assert anew.is_dir()
+    assert node.cleaner.clean() == [folder.name]
+    new = node.publish(again)
+    assert node.finish(again)
+    assert node.cleaner.clean() == []
+    assert new.is_dir()
 
 
-def test_stems_of_a_claim_that_came_too_late_go(node: Node) -> None:
+def test_stems_of_a_lost_claim_go(node: Node) -> None:
     node.submit()
     late = node.claim()
     node.broker.tasks.release(late)
     in_time = node.claim()
     kept = node.publish(in_time)
-    assert node.hand_over(in_time)
+    assert node.finish(in_time)
     stale = node.publish(late)
-    assert not node.hand_over(late)
-    assert node.janitor.clean() == [stale.name]
+    assert not node.finish(late)
+    assert node.cleaner.clean() == [stale.name]
     assert kept.is_dir()
 
 
-def test_what_has_another_name_stays(node: Node) -> None:
+def test_files_with_other_names_stay(node: Node) -> None:
     task_uuid = str(uuid.uuid4())
     kept = [
         node.temp_dir / "notes",
@@ -201,7 +201,7 @@ def test_what_has_another_name_stays(node: Node) -> None:
     file = node.temp_dir / f"{task_uuid}.8.abcdefgh"
     file.write_text("a file where a folder is expected")
     os.utime(file, (0, 0))
-    assert node.janitor.clean() == []
+    assert node.cleaner.clean() == []
     assert all(path.exists() for path in [*kept, file])
 
 
@@ -215,35 +215,35 @@ def test_links_are_not_followed(node: Node, tmp_path: Path) -> None:
     (work / "link").symlink_to(elsewhere)
     (node.temp_dir / f"{lease.id}.{lease.fence}.linkname").symlink_to(elsewhere)
     node.broker.tasks.release(lease)
-    assert node.janitor.clean() == [work.name]
+    assert node.cleaner.clean() == [work.name]
     assert (elsewhere / "precious").read_text() == "kept"
 
 
-def test_what_belongs_to_an_unknown_task_stays_for_a_day(node: Node) -> None:
+def test_files_of_an_unknown_task_stay_for_a_day(node: Node) -> None:
     folders = [node.temp_dir / f"{uuid.uuid4()}.1.abcdefgh", pending_dir(node.output_dir) / f"{uuid.uuid4()}.1"]
     for folder in folders:
         folder.mkdir(parents=True)
-    assert node.janitor.clean() == []
+    assert node.cleaner.clean() == []
     for folder in folders:
         os.utime(folder, (time.time() - A_DAY_S - 1,) * 2)
-    assert sorted(node.janitor.clean()) == sorted(folder.name for folder in folders)
+    assert sorted(node.cleaner.clean()) == sorted(folder.name for folder in folders)
 
 
-def test_what_a_dying_uploader_left_unfinished_goes_once_nobody_stores_the_result(node: Node) -> None:
+def test_an_unfinished_file_of_a_dead_uploader_goes_once_no_uploader_has_the_result(node: Node) -> None:
     task_uuid, folder = node.made()
     lease = node.upload()
     stem_dir = node.output_dir / "stems"
     put = [sys.executable, "-c", DYING_STORE, stem_dir, folder / "vocals.wav", f"eu/{task_uuid}_vocals.wav"]
     subprocess.run(put, cwd=ROOT, check=False, timeout=60)
     [unfinished] = (stem_dir / "eu").iterdir()
-    assert node.janitor.clean() == []
+    assert node.cleaner.clean() == []
     node.broker.results.release(lease)
-    assert node.janitor.clean() == [unfinished.name]
+    assert node.cleaner.clean() == [unfinished.name]
     assert not unfinished.exists()
     assert folder.is_dir()
 
 
-def test_nothing_goes_while_redis_is_away(tmp_path: Path) -> None:
+def test_nothing_is_removed_while_redis_is_down(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         settings = settings_for(server.connection_kwargs, tmp_path)
         clients = connect(settings)
@@ -254,33 +254,33 @@ def test_nothing_goes_while_redis_is_away(tmp_path: Path) -> None:
         node.broker.tasks.release(lease)
         server.stop()
         with pytest.raises(RedisError):
-            node.janitor.clean()
+            node.cleaner.clean()
         clients.close()
     assert work.is_dir()
 
 
-@pytest.mark.parametrize("look", ["tasks.holder", "store.get"])
-def test_stems_that_are_handed_over_between_two_looks_stay(
-    node: Node, monkeypatch: pytest.MonkeyPatch, look: str
+@pytest.mark.parametrize("query", ["tasks.holder", "store.get"])
+def test_stems_that_are_handed_over_between_two_queries_stay(
+    node: Node, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     node.submit()
     lease = node.claim()
     folder = node.publish(lease)
-    part, method = look.split(".")
+    part, method = query.split(".")
     ask = getattr(getattr(node.broker, part), method)
 
-    def ask_and_hand_over(task_uuid: str) -> Any:
+    def answer_then_finish(task_uuid: str) -> Any:
         answer = ask(task_uuid)
-        node.hand_over(lease)
+        node.finish(lease)
         return answer
 
-    monkeypatch.setattr(getattr(node.broker, part), method, ask_and_hand_over)
-    assert node.janitor.clean() == []
+    monkeypatch.setattr(getattr(node.broker, part), method, answer_then_finish)
+    assert node.cleaner.clean() == []
     assert folder.is_dir()
 
 
-def test_nothing_that_is_needed_goes_while_workers_are_at_it(node: Node) -> None:
-    """A janitor without pause beside two processors that hand over all they claim."""
+def test_nothing_that_is_needed_is_removed_while_processors_run(node: Node) -> None:
+    """A cleaner without pauses next to two processors that finish every task they claim."""
     ids = [node.submit() for _ in range(60)]
 
     def process() -> list[bool]:
@@ -288,14 +288,14 @@ def test_nothing_that_is_needed_goes_while_workers_are_at_it(node: Node) -> None
         while (lease := node.broker.tasks.claim()) is not None:
             work = node.work_folder(lease)
             published = node.publish(lease)
-            fine += [(work / "source").exists(), node.hand_over(lease), (published / "vocals.wav").exists()]
+            fine += [(work / "source").exists(), node.finish(lease), (published / "vocals.wav").exists()]
         return fine
 
     with ThreadPoolExecutor() as threads:
         processors = [threads.submit(process) for _ in range(2)]
         while not all(processor.done() for processor in processors):
-            node.janitor.clean()
-    node.janitor.clean()
+            node.cleaner.clean()
+    node.cleaner.clean()
     assert [fine for processor in processors for fine in processor.result()] == [True] * 3 * len(ids)
     assert sorted(folder.name.partition(".")[0] for folder in pending_dir(node.output_dir).iterdir()) == sorted(ids)
     assert list(node.temp_dir.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What has ended goes when its time is over, and nothing goes that is still to be told, tried or fetched."""
+"""Old tasks and stems are deleted, but nothing that a webhook, a retry or a client still needs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Keeper:
     def enforce(self) -> None:
         Retention(self.settings, self.broker, self.dead_letters, self.storage).enforce()
 
-    def ended(self, status: Status, finished_ms: int = LONG_AGO_MS, *, told: bool = True) -> str:
+    def ended(self, status: Status, finished_ms: int = LONG_AGO_MS, *, delivered: bool = True) -> str:
         """A task that went through the task queue, or into its dead letters, and then through the webhook queue."""
         task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=LONG_AGO_MS)
         self.broker.store.submit(task)
         lease = claim(self.broker.tasks)
         step = self.broker.tasks.bury if status == Status.FAILED else self.broker.tasks.finish
         step(lease, next_queue=self.broker.webhooks, record=record(status=status, finished_ms=finished_ms))
-        if told:
+        if delivered:
             self.broker.webhooks.finish(claim(self.broker.webhooks))
         return task.task_uuid
 
@@ -71,7 +71,7 @@ def keeper(redis_client: Redis, tmp_path: Path) -> Iterator[Keeper]:
 
 
 @pytest.mark.parametrize("status", [Status.SUCCESS, Status.FAILED])
-def test_a_task_that_ended_long_ago_is_forgotten_wholly(keeper: Keeper, redis_client: Redis, status: Status) -> None:
+def test_a_task_that_ended_long_ago_is_deleted_completely(keeper: Keeper, redis_client: Redis, status: Status) -> None:
     before = set(redis_client.keys())
     keeper.ended(status)
     keeper.enforce()
@@ -85,8 +85,8 @@ def test_a_task_that_ended_lately_is_kept_however_long_it_took(keeper: Keeper) -
     assert keeper.broker.store.get(kept) is not None
 
 
-def test_a_task_whose_webhook_is_still_to_be_delivered_is_kept(keeper: Keeper) -> None:
-    kept = keeper.ended(Status.FAILED, told=False)
+def test_a_task_whose_webhook_is_not_delivered_yet_is_kept(keeper: Keeper) -> None:
+    kept = keeper.ended(Status.FAILED, delivered=False)
     keeper.enforce()
     keeper.broker.webhooks.retry(claim(keeper.broker.webhooks), delay_s=3600)
     keeper.enforce()
@@ -94,14 +94,14 @@ def test_a_task_whose_webhook_is_still_to_be_delivered_is_kept(keeper: Keeper) -
     assert [letter.id for letter in keeper.broker.tasks.dead_letters()] == [kept]
 
 
-def test_a_task_that_was_brought_back_is_kept(keeper: Keeper) -> None:
+def test_a_retried_task_is_kept(keeper: Keeper) -> None:
     kept = keeper.ended(Status.FAILED)
     assert keeper.dead_letters.retry(kept)
     keeper.enforce()
     assert keeper.broker.store.get(kept) is not None
 
 
-def test_a_page_of_tasks_that_must_stay_hides_none_that_may_go(keeper: Keeper) -> None:
+def test_a_page_of_tasks_that_must_stay_hides_no_old_task(keeper: Keeper) -> None:
     for _ in range(150):
         keeper.ended(Status.SUCCESS, now_ms())
     last = keeper.ended(Status.SUCCESS)
@@ -110,7 +110,7 @@ def test_a_page_of_tasks_that_must_stay_hides_none_that_may_go(keeper: Keeper) -
     assert len(keeper.broker.store.page(limit=200).tasks) == 150
 
 
-def test_dead_letters_of_all_nodes_are_forgotten_with_their_task(keeper: Keeper, redis_client: Redis) -> None:
+def test_dead_letters_of_all_nodes_are_deleted_with_their_task(keeper: Keeper, redis_client: Redis) -> None:
     redis_client.zadd("uvr_tasks:nodes", {"uploader:north": 0})
     north = keeper.broker.result_queue("north")
     task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=LONG_AGO_MS)
@@ -122,18 +122,18 @@ def test_dead_letters_of_all_nodes_are_forgotten_with_their_task(keeper: Keeper,
     assert north.dead_letters() == []
 
 
-def test_nought_hours_keep_everything(keeper: Keeper, redis_client: Redis, tmp_path: Path) -> None:
-    for_ever = settings_for(
+def test_zero_hours_keep_everything(keeper: Keeper, redis_client: Redis, tmp_path: Path) -> None:
+    unlimited = settings_for(
         redis_client.get_connection_kwargs(), tmp_path, task_retention_hours=0, stem_retention_hours=0
     )
     kept = keeper.ended(Status.SUCCESS)
     stem = keeper.stem(kept)
-    Retention(for_ever, keeper.broker, keeper.dead_letters, keeper.storage).enforce()
+    Retention(unlimited, keeper.broker, keeper.dead_letters, keeper.storage).enforce()
     assert keeper.broker.store.get(kept) is not None
     assert stem.exists()
 
 
-def test_old_stems_go_and_their_task_says_so(keeper: Keeper) -> None:
+def test_old_stems_are_deleted_and_their_task_says_so(keeper: Keeper) -> None:
     week_ms = 168 * HOUR_MS
     old = keeper.ended(Status.SUCCESS, now_ms() - week_ms - 1)
     young = keeper.ended(Status.SUCCESS, now_ms() - week_ms + 60_000)
@@ -160,7 +160,7 @@ def test_stems_of_a_task_that_has_not_succeeded_stay(keeper: Keeper) -> None:
     assert stem.exists()
 
 
-def test_stems_stay_until_the_receiver_has_heard_of_them(keeper: Keeper) -> None:
+def test_stems_stay_until_their_webhook_is_settled(keeper: Keeper) -> None:
     task_uuid = keeper.ended(Status.SUCCESS, now_ms() - 200 * HOUR_MS)
     stem = keeper.stem(task_uuid)
     keeper.broker.tasks.annotate(task_uuid, record(webhook=WebhookState.PENDING))
@@ -171,7 +171,7 @@ def test_stems_stay_until_the_receiver_has_heard_of_them(keeper: Keeper) -> None
     assert not stem.exists()
 
 
-def test_stems_without_a_task_go_by_their_own_age(keeper: Keeper) -> None:
+def test_stems_without_a_task_are_deleted_by_their_own_age(keeper: Keeper) -> None:
     old = keeper.stem(str(uuid.uuid4()))
     young = keeper.stem(str(uuid.uuid4()), age_ms=HOUR_MS)
     keeper.enforce()
@@ -179,7 +179,7 @@ def test_stems_without_a_task_go_by_their_own_age(keeper: Keeper) -> None:
     assert young.exists()
 
 
-def test_files_that_are_no_stems_stay(keeper: Keeper) -> None:
+def test_files_that_are_not_stems_stay(keeper: Keeper) -> None:
     folder = keeper.settings.output_dir / "stems"
     folder.mkdir(parents=True)
     foreign = [folder / "README.txt", folder / f"{uuid.uuid4()}.wav", folder / "my_vocals.wav"]

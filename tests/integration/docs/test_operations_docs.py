@@ -29,7 +29,7 @@ def test_links_within_the_page_lead_somewhere() -> None:
 
 
 def test_events_worth_an_alarm_are_logged_somewhere() -> None:
-    [table] = re.findall(r"Worth an alarm:\n(.+?)\n## ", DOCS, re.DOTALL)
+    [table] = re.findall(r"Events worth an alarm:\n(.+?)\n## ", DOCS, re.DOTALL)
     sources = "".join(path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.py"), *(ROOT / "uvr").rglob("*.py")])
     events = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", table))
     assert len(events) >= 10

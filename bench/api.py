@@ -350,7 +350,7 @@ def compared(contenders: list[Contender], mode: str) -> list[dict[str, str]]:
         what = f"{POST}, {mode}, {one.waiting:,} waiting: share of the bare endpoint's rate"
         rows.append(aim(what, ratio(one, bare, "per_s"), LEAST_SHARE))
     for many, few in ((many_post, few_post), (many_get, few_get)):
-        what = f"{many.request}, {mode}, {many.waiting:,} waiting beside {few.waiting:,}"
+        what = f"{many.request}, {mode}, {many.waiting:,} waiting compared with {few.waiting:,}"
         for measure, name in (("per_s", "per second"), ("p50_ms", "p50 ms"), ("p99_ms", "p99 ms")):
             beside = ratio(many, few, measure)
             rows.append(aim(f"{what}: {name}", beside, 1 - LARGEST_DIFFERENCE, 1 + LARGEST_DIFFERENCE))

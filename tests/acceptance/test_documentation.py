@@ -260,7 +260,8 @@ def test_what_is_not_run_is_still_documented() -> None:
 
 
 def test_every_block_has_a_language_in_which_it_is_tested() -> None:
-    assert {block.language for block in blocks()} <= {"sh", "json", "http", "text", "dotenv", "yaml", "python", "js", "mermaid"}
+    languages = ["sh", "json", "http", "text", "dotenv", "yaml", "python", "js", "mermaid"]
+    assert {block.language for block in blocks()} <= set(languages)
     for block in blocks("python", "js"):
         assert any(block.page == page and mark in block.text for page, mark in EXAMPLES_TESTED_IN), block
     for block in blocks("json"):
@@ -271,8 +272,7 @@ def test_every_block_has_a_language_in_which_it_is_tested() -> None:
 
 @pytest.mark.parametrize("block", blocks("dotenv"), ids=str)
 def test_settings_that_a_page_shows_are_valid(block: Block) -> None:
-    text = block.text.replace("…", "abc")  # what a page leaves to the reader to fill in
-    values = {name.lower(): value for name, value in dotenv_values(stream=StringIO(text)).items()}
+    values = {name.lower(): value for name, value in dotenv_values(stream=StringIO(block.text)).items()}
     assert values.keys() <= Settings.model_fields.keys()
     Settings.model_validate(values)
 

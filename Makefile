@@ -1,4 +1,5 @@
-# The entry points for working with this checkout. Each target installs what it needs; if nothing changed, that is quick.
+# The entry points for working with this checkout. Each target installs what it needs; if nothing changed, that is
+# quick.
 
 PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))

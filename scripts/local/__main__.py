@@ -21,7 +21,7 @@ _ENV_FILE = ROOT / ".env"
 
 
 def start() -> int:
-    """Start the service. The exit status is 1 if it does not come up, 2 if settings are invalid."""
+    """Start the service. The exit status is 1 if it does not start, 2 if settings are invalid."""
     _make_env_file_if_missing()
     settings = read_settings()
     _report_unknown_variables()

@@ -27,7 +27,7 @@ from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import NewConnectionError
 
 Transferred = Callable[[int, int | None], object]
-"""Is told how many bytes have gone over so far, and of how many, if that is known."""
+"""Called with the number of bytes sent so far and the total, which is None if it is not known."""
 
 _FINAL = ("success", "failed", "cancelled")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -1,18 +1,17 @@
-"""Requests per second of the API with few and with many waiting tasks: `make bench-api`, or `python -m bench.api`.
+"""How fast the API answers, and whether that depends on how much waits: `make bench-api`, or `python -m bench.api`.
 
-It measures the real service: `python app.py` with two workers of eight threads, Basic Auth, schemas and URL checks, one
-log line per request, and the script that writes the record of the task and its place in the queue. Two instances run,
-one with 1,000 and one with 100,000 waiting tasks in its Redis. Both answer POST /generate and GET /tasks/{task_uuid}.
-They are compared with the minimum that a Flask service could do: the same gunicorn with an endpoint that reads the JSON
-and does one ZADD, without credentials, checks, record or log. All of this runs once with `appendfsync always`, the
+Measured is the real thing: `python app.py` with two workers of eight threads, Basic Auth, schemas and URL checks, one
+log line a request, and the script that writes the task's record and its place in the queue. Two of them run, one with
+1,000 tasks waiting in its Redis and one with 100,000, and both answer POST /generate and GET /tasks/{task_uuid}. Beside
+them stands the least that a Flask service could do: the same gunicorn with an endpoint that reads the JSON and does one
+ZADD, without credentials, checks, record or log. All of that stands once before Redis with `appendfsync always`, the
 embedded default, and once with `everysec`.
 
-All of them run all the time and take turns, forward in one round and backward in the next, so that other load on the
-machine affects all of them. The figures are medians of the rounds. Comparisons are made within each round, and their
-median is reported. After each turn of POST /generate, the new tasks are removed from the queue and counted: each 202
-must have added one.
+They all run all the time and take turns, forwards in one round and backwards in the next, so that what else the machine
+does falls on all; figures are medians of the rounds, and so are comparisons, which are made inside each round. After a
+turn of POST /generate so many tasks are taken from the queue as came in, and counted: each 202 must have left its own.
 
-"CPU ms" is the CPU time of the workers and of Redis per answer, which other load affects least.
+"CPU ms" is the processor time of the workers and of Redis for each answer; other work on the machine touches it least.
 """
 
 from __future__ import annotations
@@ -56,19 +55,19 @@ OURS, BARE = "uvr-api", "bare Flask"
 QUEUE, BARE_QUEUE = "uvr_tasks", "bare_tasks"
 POST, GET = "POST /generate", "GET /tasks/{id}"
 BODY = {"audio": "https://example.com/song.flac", "hook_url": "https://example.com/h", "priority": 3}
-MIN_SHARE = 0.5
-MAX_DIFFERENCE = 0.2
+LEAST_SHARE = 0.5
+LARGEST_DIFFERENCE = 0.2
 
 
 @dataclass(frozen=True)
 class Server:
-    """A gunicorn that listens on a local port, and the id of its first process."""
+    """A gunicorn that listens on a port of this machine, and the id of its first process."""
 
     port: int
     process_id: int
 
     def cpu_s(self) -> float:
-        """CPU time that its workers have used."""
+        """Processor time that its workers have taken."""
         process = Path(f"/proc/{self.process_id}")
         workers = (process / "task" / process.name / "children").read_text(encoding="ascii").split()
         return sum(map(_cpu_s, workers))
@@ -81,7 +80,7 @@ def _cpu_s(process_id: str) -> float:
 
 @dataclass
 class Contender:
-    """One kind of request to one service, and the results of its rounds."""
+    """One kind of request to one service, and what its rounds gave."""
 
     service: str
     request: str
@@ -93,7 +92,7 @@ class Contender:
     cpu_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def take_turn(self, pool: Any, connections: int, seconds: float) -> None:
-        """Send requests for this long, and keep the results."""
+        """Send requests for so long, and keep what came of it."""
         requests, status = self.requests(), 202 if self.request == POST else 200
         before = self.cpu_s()
         turn = load.turn(pool, self.server.port, requests, status, connections, seconds)
@@ -103,24 +102,24 @@ class Contender:
         self.settle(turn.answers)
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU time used until now."""
+        """Processor time taken until now."""
         redis: Any = self.redis.info("cpu")
         return {"workers": self.server.cpu_s(), "Redis": redis["used_cpu_user"] + redis["used_cpu_sys"]}
 
     def forget(self) -> None:
-        """Discard the results of the turns until now."""
+        """Let the turns until now not count."""
         self.turns.clear()
         self.cpu_ms.clear()
 
     def requests(self) -> list[bytes]:
-        """The requests to send; GET asks for tasks from the whole queue."""
+        """What is sent: for GET tasks from anywhere in the queue."""
         if self.request == POST:
             return [load.http_request("POST", "/generate", CREDENTIALS, BODY)] * load.PROCESSES
         members: Any = self.redis.zrandmember(QUEUE, 1000)
         return [load.http_request("GET", f"/tasks/{member.partition(':')[2]}", CREDENTIALS) for member in members]
 
     def settle(self, answers: int) -> None:
-        """Check that each accepted task is waiting, and restore the length of the queue."""
+        """Check that each task accepted waits, and bring the queue back to its length."""
         name = QUEUE if self.service == OURS else BARE_QUEUE
         more: Any = self.redis.zcard(name) - self.waiting
         assert more == (answers if self.request == POST else 0), f"{answers} answers, but {more} tasks came"
@@ -135,7 +134,7 @@ class Contender:
 
 
 def main() -> None:
-    """Start everything, run all turns, and print the results."""
+    """Start everything, let each have its turns, report."""
     options = parsed_options()
     with (
         tempfile.TemporaryDirectory(prefix="bench-api-", dir=options.folder) as name,
@@ -148,25 +147,25 @@ def main() -> None:
         for number in range(-1, options.rounds):
             for contender in contenders if number % 2 == 0 else reversed(contenders):
                 contender.take_turn(pool, options.connections, options.seconds)
-                if number < 0:  # warm-up
+                if number < 0:  # it warms everything up
                     contender.forget()
         report(contenders, options)
 
 
 def parsed_options() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Requests per second of the API with few and many waiting tasks.")
+    parser = argparse.ArgumentParser(description="How fast the API answers, and whether that depends on what waits.")
     parser.add_argument("--connections", type=int, default=16, help="connections kept open (16)")
     parser.add_argument("--seconds", type=float, default=1, help="length of a turn (1)")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (7)")
-    parser.add_argument("--many", type=int, default=MANY, help=f"the larger number of waiting tasks ({MANY:,})")
+    parser.add_argument("--many", type=int, default=MANY, help=f"how many tasks wait where many do ({MANY:,})")
     parser.add_argument("--appendfsync", nargs="+", choices=MODES, default=MODES, help="of Redis (both)")
     parser.add_argument("--folder", type=Path, help="where the servers keep their data (the temporary folder)")
     return parser.parse_args()
 
 
 def started(stack: ExitStack, folder: Path, mode: str, pool: Any, many: int) -> list[Contender]:
-    """All services with Redis servers of one mode, running."""
+    """Everything that stands before Redis servers of one mode, answering."""
     bare_redis = redis_server(stack, folder / f"{mode}-bare", mode)
     bare = service(stack, BARE, folder / f"{mode}-bare.log", bare_redis)
     bare_redis.zadd(BARE_QUEUE, {f"{number}": number for number in range(FEW)})
@@ -180,7 +179,7 @@ def started(stack: ExitStack, folder: Path, mode: str, pool: Any, many: int) -> 
 
 
 def redis_server(stack: ExitStack, folder: Path, mode: str) -> Redis:
-    """A client of a separate Redis server."""
+    """A client of a server of its own."""
     server = stack.enter_context(ValkeyServer(data_dir=folder, config={"appendonly": "yes", "appendfsync": mode}))
     redis: Redis = stack.enter_context(Redis(host="127.0.0.1", port=server.port, decode_responses=True))
     assert redis.config_get("appendfsync") == {"appendfsync": mode}
@@ -188,7 +187,7 @@ def redis_server(stack: ExitStack, folder: Path, mode: str) -> Redis:
 
 
 def fill(pool: Any, redis: Redis, waiting: int) -> None:
-    """Add this many waiting tasks, as if the API had accepted them."""
+    """Let so many tasks wait, as if the API had accepted them."""
     mode: Any = redis.config_get("appendfsync")
     redis.config_set("appendfsync", "no")
     shares = [waiting // load.PROCESSES] * load.PROCESSES
@@ -199,8 +198,8 @@ def fill(pool: Any, redis: Redis, waiting: int) -> None:
 
 
 def rewrite_aof(redis: Redis) -> None:
-    """Rewrite the append-only file now; otherwise the added tasks would trigger it during a turn."""
-    with suppress(ResponseError):  # the server has started it already
+    """Have it done now, so that it does not fall into a turn because of what was filled in."""
+    with suppress(ResponseError):  # the server has begun by itself
         redis.bgrewriteaof()
     while True:
         time.sleep(0.1)
@@ -210,7 +209,7 @@ def rewrite_aof(redis: Redis) -> None:
 
 
 def submit_tasks(port: int, number: int) -> None:
-    """Queue tasks; runs in a process of the load generator."""
+    """Queue tasks; runs in a process of the load."""
     with Redis(host="127.0.0.1", port=port, decode_responses=True) as redis:
         store = TaskStore(redis, RedisQueue(redis, QUEUE))
         for _ in range(number):
@@ -219,13 +218,13 @@ def submit_tasks(port: int, number: int) -> None:
 
 
 def port_of(redis: Redis) -> int:
-    """The address on which the server of a client listens."""
+    """Where the server of a client listens."""
     port: int = redis.connection_pool.connection_kwargs["port"]
     return port
 
 
 def service(stack: ExitStack, kind: str, log: Path, redis: Redis) -> Server:
-    """A running service, which is stopped at the end of the block."""
+    """A service that answers; it is stopped at the end."""
     port = free_port()
     variables = {
         "PATH": os.environ["PATH"],
@@ -247,7 +246,7 @@ def service(stack: ExitStack, kind: str, log: Path, redis: Redis) -> Server:
 
 @contextmanager
 def running(command: Sequence[str], variables: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A service that answers at API_PORT until the block ends."""
+    """A service that answers at API_PORT, until the block ends."""
     with log.open("wb") as out, subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=out) as process:
         try:
             wait_for_health(process, int(variables["API_PORT"]), log)
@@ -257,7 +256,7 @@ def running(command: Sequence[str], variables: dict[str, str], log: Path) -> Ite
 
 
 def bare_command(port: int) -> list[str]:
-    """The minimal service, with the same gunicorn as the real one."""
+    """The least there is, behind the same gunicorn as the real service."""
     gunicorn = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--worker-class", "gthread"]
     size = ["--workers", str(WORKERS), "--threads", str(THREADS), "--bind", f"127.0.0.1:{port}"]
     return [*gunicorn, *size, "--worker-tmp-dir", "/dev/shm", "bench.api:bare_app()"]  # noqa: S108  # as our own
@@ -285,7 +284,7 @@ def bare_app() -> Any:
 
 
 def free_port() -> int:
-    """A free port."""
+    """A port that nobody listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -293,7 +292,7 @@ def free_port() -> int:
 
 
 def wait_for_health(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Return when the service answers."""
+    """Return once the service answers."""
     deadline = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -305,7 +304,7 @@ def wait_for_health(process: subprocess.Popen[bytes], port: int, log: Path) -> N
 
 
 def report(contenders: list[Contender], options: argparse.Namespace) -> None:
-    """Print the figures and compare them with the aims; also write them as JSON."""
+    """Print the figures and how they compare with the aims, and write the same as JSON."""
     figures = [figure(contender) for contender in contenders]
     comparisons = [row for mode in options.appendfsync for row in compared(contenders, mode)]
     turns = f"medians of {options.rounds} turns of {options.seconds:g} s"
@@ -322,7 +321,7 @@ def report(contenders: list[Contender], options: argparse.Namespace) -> None:
 
 
 def figure(contender: Contender) -> dict[str, Any]:
-    """One row of the table: all turns of one contender."""
+    """All turns of one contender in a row of the table."""
     rates = [turn.per_s for turn in contender.turns]
     return {
         "service": contender.service,
@@ -344,22 +343,22 @@ def median(contender: Contender, measure: str) -> float:
 
 
 def compared(contenders: list[Contender], mode: str) -> list[dict[str, str]]:
-    """The aims and what was reached, for one mode of Redis."""
+    """What was reached of the aims before one kind of Redis."""
     bare, few_post, few_get, many_post, many_get = (one for one in contenders if one.appendfsync == mode)
     rows = []
     for one in (few_post, many_post):
         what = f"{POST}, {mode}, {one.waiting:,} waiting: share of the bare endpoint's rate"
-        rows.append(aim(what, ratio(one, bare, "per_s"), MIN_SHARE))
+        rows.append(aim(what, ratio(one, bare, "per_s"), LEAST_SHARE))
     for many, few in ((many_post, few_post), (many_get, few_get)):
         what = f"{many.request}, {mode}, {many.waiting:,} waiting compared with {few.waiting:,}"
         for measure, name in (("per_s", "per second"), ("p50_ms", "p50 ms"), ("p99_ms", "p99 ms")):
-            change = ratio(many, few, measure)
-            rows.append(aim(f"{what}: {name}", change, 1 - MAX_DIFFERENCE, 1 + MAX_DIFFERENCE))
+            beside = ratio(many, few, measure)
+            rows.append(aim(f"{what}: {name}", beside, 1 - LARGEST_DIFFERENCE, 1 + LARGEST_DIFFERENCE))
     return rows
 
 
 def ratio(one: Contender, other: Contender, measure: str) -> float:
-    """The ratio of a measure of two contenders: computed within each round, then the median."""
+    """How one contender's measure compares with another's: inside each round, then the median."""
     pairs = zip(one.turns, other.turns, strict=True)
     return statistics.median(getattr(its, measure) / getattr(theirs, measure) for its, theirs in pairs)
 

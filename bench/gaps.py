@@ -1,8 +1,8 @@
-"""How long the network is idle between two songs while tasks are waiting: `python -m bench.gaps`.
+"""How long the network waits between two tasks while others are queued: `python -m bench.gaps`.
 
-Ten tasks are sent through the local stack at once. A gap is the time between one song leaving the network and the next
-one entering it, according to the log of the processor. It is compared with the time that a song spends in the network.
-Everything else, fetching, decoding, encoding and passing on, should happen at the same time.
+Ten tasks at once through the local stack. The gap is the time from one song's leaving the network to the next one's
+entering it, as the processor's log tells both; it is compared with the time a song spends in the network. Everything
+else, fetching and decoding before it, encoding and handing over behind it, should happen beside it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from scripts.local.stack import Folders, Stack
 from scripts.song_server import SongServer
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gaps.json"
-MAX_SHARE = 0.03
+LARGEST_SHARE = 0.03
 
 
 def main() -> None:
-    """Queue the tasks, wait for the last one, read the log, and print the results."""
+    """Queue the tasks, wait for the last one, read the log, report."""
     parser = argparse.ArgumentParser(description="Gaps between separations while tasks wait.")
-    parser.add_argument("--tasks", type=int, default=10, help="number of songs (10)")
-    parser.add_argument("--seconds", type=int, default=60, help="length of each song (60)")
+    parser.add_argument("--tasks", type=int, default=10, help="how many (10)")
+    parser.add_argument("--seconds", type=int, default=60, help="of audio in each (60)")
     parser.add_argument("--hq4", action="store_true", help="a network of HQ_4's size instead of Spleeter-2stems")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="uvr-bench-") as name:
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measured(folder: Path, song: Path, tasks: int) -> list[dict[str, float]]:
-    """Gap before and time in the network of each song, in seconds, in the order in which they entered it."""
+    """Gap and stay of each song, in seconds, in the order in which they were in the network."""
     settings = load_settings()
     stack = Stack(settings, Folders(*(folder / part for part in ("run", "logs", "redis"))))
     stack.start()
@@ -61,13 +61,13 @@ def measured(folder: Path, song: Path, tasks: int) -> list[dict[str, float]]:
 
 
 def report(turns: list[dict[str, float]]) -> None:
-    """Print the figures, and write them as JSON."""
+    """The figures, and the same as JSON."""
     gaps, stays = [turn["gap_s"] for turn in turns[1:]], [turn["stay_s"] for turn in turns]
     share = statistics.median(gaps) / statistics.median(stays)
     print(f"{len(turns)} songs; seconds in the network: median {statistics.median(stays):.2f}")
-    print(f"gaps between them: median {statistics.median(gaps):.3f}, maximum {max(gaps):.3f}")
-    verdict = "" if share <= MAX_SHARE else " (missed)"
-    print(f"share: {share:.2%}, aim: at most {MAX_SHARE:.0%}{verdict}")
+    print(f"gaps between them: median {statistics.median(gaps):.3f}, most {max(gaps):.3f}")
+    verdict = "" if share <= LARGEST_SHARE else " (missed)"
+    print(f"share: {share:.2%}, aim: at most {LARGEST_SHARE:.0%}{verdict}")
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"at": time.time(), "turns": turns}, indent=1) + "\n", encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""A load generator for a local HTTP service: processes that keep connections open and send one request after another.
+"""Load for an HTTP service of this machine: processes that keep connections open and send one request after another.
 
-A connection sends its next request when it has received the answer to the last one, so every service works at its full
-capacity. The load generator shares the cores with the service and reports its own share of them.
+A connection sends its next request when it has the answer to its last one, so each service is loaded to the full,
+whatever it can do. The load shares the processors with what it measures, and tells its own share of them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How much memory a separation needs in addition to its network, for songs of any length: `python -m bench.memory`.
+"""What a separation takes of memory beside its network, for songs of any length: `python -m bench.memory`.
 
-Each song gets its own process. The network's share is what ONNX Runtime, loading and a first run add. Everything else
-counts: the interpreter, the libraries, decoder, buffers, encoder. The network only multiplies by a half, with the
-geometry of UVR-MDX-NET-Inst_HQ_4, so that two hours of audio take minutes instead of one and a half hours. This needs
-9 GB of disk for a while. It runs only on Linux, where a process can read and reset its peak memory.
+One process a song. The network's own share is what ONNX Runtime, loading and a first run add; all else counts: the
+interpreter, the libraries, decoder, buffers, encoder. The network only multiplies by a half, with the geometry of
+UVR-MDX-NET-Inst_HQ_4, so that two hours of audio take minutes and not one and a half hours. They need 9 GB of disk for
+that while. Linux only, where a process can read its peak and set it back.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of one process, in MiB."""
+    """Of one process, in MiB."""
 
     network: float
     beside_network: float
-    """The peak without the share of the network."""
+    """The peak, without the network's share."""
 
 
 def measured(model: Path, song: Path, folder: Path) -> Memory:
@@ -68,14 +68,14 @@ def measure(model: Path, song: Path, folder: Path) -> Memory:
 
 
 def _mib(entry: str) -> float:
-    """A size from /proc: VmRSS is the current one, VmHWM the peak."""
+    """A size from /proc: VmRSS now, VmHWM at its peak."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith(f"{entry}:")).split()[1]) * 1024 / MIB
 
 
 def main() -> None:
-    """Measure every length and print the results."""
-    parser = argparse.ArgumentParser(description="Peak memory without that of the network.")
+    """Measure every length and report."""
+    parser = argparse.ArgumentParser(description="Peak memory beside the network.")
     parser.add_argument("--seconds", type=int, nargs="*", default=SECONDS, help=f"lengths of the songs {SECONDS}")
     parser.add_argument("--measure", type=Path, nargs=3, metavar=("MODEL", "SONG", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -101,7 +101,7 @@ def _one_length(seconds: int) -> dict[str, float]:
 def report(rows: dict[int, dict[str, float]]) -> None:
     """Print the table and write bench/results/memory.json."""
     for seconds, row in rows.items():
-        print(f"{seconds:5d} s of audio: {row['beside_network']:6.1f} MiB in addition to the network")
+        print(f"{seconds:5d} s of audio: {row['beside_network']:6.1f} MiB beside the network")
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -1,9 +1,9 @@
-"""The speed of our own kernels and of ONNX Runtime, for the network alone: `python -m bench.network`.
+"""How fast the kernels are beside ONNX Runtime, in one run, the network alone: `python -m bench.network`.
 
-Each is a separate process that computes the same segment, with one thread and with two, taking turns: forward in one
-round, backward in the next. The network is the stand-in for UVR-MDX-NET-Inst_HQ_4 (`bench.standin`). Times are medians.
-Ratios are computed within each round, and their median is reported. Memory is the peak of the process (VmHWM). SNR
-compares each estimate with the same network in float64, which takes a minute and 8 GB once (`--no-snr` skips it).
+Each is a process of its own that computes the same segment, with one thread and with two, in turns: forwards in one
+round, backwards in the next. The network is the stand-in of UVR-MDX-NET-Inst_HQ_4 (`bench.standin`). Times are medians;
+so are ratios, which are made inside each round. Memory is the peak of the process (VmHWM). SNR is that of each estimate
+to the same network in float64, which takes a minute and 8 GB once (`--no-snr` leaves it out).
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from uvr.separation.mdx.stft import Spectrum
 from uvr.separation.native.bindings import InstructionSet
 
 KERNELS, RUNTIME = "kernels", "ONNX Runtime"
-MIN_RATIO, MIN_SNR_DB = 1.9, 75.0
+LEAST_RATIO, MIN_SNR_DB = 1.9, 75.0
 
 
 @dataclass
 class Contender:
-    """A process with a loaded network, and the durations of its turns."""
+    """A process with a loaded network, and how long its turns took."""
 
     name: str
     threads: int
@@ -60,7 +60,7 @@ class Contender:
 
 
 def main() -> None:
-    """Run all turns and print the results; with --serve, be one of the processes that compute."""
+    """Let each have its turns, report; or be one of those who have them."""
     options = parsed_options()
     model = standin.ensure()
     if options.serve:
@@ -77,7 +77,7 @@ def main() -> None:
         for number in range(-1, options.rounds):
             for one in engines if number % 2 == 0 else reversed(engines):
                 one.take_turn()
-                if number < 0:  # warm-up
+                if number < 0:  # it warms everything up
                     one.seconds.clear()
         snrs = [] if options.no_snr else snrs_db(model, np.load(segment), engines)
         report(engines, snrs, options)
@@ -85,11 +85,11 @@ def main() -> None:
 
 def parsed_options() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="The kernels compared with ONNX Runtime, for the network alone.")
+    parser = argparse.ArgumentParser(description="The kernels beside ONNX Runtime, the network alone.")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (7)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads to compute with (1 2)")
     parser.add_argument("--isa", default="BEST", choices=[one.name for one in InstructionSet], help="of the kernels")
-    parser.add_argument("--no-snr", action="store_true", help="skip the comparison with float64")
+    parser.add_argument("--no-snr", action="store_true", help="leave the comparison with float64 out")
     parser.add_argument("--serve", choices=(KERNELS, RUNTIME), help=argparse.SUPPRESS)
     parser.add_argument("--segment", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -97,7 +97,7 @@ def parsed_options() -> argparse.Namespace:
 
 @contextmanager
 def contender(name: str, segment: Path, threads: int, isa: str) -> Iterator[Contender]:
-    """A process with the loaded network, until the block ends."""
+    """A process that has loaded the network, until the block ends."""
     options = ["--segment", str(segment), "--threads", str(threads), "--isa", isa]
     command = [sys.executable, "-m", "bench.network", "--serve", name, *options]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -106,7 +106,7 @@ def contender(name: str, segment: Path, threads: int, isa: str) -> Iterator[Cont
 
 
 def serve(name: str, model: Path, segment: Path, threads: int, isa: str) -> None:
-    """What such a process does: compute a segment for each line on stdin."""
+    """The inside of such a process: a segment for each line."""
     logs.configure("warning", "json", process="bench")
     network = loaded(name, model, threads, isa)
     spectrum = np.load(segment)
@@ -119,7 +119,7 @@ def serve(name: str, model: Path, segment: Path, threads: int, isa: str) -> None
 
 
 def loaded(name: str, model: Path, threads: int, isa: str) -> Any:
-    """The network on one of the two; the modules of the other one are not imported."""
+    """The network; what the other one needs is not imported."""
     if name == RUNTIME:
         from uvr.separation.mdx.onnxruntime_network import Network
 
@@ -131,14 +131,14 @@ def loaded(name: str, model: Path, threads: int, isa: str) -> Any:
 
 
 def snrs_db(model: Path, spectrum: Spectrum, engines: list[Contender]) -> list[float]:
-    """The SNR of each estimate compared with float64, in dB."""
+    """How far each estimate's difference to float64's is below it."""
     exact = in_double(model, spectrum)
     differences = (np.load(one.output).astype(np.float64) - exact for one in engines)
     return [10 * float(np.log10(np.sum(exact**2) / np.sum(difference**2))) for difference in differences]
 
 
 def in_double(model: Path, spectrum: Spectrum) -> NDArray[np.float64]:
-    """The output of the network in float64; cached, because it takes a minute."""
+    """The network in float64; kept, because it takes a minute."""
     from tests.support.in_double import run_in_double
 
     digest = hashlib.sha256(model.read_bytes() + spectrum.tobytes()).hexdigest()[:16]
@@ -151,10 +151,10 @@ def in_double(model: Path, spectrum: Spectrum) -> NDArray[np.float64]:
 
 
 def report(engines: list[Contender], snrs: list[float], options: argparse.Namespace) -> None:
-    """Print the figures and compare them with the aims; also write them as JSON."""
+    """Print the figures and how they compare with the aims, and write the same as JSON."""
     on = machine()
-    print(f"{on['cores']} cores of {on['processor']}; medians of {options.rounds} turns, (min to max)\n")
-    print("| network | threads | seconds per segment | peak MiB | SNR to float64, dB |\n|---|---|---|---|---|")
+    print(f"{on['cores']} cores of {on['processor']}; medians of {options.rounds} turns, least and most in brackets\n")
+    print("| network | threads | seconds a segment | peak MiB | SNR to float64, dB |\n|---|---|---|---|---|")
     rows = []
     for number, one in enumerate(engines):
         snr = f"{snrs[number]:.1f}" if snrs else ""
@@ -164,9 +164,9 @@ def report(engines: list[Contender], snrs: list[float], options: argparse.Namesp
     print("\n| what | aim | reached |\n|---|---|---|")
     for ours, theirs in zip(engines[::2], engines[1::2], strict=True):
         ratio = statistics.median(its / own for own, its in zip(ours.seconds, theirs.seconds, strict=True))
-        missed = "" if ratio >= MIN_RATIO else " (missed)"
+        missed = "" if ratio >= LEAST_RATIO else " (missed)"
         threads = f"{ours.threads} thread{'s' * (ours.threads > 1)}"
-        print(f"| {threads}: times as fast as ONNX Runtime | {MIN_RATIO} | {ratio:.2f}{missed} |")
+        print(f"| {threads}: times as fast as ONNX Runtime | {LEAST_RATIO} | {ratio:.2f}{missed} |")
     if snrs:
         worst = min(snrs[::2])
         print(f"| SNR to float64, dB | {MIN_SNR_DB:g} | {worst:.1f}{'' if worst >= MIN_SNR_DB else ' (missed)'} |")

@@ -1,9 +1,9 @@
-"""What the service adds to the time of a separation: `python -m bench.pipeline`.
+"""What the service adds to a separation: `python -m bench.pipeline`.
 
 A 20 s song goes through the local stack (embedded Redis with `appendfsync always`, stems on disk, one song at a time).
-The result is the time from the start of POST /generate to the arrival of the webhook, minus the separation as reported
-in the task. What remains is the API, three queues, the download, passing the stems on with its fsyncs, the storage and
-the webhook. Separation here means decoding, network and encoding: everything that the child processes do.
+Measured is the time from the start of POST /generate to the arrival of the webhook, minus the separation as the task
+itself tells it; what remains is the API, three queues, the download, the hand-over with its fsyncs, the storage and
+the webhook. The separation here is decoding, network and encoding together: all that the child process does.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ RATE_HZ = 44_100
 
 
 def main() -> None:
-    """Start the stack, send the song several times, and print the results."""
+    """Start the stack, send the song again and again, report."""
     parser = argparse.ArgumentParser(description="Time from POST to webhook minus the separation.")
-    parser.add_argument("--rounds", type=int, default=9, help="number of songs, in addition to one for warm-up (9)")
+    parser.add_argument("--rounds", type=int, default=9, help="songs that count; one more goes first (9)")
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory(prefix="uvr-bench-") as name:
         os.environ.update(demo_variables(Path(name), os.environ))
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def made_song(folder: Path) -> Path:
-    """Twenty seconds of colored noise as a 16-bit stereo WAV; the content does not affect the time of the network."""
+    """Twenty seconds of coloured noise as a 16-bit stereo WAV: to the network one song is as long as another."""
     generator = np.random.default_rng(0)
     sound = np.cumsum(generator.standard_normal((SONG_S * RATE_HZ, 2)), axis=0)
     sound -= np.linspace(0, 1, len(sound))[:, None] * sound[-1]
@@ -62,7 +62,7 @@ def made_song(folder: Path) -> Path:
 
 
 def one_run(client: Client, server: SongServer) -> dict[str, float]:
-    """Seconds of one song: total, in the child processes, fetching, and what the service added."""
+    """Seconds of one song: in all, in the child process, fetching, and what the service added."""
     started = time.monotonic()
     task_uuid = client.submit(server.song_url, hook_url=server.hook_url).task_uuid
     payload = server.webhooks.get(timeout=120)
@@ -78,9 +78,9 @@ def one_run(client: Client, server: SongServer) -> dict[str, float]:
 
 
 def report(runs: list[dict[str, float]]) -> None:
-    """Print the table, and write it as JSON."""
+    """The table, and the same as JSON."""
     print(f"{len(runs)} songs of {SONG_S} s; seconds")
-    print(f"{'':<14}{'median':>8}{'min':>8}{'max':>8}")
+    print(f"{'':<14}{'median':>8}{'least':>8}{'most':>8}")
     for name in runs[0]:
         values = [run[name] for run in runs]
         print(f"{name:<14}{statistics.median(values):>8.3f}{min(values):>8.3f}{max(values):>8.3f}")

@@ -1,12 +1,12 @@
-"""The quality of the stems at several levels of the input: `python -m bench.quality [FOLDER]`.
+"""How close stems come to the true ones, at several levels of the input: `python -m bench.quality [FOLDER]`.
 
-FOLDER has one folder per song with the audio files `mixture`, `vocals` and `accompaniment` at 44.1 kHz, such as a test
-set of MUSDB18. Each song goes through this engine and through audio-separator with the same network, by default
-Spleeter-2stems. The mixture is scaled to each peak as 32-bit float, which is not rounded on the way in or out.
+FOLDER holds a folder for each song, with `mixture`, `vocals` and `accompaniment` as audio of 44.1 kHz, such as a test
+set of MUSDB18. Each song goes through this engine and through audio-separator with the same network, Spleeter-2stems
+unless another is named, its mixture brought to each peak as 32-bit float, which neither rounds on the way in or out.
 
-Plain SDR: 10 · log10(Σ s² / Σ (s - ŝ)²) in dB over the whole song, with the true stem s at the level of that input. A
-stem whose level differs from that of the mixture has an error, because a sum of the stems would have it too. The values
-in parentheses forgive that: there each stem has the gain that suits it best.
+Plain SDR: 10 · log10(Σ s² / Σ (s - ŝ)²) in dB over the whole song, the true stem s at the level of that input. A stem
+at another level than the mixture's counts as an error, as it is one to whoever adds stems together; what remains when
+that is forgiven, with each stem at the gain that suits it best, stands beside it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from uvr.models import store
 MUSIC = ROOT.parent / "shared" / "data" / "music"
 PEAKS = (1.0, 0.5, 0.25, 0.02)
 SPREAD_DB = 0.05
-"""The maximum effect of the level."""
+"""How much the level may matter."""
 RATE_HZ = 44_100
 MAX_S = 3600
 TRUE_STEMS = {"vocals": "vocals", "instrumental": "accompaniment"}
@@ -50,10 +50,10 @@ class Score:
 
 
 def main() -> None:
-    """Separate everything with both engines and print the results."""
-    parser = argparse.ArgumentParser(description="SDR of the stems compared with audio-separator.")
+    """Separate everything with both engines, report."""
+    parser = argparse.ArgumentParser(description="SDR of stems beside audio-separator.")
     parser.add_argument("folder", type=Path, nargs="?", default=MUSIC, help="songs with their true stems")
-    parser.add_argument("--model", default="Spleeter-2stems", help="the name of a known model, or a path")
+    parser.add_argument("--model", default="Spleeter-2stems", help="a model of the catalogue or a path")
     parser.add_argument("--peaks", type=float, nargs="+", default=PEAKS, help=f"levels of the input {PEAKS}")
     options = parser.parse_args()
     songs = sorted(path for path in options.folder.glob("*") if any(path.glob("mixture.*")))
@@ -87,7 +87,7 @@ def scores_of(song: Path, worker: Worker, engine: str, peaks: Sequence[float], f
 
 
 def samples_of(song: Path, name: str) -> Samples:
-    """The file of that name in the folder of the song, in any format."""
+    """The file of that name in the song's folder, whatever its format."""
     return read(next(song.glob(f"{name}.*")))
 
 
@@ -115,7 +115,7 @@ def sdr_db(true: Samples, estimate: Samples) -> float:
 
 
 def best_gain_sdr_db(true: Samples, estimate: Samples) -> float:
-    """The same with the estimate at the gain that suits it best."""
+    """The same with the estimate at the gain at which it comes closest."""
     gain = np.vdot(true, estimate) / max(np.vdot(estimate, estimate), np.finfo(np.float32).tiny)
     return sdr_db(true, estimate * gain)
 
@@ -123,7 +123,7 @@ def best_gain_sdr_db(true: Samples, estimate: Samples) -> float:
 def report(scores: list[Score]) -> None:
     """A table of both engines side by side with each row's spread over the levels, and everything as JSON."""
     peaks = sorted({score.peak for score in scores}, reverse=True)
-    print("Plain SDR in dB by the peak of the input; in parentheses with each stem at its best gain\n")
+    print("Plain SDR in dB by the input's peak; in brackets with each stem at its best gain\n")
     print("| song | stem | engine |", " | ".join(f"{peak:g}" for peak in peaks), "| spread |")
     print("|---|---|---|" + "---|" * (len(peaks) + 1))
     spreads: dict[str, float] = {}
@@ -133,7 +133,7 @@ def report(scores: list[Score]) -> None:
         cells = [f"{score.sdr_db:.2f} ({score.best_gain_sdr_db:.2f})" for score in row]
         print(f"| {song} | {stem} | {engine} |", " | ".join(cells), f"| {spread:.2f} |")
     verdict = "reached" if spreads[OURS] <= SPREAD_DB else "missed"
-    print(f"\nMaximum spread of {OURS}: {spreads[OURS]:.3f} dB; at most {SPREAD_DB:g}: {verdict}.")
+    print(f"\nLargest spread of {OURS}: {spreads[OURS]:.3f} dB; at most {SPREAD_DB:g}: {verdict}.")
     write_results("quality", {"scores": [asdict(score) for score in scores], "largest_spread_db": spreads})
 
 

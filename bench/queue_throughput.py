@@ -1,13 +1,13 @@
-"""How many tasks per second pass through the queue: `python -m bench.queue_throughput`.
+"""How many tasks a second pass through the queue: `python -m bench.queue_throughput`.
 
-For one task, a worker claims it, acknowledges it, enqueues its result and writes its new record, as the processor does:
-two scripts, two round trips. Each worker is a process with its own connection to a local server, over TCP on loopback.
-Enqueuing is not measured.
+A task passes when a worker has claimed it and has acknowledged it with its hand-over to the next queue and its new
+record, as the processor does: two scripts, two round trips. Every worker is a process with a connection of its own to
+a server on this machine, over TCP on loopback. Enqueuing is not measured.
 
-It measures `appendfsync always`, the embedded default, where Redis answers when the change is on disk, and `everysec`,
-where a power cut may cost the last second. Both servers run all the time and take turns, so that other load on the
-machine affects both; each figure is the median of all rounds. What a server can reach with `always` depends on the
-disk, so the time of an fsync is measured too.
+Measured with `appendfsync always`, the embedded default, where Redis answers once the change is on disk, and with
+`everysec`, where a power cut may cost the last second. Both servers run all the time and take turns, first one then
+the other beginning, so that what else the machine does falls on both; each figure is the median of all rounds. What a
+server with `always` can reach depends on the disk, so the time of an fsync there is measured beside it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Figure:
 
 
 def main() -> None:
-    """Measure and print the results."""
+    """Measure and report."""
     options = parsed_options()
     with tempfile.TemporaryDirectory(prefix="queue-throughput-", dir=options.folder) as name:
         folder = Path(name)
@@ -77,7 +77,7 @@ def parsed_options() -> argparse.Namespace:
 
 @contextmanager
 def server(folder: Path, appendfsync: str) -> Iterator[Redis]:
-    """A client of a new server on a free port."""
+    """A server of our own on a free port, as a client of it."""
     config = {"appendonly": "yes", "appendfsync": appendfsync}
     with ValkeyServer(data_dir=folder, config=config) as running, connected(running.port) as client:
         assert client.config_get("appendfsync") == {"appendfsync": appendfsync}
@@ -85,7 +85,7 @@ def server(folder: Path, appendfsync: str) -> Iterator[Redis]:
 
 
 def connected(port: int) -> Redis:
-    """A client with its own connection."""
+    """A client with a connection of its own."""
     return Redis(host="127.0.0.1", port=port, decode_responses=True)
 
 

@@ -1,18 +1,18 @@
-"""The speed and memory of the engine compared with audio-separator: `python -m bench.separation [PART…]`.
+"""How fast the engine is beside audio-separator, in one run: `python -m bench.separation [PART…]`.
 
-Both separate the same songs with the same network, a stand-in for UVR-MDX-NET-Inst_HQ_4 (see `bench.standin`), taking
-turns: forward in one round, backward in the next. This engine takes part twice: with its own kernels where there is a C
-compiler, and on the same version of ONNX Runtime as audio-separator. Parts:
+Both separate the same songs with the same network, a stand-in of UVR-MDX-NET-Inst_HQ_4 (see `bench.standin`), in
+turns: forwards in one round, backwards in the next. This engine takes part twice: as it comes, with its own kernels
+where there is a C compiler, and on the same version of ONNX Runtime as audio-separator. Parts:
 
     cold:20     a process that starts, loads the network, separates one song of 20 s and ends
-    warm:180    a song of 180 s in a process that has separated another song before
-    sizes       the disk space that each needs when installed
+    warm:180    a song of 180 s in a process that has separated one before
+    sizes       what either takes on disk when installed
 
-Without parts: sizes, cold:20 three times and warm:180 once, about ten minutes on two cores. `--full` adds warm:600,
-about twenty-five more minutes. The self-check of the kernels is made before. Memory is the peak of the process that
-separates (VmHWM). "ready" is the time from the start of the process until it is ready for a song: the network is
-loaded, and a warm process is set up as in the service. "outside" is the share of the time of a song that is not spent
-in the network. The real time factor is the wall time divided by the length of the song.
+Without parts: sizes, cold:20 three times and warm:180 once, about ten minutes on two cores; with `--full` warm:600
+too, about twenty-five more. The kernels' self-check is made before. Memory is the peak of the process that separates
+(VmHWM). "ready" is from the start of the process to its being ready for a song: network loaded, and for warm ones set
+up as the service does it. "outside" is the share of a song's time that is not spent in the network. Real time factor
+is wall time by the song's length.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from bench.support import (
 )
 
 DEFAULT_PARTS = ("sizes", "cold:20", "warm:180")
-MAX_MIB = 763
+MOST_MIB = 763
 """0.8 GB."""
 FIRST_SONG_S = 7
-"""Length of the song that warms a worker up: two segments."""
+"""What warms a worker: two segments."""
 HEAD = """\
 | song | process | engine | runs | wall s | real time factor | CPU s | peak MiB | ready s | outside | load |
 |---|---|---|---|---|---|---|---|---|---|---|"""
@@ -80,12 +80,12 @@ class Run:
     peak_rss_mib: float
     ready_s: float
     load: float
-    """Load of the machine before the run: the number of processes that were ready to run."""
+    """Of the machine before the run: how many processes wanted a processor."""
 
 
 @dataclass(frozen=True)
 class Aim:
-    """A figure that the engine should reach, and the measured one."""
+    """A figure that the engine should reach, and what it reached."""
 
     what: str
     aim: float
@@ -104,7 +104,7 @@ class Aim:
 
 
 def main() -> None:
-    """Measure and print the results."""
+    """Measure and report."""
     options = parsed_options()
     parts = [part for name in options.parts if (part := part_of(name, options.rounds))]
     model = standin.ensure() if options.model is None else options.model
@@ -121,19 +121,19 @@ def main() -> None:
 
 def parsed_options() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="This engine compared with audio-separator.")
+    parser = argparse.ArgumentParser(description="This engine beside audio-separator.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"cold:SECONDS, warm:SECONDS, sizes ({DEFAULT_PARTS})")
     parser.add_argument("--rounds", type=int, default=0, help="runs of each engine (3 up to a minute of song, else 1)")
     parser.add_argument("--full", action="store_true", help="add warm:600 to the parts")
-    parser.add_argument("--model", type=Path, help="an MDX-Net file instead of the stand-in")
-    parser.add_argument("--folder", type=Path, help="where songs and stems are kept temporarily (the temporary folder)")
+    parser.add_argument("--model", type=Path, help="another MDX-Net file than the stand-in")
+    parser.add_argument("--folder", type=Path, help="where songs and stems are kept meanwhile (the temporary folder)")
     options = parser.parse_args()
     options.parts = [*(options.parts or DEFAULT_PARTS), *(["warm:600"] if options.full else [])]
     return options
 
 
 def part_of(name: str, rounds: int) -> Part | None:
-    """The part of the command line with this name; None for `sizes`, which is not a song."""
+    """The part that the command line calls `name`; None for the sizes, which are no song."""
     if name == "sizes":
         return None
     mode, _, seconds = name.partition(":")
@@ -143,20 +143,20 @@ def part_of(name: str, rounds: int) -> Part | None:
 
 
 def check_kernels(ours: Contender, folder: Path) -> None:
-    """Separate a song, so that the self-check, which is made once per model and machine, is not part of a run."""
+    """Separate a song, so that the self-check, which is made once for a model on a machine, falls into no run."""
     first = made_song(folder / "first.wav", FIRST_SONG_S)
     with ours.start(folder / "log", warm=False) as worker:
         worker.separate(first, folder / "stems")
 
 
 def in_turns(engines: list[Contender], rounds: int) -> Iterable[Contender]:
-    """Each engine once per round, in alternating order."""
+    """Each engine once a round, the order changing."""
     for number in range(rounds):
         yield from engines if number % 2 == 0 else reversed(engines)
 
 
 def cold(engines: list[Contender], part: Part, song: Path, folder: Path) -> list[Run]:
-    """Every song in its own process. The first start does not count, because it loads files and compiles modules."""
+    """Every song in a process of its own. One start goes first, so that files and compiled modules are at hand."""
     for contender in engines:
         with contender.start(folder / "log", warm=False):
             pass
@@ -171,7 +171,7 @@ def cold(engines: list[Contender], part: Part, song: Path, folder: Path) -> list
 
 
 def warm(engines: list[Contender], part: Part, song: Path, folder: Path) -> list[Run]:
-    """One process per engine, idle while the others work."""
+    """One process for each engine, idle while the others work."""
     first = made_song(folder / "first.wav", FIRST_SONG_S)
     with ExitStack() as stack:
         workers = {one.name: stack.enter_context(one.start(folder / "log", warm=True)) for one in engines}
@@ -207,7 +207,7 @@ def disk_mb(folder: Path) -> float:
 
 
 def report(runs: list[Run], sizes: dict[str, float]) -> None:
-    """Print the tables, and write them as JSON."""
+    """The tables, and the same as JSON."""
     on = machine()
     rows = [row for part in dict.fromkeys((run.mode, run.song_s) for run in runs) for row in rows_of(part, runs)]
     aims = aims_of({(row["mode"], row["song_s"], row["engine"]): row for row in rows}, sizes)
@@ -234,7 +234,7 @@ def rows_of(part: tuple[str, int], runs: list[Run]) -> Iterator[dict[str, Any]]:
 
 
 def aims_of(rows: Mapping[tuple[str, int, str], Mapping[str, float]], sizes: Mapping[str, float]) -> list[Aim]:
-    """The aims for what was measured."""
+    """What should be reached, as far as it was measured."""
     aims = []
 
     def compare(what: str, mode: str, song_s: int, figure: str, aim: float, *, theirs_by_ours: bool) -> None:
@@ -249,7 +249,7 @@ def aims_of(rows: Mapping[tuple[str, int, str], Mapping[str, float]], sizes: Map
     compare("warm, 600 s: share of their peak memory", "warm", 600, "peak_rss_mib", 0.25, theirs_by_ours=False)
     for (mode, song_s, engine), row in rows.items():
         if engine == OURS:
-            aims.append(Aim(f"{mode}, {song_s} s: peak memory, MiB", MAX_MIB, row["peak_rss_mib"]))
+            aims.append(Aim(f"{mode}, {song_s} s: peak memory, MiB", MOST_MIB, row["peak_rss_mib"]))
     if plain := rows.get(("warm", 180, OURS_WITHOUT_KERNELS)):
         aims.append(Aim("warm, 180 s, on ONNX Runtime: share outside the network", 0.02, plain["outside"]))
     if ours := rows.get(("warm", 180, OURS)):

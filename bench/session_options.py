@@ -1,8 +1,8 @@
-"""How the options of ONNX Runtime affect time and memory of the network: `python -m bench.session_options [NAME…]`.
+"""What ONNX Runtime's options do to the network's time and memory: `python -m bench.session_options [NAME…]`.
 
-Every variant loads the stand-in for UVR-MDX-NET-Inst_HQ_4 in its own process and computes the same spectra, taking
-turns with the others. Time is CPU time and wall time per segment, the minimum of all runs, because disturbances only
-ever add time. "SNR" compares the output with that of the plain session.
+Every try loads the stand-in of UVR-MDX-NET-Inst_HQ_4 in a process of its own and runs the same spectra, in turns with
+the others. Time is the processor's and the wall's for one segment, the least of all runs, because what disturbs a run
+only ever adds to it. "SNR" is how close the output comes to that of the plain session.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RUNS = 2
 
 @dataclass(frozen=True)
 class Try:
-    """A session that differs from the plain one, and how many segments it computes at once."""
+    """A session that differs from the plain one, and how many segments it is given at once."""
 
     change: Callable[[Any], object] = lambda _options: None
     batch: int = 1
@@ -47,7 +47,7 @@ def _neither(options: Any) -> None:
 
 
 def _exact_arena(options: Any) -> None:
-    """An arena that grows by the requested size instead of powers of two."""
+    """An arena that grows by what is asked for and not by powers of two."""
     import onnxruntime as ort
 
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
@@ -107,10 +107,10 @@ TRIES = {
 
 
 def main() -> None:
-    """Measure all variants in turns; with --inside, measure one of them in this process."""
+    """Measure every try in turns, or one of them when this is the process for it."""
     parser = argparse.ArgumentParser(description="Session options of ONNX Runtime.")
-    parser.add_argument("names", nargs="*", help=f"variants ({', '.join(TRIES)})")
-    parser.add_argument("--rounds", type=int, default=2, help="processes per variant (2)")
+    parser.add_argument("names", nargs="*", help=f"tries ({', '.join(TRIES)})")
+    parser.add_argument("--rounds", type=int, default=2, help="processes for each try (2)")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
@@ -126,7 +126,7 @@ def main() -> None:
 
 
 def in_a_process(name: str, folder: Path) -> dict[str, float]:
-    """The figures of one process; the output of the plain session stays in `folder` for the others."""
+    """The figures of one process; the plain session's output stays in `folder` for the others."""
     command = [sys.executable, "-m", "bench.session_options", name, "--inside", str(folder)]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     figures: dict[str, float] = json.loads(done.stdout)
@@ -175,7 +175,7 @@ def _cpu_s() -> float:
 
 
 def report(figures: dict[str, list[dict[str, float]]]) -> None:
-    """Print the table, and write it as JSON."""
+    """The table, and the same as JSON."""
     print("| session | wall s | CPU s | load s | peak MiB | SNR dB |\n|---|---|---|---|---|---|")
     best = {name: {key: min(run[key] for run in runs) for key in runs[0]} for name, runs in figures.items()}
     for name, row in best.items():

@@ -1,7 +1,7 @@
-"""Synthetic songs of any length for the benchmarks, always the same, written piece by piece.
+"""Songs for the benches: made music of any length, the same every time, written piece by piece.
 
-A network treats all songs of the same length alike. But the sound should be loud, stereo and without digital silence,
-which the engine does not send through the network at all.
+To a network one song is as long as another; but the sound should be loud, stereo and without digital silence, which
+the engine does not send through the network at all.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""A network with the size and shape of UVR-MDX-NET-Inst_HQ_4 for the benchmarks: `python -m bench.standin`.
+"""A network of UVR-MDX-NET-Inst_HQ_4's size and shape for the benches: `python -m bench.standin`.
 
-Speed and memory depend on the layers of a network, not on its weights. The file of HQ_4 may be unavailable, because its
-hosts are blocked in many places, and its license does not clearly allow to pass it on. So this module writes the same
-architecture, ConvTDFNet (Kim et al., "KUIELab-MDX-Net", 2021; TFC-TDF blocks after Choi et al., 2020), with random
-weights: 59 MB, 305.7 GMAC per segment.
+Speed and memory depend on a network's layers and not on its weights, and HQ_4's own file may not be at hand (its hosts
+are blocked in many places) and is nobody's to pass on. So this writes the same architecture, ConvTDFNet (Kim et al.,
+"KUIELab-MDX-Net", 2021; TFC-TDF blocks after Choi et al., 2020), with random weights: 59 MB, 305.7 GMAC per segment.
 
-Its output is noise, but at the level of the input: each batch norm is calibrated on a spectrum of synthetic music, so
-that no activation vanishes, explodes or becomes a denormal, which would slow a CPU down. Batch norms after convolutions
-are folded into them, as in torch's ONNX export and in UVR's files. It needs only numpy and onnx.
+What it gives is noise, but noise of the input's level: each batch norm is calibrated on a spectrum of made music, so
+that no activation vanishes, explodes or becomes a denormal, which would take a processor longer. Batch norms behind
+convolutions are folded into them, as torch's ONNX export does and as UVR's files have it. Needs numpy and onnx alone.
 """
 
 from __future__ import annotations

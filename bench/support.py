@@ -1,7 +1,7 @@
-"""What the benchmarks of the engine share: both engines as processes, each in its own environment, and their set-up.
+"""What the benches of the engine share: both engines as processes, each in its own environment, and their set-up.
 
-audio-separator has its own environment, so that neither engine loads what it would not load alone, and a model folder
-that contains everything it asks for, so that it does not use the network.
+audio-separator gets an environment of its own, so that neither side loads what it would not have loaded alone, and a
+model folder that answers all its questions, so that it asks no network.
 """
 
 from __future__ import annotations

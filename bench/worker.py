@@ -1,8 +1,8 @@
-"""One engine in its own process: `python -m bench.worker ENGINE MODEL`, which `bench.support` runs.
+"""One engine in a process of its own, for the benches: `python -m bench.worker ENGINE MODEL`, run by `bench.support`.
 
-Both engines are driven in the same way: a line of JSON on stdin says which song to separate, a line on stdout reports
-the measurements. Both are timed at the same two places, around the song and around the network. This module runs in
-both environments, so it imports only the standard library at the top.
+Both engines are driven the same way: a line of JSON in says which song to separate, a line out says what it took. Both
+are timed at the same two places, around the song and around the network; the rest is what each of them does in between.
+Runs in either environment, so nothing is imported at the top but the standard library.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Files that survive a power cut, and free disk space.
+"""The disk: what makes a file survive a power cut, and whether there is room for another task.
 
-A nearly full disk does not fail a task; it prevents the next one from starting. Workers ask `DiskSpace` before each
-claim.
+A full disk does not fail a task here, it keeps the next one from being begun: `DiskSpace` is asked before each claim.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ log = structlog.get_logger()
 
 
 def sync(path: Path) -> None:
-    """Return when `path` is safe on disk: the content of a file, or the entries of a folder after a rename in it."""
+    """Return once the content of `path` is on the disk: a file's bytes, or a folder's names after a rename in it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -26,9 +25,9 @@ def sync(path: Path) -> None:
 
 
 class DiskSpace:
-    """Watches the free space on the disks of `folders`, by the name of their setting. The folders need not exist yet.
+    """Watches the disks of `folders`, each under the name of the variable that sets it; the folders may not exist yet.
 
-    Each disk must have `min_free_bytes` free for an ordinary user; 0 turns the check off.
+    `min_free_bytes` is what each disk must have free for an ordinary user; 0 means not to look.
     """
 
     def __init__(self, folders: Mapping[str, Path], min_free_bytes: int) -> None:
@@ -37,9 +36,9 @@ class DiskSpace:
         self._was_short = False
 
     def shortage(self) -> str:
-        """A sentence, without paths, that says which disk lacks space; "" if all have enough.
+        """A sentence, without paths, that says which disk is short of what; "" while there is room on all.
 
-        This needs one system call per folder. Each change is logged once.
+        Costs one system call a folder. Each change is logged, once.
         """
         sentence = " ".join(filter(None, map(self._shortage_of, self._folders)))
         if bool(sentence) != self._was_short:
@@ -56,14 +55,18 @@ class DiskSpace:
         try:
             free_bytes = bytes_free(self._folders[variable])
         except OSError as error:
-            return f"The disk of {variable} cannot be checked: {error.strerror}."
+            return f"The disk of {variable} cannot be looked at: {error.strerror}."
         if free_bytes >= self._min_free_bytes:
             return ""
-        free, required = (f"{size / 2**30:.1f} GiB" for size in (free_bytes, self._min_free_bytes))
-        return f"The disk of {variable} has {free} free; MIN_FREE_BYTES requires {required}."
+        wanted = _gib(self._min_free_bytes)
+        return f"The disk of {variable} has {_gib(free_bytes)} free; MIN_FREE_BYTES asks for {wanted}."
 
 
 def bytes_free(folder: Path) -> int:
-    """Free bytes on the disk where `folder` is, or will be created."""
+    """What is free where `folder` is, or will be once it is made."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,4 +1,4 @@
-"""Functions that run every few seconds in the background as long as other work runs, such as heartbeats."""
+"""Something small that happens again and again beside other work, and ends with it: heartbeats, announcements."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeating(step: Callable[[], None], every_s: float, *, name: str, at_once: bool = False) -> Iterator[None]:
-    """Call `step` every `every_s` seconds in a separate thread until the block ends; with `at_once` also at the start.
+    """Call `step` every `every_s` seconds, in a thread of its own until the block ends; `at_once`: first of all now.
 
-    `step` must not raise. When the block ends, this waits for a call that is still running.
+    `step` must not raise. A call that runs when the block ends is waited for.
     """
     ended = threading.Event()
 

@@ -1,6 +1,6 @@
-"""Says how to set up, instead of a traceback, if Python is too old or lacks a package. Entry points import it first.
+"""Says how to set up, in place of a traceback, where Python is too old or lacks a package. Every door imports it first.
 
-The process then exits with status 2. This module must run without any packages and on any Python 3.
+The process then ends with status 2. It has to run where nothing is installed, and on any Python 3.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def explain(problem: str) -> str:
-    """`problem`, a sentence about this Python, followed by what to do about it."""
+    """`problem`, a sentence about this Python, and what to do about it, in lines for a person."""
     environment = _ROOT / ".venv"
     if environment.is_dir() and Path(sys.prefix) != environment:
-        return f"{problem}\nThe packages are installed in another environment: use {environment}/bin/python instead.\n"
+        return f"{problem}\nThe service has an environment of its own: run {environment}/bin/python instead.\n"
     return (
-        f"{problem}\nRun `make setup` to install everything into .venv, then use .venv/bin/python.\n"
-        "To use your own environment instead: python3 -m pip install -r requirements.txt\n"
+        f"{problem}\n`make setup` installs all that is needed into .venv: then run .venv/bin/python instead.\n"
+        "In an environment of your own: python3 -m pip install -r requirements.txt\n"
     )
 
 
@@ -33,8 +33,8 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
     raise SystemExit(2)
 
 
-if sys.version_info < (3, 11):  # noqa: UP036  # this check is for older versions
+if sys.version_info < (3, 11):  # noqa: UP036  # this is for those who have an older one
     version = ".".join(map(str, sys.version_info[:2]))
-    sys.stderr.write(explain(f"{sys.executable} is Python {version}; the service requires 3.11 or later."))
+    sys.stderr.write(explain(f"{sys.executable} is Python {version}; the service needs 3.11 or later."))
     raise SystemExit(2)
 sys.excepthook = _hook

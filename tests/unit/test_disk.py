@@ -37,7 +37,7 @@ def test_a_folder_that_is_not_made_yet_counts_as_the_place_where_it_will_be(tmp_
 
 def test_a_disk_that_cannot_be_looked_at_is_short(tmp_path: Path) -> None:
     sentence = DiskSpace({"TEMP_DIR": tmp_path / ("x" * 300)}, 1).shortage()
-    assert sentence == "The disk of TEMP_DIR cannot be checked: File name too long."
+    assert sentence == "The disk of TEMP_DIR cannot be looked at: File name too long."
 
 
 def test_each_change_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,17 +38,17 @@ def test_without_an_environment_the_commands_that_make_one_are_named(
     monkeypatch.setattr(prerequisites, "_ROOT", tmp_path)
     assert prerequisites.explain("/usr/bin/python3 lacks the package flask.") == (
         "/usr/bin/python3 lacks the package flask.\n"
-        "Run `make setup` to install everything into .venv, then use .venv/bin/python.\n"
-        "To use your own environment instead: python3 -m pip install -r requirements.txt\n"
+        "`make setup` installs all that is needed into .venv: then run .venv/bin/python instead.\n"
+        "In an environment of your own: python3 -m pip install -r requirements.txt\n"
     )
 
 
 def test_with_an_environment_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".venv").mkdir()
     monkeypatch.setattr(prerequisites, "_ROOT", tmp_path)
-    assert prerequisites.explain("/usr/bin/python3 is Python 3.9; the service requires 3.11 or later.") == (
-        "/usr/bin/python3 is Python 3.9; the service requires 3.11 or later.\n"
-        f"The packages are installed in another environment: use {tmp_path}/.venv/bin/python instead.\n"
+    assert prerequisites.explain("/usr/bin/python3 is Python 3.9; the service needs 3.11 or later.") == (
+        "/usr/bin/python3 is Python 3.9; the service needs 3.11 or later.\n"
+        f"The service has an environment of its own: run {tmp_path}/.venv/bin/python instead.\n"
     )
 
 
@@ -56,7 +56,7 @@ def test_an_environment_that_is_out_of_date_is_set_up_again(tmp_path: Path, monk
     (tmp_path / ".venv").mkdir()
     monkeypatch.setattr(prerequisites, "_ROOT", tmp_path)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
-    assert "Run `make setup`" in prerequisites.explain("It lacks the package flask.")
+    assert "`make setup` installs" in prerequisites.explain("It lacks the package flask.")
 
 
 def test_a_missing_module_of_ours_is_a_fault_with_a_traceback() -> None:

@@ -1,11 +1,11 @@
-"""A client of a uvr-api service. This file needs `requests` and nothing else of the project: import it, or copy it.
+"""A Python client for a uvr-api service. This file needs only `requests` and no other module: import it, or copy it.
 
     with Client("https://stems.example.com", "admin", "…") as service:
         task = service.wait(service.submit("song.mp3").task_uuid)
         service.download(task.task_uuid, Path("stems"))
 
-Whatever goes wrong with the service is a `ClientError`, its text a sentence for people. Requests whose answer was lost
-and those that a busy service puts off are sent again; a song that is submitted twice that way is one task all the same.
+Every error of the service is a `ClientError` whose text is a sentence for people. If an answer is lost or the service
+is busy, the client repeats the request. A song that is submitted twice that way is still one task.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from requests.auth import HTTPBasicAuth
 from urllib3.exceptions import NewConnectionError
 
 Transferred = Callable[[int, int | None], object]
-"""Called with the number of bytes sent so far and the total, which is None if it is not known."""
+"""Is told how many bytes have gone over so far, and of how many, if that is known."""
 
 _FINAL = ("success", "failed", "cancelled")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -41,7 +41,7 @@ _Result = TypeVar("_Result")
 
 
 class ClientError(Exception):
-    """The service did not do what it was asked; `retry_after_s` is None where asking again would not help."""
+    """The service did not do what was requested; `retry_after_s` is None if repeating the request would not help."""
 
     def __init__(self, sentence: str, *, status: int = 0, retry_after_s: float | None = None) -> None:
         super().__init__(sentence)
@@ -50,15 +50,15 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError):
-    """No answer came, or not one of this service: it is down, or the address is wrong."""
+    """There was no answer, or an answer of another program: the service is down, or the address is wrong."""
 
 
 class RefusedError(ClientError):
-    """The service refused, with the HTTP status in `status`; the sentence is its own."""
+    """The service refused the request. `status` is the HTTP status; the text is the message of the service."""
 
 
 class CredentialsError(RefusedError):
-    """No user name and password, or wrong ones (401)."""
+    """The user name and password are missing or wrong (401)."""
 
 
 class UnknownTaskError(RefusedError):
@@ -66,11 +66,11 @@ class UnknownTaskError(RefusedError):
 
 
 class ConflictError(RefusedError):
-    """The task is not in a state in which this can be done (409)."""
+    """The state of the task does not allow this (409)."""
 
 
 class BusyError(RefusedError):
-    """Too many requests, or a service that could not take them, for longer than the client is patient (429, 50x)."""
+    """Too many requests, or an overloaded service, for longer than the client repeats a request (429, 502 to 504)."""
 
 
 _REFUSALS: dict[int, type[RefusedError]] = {401: CredentialsError, 404: UnknownTaskError, 409: ConflictError}
@@ -79,7 +79,7 @@ _REFUSALS |= dict.fromkeys((429, 502, 503, 504), BusyError)
 
 @dataclass(frozen=True)
 class Task:
-    """A task as the service told it last; `answer` is all that was told (docs/api.md)."""
+    """A task as in the latest answer of the service; `answer` contains all of its fields (docs/api.md)."""
 
     task_uuid: str
     status: str = ""
@@ -100,20 +100,20 @@ class Task:
 
 
 class Client:
-    """The service at `url`. Not for several threads at once; close it, or use it in a `with` statement."""
+    """The service at `url`. Not thread-safe. Close it, or use it in a `with` statement."""
 
     def __init__(self, url: str, username: str, password: str, *, timeout_s: float = 30) -> None:
         if not _host(url) or "@" in url:
             shown = url.rpartition("@")[2]
             raise ClientError(
-                f'"{shown}" is no address of a service; one is https://stems.example.com, with no password.'
+                f'"{shown}" is not the address of a service; use one like https://stems.example.com, with no password.'
             )
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._answered = False
         self._session = requests.Session()
         self._session.auth = HTTPBasicAuth(username.encode(), password.encode())
-        self._session.trust_env = _host(url) not in _LOOPBACK  # a proxy would look for it on itself
+        self._session.trust_env = _host(url) not in _LOOPBACK  # a proxy would look for loopback addresses on itself
 
     def __enter__(self) -> Self:
         return self
@@ -135,8 +135,8 @@ class Client:
     ) -> Task:
         """Queue a song: an http(s) URL, or a file to be uploaded. Raises OSError for a file that cannot be read.
 
-        `options` are further fields of POST /generate: priority, output_format, hook_url and so on. Calls with one
-        `idempotency_key` make one task; without it each call makes its own.
+        `options` are the other fields of POST /generate: priority, output_format, hook_url and so on. Calls with the
+        same `idempotency_key` create one task; without a key, each call creates its own.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         if is_url(song):
@@ -148,22 +148,22 @@ class Client:
             return _task(self._call("POST", "/generate", headers=headers, data=upload, timeout=timeout_s))
 
     def get(self, task_uuid: str) -> Task:
-        """How a task stands; its links are fresh ones."""
+        """The current state of a task, with new links to its stems."""
         return _task(self._call("GET", _path(task_uuid)))
 
     def list(self, **filters: str | int) -> Iterator[Task]:
-        """All tasks that pass the filters of GET /tasks, latest first; fetched page by page."""
+        """All tasks that match the filters of GET /tasks, latest first; fetched page by page."""
         page: dict[str, Any] = {"next_cursor": ""}
         while (cursor := page.get("next_cursor")) is not None:
             page = self._call("GET", "/tasks", params={**filters, "cursor": cursor}, needs="tasks")
             yield from map(_task, page["tasks"])
 
     def cancel(self, task_uuid: str) -> Task:
-        """End a task before its time; one that was cancelled already is left at that."""
+        """Cancel a task. Cancelling it again changes nothing."""
         return _task(self._call("POST", f"{_path(task_uuid)}/cancel"))
 
     def wait(self, task_uuid: str, on_progress: Callable[[Task], object] = lambda _task: None) -> Task:
-        """The task once it has ended, however it did; `on_progress` sees it every now and then until it has."""
+        """Wait until the task has ended, in any final state, and return it; `on_progress` is called after each poll."""
         pause_s = 0.2
         while True:
             task = self.get(task_uuid)
@@ -174,29 +174,37 @@ class Client:
             pause_s = min(pause_s * 1.5, 2.0)
 
     def download(self, task_uuid: str, folder: Path, name: str = "") -> dict[str, Path]:
-        """Store a task's stems in `folder` as {name}_{stem}.{ext}, each whole or not at all; their paths by stem.
+        """Save the stems of a task in `folder` as {name}_{stem}.{ext} and return their paths by stem.
 
-        They are named after the song unless `name` is given. Raises OSError where nothing can be written.
+        A stem appears under its name only when it is complete. `name` defaults to the name of the song. Raises OSError
+        if a file cannot be written.
         """
         task = self.get(task_uuid)
         if not task.stems:
-            reason = task.error_message or f"it is {task.status}, and no stems are stored."
-            raise ClientError(f"There is nothing to download of task {task_uuid}: {reason}")
+            reason = task.error_message or f"it is {task.status} and has no stems."
+            raise ClientError(f"Task {task_uuid} has no stems to download: {reason}")
         folder.mkdir(parents=True, exist_ok=True)
         name = name or song_name(task.audio) or task_uuid
-        paths = {stem: folder / f"{name}_{stem}{_suffix(link)}" for stem, link in task.stems.items()}
+        paths = {stem: folder / f"{name}_{stem}{Path(urlsplit(link).path).suffix}" for stem, link in task.stems.items()}
         for stem, path in paths.items():
-            self._patiently(partial(self._fetch, task.stems[stem], path))
+            self._with_retries(partial(self._fetch, task.stems[stem], path))
         return paths
 
     def _call(self, method: str, path: str, *, needs: str = "task_uuid", **options: Any) -> dict[str, Any]:
-        """The JSON object that the service answers with; without this field it comes from something else."""
+        """The JSON object in the answer. An answer without the field `needs` is not one of this service."""
 
-        def step() -> dict[str, Any]:
+        def request() -> dict[str, Any]:
             with self._answer(method, self.url + path, allow_redirects=False, **options) as answer:
-                return _json_object(answer, needs)
+                try:
+                    found = answer.json()
+                    found[needs]
+                except (ValueError, TypeError, KeyError) as error:
+                    raise UnreachableError(
+                        f"The program at {answer.url} is not a uvr-api service. Is the address right?"
+                    ) from error
+                return dict(found)
 
-        return self._patiently(step)
+        return self._with_retries(request)
 
     def _fetch(self, link: str, path: Path) -> None:
         part = path.with_name(f".{uuid.uuid4().hex}.part")
@@ -210,7 +218,7 @@ class Client:
 
     @contextmanager
     def _answer(self, method: str, url: str, **options: Any) -> Iterator[requests.Response]:
-        """An answer that is no refusal, open as long as the block runs."""
+        """A successful answer, open as long as the block runs. Every other outcome raises a `ClientError`."""
         place = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         try:
             with self._session.request(method, url, **{"timeout": self._timeout_s, **options}) as answer:
@@ -221,26 +229,28 @@ class Client:
         except requests.exceptions.SSLError as error:
             raise UnreachableError(f"The certificate of {place} is not trusted.") from error
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            # Where nothing ever answered, the address is more likely to be wrong than the service to be restarting.
-            worth_it = self._answered or not _was_never_sent(error)
-            raise UnreachableError(f"{place} does not answer.", retry_after_s=0.0 if worth_it else None) from error
+            # If nothing has ever answered there, the address is probably wrong, and repeating would not help.
+            cause = error.args[0] if error.args else None
+            was_sent = not isinstance(getattr(cause, "reason", None), NewConnectionError)
+            can_retry = self._answered or was_sent
+            raise UnreachableError(f"{place} does not answer.", retry_after_s=0.0 if can_retry else None) from error
         except requests.RequestException as error:
-            raise UnreachableError(f"{place} cannot be asked: {error}.") from error
+            raise UnreachableError(f"The request to {place} failed: {error}.") from error
 
-    def _patiently(self, step: Callable[[], _Result]) -> _Result:
-        """What `step` gives, tried again for some time where that may help."""
+    def _with_retries(self, request: Callable[[], _Result]) -> _Result:
+        """The result of `request`, which is repeated after a pause if that may help."""
         for pause_s in _PAUSES_S:
             try:
-                return step()
+                return request()
             except ClientError as error:
                 if error.retry_after_s is None or error.retry_after_s > _MAX_PAUSE_S:
                     raise
                 time.sleep(max(error.retry_after_s, pause_s))
-        return step()
+        return request()
 
 
 class _Upload:
-    """A multipart body whose file is read while it is sent, and anew each time."""
+    """A multipart body that reads its file while it is sent, from the start each time."""
 
     def __init__(self, file: BinaryIO, name: str, options: Mapping[str, str | int], on_upload: Transferred) -> None:
         frame = requests.Request("POST", "http://frame", data=options, files={"audio": (name, b"")}).prepare()
@@ -263,12 +273,12 @@ class _Upload:
 
 
 def is_url(song: str | Path) -> bool:
-    """Whether a song is named by its URL, and not by its file."""
+    """Whether `song` is an http(s) URL and not a file."""
     return str(song).lower().startswith(("http://", "https://"))
 
 
 def song_name(song: str | Path) -> str:
-    """What the stems of a song are called after: the name in its path or URL without the ending, safe as a file's."""
+    """The name for the stems of a song: the file name in its path or URL without the suffix, safe for file systems."""
     path = unquote(urlsplit(str(song)).path) if is_url(song) else str(song)
     return safe_name(Path(path).stem)
 
@@ -287,20 +297,16 @@ def shortened(name: str, max_bytes: int) -> str:
 
 
 def _text(name: str, *, errors: str) -> str:
-    """`name` without what is no text: files can have names in any bytes."""
+    """`name` without bytes that are not UTF-8, which file names may contain."""
     return name.encode(errors="surrogateescape").decode(errors=errors)
 
 
 def _host(url: str) -> str:
-    """The host's name in an http(s) URL, "" if it is none."""
+    """The host of an http(s) URL, "" for any other text."""
     try:
         return urlsplit(url).hostname or "" if is_url(url) else ""
     except ValueError:
         return ""
-
-
-def _suffix(link: str) -> str:
-    return Path(urlsplit(link).path).suffix
 
 
 def _path(task_uuid: str) -> str:
@@ -308,7 +314,7 @@ def _path(task_uuid: str) -> str:
 
 
 def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Credentials are for the service alone: a link carries its own permission."""
+    """No credentials: they are only for the service, and the signature in a link is its permission."""
     return request
 
 
@@ -316,28 +322,14 @@ def _task(answer: Mapping[str, Any]) -> Task:
     return Task(**{part.name: answer[part.name] for part in fields(Task) if part.name in answer}, answer=answer)
 
 
-def _json_object(answer: requests.Response, needs: str) -> dict[str, Any]:
-    try:
-        found = answer.json()
-        found[needs]
-    except (ValueError, TypeError, KeyError) as error:
-        raise UnreachableError(f"What answers at {answer.url} is not a uvr-api; is the address right?") from error
-    return dict(found)
-
-
 def _refusal(answer: requests.Response) -> RefusedError:
-    """The service's own sentence, or one about what stands between here and there."""
+    """The error in an answer: the message of the service, or one about a proxy that answered in its place."""
     kind = _REFUSALS.get(answer.status_code, RefusedError)
-    wish = answer.headers.get("Retry-After", "")
+    retry_after = answer.headers.get("Retry-After", "")
     try:
         sentence = str(answer.json()["detail"])
     except (ValueError, TypeError, KeyError):
         target = f" {answer.headers['Location']}" if "Location" in answer.headers else ""
         sentence = f"{answer.url} answered {answer.status_code} {answer.reason}{target}."
-    retry_after_s = (float(wish) if wish.isdigit() else 0.0) if kind is BusyError else None
+    retry_after_s = (float(retry_after) if retry_after.isdigit() else 0.0) if kind is BusyError else None
     return kind(sentence, status=answer.status_code, retry_after_s=retry_after_s)
-
-
-def _was_never_sent(error: requests.RequestException) -> bool:
-    cause = error.args[0] if error.args else None
-    return isinstance(getattr(cause, "reason", None), NewConnectionError)

@@ -218,7 +218,7 @@ def test_the_version_is_printed_with_faulty_settings_as_well() -> None:
         (("status", "one", "-o", "config.py/a"), "Stems cannot be written to config.py/a: Not a directory."),
         (("submit", "a.wav", "docs/a_vocals.wav", "-o", "docs"), "docs/a_vocals.wav might be overwritten by a stem"),
         (("list", "--limit", "-1"), "-1 is not a number of tasks"),
-        (("list", "--url", "example.com"), '"example.com" is no address of a service'),
+        (("list", "--url", "example.com"), '"example.com" is not the address of a service'),
     ],
 )
 def test_wrong_usage_is_told_before_anything_is_sent(arguments: tuple[str, ...], sentence: str) -> None:

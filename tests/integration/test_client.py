@@ -171,9 +171,9 @@ def test_a_service_that_is_started_anew_is_waited_for(web: HttpServer, monkeypat
         (problem(400, "audio is required."), RefusedError, "audio is required."),
         (Answer(500, b"<html>"), RefusedError, "/tasks/7 answered 500 Internal Server Error."),
         (Answer(301, headers={"Location": "https://b/"}), RefusedError, "301 Moved Permanently https://b/."),
-        (Answer(200, b"<html>"), UnreachableError, "is not a uvr-api; is the address right?"),
-        (Answer(200, b"[1]"), UnreachableError, "is not a uvr-api; is the address right?"),
-        (Answer(200, b"{}"), UnreachableError, "is not a uvr-api; is the address right?"),
+        (Answer(200, b"<html>"), UnreachableError, "is not a uvr-api service. Is the address right?"),
+        (Answer(200, b"[1]"), UnreachableError, "is not a uvr-api service. Is the address right?"),
+        (Answer(200, b"{}"), UnreachableError, "is not a uvr-api service. Is the address right?"),
     ],
 )
 def test_refusals_are_told_apart(
@@ -191,7 +191,7 @@ def test_refusals_are_told_apart(
     "address", ["", "example.com", "ftp://example.com", "http://", "http://[", "http://a:b@example.com"]
 )
 def test_an_address_that_is_none_is_told(address: str) -> None:
-    with pytest.raises(ClientError, match="is no address of a service"):
+    with pytest.raises(ClientError, match="is not the address of a service"):
         Client(address, "a", "b")
 
 

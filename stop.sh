@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Stops the service that ./start.sh started: workers finish or hand back their tasks first. The queue, the stems and the
-# models stay in their volumes.
+# Stops the service that ./start.sh started. Workers first finish their tasks or return them to the queue. The queue,
+# the stems and the models stay in their volumes.
 #
 #   ./stop.sh                           further arguments go to `docker compose down`:
-#   ./stop.sh --volumes                 deletes the data as well
+#   ./stop.sh --volumes                 also deletes the data
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

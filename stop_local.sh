@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stops what start_local.sh started. Workers get SHUTDOWN_GRACE_SECONDS for the task at hand; what is not finished by
-# then goes back into the queue.
+# Stops what start_local.sh started. Workers get SHUTDOWN_GRACE_SECONDS to finish their task; an unfinished task returns
+# to the queue.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -1,1 +1,1 @@
-"""Helpers behind the Makefile and the shell scripts: set-up, the service on this machine without Docker, the demo."""
+"""Helpers for the Makefile and the shell scripts: set-up, the local service without Docker, the demo."""

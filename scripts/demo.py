@@ -1,8 +1,8 @@
-"""`make demo`: one real song through the whole service, on free ports and in folders of its own.
+"""`make demo`: send one real song through the whole service, on free ports and in its own folders.
 
-It starts what start_local.sh starts, serves the song over HTTP, sends it to POST /generate, waits for the webhook,
-fetches both stems into demo/, stops all it started, also after Ctrl-C, and says what to do next. It reads no .env, so
-nothing of a configured service is touched.
+It starts the same processes as start_local.sh, serves the song over HTTP, submits it with POST /generate, waits for the
+webhook, saves both stems in demo/, and stops everything that it started, also after Ctrl-C. It does not read .env, so
+it does not affect a configured service.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from config import ROOT, Settings, SettingsError, load_settings
-from scripts.local.problem import CannotStart
+from scripts.local.errors import StartError
 from scripts.local.stack import Folders, Stack, say
 from scripts.song_server import SongServer
 from uvr import logs
@@ -42,19 +42,19 @@ _POLL_S = 0.2
 
 _NEXT = """
 The demo has stopped its service. What next:
-  ./start_local.sh                   starts one that stays, with a better model (59 MB from GitHub)
-  make demo SONG=path/to/song.mp3    does this with a song of yours
-  README.md                          has the rest"""
+  ./start_local.sh                   starts the service permanently, with a better model (59 MB from GitHub)
+  make demo SONG=path/to/song.mp3    runs the demo with your own song
+  README.md                          explains the rest"""
 
 
 def demo_variables(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` with the service's settings replaced by those of the demo, which keeps its files in `folder`."""
-    ours = {name.upper() for name in Settings.model_fields} - _KEPT_VARIABLES
-    theirs = {name: value for name, value in environment.items() if name not in ours}
+    """`environment` with the settings of the demo in place of those of the service; files are kept in `folder`."""
+    replaced = {name.upper() for name in Settings.model_fields} - _KEPT_VARIABLES
+    kept = {name: value for name, value in environment.items() if name not in replaced}
     api_port, redis_port = _free_ports(2)
     return {
         "MODEL_NAME": SPLEETER_NAME,
-        **theirs,
+        **kept,
         "ENV_FILE": "",
         "BASIC_AUTH_PASSWORD": secrets.token_hex(16),
         "API_PORT": str(api_port),
@@ -79,12 +79,12 @@ def _free_ports(count: int) -> list[int]:
 
 
 def client_of(settings: Settings) -> Client:
-    """A client of the service on this machine that has these settings."""
+    """A client of the local service with these settings."""
     return Client(settings.local_url, settings.basic_auth_username, settings.basic_auth_password.get_secret_value())
 
 
 def wait_for_webhook(client: Client, task_uuid: str, server: SongServer) -> dict[str, Any]:
-    """Show the task's progress until its webhook arrives; the webhook's payload."""
+    """Show the progress of the task until its webhook arrives; returns the payload of the webhook."""
     with closing(ProgressLine("  separating", sys.stdout)) as line:
         while True:
             try:
@@ -94,7 +94,7 @@ def wait_for_webhook(client: Client, task_uuid: str, server: SongServer) -> dict
 
 
 def describe(path: Path) -> str:
-    """Name, length, rate and loudness of an audio file, the last as the root mean square, full scale being 0 dB."""
+    """Name, length, sample rate and level of an audio file; the level is the RMS relative to full scale."""
     frames, energy = 0, 0.0
     with AudioReader(path, max_seconds=math.inf) as audio:
         for block in audio.blocks():
@@ -106,7 +106,7 @@ def describe(path: Path) -> str:
 
 
 def run(song: Path, settings: Settings) -> int:
-    """Send `song` through the running service; 0 when both stems are there."""
+    """Send `song` through the running service; 0 if both stems arrive."""
     with (server := SongServer(song)).serving(), client_of(settings) as client:
         started = time.monotonic()
         task_uuid = client.submit(server.song_url, hook_url=server.hook_url).task_uuid
@@ -115,37 +115,37 @@ def run(song: Path, settings: Settings) -> int:
         if payload["status"] != "success":
             say(f"The task failed: {payload['error_message']}")
             return 1
-        say(f"Webhook after {time.monotonic() - started:.1f} s; the stems:")
+        say(f"Webhook after {time.monotonic() - started:.1f} s. The stems:")
         for path in client.download(task_uuid, STEMS_DIR, song.stem).values():
             say(f"  {describe(path)}")
     return 0
 
 
 def demonstrate(song: Path | None, folder: Path) -> int:
-    """Start the service with all its files in `folder`, run the demo, stop the service."""
+    """Start the service with all its files in `folder`, run the demo, and stop the service."""
     settings = load_settings()
     stack = Stack(settings, Folders(folder / "run", folder / "logs", folder / "redis"))
     try:
         stack.start()
-        say(f"The service runs, for as long as the demo takes: {settings.local_url}/docs")
+        say(f"The service is running during the demo: {settings.local_url}/docs")
         if song is None:
             with closing(ProgressLine("the example song", sys.stderr)) as line:
                 song = example_song(settings.model_file_dir, line.downloaded)
         say(f"The song: {describe(song)}")
         return run(song, settings)
     except ClientError as error:
-        tails = [f"The end of {door.name}.log:\n{door.log_tail(5)}" for door in stack.doors]
-        say("\n".join([*tails, f"The service does not answer as it should: {error}"]))
-    except (CannotStart, SettingsError, UvrError, OSError) as error:
+        tails = [f"The end of {service.name}.log:\n{service.log_tail(5)}" for service in stack.services]
+        say("\n".join([*tails, f"The service does not answer as expected: {error}"]))
+    except (StartError, SettingsError, UvrError, OSError) as error:
         say(str(error))
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C must not leave processes behind
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave processes behind
         stack.stop()
     return 1
 
 
 def main() -> int:
-    """`python -m scripts.demo [SONG]`; 1 when the song did not get through."""
+    """`python -m scripts.demo [SONG]`; 1 if the demo fails."""
     song = Path(sys.argv[1]).expanduser() if sys.argv[1:] and sys.argv[1] else None
     if song and not song.is_file():
         say(f"There is no file {song}.")

@@ -1,8 +1,8 @@
-"""Send a song through a running service, several times if asked, and check what comes back.
+"""Send a song through a running service, once or several times, and check the stems.
 
-The song and the webhook receiver are served from here, so the service must be able to reach LISTEN. It succeeds when
-each task's webhook has arrived and both stems could be downloaded and hold exactly FRAMES sample frames.
-`scripts/test_docker.sh` runs it with whatever Python the machine has: it needs nothing but the standard library.
+This program serves the song and receives the webhooks, so the service must be able to reach LISTEN. It succeeds if the
+webhook of each task arrives and both stems can be downloaded and have exactly FRAMES sample frames.
+`scripts/test_docker.sh` runs it with the Python of the machine, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from scripts.song_server import SongServer
 
 STEMS = ("vocals", "instrumental")
 
-# A proxy of the environment must not be asked for loopback.
+# Never ask a proxy for a loopback address.
 _open = build_opener(ProxyHandler({})).open
 
 
 def call(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
-    """The service's answer to a GET, or to a POST of `body`."""
+    """The answer of the service to a GET, or to a POST of `body`."""
     user, password = os.environ["BASIC_AUTH_USERNAME"], os.environ["BASIC_AUTH_PASSWORD"]
-    request = Request(  # noqa: S310  # the address of our own service
+    request = Request(  # noqa: S310  # this is the service under test
         url,
         data=json.dumps(body).encode() if body else None,
         headers={
@@ -45,7 +45,7 @@ def call(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
 
 
 def frames_of(url: str) -> int:
-    """Sample frames of the WAV file behind `url`."""
+    """The number of sample frames of the WAV file at `url`."""
     with _open(url, timeout=30) as answer:
         stem = io.BytesIO(answer.read())
     with wave.open(stem) as sound:
@@ -53,7 +53,7 @@ def frames_of(url: str) -> int:
 
 
 def fault_of(payload: dict[str, Any], frames: int) -> str:
-    """What is wrong with a task's outcome, "" if nothing is."""
+    """What is wrong with the outcome of a task, "" if nothing is."""
     if payload["status"] != "success":
         return str(payload["error_message"])
     lengths = {name: frames_of(payload[name]) for name in STEMS}
@@ -62,7 +62,7 @@ def fault_of(payload: dict[str, Any], frames: int) -> str:
 
 
 def run(server: SongServer, options: argparse.Namespace) -> int:
-    """Submit, wait, check; 0 if all is well."""
+    """Submit the songs, wait for the webhooks, check the stems; 0 if everything is right."""
     started = time.monotonic()
     song = {"audio": server.song_url, "hook_url": server.hook_url}
     waiting = {str(call(f"{options.api}/generate", song)["task_uuid"]) for _ in range(options.times)}

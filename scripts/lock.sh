@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Compiles the locked requirements from pyproject.toml, for every platform and for Python 3.11 and later. dev.txt comes
-# first and binds the others, so that all of them name the same versions. `scripts/lock.sh --upgrade` takes new ones.
+# Writes the locked requirements from pyproject.toml, for every platform and for Python 3.11 and later. dev.txt is
+# written first and constrains the others, so that all files contain the same versions. `scripts/lock.sh --upgrade` uses
+# new ones.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -23,5 +24,5 @@ compile processor --group processor --constraints requirements/dev.txt
 compile library pyproject.toml --group embedded --group library \
   --group torch --no-emit-package torch --constraints requirements/dev.txt \
   --override requirements/library.overrides
-sed -i.whole '/^$/,$d' requirements/library.txt && rm requirements/library.txt.whole # a remark about torch
+sed -i.whole '/^$/,$d' requirements/library.txt && rm requirements/library.txt.whole # remove a comment about torch
 compile tools --group tools --constraints requirements/dev.txt

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Makes the Python environment that everything runs in, from the locked requirements, and builds the kernels of
-# uvr/separation/native where there is a C compiler; quick when nothing changed.
+# Creates the Python environment from the locked requirements, and builds the kernels of uvr/separation/native if there
+# is a C compiler. It is quick if nothing has changed.
 #
 #   scripts/setup.sh local      what the service needs on one machine, in .venv
-#   scripts/setup.sh dev        the same with everything for tests and lint
+#   scripts/setup.sh dev        the same with the tools for tests and lint, in .venv
 #   scripts/setup.sh library    what the service needs, with audio-separator, in .venv-library
 #
-# PYTHON names the interpreter (3.11 or later). VENV, or LIBRARY_VENV for the last, names an environment of your own: it
-# is used as it is, and nothing is installed into it. The package index is the one that pip is configured with.
-# TORCH=cuda gives the library the torch that runs on NVIDIA's cards, 5 GB in place of 0.7.
+# PYTHON is the interpreter to use (3.11 or later). VENV, or LIBRARY_VENV for `library`, is your own environment: it is
+# used unchanged, and nothing is installed into it. Packages come from the index that pip is configured with. TORCH=cuda
+# installs the torch for NVIDIA cards with audio-separator, 5 GB instead of 0.7 GB.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -38,8 +38,8 @@ find_python() {
       return
     fi
   done
-  fail "Python 3.11 or later is needed; ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." \
-    "Install it, or name it: PYTHON=/path/to/python3.11 make setup"
+  fail "Python 3.11 or later is required; ${PYTHON:-python3} is $("${PYTHON:-python3}" --version 2>&1 || true)." \
+    "Install it, or set its path: PYTHON=/path/to/python3.11 make setup"
 }
 
 make_environment() {
@@ -52,10 +52,10 @@ make_environment() {
   "$python" -c 'import venv, ensurepip' 2>/dev/null ||
     fail "$python lacks the modules venv and ensurepip." "On Debian and Ubuntu: sudo apt install python3-venv"
   "$python" -m venv --clear "$environment" ||
-    fail "$python could not make the environment $environment; the lines above say why."
+    fail "$python could not create the environment $environment; the lines above say why."
 }
 
-is_up_to_date() { # a requirements file is copied into the environment once it is installed; dev holds all of local
+is_up_to_date() { # the installed requirements file is copied into the environment; dev includes local
   cmp -s requirements/dev.txt "$environment/dev.txt" || cmp -s "$requirements" "$environment/$(basename "$requirements")"
 }
 
@@ -63,7 +63,7 @@ has_its_torch() {
   [ "$environment" = .venv ] || [ "$(cat .venv-library/torch.txt 2>/dev/null)" = "$(torch_version)" ]
 }
 
-torch_version() { # PyTorch's builds for Linux without CUDA have versions of their own; elsewhere there is only one
+torch_version() { # on Linux, PyTorch's builds without CUDA have their own versions; elsewhere there is only one build
   local version
   version=$(sed -n 's/^torch = \["\(.*\)"\]$/\1/p' pyproject.toml)
   case "$torch_build-$(uname -s)" in
@@ -76,15 +76,15 @@ install_torch() {
   local torch
   torch=$(torch_version)
   if [ "${torch%+cpu}" = "$torch" ]; then
-    install "${torch/==/===}" # exactly this build, whatever lies in a folder of wheels
-  else # the usual index has no such build, but a mirror or a folder of wheels may
+    install "${torch/==/===}" # exactly this build, even if a folder of wheels has others
+  else # the usual index does not have this build, but a mirror or a folder of wheels may
     install --no-deps "$torch" 2>/dev/null ||
       install --no-deps --extra-index-url https://download.pytorch.org/whl/cpu "$torch"
   fi
   echo "$torch" >.venv-library/torch.txt
 }
 
-build_kernels() { # PYTHON; without a C compiler the service does without them
+build_kernels() { # PYTHON; without a C compiler the service works without them
   "$1" -m uvr.separation.native.build
 }
 
@@ -92,7 +92,7 @@ install() {
   "$installer/bin/python" scripts/uv.py pip install --python "$environment/bin/python" "$@" 2>&1 | without_lists >&2
 }
 
-without_lists() { # uv's output without its lists of packages and without downloads of less than 20 MiB
+without_lists() { # removes the lists of packages, and downloads of less than 20 MiB, from the output of uv
   local line name large=" "
   while IFS= read -r line; do
     read -r _ name _ <<<"$line"
@@ -108,7 +108,7 @@ without_lists() { # uv's output without its lists of packages and without downlo
   done
 }
 
-describe_download() { # how large it is, as far as that was measured, and where it comes from
+describe_download() { # its size, if it was measured, and its source
   local size=""
   case $requirements in
     */local.txt) size="about 120 MB " ;;
@@ -118,28 +118,28 @@ describe_download() { # how large it is, as far as that was measured, and where 
   echo "${size}from $("$installer/bin/python" scripts/uv.py --show-index)"
 }
 
-is_whole() { # a removed interpreter leaves an environment that does not start, an interruption one without pip
+is_complete() { # false if its interpreter was removed, or if its creation was interrupted
   is_recent "$environment/bin/python" && "$installer/bin/python" -m pip --version >/dev/null 2>&1
 }
 
-installer=$environment # whose pip and uv are used
+installer=$environment # the environment whose pip and uv are used
 if [ "$environment" != .venv ] && [ -x .venv/bin/uv ] && is_recent .venv/bin/python; then
-  installer=.venv # most of the time that a new environment takes is spent on a pip and a uv of its own
+  installer=.venv # installing pip and uv takes most of the time of a new environment
 fi
 
 if [ -n "$given" ]; then
-  [ -x "$given/bin/python" ] || fail "VENV or LIBRARY_VENV names $given, which holds no Python environment."
+  [ -x "$given/bin/python" ] || fail "VENV or LIBRARY_VENV is $given, which is not a Python environment."
   build_kernels "$given/bin/python"
   exit 0
 fi
 if is_recent "$environment/bin/python" && is_up_to_date && has_its_torch; then
-  build_kernels "$environment/bin/python" >/dev/null # a compiler may have come since, and its absence is no news
+  build_kernels "$environment/bin/python" >/dev/null # a compiler may have been installed since
   exit 0
 fi
-is_whole || make_environment
+is_complete || make_environment
 
 echo "Installing $requirements into $environment, $(describe_download)"
-rm -f "$environment"/*.txt # what is half installed must not count
+rm -f "$environment"/*.txt # a partial installation must not count as complete
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 if [ "$installer" = "$environment" ]; then
   "$environment/bin/python" -m pip install --quiet --require-hashes --requirement requirements/tools.txt
@@ -148,7 +148,7 @@ else
 fi
 if [ "$environment" = .venv ]; then
   install --require-hashes --requirement "$requirements"
-else # the lock is complete but for the torch, and leaves out on purpose what its packages ask for
+else # the lock file is complete except for torch, and omits some dependencies on purpose
   install --no-deps --require-hashes --requirement "$requirements"
   install_torch
 fi

@@ -1,4 +1,4 @@
-"""The two ends of the service's HTTP that belong to a client: a server for one song, and a receiver of webhooks."""
+"""The HTTP server of a client: it serves one song and receives webhooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class SongServer(ThreadingHTTPServer):
-    """A server of `song` at `song_url`; the JSON that is posted to `hook_url` comes into `webhooks`."""
+    """Serves `song` at `song_url` and puts the JSON that is posted to `hook_url` into the queue `webhooks`."""
 
     def __init__(self, song: Path, host: str = "127.0.0.1") -> None:
         super().__init__((host, 0), _Handler)

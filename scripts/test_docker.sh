@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Proves the Docker files on a real engine, from a clean clone: ./start.sh, a song end to end through the containers,
-# two processors, kill -9 of containers and their return, ./stop.sh, image sizes. It removes what it made.
+# Tests the Docker files on a real engine, from a clean clone: ./start.sh, a song through all containers, two
+# processors, containers that are killed and restart, ./stop.sh, image sizes. It removes everything that it created.
 #
-#   make test-docker                                      tests what is committed
+#   make test-docker                                      tests the last commit
 #   DOCKER_TEST_WORKTREE=1 scripts/test_docker.sh         tests the working tree
 #
-# Where no Docker engine answers, ../shared/tools/docker-engine.sh brings one with stand-ins for the base images, which
-# it cannot pull. Without that script there is nothing to test with: it says so and succeeds.
+# If no Docker engine answers, ../shared/tools/docker-engine.sh starts one, with substitutes for the base images, which
+# it cannot pull. Without an engine and without that script, this test is skipped and succeeds.
 set -Eeuo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -26,9 +26,9 @@ fail() {
 
 # --- an engine, and images to build on ------------------------------------------------------------------------------
 
-bring_engine() {
+ensure_engine() {
   docker version >/dev/null 2>&1 && return
-  [ -x "$engine" ] || skip "no Docker engine answers, and there is no ../shared/tools/docker-engine.sh to bring one"
+  [ -x "$engine" ] || skip "no Docker engine answers, and ../shared/tools/docker-engine.sh does not exist"
   step "starting a Docker engine"
   local settings
   if ! settings=$("$engine" start 2>"$work/engine.log"); then
@@ -38,8 +38,8 @@ bring_engine() {
   fi
   engine_started=yes
   eval "$settings"
-  bring_init
-  bring_base_images
+  ensure_init
+  ensure_base_images
 }
 
 skip() {
@@ -47,22 +47,22 @@ skip() {
   exit 0
 }
 
-bring_init() { # that engine comes without the program behind `init: true`
+ensure_init() { # that engine does not include the program that `init: true` needs
   command -v docker-init >/dev/null && return
   apt-get install -y -qq --no-install-recommends tini >>"$work/engine.log" 2>&1
   ln -sf "$(command -v tini-static)" "$(dirname "$(command -v docker)")/docker-init"
 }
 
-bring_base_images() {
+ensure_base_images() {
   local redis_image
   redis_image=$(sed -n 's/.*REDIS_IMAGE:-\(.*\)}$/\1/p' "$root/docker-compose.yml")
   docker image inspect python:3.11-slim-bookworm debian:bookworm-slim >/dev/null 2>&1 ||
-    { step "making stand-ins for the base images"; "$engine" base >/dev/null; }
+    { step "making substitutes for the base images"; "$engine" base >/dev/null; }
   docker image inspect "$redis_image" >/dev/null 2>&1 || make_redis_image "$redis_image"
 }
 
-make_redis_image() { # TAG: Debian's Redis, laid out like the official image
-  step "making a stand-in for $1"
+make_redis_image() { # TAG: Debian's Redis with the layout of the official image
+  step "making a substitute for $1"
   docker build --quiet --tag "$1" - <<'DOCKERFILE'
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends redis-server \
@@ -73,7 +73,7 @@ CMD ["redis-server"]
 DOCKERFILE
 }
 
-# --- a clean clone, told about this machine -------------------------------------------------------------------------
+# --- a clean clone, configured for this machine ---------------------------------------------------------------------
 
 make_clone() {
   step "cloning"
@@ -86,7 +86,7 @@ make_clone() {
   fi
 }
 
-pip_setting() { # NAME: this machine's setting of pip, as far as it means anything inside a container
+pip_setting() { # NAME: the pip setting of this machine, without values that mean nothing inside a container
   local variable=PIP_${1^^} value
   variable=${variable//-/_}
   value=${!variable:-$(python3 -m pip config get "global.$1" 2>/dev/null || true)}
@@ -95,7 +95,8 @@ pip_setting() { # NAME: this machine's setting of pip, as far as it means anythi
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# start.sh copies env.example, so what the test needs is set there. Short leases bring a lost processor's task back soon.
+# start.sh copies env.example, so the test adds its settings there. With short leases, the task of a killed processor
+# returns soon.
 configure() {
   cat >>"$clone/env.example" <<SETTINGS
 
@@ -152,7 +153,7 @@ check_absent() { # IMAGE MODULE...
   found=$(docker run --rm "$image" python -c '
 import importlib.util, sys
 print(*filter(importlib.util.find_spec, sys.argv[1:]))' "$@")
-  [ -z "$found" ] || fail "$image holds what it does not need: $found"
+  [ -z "$found" ] || fail "$image contains packages that it does not need: $found"
 }
 
 check_published() {
@@ -162,16 +163,16 @@ check_published() {
     fail "published: $published"
 }
 
-check_read_only() { # to root as well
+check_read_only() { # even for root
   local service
   for service in redis api uploader processor; do
-    ! docker compose exec -T --user 0 "$service" touch /srv/x 2>/dev/null || fail "$service can write to its root"
+    ! docker compose exec -T --user 0 "$service" touch /srv/x 2>/dev/null || fail "$service can write outside its volumes"
   done
 }
 
 fetch_song() { # the example song that comes with the model
   docker compose cp processor:/srv/uvr/models/Spleeter-2stems.example.mp3 "$work/song.mp3" 2>/dev/null ||
-    fail "the model came without its example song"
+    fail "the example song of the model is missing"
   frames=$(docker compose exec -T processor python -c '
 import av
 with av.open("models/Spleeter-2stems.example.mp3") as song:
@@ -187,34 +188,34 @@ send_song() { # further arguments go to docker_song.py
     --api "http://127.0.0.1:$(setting API_PORT)" "$@"
 }
 
-kill_container() { # CONTAINER: SIGKILL to its first process from outside, as the kernel does it when memory runs out
+kill_container() { # CONTAINER: SIGKILL its first process from outside, as the kernel does when memory runs out
   local pid
   pid=$(docker inspect --format '{{.State.Pid}}' "$1")
   docker run --rm --pid host --user 0 "$COMPOSE_PROJECT_NAME-service" sh -c "kill -9 $pid"
 }
 
-has_returned() { # CONTAINER
+has_restarted() { # CONTAINER
   [ "$(docker inspect --format '{{.RestartCount}} {{.State.Health.Status}}' "$1")" = "1 healthy" ]
 }
 
-wait_for_return() { # CONTAINER
-  wait_until 60 has_returned "$1" && return
+wait_for_restart() { # CONTAINER
+  wait_until 60 has_restarted "$1" && return
   docker logs --tail 20 "$1" >&2
-  fail "a killed container did not come back"
+  fail "a killed container did not restart"
 }
 
-both_are_at_work() { [ "$(docker compose exec -T redis redis-cli zcard uvr_tasks:lease)" = 2 ]; }
+both_have_tasks() { [ "$(docker compose exec -T redis redis-cli zcard uvr_tasks:lease)" = 2 ]; }
 
-check_killed_processor() { # while both processors are at work on songs
+check_killed_processor() { # while both processors separate songs
   local processor sending
   processor=$(containers processor | sed -n 1p)
   send_song --times 4 >"$work/songs.log" & sending=$!
-  wait_until 30 both_are_at_work || fail "the two processors do not share the work"
+  wait_until 30 both_have_tasks || fail "the two processors do not share the tasks"
   kill_container "$processor"
-  wait "$sending" || fail "a song was lost with the processor that was killed"
+  wait "$sending" || fail "a song was lost when its processor was killed"
   cat "$work/songs.log"
-  grep -q 'attempt 2' "$work/songs.log" || fail "the processor was killed at a moment when it had no song"
-  wait_for_return "$processor"
+  grep -q 'attempt 2' "$work/songs.log" || fail "the processor had no song when it was killed"
+  wait_for_restart "$processor"
 }
 
 check_killed_redis() {
@@ -222,16 +223,16 @@ check_killed_redis() {
   redis=$(containers redis)
   docker compose exec -T redis redis-cli set uvr_test:written kept >/dev/null
   kill_container "$redis"
-  wait_for_return "$redis"
-  [ "$(docker compose exec -T redis redis-cli get uvr_test:written)" = kept ] || fail "Redis forgot what it had written"
+  wait_for_restart "$redis"
+  [ "$(docker compose exec -T redis redis-cli get uvr_test:written)" = kept ] || fail "Redis lost what it had written"
   send_song
 }
 
 check_stopped() {
   local volumes
-  [ -z "$(docker compose ps --all --quiet)" ] || fail "containers are left after ./stop.sh"
+  [ -z "$(docker compose ps --all --quiet)" ] || fail "there are containers after ./stop.sh"
   volumes=$(docker volume ls --quiet --filter "name=^${COMPOSE_PROJECT_NAME}_" | wc -l)
-  [ "$volumes" = 3 ] || fail "./stop.sh took the data with it"
+  [ "$volumes" = 3 ] || fail "./stop.sh deleted the data"
 }
 
 clean_up() {
@@ -251,7 +252,7 @@ clean_up() {
 main() {
   trap clean_up EXIT
   trap 'echo "FAILED in line $LINENO" >&2' ERR
-  bring_engine
+  ensure_engine
   make_clone
   configure
   cd "$clone"
@@ -274,7 +275,7 @@ main() {
   step "./stop.sh"
   ./stop.sh >/dev/null 2>&1
   check_stopped
-  step "all is well"
+  step "all checks passed"
 }
 
 main

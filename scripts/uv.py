@@ -1,11 +1,11 @@
-"""Run uv with the package index that pip is configured with: nobody should have to set a mirror twice.
+"""Run uv with the package index that pip is configured with, so that a mirror has to be configured only once.
 
-uv reads neither the PIP_* variables nor pip.conf; its own variables win where they are set. MAIN_INDEX_ONLY=1 leaves
-extra indexes and find-links out: the lock files must name the hashes of all files of a release, for every platform, and
-not only of those that lie on this machine.
+uv reads neither the PIP_* variables nor pip.conf. The variables of uv take precedence if they are set.
+MAIN_INDEX_ONLY=1 ignores extra indexes and find-links: the lock files must contain the hashes of all files of a
+release, for every platform, not only of those on this machine.
 
-`uv.py --show-index` prints where packages come from. It runs before anything but pip and uv is installed, hence the
-standard library only.
+`uv.py --show-index` prints where packages come from. This program runs before anything except pip and uv is installed,
+so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _EXTRA = {"extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "no-inde
 _OLDER_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
 _PYPI = "https://pypi.org/simple"
 _SECTIONS = ("global", "install", ":env:")
-"""Where pip looks for a setting when it installs; later ones win."""
+"""The sections in which pip looks for a setting when it installs; later ones take precedence."""
 
 
 def pip_settings(listing: str) -> dict[str, str]:
-    """Settings by name from the output of `pip config list`; a setting with several values has spaces between them."""
+    """Settings by name from the output of `pip config list`; several values of a setting are separated by spaces."""
     lines = [line.partition("=") for line in listing.splitlines()]
     settings: dict[str, str] = {}
     for section in _SECTIONS:
@@ -43,16 +43,16 @@ def pip_settings(listing: str) -> dict[str, str]:
 
 
 def uv_variables(settings: Mapping[str, str], environment: Mapping[str, str], *, extras: bool) -> dict[str, str]:
-    """The variables that give uv pip's settings, without those that the environment has already."""
+    """The variables that pass the settings of pip to uv, without those that are already set in the environment."""
     names = _MAIN | _EXTRA if extras else _MAIN
-    wanted = {names[name]: value for name, value in settings.items() if name in names}
-    if "UV_FIND_LINKS" in wanted:
-        wanted["UV_FIND_LINKS"] = wanted["UV_FIND_LINKS"].replace(" ", ",")
-    # Like pip, look into every index for a locked version; its hash says that the right file was found.
-    wanted["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    variables = {names[name]: value for name, value in settings.items() if name in names}
+    if "UV_FIND_LINKS" in variables:
+        variables["UV_FIND_LINKS"] = variables["UV_FIND_LINKS"].replace(" ", ",")
+    # Like pip, look in every index for a locked version; its hash proves that the right file was found.
+    variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return {
         name: value
-        for name, value in wanted.items()
+        for name, value in variables.items()
         if name not in environment and _OLDER_NAMES.get(name, name) not in environment
     }
 
@@ -66,7 +66,7 @@ def index(settings: Mapping[str, str], environment: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Become uv, or name the index."""
+    """Replace this process by uv, or print the index."""
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listing = subprocess.run(pip, check=True, capture_output=True, text=True).stdout
     if sys.argv[1:] == ["--show-index"]:

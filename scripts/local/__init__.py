@@ -1,5 +1,5 @@
-"""The service on one machine without Docker: four processes with pid files and logs, started and stopped together.
+"""The local service without Docker: Redis, API, processor and uploader, started and stopped together.
 
-`start_local.sh` and its companions are doors to `python -m scripts.local`; the demo and the tests use `Stack` directly,
-each in folders and on ports of its own.
+`start_local.sh` and the other `*_local.sh` scripts call `python -m scripts.local`. The demo and the tests use `Stack`
+directly, each with its own folders and ports.
 """

@@ -1,4 +1,4 @@
-"""How the first start makes .env from env.example: with random passwords, which only this machine's user can read."""
+"""Creates .env from env.example at the first start, with random passwords and readable by this user only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make_env_file(example: Path, target: Path, names: Sequence[str]) -> None:
 
 
 def with_value(text: str, name: str, value: str) -> str:
-    """`text` with the line `NAME=` or `# NAME=…` replaced by `NAME=value`, or that line added."""
+    """`text` with the line `NAME=…` or `# NAME=…` replaced by `NAME=value`, or with that line appended."""
     line = re.compile(rf"^(?:# ?)?{name}=.*$", re.MULTILINE)
     if line.search(text):
         return line.sub(f"{name}={value}", text, count=1)

@@ -1,4 +1,4 @@
-"""A failed start explained: what the process wrote since this start, then the reason, where people look first."""
+"""Explains a failed start: the log since then, with the reason in the last line, where people look first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scripts.local.process import Process
 
 
 def explain(process: Process, sentence: str) -> str:
-    """The last lines that `process` logged since its start, then `sentence` with the reason that they give."""
+    """The last lines that `process` logged since its start, and then `sentence` with the reason found in them."""
     lines = process.log_tail().splitlines()
     reason = reason_in(lines)
     last = f"{sentence}: {reason}" if reason else f"{sentence}, and it wrote nothing to {process.log_file}."
@@ -19,14 +19,14 @@ def explain(process: Process, sentence: str) -> str:
 
 
 def reason_in(lines: Sequence[str]) -> str:
-    """What a process wrote as the reason of its end: the error logged last, or else the last line; "" for none."""
+    """Why a process ended, according to its log: the last error, otherwise the last line, otherwise ""."""
     errors = [error for line in lines if (error := _logged_error(line))]
     written = [line.strip() for line in lines if line.strip()]
     return next(reversed(errors or written), "")
 
 
 def _logged_error(line: str) -> str:
-    """The error that a JSON line of the service's log holds; "" for every other line."""
+    """The error in a JSON line of the log; "" for every other line."""
     try:
         entry = json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whether each of the local processes does its work, asked where it shows: the API over HTTP, workers in Redis."""
+"""Whether each of the local processes works: the API is asked over HTTP, workers announce themselves in Redis."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from redis import RedisError
 
 from config import Settings
 from scripts.local import redis_server
-from scripts.local.problem import CannotStart
+from scripts.local.errors import StartError
 from uvr.liveness.workers import live_workers
 from uvr.redis.clients import connect
 
 
 def components_up(settings: Settings, pids: Mapping[str, int | None]) -> set[str]:
-    """The names of those that are up, out of "redis" and the processes in `pids`.
+    """The names of those that are up among "redis" and the processes in `pids`.
 
-    A worker is up once the one with this very pid has announced itself: /health also counts workers of other machines,
+    A worker is up when a worker with its pid has announced itself. /health would also count workers of other machines,
     and for some seconds those that died.
     """
     up = _workers_up(settings, pids)
@@ -34,7 +34,7 @@ def components_up(settings: Settings, pids: Mapping[str, int | None]) -> set[str
 
 
 def why_not_ready(settings: Settings) -> list[str]:
-    """What keeps a service that runs from working on tasks, such as a bucket that takes nothing: a sentence each."""
+    """Why a running service does not process tasks, such as a bucket that refuses files; one sentence per reason."""
     opener = build_opener(ProxyHandler({}))
     try:
         opener.open(f"{settings.local_url}/ready", timeout=5).close()
@@ -43,23 +43,23 @@ def why_not_ready(settings: Settings) -> list[str]:
             parts = json.load(answer)["components"].values()
             return list(dict.fromkeys(part["message"] for part in parts if part["status"] != "up"))
     except OSError:
-        return []  # it came up a moment ago, and `./status_local.sh` shows what has become of it
+        return []  # it was up a moment ago; `./status_local.sh` shows its state
     return []
 
 
 def _redis_answers(settings: Settings) -> bool:
     try:
         return redis_server.answers(settings)
-    except CannotStart:
+    except StartError:
         return False
 
 
 def _api_answers(settings: Settings) -> bool:
-    opener = build_opener(ProxyHandler({}))  # a proxy of the environment must not be asked for loopback
+    opener = build_opener(ProxyHandler({}))  # never ask a proxy for a loopback address
     try:
         with opener.open(f"{settings.local_url}/health", timeout=5) as answer:
             return bool(answer.status == HTTPStatus.OK)
-    except OSError:  # 503 as well
+    except OSError:  # including a 503
         return False
 
 

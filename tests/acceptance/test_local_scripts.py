@@ -1,4 +1,4 @@
-"""start_local.sh and its companions, as a user runs them in a fresh checkout."""
+"""The scripts `*_local.sh` as a user runs them in a fresh checkout."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def started(checkout: Checkout) -> Iterator[Checkout]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Checkout]:
-    """A running service as it comes; tests leave it as they found it."""
+    """A running service with the default settings; tests leave it as they found it."""
     folder = tmp_path_factory.mktemp("checkout")
     with started(Checkout(folder, model_dir, is_fresh=True)) as checkout:
         yield checkout
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; a zombie, which only waits for its parent, does not."""
+    """Whether the process runs. A zombie, which only waits for its parent, does not."""
     with suppress(FileNotFoundError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     if Path("/proc/self").exists():
@@ -56,12 +56,12 @@ def test_first_start_writes_env_with_random_passwords_for_this_user_only(service
     assert len(service.variable("REDIS_PASSWORD")) == 32
 
 
-def test_second_start_says_that_it_runs_already(service):
+def test_second_start_says_that_the_service_is_already_running(service):
     pids = service.pids()
     again = service.run("start_local.sh")
     assert again.returncode == 0
     url = f"http://127.0.0.1:{service.environment['API_PORT']}"
-    assert f"runs already: {url}\n  docs      {url}/docs\n" in again.stdout
+    assert f"already running: {url}\n  docs      {url}/docs\n" in again.stdout
     assert service.pids() == pids
 
 
@@ -91,7 +91,7 @@ def test_test_api_without_a_song_sends_the_one_that_comes_with_the_model(service
     assert "_vocals.wav?" in sent.stdout
 
 
-def test_test_api_names_the_file_that_is_not_there(service):
+def test_test_api_names_a_missing_file(service):
     sent = service.run("test_api.sh", "no-such-song.mp3")
     assert sent.returncode == 1
     assert "There is no file no-such-song.mp3." in sent.stderr
@@ -99,7 +99,7 @@ def test_test_api_names_the_file_that_is_not_there(service):
 
 @contextmanager
 def changed_settings(service: Checkout) -> Iterator[None]:
-    """Other settings in .env than those that the service was started with."""
+    """Change settings in .env after the service was started."""
     env_file = service.folder / ".env"
     before = env_file.read_text(encoding="utf-8")
     env_file.write_text(f"{before}\nMAX_AUDIO_SECONDS=61\nWEBHOOK_SECRET=a well kept one\n", encoding="utf-8")
@@ -107,7 +107,7 @@ def changed_settings(service: Checkout) -> Iterator[None]:
     env_file.write_text(before, encoding="utf-8")
 
 
-CHANGE = "Changed since the start: MAX_AUDIO_SECONDS, WEBHOOK_SECRET.\n./restart_local.sh applies it.\n"
+CHANGE = "Changed since the start: MAX_AUDIO_SECONDS, WEBHOOK_SECRET.\n./restart_local.sh applies the changes.\n"
 
 
 @pytest.mark.parametrize("script", ["start_local.sh", "status_local.sh"])
@@ -121,10 +121,10 @@ def test_settings_that_changed_since_the_start_are_named_without_their_values(se
     assert service.pids() == pids
 
 
-def test_settings_that_processes_were_started_with_are_remembered_without_their_values(service: Checkout) -> None:
-    remembered = list((service.folder / "run").glob("*.settings"))
-    assert {file.stem for file in remembered} == PROCESSES - {"log-rotation"}
-    for file in remembered:
+def test_the_settings_of_processes_are_saved_without_their_values(service: Checkout) -> None:
+    saved = list((service.folder / "run").glob("*.settings"))
+    assert {file.stem for file in saved} == PROCESSES - {"log-rotation"}
+    for file in saved:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert service.variable("REDIS_PASSWORD") not in file.read_text()
         assert service.variable("BASIC_AUTH_PASSWORD") not in file.read_text()
@@ -150,14 +150,15 @@ def test_restart_with_a_faulty_configuration_stops_nothing(
     assert service.pids() == pids
 
 
-def test_next_start_brings_back_what_died_unless_the_rest_has_other_settings(service: Checkout) -> None:
+def test_next_start_brings_back_what_died_unless_settings_have_changed(service: Checkout) -> None:
     before = service.pids()
     os.kill(before["uploader"], signal.SIGKILL)
     assert service.run("status_local.sh").returncode == 1
     with changed_settings(service):
         refused = service.run("start_local.sh")
     assert refused.returncode == 1
-    assert refused.stderr == f"Not running: uploader. The rest runs, with the settings it was started with.\n{CHANGE}"
+    reason = "Not running: uploader. The other processes run with the settings that they were started with."
+    assert refused.stderr == f"{reason}\n{CHANGE}"
     assert service.pids() == before
     assert not alive(before["uploader"])
     assert service.run("start_local.sh").returncode == 0
@@ -206,7 +207,7 @@ def test_port_of_redis_taken_by_another_program_is_named(tmp_path, model_dir):
     assert checkout.pids() == {}
 
 
-def test_model_that_cannot_be_had_leaves_nothing_running(tmp_path, model_dir):
+def test_a_model_that_cannot_be_downloaded_leaves_nothing_running(tmp_path, model_dir):
     checkout = Checkout(tmp_path, model_dir, MODEL_NAME="no-such-model")
     start = checkout.run("start_local.sh")
     assert start.returncode == 1

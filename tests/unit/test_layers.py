@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -13,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 # Lowest first; a package imports from the layers below its own and from itself, never from its neighbors.
+# docs/architecture.md shows the same table, highest first.
 LAYERS: list[set[str]] = [
     {
         "uvr.client",
@@ -96,6 +98,20 @@ def test_a_door_starts_without_what_it_does_not_need(door: str) -> None:
 @pytest.mark.parametrize("door", sorted(FORBIDDEN))
 def test_only_the_child_with_the_network_loads_the_kernels(door: str) -> None:
     assert not {name for name in modules_at_start(door) if name.startswith("uvr.separation.native")}
+
+
+def test_the_architecture_page_shows_the_same_layers() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Layers\n")[2].partition("```text\n")[2].partition("```")[0]
+    assert [set(line.split()) for line in table.splitlines()] == LAYERS[::-1]
+
+
+def test_the_architecture_page_describes_every_package_and_every_module_at_the_top() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = page.partition("\n## Modules\n")[2].partition("\n## ")[0]
+    packages = {f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "uvr").glob("*/**/__init__.py")}
+    top = {f"uvr/{path.name}" for path in (ROOT / "uvr").glob("[!_]*.py")}
+    assert set(re.findall(r"^\| `(\S+)` \|", modules, re.MULTILINE)) == packages | top
 
 
 def loaded_at_start(door: str) -> set[str]:

@@ -1,5 +1,5 @@
-"""Commands for the shell, one module each.
+"""The commands of the command line, one module each.
 
-`submit`, `status`, `list` and `cancel` are clients of a running service; `separate` needs none; `dead` and `doctor` are
-for its operators.
+`submit`, `status`, `list` and `cancel` are clients of a running service. `separate` needs no service. `dead` and
+`doctor` are for operators.
 """

@@ -1,14 +1,12 @@
-"""`python -m uvr cancel`: tasks of a running service ended before their time."""
+"""`python -m uvr cancel`: cancel tasks of a running service."""
 
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import Any
 
 from config import Settings
 from uvr.cli import remote
-from uvr.client import Client
 
 
 def add_parser(commands: Any) -> None:
@@ -16,21 +14,19 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "cancel",
         help="cancel tasks of a running service",
-        description=f"End tasks of a running service before their time. {remote.ABOUT}",
+        description=f"Cancel tasks of a running service. {remote.OUTPUT_AND_EXIT_STATUS}",
     )
     parser.add_argument("ids", nargs="+", metavar="ID", help="the id of a task")
     remote.add_service_options(parser)
     parser.set_defaults(run=cancel_tasks)
 
 
-def cancel_tasks(wanted: argparse.Namespace, settings: Settings) -> int:
-    """Cancel tasks and print the ids of those that were."""
-    return remote.with_service(wanted, settings, partial(_cancel_all, wanted))
+def cancel_tasks(options: argparse.Namespace, settings: Settings) -> int:
+    """Cancel tasks and print the ids of those that were cancelled."""
+    with remote.connect(options, settings) as client:
 
+        def cancel(task_uuid: str) -> None:
+            task = client.cancel(task_uuid)
+            remote.print_result({"input": task_uuid, **task.answer} if options.json else task.task_uuid)
 
-def _cancel_all(wanted: argparse.Namespace, client: Client) -> int:
-    def step(task_uuid: str) -> None:
-        task = client.cancel(task_uuid)
-        remote.tell({"input": task_uuid, **task.answer} if wanted.json else task.task_uuid)
-
-    return remote.for_each(wanted.ids, step, as_json=wanted.json)
+        return remote.for_each(options.ids, cancel, as_json=options.json)

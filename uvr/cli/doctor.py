@@ -1,9 +1,9 @@
-"""`python -m uvr doctor`: whether this machine can run the service, and what will compute the network, and why.
+"""`python -m uvr doctor`: check whether this machine can run the service, and say what computes the network and why.
 
-It looks at all that the three processes look at when they start. Promises to scripts: it downloads nothing and needs no
-model; it changes nothing, but for a small file that it stores in the bucket and deletes again; stdout has one line for
-each thing looked at; the exit status is 0 unless a line begins with FAULT. It runs in either image of Docker: what only
-the other one has packages for is said to be checked there.
+It checks everything that the three processes check at their start. Promises to scripts: it downloads nothing and needs
+no model. It changes nothing, except that it stores a small file in the bucket and deletes it again. stdout has one line
+per finding. The exit status is 0 unless a line begins with FAULT. It runs in both Docker images: what one of them lacks
+the packages for is reported as checked in the other.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ HEALTHY, FAULTY = 0, 1
 
 
 class Mark(StrEnum):
-    """How a line begins."""
+    """The first word of a line."""
 
     OK = "ok"
     NOTE = "note"
-    """All is well, but could be better, or is not known yet."""
+    """The service works, but something could be better or is not known yet."""
     FAULT = "FAULT"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line."""
+    """One line of the report."""
 
     mark: Mark
     subject: str
@@ -53,12 +53,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is looked at, by a function that gives a finding or several."""
+    """One check: a function that returns one finding or several."""
 
     subject: str
-    look: Callable[[Settings], Finding | Iterable[Finding]]
+    run: Callable[[Settings], Finding | Iterable[Finding]]
     packages: tuple[str, ...] = ()
-    """What it needs that not every image has."""
+    """Packages that it needs and that not every image has."""
     image: str = ""
     """The image that has them."""
 
@@ -69,8 +69,8 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=examine)
 
 
-def examine(_wanted: argparse.Namespace, settings: Settings) -> int:
-    """Print what is found; faults of single settings have already kept the command from starting."""
+def examine(_options: argparse.Namespace, settings: Settings) -> int:
+    """Print all findings. Invalid settings have already prevented the command from starting."""
     status = HEALTHY
     for finding in findings(settings):
         sys.stdout.write(f"{finding.mark:6}{finding.subject:16}{finding.sentence}\n")
@@ -81,30 +81,33 @@ def examine(_wanted: argparse.Namespace, settings: Settings) -> int:
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Everything that is looked at, quick things first."""
+    """Run all checks, the fast ones first."""
     for check in CHECKS:
-        if lacking := [package for package in check.packages if not _is_installed(package)]:
-            yield Finding(Mark.NOTE, check.subject, f"checked in the {check.image} image; here is no {lacking[0]}")
+        if missing := [package for package in check.packages if not _is_installed(package)]:
+            sentence = f"checked in the {check.image} image; this one has no {missing[0]}"
+            yield Finding(Mark.NOTE, check.subject, sentence)
             continue
         try:
-            found = check.look(settings)
+            found = check.run(settings)
             yield from [found] if isinstance(found, Finding) else found
-        except ImportError as error:  # a package that is here but not whole
+        except ImportError as error:  # the package is installed but broken
             yield Finding(Mark.FAULT, check.subject, f"a package cannot be loaded: {error}")
 
 
 def _is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
-    except ValueError:  # loaded in a way that says nothing about it
+    except ValueError:  # loaded in a way that leaves no specification behind
         return False
 
 
-def _settings(_settings: Settings) -> Finding:
-    return Finding(Mark.OK, "settings", "they are valid")  # or this command would not have started
+def check_settings(_settings: Settings) -> Finding:
+    """The settings are valid, otherwise this command would not have started."""
+    return Finding(Mark.OK, "settings", "all settings are valid")
 
 
-def _variables(_settings: Settings) -> Iterator[Finding]:
+def check_variables(_settings: Settings) -> Iterator[Finding]:
+    """Variables of .env and of the environment that the service does not read."""
     found = variables_without_effect()
     if found.retired:
         yield Finding(Mark.NOTE, "KAFKA_*", f"no longer used: {', '.join(found.retired)}; {RETIRED_REASON}")
@@ -112,18 +115,20 @@ def _variables(_settings: Settings) -> Iterator[Finding]:
         yield Finding(Mark.NOTE, "variables", unknown.sentence)
 
 
-def _password(settings: Settings) -> Iterator[Finding]:
+def check_password(settings: Settings) -> Iterator[Finding]:
+    """The password of the admin, for API_HOST and for an address that other machines can reach."""
     from uvr.api.auth.basic import password_faults
 
     faults = password_faults(settings)
     yield from (Finding(Mark.FAULT, "password", fault) for fault in faults)
     if not faults and password_faults(settings.model_copy(update={"api_host": "0.0.0.0"})):  # noqa: S104
-        yield Finding(Mark.NOTE, "password", "BASIC_AUTH_PASSWORD is good enough on loopback only")
+        yield Finding(Mark.NOTE, "password", "BASIC_AUTH_PASSWORD is strong enough for loopback only")
     elif not faults:
-        yield Finding(Mark.OK, "password", "BASIC_AUTH_PASSWORD is set, and none that everybody tries first")
+        yield Finding(Mark.OK, "password", "BASIC_AUTH_PASSWORD is set, and is not a well-known password")
 
 
-def _users(settings: Settings) -> Iterator[Finding]:
+def check_users(settings: Settings) -> Iterator[Finding]:
+    """The users file."""
     from uvr.api.auth.users import Users
 
     try:
@@ -132,10 +137,11 @@ def _users(settings: Settings) -> Iterator[Finding]:
         yield from (Finding(Mark.FAULT, "users", fault) for fault in error.faults)
         return
     file = settings.basic_auth_users_file
-    yield Finding(Mark.OK, "users", f"{file} can be read and is valid" if file else "there is the admin alone")
+    yield Finding(Mark.OK, "users", f"{file} is valid" if file else "the admin is the only user")
 
 
-def _webhook_secret(settings: Settings) -> Finding:
+def check_webhook_secret(settings: Settings) -> Finding:
+    """WEBHOOK_SECRET, and whether receivers can use it."""
     from uvr.webhooks.delivery import is_plain, signing_key
 
     secret = settings.webhook_secret.get_secret_value()
@@ -146,31 +152,32 @@ def _webhook_secret(settings: Settings) -> Finding:
     except PermanentError as error:
         return Finding(Mark.FAULT, "WEBHOOK_SECRET", error.message)
     if is_plain(secret):
-        sentence = "it does not begin with whsec_, so most libraries of receivers refuse it; env.example makes one"
+        sentence = "it does not begin with whsec_, so most libraries reject it; env.example shows how to create one"
         return Finding(Mark.NOTE, "WEBHOOK_SECRET", sentence)
     return Finding(Mark.OK, "WEBHOOK_SECRET", "webhooks are signed with it")
 
 
-def _redis(settings: Settings) -> Finding:
+def check_redis(settings: Settings) -> Finding:
+    """Whether Redis answers and can run the scripts of the service."""
     from redis import RedisError, ResponseError
 
+    from uvr.redis import requirements
     from uvr.redis.clients import connect
-    from uvr.redis.requirements import check_redis
 
     try:
         with closing(connect(settings, command_timeout_s=2.0)) as clients:
-            server = check_redis(clients, settings) or "it"
+            server = requirements.check_redis(clients, settings) or "it"
     except SettingsError as error:
         return Finding(Mark.FAULT, "Redis", error.faults[0])
     except ResponseError as error:
-        return Finding(Mark.FAULT, "Redis", f"it takes no tasks for now ({error})")
+        return Finding(Mark.FAULT, "Redis", f"it does not accept tasks at the moment ({error})")
     except RedisError as error:
         return Finding(Mark.FAULT, "Redis", f"it does not answer ({error}); ./start_local.sh and ./start.sh start one")
-    return Finding(Mark.OK, "Redis", f"{server} answers and runs the service's scripts")
+    return Finding(Mark.OK, "Redis", f"{server} answers and runs the scripts of the service")
 
 
-def _storage(settings: Settings) -> Iterator[Finding]:
-    """What an uploader would find in the bucket; stems on disk are a matter of OUTPUT_DIR."""
+def check_storage(settings: Settings) -> Iterator[Finding]:
+    """What an uploader would find in the bucket. Without a bucket, OUTPUT_DIR is checked as a folder."""
     from uvr.storage.factory import open_storage
 
     name = settings.s3_bucket_name
@@ -178,7 +185,7 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         yield Finding(Mark.OK, "storage", "stems stay in OUTPUT_DIR, and the API serves them")
         return
     try:
-        warnings = open_storage(settings, link_key=bytes).check()  # a bucket signs its links itself
+        warnings = open_storage(settings, link_key=bytes).check()  # a bucket signs its own links
     except UvrError as error:
         yield Finding(Mark.FAULT, "bucket", f"nothing can be stored in {name}: {error.message}")
     else:
@@ -186,7 +193,7 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         yield from (Finding(Mark.NOTE, "rights", warning) for warning in warnings)
 
 
-def _links(settings: Settings) -> Finding:
+def check_links(settings: Settings) -> Finding:
     """Where links to stems lead."""
     if settings.link_warning:
         return Finding(Mark.NOTE, "links", settings.link_warning)
@@ -194,22 +201,24 @@ def _links(settings: Settings) -> Finding:
     return Finding(Mark.OK, "links", f"links to stems lead to {settings.s3_public_domain or where}")
 
 
-def _folder(variable: str, settings: Settings) -> Finding:
+def check_folder(variable: str, settings: Settings) -> Finding:
+    """Whether the folder that `variable` names is writable and has enough space."""
     folder: Path = getattr(settings, variable.lower())
     min_free_bytes = settings.min_free_bytes
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        mark = Mark.NOTE if variable == "MODEL_FILE_DIR" else Mark.FAULT  # one filled by hand may be read only
-        return Finding(mark, variable, f"{folder} cannot be written to")
+        # A folder of model files that the operator has filled may be read-only.
+        mark = Mark.NOTE if variable == "MODEL_FILE_DIR" else Mark.FAULT
+        return Finding(mark, variable, f"{folder} is not writable")
     free_bytes = bytes_free(folder)
-    told = f"{folder} can be written to, {free_bytes / 2**30:.1f} GiB are free"
+    sentence = f"{folder} is writable and has {free_bytes / 2**30:.1f} GiB free"
     if variable != "MODEL_FILE_DIR" and free_bytes < min_free_bytes:
-        return Finding(Mark.FAULT, variable, f"{told}, and MIN_FREE_BYTES asks for {min_free_bytes / 2**30:.1f} GiB")
-    return Finding(Mark.OK, variable, told)
+        return Finding(Mark.FAULT, variable, f"{sentence}; MIN_FREE_BYTES requires {min_free_bytes / 2**30:.1f} GiB")
+    return Finding(Mark.OK, variable, sentence)
 
 
-def _kernels(_settings: Settings) -> Finding:
-    """The library of our own kernels."""
+def check_kernels(_settings: Settings) -> Finding:
+    """Whether the library of our own kernels is built."""
     from uvr.separation.native import bindings
     from uvr.separation.native.build import BuildError, compiler
 
@@ -217,15 +226,15 @@ def _kernels(_settings: Settings) -> Finding:
         loaded = bindings.load()
     except bindings.LibraryError as error:
         try:
-            remedy = f"{compiler()[0]} is here: `make setup` says what is wrong"
-        except BuildError as lacking:
-            remedy = f"{lacking}; install one, then run `make setup`"
+            remedy = f"{compiler()[0]} is installed; `make setup` says why it did not build them"
+        except BuildError as no_compiler:
+            remedy = f"{no_compiler}; install one, then run `make setup`"
         return Finding(Mark.NOTE, "kernels", f"{error}; {remedy}")
-    return Finding(Mark.OK, "kernels", f"they are built; this processor runs {loaded.best.name} instructions")
+    return Finding(Mark.OK, "kernels", f"they are built; this CPU runs {loaded.best.name} instructions")
 
 
-def _device(settings: Settings) -> Iterator[Finding]:
-    """A device that was asked for; the best that works is found when the network is loaded."""
+def check_device(settings: Settings) -> Iterator[Finding]:
+    """Whether a requested graphics card can be used. With DEVICE=auto this is found out when the network is loaded."""
     if settings.device in ("auto", "cpu"):
         return
     import onnxruntime
@@ -236,66 +245,62 @@ def _device(settings: Settings) -> Iterator[Finding]:
         yield Finding(Mark.FAULT, "device", error.message)
 
 
-def _model(settings: Settings) -> Iterator[Finding]:
-    """The model's file, and what computes its network."""
+def check_model(settings: Settings) -> Iterator[Finding]:
+    """The model file, and what computes its network."""
+    name = settings.model_name
     try:
-        yield from _model_and_network(settings)
+        if needs_audio_separator(name, settings.separation_engine):
+            require_audio_separator(name)
+            yield Finding(Mark.OK, "model", f"audio-separator runs {name}")
+            return
+        path = store.model_file_path(name, settings.model_file_dir)
+        if not path.is_file():
+            yield Finding(Mark.NOTE, "model", f"{path.name} is not in MODEL_FILE_DIR; the first start downloads it")
+            return
+        parameters = store.parameters_of(path)
+        yield Finding(Mark.OK, "model", f"{path.name} is in place")
+        yield _network_finding(settings, path, parameters)
     except PermanentError as error:
         yield Finding(Mark.FAULT, "model", error.message)
 
 
-def _model_and_network(settings: Settings) -> Iterator[Finding]:
-    name = settings.model_name
-    if needs_audio_separator(name, settings.separation_engine):
-        require_audio_separator(name)
-        yield Finding(Mark.OK, "model", f"audio-separator runs {name}")
-        return
-    path = store.model_file_path(name, settings.model_file_dir)
-    if not path.is_file():
-        yield Finding(Mark.NOTE, "model", f"{path.name} is not in MODEL_FILE_DIR; the first start fetches it")
-        return
-    parameters = store.parameters_of(path)
-    yield Finding(Mark.OK, "model", f"{path.name} is here")
-    yield _network(settings, path, parameters)
-
-
-def _network(settings: Settings, path: Path, parameters: catalogue.MdxParameters) -> Finding:
-    """What computes the network, as the processor process decides it."""
+def _network_finding(settings: Settings, path: Path, parameters: catalogue.MdxParameters) -> Finding:
+    """What computes the network; a processor decides it in the same way."""
     device, backend = settings.device, settings.network_backend
-    asked = f"DEVICE={device}, NETWORK_BACKEND={backend}, {settings.inference_threads or usable_cores()} threads"
+    requested = f"DEVICE={device}, NETWORK_BACKEND={backend}, {settings.inference_threads or usable_cores()} threads"
     try:
         decision = backends.decide(path, parameters, device=device, backend=backend)
     except backends.KernelsUnavailableError as error:
-        return Finding(Mark.FAULT, "network", f"NETWORK_BACKEND=native, but {error} ({asked})")
-    is_right = decision.way == "native" or backend == "onnxruntime" or device not in ("auto", "cpu")
-    card = backend == "auto" and device == "auto" and devices.may_have_cuda()
-    first = "a graphics card if one works, else " if card else ""
-    sentence = f"{first}{_WAYS[decision.way]}: {decision.reason} ({asked})"
-    return Finding(Mark.OK if is_right else Mark.NOTE, "network", sentence)
+        return Finding(Mark.FAULT, "network", f"NETWORK_BACKEND=native, but {error} ({requested})")
+    is_best = decision.way == "native" or backend == "onnxruntime" or device not in ("auto", "cpu")
+    may_use_card = backend == "auto" and device == "auto" and devices.may_have_cuda()
+    card = "a graphics card if one works, otherwise " if may_use_card else ""
+    sentence = f"{card}{_BACKENDS[decision.way]}: {decision.reason} ({requested})"
+    return Finding(Mark.OK if is_best else Mark.NOTE, "network", sentence)
 
 
-_WAYS = {
+_BACKENDS = {
     "native": "our own kernels",
     "onnxruntime": "ONNX Runtime",
-    "unchecked": "ONNX Runtime, and our own kernels from the first song on if they agree",
+    "unchecked": "ONNX Runtime, then our own kernels if their results agree in the first song",
 }
 
 _API = (("flask", "bcrypt"), "API's")
 _PROCESSOR = (("numpy", "av", "onnxruntime"), "processor's")
 
 CHECKS: tuple[Check, ...] = (
-    Check("settings", _settings),
-    Check("variables", _variables),
-    Check("password", _password, *_API),
-    Check("users", _users, *_API),
-    Check("WEBHOOK_SECRET", _webhook_secret),
-    Check("Redis", _redis),
-    Check("storage", _storage),
-    Check("links", _links),
-    Check("TEMP_DIR", partial(_folder, "TEMP_DIR")),
-    Check("OUTPUT_DIR", partial(_folder, "OUTPUT_DIR")),
-    Check("MODEL_FILE_DIR", partial(_folder, "MODEL_FILE_DIR"), *_PROCESSOR),
-    Check("kernels", _kernels, *_PROCESSOR),
-    Check("device", _device, *_PROCESSOR),
-    Check("model", _model, *_PROCESSOR),
+    Check("settings", check_settings),
+    Check("variables", check_variables),
+    Check("password", check_password, *_API),
+    Check("users", check_users, *_API),
+    Check("WEBHOOK_SECRET", check_webhook_secret),
+    Check("Redis", check_redis),
+    Check("storage", check_storage),
+    Check("links", check_links),
+    Check("TEMP_DIR", partial(check_folder, "TEMP_DIR")),
+    Check("OUTPUT_DIR", partial(check_folder, "OUTPUT_DIR")),
+    Check("MODEL_FILE_DIR", partial(check_folder, "MODEL_FILE_DIR"), *_PROCESSOR),
+    Check("kernels", check_kernels, *_PROCESSOR),
+    Check("device", check_device, *_PROCESSOR),
+    Check("model", check_model, *_PROCESSOR),
 )

@@ -1,111 +1,105 @@
-"""Tasks followed to their end, with a progress bar each, and their stems fetched."""
+"""Following tasks until they end, with a progress bar each, and saving their stems."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from uvr.cli.progress_bar import ProgressLine
-from uvr.cli.remote import DONE, SOME_FAILED, say, sentence, tell
+from uvr.cli.remote import DONE, SOME_FAILED, error_text, print_message, print_result
 from uvr.client import Client, ClientError, Task
 
 INTERRUPTED = 130
 
 
 def add_following_options(parser: argparse.ArgumentParser) -> None:
-    """Add what commands take that can follow tasks."""
-    parser.add_argument("--wait", action="store_true", help="follow the tasks to their end")
+    """Add the options of commands that can follow tasks."""
+    parser.add_argument("--wait", action="store_true", help="follow the tasks until they end")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="put the stems there, as {song}_{stem}.{ext}; means --wait"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="save the stems there as {song}_{stem}.{ext}; implies --wait",
     )
 
 
-def is_followed(wanted: argparse.Namespace) -> bool:
+def is_following(options: argparse.Namespace) -> bool:
     """Whether the command line asks to follow the tasks."""
-    return bool(wanted.wait or wanted.output)
+    return bool(options.wait or options.output)
 
 
 @dataclass(frozen=True)
-class Followed:
-    """A task to be followed: what named it on the command line, and what its stems are called ("": after the song)."""
+class FollowedTask:
+    """A task to be followed."""
 
     task_uuid: str
     given: str
+    """The song or id on the command line that this task belongs to."""
     name: str = ""
-    again: str = ""
-    """What names it to `status`, with the name of its stems where that is not the song's."""
+    """The name of its stems; "" means the name of the song."""
+    status_argument: str = ""
+    """The argument of `status` that follows it again: its id, with the name of its stems if that is not the song's."""
 
 
-def follow(client: Client, tasks: Sequence[Followed], wanted: argparse.Namespace) -> int:
-    """Follow tasks to their ends, fetch their stems, tell what became of each; the exit status."""
-    left = [task.again or task.task_uuid for task in tasks]
+def follow(client: Client, tasks: Sequence[FollowedTask], options: argparse.Namespace) -> int:
+    """Follow tasks until they end, save their stems, print the results, and return the exit status.
+
+    If this is interrupted, the tasks continue; a message says how to follow the rest of them again.
+    """
+    remaining = [task.status_argument or task.task_uuid for task in tasks]
     status = DONE
-    with _leaving_them_to_the_service(left, wanted):
-        for followed in tasks:
-            task = _ended(client, followed)
-            left.pop(0)
-            if not _reported(client, followed, task, wanted):
-                status = SOME_FAILED
-    return status
-
-
-@contextmanager
-def _leaving_them_to_the_service(tasks: Iterable[str], wanted: argparse.Namespace) -> Iterator[None]:
-    """Whoever stops following tasks is told how to find them again."""
     try:
-        yield
+        for followed in tasks:
+            with closing(ProgressLine(followed.name or followed.task_uuid, sys.stderr)) as line:
+                task = client.wait(followed.task_uuid, on_progress=partial(_show_progress, line))
+            remaining.pop(0)
+            if not _save_and_report(client, followed, task, options):
+                status = SOME_FAILED
     except (ClientError, KeyboardInterrupt) as error:
-        again = [
-            "python",
-            "-m",
-            "uvr",
-            "status",
-            *(["-o", str(wanted.output)] if wanted.output else ["--wait"]),
-            *tasks,
-        ]
-        say(f"The service goes on with its tasks; to follow them again: {shlex.join(again)}")
+        flags = ["-o", str(options.output)] if options.output else ["--wait"]
+        command = shlex.join(["python", "-m", "uvr", "status", *flags, *remaining])
+        print_message(f"The service continues with its tasks; to follow them again: {command}")
         if isinstance(error, KeyboardInterrupt):
             raise SystemExit(INTERRUPTED) from None
         raise
+    return status
 
 
-def _ended(client: Client, followed: Followed) -> Task:
-    with closing(ProgressLine(followed.name or followed.task_uuid, sys.stderr)) as line:
-        return client.wait(followed.task_uuid, on_progress=partial(_show, line))
-
-
-def _show(line: ProgressLine, task: Task) -> None:
-    words = {"queued": _place(task), "uploading": "storing the stems"}.get(task.status, f"{task.progress:4.0%}")
+def _show_progress(line: ProgressLine, task: Task) -> None:
+    """Show the state of a task, and the estimated time until its stems are made."""
+    if task.status == "queued":
+        words = f"queued, {task.position} ahead of it" if task.position else "queued"
+    elif task.status == "uploading":
+        words = "storing the stems"
+    else:
+        words = f"{task.progress:4.0%}"
     line.show(task.progress, words if task.eta_s is None else f"{words}, about {task.eta_s} s left")
 
 
-def _place(task: Task) -> str:
-    return f"queued, {task.position} before it" if task.position else "queued"
-
-
-def _reported(client: Client, followed: Followed, task: Task, wanted: argparse.Namespace) -> bool:
-    """Tell what became of a task; whether its stems are where they were wanted."""
+def _save_and_report(client: Client, followed: FollowedTask, task: Task, options: argparse.Namespace) -> bool:
+    """Save the stems of a task that has ended, if asked to, and print its result; False if it or this failed."""
     problem = "" if task.status == "success" else task.error_message or f"The task was {task.status}."
     files: dict[str, str] = {}
     try:
-        if wanted.output and not problem:
-            paths = client.download(task.task_uuid, wanted.output, followed.name)
+        if options.output and not problem:
+            paths = client.download(task.task_uuid, options.output, followed.name)
             files = {stem: str(path) for stem, path in paths.items()}
     except ClientError as error:
-        problem = sentence(error)
+        problem = error_text(error)
     except OSError as error:
-        problem = f"The stems cannot be written to {wanted.output}: {sentence(error)}"
-    if wanted.json:
-        tell({"input": followed.given, **task.answer, "files": files, "error_message": problem or None})
+        problem = f"The stems cannot be written to {options.output}: {error_text(error)}"
+    if options.json:
+        print_result({"input": followed.given, **task.answer, "files": files, "error_message": problem or None})
     else:
-        for place in files.values() if wanted.output else task.stems.values():
-            tell(place)
+        for place in files.values() if options.output else task.stems.values():
+            print_result(place)
     if problem:
-        say(f"{followed.given}: {problem}")
+        print_message(f"{followed.given}: {problem}")
     return not problem

@@ -1,4 +1,4 @@
-"""The progress of a command for the person who runs it: a bar on a terminal, a line every now and then in a log."""
+"""The progress of a command: a bar on a terminal, or some lines of text in a log."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from uvr.models.files import DownloadProgress
 
 _BAR_WIDTH = 30
 _REDRAW_S = 0.1
-_LINE_BYTES = 20_000_000  # between two lines, where nobody knows how large a download is
+_LINE_BYTES = 20_000_000  # between two lines, if the size of a download is not known
 
 
 class ProgressLine:
-    """How far `name` is, on `out`: a bar that is redrawn on a terminal, a line every now and then elsewhere."""
+    """Shows the progress of `name`: a bar if `out` is a terminal, otherwise a line for every fifth of the work."""
 
     def __init__(self, name: str, out: TextIO) -> None:
         self._name = name
@@ -25,18 +25,18 @@ class ProgressLine:
         self._is_announced = False
 
     def downloaded(self, transfer: DownloadProgress) -> None:
-        """Show once what is downloaded, from where and how large it is, and then how much of it has arrived."""
+        """Print once what is downloaded, its source and its size; then show how much has arrived."""
         if not self._is_announced:
             self._is_announced = True
             self._next_share = 1 / 5
             size = f" ({megabytes(transfer.total_bytes)})" if transfer.total_bytes else ""
             self._out.write(f"Downloading {self._name}{size} from {transfer.source}\n")
-            self._out.flush()  # before a server is asked that may not answer for a long time
+            self._out.flush()  # the server may take a long time to answer
         if transfer.done_bytes:
             self.transferred(transfer.done_bytes, transfer.total_bytes)
 
     def transferred(self, done: int, total: int | None) -> None:
-        """Show that `done` of `total` bytes are here, or there; `total` is None when nobody knows it."""
+        """Show that `done` of `total` bytes were transferred; `total` is None if it is not known."""
         if total:
             self.show(done / total, f"{megabytes(done)} of {megabytes(total)}")
         elif self._live:
@@ -46,11 +46,11 @@ class ProgressLine:
             self._out.write(f"{self._name}: {megabytes(done)}\n")
 
     def advanced(self, share: float) -> None:
-        """Show that this share of the work, 0.0 to 1.0, is done."""
+        """Show that this share of the work, 0.0 to 1.0, is done, as a percentage."""
         self.show(share, f"{share:4.0%}")
 
     def show(self, share: float, words: str) -> None:
-        """Show this share of the work, 0.0 to 1.0, and these words beside it."""
+        """Show that this share of the work, 0.0 to 1.0, is done, followed by these words."""
         if self._live:
             bar = ("█" * round(share * _BAR_WIDTH)).ljust(_BAR_WIDTH, "░")
             self._draw(f"{bar} {words}", is_last=share >= 1)
@@ -59,7 +59,7 @@ class ProgressLine:
             self._out.write(f"{self._name}: {words.strip()}\n")
 
     def close(self) -> None:
-        """Leave the line, so that what is written next stands below it."""
+        """End the line, so that further output starts on a new one."""
         if self._live and self._drawn_at:
             self._out.write("\n")
 
@@ -72,5 +72,5 @@ class ProgressLine:
 
 
 def megabytes(size: int) -> str:
-    """A size in bytes, for people."""
+    """A size in bytes as text: "59.1 MB"."""
     return f"{size / 1e6:.1f} MB"

@@ -1,9 +1,9 @@
-"""What the commands for a running service share: where it is, who asks, and how they end.
+"""What the commands for a running service share: its address, the credentials, the output and the exit status.
 
-Promises to scripts: stdout has what was asked for and nothing else; with --json that is one object for each song or id
-of the command line, the task as the service tells it and the `input` it belongs to. The exit status is 0 when all was
-done, 1 when some of it failed or was refused, and 2 when the command was wrong, the service did not answer, or it took
-no credentials.
+Promises to scripts: stdout contains only results. With --json, a result is one object per song or id of the command
+line: the task as the service returns it, and the `input` that it belongs to. The exit status is 0 if everything was
+done, 1 if something failed or was refused, and 2 if the command was wrong, the service did not answer, or it did not
+accept the credentials.
 """
 
 from __future__ import annotations
@@ -11,85 +11,96 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from config import Settings
 from uvr.client import Client, ClientError, CredentialsError, Task, UnreachableError
 
-DONE, SOME_FAILED, NOT_ASKED = 0, 1, 2
+DONE, SOME_FAILED, NOT_SENT = 0, 1, 2
 
-ABOUT = """What was asked for goes to stdout, remarks go to stderr. The exit status is 0 when all was done, 1 when some
-of it failed or was refused, 2 when the command was wrong, the service did not answer, or it took no credentials."""
+OUTPUT_AND_EXIT_STATUS = """Results go to stdout, messages to stderr. The exit status is 0 if everything was done, 1 if
+something failed or was refused, 2 if the command was wrong, the service did not answer, or it did not accept the
+credentials."""
 
 
 def add_service_options(parser: argparse.ArgumentParser) -> None:
-    """Add what all commands for a running service take."""
+    """Add the options that all commands for a running service have."""
     parser.add_argument(
-        "--url", default="", help="the service's address; default: UVR_URL, or the service of this .env"
+        "--url", default="", help="address of the service; default: UVR_URL, or the service that this .env configures"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object for each task")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per task")
 
 
-def with_service(wanted: argparse.Namespace, settings: Settings, action: Callable[[Client], int]) -> int:
-    """The exit status of `action`, which gets a client of the service that is meant."""
+@contextmanager
+def connect(options: argparse.Namespace, settings: Settings) -> Iterator[Client]:
+    """A client of the service that the command line or the settings name.
+
+    If the service cannot be used, this prints why and ends the command with the exit status 2.
+    """
     try:
-        with _client(wanted.url, settings) as client:
-            return action(client)
+        with _client(options.url, settings) as client:
+            yield client
     except CredentialsError as error:
-        say(f"{error} Set UVR_USERNAME and UVR_PASSWORD in the environment or in .env.")
+        print_message(f"{error} Set UVR_USERNAME and UVR_PASSWORD in the environment or in .env.")
+        raise SystemExit(NOT_SENT) from None
     except ClientError as error:
-        say(str(error))
-    return NOT_ASKED
+        print_message(str(error))
+        raise SystemExit(NOT_SENT) from None
 
 
-def for_each(inputs: Iterable[str], step: Callable[[str], object], *, as_json: bool) -> int:
-    """Do `step` for each input once; one that is refused does not keep the others from it."""
+def for_each(inputs: Iterable[str], action: Callable[[str], object], *, as_json: bool) -> int:
+    """Call `action` once for each different input and return the exit status; a refusal does not stop the others."""
     status = DONE
     for given in dict.fromkeys(inputs):
         try:
-            step(given)
+            action(given)
         except (CredentialsError, UnreachableError, BrokenPipeError):
             raise
         except (ClientError, OSError) as error:
             if as_json:
-                tell({"input": given, "status": "refused", "error_message": sentence(error)})
-            say(f"{given}: {sentence(error)}")
+                print_result({"input": given, "status": "refused", "error_message": error_text(error)})
+            print_message(f"{given}: {error_text(error)}")
             status = SOME_FAILED
     return status
 
 
-def sentence(error: ClientError | OSError) -> str:
-    """What went wrong, for people."""
+def error_text(error: ClientError | OSError) -> str:
+    """What went wrong, as a sentence for people."""
     return f"{error.strerror or error}." if isinstance(error, OSError) else str(error)
 
 
 def task_line(task: Task) -> str:
-    """One task on a line."""
-    more = [f"({task.position} before it)"] if task.position is not None else []
+    """A task as one line of text."""
+    more = [f"({task.position} ahead of it)"] if task.position is not None else []
     more += [task.error_message] if task.error_message else []
-    facts = [task.created_at, f"{task.status:10}", f"{task.progress:4.0%}", task.task_uuid, task.audio, *more]
-    return "  ".join(facts)
+    columns = [task.created_at, f"{task.status:10}", f"{task.progress:4.0%}", task.task_uuid, task.audio, *more]
+    return "  ".join(columns)
 
 
-def tell(what: str | Mapping[str, Any]) -> None:
-    """Print a line, or an object as JSON."""
-    sys.stdout.write((what if isinstance(what, str) else json.dumps(what, ensure_ascii=False)) + "\n")
+def print_result(result: str | Mapping[str, Any]) -> None:
+    """Print a line, or an object as JSON, to stdout."""
+    sys.stdout.write((result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
 
-def say(remark: str) -> None:
-    """Print what is for people only."""
-    sys.stderr.write(f"{remark}\n")
+def print_message(message: str) -> None:
+    """Print a message for people to stderr."""
+    sys.stderr.write(f"{message}\n")
 
 
 def _client(url: str, settings: Settings) -> Client:
-    """The password of the service in .env is for that service alone, not for any other address."""
+    """A client with the credentials for this address.
+
+    BASIC_AUTH_PASSWORD belongs to the service that this .env configures and is never sent to another address.
+    """
     address = (url or settings.uvr_url or settings.local_url).rstrip("/")
     username = settings.uvr_username or settings.basic_auth_username
     password = settings.uvr_password.get_secret_value()
     if not password and address in (settings.local_url, settings.base_url):
-        return Client(address, username, settings.basic_auth_password.get_secret_value())
+        password = settings.basic_auth_password.get_secret_value()
+        return Client(address, username, password)
     if not password:
         raise CredentialsError(f"There is no password for {address}.", status=401)
     return Client(address, username, password)

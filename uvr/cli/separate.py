@@ -1,9 +1,9 @@
-"""`python -m uvr separate`: songs on this machine's disk in, stems on this machine's disk out.
+"""`python -m uvr separate`: split audio files into stems on this machine, without the service.
 
-Promises to scripts: what can be known before the work is refused before it; a song that fails, even one that crashes
-the network, does not keep the others from being separated; stems appear under their names whole or not at all; a song
-is never overwritten by a stem; stdout has the stems' paths, or one JSON object for each song, and nothing else; the
-exit status is 0 when all songs are separated, 1 when some failed, and 2 when none was begun.
+Promises to scripts: an error that can be found in advance is reported before the work starts. A song that fails, even
+one that crashes the network, does not stop the others. A stem appears under its name only when it is complete. A stem
+never overwrites one of the songs. stdout has the paths of the stems, or one JSON object per song, and nothing else. The
+exit status is 0 if all songs were separated, 1 if some failed, and 2 if no separation was started.
 """
 
 from __future__ import annotations
@@ -30,14 +30,13 @@ from uvr.models import store
 from uvr.models.catalogue import stem_pair, without_suffix
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
-from uvr.separation.engine import Separation
 from uvr.separation.engine_factory import MdxEngineFactory, choose_engine
 from uvr.separation.separator import Separator
 
-DONE, SOME_FAILED, NOT_BEGUN = 0, 1, 2
+DONE, SOME_FAILED, NOT_STARTED = 0, 1, 2
 
-Outcome = dict[str, Any]
-"""What became of one song: input, status, stems, facts and error_message, as --json prints it."""
+Result = dict[str, Any]
+"""The result of one song as --json prints it: input, status, stems, facts and error_message."""
 
 
 def add_parser(commands: Any) -> None:
@@ -45,64 +44,73 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("separate", help="split songs into stems", description=separate.__doc__)
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file, or a video with sound")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="where stems go, as {song}_{stem}.{format}"
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="save stems there as {song}_{stem}.{format}"
     )
     parser.add_argument(
         "--model",
         metavar="NAME|PATH",
-        help="a model of the catalogue, or any MDX-Net ONNX file; default: MODEL_NAME",
+        help="the name of a known model, or any MDX-Net ONNX file; default: MODEL_NAME",
     )
     parser.add_argument(
-        "--params", type=Path, metavar="FILE.json", help="the model's parameters under UVR's names (docs/models.md)"
+        "--params", type=Path, metavar="FILE.json", help="the model's parameters in UVR's format (docs/models.md)"
     )
     parser.add_argument(
-        "--format", choices=[form.value for form in OutputFormat], default="wav", help="of the stems; default: wav"
+        "--format",
+        choices=[form.value for form in OutputFormat],
+        default="wav",
+        help="format of the stems; default: wav",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object for each song")
-    parser.add_argument("--threads", type=int, help="default: INFERENCE_THREADS; 0: every core")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per song")
+    parser.add_argument("--threads", type=int, help="number of threads, 0 for all cores; default: INFERENCE_THREADS")
     parser.add_argument("--device", choices=get_args(Device), help="default: DEVICE")
     parser.set_defaults(run=separate)
 
 
 @dataclass(frozen=True)
 class _Song:
-    """A song, and what its stems are called after."""
+    """A song, and the name that its stems begin with."""
 
     source: Path
     name: str
 
 
-def separate(wanted: argparse.Namespace, settings: Settings) -> int:
+def separate(options: argparse.Namespace, settings: Settings) -> int:
     """Split songs into vocals and instrumental, without the service and without Redis."""
-    if obstacle := why_not_writable(wanted.output):
+    if obstacle := why_not_writable(options.output):
         sys.stderr.write(f"{obstacle}\n")
-        return NOT_BEGUN
-    wanted.model = wanted.model or settings.model_name
-    sources = list(dict.fromkeys(wanted.inputs))
-    songs = list(map(_Song, sources, stem_names([source.stem for source in sources], wanted.output)))
+        return NOT_STARTED
+    options.model = options.model or settings.model_name
+    sources = list(dict.fromkeys(options.inputs))
+    songs = list(map(_Song, sources, stem_names([source.stem for source in sources], options.output)))
     try:
-        engine = _engine(wanted, settings)
+        engine = _choose_engine(options, settings)
         separator = Separator(engine, log_level="error", log_format=settings.log_format)
         separator.start()
     except UvrError as error:
         sys.stderr.write(f"{error.message}\n")
-        return NOT_BEGUN
+        return NOT_STARTED
     stems = stem_pair(engine.parameters.primary_stem) if isinstance(engine, MdxEngineFactory) else ()
+    status = DONE
     with closing(separator):
-        outcomes = [_reported(_outcome(song, wanted, separator, stems), as_json=wanted.json) for song in songs]
-    return DONE if all(outcome["status"] == "success" for outcome in outcomes) else SOME_FAILED
+        for song in songs:
+            result = _separate_song(song, options, separator, stems)
+            _print_result(result, as_json=options.json)
+            if result["status"] != "success":
+                status = SOME_FAILED
+    return status
 
 
-def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
-    path = Path(wanted.model)
-    # Here a file in the current folder counts without a slash as well.
-    model = str(path.absolute()) if path.is_file() or os.sep in wanted.model else wanted.model
-    threads = settings.inference_threads if wanted.threads is None else wanted.threads
-    device = wanted.device or settings.device
-    if wanted.params:
+def _choose_engine(options: argparse.Namespace, settings: Settings) -> EngineFactory:
+    """The engine for the model of the command line; downloads a known model if its file is missing."""
+    path = Path(options.model)
+    # Unlike in MODEL_NAME, the name of a file in the current folder counts as a path even without a slash.
+    model = str(path.absolute()) if path.is_file() or os.sep in options.model else options.model
+    threads = settings.inference_threads if options.threads is None else options.threads
+    device = options.device or settings.device
+    if options.params:
         if not path.is_file():
-            raise PermanentError(f"--params describes a model file, and {path} is none.")
-        parameters, backend = store.read_parameters(wanted.params), settings.network_backend
+            raise PermanentError(f"--params describes a model file, and {path} is not a file.")
+        parameters, backend = store.read_parameters(options.params), settings.network_backend
         return MdxEngineFactory(path.absolute(), parameters, threads, device, backend)
     with closing(ProgressLine(path.name, sys.stderr)) as line:
         return choose_engine(
@@ -117,36 +125,37 @@ def _engine(wanted: argparse.Namespace, settings: Settings) -> EngineFactory:
         )
 
 
-def _outcome(song: _Song, wanted: argparse.Namespace, separator: Separator, stems: Iterable[str]) -> Outcome:
+def _separate_song(song: _Song, options: argparse.Namespace, separator: Separator, stems: Iterable[str]) -> Result:
+    """Separate one song; errors become part of the result. `stems` are the stems of the model, as far as known."""
+    result: Result = {"input": str(song.source), "status": "failed", "stems": {}, "facts": {}, "error_message": None}
     started = time.monotonic()
     try:
-        # Before the work where the model says which stems it gives, and behind it in any case.
-        _refuse_to_overwrite(_places(song, stems, wanted), wanted)
-        separation, places = _separated(song, wanted, separator)
+        # Checked here if the stems of the model are known in advance, and in any case after the separation.
+        _refuse_to_overwrite(_stem_paths(song, stems, options), options)
+        paths, facts = _write_stems(song, options, separator)
     except UvrError as error:
-        return _told(song.source, "failed", error_message=error.message)
+        return {**result, "error_message": error.message}
     except OSError as error:
-        return _told(song.source, "failed", error_message=_sentence(error, song.source))
+        reason = f"{error.strerror or error}."
+        is_about_song = error.filename in (None, str(song.source))
+        return {**result, "error_message": reason if is_about_song else f"{error.filename}: {reason}"}
     facts = {
-        "model": without_suffix(Path(wanted.model).name, ".onnx"),
-        **separation.facts(),
+        "model": without_suffix(Path(options.model).name, ".onnx"),
+        **facts,
         "separation_s": round(time.monotonic() - started, 3),
     }
-    return _told(song.source, "success", stems={name: str(path) for name, path in places.items()}, facts=facts)
+    stem_paths = {name: str(path) for name, path in paths.items()}
+    return {**result, "status": "success", "stems": stem_paths, "facts": facts}
 
 
-def _sentence(error: OSError, source: Path) -> str:
-    """What went wrong, with the name of the file it happened to unless that is the song's own."""
-    reason = f"{error.strerror or error}."
-    return reason if error.filename in (None, str(source)) else f"{error.filename}: {reason}"
-
-
-def _separated(song: _Song, wanted: argparse.Namespace, separator: Separator) -> tuple[Separation, dict[str, Path]]:
-    """Separate one song in a hidden folder beside its stems' final places, and put the stems there."""
+def _write_stems(
+    song: _Song, options: argparse.Namespace, separator: Separator
+) -> tuple[dict[str, Path], dict[str, object]]:
+    """Separate one song in a hidden folder next to its stems, and move them; returns their paths and the facts."""
     with song.source.open("rb"):
-        pass  # what is missing or forbidden is said in the system's own words
+        pass  # for the system's own error message if the file is missing or not readable
     with (
-        tempfile.TemporaryDirectory(dir=wanted.output, prefix=".separating-") as folder,
+        tempfile.TemporaryDirectory(dir=options.output, prefix=".separating-") as folder,
         closing(ProgressLine(song.source.name, sys.stderr)) as line,
     ):
         work_dir = Path(folder).absolute()
@@ -156,46 +165,40 @@ def _separated(song: _Song, wanted: argparse.Namespace, separator: Separator) ->
             work_dir,
             max_seconds=math.inf,
             timeout_s=math.inf,
-            output_format=OutputFormat(wanted.format),
+            output_format=OutputFormat(options.format),
             on_progress=line.advanced,
             cancelled=lambda: False,
         )
-        places = _places(song, separation.stems, wanted)
-        _refuse_to_overwrite(places, wanted)
-        for name, place in places.items():
-            separation.stems[name].replace(place)
-        return separation, places
+        paths = _stem_paths(song, separation.stems, options)
+        _refuse_to_overwrite(paths, options)
+        for stem, path in paths.items():
+            separation.stems[stem].replace(path)
+        return paths, separation.facts()
 
 
-def _places(song: _Song, stems: Iterable[str], wanted: argparse.Namespace) -> dict[str, Path]:
-    return {stem: wanted.output / f"{song.name}_{stem}.{wanted.format}" for stem in stems}
+def _stem_paths(song: _Song, stems: Iterable[str], options: argparse.Namespace) -> dict[str, Path]:
+    return {stem: options.output / f"{song.name}_{stem}.{options.format}" for stem in stems}
 
 
-def _refuse_to_overwrite(places: Mapping[str, Path], wanted: argparse.Namespace) -> None:
-    for place in places.values():
-        if place.exists() and any(song.exists() and song.samefile(place) for song in wanted.inputs):
-            raise PermanentError(f"{place.name} is one of the songs and would be overwritten; choose another folder.")
+def _refuse_to_overwrite(paths: Mapping[str, Path], options: argparse.Namespace) -> None:
+    for path in paths.values():
+        if path.exists() and any(song.exists() and song.samefile(path) for song in options.inputs):
+            raise PermanentError(f"{path.name} is one of the songs and would be overwritten; choose another folder.")
 
 
-def _told(source: Path, status: str, **more: object) -> Outcome:
-    return {"input": str(source), "status": status, "stems": {}, "facts": {}, "error_message": None, **more}
-
-
-def _reported(outcome: Outcome, *, as_json: bool) -> Outcome:
-    """Tell about one song as soon as it has ended."""
+def _print_result(result: Result, *, as_json: bool) -> None:
+    """Print the result of a song as soon as it is there; errors and notes go to stderr."""
     if as_json:
-        sys.stdout.write(json.dumps(outcome, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
     else:
-        sys.stdout.write("".join(f"{path}\n" for path in outcome["stems"].values()))
+        sys.stdout.write("".join(f"{path}\n" for path in result["stems"].values()))
     sys.stdout.flush()
-    for remark in _remarks(outcome):
-        sys.stderr.write(f"{outcome['input']}: {remark}\n")
-    return outcome
-
-
-def _remarks(outcome: Outcome) -> list[str]:
-    if outcome["error_message"]:
-        return [outcome["error_message"]]
-    gain = outcome["facts"]["gain"]
-    loud = [f"The stems are turned down by {-20 * math.log10(gain):.1f} dB, so that none clips."] if gain < 1 else []
-    return [*outcome["facts"]["notes"], *loud]
+    if result["error_message"]:
+        messages = [result["error_message"]]
+    else:
+        messages = list(result["facts"]["notes"])
+        gain = result["facts"]["gain"]
+        if gain < 1:
+            messages.append(f"The stems are {-20 * math.log10(gain):.1f} dB quieter, so that none of them clips.")
+    for message in messages:
+        sys.stderr.write(f"{result['input']}: {message}\n")

@@ -1,19 +1,18 @@
-"""`python -m uvr submit`: songs on this machine's disk or behind URLs, sent to a running service."""
+"""`python -m uvr submit`: send songs, as files or URLs, to a running service."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from config import Settings
 from uvr.audio.output_format import OutputFormat
 from uvr.cli import remote
-from uvr.cli.follow import Followed, add_following_options, follow, is_followed
+from uvr.cli.follow import FollowedTask, add_following_options, follow, is_following
 from uvr.cli.output_names import stem_names, why_not_writable
 from uvr.cli.progress_bar import ProgressLine
 from uvr.client import Client, Task, is_url, song_name
@@ -24,61 +23,61 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "submit",
         help="send songs to a running service",
-        description=f"Send songs to a running service. {remote.ABOUT}",
+        description=f"Send songs to a running service. {remote.OUTPUT_AND_EXIT_STATUS}",
     )
-    parser.add_argument("songs", nargs="+", metavar="FILE|URL", help="a song on this disk, or its http(s) URL")
+    parser.add_argument("songs", nargs="+", metavar="FILE|URL", help="a file, or an http(s) URL")
     parser.add_argument("--priority", type=int, choices=range(1, 6), help="5 goes first; default: DEFAULT_PRIORITY")
-    parser.add_argument("--format", choices=[form.value for form in OutputFormat], help="of the stems; default: wav")
-    parser.add_argument("--hook", metavar="URL", help="is told how each task ended")
+    parser.add_argument(
+        "--format", choices=[form.value for form in OutputFormat], help="format of the stems; default: wav"
+    )
+    parser.add_argument("--hook", metavar="URL", help="URL that receives the webhook of each task")
     add_following_options(parser)
     remote.add_service_options(parser)
     parser.set_defaults(run=submit)
 
 
-def submit(wanted: argparse.Namespace, settings: Settings) -> int:
-    """Queue songs; print their tasks' ids, or follow the tasks and print where their stems are."""
-    songs = list(dict.fromkeys(wanted.songs))
+def submit(options: argparse.Namespace, settings: Settings) -> int:
+    """Queue songs; print the ids of their tasks, or follow the tasks and print where their stems are."""
+    songs = list(dict.fromkeys(options.songs))
     names = [song_name(song) for song in songs]
-    if wanted.output:
-        if obstacle := why_not_writable(wanted.output):
-            remote.say(obstacle)
-            return remote.NOT_ASKED
-        names = stem_names(names, wanted.output)
-        if song := _overwritten(songs, names, wanted.output):
-            remote.say(f"{song} might be overwritten by a stem of another song; choose another folder.")
-            return remote.NOT_ASKED
-    named = dict(zip(songs, names, strict=True))
-    return remote.with_service(wanted, settings, partial(_submit_all, wanted, named))
+    if options.output:
+        if obstacle := why_not_writable(options.output):
+            remote.print_message(obstacle)
+            return remote.NOT_SENT
+        names = stem_names(names, options.output)
+        if song := _song_at_risk(songs, names, options.output):
+            remote.print_message(f"{song} might be overwritten by a stem of another song; choose another folder.")
+            return remote.NOT_SENT
+    name_of = dict(zip(songs, names, strict=True))
+    followed: list[FollowedTask] = []
+    with remote.connect(options, settings) as client:
+
+        def send(song: str) -> None:
+            task = _submit(client, song, options)
+            if is_following(options):
+                name = name_of[song]
+                status_argument = task.task_uuid if name == song_name(song) else f"{task.task_uuid}={name}"
+                followed.append(FollowedTask(task.task_uuid, song, name, status_argument))
+                remote.print_message(f"{song}: task {task.task_uuid}")
+            else:
+                remote.print_result({"input": song, **task.answer} if options.json else task.task_uuid)
+
+        status = remote.for_each(options.songs, send, as_json=options.json)
+        return max(status, follow(client, followed, options))
 
 
-def _overwritten(songs: Sequence[str], names: Sequence[str], folder: Path) -> str:
-    """A song in `folder` that a stem of a song of these names might overwrite; "" where none can."""
+def _song_at_risk(songs: Sequence[str], names: Sequence[str], folder: Path) -> str:
+    """The first song in `folder` that a stem with one of these `names` might overwrite; "" if there is none."""
     for song in songs:
-        lies_there = not is_url(song) and Path(song).resolve().parent == folder.resolve()
-        if lies_there and any(name and Path(song).name.startswith(f"{name}_") for name in names):
+        is_in_folder = not is_url(song) and Path(song).resolve().parent == folder.resolve()
+        if is_in_folder and any(name and Path(song).name.startswith(f"{name}_") for name in names):
             return song
     return ""
 
 
-def _submit_all(wanted: argparse.Namespace, named: Mapping[str, str], client: Client) -> int:
-    followed: list[Followed] = []
-
-    def step(song: str) -> None:
-        task = _submitted(client, song, wanted)
-        if is_followed(wanted):
-            name = named[song]
-            again = task.task_uuid if name == song_name(song) else f"{task.task_uuid}={name}"
-            followed.append(Followed(task.task_uuid, song, name, again))
-            remote.say(f"{song}: task {task.task_uuid}")
-        else:
-            remote.tell({"input": song, **task.answer} if wanted.json else task.task_uuid)
-
-    status = remote.for_each(wanted.songs, step, as_json=wanted.json)
-    return max(status, follow(client, followed, wanted))
-
-
-def _submitted(client: Client, song: str, wanted: argparse.Namespace) -> Task:
-    fields = {"priority": wanted.priority, "output_format": wanted.format, "hook_url": wanted.hook}
+def _submit(client: Client, song: str, options: argparse.Namespace) -> Task:
+    """Queue one song with the options of the command line; show the progress of an upload."""
+    fields = {"priority": options.priority, "output_format": options.format, "hook_url": options.hook}
     given = {name: value for name, value in fields.items() if value is not None}
     if is_url(song):
         return client.submit(song, **given)

@@ -1,4 +1,4 @@
-"""`python -m uvr doctor`: what an operator reads and what a script makes of the exit status."""
+"""`python -m uvr doctor`: the report for operators, and the exit status for scripts."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ SMALL = standin.Geometry(bins=64, frames=8, growth=4, levels=1, convolutions=1)
 
 @dataclass(frozen=True)
 class Report:
-    """What the command said."""
+    """The output of the command."""
 
     status: int
     lines: dict[str, tuple[str, str]]
-    """Subject -> how the line begins, and its sentence."""
+    """Subject -> mark and sentence."""
 
 
 @pytest.fixture
 def doctor(shared_redis: ValkeyServer, tmp_path: Path):
-    """The command with settings that are right but for what a test changes."""
+    """The command with valid settings, apart from what a test changes."""
     folders = {name: str(tmp_path / name.lower()) for name in ("TEMP_DIR", "OUTPUT_DIR", "MODEL_FILE_DIR")}
     redis_url = f"unix://{shared_redis.connection_kwargs['unix_socket_path']}"
     right = {"ENV_FILE": "", "REDIS_URL": redis_url, "MIN_FREE_BYTES": "1", "MODEL_NAME": "Spleeter-2stems", **folders}
@@ -59,7 +59,7 @@ def doctor(shared_redis: ValkeyServer, tmp_path: Path):
 
 
 def without(packages: set[str], folder: Path) -> tuple[str, str, str]:
-    """Arguments of a Python that has all packages of this one but those: as in an image that has other ones."""
+    """Arguments of a Python that has all packages of this one except `packages`, like one of the Docker images."""
     folder.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if entry.name.partition(".")[0].partition("-")[0] not in packages:
@@ -74,14 +74,14 @@ def model(tmp_path: Path) -> Path:
     return standin.ensure(tmp_path / "model_file_dir" / "small.onnx", SMALL)
 
 
-def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_path):
+def test_a_machine_without_a_model_is_healthy_and_is_not_changed(doctor, tmp_path):
     report = doctor()
     assert report.status == 0
     assert report.lines["Redis"][0] == "ok"
     assert report.lines["links"] == ("ok", "links to stems lead to http://127.0.0.1:8000")
     assert report.lines["model"] == (
         "note",
-        "Spleeter-2stems.onnx is not in MODEL_FILE_DIR; the first start fetches it",
+        "Spleeter-2stems.onnx is not in MODEL_FILE_DIR; the first start downloads it",
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -94,7 +94,7 @@ def test_a_machine_without_a_model_is_healthy_and_stays_as_it_is(doctor, tmp_pat
         ("whsec_no base64!", "FAULT", "what follows is not base64"),
     ],
 )
-def test_what_receivers_make_of_the_webhook_secret_is_told(shared_redis, tmp_path, secret, mark, words):
+def test_a_webhook_secret_that_receivers_cannot_use_is_reported(shared_redis, tmp_path, secret, mark, words):
     settings = settings_for(shared_redis.connection_kwargs, tmp_path, webhook_secret=secret)
     [finding] = [finding for finding in findings(settings) if finding.subject == "WEBHOOK_SECRET"]
     assert finding.mark == mark
@@ -102,24 +102,24 @@ def test_what_receivers_make_of_the_webhook_secret_is_told(shared_redis, tmp_pat
     assert "any words" not in finding.sentence
 
 
-def test_the_image_without_the_engine_says_what_is_checked_in_the_other(doctor, tmp_path):
+def test_the_image_without_the_engine_names_the_checks_of_the_other_image(doctor, tmp_path):
     report = doctor(*without({"numpy", "av", "onnx", "onnxruntime"}, tmp_path / "packages"))
     assert report.status == 0
-    elsewhere = ("note", "checked in the processor's image; here is no numpy")
+    checked_elsewhere = ("note", "checked in the processor's image; this one has no numpy")
     subjects = ("MODEL_FILE_DIR", "kernels", "device", "model")
-    assert {subject: report.lines[subject] for subject in subjects} == dict.fromkeys(subjects, elsewhere)
+    assert {subject: report.lines[subject] for subject in subjects} == dict.fromkeys(subjects, checked_elsewhere)
     assert {report.lines[subject][0] for subject in ("users", "Redis", "storage", "OUTPUT_DIR")} == {"ok"}
 
 
-def test_the_image_without_the_api_says_what_is_checked_in_the_other(doctor, tmp_path):
+def test_the_image_without_the_api_names_the_checks_of_the_other_image(doctor, tmp_path):
     report = doctor(*without({"flask", "bcrypt", "flask_openapi3"}, tmp_path / "packages"))
     assert report.status == 0
-    elsewhere = ("note", "checked in the API's image; here is no flask")
-    assert (report.lines["password"], report.lines["users"]) == (elsewhere, elsewhere)
+    checked_elsewhere = ("note", "checked in the API's image; this one has no flask")
+    assert (report.lines["password"], report.lines["users"]) == (checked_elsewhere, checked_elsewhere)
     assert report.lines["model"][0] == "note"
 
 
-def test_what_keeps_the_three_processes_from_starting_is_a_fault(doctor, tmp_path):
+def test_whatever_prevents_a_process_from_starting_is_a_fault(doctor, tmp_path):
     (tmp_path / "users").write_text("anna:secret\n")
     report = doctor(
         API_HOST="0.0.0.0",
@@ -141,7 +141,7 @@ def test_what_keeps_the_three_processes_from_starting_is_a_fault(doctor, tmp_pat
     assert report.lines["variables"] == ("note", sentence)
 
 
-def test_variables_that_are_no_longer_used_are_named_and_no_fault(doctor):
+def test_retired_variables_are_named_and_are_not_a_fault(doctor):
     report = doctor(KAFKA_TOPIC="songs", KAFKA_BROKER="broker:9092")
     assert report.status == 0
     assert report.lines["KAFKA_*"] == (
@@ -150,7 +150,7 @@ def test_variables_that_are_no_longer_used_are_named_and_no_fault(doctor):
     )
 
 
-def test_a_redis_that_is_not_there_is_a_fault(doctor):
+def test_a_missing_redis_is_a_fault(doctor):
     report = doctor(REDIS_URL=f"redis://127.0.0.1:{free_port()}", API_HOST="0.0.0.0")
     assert report.status == 1
     assert report.lines["links"][0] == "note"
@@ -168,7 +168,7 @@ def test_a_redis_that_is_not_there_is_a_fault(doctor):
         (WRITER, 0, {"bucket": "ok"}),
     ],
 )
-def test_a_bucket_is_written_to(doctor, s3, keys, status, marks):
+def test_the_check_of_a_bucket_writes_to_it(doctor, s3, keys, status, marks):
     pair = {"AWS_ACCESS_KEY_ID": keys.access_key_id, "AWS_SECRET_ACCESS_KEY": keys.secret_access_key}
     report = doctor(**{**s3.settings, **pair, "S3_KEY_PREFIX": "doctor/"})
     assert report.status == status
@@ -177,32 +177,32 @@ def test_a_bucket_is_written_to(doctor, s3, keys, status, marks):
         assert "rights on S3_BUCKET_NAME" in report.lines["bucket"][1]
 
 
-def test_a_full_disk_and_a_folder_that_is_a_file_are_faults(doctor, tmp_path):
+def test_a_full_disk_and_a_file_in_place_of_a_folder_are_faults(doctor, tmp_path):
     (tmp_path / "output_dir").write_text("not a folder")
     report = doctor(MIN_FREE_BYTES=str(2**62))
     assert report.status == 1
     assert report.lines["TEMP_DIR"][0] == "FAULT"
     assert "MIN_FREE_BYTES" in report.lines["TEMP_DIR"][1]
-    assert report.lines["OUTPUT_DIR"] == ("FAULT", f"{tmp_path / 'output_dir'} cannot be written to")
+    assert report.lines["OUTPUT_DIR"] == ("FAULT", f"{tmp_path / 'output_dir'} is not writable")
     assert report.lines["MODEL_FILE_DIR"][0] == "ok"
 
 
 @pytest.mark.parametrize("name", ["Spleeter-3stems", "/no/such/model.onnx"])
-def test_a_model_that_nobody_knows_is_a_fault(doctor, name):
+def test_an_unknown_model_is_a_fault(doctor, name):
     report = doctor(MODEL_NAME=name)
     assert report.status == 1
     assert report.lines["model"][0] == "FAULT"
 
 
-def test_a_model_for_audio_separator_is_a_fault_where_that_is_not_allowed(doctor):
+def test_a_model_for_audio_separator_is_a_fault_if_the_settings_exclude_it(doctor):
     mark, sentence = doctor(MODEL_NAME="UVR-DeNoise-Lite", SEPARATION_ENGINE="mdx").lines["model"]
     assert mark == "FAULT"
     assert "SEPARATION_ENGINE=auto" in sentence
 
 
-def test_kernels_and_what_the_self_check_says_are_told(doctor, kernels, model):
+def test_kernels_and_the_result_of_their_self_check_are_reported(doctor, kernels, model):
     before = doctor(MODEL_NAME="small")
-    assert before.lines["kernels"] == ("ok", f"they are built; this processor runs {kernels.best.name} instructions")
+    assert before.lines["kernels"] == ("ok", f"they are built; this CPU runs {kernels.best.name} instructions")
     mark, sentence = before.lines["network"]
     assert (mark, before.status) == ("note", 0)
     assert "with the first song" in sentence
@@ -217,14 +217,14 @@ def test_kernels_and_what_the_self_check_says_are_told(doctor, kernels, model):
 
 
 @pytest.mark.usefixtures("model")
-def test_what_was_asked_for_is_told(doctor):
+def test_the_requested_backend_and_threads_are_reported(doctor):
     mark, sentence = doctor(MODEL_NAME="small", NETWORK_BACKEND="onnxruntime", INFERENCE_THREADS="3").lines["network"]
     assert (mark, sentence[:12]) == ("ok", "ONNX Runtime")
     assert "DEVICE=auto, NETWORK_BACKEND=onnxruntime, 3 threads" in sentence
 
 
 @pytest.mark.usefixtures("kernels")
-def test_kernels_that_were_asked_for_and_cannot_be_are_a_fault(doctor, tmp_path):
+def test_kernels_that_are_requested_but_cannot_be_used_are_a_fault(doctor, tmp_path):
     (tmp_path / "model_file_dir").mkdir()
     write_model(tmp_path / "model_file_dir" / "scaling.onnx")
     report = doctor(MODEL_NAME="scaling", NETWORK_BACKEND="native")

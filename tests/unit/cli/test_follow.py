@@ -1,4 +1,4 @@
-"""Who stops following tasks hears how to go on."""
+"""A user who interrupts `--wait` gets the command that continues it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from uvr.cli.follow import Followed, follow
+from uvr.cli.follow import FollowedTask, follow
 from uvr.client import Client, Task
 
 
 class InterruptedClient(Client):
-    """Somebody presses Ctrl-C at the first question."""
+    """A client whose first request is interrupted by Ctrl-C."""
 
     def get(self, task_uuid: str) -> Task:
         raise KeyboardInterrupt
@@ -21,10 +21,10 @@ class InterruptedClient(Client):
 @pytest.mark.parametrize(
     ("folder", "command"), [(None, "status --wait one two=b-2"), (Path("my stems"), "status -o 'my stems' one two=b-2")]
 )
-def test_ctrl_c_is_answered_with_the_command_that_goes_on(
+def test_ctrl_c_prints_the_command_that_follows_the_remaining_tasks(
     capsys: pytest.CaptureFixture[str], folder: Path | None, command: str
 ) -> None:
-    tasks = [Followed("one", "a.mp3"), Followed("two", "b.mp3", "b-2", "two=b-2")]
+    tasks = [FollowedTask("one", "a.mp3"), FollowedTask("two", "b.mp3", "b-2", "two=b-2")]
     with InterruptedClient("http://127.0.0.1", "anna", "secret") as client, pytest.raises(SystemExit) as end:
         follow(client, tasks, Namespace(output=folder, json=False))
     assert end.value.code == 130

@@ -1,4 +1,4 @@
-"""Names of stems fit the file system and are distinct, and the same command gives the same ones."""
+"""Names of stems are distinct, fit the file system, and are the same for the same command."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def test_names_are_cut_between_characters_so_that_stems_fit(tmp_path: Path, lett
         (tmp_path / f"{name}_instrumental.flac").write_bytes(b"")
 
 
-def test_a_folder_is_made_and_nothing_is_left_in_it(tmp_path: Path) -> None:
+def test_a_missing_folder_is_created_and_stays_empty(tmp_path: Path) -> None:
     assert why_not_writable(tmp_path / "new" / "stems") == ""
     assert list((tmp_path / "new" / "stems").iterdir()) == []
 
 
-def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert why_not_writable(tmp_path / "file") == f"Stems cannot be written to {tmp_path}/file: it is not a folder."
     inside = tmp_path / "file" / "stems"

@@ -1,4 +1,4 @@
-"""Progress as people see it on a terminal, and as logs keep it."""
+"""Progress on a terminal, and in a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uvr.models.files import DownloadProgress
 
 
 class Terminal(io.StringIO):
-    """A place to write that says it is a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -71,7 +71,7 @@ def test_a_download_of_unknown_size_is_shown_by_its_amount() -> None:
     assert log.getvalue().splitlines() == ["Downloading model from the mirror", "model: 20.0 MB", "model: 40.0 MB"]
 
 
-def test_what_never_began_leaves_no_empty_line() -> None:
+def test_closing_without_any_progress_prints_nothing() -> None:
     out = Terminal()
     ProgressLine("model", out).close()
     assert out.getvalue() == ""

@@ -1,4 +1,4 @@
-"""The .env that the first start writes."""
+"""The .env file that the first start writes."""
 
 from __future__ import annotations
 

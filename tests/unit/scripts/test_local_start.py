@@ -1,4 +1,4 @@
-"""What the start of the local service remembers of its settings, and how it explains a failure."""
+"""The saved hashes of the settings of a local process, and how a failed start is explained."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import pytest
 from config import Settings
 from scripts.local.failure import explain, reason_in
 from scripts.local.process import Process
-from scripts.local.started_with import DOOR_SETTINGS, REDIS_SETTINGS, changed, remember
+from scripts.local.saved_settings import REDIS_SETTINGS, SERVICE_SETTINGS, changed_settings, save_hashes
 
 
 def settings(**values: object) -> Settings:
     return Settings.model_validate(values)
 
 
-def test_settings_with_other_values_than_remembered_are_named(tmp_path: Path) -> None:
+def test_settings_with_other_values_than_at_the_start_are_named(tmp_path: Path) -> None:
     file = tmp_path / "api.settings"
-    remember(file, settings(redis_password="first", api_port=8001), DOOR_SETTINGS)
-    assert changed(file, settings(redis_password="first", api_port=8001)) == set()
+    save_hashes(file, settings(redis_password="first", api_port=8001), SERVICE_SETTINGS)
+    assert changed_settings(file, settings(redis_password="first", api_port=8001)) == set()
     now = settings(redis_password="second", api_port=8001, max_audio_seconds=60)
-    assert changed(file, now) == {"redis_password", "max_audio_seconds"}
+    assert changed_settings(file, now) == {"redis_password", "max_audio_seconds"}
 
 
 def test_only_what_a_process_reads_counts(tmp_path: Path) -> None:
-    remember(tmp_path / "redis.settings", settings(), REDIS_SETTINGS)
-    remember(tmp_path / "api.settings", settings(), DOOR_SETTINGS)
-    assert changed(tmp_path / "redis.settings", settings(model_name="Kim_Inst")) == set()
-    assert changed(tmp_path / "api.settings", settings(uvr_url="http://example.org")) == set()
+    save_hashes(tmp_path / "redis.settings", settings(), REDIS_SETTINGS)
+    save_hashes(tmp_path / "api.settings", settings(), SERVICE_SETTINGS)
+    assert changed_settings(tmp_path / "redis.settings", settings(model_name="Kim_Inst")) == set()
+    assert changed_settings(tmp_path / "api.settings", settings(uvr_url="http://example.org")) == set()
 
 
 def test_equal_passwords_leave_different_hashes_for_this_user_only(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        remember(tmp_path / name, settings(redis_password="hush"), REDIS_SETTINGS)
+        save_hashes(tmp_path / name, settings(redis_password="hush"), REDIS_SETTINGS)
     one, two = ((tmp_path / name).read_text() for name in ("one", "two"))
     assert "hush" not in one
     assert json.loads(one)["hashes"]["redis_password"] != json.loads(two)["hashes"]["redis_password"]
@@ -43,10 +43,10 @@ def test_equal_passwords_leave_different_hashes_for_this_user_only(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"salt": "a", "hashes": {"gone_since": "b"}}'])
-def test_a_damaged_or_older_memory_names_nothing(tmp_path: Path, content: str) -> None:
+def test_a_damaged_or_older_file_names_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "api.settings").write_text(content)
-    assert changed(tmp_path / "api.settings", settings()) == set()
-    assert changed(tmp_path / "no.settings", settings()) == set()
+    assert changed_settings(tmp_path / "api.settings", settings()) == set()
+    assert changed_settings(tmp_path / "no.settings", settings()) == set()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_reason_is_the_error_logged_last_or_the_last_line(lines: list[str], 
     assert reason_in(lines) == reason
 
 
-def test_a_process_that_wrote_nothing_is_explained_by_where_it_would_have(tmp_path: Path) -> None:
+def test_the_explanation_of_a_process_without_output_names_its_log_file(tmp_path: Path) -> None:
     (tmp_path / "api.log").touch()
     process = Process("api", tmp_path, tmp_path)
     assert explain(process, "api did not start") == f"api did not start, and it wrote nothing to {tmp_path}/api.log."

@@ -1,4 +1,4 @@
-"""Logs are kept small while their processes write on, and nothing of what was written before is lost."""
+"""Logs are rotated while their processes keep writing, without losing what was written before."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_large_log_is_emptied_while_its_process_writes_on(tmp_path: Path) -> N
     assert texts(tmp_path) == {"api.log": "after", "api.log.1": "before"}
 
 
-def test_older_logs_move_on_and_the_oldest_goes(tmp_path: Path) -> None:
+def test_older_logs_get_the_next_number_and_the_oldest_is_deleted(tmp_path: Path) -> None:
     log = tmp_path / "api.log"
     for number in range(5):
         log.write_text(f"{number}")

@@ -1,4 +1,4 @@
-"""scripts/uv.py gives uv the settings of pip."""
+"""scripts/uv.py passes the settings of pip to uv."""
 
 from __future__ import annotations
 

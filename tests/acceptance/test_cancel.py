@@ -11,7 +11,7 @@ import requests
 
 from tests.support.audio import encoded, noise
 from tests.support.http_server import Answer, HttpServer
-from tests.support.service import AUTH, Service, wait_until
+from tests.support.service import AUTH, Service
 
 SONG_S = 30
 
@@ -48,11 +48,11 @@ def left_on_disk(service: Service) -> list[Path]:
 def test_work_on_a_cancelled_song_ends_before_the_song_does(service: Service, web: HttpServer) -> None:
     song = web.answer("/long.flac", Answer(body=encoded(noise(SONG_S), ".flac", codec="flac")))
     task_uuid = service.generate(song, hook_url=web.url("/hook"))
-    wait_until(lambda: service.task(task_uuid)["progress"] > 0.1, "the network is at work", service)
+    service.eventually(lambda: service.task(task_uuid)["progress"] > 0.1, "the network is at work")
     pid = network_pid(service)
     assert post(service, task_uuid, "cancel")["status"] == "cancelled"
-    wait_until(lambda: not is_running(pid), "the network stops", service)
-    wait_until(lambda: not left_on_disk(service), "nothing is kept of it", service)
+    service.eventually(lambda: not is_running(pid), "the network stops")
+    service.eventually(lambda: not left_on_disk(service), "nothing is kept of it")
     assert service.task(task_uuid)["status"] == "cancelled"
     assert not was_separated(service, task_uuid)
 
@@ -60,6 +60,6 @@ def test_work_on_a_cancelled_song_ends_before_the_song_does(service: Service, we
     task = service.wait_for(task_uuid)
     assert (task["status"], task["attempt"]) == ("success", 1)
     assert was_separated(service, task_uuid)
-    wait_until(lambda: service.task(task_uuid)["webhook"]["state"] == "delivered", "its end is told", service)
+    service.eventually(lambda: service.task(task_uuid)["webhook"]["state"] == "delivered", "its end is told")
     told = [request.headers["webhook-id"] for request in web.requests if request.path == "/hook"]
     assert told == [f"{task_uuid}.success.1"]

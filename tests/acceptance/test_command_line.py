@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.audio import codec_of, noise, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 UVR_ENTRY = {
@@ -118,7 +118,7 @@ def test_a_song_that_crashes_the_network_does_not_keep_the_others_from_being_sep
 
 def separating_child(parent: int, folder: Path) -> int:
     """The process that runs the network, started before any other, as soon as it is at work in `folder`."""
-    until(lambda: list(folder.rglob("primary.f32")), "a separation begins", every_s=0.005)
+    eventually(lambda: list(folder.rglob("primary.f32")), "a separation begins", every_s=0.005)
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     return next(child for child, line in commands.items() if b"spawn_main" in line)

@@ -9,7 +9,7 @@ from typing import Any
 import requests
 
 from tests.support.redis_server import redis_server
-from tests.support.service import Service, wait_until
+from tests.support.service import Service
 
 
 def ready(service: Service) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def test_a_processor_without_room_begins_nothing_and_says_why(tmp_path: Path, tr
             foreign = service.temp_dir / f"{uuid.uuid4()}.1.abcdefgh"
             for folder in (ownerless, foreign):
                 folder.mkdir(parents=True)
-            wait_until(lambda: ready(service)["processor"]["status"] == "paused", "the processor pauses", service)
-            wait_until(lambda: not ownerless.exists(), "the uploader clears away", service)
+            service.eventually(lambda: ready(service)["processor"]["status"] == "paused", "the processor pauses")
+            service.eventually(lambda: not ownerless.exists(), "the uploader clears away")
             assert foreign.exists()
             assert "MIN_FREE_BYTES" in ready(service)["processor"]["message"]
             assert ready(service)["uploader"]["status"] == "up"

@@ -19,7 +19,7 @@ from tests.support.audio import encoded, noise, read_audio, snr_db
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
 from tests.support.s3_server import BUCKET, S3Server
-from tests.support.service import Service, wait_until
+from tests.support.service import Service
 
 QUICK = {
     "LEASE_SECONDS": "3",
@@ -100,7 +100,7 @@ def test_a_node_that_was_frozen_changes_nothing_when_it_goes_on(site: Site, web:
         task_uuid = site.api.generate(audio, hook_url=web.url("/hook"))
         for stem, delay_s in {"vocals": 2, "instrumental": 0}.items():
             web.answer(f"/{BUCKET}/{task_uuid}_{stem}.wav", Answer(delay_s=delay_s, headers={"ETag": '"0"'}))
-        wait_until(lambda: any(task_uuid in request.path for request in web.requests), "it is storing", three)
+        three.eventually(lambda: any(task_uuid in request.path for request in web.requests), "it is storing")
         freeze(three)
 
         with site.node("four"):
@@ -110,10 +110,10 @@ def test_a_node_that_was_frozen_changes_nothing_when_it_goes_on(site: Site, web:
             assert_each_heard_of_its_end(site, web, [task_uuid])
             before = end_of(site.api.task(task_uuid))
             go_on(three)
-            wait_until(lambda: settled(three, task_uuid), "it goes on", three)
+            three.eventually(lambda: settled(three, task_uuid), "it goes on")
             assert [line["kept"] for line in settled(three, task_uuid)] == [False]
             pending = three.output_dir / "pending"
-            wait_until(lambda: not list(pending.iterdir()), "its stems are cleared away", three)
+            three.eventually(lambda: not list(pending.iterdir()), "its stems are cleared away")
         assert end_of(site.api.task(task_uuid)) == before
         assert ids_by_task(web).keys() == {task_uuid}
 
@@ -139,7 +139,7 @@ def assert_stems_are_whole(task: dict[str, Any]) -> None:
 
 def assert_each_heard_of_its_end(site: Site, web: HttpServer, ids: list[str]) -> None:
     """Every webhook came, with one id on all its tries."""
-    wait_until(lambda: ids_by_task(web).keys() == set(ids), "all webhooks came", site.api)
+    site.api.eventually(lambda: ids_by_task(web).keys() == set(ids), "all webhooks came")
     assert all(len(webhook_ids) == 1 for webhook_ids in ids_by_task(web).values())
 
 

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.audio import encoded, noise
 from tests.support.http_server import Answer, HttpServer
-from tests.support.service import AUTH, DOORS, Service, wait_until
+from tests.support.service import AUTH, DOORS, Service
 
 SONG = encoded(noise(2), ".wav", codec="pcm_s16le")
 
@@ -48,7 +48,7 @@ def figures(service: Service) -> dict[str, float]:
 def test_a_request_id_is_followed_from_client_to_webhook(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=SONG))
     task_uuid = submitted(service, "followed-1", audio=audio, hook_url=web.url("/hook"))
-    wait_until(lambda: bool(ends_told(service, task_uuid)), "task.ended", service)
+    service.eventually(lambda: bool(ends_told(service, task_uuid)), "task.ended")
     about = [line for line in lines_about(service, task_uuid) if line["event"] != "request.answered"]
     followed = {(line["process"], line["event"]) for line in about if line.get("request_id") == "followed-1"}
     assert followed >= {
@@ -66,7 +66,7 @@ def test_a_request_id_is_followed_from_client_to_webhook(service: Service, web: 
 def test_a_task_ends_with_one_line_that_tells_all(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=SONG))
     task_uuid = submitted(service, "told-1", audio=audio, hook_url=web.url("/hook"))
-    wait_until(lambda: service.task(task_uuid)["webhook"]["state"] == "delivered", "a webhook", service)
+    service.eventually(lambda: service.task(task_uuid)["webhook"]["state"] == "delivered", "a webhook")
     [line] = ends_told(service, task_uuid)
     assert (line["status"], line["attempts"], line["webhook"]) == ("success", 1, "delivered")
     assert (line["model"], line["audio_s"], line["provider"]) == ("Spleeter-2stems", 2, "cpu")
@@ -76,7 +76,7 @@ def test_a_task_ends_with_one_line_that_tells_all(service: Service, web: HttpSer
 
 def test_a_task_that_fails_is_told_with_the_reason(service: Service, web: HttpServer) -> None:
     task_uuid = submitted(service, "failed-1", audio=web.answer("/gone", Answer(404)))
-    wait_until(lambda: bool(ends_told(service, task_uuid)), "task.ended", service)
+    service.eventually(lambda: bool(ends_told(service, task_uuid)), "task.ended")
     [line] = ends_told(service, task_uuid)
     assert (line["status"], line["webhook"], line["request_id"]) == ("failed", "none", "failed-1")
     assert "404" in line["error"]
@@ -104,7 +104,7 @@ def test_one_song_moves_the_figures_of_every_process(service: Service, web: Http
         now = figures(service)
         return all(now.get(name, 0) >= before.get(name, 0) + more for name, more in least.items())
 
-    wait_until(moved, "the figures of one song", service)
+    service.eventually(moved, "the figures of one song")
     assert figures(service)["uvr_workers"] == 2
 
 

@@ -17,8 +17,8 @@ from tests.support.contract import assert_contract_time
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
 from tests.support.s3_server import ADMIN, LATER_BUCKET, S3Server
-from tests.support.service import Service, running_service, wait_until
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.service import Service, running_service
+from tests.support.waiting import PATIENCE_S, eventually
 
 # Plain SDR in dB that Spleeter's weights reach on the CC0 songs with true stems (vocals, instrumental).
 QUALITY = {"rubidium": (6.7, 22.5), "potassium": (7.6, 21.0)}
@@ -46,7 +46,7 @@ def webhooks(web: HttpServer, path: str = "/hook") -> list[dict[str, Any]]:
 
 
 def wait_for_webhook(web: HttpServer) -> dict[str, Any]:
-    return until(lambda: webhooks(web), "a webhook comes", 2 * PATIENCE_S, every_s=0.05)[-1]
+    return eventually(lambda: webhooks(web), "a webhook comes", 2 * PATIENCE_S, every_s=0.05)[-1]
 
 
 @pytest.mark.parametrize("song", sorted(QUALITY))
@@ -77,7 +77,7 @@ def test_the_webhook_is_the_promised_one_and_signed(service: Service, web: HttpS
     assert request.headers["content-type"].startswith("application/json")
     Webhook("dGVzdGtleQ==").verify(request.body, dict(request.headers.items()))
     service.wait_for(task_uuid)
-    wait_until(lambda: service.task(task_uuid)["webhook"]["state"] == "delivered", "its delivery is known", service)
+    service.eventually(lambda: service.task(task_uuid)["webhook"]["state"] == "delivered", "its delivery is known")
     assert [tried["status_code"] for tried in service.task(task_uuid)["webhook"]["tries"]] == [204]
 
 
@@ -112,7 +112,7 @@ def test_stems_come_in_the_format_that_was_asked_for(
 def test_a_receiver_hears_of_the_start_if_it_was_asked_for(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=short_song(2)))
     service.generate(audio, hook_url=web.url("/hook"), callback_events=["started", "completed"])
-    wait_until(lambda: len(webhooks(web)) == 2, "both webhooks come", service)
+    service.eventually(lambda: len(webhooks(web)) == 2, "both webhooks come")
     assert [told["status"] for told in webhooks(web)] == ["started", "success"]
 
 
@@ -126,7 +126,7 @@ def test_local_files_are_gone_once_the_stems_are_stored(service: Service, web: H
         return sorted(name for _, folders, files in found for name in [*folders, *files] if task_uuid in name)
 
     stems = [f"{task_uuid}_instrumental.wav", f"{task_uuid}_vocals.wav"]
-    wait_until(lambda: left() == stems, "nothing but the stems is left", service)
+    service.eventually(lambda: left() == stems, "nothing but the stems is left")
 
 
 def test_a_song_may_be_sent_along(service: Service, web: HttpServer) -> None:
@@ -136,7 +136,7 @@ def test_a_song_may_be_sent_along(service: Service, web: HttpServer) -> None:
     assert read_audio(requests.get(told["vocals"], timeout=60).content).shape == (2, 44100)
     assert service.task(task_uuid)["audio"] == "my song.wav"
     uploads = service.output_dir / "uploads"
-    wait_until(lambda: not list(uploads.glob(f"{task_uuid}.*")), "the song is gone", service)
+    service.eventually(lambda: not list(uploads.glob(f"{task_uuid}.*")), "the song is gone")
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
@@ -224,7 +224,7 @@ def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
         song = short_song(1)
         audio = web.answer("/song.wav", Answer(body=song))
         task_uuid = service.generate(audio, hook_url=web.url("/hook"))
-        wait_until(lambda: parts_ready(service)["processor"]["status"] == "paused", "it pauses", service)
+        service.eventually(lambda: parts_ready(service)["processor"]["status"] == "paused", "it pauses")
         for part in ("processor", "uploader"):
             assert "S3_BUCKET_NAME" in parts_ready(service)[part]["message"]
         health = requests.get(f"{service.url}/health", timeout=5)
@@ -250,5 +250,5 @@ def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
             "audio/wav",
             requests.get(told["vocals"], timeout=60).content,
         )
-        wait_until(lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left", service)
+        service.eventually(lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left")
         assert "Contents" not in s3.client().list_objects_v2(Bucket=LATER_BUCKET, Prefix="songs/uploads/")

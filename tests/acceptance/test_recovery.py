@@ -15,7 +15,7 @@ import requests
 from tests.support.audio import encoded, noise, read_audio
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, Service, wait_until
+from tests.support.service import AUTH, Service
 
 LONG_S = 30
 
@@ -70,7 +70,7 @@ def assert_stems(service: Service, task_uuid: str, seconds: float) -> None:
 
 
 def wait_until_separating(service: Service, task_uuid: str) -> None:
-    wait_until(lambda: service.task(task_uuid)["progress"] > 0, "the separation runs", service)
+    service.eventually(lambda: service.task(task_uuid)["progress"] > 0, "the separation runs")
 
 
 def child_of(service: Service) -> int:
@@ -96,7 +96,7 @@ def test_a_killed_processor_leaves_its_task_to_the_next_one(mortal_service: Serv
     wait_until_separating(mortal_service, task_uuid)
     child = child_of(mortal_service)
     mortal_service.kill("processor")
-    wait_until(lambda: not is_running(child), "the child ends with its parent", mortal_service)
+    mortal_service.eventually(lambda: not is_running(child), "the child ends with its parent")
     mortal_service.start("processor")
     assert_stems(mortal_service, task_uuid, LONG_S)
     assert mortal_service.task(task_uuid)["attempt"] == 2
@@ -146,7 +146,7 @@ def test_a_receiver_that_is_busy_hears_of_it_again(mortal_service: Service, web:
     task_uuid = mortal_service.generate(short_song, hook_url=hook)
     mortal_service.wait_for(task_uuid)
     delivered = lambda: mortal_service.task(task_uuid)["webhook"]["state"] == "delivered"  # noqa: E731
-    wait_until(delivered, "the webhook is delivered", mortal_service)
+    mortal_service.eventually(delivered, "the webhook is delivered")
     tries = [request for request in web.requests if request.path == "/busy"]
     assert len(tries) == 2
     assert len({request.headers["webhook-id"] for request in tries}) == 1

@@ -27,7 +27,7 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.make_snapshot import SETTINGS, song
 from tests.support.networks import write_model
 from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, ROOT, Service, wait_until
+from tests.support.service import AUTH, ROOT, Service
 
 FIXTURE = ROOT / "tests" / "fixtures" / "65cc1f4"
 ANSWERS: dict[str, Any] = json.loads((FIXTURE / "answers.json").read_text(encoding="utf-8"))
@@ -74,7 +74,7 @@ class Upgraded:
         return [(request.headers["webhook-id"], json.loads(request.body)) for request in requests_]
 
     def wait(self, check: Callable[[], bool], what: str) -> None:
-        wait_until(check, what, self.service, 90)
+        self.service.eventually(check, what)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import requests
 from tests.chaos.proxy import Link, Network, network
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 
 BODY = bytes(range(256)) * 4000
 
@@ -40,7 +40,7 @@ def connected(link: Link, server: HttpServer) -> socket.socket:
     """A connection that the proxy has passed on to the server, which has yet to answer."""
     connection = socket.create_connection(("127.0.0.1", link.port), timeout=PATIENCE_S)
     connection.sendall(b"GET /late HTTP/1.1\r\n\r\n")
-    until(lambda: server.requests, "the request arrives")
+    eventually(lambda: server.requests, "the request arrives")
     return connection
 
 
@@ -67,7 +67,7 @@ def test_nobody_listens_while_connections_are_refused(link: Link) -> None:
     link.refuse(2)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-    until(lambda: answers(link), "it listens again")
+    eventually(lambda: answers(link), "it listens again")
     assert requests.get(link.url("/song"), timeout=PATIENCE_S).content == BODY
     assert link.port == port
 

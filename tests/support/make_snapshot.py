@@ -33,7 +33,7 @@ from tests.support.audio import chord, encoded
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.networks import write_model
 from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, Service, wait_until
+from tests.support.service import AUTH, Service
 from uvr.redis.clients import connect
 from uvr.storage.factory import open_storage
 from uvr.tasks.dead_letters import KINDS, DeadLetters
@@ -108,7 +108,7 @@ class Making:
             webhook = self.service.task(self.tasks[name])["webhook"]
             return webhook["state"] == state and len(webhook["tries"]) == tries
 
-        wait_until(stands, f"the webhook of {name}", self.service)
+        self.service.eventually(stands, f"the webhook of {name}")
 
     def uploading(self, name: str, **body: Any) -> None:
         """A task that a processor has made and no uploader has stored."""
@@ -155,7 +155,7 @@ def make_ended(made: Making) -> None:
         made.service.wait_for(made.tasks[name])
     made.call("deleted", "DELETE")
     delayed = made.queues.tasks.name + ":delayed"
-    wait_until(lambda: made.redis.zscore(delayed, made.tasks["host_busy"]), "the pause", made.service)
+    made.service.eventually(lambda: made.redis.zscore(delayed, made.tasks["host_busy"]), "the pause")
 
 
 def make_lost_stems(made: Making) -> None:
@@ -197,9 +197,7 @@ def make_webhooks(made: Making) -> None:
     assert made.queues.webhooks.bury(lease, record=record(webhook="failed"))  # as WebhookHandler.give_up asks for
     made.uploading("hook_leased", hook_url=made.hook("hook_leased", Answer(204, delay_s=60)))
     made.service.start("uploader")
-    wait_until(
-        lambda: any(request.path == "/hooks/hook_leased" for request in made.web.requests), "a try", made.service
-    )
+    made.service.eventually(lambda: any(request.path == "/hooks/hook_leased" for request in made.web.requests), "a try")
     made.service.kill("uploader")
     made.uploading("hook_waiting", hook_url=made.hook("hook_waiting"))
     store(made, "hook_waiting")
@@ -227,7 +225,7 @@ def make_processing(made: Making) -> None:
     for name in ("separating", "ahead"):
         made.service.wait_for(made.tasks[name], "processing")
     separating = made.tasks["separating"]
-    wait_until(lambda: made.service.task(separating)["progress"] > 0, "progress", made.service)
+    made.service.eventually(lambda: made.service.task(separating)["progress"] > 0, "progress")
     made.service.kill("processor")
 
 
@@ -243,7 +241,7 @@ def make_queued(made: Making) -> None:
 
 def answers(made: Making) -> dict[str, Any]:
     """How the API shows each task once the workers count as gone."""
-    wait_until(lambda: made.service.health().get("processor") == "down", "no processor", made.service)
+    made.service.eventually(lambda: made.service.health().get("processor") == "down", "no processor")
     ids = {name: task_uuid for name, task_uuid in made.tasks.items() if name != "deleted"}
     return {name: made.service.task(task_uuid) for name, task_uuid in ids.items()}
 

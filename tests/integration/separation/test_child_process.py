@@ -18,7 +18,7 @@ import pytest
 import structlog
 
 from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
 from uvr.metrics.definitions import UNSEEN
 from uvr.separation.child_process import Child
@@ -338,7 +338,7 @@ def parent_at_work(song: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 def test_the_child_ends_with_a_parent_that_is_killed() -> None:
     with parent_at_work("never_ends") as (parent, child_pid):
         parent.kill()
-        until(lambda: not is_running(child_pid), "the child ends")
+        eventually(lambda: not is_running(child_pid), "the child ends")
 
 
 def test_signals_to_the_process_group_leave_the_child_at_work() -> None:

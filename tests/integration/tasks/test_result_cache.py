@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from tests.support.s3_server import S3Server
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.result_cache import ResultCache
@@ -30,7 +30,7 @@ def workshop(request: Any, redis_client: Redis, tmp_path: Path) -> Iterator[Work
         workshop.separated("first", STEMS)
         workshop.queues.tasks.annotate("first", record(fingerprint="print"))
         with working(workshop):
-            until(lambda: workshop.queues.repeats.made_by("print") == "first")
+            eventually(lambda: workshop.queues.repeats.made_by("print") == "first")
             yield workshop
 
 
@@ -52,7 +52,7 @@ def content(workshop: Workshop, key: str, folder: Path) -> bytes:
 
 def test_the_stems_are_the_same_and_each_task_has_its_own(workshop: Workshop, tmp_path: Path) -> None:
     repeat(workshop)
-    until(lambda: is_at(workshop, Status.SUCCESS))
+    eventually(lambda: is_at(workshop, Status.SUCCESS))
     for key in workshop.task("first").stems.values():
         workshop.storage.delete(key)
     keys = workshop.task("again").stems
@@ -68,7 +68,7 @@ def test_what_is_gone_meanwhile_is_made_after_all(workshop: Workshop, what: str)
     else:
         workshop.storage.delete(workshop.task("first").stems["vocals"])
     repeat(workshop)
-    until(lambda: is_at(workshop, Status.QUEUED))
+    eventually(lambda: is_at(workshop, Status.QUEUED))
     task = workshop.task("again")
     assert (task.copy_of, task.stems, task.losses) == ("", {}, 0)
     assert workshop.queues.tasks.peek() == ["again"]
@@ -83,8 +83,8 @@ def test_other_work_waiting_for_its_upload_is_left_alone(workshop: Workshop) -> 
     folder = workshop.settings.output_dir / "pending" / "other.7"
     folder.mkdir(parents=True)
     repeat(workshop)
-    until(lambda: is_at(workshop, Status.SUCCESS))
-    until(lambda: workshop.queues.results.sizes().leased == 0)
+    eventually(lambda: is_at(workshop, Status.SUCCESS))
+    eventually(lambda: workshop.queues.results.sizes().leased == 0)
     assert folder.is_dir()
 
 

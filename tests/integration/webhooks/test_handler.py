@@ -10,7 +10,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.support.http_server import Answer, HttpServer, http_server
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.workshop import Workshop, working
 from uvr.tasks.model import Status, Task, WebhookState
 
@@ -50,7 +50,7 @@ def let_time_pass(workshop: Workshop, task_uuid: str) -> float:
 def test_a_webhook_is_delivered_signed_and_recorded(workshop: Workshop, receiver: HttpServer) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(204)))
     with working(workshop):
-        until(lambda: is_settled(workshop, "a"))
+        eventually(lambda: is_settled(workshop, "a"))
     request = receiver.requests[0]
     assert Webhook(SECRET).verify(request.body, dict(request.headers)) == json.loads(request.body)
     assert request.headers["webhook-id"] == "a.failed"
@@ -69,8 +69,8 @@ def test_a_receiver_that_is_down_for_a_day_still_hears_of_it(workshop: Workshop)
     passed_s = 0.0
     with working(workshop):
         for tries in range(1, 8):
-            until(lambda tries=tries: workshop.task("a").webhook_step == tries)
-            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            eventually(lambda tries=tries: workshop.task("a").webhook_step == tries)
+            eventually(lambda: workshop.queues.webhooks.sizes().delayed == 1)
             assert workshop.task("a").webhook == WebhookState.PENDING
             if tries < 7:
                 passed_s += let_time_pass(workshop, "a")
@@ -78,7 +78,7 @@ def test_a_receiver_that_is_down_for_a_day_still_hears_of_it(workshop: Workshop)
         with http_server(port=gone.port) as back:
             back.answer("/hook", Answer(200))
             let_time_pass(workshop, "a")
-            until(lambda: is_settled(workshop, "a"))
+            eventually(lambda: is_settled(workshop, "a"))
     assert [request.headers["webhook-id"] for request in back.requests] == ["a.failed"]
     task = workshop.task("a")
     assert task.webhook == WebhookState.DELIVERED
@@ -93,10 +93,10 @@ def test_a_receiver_that_never_answers_well_is_given_up_after_the_whole_schedule
     waits, pauses_s = [], workshop.settings.webhook_retry_seconds
     with working(workshop):
         for _ in pauses_s:
-            until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+            eventually(lambda: workshop.queues.webhooks.sizes().delayed == 1)
             waits.append(let_time_pass(workshop, "a"))
-            until(lambda: len(receiver.requests) == len(waits) + 1)
-        until(lambda: is_settled(workshop, "a"))
+            eventually(lambda: len(receiver.requests) == len(waits) + 1)
+        eventually(lambda: is_settled(workshop, "a"))
     assert waits == pytest.approx(pauses_s, abs=4.9)
     assert {request.headers["webhook-id"] for request in receiver.requests} == {"a.failed"}
     assert workshop.task("a").webhook == WebhookState.FAILED
@@ -106,7 +106,7 @@ def test_a_receiver_that_never_answers_well_is_given_up_after_the_whole_schedule
 def test_a_refusal_is_final(workshop: Workshop, receiver: HttpServer, status: int) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(status)))
     with working(workshop):
-        until(lambda: is_settled(workshop, "a"))
+        eventually(lambda: is_settled(workshop, "a"))
     assert workshop.task("a").webhook == WebhookState.FAILED
     assert len(receiver.requests) == 1
 
@@ -117,7 +117,7 @@ def test_passing_trouble_is_tried_again_when_the_receiver_says(
 ) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(status, headers={"Retry-After": "100"})))
     with working(workshop):
-        until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+        eventually(lambda: workshop.queues.webhooks.sizes().delayed == 1)
     assert seconds_until_due(workshop, "a") == pytest.approx(100, abs=50)
 
 
@@ -128,10 +128,10 @@ def test_a_hundred_webhooks_to_a_hanging_receiver_delay_nobody_else(workshop: Wo
         for number in range(100):
             end(workshop, f"hanging-{number}", hanging)
         with working(workshop):
-            until(lambda: len(receiver.requests) == workshop.settings.webhook_threads // 2)
+            eventually(lambda: len(receiver.requests) == workshop.settings.webhook_threads // 2)
             for number in range(10):
                 end(workshop, f"quick-{number}", quick.url("/hook"))
-            until(lambda: len(quick.requests) == 10, "the others are delivered meanwhile")
+            eventually(lambda: len(quick.requests) == 10, "the others are delivered meanwhile")
             time.sleep(1)
             still_hanging = len(receiver.requests)
             claims = sum(int(workshop.client.hget(f"uvr_webhooks:item:hanging-{n}", "attempt")) for n in range(100))
@@ -145,8 +145,8 @@ def test_webhooks_in_excess_go_back_untried_and_come_in_turn(workshop: Workshop,
     for number in range(20):
         end(workshop, f"task-{number}", slow)
     with working(workshop):
-        until(lambda: len(receiver.requests) == 20)
-        until(lambda: workshop.queues.webhooks.sizes().leased == 0)
+        eventually(lambda: len(receiver.requests) == 20)
+        eventually(lambda: workshop.queues.webhooks.sizes().leased == 0)
     tasks = [workshop.task(f"task-{number}") for number in range(20)]
     assert {task.webhook for task in tasks} == {WebhookState.DELIVERED}
     assert {len(task.webhook_tries) for task in tasks} == {1}
@@ -157,7 +157,7 @@ def test_a_task_that_was_brought_back_has_no_webhook_until_it_ends_again(
 ) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(204)), status=Status.UPLOADING)
     with working(workshop):
-        until(lambda: is_settled(workshop, "a"))
+        eventually(lambda: is_settled(workshop, "a"))
     assert receiver.requests == []
     assert workshop.task("a").webhook == WebhookState.PENDING
 
@@ -167,7 +167,7 @@ def test_an_end_that_only_a_newer_version_knows_is_left_to_its_uploader(
 ) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(204)), status="invented_later")
     with working(workshop):
-        until(lambda: workshop.queues.webhooks.sizes().delayed == 1)
+        eventually(lambda: workshop.queues.webhooks.sizes().delayed == 1)
     assert receiver.requests == []
 
 
@@ -175,7 +175,7 @@ def test_the_record_lists_the_latest_tries_only(workshop: Workshop, receiver: Ht
     earlier = [{"at": str(number), "outcome": "retry"} for number in range(100)]
     end(workshop, "a", receiver.answer("/hook", Answer(204)), webhook_tries=earlier)
     with working(workshop):
-        until(lambda: is_settled(workshop, "a"))
+        eventually(lambda: is_settled(workshop, "a"))
     tries = workshop.task("a").webhook_tries
     assert [tried["at"] for tried in tries[:-1]] == [str(number) for number in range(61, 100)]
     assert tries[-1]["outcome"] == "delivered"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.http_server import Answer, HttpServer
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.webhooks import progress_events
@@ -43,9 +43,9 @@ def test_what_was_asked_for_is_told_before_the_end(workshop: Workshop, receiver:
     with working(workshop):
         for event in (progress_events.STARTED, progress_events.PROGRESS):
             progress_events.tell(workshop.queues, task, event)
-            until(lambda: is_idle(workshop))
+            eventually(lambda: is_idle(workshop))
         end(workshop)
-        until(lambda: is_idle(workshop))
+        eventually(lambda: is_idle(workshop))
     bodies = [json.loads(request.body) for request in receiver.requests]
     assert heard(receiver) == ["started", "progress", "failed"]
     assert (bodies[1]["task_uuid"], bodies[1]["progress"]) == ("a", 0.5)
@@ -61,10 +61,10 @@ def test_news_that_is_refused_is_not_told_again_and_the_end_is(
     task = processing(workshop, receiver.answer("/hook", Answer(status), Answer(204)))
     with working(workshop):
         progress_events.tell(workshop.queues, task, progress_events.STARTED)
-        until(lambda: is_idle(workshop))
+        eventually(lambda: is_idle(workshop))
         assert heard(receiver) == ["started"]
         end(workshop)
-        until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
+        eventually(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
     assert heard(receiver) == ["started", "failed"]
 
 
@@ -73,7 +73,7 @@ def test_news_of_a_task_that_has_ended_is_left_out(workshop: Workshop, receiver:
     progress_events.tell(workshop.queues, task, progress_events.PROGRESS)
     end(workshop)
     with working(workshop):
-        until(lambda: is_idle(workshop))
+        eventually(lambda: is_idle(workshop))
     assert heard(receiver) == ["failed"]
 
 

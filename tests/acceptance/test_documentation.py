@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from tests.support.audio import encoded, noise
 from tests.support.checkout import Checkout
 from tests.support.documentation import Block, blocks, commands_in_text, differences
 from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.waiting import eventually
 from uvr.client import Client
 from uvr.models import store
 
@@ -182,10 +182,8 @@ class Reader:
     def _followed(self, task_uuid: str, status: str) -> str:
         task = self.client.wait(task_uuid)
         assert task.status == status, task
-        deadline = time.monotonic() + 30
-        while self.client.get(task_uuid).answer["webhook"]["state"] != "delivered":
-            assert time.monotonic() < deadline, "the webhook was not delivered"
-            time.sleep(0.05)
+        delivered = lambda: self.client.get(task_uuid).answer["webhook"]["state"] == "delivered"  # noqa: E731
+        eventually(delivered, "the webhook is delivered", every_s=0.05)
         return task_uuid
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tests.support.contract import assert_contract_time
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
 from tests.support.s3_server import ADMIN, LATER_BUCKET, S3Server
-from tests.support.service import Service, running_service
+from tests.support.service import FINAL, Service, running_service
 from tests.support.waiting import PATIENCE_S, eventually
 
 # Plain SDR in dB that Spleeter's weights reach on the CC0 songs with true stems (vocals, instrumental).
@@ -154,11 +153,15 @@ def test_progress_is_seen_while_a_song_is_separated(service: Service, web: HttpS
     audio = web.answer("/song.wav", Answer(body=short_song(55)))
     task_uuid = service.generate(audio)
     seen: set[float] = set()
-    while (task := service.task(task_uuid))["status"] not in ("success", "failed"):
+
+    def has_ended() -> bool:
+        task = service.task(task_uuid)
         if task["status"] == "processing":
             seen.add(task["progress"])
-        time.sleep(0.1)
-    assert task["status"] == "success"
+        return task["status"] in FINAL
+
+    service.eventually(has_ended, "the song is separated")
+    assert service.task(task_uuid)["status"] == "success"
     assert len([share for share in seen if 0 < share < 1]) >= 3
 
 

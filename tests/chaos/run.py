@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from tests.chaos.plan import TROUBLES, Plan, make_plan
 from tests.chaos.stack import COMPENSATE, Stack, running_stack
 from tests.chaos.striker import Striker
 from tests.chaos.supervised import with_environment
+from tests.support.waiting import eventually
 
 _SETTLE_S = 90.0
 _SETTLE_PER_TASK_S = 1.0
@@ -124,7 +126,7 @@ def _may_pass(found: list[Fault]) -> bool:
 
 def _survivors(stack: Stack) -> list[Fault]:
     """The processes that outlive the service; children have a moment to notice that their parent is gone."""
-    deadline = time.monotonic() + _LAST_CHILDREN_S
-    while (pids := with_environment(stack.mark)) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    with suppress(AssertionError):
+        eventually(lambda: not with_environment(stack.mark), "the last child ends", _LAST_CHILDREN_S, every_s=0.1)
+    pids = with_environment(stack.mark)
     return [Fault(Kind.LEFT_OVER, str(pid), "a process that outlives the service") for pid in pids]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tests.chaos.plan import Blow
 from tests.chaos.stack import Stack
 from tests.chaos.supervised import Supervised, descendants, send_signal
+from tests.support.waiting import eventually
 
 _PARENTS = {"child": "processor", "api-worker": "api"}
 _VICTIM_WITHIN_S = 20.0
@@ -51,12 +52,11 @@ class Striker:
 
     def _send(self, number: int, blow: Blow) -> list[int]:
         """Send a signal to those that the blow is for, as soon as there are any; who got it."""
-        deadline = time.monotonic() + _VICTIM_WITHIN_S
-        while time.monotonic() < deadline:
-            if struck := [pid for pid in self._victims(blow) if send_signal(pid, number)]:
-                return struck
-            time.sleep(0.05)
-        raise AssertionError(f"no {blow.target} ran for {_VICTIM_WITHIN_S:g} s, so none could be struck")
+
+        def struck() -> list[int]:
+            return [pid for pid in self._victims(blow) if send_signal(pid, number)]
+
+        return eventually(struck, f"a running {blow.target} to send signal {number}", _VICTIM_WITHIN_S, every_s=0.05)
 
     def _victims(self, blow: Blow) -> list[int]:
         if blow.target == "all":

@@ -10,7 +10,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.support.ports import free_ports
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 BUCKET = "stems"
 LATER_BUCKET = "made-later"
 """One that is not there until a test makes it."""
-_START_S = 60
 
 
 @dataclass(frozen=True)
@@ -81,9 +80,15 @@ class S3Server:
         return self._process
 
     def wait_until_ready(self) -> None:
-        """Wait until objects can be stored; `RuntimeError` when it died or takes too long."""
-        assert self._process
-        _wait_until_ready(self, self._process, self._folder / "log")
+        """Wait until objects can be stored."""
+        client = self.client(ADMIN)
+
+        def is_ready() -> bool:
+            assert self._process
+            assert self._process.poll() is None, f"the S3 server ended:\n{(self._folder / 'log').read_text()[-2000:]}"
+            return _accepts_objects(client)
+
+        eventually(is_ready, "the S3 server accepts objects", every_s=0.1)
 
     def kill(self) -> None:
         """SIGKILL: its own shutdown takes 15 seconds to save data that nobody wants any more."""
@@ -176,16 +181,7 @@ def _write_rights(path: Path) -> None:
     path.write_text(json.dumps({"identities": identities}))
 
 
-def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    client = server.client(ADMIN)
-    deadline = time.monotonic() + _START_S
-    while not _is_ready(client):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-2000:]}")
-        time.sleep(0.1)
-
-
-def _is_ready(client: S3Client) -> bool:
+def _accepts_objects(client: S3Client) -> bool:
     """Whether the bucket can be created and an object stored in it, which is possible somewhat later."""
     try:
         with suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):

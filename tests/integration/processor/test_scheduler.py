@@ -12,7 +12,7 @@ from redis import Redis
 
 from redis_queue import Lease, RedisQueue
 from tests.support.leases import claim
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.workers import WAITING, ScriptedHandler, rouse
 from uvr.errors import CancelledError
 from uvr.processor.scheduler import THREADS, InferenceScheduler
@@ -104,15 +104,8 @@ def submit(queue: RedisQueue, item_id: str, priority: int = 3) -> None:
     queue.enqueue(item_id, priority, {"status": "queued", "created_ms": 1})
 
 
-def comes_true(check: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
-    while not check() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return check()
-
-
 def leased(queue: RedisQueue, *item_ids: str) -> bool:
-    return comes_true(lambda: all(queue.holder(item_id) for item_id in item_ids))
+    return eventually(lambda: all(queue.holder(item_id) for item_id in item_ids))
 
 
 def test_one_task_is_claimed_ahead_and_no_more(queue: RedisQueue, new_processor: Callable[[], Processor]) -> None:
@@ -125,7 +118,7 @@ def test_one_task_is_claimed_ahead_and_no_more(queue: RedisQueue, new_processor:
     assert queue.peek() == ["c"]
     processor.leaves("a")
     assert leased(queue, "c")
-    assert comes_true(lambda: processor.entered == ["a", "b"])
+    eventually(lambda: processor.entered == ["a", "b"])
 
 
 def test_the_next_task_enters_while_the_last_one_is_encoded(
@@ -137,7 +130,7 @@ def test_the_next_task_enters_while_the_last_one_is_encoded(
         submit(queue, item_id)
     processor.start()
     processor.leaves("a")
-    assert comes_true(lambda: processor.entered == ["a", "b"])
+    eventually(lambda: processor.entered == ["a", "b"])
     assert queue.holder("a")
 
 
@@ -151,10 +144,10 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
     assert leased(queue, "first", "low")
     submit(queue, "high", 5)
     assert leased(queue, "high"), "it is fetched while the first is still in the network"
-    assert comes_true(lambda: queue.peek() == ["low"])
+    eventually(lambda: queue.peek() == ["low"])
     for item_id in ("first", "high", "low"):
         processor.leaves(item_id)
-    assert comes_true(lambda: processor.entered == ["first", "high", "low"])
+    eventually(lambda: processor.entered == ["first", "high", "low"])
 
 
 def test_a_higher_priority_that_comes_at_the_last_moment_goes_first_too(queue: RedisQueue) -> None:
@@ -182,7 +175,7 @@ def test_of_two_that_wait_the_first_in_line_goes_first_however_fast_the_other_is
     processor.leaves("high")
     processor.leaves("low")
     processor.start()
-    assert comes_true(lambda: processor.entered == ["high", "low"])
+    eventually(lambda: processor.entered == ["high", "low"])
 
 
 def test_a_task_that_is_slow_to_come_does_not_keep_the_next_one_waiting(
@@ -193,7 +186,7 @@ def test_a_task_that_is_slow_to_come_does_not_keep_the_next_one_waiting(
     processor = new_processor()
     processor.fetches_slowly("slow")
     processor.start()
-    assert comes_true(lambda: processor.entered == ["quick"])
+    eventually(lambda: processor.entered == ["quick"])
 
 
 def test_a_task_claimed_ahead_goes_to_a_processor_that_has_nothing_to_do(
@@ -205,7 +198,7 @@ def test_a_task_claimed_ahead_goes_to_a_processor_that_has_nothing_to_do(
     mine.start()
     assert leased(queue, "long", "next")
     other.start()
-    assert comes_true(lambda: other.entered == ["next"])
+    eventually(lambda: other.entered == ["next"])
     assert mine.entered == ["long"]
 
 
@@ -217,7 +210,7 @@ def test_an_only_task_stays_with_the_first_of_two_idle_processors(
     other.start()
     time.sleep(0.3)
     submit(queue, "only")
-    assert comes_true(lambda: len(mine.entered + other.entered) == 1)
+    eventually(lambda: len(mine.entered + other.entered) == 1)
     assert redis_client.hget("tasks:item:only", "attempt") == "1"
 
 
@@ -231,7 +224,7 @@ def test_nothing_is_claimed_while_something_speaks_against_it(
     time.sleep(0.5)
     assert processor.entered == []
     processor.closed = ""
-    assert comes_true(lambda: processor.entered == ["a"])
+    eventually(lambda: processor.entered == ["a"])
 
 
 def test_a_stop_hands_back_what_has_not_begun_and_finishes_what_has(

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any
-
-import requests
 
 from tests.support.redis_server import redis_server
 from tests.support.service import Service
-
-
-def ready(service: Service) -> dict[str, Any]:
-    """The components of /ready."""
-    parts: dict[str, Any] = requests.get(f"{service.url}/ready", timeout=60).json()["components"]
-    return parts
 
 
 def test_a_processor_without_room_begins_nothing_and_says_why(tmp_path: Path, trained_models: Path) -> None:
@@ -31,13 +22,13 @@ def test_a_processor_without_room_begins_nothing_and_says_why(tmp_path: Path, tr
             foreign = service.temp_dir / f"{uuid.uuid4()}.1.abcdefgh"
             for folder in (ownerless, foreign):
                 folder.mkdir(parents=True)
-            service.eventually(lambda: ready(service)["processor"]["status"] == "paused", "the processor pauses")
+            service.eventually(lambda: service.ready()["processor"]["status"] == "paused", "the processor pauses")
             service.eventually(lambda: not ownerless.exists(), "the uploader clears away")
             assert foreign.exists()
-            assert "MIN_FREE_BYTES" in ready(service)["processor"]["message"]
-            assert ready(service)["uploader"]["status"] == "up"
+            assert "MIN_FREE_BYTES" in service.ready()["processor"]["message"]
+            assert service.ready()["uploader"]["status"] == "up"
             task = service.task(task_uuid)
             assert (task["status"], task["attempt"]) == ("queued", 0)
-            assert service.logs("processor").count("disk.short") == 1
+            assert service.log("processor").count("disk.short") == 1
         finally:
             service.stop()

@@ -112,15 +112,15 @@ class Making:
 
     def uploading(self, name: str, **body: Any) -> None:
         """A task that a processor has made and no uploader has stored."""
-        self.service.have("processor")
+        self.service.ensure_running("processor")
         self.submit(name, **body)
         self.service.wait_for(self.tasks[name], "uploading")
 
-    def stop(self, *doors: str) -> None:
-        """SIGTERM."""
-        for door in doors:
-            if self.service.is_running(door):
-                self.service.kill(door, signal.SIGTERM)
+    def stop(self, *names: str) -> None:
+        """Stop these processes with SIGTERM."""
+        for name in names:
+            if self.service.is_running(name):
+                self.service.kill(name, signal.SIGTERM)
 
     def call(self, name: str, method: str, path: str = "") -> None:
         """A step of one task that the API takes."""
@@ -134,7 +134,7 @@ def song(number: int) -> bytes:
 
 
 def make_ended(made: Making) -> None:
-    """Tasks that have ended, and one whose song's host asked for patience; all three doors are at work."""
+    """Tasks that have ended, and one whose song's host asked for patience; all three processes run."""
     made.service.start()
     made.service.wait_until_up()
     made.submit("delivered", hook_url=made.hook("delivered"))

@@ -18,6 +18,7 @@ import pytest
 import structlog
 
 from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
+from tests.support.processes import is_running
 from tests.support.waiting import PATIENCE_S, eventually
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
 from uvr.metrics.definitions import UNSEEN
@@ -50,14 +51,6 @@ def run(
 def exists(pid: int) -> bool:
     """Whether there is such a process, a zombie included."""
     return Path(f"/proc/{pid}").exists()
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process that is more than a zombie: nobody may be there to reap an orphan."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def open_files() -> set[str]:

@@ -16,6 +16,7 @@ from tests.support.http_server import Answer, HttpServer
 from tests.support.processes import is_running
 from tests.support.redis_server import redis_server
 from tests.support.service import AUTH, Service
+from tests.support.waiting import PROMPT_S, eventually
 
 LONG_S = 30
 
@@ -89,7 +90,7 @@ def test_the_task_of_a_killed_processor_goes_to_the_next_one(mortal_service: Ser
     wait_until_separating(mortal_service, task_uuid)
     child = mortal_service.network_pid()
     mortal_service.kill("processor")
-    mortal_service.eventually(lambda: not is_running(child), "the child ends with its parent")
+    eventually(lambda: not is_running(child), "the child ends with its parent", PROMPT_S)
     mortal_service.start("processor")
     assert_stems(mortal_service, task_uuid, LONG_S)
     assert mortal_service.task(task_uuid)["attempt"] == 2

@@ -12,6 +12,7 @@ import requests
 import trustme
 
 from tests.support.http_server import Answer, http_server
+from tests.support.waiting import PROMPT_S
 from uvr.errors import CancelledError, PermanentError, TransientError
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
@@ -154,8 +155,10 @@ def test_total_time_that_runs_out_between_two_pieces_is_told_as_such(server, tmp
 
 
 def assert_slow(url, tmp_path):
+    began = time.monotonic()
     with pytest.raises(TransientError, match="took longer than 1 s"):
         fetch(url, tmp_path, total_s=1)
+    assert time.monotonic() - began < PROMPT_S
 
 
 def test_cancelling_stops_between_two_pieces(server, tmp_path):

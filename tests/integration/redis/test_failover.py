@@ -24,6 +24,9 @@ CLUSTER_NAMES = {
     "redis_webhook_queue": "{uvr}webhooks",
 }
 
+FAILOVER_S = 30
+"""How soon tasks are accepted again; the topologies of these tests take a few seconds on an idle machine."""
+
 
 def is_accepted(service: SmallService) -> bool:
     """Whether a task is; a refusal must be one that a client can act on."""
@@ -72,7 +75,7 @@ def assert_goes_on(service: SmallService, done: set[str], master: ValkeyServer, 
     wait_until_replicated(master, replica)
     master.terminate()
     with service.working():
-        eventually(lambda: is_accepted(service), "tasks are accepted again", every_s=0.1)
+        eventually(lambda: is_accepted(service), "tasks are accepted again", FAILOVER_S, every_s=0.1)
         known = listed(service)
         assert done | waiting <= known
         assert all_succeed(service, known)

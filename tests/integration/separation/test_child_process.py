@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ import structlog
 
 from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
 from tests.support.processes import is_running
-from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
 from uvr.metrics.definitions import UNSEEN
 from uvr.separation.child_process import Child
@@ -237,17 +236,19 @@ def test_cancelling_kills_the_child_at_once(child: Child) -> None:
     pid = pid_of(child)
     cancelled = threading.Event()
     threading.Timer(0.3, cancelled.set).start()
+    began = time.monotonic()
     with pytest.raises(CancelledError):
         run(child, "never_ends", cancelled=cancelled.is_set)
+    assert time.monotonic() - began < PROMPT_S
     assert cancelled.is_set()
     assert not exists(pid)
 
 
 def test_cancelled_is_asked_five_times_a_second_while_the_child_is_silent(child: Child) -> None:
     child.start()
-    asked: list[float] = []
-    run(child, "takes_a_second", cancelled=lambda: bool(asked.append(time.monotonic())))
-    assert min(later - earlier for earlier, later in pairwise(asked)) < 0.2
+    asked: list[None] = []
+    run(child, "takes_a_second", cancelled=lambda: bool(asked.append(None)))
+    assert len(asked) >= 5
 
 
 def test_a_song_that_takes_too_long_is_ended(child: Child) -> None:
@@ -331,7 +332,7 @@ def parent_at_work(song: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 def test_the_child_ends_with_a_parent_that_is_killed() -> None:
     with parent_at_work("never_ends") as (parent, child_pid):
         parent.kill()
-        eventually(lambda: not is_running(child_pid), "the child ends")
+        eventually(lambda: not is_running(child_pid), "the child ends", PROMPT_S)
 
 
 def test_signals_to_the_process_group_leave_the_child_at_work() -> None:

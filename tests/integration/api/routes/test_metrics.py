@@ -14,6 +14,7 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, hashed, post_generate, services_of, settings_for
 from tests.support.leases import claim
+from tests.support.waiting import PROMPT_S
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSEEN
 from uvr.tasks.model import Task
@@ -88,8 +89,8 @@ def test_what_waits_is_told_by_priority_and_age(client: FlaskClient, redis_clien
     assert samples[series("uvr_queue_waiting", **tasks, priority="5")] == 1
     assert samples[series("uvr_queue_waiting", **tasks, priority="2")] == 1
     assert samples[series("uvr_queue_waiting", **tasks, priority="3")] == 0
-    assert samples[series("uvr_queue_oldest_seconds", **tasks, priority="2")] == pytest.approx(100, abs=49)
-    assert samples[series("uvr_queue_oldest_seconds", **tasks, priority="5")] == pytest.approx(0, abs=49)
+    assert samples[series("uvr_queue_oldest_seconds", **tasks, priority="2")] == pytest.approx(100, abs=PROMPT_S)
+    assert samples[series("uvr_queue_oldest_seconds", **tasks, priority="5")] == pytest.approx(0, abs=PROMPT_S)
     assert samples[series("uvr_queue_delayed", **tasks)] == 1
     assert samples[series("uvr_tasks", status="queued")] == 3
 

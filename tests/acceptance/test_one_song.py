@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -245,4 +246,5 @@ def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
             requests.get(payload["vocals"], timeout=60).content,
         )
         service.eventually(lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left")
-        assert "Contents" not in s3.client().list_objects_v2(Bucket=LATER_BUCKET, Prefix="songs/uploads/")
+        uploads = partial(s3.client().list_objects_v2, Bucket=LATER_BUCKET, Prefix="songs/uploads/")
+        service.eventually(lambda: "Contents" not in uploads(), "the uploaded songs are deleted")

@@ -1,4 +1,4 @@
-"""What ends is started again, and what it started is found."""
+"""A supervised process is restarted when it ends, and its children are found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def spawn() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", PARENT], env={**os.environ, "UVR_CHAOS_TEST": str(os.getpid())})
 
 
-def test_what_is_killed_is_started_again_until_it_is_stopped() -> None:
+def test_a_killed_process_is_restarted_until_it_is_stopped() -> None:
     process = Supervised(spawn, Random(1))
     process.start()
     first = process.pid

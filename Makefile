@@ -23,7 +23,7 @@ demo: ## send a song through the whole service; SONG=path for one of yours, MODE
 	@scripts/setup.sh local
 	@$(PYTHON_IN_VENV) -m scripts.demo "$$SONG"
 
-# One process more than cores: a third of the time a test waits, for a lease to end or a process to come up.
+# One process more than there are cores, as tests also wait: for a lease to expire, or for a process to start.
 TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 
 # Files in their order, not those with most tests first: the longest ones have few, and one core would end up alone.

@@ -48,7 +48,7 @@ def workshop_settings() -> dict[str, Any]:
 
 @pytest.fixture
 def workshop(redis_client: Redis, tmp_path: Path, workshop_settings: dict[str, Any]) -> Iterator[Workshop]:
-    """What an uploader works with, on the Redis and in the folder of `client`."""
+    """An uploader's settings, queues and storage, on the Redis and in the folder of `client`."""
     with open_workshop(redis_client, tmp_path, **workshop_settings) as workshop:
         yield workshop
 
@@ -69,7 +69,7 @@ def receiver() -> Iterator[HttpServer]:
 
 @pytest.fixture
 def shutdown() -> Iterator[Shutdown]:
-    """What stops a worker of the test's own, at the end if not before."""
+    """A shutdown for workers that a test runs; it is requested at the end at the latest."""
     shutdown = Shutdown()
     yield shutdown
     shutdown.requested.set()

@@ -1,4 +1,4 @@
-"""The API as tests use it: an application on a test's own Redis, and a client that knows the password."""
+"""The API as tests use it: an application on a test's own Redis, and the credentials of its users."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def application(settings: Settings) -> Iterator[Flask]:
 
 @contextmanager
 def served(app: Flask) -> Iterator[str]:
-    """The address of the API for as long as it is asked."""
+    """The address of the API, which is served until the block ends."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

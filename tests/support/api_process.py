@@ -1,4 +1,4 @@
-"""`python app.py` as tests use it: a process of its own, with its address and its log."""
+"""`python app.py` as a process of its own, with its address and its log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(server: ValkeyServer, folder: Path, **variables: str) -> dict[str, str]:
-    """What the process is given; its home cannot be written to."""
+    """The environment of the process, in which the home folder is read-only."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": "/proc",

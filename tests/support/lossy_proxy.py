@@ -1,4 +1,4 @@
-"""A unix socket in front of a real Redis that loses an answer when told to: the server acted, nobody hears of it."""
+"""A unix socket in front of a real Redis that can lose an answer: the server has acted, but the client cannot know."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class LossyProxy(socketserver.ThreadingUnixStreamServer):
-    """Passes everything on, both ways; after `lose_next_answer` it breaks the connection instead, once."""
+    """Forwards everything in both directions; after `lose_next_answer` it closes one connection instead."""
 
     daemon_threads = False
 
@@ -24,11 +24,11 @@ class LossyProxy(socketserver.ThreadingUnixStreamServer):
         self._losing = threading.Event()
 
     def lose_next_answer(self) -> None:
-        """Hang up when the server answers the next time."""
+        """Close the connection in place of the server's next answer."""
         self._losing.set()
 
     def loses(self) -> bool:
-        """Whether this answer is the one to be lost."""
+        """Whether this answer is to be lost."""
         loses = self._losing.is_set()
         self._losing.clear()
         return loses

@@ -91,7 +91,7 @@ class S3Server:
         eventually(is_ready, "the S3 server accepts objects", every_s=0.1)
 
     def kill(self) -> None:
-        """SIGKILL: its own shutdown takes 15 seconds to save data that nobody wants any more."""
+        """End it by SIGKILL: a proper shutdown would take 15 seconds to save data that is not needed any more."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -107,7 +107,7 @@ class S3Server:
         }
 
     def client(self, keys: KeyPair = WRITER) -> S3Client:
-        """A client that tries once, to look at the bucket with."""
+        """A client without retries, to inspect the bucket."""
         return _session().client(
             "s3",
             endpoint_url=self.endpoint_url,
@@ -120,7 +120,7 @@ class S3Server:
 
 @cache
 def _session() -> boto3.Session:
-    """One for all clients: each session reads the description of S3 anew, which takes longer than most tests."""
+    """One session for all clients: each one parses the description of S3, which takes longer than most tests."""
     return boto3.Session()
 
 
@@ -146,7 +146,7 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
         f"-dir={folder / 'data'}",
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
-        "-master.telemetry=false",  # it would tell its makers of every test run
+        "-master.telemetry=false",  # otherwise every test run is reported to its makers
         "-master.electionTimeout=1s",  # alone it need not wait for others before it leads again after a kill
         "-master.heartbeatInterval=100ms",
         "-master.volumeSizeLimitMB=64",
@@ -164,9 +164,9 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
 
 
 def _program() -> str:
-    """`weed` beside the interpreter, as an environment that is not activated has it, or on the PATH."""
-    beside = Path(sys.executable).with_name("weed")
-    return str(beside) if beside.exists() else shutil.which("weed") or "weed"
+    """`weed` next to the interpreter, where an environment that is not activated has it, or on the PATH."""
+    installed = Path(sys.executable).with_name("weed")
+    return str(installed) if installed.exists() else shutil.which("weed") or "weed"
 
 
 def _write_rights(path: Path) -> None:

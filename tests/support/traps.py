@@ -1,4 +1,4 @@
-"""Traps for tests: they tell afterwards when something was opened or connected to that should have been left alone."""
+"""Traps that record connections and opened files, for tests in which none may occur."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ sys.addaudithook(_record)
 
 @contextmanager
 def connects_recorded() -> Iterator[list[Any]]:
-    """Hosts and ports that this process connects any socket to while the block runs, as Python itself reports them."""
+    """Hosts and ports to which this process connects any socket during the block, by Python's audit events."""
     connects: list[Any] = []
     _recording.append(connects)
     try:
@@ -38,7 +38,7 @@ def connects_recorded() -> Iterator[list[Any]]:
 
 
 class Doorbell:
-    """A socket that listens on every address of this machine and answers nobody; `rings` tells who came."""
+    """A socket that listens on every address of this machine and never answers; `rings` lists who connected."""
 
     def __init__(self, port: int = 0) -> None:
         dual = socket.has_dualstack_ipv6()
@@ -48,7 +48,7 @@ class Doorbell:
         self.port: int = self._socket.getsockname()[1]
 
     def rings(self) -> list[str]:
-        """The addresses that connected since the last look."""
+        """The addresses that connected since the last call."""
         visitors = []
         with suppress(BlockingIOError):
             while True:
@@ -72,7 +72,7 @@ def doorbell(port: int = 0) -> Iterator[Doorbell]:
 
 
 class WatchedFolder:
-    """A folder whose files cannot be opened without it noticing, whichever process does it (Linux's inotify)."""
+    """A folder that records which of its files any process opens (by inotify, on Linux)."""
 
     _OPENED = 0x20
     _EVENT = struct.Struct("iIII")
@@ -85,7 +85,7 @@ class WatchedFolder:
             raise OSError(ctypes.get_errno(), "inotify")
 
     def opened(self) -> set[str]:
-        """The names of the files that were opened since the last look."""
+        """The names of the files that were opened since the last call."""
         names = set()
         with suppress(BlockingIOError):
             while events := os.read(self._fd, 2**16):
@@ -110,10 +110,10 @@ def watched(path: Path) -> Iterator[WatchedFolder]:
 
 
 class Names:
-    """Names of a test's own in front of the system's resolver: `table` has a list of answers for each name.
+    """A test's own host names, ahead of the system's resolver: `table` has a list of answers for each name.
 
-    One answer, a list of addresses, is given a lookup, the last one for all that follow. Addresses are understood in
-    every spelling that the system understands; other names do not resolve, so that no test asks a real name server.
+    Each lookup gets the next answer, a list of addresses; the last answer is repeated. Addresses work in every spelling
+    that the system accepts. Other names do not resolve, so that no test asks a real name server.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **table: list[list[str]]) -> None:

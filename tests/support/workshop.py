@@ -1,4 +1,4 @@
-"""The uploader's workers as threads of a test: the real handlers on a real queue, stopped at the end."""
+"""The uploader's workers as threads of a test: the real handlers on real queues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis import Redis
 import uploader
 from config import Settings
 from tests.support.api import settings_for
-from tests.support.workers import at_work, rouse
+from tests.support.workers import at_work, wake_workers
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.availability import StorageWatch
 from uvr.storage.base import Storage
@@ -27,7 +27,7 @@ _QUICK = {"retry_base_seconds": 0.2, "retry_max_seconds": 0.4, "allowed_private_
 
 @dataclass(frozen=True)
 class Workshop:
-    """What an uploader works with."""
+    """What an uploader needs to work: settings, queues and storage."""
 
     settings: Settings
     clients: RedisClients
@@ -75,13 +75,13 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 
 @contextmanager
 def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
-    """All workers of an uploader at work until the block ends; `watched`: the storage is checked until then, too."""
+    """Run all workers of an uploader until the block ends, with `watched` also the checks of the storage."""
     watch = StorageWatch(workshop.storage, again_s=0.2)
     workers = uploader.workers_of(workshop.settings, workshop.queues, workshop.storage, watch)
 
     def wake() -> None:
         for queue in (workshop.queues.results, workshop.queues.webhooks):
-            rouse(workshop.client, queue, len(workers))
+            wake_workers(workshop.client, queue, len(workers))
 
     with watch.watching() if watched else nullcontext(), at_work(workers, wake=wake):
         yield

@@ -13,7 +13,7 @@ from redis import Redis
 from redis_queue import Lease, RedisQueue
 from tests.support.leases import claim
 from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
-from tests.support.workers import WAITING, ScriptedHandler, rouse
+from tests.support.workers import WAITING, ScriptedHandler, wake_workers
 from uvr.errors import CancelledError
 from uvr.processor.scheduler import THREADS, InferenceScheduler
 from uvr.worker.heartbeat import Heartbeat
@@ -95,7 +95,7 @@ def new_processor(queue: RedisQueue, redis_client: Redis) -> Iterator[Callable[[
     yield new
     for processor in processors:
         processor.end_all()
-    rouse(redis_client, queue, THREADS * len(processors))
+    wake_workers(redis_client, queue, THREADS * len(processors))
     for processor in processors:
         processor.stop()
 

@@ -21,7 +21,7 @@ from tests.support.leases import claim, expire
 from tests.support.lossy_proxy import lossy_proxy
 from tests.support.redis_server import redis_server
 from tests.support.waiting import eventually
-from tests.support.workers import ScriptedHandler, raising, rouse, submit, worker_for
+from tests.support.workers import ScriptedHandler, raising, submit, wake_workers, worker_for
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 from uvr.worker.retry_policy import RetryPolicy
@@ -156,6 +156,6 @@ def test_a_worker_says_loudly_that_its_queue_is_unusable_and_goes_on_once_it_is_
         submit(queue)
         eventually(lambda: redis_client.hget("tasks:task:a", "status") == "success", "it goes on")
         shutdown.requested.set()
-        rouse(redis_client, queue, 1)
+        wake_workers(redis_client, queue, 1)
         thread.join(60)
     assert not thread.is_alive()

@@ -14,23 +14,15 @@ import pytest
 
 from tests.support.audio import codec_of, noise, read_audio, snr_db, write_audio
 from tests.support.command_line import run_uvr, uvr_command
-from tests.support.networks import PARAMETERS, write_network
+from tests.support.networks import PARAMETERS, uvr_entry, write_network
 from tests.support.waiting import eventually
-
-UVR_ENTRY = {
-    "compensate": PARAMETERS.compensate,
-    "mdx_dim_f_set": PARAMETERS.dim_f,
-    "mdx_dim_t_set": 5,
-    "mdx_n_fft_scale_set": PARAMETERS.n_fft,
-    "primary_stem": "Vocals",
-}
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> tuple[str, ...]:
     """Arguments for a network that is not in the catalogue, with its parameters."""
     network = write_network(tmp_path / "half.onnx")
-    (tmp_path / "half.json").write_text(json.dumps(UVR_ENTRY))
+    (tmp_path / "half.json").write_text(json.dumps(uvr_entry(PARAMETERS)))
     return "--model", str(network), "--params", str(tmp_path / "half.json")
 
 

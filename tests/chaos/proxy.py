@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import threading
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from tests.support.threads import in_thread
 
 _BLOCK_BYTES = 65536
 _DELAY_S = 0.15
@@ -146,10 +147,5 @@ def _run(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, None]) -> No
 def network() -> Iterator[Network]:
     """A running network; all its links are closed at the end of the block."""
     proxies = Network()
-    thread = threading.Thread(target=proxies.run, name="proxies")
-    thread.start()
-    try:
+    with in_thread(proxies.run, proxies.close, name="proxies"):
         yield proxies
-    finally:
-        proxies.close()
-        thread.join()

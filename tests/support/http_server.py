@@ -18,8 +18,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import partial
 from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.threads import in_thread
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class HttpServer(ThreadingHTTPServer):
         script = self._scripts.get(path.partition("?")[0], deque([Answer(404)]))
         return script.popleft() if len(script) > 1 else script[0]
 
+    def stop(self) -> None:
+        """End `serve_forever`, and every answer that waits or drips."""
+        self.stopping.set()
+        self.shutdown()
+
     def handle_error(self, *_: object) -> None:
         """Do not report clients that disconnect early: these tests do so on purpose."""
 
@@ -134,11 +142,5 @@ def http_server(tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator
     with HttpServer(port) as server:
         if tls:
             server.encrypt(tls)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="http-server")
-        thread.start()
-        try:
+        with in_thread(partial(server.serve_forever, poll_interval=0.02), server.stop, name="http-server"):
             yield server
-        finally:
-            server.stopping.set()
-            server.shutdown()
-            thread.join()

@@ -8,8 +8,11 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tests.support.threads import in_thread
 
 
 class LossyProxy(socketserver.ThreadingUnixStreamServer):
@@ -52,11 +55,8 @@ class _Relay(socketserver.BaseRequestHandler):
 @contextmanager
 def lossy_proxy(folder: Path, target: Path) -> Iterator[LossyProxy]:
     """A running proxy; close the clients' connections before the block ends."""
-    with LossyProxy(folder / "lossy.sock", target) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with (
+        LossyProxy(folder / "lossy.sock", target) as proxy,
+        in_thread(partial(proxy.serve_forever, poll_interval=0.05), proxy.shutdown, name="lossy-proxy"),
+    ):
+        yield proxy

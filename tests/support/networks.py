@@ -41,14 +41,18 @@ def write_network(
     return path
 
 
-def write_model(path: Path, *, parameters: MdxParameters = PARAMETERS, **options: float) -> Path:
-    """`write_network` with a file of its parameters, as a user's own model needs it in MODEL_FILE_DIR."""
-    entry = {
+def uvr_entry(parameters: MdxParameters) -> dict[str, object]:
+    """The parameters in the format of UVR's model data."""
+    return {
         "compensate": parameters.compensate,
         "mdx_dim_f_set": parameters.dim_f,
         "mdx_dim_t_set": parameters.dim_t.bit_length() - 1,
         "mdx_n_fft_scale_set": parameters.n_fft,
         "primary_stem": parameters.primary_stem,
     }
-    path.with_name(f"{path.name}.json").write_text(json.dumps(entry), encoding="utf-8")
+
+
+def write_model(path: Path, *, parameters: MdxParameters = PARAMETERS, **options: float) -> Path:
+    """`write_network` with a file of its parameters, as a user's own model needs it in MODEL_FILE_DIR."""
+    path.with_name(f"{path.name}.json").write_text(json.dumps(uvr_entry(parameters)), encoding="utf-8")
     return write_network(path, parameters=parameters, **options)

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.threads import in_thread
+
 _BLOCK_BYTES = 65536
 _RESET = struct.pack("ii", 1, 0)  # linger for no time: unsent data is dropped and the peer gets RST
 
@@ -122,10 +124,5 @@ def _shut(connection: socket.socket) -> None:
 def tcp_proxy(target_port: int) -> Iterator[TcpProxy]:
     """A running proxy in front of a loopback port."""
     proxy = TcpProxy(target_port)
-    thread = threading.Thread(target=proxy.serve, name="tcp-proxy-accept")
-    thread.start()
-    try:
+    with in_thread(proxy.serve, proxy.close, name="tcp-proxy-accept"):
         yield proxy
-    finally:
-        proxy.close()
-        thread.join()

@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,9 @@ class Doorbell:
         self._socket.close()
 
 
-@contextmanager
-def doorbell(port: int = 0) -> Iterator[Doorbell]:
+def doorbell(port: int = 0) -> closing[Doorbell]:
     """A `Doorbell` for as long as the block runs."""
-    bell = Doorbell(port)
-    try:
-        yield bell
-    finally:
-        bell.close()
+    return closing(Doorbell(port))
 
 
 class WatchedFolder:
@@ -99,14 +94,9 @@ class WatchedFolder:
         os.close(self._fd)
 
 
-@contextmanager
-def watched(path: Path) -> Iterator[WatchedFolder]:
+def watched(path: Path) -> closing[WatchedFolder]:
     """A `WatchedFolder` for as long as the block runs."""
-    folder = WatchedFolder(path)
-    try:
-        yield folder
-    finally:
-        folder.close()
+    return closing(WatchedFolder(path))
 
 
 class Names:

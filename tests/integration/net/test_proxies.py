@@ -12,6 +12,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import ip_network
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
@@ -26,6 +27,7 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.leases import claim
 from tests.support.outbound import fetch_error
 from tests.support.ports import free_port
+from tests.support.threads import in_thread
 from tests.support.traps import Names, connects_recorded
 from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, working
@@ -326,11 +328,8 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def tunnelling(target_port: int) -> Iterator[_Tunnel]:
-    with _Tunnel(target_port) as tunnel:
-        thread = threading.Thread(target=tunnel.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield tunnel
-        finally:
-            tunnel.shutdown()
-            thread.join()
+    with (
+        _Tunnel(target_port) as tunnel,
+        in_thread(partial(tunnel.serve_forever, poll_interval=0.02), tunnel.shutdown, name="tunnel"),
+    ):
+        yield tunnel

@@ -55,7 +55,7 @@ def long_song(web: HttpServer) -> str:
 
 
 def run_workers(service: Service, *names: str) -> None:
-    """Run these workers and no others, in whatever state the previous test has left the service."""
+    """Run these workers and no others, as the previous test may have left any state."""
     for name in ("processor", "uploader"):
         if name in names:
             service.ensure_running(name)

@@ -38,7 +38,7 @@ class AudioHost:
         self._server = server
 
     def offer(self, name: str, song: Song, sound: bytes) -> str:
-        """Serve the song, or whatever the plan says instead; returns the path."""
+        """Serve the song, or the error that is planned for it; returns the path."""
         path = f"/{name}.wav"
         self._server.answer(path, *[_fetch(kind, sound) for kind in song.fetches], _last_fetch(song, sound))
         return path

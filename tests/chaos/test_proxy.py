@@ -1,4 +1,4 @@
-"""The proxies forward everything unless told otherwise."""
+"""The proxies forward everything, and disturb connections on command."""
 
 from __future__ import annotations
 

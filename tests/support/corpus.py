@@ -1,6 +1,6 @@
 """A corpus of broken media: small songs in every container that FFmpeg can write, each damaged in one way.
 
-Nothing of it is stored: the songs are encoded anew, and chance has a seed, so a name finds its case again.
+Nothing is stored: each run encodes the songs again, with seeded random choices, so a name always means the same case.
 """
 
 from __future__ import annotations

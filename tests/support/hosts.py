@@ -156,7 +156,7 @@ MALFORMED_URLS = [
     "http+unix://%2Fvar%2Frun%2Fdocker.sock/info",
     "httpx://127.0.0.1/",
 ]
-"""URLs that are refused for their form alone, whatever they would reach."""
+"""URLs that are refused for their form alone, even if the guard allows every address."""
 
 
 def bracketed(address: str) -> str:

@@ -107,21 +107,17 @@ def _storm(client: Client, disruptor: Disruptor, plan: Plan) -> None:
 
 def _settled(stack: Stack, promises: Promises, within_s: float) -> tuple[Evidence, list[Fault]]:
     """The evidence and the faults in it, once all work is done or `within_s` has passed."""
-    deadline = time.monotonic() + within_s
-    while True:
-        try:
-            evidence = collect(stack)
-            found = faults(promises, evidence)
-            if not _is_unsettled(found) or time.monotonic() > deadline:
-                return evidence, found
-        except (RedisError, BotoCoreError, ClientError):
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(1)
 
+    def is_settled() -> bool:
+        with suppress(RedisError, BotoCoreError, ClientError):
+            found = faults(promises, collect(stack))
+            return not any(fault.kind in (Kind.STUCK, Kind.LEFT_OVER) for fault in found)
+        return False
 
-def _is_unsettled(found: list[Fault]) -> bool:
-    return any(fault.kind in (Kind.STUCK, Kind.LEFT_OVER) for fault in found)
+    with suppress(AssertionError):
+        eventually(is_settled, "all work is done", within_s, every_s=1)
+    evidence = collect(stack)
+    return evidence, faults(promises, evidence)
 
 
 def _survivors(stack: Stack) -> list[Fault]:

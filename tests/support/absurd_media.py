@@ -1,4 +1,4 @@
-"""Media files whose headers promise more than any file can hold, and small files that grow when they are read."""
+"""Media files whose headers promise what no file can keep, and small files that grow when they are read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.corpus import Case
 
 
 def absurd_headers(mp3: bytes) -> Iterator[Case]:
-    """Headers that promise more than any file can hold."""
+    """Headers that promise what no file can keep."""
     yield from absurd_wavs()
     yield from absurd_aiffs()
     yield from absurd_aus()

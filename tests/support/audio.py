@@ -1,4 +1,4 @@
-"""Audio files of every kind for tests, written and read with PyAV directly, without the code under test."""
+"""Audio files of every kind for tests, written and read with PyAV directly and not with the code under test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def noise(seconds: float, *, rate: int = 44100, channels: int = 2, peak: float =
 
 
 def chord(seconds: float, *, rate: int = 44100, channels: int = 2) -> Samples:
-    """Notes up to 1.8 kHz, struck three times a second: a sound that lossy codecs encode well."""
+    """Notes up to 1.8 kHz that are struck three times a second: a sound that lossy codecs are made for."""
     time_s = np.arange(round(seconds * rate)) / rate
     tones = [
         sum(np.sin(2 * np.pi * tone_hz * (1 + channel / 1000) * time_s) for tone_hz in (220, 277, 330, 1760))
@@ -36,7 +36,7 @@ def chord(seconds: float, *, rate: int = 44100, channels: int = 2) -> Samples:
 
 
 def write_audio(path: Path, sound: Samples, *, codec: str, rate: int = 44100, layout: str = "", **options: str) -> Path:
-    """Write `sound`, of shape (channels, samples), into the container that the suffix of `path` names."""
+    """`sound`, of shape (channels, samples), encoded into the container that the suffix of `path` names."""
     layout = layout or ("mono" if len(sound) == 1 else "stereo")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout, options=options)
@@ -45,7 +45,7 @@ def write_audio(path: Path, sound: Samples, *, codec: str, rate: int = 44100, la
 
 
 def mux_audio(container: av.container.OutputContainer, stream: av.AudioStream, sound: Samples) -> None:
-    """Encode `sound` in frames of the codec's size."""
+    """Encode `sound` in frames of the size that the codec wants."""
     size = stream.codec_context.frame_size or 4096
     resampler = av.AudioResampler(stream.format, stream.layout, stream.rate, frame_size=size)
     packed = np.ascontiguousarray(sound.T).reshape(1, -1)
@@ -56,7 +56,7 @@ def mux_audio(container: av.container.OutputContainer, stream: av.AudioStream, s
 
 
 def encoded(sound: Samples, suffix: str, *, codec: str, rate: int = 44100, **options: str) -> bytes:
-    """`sound` as the bytes of a file whose suffix is `suffix`."""
+    """`sound` as the bytes of a file whose name would end in `suffix`."""
     with tempfile.TemporaryDirectory() as folder:
         return write_audio(Path(folder) / f"song{suffix}", sound, codec=codec, rate=rate, **options).read_bytes()
 

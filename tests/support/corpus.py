@@ -1,6 +1,6 @@
-"""A corpus of broken media: small songs in every container that FFmpeg can write, each damaged in one way.
+"""A corpus of broken media: small songs in every container that FFmpeg can write, damaged in every way but one by one.
 
-Nothing is stored: each run encodes the songs again, with seeded random choices, so a name always means the same case.
+Nothing of it is stored: the songs are encoded anew, and chance has a seed, so a name finds its case again.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ _RATE = 48_000
 
 @dataclass(frozen=True)
 class Case:
-    """A file that a client might send, and its name on disk."""
+    """A file that a client might send; `file_name` is what it is called on disk."""
 
     name: str
     content: bytes
@@ -109,7 +109,7 @@ def seed(suffix: str, codec: str) -> bytes:
 
 
 def damaged(name: str, content: bytes) -> Iterator[Case]:
-    """`content` cut, with flipped bits, overwritten, reversed, and under another name."""
+    """`content` cut, flipped, overwritten, turned round, and under another name."""
     chance = random.Random(name)
     for share in (0.002, 0.01, 0.1, 0.5, 0.9, 0.999):
         yield Case(f"{name} cut after {share:.1%}", content[: int(len(content) * share)])
@@ -127,7 +127,7 @@ def damaged(name: str, content: bytes) -> Iterator[Case]:
 
 
 def without_frames(suffix: str, codec: str) -> Case:
-    """A container whose header promises a stream that does not follow."""
+    """A container whose header promises a stream of which nothing follows."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"song.{suffix}"
         with av.open(str(path), "w") as container:
@@ -137,7 +137,7 @@ def without_frames(suffix: str, codec: str) -> Case:
 
 
 def magic_and_noise() -> Iterator[Case]:
-    """The first bytes of all formats, followed by noise or by zeros."""
+    """The beginnings of all formats, with noise and with zeros behind them."""
     for name, magic in MAGICS.items():
         for number, size in enumerate((0, 100, 5_000, 50_000)):
             yield Case(f"{name} with {size} bytes of noise", magic + random.Random(f"{name}{number}").randbytes(size))

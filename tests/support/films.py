@@ -18,7 +18,7 @@ _PICTURES = {".ts": "mpeg2video", ".mpg": "mpeg1video", ".flv": "flv1"}
 
 @dataclass(frozen=True)
 class Sound:
-    """One audio track; each of `pauses` is a position in its sound and the length of the gap there, both in s."""
+    """One audio track; each of `pauses` is a place in its sound and for how long the clock goes on there, in s."""
 
     samples: Samples = field(default_factory=lambda: noise(2))
     codec: str = "aac"

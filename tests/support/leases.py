@@ -1,4 +1,4 @@
-"""Claims and leases in tests: workers that die or stop reaping, and everything else that can happen to an item."""
+"""Claiming from a queue in tests, workers that die or fall silent, and what else becomes of an item."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from redis_queue import Lease, RedisQueue
 
 
 def claim(queue: RedisQueue, idle: str = "") -> Lease:
-    """Claim an item, which must be there."""
+    """A claim that must find something."""
     lease = queue.claim(idle)
     assert lease is not None, "nothing to claim"
     return lease
 
 
 def begin(queue: RedisQueue) -> Lease:
-    """Claim an item and send one heartbeat, as a worker does before it starts to work."""
+    """Claim and beat once, as a worker does before it sets to work."""
     lease = claim(queue)
     assert queue.extend(lease)
     return lease
 
 
 def expire(queue: RedisQueue, client: Redis, lease: Lease) -> None:
-    """Let a lease expire now, as if its worker had died."""
+    """Let a lease run out now, as it would for a worker that died."""
     client.zadd(f"{queue.name}:lease", {lease.id: 0})
 
 
 def silence(queue: RedisQueue, client: Redis, seconds: float) -> None:
-    """Make it look as if no worker had reaped for so long, because Redis or all workers were down."""
+    """Make it look as if nobody had reaped for so long, because Redis or all workers were away."""
     now_s, now_us = client.time()
     client.set(f"{queue.name}:reaped", round((now_s - seconds) * 1000 + now_us / 1000))
 
 
 def snapshot(client: Redis) -> dict[str, bytes | None]:
-    """Everything in this Redis, by key."""
+    """All that is stored."""
     return {key: client.execute_command("DUMP", key, NEVER_DECODE=True) for key in sorted(client.keys())}
 
 
@@ -54,4 +54,4 @@ def become_dead(queue: RedisQueue) -> None:
 
 
 CHANGES = (stay_waiting, become_leased, become_delayed, become_dead)
-"""Everything that can happen to a waiting item."""
+"""All that may become of an item that waits, before something else happens to it."""

@@ -1,4 +1,4 @@
-"""Traps that record connections and opened files, for tests in which none may occur."""
+"""Traps for tests: they tell afterwards when something was opened or connected to that should have been left alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ sys.addaudithook(_record)
 
 @contextmanager
 def connects_recorded() -> Iterator[list[Any]]:
-    """Hosts and ports to which this process connects any socket during the block, by Python's audit events."""
+    """Hosts and ports that this process connects any socket to while the block runs, as Python itself reports them."""
     connects: list[Any] = []
     _recording.append(connects)
     try:
@@ -38,7 +38,7 @@ def connects_recorded() -> Iterator[list[Any]]:
 
 
 class Doorbell:
-    """A socket that listens on every address of this machine and never answers; `rings` lists who connected."""
+    """A socket that listens on every address of this machine and answers nobody; `rings` tells who came."""
 
     def __init__(self, port: int = 0) -> None:
         dual = socket.has_dualstack_ipv6()
@@ -48,7 +48,7 @@ class Doorbell:
         self.port: int = self._socket.getsockname()[1]
 
     def rings(self) -> list[str]:
-        """The addresses that connected since the last call."""
+        """The addresses that connected since the last look."""
         visitors = []
         with suppress(BlockingIOError):
             while True:
@@ -61,13 +61,18 @@ class Doorbell:
         self._socket.close()
 
 
-def doorbell(port: int = 0) -> closing[Doorbell]:
+@contextmanager
+def doorbell(port: int = 0) -> Iterator[Doorbell]:
     """A `Doorbell` for as long as the block runs."""
-    return closing(Doorbell(port))
+    bell = Doorbell(port)
+    try:
+        yield bell
+    finally:
+        bell.close()
 
 
 class WatchedFolder:
-    """A folder that records which of its files any process opens (by inotify, on Linux)."""
+    """A folder whose files cannot be opened without it noticing, whichever process does it (Linux's inotify)."""
 
     _OPENED = 0x20
     _EVENT = struct.Struct("iIII")
@@ -80,7 +85,7 @@ class WatchedFolder:
             raise OSError(ctypes.get_errno(), "inotify")
 
     def opened(self) -> set[str]:
-        """The names of the files that were opened since the last call."""
+        """The names of the files that were opened since the last look."""
         names = set()
         with suppress(BlockingIOError):
             while events := os.read(self._fd, 2**16):
@@ -94,16 +99,21 @@ class WatchedFolder:
         os.close(self._fd)
 
 
-def watched(path: Path) -> closing[WatchedFolder]:
+@contextmanager
+def watched(path: Path) -> Iterator[WatchedFolder]:
     """A `WatchedFolder` for as long as the block runs."""
-    return closing(WatchedFolder(path))
+    folder = WatchedFolder(path)
+    try:
+        yield folder
+    finally:
+        folder.close()
 
 
 class Names:
-    """A test's own host names, ahead of the system's resolver: `table` has a list of answers for each name.
+    """Names of a test's own in front of the system's resolver: `table` has a list of answers for each name.
 
-    Each lookup gets the next answer, a list of addresses; the last answer is repeated. Addresses work in every spelling
-    that the system accepts. Other names do not resolve, so that no test asks a real name server.
+    One answer, a list of addresses, is given a lookup, the last one for all that follow. Addresses are understood in
+    every spelling that the system understands; other names do not resolve, so that no test asks a real name server.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **table: list[list[str]]) -> None:

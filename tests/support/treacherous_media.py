@@ -40,7 +40,7 @@ def files_about_files(path: str, url: str) -> Iterator[Case]:
 
 
 def targets(path: str, url: str) -> list[str]:
-    """A file and a URL in the notations that FFmpeg's protocols accept."""
+    """A file and a URL as FFmpeg's protocols can be told to read them."""
     return [
         path,
         "secret.wav",
@@ -58,7 +58,7 @@ def targets(path: str, url: str) -> list[str]:
 
 
 def playlists(target: str) -> dict[str, str]:
-    """All formats that name `target` as a part or as the file to play."""
+    """Everything that names `target` as a part of itself or as what is to be played."""
     segment = f"#EXTINF:5,\n{target}\n#EXT-X-ENDLIST\n"
     return {
         "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n{segment}",
@@ -92,7 +92,7 @@ def playlists(target: str) -> dict[str, str]:
 
 
 def movs_elsewhere(path: str, url: str) -> Iterator[Case]:
-    """QuickTime files whose samples are in another file, and a reference movie."""
+    """QuickTime files whose samples lie in another file, and a reference movie."""
     movie = box(b"rmra", box(b"rmda", full_box(b"rdrf", b"url ", u32(len(url)), url.encode())))
     references = {
         "alias": alias(path),
@@ -119,7 +119,7 @@ def alias(path: str) -> bytes:
 
 
 def mkvs_elsewhere(path: str, url: str) -> Iterator[Case]:
-    """Matroska files that continue in another file, or whose subtitles and attachments have such a name."""
+    """Matroska files that go on in another file, or whose subtitles and attachments are called like one."""
     for name in (path, url, "secret.wav"):
         linked = element("3e83bb", name.encode()) + element("3c83ab", name.encode()) + element("3eb923", bytes(16))
         chapter = element("b6", element("91", b"\0") + element("6e67", bytes(16)))

@@ -59,8 +59,8 @@ class Library:
         self._folder = folder
 
     def separate(self, model: str, model_dir: Path, songs: dict[str, Path], engine: str = "auto") -> dict[str, Any]:
-        """Song name -> what came of it (see tests.support.run_audio_separator)."""
-        program = [self._python, "-m", "tests.support.run_audio_separator"]
+        """Song name -> what came of it (see tests.support.audio_separator_songs)."""
+        program = [self._python, "-m", "tests.support.audio_separator_songs"]
         arguments = [model, model_dir, engine, self._folder, *songs.values()]
         # A proxy that does not exist: whoever asks the network for anything fails.
         offline = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "PATH": "/nonexistent"}

@@ -1,6 +1,6 @@
 """Run in the environment that has audio-separator: songs through the real child process, what came of them as JSON.
 
-.venv-library/bin/python -m tests.support.run_audio_separator MODEL FOLDER ENGINE OUTPUT_DIR SONG…
+.venv-library/bin/python -m tests.support.audio_separator_songs MODEL FOLDER ENGINE OUTPUT_DIR SONG…
 """
 
 from __future__ import annotations

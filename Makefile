@@ -30,7 +30,7 @@ demo: ## send a song through the whole service; SONG=path for your own song, MOD
 	@scripts/setup.sh local
 	@$(PYTHON_IN_VENV) -m scripts.demo "$$SONG"
 
-# One process more than there are cores: a test spends a third of its time waiting for a lease or a process.
+# One process more than there are cores, as tests also wait: for a lease to expire, or for a process to start.
 TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 
 # Files run in their listed order. Ordering them by number of tests would leave the slowest files, which have few tests,

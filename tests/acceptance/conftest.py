@@ -1,4 +1,4 @@
-"""One running service for the tests that only look at what comes out; those that kill things start their own."""
+"""One running service for all tests that do not disturb it; tests that kill processes start their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def trained_models(model_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, trained_models: Path) -> Iterator[Service]:
-    """A service with the embedded defaults: stems on disk, served by the API."""
+    """A service with default settings: stems on disk, served by the API."""
     folder = tmp_path_factory.mktemp("service")
     limits = {"MAX_AUDIO_BYTES": "20000000", "MAX_AUDIO_SECONDS": "60", "WEBHOOK_SECRET": "whsec_dGVzdGtleQ=="}
     (folder / "redis").mkdir()
@@ -35,7 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, trained_models: Path) -> I
 
 @pytest.fixture
 def web() -> Iterator[HttpServer]:
-    """A host for audio and hooks; `/hook` takes every webhook."""
+    """A host for audio and webhooks; `/hook` accepts every webhook."""
     with http_server() as server:
         server.answer("/hook", Answer(204))
         yield server

@@ -1,44 +1,33 @@
-"""`python -m uvr submit`, `status`, `list` and `cancel` as people and scripts use them, on a service that runs."""
+"""`python -m uvr submit`, `status`, `list` and `cancel` with a running service, as people and scripts use them."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.audio import codec_of, encoded, noise, read_audio, snr_db
+from tests.support.command_line import run_uvr, uvr_command
 from tests.support.http_server import Answer, HttpServer
 from tests.support.ports import free_port
 from tests.support.service import AUTH, Service
 from uvr.client import Client, ConflictError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 HINT = "to follow them again: python -m uvr status --wait "
 LONG_S = 55
 
 
-def command(service: Service | None, *arguments: str | Path, **variables: str) -> dict[str, Any]:
-    """What `subprocess` needs for a command that knows this service and no other settings."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
-    known = {"UVR_URL": service.url, "UVR_USERNAME": AUTH[0], "UVR_PASSWORD": AUTH[1]} if service else {}
-    return {
-        "args": [sys.executable, "-m", "uvr", *map(str, arguments)],
-        "cwd": ROOT,
-        "env": {**inherited, "ENV_FILE": "", **known, **variables},
-        "stdin": subprocess.DEVNULL,
-    }
+def settings_of(service: Service) -> dict[str, str]:
+    """The variables with which a command finds the service and may use it."""
+    return {"UVR_URL": service.url, "UVR_USERNAME": AUTH[0], "UVR_PASSWORD": AUTH[1]}
 
 
-def run(service: Service | None, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    settings = command(service, *arguments, **variables)
-    return subprocess.run(**settings, check=False, capture_output=True, text=True, timeout=120)
+def run(service: Service, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return run_uvr(*arguments, **{**settings_of(service), **variables})
 
 
 def song(path: Path, seconds: float = 1.5) -> Path:
@@ -48,7 +37,7 @@ def song(path: Path, seconds: float = 1.5) -> Path:
 
 @pytest.fixture
 def tasks(service: Service, tmp_path: Path) -> Iterator[list[str]]:
-    """A task that is being separated for a while, and others behind it; all are cancelled at the end."""
+    """A task that takes a while to separate, and two that wait behind it; all are cancelled at the end."""
     songs = [song(tmp_path / f"long {number}.wav", LONG_S) for number in range(3)]
     ids = run(service, "submit", *songs).stdout.splitlines()
     yield ids
@@ -81,36 +70,36 @@ def test_songs_of_one_name_get_stems_of_their_own(service: Service, tmp_path: Pa
     assert (tmp_path / "again" / "a_third_vocals.wav").is_file()
 
 
-def test_a_url_is_submitted_and_asked_for_later(service: Service, web: HttpServer, tmp_path: Path) -> None:
+def test_the_stems_of_a_submitted_url_are_fetched_later(service: Service, web: HttpServer, tmp_path: Path) -> None:
     source = web.answer("/a/Lied.wav", Answer(body=song(tmp_path / "song.wav").read_bytes()))
     submitted = run(service, "submit", source, "--hook", web.url("/hook"))
     assert submitted.returncode == 0, submitted.stderr
     (task_uuid,) = submitted.stdout.splitlines()
     followed = run(service, "status", task_uuid, "-o", tmp_path / "stems", "--json")
     assert followed.returncode == 0, followed.stderr
-    told = json.loads(followed.stdout)
-    assert (told["input"], told["status"], told["facts"]["channels"]) == (task_uuid, "success", 1)
-    assert told["files"] == {stem: str(tmp_path / "stems" / f"Lied_{stem}.wav") for stem in told["stems"]}
+    entry = json.loads(followed.stdout)
+    assert (entry["input"], entry["status"], entry["facts"]["channels"]) == (task_uuid, "success", 1)
+    assert entry["files"] == {stem: str(tmp_path / "stems" / f"Lied_{stem}.wav") for stem in entry["stems"]}
     shown = run(service, "status", task_uuid)
     assert shown.stdout.split()[1:] == ["success", "100%", task_uuid, source]
     assert task_uuid in run(service, "list", "--status", "success", "--limit", "1").stdout
     assert json.loads(web.requests[-1].body)["task_uuid"] == task_uuid
 
 
-def test_one_song_that_fails_does_not_keep_the_others_from_their_stems(service: Service, tmp_path: Path) -> None:
+def test_a_song_that_fails_does_not_stop_the_others(service: Service, tmp_path: Path) -> None:
     bad, good = tmp_path / "bad.wav", song(tmp_path / "good.wav")
     bad.write_text("not audio")
     done = run(service, "submit", bad, tmp_path / "gone.wav", good, "--wait", "--json")
     assert done.returncode == 1
-    told = {entry["input"]: entry for entry in map(json.loads, done.stdout.splitlines())}
-    assert told[str(tmp_path / "gone.wav")] == {
+    entries = {entry["input"]: entry for entry in map(json.loads, done.stdout.splitlines())}
+    assert entries[str(tmp_path / "gone.wav")] == {
         "input": str(tmp_path / "gone.wav"),
         "status": "refused",
         "error_message": "No such file or directory.",
     }
-    assert told[str(bad)]["error_message"]
-    assert f"{bad}: {told[str(bad)]['error_message']}" in done.stderr
-    assert told[str(good)]["status"] == "success"
+    assert entries[str(bad)]["error_message"]
+    assert f"{bad}: {entries[str(bad)]['error_message']}" in done.stderr
+    assert entries[str(good)]["status"] == "success"
 
 
 def test_a_song_that_is_sent_twice_under_one_key_is_one_task(service: Service, tmp_path: Path) -> None:
@@ -143,8 +132,8 @@ def test_tasks_are_cancelled(service: Service, tasks: list[str]) -> None:
     assert f"{tasks[0]}: The task was cancelled." in waited.stderr
 
 
-def test_ctrl_c_leaves_tasks_to_the_service_and_says_how_to_find_them(service: Service, tasks: list[str]) -> None:
-    arguments = command(service, "status", "--wait", *tasks)
+def test_ctrl_c_leaves_the_tasks_running_and_says_how_to_follow_them_again(service: Service, tasks: list[str]) -> None:
+    arguments = uvr_command("status", "--wait", *tasks, **settings_of(service))
     with subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         assert process.stderr.readline().startswith("long 0: ")
@@ -155,57 +144,57 @@ def test_ctrl_c_leaves_tasks_to_the_service_and_says_how_to_find_them(service: S
     assert service.task(tasks[-1])["status"] == "queued"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that takes nothing")
-def test_output_that_cannot_be_written_is_told(service: Service, tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, to which nothing can be written")
+def test_output_that_cannot_be_written_is_an_error(service: Service, tmp_path: Path) -> None:
     run(service, "submit", song(tmp_path / "a.wav", 0.1))
     with Path("/dev/full").open("w") as full:
-        arguments = command(service, "list")
+        arguments = uvr_command("list", **settings_of(service))
         done = subprocess.run(**arguments, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (2, "No space left on device.\n")
 
 
-def test_the_service_of_the_env_file_needs_no_more_settings(service: Service, tmp_path: Path) -> None:
+def test_a_command_finds_the_service_through_the_env_file(service: Service, tmp_path: Path) -> None:
     port = service.url.rpartition(":")[2]
     lines = [f"API_PORT={port}", f"BASIC_AUTH_USERNAME={AUTH[0]}", f"BASIC_AUTH_PASSWORD={AUTH[1]}"]
     (tmp_path / "env").write_text("\n".join(lines))
-    done = run(None, "list", "--limit", "1", ENV_FILE=str(tmp_path / "env"))
+    done = run_uvr("list", "--limit", "1", ENV_FILE=str(tmp_path / "env"))
     assert (done.returncode, done.stderr) in [(0, ""), (0, "There are no tasks.\n")]
 
 
-def test_the_password_of_one_service_is_not_told_to_another(web: HttpServer) -> None:
-    done = run(None, "list", "--url", web.url(""), BASIC_AUTH_PASSWORD="secret of this machine")
+def test_the_password_of_one_service_is_not_sent_to_another(web: HttpServer) -> None:
+    done = run_uvr("list", "--url", web.url(""), BASIC_AUTH_PASSWORD="secret of this machine")
     assert (done.returncode, done.stdout) == (2, "")
     assert "There is no password for http://127.0.0.1:" in done.stderr
     assert "Set UVR_USERNAME and UVR_PASSWORD" in done.stderr
     assert not web.requests
 
 
-def test_a_wrong_password_is_told(service: Service) -> None:
+def test_a_wrong_password_is_reported(service: Service) -> None:
     done = run(service, "list", UVR_PASSWORD="guess")
     assert (done.returncode, done.stdout) == (2, "")
     assert "Set UVR_USERNAME and UVR_PASSWORD" in done.stderr
 
 
-def test_a_service_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_service_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{free_port()}"
-    done = run(None, "submit", song(tmp_path / "a.wav"), "--wait", UVR_URL=address, UVR_PASSWORD="a")
+    done = run_uvr("submit", song(tmp_path / "a.wav"), "--wait", UVR_URL=address, UVR_PASSWORD="a")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{address} does not answer.\n")
 
 
-def test_an_env_file_that_cannot_be_read_is_passed_over_where_an_address_is_given(tmp_path: Path) -> None:
+def test_an_env_file_that_cannot_be_read_is_ignored_if_an_address_is_given(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"API_HOST=\xe9")
     settings = {"ENV_FILE": str(tmp_path / ".env"), "UVR_PASSWORD": "a"}
     fault = f"ENV_FILE: {tmp_path / '.env'} cannot be read: it is not UTF-8"
     address = f"http://127.0.0.1:{free_port()}"
-    for given in (run(None, "list", "--url", address, **settings), run(None, "list", UVR_URL=address, **settings)):
+    for given in (run_uvr("list", "--url", address, **settings), run_uvr("list", UVR_URL=address, **settings)):
         assert (given.returncode, given.stderr) == (2, f"{fault}; the file is ignored.\n{address} does not answer.\n")
-    refused = run(None, "list", **settings)
+    refused = run_uvr("list", **settings)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.endswith(f"  {fault}\n")
 
 
-def test_the_version_is_printed_with_faulty_settings_as_well() -> None:
-    done = run(None, "--version", API_PORT="zero")
+def test_the_version_is_printed_even_with_invalid_settings() -> None:
+    done = run_uvr("--version", API_PORT="zero")
     assert (done.returncode, done.stdout) == (0, "uvr-api 0.1.0\n")
 
 
@@ -221,7 +210,7 @@ def test_the_version_is_printed_with_faulty_settings_as_well() -> None:
         (("list", "--url", "example.com"), '"example.com" is not the URL of a service'),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_sent(arguments: tuple[str, ...], sentence: str) -> None:
-    done = run(None, *arguments, UVR_PASSWORD="a")
+def test_wrong_usage_is_reported_before_anything_is_sent(arguments: tuple[str, ...], sentence: str) -> None:
+    done = run_uvr(*arguments, UVR_PASSWORD="a")
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr

@@ -6,47 +6,28 @@ import json
 import os
 import signal
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.audio import codec_of, noise, read_audio, snr_db, write_audio
-from tests.support.networks import PARAMETERS, write_network
-from tests.support.waiting import until
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-UVR_ENTRY = {
-    "compensate": PARAMETERS.compensate,
-    "mdx_dim_f_set": PARAMETERS.dim_f,
-    "mdx_dim_t_set": 5,
-    "mdx_n_fft_scale_set": PARAMETERS.n_fft,
-    "primary_stem": "Vocals",
-}
+from tests.support.command_line import run_uvr, uvr_command
+from tests.support.networks import PARAMETERS, uvr_entry, write_network
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> tuple[str, ...]:
-    """Arguments that name a network which nobody knows, and its parameters."""
+    """Arguments for a network that is not in the catalogue, with its parameters."""
     network = write_network(tmp_path / "half.onnx")
-    (tmp_path / "half.json").write_text(json.dumps(UVR_ENTRY))
+    (tmp_path / "half.json").write_text(json.dumps(uvr_entry(PARAMETERS)))
     return "--model", str(network), "--params", str(tmp_path / "half.json")
 
 
-def command(*arguments: str | Path, **variables: str) -> dict[str, Any]:
-    """What `subprocess` needs for a command without any settings but `variables`."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
-    return {
-        "args": [sys.executable, "-m", "uvr", "separate", *map(str, arguments)],
-        "cwd": ROOT,
-        "env": {**inherited, "ENV_FILE": "", **variables},
-        "stdin": subprocess.DEVNULL,
-    }
-
-
-def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(**command(*arguments, **variables), check=False, capture_output=True, text=True, timeout=120)
+command = partial(uvr_command, "separate")
+run = partial(run_uvr, "separate")
 
 
 def song(path: Path, seconds: float = 1.5, **options: Any) -> Path:
@@ -64,26 +45,26 @@ def test_songs_become_stems_that_are_named_after_them(tmp_path: Path, model: tup
     assert snr_db(read_audio(songs[0]), PARAMETERS.compensate * vocals + instrumental) > 70
 
 
-def test_json_tells_about_each_song_on_a_line_of_its_own(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_json_has_one_line_for_each_song(tmp_path: Path, model: tuple[str, ...]) -> None:
     good, bad = song(tmp_path / "good.wav"), tmp_path / "bad.wav"
     bad.write_text("not audio")
     done = run(good, bad, tmp_path / "gone.wav", "-o", tmp_path, "--json", "--format", "flac", *model)
     assert done.returncode == 1
-    told, refused, missing = map(json.loads, done.stdout.splitlines())
-    assert (told["input"], told["status"], told["error_message"]) == (str(good), "success", None)
-    assert told["stems"] == {name: str(tmp_path / f"good_{name}.flac") for name in ("vocals", "instrumental")}
-    assert all(codec_of(Path(path)) == "flac" for path in told["stems"].values())
+    separated, refused, missing = map(json.loads, done.stdout.splitlines())
+    assert (separated["input"], separated["status"], separated["error_message"]) == (str(good), "success", None)
+    assert separated["stems"] == {name: str(tmp_path / f"good_{name}.flac") for name in ("vocals", "instrumental")}
+    assert all(codec_of(Path(path)) == "flac" for path in separated["stems"].values())
     network = {"model": "half", "provider": "cpu", "backend": "onnxruntime"}
     facts = {**network, "sample_rate": 44100, "channels": 2, "output_format": "flac"}
-    assert facts.items() <= told["facts"].items()
-    assert set(told["facts"]) == {*facts, "audio_s", "gain", "notes", "separation_s"}
+    assert facts.items() <= separated["facts"].items()
+    assert set(separated["facts"]) == {*facts, "audio_s", "gain", "notes", "separation_s"}
     assert (refused["status"], refused["stems"]) == ("failed", {})
     assert refused["error_message"].startswith("The file is not audio")
     assert missing["error_message"] == "No such file or directory."
     assert f"{bad}: The file is not audio" in done.stderr
 
 
-def test_what_is_different_about_stems_is_said(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_differences_between_song_and_stems_are_reported(tmp_path: Path, model: tuple[str, ...]) -> None:
     source = write_audio(tmp_path / "song.wav", noise(1, channels=6, peak=0.3), codec="pcm_s16le", layout="5.1")
     done = run(source, "-o", tmp_path, "--format", "ogg", *model)
     assert done.returncode == 0
@@ -92,15 +73,13 @@ def test_what_is_different_about_stems_is_said(tmp_path: Path, model: tuple[str,
     assert f"{source}: The song has 44100 Hz, the stems have 48000 Hz" in done.stderr
 
 
-def test_the_gain_that_keeps_stems_from_clipping_is_said(tmp_path: Path, model: tuple[str, ...]) -> None:
+def test_the_gain_that_keeps_stems_from_clipping_is_reported(tmp_path: Path, model: tuple[str, ...]) -> None:
     write_network(tmp_path / "half.onnx", factor=3.0)
     done = run(song(tmp_path / "song.wav"), "-o", tmp_path, *model)
     assert "The stems are 8." in done.stderr
 
 
-def test_a_song_that_crashes_the_network_does_not_keep_the_others_from_being_separated(
-    tmp_path: Path, model: tuple[str, ...]
-) -> None:
+def test_a_song_that_crashes_the_network_does_not_stop_the_others(tmp_path: Path, model: tuple[str, ...]) -> None:
     crashing, after = song(tmp_path / "crashing.wav", 60), song(tmp_path / "after.wav")
     arguments = command(crashing, after, "-o", tmp_path / "stems", "--json", *model)
     with subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -117,8 +96,8 @@ def test_a_song_that_crashes_the_network_does_not_keep_the_others_from_being_sep
 
 
 def separating_child(parent: int, folder: Path) -> int:
-    """The process that runs the network, started before any other, as soon as it is at work in `folder`."""
-    until(lambda: list(folder.rglob("primary.f32")), "a separation begins", every_s=0.005)
+    """The process that runs the network, the first one started, once it is separating into `folder`."""
+    eventually(lambda: list(folder.rglob("primary.f32")), "a separation begins", every_s=0.005)
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     return next(child for child, line in commands.items() if b"spawn_main" in line)
@@ -178,7 +157,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, model: tuple[str, ...]) ->
         (("a.wav", "-o", "{folder}", "--model", "HQ_4", "--params", "{file}"), "a model file, and HQ_4 is not a file."),
     ],
 )
-def test_wrong_usage_is_told_before_anything_is_done(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+def test_wrong_usage_is_reported_before_any_work(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
     places = {"folder": tmp_path, "file": song(tmp_path / "song.wav")}
     write_network(tmp_path / "song.wav.onnx")
     done = run(*(argument.format(**places) for argument in arguments))
@@ -186,13 +165,13 @@ def test_wrong_usage_is_told_before_anything_is_done(tmp_path: Path, arguments: 
     assert sentence.format(**places) in done.stderr
 
 
-def test_faulty_settings_are_told_before_anything_is_done(tmp_path: Path) -> None:
+def test_invalid_settings_are_reported_before_any_work(tmp_path: Path) -> None:
     done = run(tmp_path / "a.wav", "-o", tmp_path, INFERENCE_THREADS="many")
     assert (done.returncode, done.stdout) == (2, "")
     assert "INFERENCE_THREADS: " in done.stderr
 
 
-def test_the_catalogue_knows_the_parameters_of_its_models(tmp_path: Path, trained_models: Path) -> None:
+def test_models_of_the_catalogue_need_no_parameters(tmp_path: Path, trained_models: Path) -> None:
     source = song(tmp_path / "song.wav", 2)
     by_name = run(source, "-o", tmp_path / "1", "--model", "Spleeter-2stems", MODEL_FILE_DIR=str(trained_models))
     by_path = run(source, "-o", tmp_path / "2", "--model", trained_models / "Spleeter-2stems.onnx")

@@ -1,7 +1,7 @@
-"""Every command and every example of README and docs, as they stand there, in a checkout whose service runs.
+"""Runs every command and every example in README and docs as printed there, in a checkout with a running service.
 
-What is put in place of what a page prints: the addresses of the service and of the hosts of songs and hooks, and the
-ids of tasks. A command that is new is run, too; one that cannot be run here stands below with the reason.
+Only addresses (of the service, of hosts for songs and webhooks) and task ids are replaced by real ones. A new command
+in the documentation is run without a change here; a command that cannot be run here is listed below with the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from tests.support.audio import encoded, noise
 from tests.support.checkout import Checkout
 from tests.support.documentation import Block, blocks, commands_in_text, differences
 from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.waiting import eventually
 from uvr.client import Client
 from uvr.models import store
 
@@ -44,20 +44,20 @@ NOT_RUN = {
     "make chaos*": "takes minutes; tests/chaos has tests of its parts",
     "make bench*": "takes minutes and measures",
     "python -m bench.*": "takes minutes and measures",
-    "make lint": "checks this code, which is no business of the service",
+    "make lint": "checks the code, not the service",
     "*make setup-library": "installs 1.5 GB with torch",
     "MODEL_NAME=UVR-DeNoise-Lite VENV=*": "needs the environment of make setup-library",
     "uv pip *": "needs a graphics card, or is what the service itself runs to fetch a package",
     "pip download": "is what the service itself runs: test_spleeter_network.py",
-    "python download_models.py Kim_Vocal_2 *": "needs GitHub; test_model_download.py downloads from a mirror",
-    "python download_models.py --all": "needs GitHub; test_model_download.py fetches all from a mirror",
-    "python download_models.py --force Kim_Vocal_2": "needs GitHub; test_model_download.py does it with a mirror",
+    "python download_models.py Kim_Vocal_2 *": "needs GitHub; models/test_download.py downloads from a mirror",
+    "python download_models.py --all": "needs GitHub; models/test_download.py fetches all from a mirror",
+    "python download_models.py --force Kim_Vocal_2": "needs GitHub; models/test_download.py does it with a mirror",
     "python app.py": "runs until it is stopped; ./start_local.sh runs it",
     "python processor.py": "runs until it is stopped; ./start_local.sh runs it",
     "python uploader.py": "runs until it is stopped; ./start_local.sh runs it",
     "python -m uvr dead": "names the command; its examples are run",
     "python -m uvr separate --model FILE.onnx --params FILE.json": "test_command_line.py runs it",
-    "htpasswd *": "asks for a password at the terminal; test_api_users.py reads such files",
+    "htpasswd *": "asks for a password at the terminal; auth/test_users.py reads such files",
     "aws *": "needs the AWS command line; test_operations_docs.py gives the same JSON to a bucket",
 }
 RUN_ELSEWHERE = {
@@ -93,7 +93,7 @@ PRINTED = {
     '/metrics"\n': "# TYPE uvr_queue_waiting gauge",
     "$NODE_ID": 'uvr_queue_leased{node="",queue="results"} 0.0',
 }
-"""What a block that has this text prints, among other things."""
+"""Text in a block of commands -> text that the block must print, among other things."""
 
 
 def matches(command: str, patterns: Any) -> bool:
@@ -105,7 +105,7 @@ def is_run(command: str) -> bool:
 
 
 def to_run() -> list[Block]:
-    """Blocks with a command to be run, and as blocks of their own the commands that only the text has; each once."""
+    """Each block with a command to run, and as a block of its own each command that only occurs in running text."""
     fenced = {"\n".join(block.commands): block for block in reversed(blocks("sh"))}
     known = {command for block in fenced.values() for command in block.commands}
     others = [Block(page, "sh", f"{command}\n") for command, page in commands_in_text().items() if command not in known]
@@ -114,7 +114,7 @@ def to_run() -> list[Block]:
 
 @dataclass
 class Reader:
-    """Runs what the documentation shows in a checkout, beside a host for songs and hooks."""
+    """Runs what the documentation shows in a checkout, with a host for songs and webhooks."""
 
     checkout: Checkout
     web: HttpServer
@@ -129,17 +129,17 @@ class Reader:
 
     @cached_property
     def succeeded(self) -> str:
-        """A task that has its stems, and whose receiver knows."""
+        """A task that has its stems and whose webhook is delivered."""
         task = self.client.submit(self.web.url("/song.mp3"), hook_url=self.web.url("/hook"))
-        return self._followed(task.task_uuid, "success")
+        return self._ended(task.task_uuid, "success")
 
     def failed(self) -> str:
-        """Another dead letter, whose receiver knows."""
+        """A new dead letter whose webhook is delivered."""
         task = self.client.submit(self.web.url("/gone.mp3"), hook_url=self.web.url("/hook"))
-        return self._followed(task.task_uuid, "failed")
+        return self._ended(task.task_uuid, "failed")
 
     def waiting(self) -> str:
-        """A task whose song does not come."""
+        """A task whose song never arrives."""
         return self.client.submit(self.web.url("/slow.mp3")).task_uuid
 
     def webhook(self, status: str) -> Any:
@@ -167,7 +167,7 @@ class Reader:
         )
 
     def in_place(self, text: str, task_uuid: str = "") -> str:
-        """`text` of a page with what is real here in place of the examples'."""
+        """`text` of a page with the example addresses and ids replaced by real ones."""
         for documented, real in {
             "http://127.0.0.1:8000": self.url,
             "https://stems.example.com": self.url,
@@ -179,19 +179,17 @@ class Reader:
             text = text.replace(documented, real)
         return text
 
-    def _followed(self, task_uuid: str, status: str) -> str:
+    def _ended(self, task_uuid: str, status: str) -> str:
         task = self.client.wait(task_uuid)
         assert task.status == status, task
-        deadline = time.monotonic() + 30
-        while self.client.get(task_uuid).answer["webhook"]["state"] != "delivered":
-            assert time.monotonic() < deadline, "the webhook was not delivered"
-            time.sleep(0.05)
+        delivered = lambda: self.client.get(task_uuid).answer["webhook"]["state"] == "delivered"  # noqa: E731
+        eventually(delivered, "the webhook is delivered", every_s=0.05)
         return task_uuid
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Reader]:
-    """A checkout as the documentation supposes it: its service runs, and songs lie beside it."""
+    """A checkout as the documentation assumes it: its service runs, and it contains songs."""
     store.ensure_model_file("Spleeter-2stems", model_dir)
     folder = tmp_path_factory.mktemp("checkout")
     checkout = Checkout(folder, model_dir, ALLOWED_PRIVATE_NETWORKS="127.0.0.0/8")
@@ -216,7 +214,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterato
 
 
 def task_for(script: str) -> Callable[[Reader], str]:
-    """A task in the state that the commands suppose."""
+    """Makes a task in the state that the commands need."""
     if "cancel" in script:
         return Reader.waiting
     if any(word in script for word in ("retry", "dead ", "DELETE", "status=failed", "--status failed")):
@@ -239,11 +237,11 @@ def test_a_documented_command_does_what_the_page_says(reader: Reader, block: Blo
         if part in block.text:
             assert reader.in_place(printed, task_uuid) in done.stdout
     if block.answer:
-        assert unlike(block.answer, done.stdout) == []
+        assert mismatches(block.answer, done.stdout) == []
 
 
-def unlike(example: Block, printed: str) -> list[str]:
-    """How what was printed differs from what the page shows of it."""
+def mismatches(example: Block, printed: str) -> list[str]:
+    """Where the printed answer differs from the one on the page."""
     head, _, body = printed.rpartition("\n\n") if printed.startswith("HTTP/") else ("", "", printed)
     shown_head, _, shown_body = (
         example.text.rpartition("\n\n") if example.language == "http" else ("", "", example.text)
@@ -252,16 +250,25 @@ def unlike(example: Block, printed: str) -> list[str]:
     return heads + differences(json.loads(shown_body), json.loads(body))
 
 
-def test_what_is_not_run_is_still_documented() -> None:
+def test_every_exception_is_still_documented() -> None:
     documented = [command for block in blocks("sh") for command in block.commands] + list(commands_in_text())
     assert [
         pattern for pattern in [*NOT_RUN, *RUN_ELSEWHERE] if not any(fnmatchcase(line, pattern) for line in documented)
     ] == []
 
 
-def test_every_block_has_a_language_in_which_it_is_tested() -> None:
-    languages = ["sh", "json", "http", "text", "dotenv", "yaml", "python", "js", "mermaid"]
-    assert {block.language for block in blocks()} <= set(languages)
+def test_every_block_is_in_a_language_that_is_tested() -> None:
+    assert {block.language for block in blocks()} <= {
+        "sh",
+        "json",
+        "http",
+        "text",
+        "dotenv",
+        "yaml",
+        "python",
+        "js",
+        "mermaid",
+    }
     for block in blocks("python", "js"):
         assert any(block.page == page and mark in block.text for page, mark in EXAMPLES_TESTED_IN), block
     for block in blocks("json"):
@@ -271,14 +278,14 @@ def test_every_block_has_a_language_in_which_it_is_tested() -> None:
 
 
 @pytest.mark.parametrize("block", blocks("dotenv"), ids=str)
-def test_settings_that_a_page_shows_are_valid(block: Block) -> None:
+def test_documented_settings_are_valid(block: Block) -> None:
     values = {name.lower(): value for name, value in dotenv_values(stream=StringIO(block.text)).items()}
     assert values.keys() <= Settings.model_fields.keys()
     Settings.model_validate(values)
 
 
 @pytest.mark.parametrize("status", ["success", "failed"])
-def test_webhooks_have_what_the_pages_show(reader: Reader, status: str) -> None:
+def test_webhooks_have_the_documented_fields(reader: Reader, status: str) -> None:
     assert reader.succeeded
     reader.failed()
     examples = [json.loads(block.text) for block in blocks("json")]
@@ -308,9 +315,9 @@ def test_a_task_is_followed_with_fetch(reader: Reader) -> None:
     command = ["node", "-e", f"{example.text}\n{call}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {state["task_uuid"] for state in told} == {task.task_uuid}
-    assert told[-1]["status"] == "success"
+    states = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {state["task_uuid"] for state in states} == {task.task_uuid}
+    assert states[-1]["status"] == "success"
 
 
 def test_the_demo_says_in_twenty_lines_what_it_did_and_what_comes_next(reader: Reader) -> None:

@@ -8,13 +8,14 @@ import socket
 import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.support.checkout import Checkout
+from tests.support.processes import is_running
 from uvr.models.spleeter import example_song
 
 PROCESSES = {"redis", "api", "processor", "uploader", "log-rotation"}
@@ -36,18 +37,6 @@ def service(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterat
     folder = tmp_path_factory.mktemp("checkout")
     with started(Checkout(folder, model_dir, is_fresh=True)) as checkout:
         yield checkout
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs. A zombie, which only waits for its parent, does not."""
-    with suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    if Path("/proc/self").exists():
-        return False
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return True
-    return False
 
 
 def test_first_start_writes_env_with_random_passwords_for_this_user_only(service):
@@ -160,7 +149,7 @@ def test_next_start_brings_back_what_died_unless_settings_have_changed(service: 
     reason = "Not running: uploader. The other processes run with the settings that they were started with."
     assert refused.stderr == f"{reason}\n{CHANGE}"
     assert service.pids() == before
-    assert not alive(before["uploader"])
+    assert not is_running(before["uploader"])
     assert service.run("start_local.sh").returncode == 0
     after = service.pids()
     assert after.pop("uploader") != before.pop("uploader")
@@ -184,7 +173,7 @@ def test_stop_ends_every_process(tmp_path, model_dir):
         pids = checkout.pids()
         assert pids.keys() == PROCESSES
         assert checkout.run("stop_local.sh").returncode == 0
-        assert not any(alive(pid) for pid in pids.values())
+        assert not any(is_running(pid) for pid in pids.values())
         assert checkout.run("status_local.sh").returncode == 1
 
 

@@ -1,4 +1,4 @@
-"""Two nodes share nothing but Redis and the bucket; what one of them takes with it, the other one makes again."""
+"""Two nodes share only Redis and the bucket; a task that is lost with one of them is done again by the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.audio import encoded, noise, read_audio, snr_db
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
 from tests.support.s3_server import BUCKET, S3Server
-from tests.support.service import Service, wait_until
+from tests.support.service import Service
 
 QUICK = {
     "LEASE_SECONDS": "3",
@@ -32,7 +32,7 @@ SONG = noise(1)
 
 
 class Site:
-    """What the nodes share, and an API; `node` starts one more processor and uploader, on a disk of their own."""
+    """Redis, the bucket and an API; `node` adds a processor and an uploader with a disk of their own."""
 
     def __init__(self, folder: Path, redis_url: str, models: Path, settings: dict[str, str]) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class Site:
             node.start("processor", "uploader")
             yield node
         finally:
-            go_on(node)
+            thaw(node)
             node.stop()
 
 
@@ -67,7 +67,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, trained_models: Path, s3: S3S
             site.api.stop()
 
 
-def test_what_was_on_the_disk_of_a_killed_node_is_made_again(site: Site, web: HttpServer) -> None:
+def test_tasks_on_the_disk_of_a_killed_node_are_done_again(site: Site, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=encoded(SONG, ".wav", codec="pcm_s16le")))
 
     def generate(count: int) -> list[str]:
@@ -80,8 +80,8 @@ def test_what_was_on_the_disk_of_a_killed_node_is_made_again(site: Site, web: Ht
         for task_uuid in handed_over:
             assert site.api.wait_for(task_uuid, "uploading")["node"] == "one"
         others = generate(2)
-        for door in ("processor", "uploader"):
-            one.kill(door)
+        for name in ("processor", "uploader"):
+            one.kill(name)
         shutil.rmtree(one.output_dir)
 
     with site.node("two"):
@@ -90,75 +90,76 @@ def test_what_was_on_the_disk_of_a_killed_node_is_made_again(site: Site, web: Ht
             assert (task["status"], task["node"]) == ("success", "two"), task
             assert_stems_are_whole(task)
         assert {site.api.task(task_uuid)["lost_with"] for task_uuid in handed_over} == {"one"}
-        assert_each_heard_of_its_end(site, web, [*handed_over, *others])
+        assert_each_has_a_webhook(site, web, [*handed_over, *others])
 
 
-def test_a_node_that_was_frozen_changes_nothing_when_it_goes_on(site: Site, web: HttpServer) -> None:
+def test_a_frozen_node_changes_nothing_when_it_continues(site: Site, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=encoded(SONG, ".wav", codec="pcm_s16le")))
     web.answer(f"/{BUCKET}/.uvr-write-check", Answer())
     with site.node("three", S3_ENDPOINT_URL=web.url("").rstrip("/")) as three:
         task_uuid = site.api.generate(audio, hook_url=web.url("/hook"))
         for stem, delay_s in {"vocals": 2, "instrumental": 0}.items():
             web.answer(f"/{BUCKET}/{task_uuid}_{stem}.wav", Answer(delay_s=delay_s, headers={"ETag": '"0"'}))
-        wait_until(lambda: any(task_uuid in request.path for request in web.requests), "it is storing", three)
+        three.eventually(
+            lambda: any(task_uuid in request.path for request in web.requests), "node three begins to store"
+        )
         freeze(three)
 
         with site.node("four"):
             task = site.api.wait_for(task_uuid)
             assert (task["status"], task["node"]) == ("success", "four")
             assert_stems_are_whole(task)
-            assert_each_heard_of_its_end(site, web, [task_uuid])
-            before = end_of(site.api.task(task_uuid))
-            go_on(three)
-            wait_until(lambda: settled(three, task_uuid), "it goes on", three)
-            assert [line["kept"] for line in settled(three, task_uuid)] == [False]
+            assert_each_has_a_webhook(site, web, [task_uuid])
+            before = final_fields(site.api.task(task_uuid))
+            thaw(three)
+            three.eventually(lambda: settled_claims(three, task_uuid), "node three continues")
+            assert [line["kept"] for line in settled_claims(three, task_uuid)] == [False]
             pending = three.output_dir / "pending"
-            wait_until(lambda: not list(pending.iterdir()), "its stems are cleared away", three)
-        assert end_of(site.api.task(task_uuid)) == before
-        assert ids_by_task(web).keys() == {task_uuid}
+            three.eventually(lambda: not list(pending.iterdir()), "node three removes its stems")
+        assert final_fields(site.api.task(task_uuid)) == before
+        assert webhook_ids_by_task(web).keys() == {task_uuid}
 
 
-def freeze(node: Service, *doors: str) -> None:
-    """Stop these doors of the node, by default all, as a machine would that hangs."""
-    for door in doors or node.processes:
-        node.processes[door].send_signal(signal.SIGSTOP)
+def freeze(node: Service, *names: str) -> None:
+    """Stop these processes of the node, by default all, as if its machine hung."""
+    for name in names or node.processes:
+        node.processes[name].send_signal(signal.SIGSTOP)
 
 
-def go_on(node: Service) -> None:
-    """Let all that was frozen go on."""
+def thaw(node: Service) -> None:
+    """Let all frozen processes continue."""
     for process in node.processes.values():
         process.send_signal(signal.SIGCONT)
 
 
 def assert_stems_are_whole(task: dict[str, Any]) -> None:
-    """Both are there, as long as the song, and their sum is the song."""
+    """Both stems are as long as the song and add up to it."""
     stems = [read_audio(requests.get(task["stems"][name], timeout=60).content) for name in ("vocals", "instrumental")]
     assert [stem.shape for stem in stems] == [SONG.shape, SONG.shape]
     assert snr_db(SONG, np.sum(stems, axis=0)) > 60
 
 
-def assert_each_heard_of_its_end(site: Site, web: HttpServer, ids: list[str]) -> None:
-    """Every webhook came, with one id on all its tries."""
-    wait_until(lambda: ids_by_task(web).keys() == set(ids), "all webhooks came", site.api)
-    assert all(len(webhook_ids) == 1 for webhook_ids in ids_by_task(web).values())
+def assert_each_has_a_webhook(site: Site, web: HttpServer, ids: list[str]) -> None:
+    """Each task has a webhook, with the same id on all its delivery attempts."""
+    site.api.eventually(lambda: webhook_ids_by_task(web).keys() == set(ids), "all webhooks arrive")
+    assert all(len(webhook_ids) == 1 for webhook_ids in webhook_ids_by_task(web).values())
 
 
-def ids_by_task(web: HttpServer) -> dict[str, set[str]]:
+def webhook_ids_by_task(web: HttpServer) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for request in web.requests:
         if request.path == "/hook":
-            told = json.loads(request.body)
-            assert told["status"] == "success", told
-            found[told["task_uuid"]].add(request.headers["webhook-id"])
+            payload = json.loads(request.body)
+            assert payload["status"] == "success", payload
+            found[payload["task_uuid"]].add(request.headers["webhook-id"])
     return found
 
 
-def end_of(task: dict[str, Any]) -> dict[str, Any]:
-    """What may no longer change once a task has ended."""
+def final_fields(task: dict[str, Any]) -> dict[str, Any]:
+    """What must not change any more once a task has ended."""
     return {name: task[name] for name in ("status", "node", "attempt", "finished_at", "facts")}
 
 
-def settled(node: Service, task_uuid: str) -> list[dict[str, Any]]:
-    """What the log of the node's uploader says about the end of its claims of this result."""
-    lines = [json.loads(line) for line in node.logs("uploader").splitlines() if "claim.settled" in line]
-    return [line for line in lines if line["task_uuid"] == task_uuid]
+def settled_claims(node: Service, task_uuid: str) -> list[dict[str, Any]]:
+    """How the node's claims of this result ended, by the log of its uploader."""
+    return [line for line in node.log_lines("uploader", "claim.settled") if line["task_uuid"] == task_uuid]

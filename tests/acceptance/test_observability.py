@@ -1,8 +1,7 @@
-"""One song seen from outside: its request id from client to webhook, its line in the log, its figures in /metrics."""
+"""What an operator sees of one song: its request id from client to webhook, its line in the log, its metrics."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import requests
@@ -10,18 +9,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.audio import encoded, noise
 from tests.support.http_server import Answer, HttpServer
-from tests.support.service import AUTH, DOORS, Service, wait_until
+from tests.support.service import AUTH, PROCESSES, Service
 
 SONG = encoded(noise(2), ".wav", codec="pcm_s16le")
 
 
 def lines_about(service: Service, task_uuid: str) -> list[Any]:
-    """The log lines of all doors that name the task."""
-    lines = [line for door in DOORS for line in service.logs(door).splitlines() if task_uuid in line]
-    return [json.loads(line) for line in lines]
+    """The log lines of all processes that name the task."""
+    return [line for name in PROCESSES for line in service.log_lines(name, task_uuid)]
 
 
-def ends_told(service: Service, task_uuid: str) -> list[Any]:
+def end_lines(service: Service, task_uuid: str) -> list[Any]:
     return [line for line in lines_about(service, task_uuid) if line["event"] == "task.ended"]
 
 
@@ -34,8 +32,8 @@ def submitted(service: Service, request_id: str, **body: str) -> str:
     return task_uuid
 
 
-def figures(service: Service) -> dict[str, float]:
-    """Each metric's samples of one name added up, over all labels."""
+def metrics(service: Service) -> dict[str, float]:
+    """The sum of the samples of each name, over all labels."""
     answer = requests.get(f"{service.url}/metrics", auth=AUTH, timeout=60)
     assert answer.status_code == 200, answer.text
     found: dict[str, float] = {}
@@ -48,7 +46,7 @@ def figures(service: Service) -> dict[str, float]:
 def test_a_request_id_is_followed_from_client_to_webhook(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=SONG))
     task_uuid = submitted(service, "followed-1", audio=audio, hook_url=web.url("/hook"))
-    wait_until(lambda: bool(ends_told(service, task_uuid)), "task.ended", service)
+    service.eventually(lambda: bool(end_lines(service, task_uuid)), "task.ended is logged")
     about = [line for line in lines_about(service, task_uuid) if line["event"] != "request.answered"]
     followed = {(line["process"], line["event"]) for line in about if line.get("request_id") == "followed-1"}
     assert followed >= {
@@ -63,30 +61,30 @@ def test_a_request_id_is_followed_from_client_to_webhook(service: Service, web: 
     assert hook.headers["X-Request-ID"] == "followed-1"
 
 
-def test_a_task_ends_with_one_line_that_tells_all(service: Service, web: HttpServer) -> None:
+def test_a_task_ends_with_one_line_that_sums_it_up(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=SONG))
-    task_uuid = submitted(service, "told-1", audio=audio, hook_url=web.url("/hook"))
-    wait_until(lambda: service.task(task_uuid)["webhook"]["state"] == "delivered", "a webhook", service)
-    [line] = ends_told(service, task_uuid)
+    task_uuid = submitted(service, "summed-up-1", audio=audio, hook_url=web.url("/hook"))
+    service.wait_for_delivery(task_uuid)
+    [line] = end_lines(service, task_uuid)
     assert (line["status"], line["attempts"], line["webhook"]) == ("success", 1, "delivered")
     assert (line["model"], line["audio_s"], line["provider"]) == ("Spleeter-2stems", 2, "cpu")
     parts = ["queued_s", "fetch_s", "waited_s", "separation_s", "store_s"]
     assert 0 < sum(line[part] for part in parts) <= line["total_s"] + 0.1
 
 
-def test_a_task_that_fails_is_told_with_the_reason(service: Service, web: HttpServer) -> None:
+def test_the_line_of_a_failed_task_gives_the_reason(service: Service, web: HttpServer) -> None:
     task_uuid = submitted(service, "failed-1", audio=web.answer("/gone", Answer(404)))
-    wait_until(lambda: bool(ends_told(service, task_uuid)), "task.ended", service)
-    [line] = ends_told(service, task_uuid)
+    service.eventually(lambda: bool(end_lines(service, task_uuid)), "task.ended")
+    [line] = end_lines(service, task_uuid)
     assert (line["status"], line["webhook"], line["request_id"]) == ("failed", "none", "failed-1")
     assert "404" in line["error"]
 
 
-def test_one_song_moves_the_figures_of_every_process(service: Service, web: HttpServer) -> None:
-    before = figures(service)
+def test_one_song_changes_the_metrics_of_every_process(service: Service, web: HttpServer) -> None:
+    before = metrics(service)
     audio = web.answer("/song.wav", Answer(body=SONG))
     submitted(service, "counted-1", audio=audio, hook_url=web.url("/hook"))
-    least = {
+    min_increase = {
         "uvr_tasks_ended_total": 1,
         "uvr_fetch_seconds_count": 1,
         "uvr_audio_seconds_sum": 2,
@@ -100,16 +98,16 @@ def test_one_song_moves_the_figures_of_every_process(service: Service, web: Http
         "uvr_http_requests_total": 2,
     }
 
-    def moved() -> bool:
-        now = figures(service)
-        return all(now.get(name, 0) >= before.get(name, 0) + more for name, more in least.items())
+    def increased() -> bool:
+        now = metrics(service)
+        return all(now.get(name, 0) >= before.get(name, 0) + more for name, more in min_increase.items())
 
-    wait_until(moved, "the figures of one song", service)
-    assert figures(service)["uvr_workers"] == 2
+    service.eventually(increased, "the metrics of one song")
+    assert metrics(service)["uvr_workers"] == 2
 
 
-def test_probes_that_go_well_leave_no_line(service: Service) -> None:
+def test_probes_that_succeed_are_not_logged(service: Service) -> None:
     for path in ("/health", "/ready", "/metrics"):
         assert requests.get(service.url + path, auth=AUTH, timeout=60).status_code == 200
-    paths = [json.loads(line).get("path") for line in service.logs("app").splitlines()]
+    paths = [line.get("path") for line in service.log_lines("app")]
     assert not {"/health", "/ready", "/metrics"} & set(paths)

@@ -1,10 +1,10 @@
-"""One song in, two stems out, through every real part of the running service."""
+"""One song in, two stems out, through every part of the running service."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from tests.support.contract import assert_contract_time
 from tests.support.http_server import Answer, HttpServer
 from tests.support.redis_server import redis_server
 from tests.support.s3_server import ADMIN, LATER_BUCKET, S3Server
-from tests.support.service import Service, running_service, wait_until
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.service import FINAL_STATUSES, Service, running_service
+from tests.support.waiting import PATIENCE_S, eventually
 
 # Plain SDR in dB that Spleeter's weights reach on the CC0 songs with true stems (vocals, instrumental).
 QUALITY = {"rubidium": (6.7, 22.5), "potassium": (7.6, 21.0)}
 
-# The suffix names the container; FFmpeg's own Vorbis encoder wants to be called experimental.
+# The suffix names the container; FFmpeg's own Vorbis encoder has to be enabled as experimental.
 FORMATS = {
     ".wav": {"codec": "pcm_s16le"},
     ".flac": {"codec": "flac"},
@@ -41,12 +41,12 @@ def short_song(seconds: float) -> bytes:
 
 
 def webhooks(web: HttpServer, path: str = "/hook") -> list[dict[str, Any]]:
-    """The bodies of the webhooks that came to `path`."""
+    """The payloads of the webhooks that arrived at `path`."""
     return [json.loads(request.body) for request in web.requests if request.path == path]
 
 
 def wait_for_webhook(web: HttpServer) -> dict[str, Any]:
-    return until(lambda: webhooks(web), "a webhook comes", 2 * PATIENCE_S, every_s=0.05)[-1]
+    return eventually(lambda: webhooks(web), "a webhook arrives", 2 * PATIENCE_S, every_s=0.05)[-1]
 
 
 @pytest.mark.parametrize("song", sorted(QUALITY))
@@ -56,29 +56,26 @@ def test_the_stems_of_a_real_song_are_vocals_and_instrumental(
     folder = shared_data / "music" / song
     audio = web.answer("/song.flac", Answer(body=(folder / "mixture.flac").read_bytes()))
     task_uuid = service.generate(audio, hook_url=web.url("/hook"))
-    told = wait_for_webhook(web)
-    assert (told["task_uuid"], told["status"]) == (task_uuid, "success")
-    for stem, truth, least_db in zip(
-        ("vocals", "instrumental"), ("vocals", "accompaniment"), QUALITY[song], strict=True
-    ):
-        estimate = read_audio(requests.get(told[stem], timeout=60).content)
+    payload = wait_for_webhook(web)
+    assert (payload["task_uuid"], payload["status"]) == (task_uuid, "success")
+    for stem, truth, min_db in zip(("vocals", "instrumental"), ("vocals", "accompaniment"), QUALITY[song], strict=True):
+        estimate = read_audio(requests.get(payload[stem], timeout=60).content)
         true_stem = read_audio(folder / f"{truth}.flac")
         assert estimate.shape == true_stem.shape
-        assert snr_db(true_stem, estimate) >= least_db
+        assert snr_db(true_stem, estimate) >= min_db
 
 
 def test_the_webhook_is_the_promised_one_and_signed(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=short_song(2)))
     task_uuid = service.generate(audio, hook_url=web.url("/hook"), priority=5)
-    told = wait_for_webhook(web)
-    assert_contract_time(told)
-    assert set(told) == {"task_uuid", "status", "vocals", "instrumental"}
+    payload = wait_for_webhook(web)
+    assert_contract_time(payload)
+    assert set(payload) == {"task_uuid", "status", "vocals", "instrumental"}
     request = next(request for request in web.requests if request.path == "/hook")
     assert request.headers["content-type"].startswith("application/json")
     Webhook("dGVzdGtleQ==").verify(request.body, dict(request.headers.items()))
-    service.wait_for(task_uuid)
-    wait_until(lambda: service.task(task_uuid)["webhook"]["state"] == "delivered", "its delivery is known", service)
-    assert [tried["status_code"] for tried in service.task(task_uuid)["webhook"]["tries"]] == [204]
+    attempts = service.wait_for_delivery(task_uuid)["webhook"]["tries"]
+    assert [attempt["status_code"] for attempt in attempts] == [204]
 
 
 def test_a_task_without_a_hook_is_polled(service: Service, web: HttpServer) -> None:
@@ -95,7 +92,7 @@ def test_a_task_without_a_hook_is_polled(service: Service, web: HttpServer) -> N
 
 
 @pytest.mark.parametrize(("output_format", "content_type"), [("mp3", "audio/mpeg"), ("opus", "audio/ogg")])
-def test_stems_come_in_the_format_that_was_asked_for(
+def test_stems_have_the_requested_format(
     service: Service, web: HttpServer, output_format: str, content_type: str
 ) -> None:
     audio = web.answer("/song.wav", Answer(body=short_song(1)))
@@ -109,38 +106,38 @@ def test_stems_come_in_the_format_that_was_asked_for(
         assert read_audio(answer.content).shape == (2, task["facts"]["sample_rate"])
 
 
-def test_a_receiver_hears_of_the_start_if_it_was_asked_for(service: Service, web: HttpServer) -> None:
+def test_a_webhook_announces_the_start_if_requested(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=short_song(2)))
     service.generate(audio, hook_url=web.url("/hook"), callback_events=["started", "completed"])
-    wait_until(lambda: len(webhooks(web)) == 2, "both webhooks come", service)
-    assert [told["status"] for told in webhooks(web)] == ["started", "success"]
+    service.eventually(lambda: len(webhooks(web)) == 2, "both webhooks arrive")
+    assert [payload["status"] for payload in webhooks(web)] == ["started", "success"]
 
 
-def test_local_files_are_gone_once_the_stems_are_stored(service: Service, web: HttpServer) -> None:
+def test_working_files_are_removed_once_the_stems_are_stored(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=short_song(1)))
     task_uuid = service.generate(audio)
     service.wait_for(task_uuid)
 
     def left() -> list[str]:
-        found = os.walk(service.output_dir.parent)  # which does not mind folders that vanish
+        found = os.walk(service.output_dir.parent)  # it ignores folders that vanish meanwhile
         return sorted(name for _, folders, files in found for name in [*folders, *files] if task_uuid in name)
 
     stems = [f"{task_uuid}_instrumental.wav", f"{task_uuid}_vocals.wav"]
-    wait_until(lambda: left() == stems, "nothing but the stems is left", service)
+    service.eventually(lambda: left() == stems, "only the stems are left")
 
 
-def test_a_song_may_be_sent_along(service: Service, web: HttpServer) -> None:
+def test_a_song_can_be_uploaded(service: Service, web: HttpServer) -> None:
     task_uuid = service.send(short_song(1), "my song.wav", hook_url=web.url("/hook"), output_format="flac")
-    told = wait_for_webhook(web)
-    assert (told["task_uuid"], told["status"]) == (task_uuid, "success"), told
-    assert read_audio(requests.get(told["vocals"], timeout=60).content).shape == (2, 44100)
+    payload = wait_for_webhook(web)
+    assert (payload["task_uuid"], payload["status"]) == (task_uuid, "success"), payload
+    assert read_audio(requests.get(payload["vocals"], timeout=60).content).shape == (2, 44100)
     assert service.task(task_uuid)["audio"] == "my song.wav"
     uploads = service.output_dir / "uploads"
-    wait_until(lambda: not list(uploads.glob(f"{task_uuid}.*")), "the song is gone", service)
+    service.eventually(lambda: not list(uploads.glob(f"{task_uuid}.*")), "the uploaded song is deleted")
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
-def test_every_format_gives_stems(service: Service, web: HttpServer, suffix: str) -> None:
+def test_songs_in_every_format_are_separated(service: Service, web: HttpServer, suffix: str) -> None:
     rate = FORMATS[suffix].get("rate", 44100)
     body = encoded(noise(1.5, rate=rate), suffix, **FORMATS[suffix])
     task = service.wait_for(service.generate(web.answer("/song", Answer(body=body))))
@@ -150,15 +147,19 @@ def test_every_format_gives_stems(service: Service, web: HttpServer, suffix: str
     assert abs(vocals.shape[1] - 1.5 * rate) < 0.1 * rate
 
 
-def test_progress_is_seen_while_a_song_is_separated(service: Service, web: HttpServer) -> None:
+def test_progress_is_reported_while_a_song_is_separated(service: Service, web: HttpServer) -> None:
     audio = web.answer("/song.wav", Answer(body=short_song(55)))
     task_uuid = service.generate(audio)
     seen: set[float] = set()
-    while (task := service.task(task_uuid))["status"] not in ("success", "failed"):
+
+    def has_ended() -> bool:
+        task = service.task(task_uuid)
         if task["status"] == "processing":
             seen.add(task["progress"])
-        time.sleep(0.1)
-    assert task["status"] == "success"
+        return task["status"] in FINAL_STATUSES
+
+    service.eventually(has_ended, "the song is separated")
+    assert service.task(task_uuid)["status"] == "success"
     assert len([share for share in seen if 0 < share < 1]) >= 3
 
 
@@ -167,7 +168,7 @@ NOT_AUDIO = b"%PDF-1.7 a document, not a song" * 100
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "reason"),
     [
         pytest.param(Answer(body=NOT_AUDIO), "not audio", id="not audio"),
         pytest.param(Answer(body=WEB_PAGE), "leads to a web page", id="web page"),
@@ -178,16 +179,16 @@ NOT_AUDIO = b"%PDF-1.7 a document, not a song" * 100
         pytest.param(Answer(body=bytes(20_000_001)), "too large", id="too large"),
     ],
 )
-def test_what_cannot_be_separated_fails_with_a_message_and_a_webhook(
-    service: Service, web: HttpServer, answer: Answer, said: str
+def test_a_song_that_cannot_be_separated_fails_with_a_message_and_a_webhook(
+    service: Service, web: HttpServer, answer: Answer, reason: str
 ) -> None:
     task_uuid = service.generate(web.answer("/song", answer), hook_url=web.url("/hook"))
-    told = wait_for_webhook(web)
-    assert (told["task_uuid"], told["status"]) == (task_uuid, "failed")
-    assert_contract_time(told)
-    assert set(told) == {"task_uuid", "status", "error_message"}
-    assert said in told["error_message"].lower()
-    assert service.task(task_uuid)["error_message"] == told["error_message"]
+    payload = wait_for_webhook(web)
+    assert (payload["task_uuid"], payload["status"]) == (task_uuid, "failed")
+    assert_contract_time(payload)
+    assert set(payload) == {"task_uuid", "status", "error_message"}
+    assert reason in payload["error_message"].lower()
+    assert service.task(task_uuid)["error_message"] == payload["error_message"]
 
 
 def test_a_redirect_to_an_address_that_is_not_allowed_is_refused(service: Service, web: HttpServer) -> None:
@@ -195,12 +196,6 @@ def test_a_redirect_to_an_address_that_is_not_allowed_is_refused(service: Servic
     task = service.wait_for(service.generate(audio))
     assert task["status"] == "failed"
     assert "public address" in task["error_message"]
-
-
-def parts_ready(service: Service) -> dict[str, Any]:
-    """The components of /ready."""
-    parts: dict[str, Any] = requests.get(f"{service.url}/ready", timeout=5).json()["components"]
-    return parts
 
 
 def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
@@ -224,20 +219,20 @@ def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
         song = short_song(1)
         audio = web.answer("/song.wav", Answer(body=song))
         task_uuid = service.generate(audio, hook_url=web.url("/hook"))
-        wait_until(lambda: parts_ready(service)["processor"]["status"] == "paused", "it pauses", service)
+        service.eventually(lambda: service.ready()["processor"]["status"] == "paused", "the processor pauses")
         for part in ("processor", "uploader"):
-            assert "S3_BUCKET_NAME" in parts_ready(service)[part]["message"]
+            assert "S3_BUCKET_NAME" in service.ready()[part]["message"]
         health = requests.get(f"{service.url}/health", timeout=5)
         assert (health.status_code, health.json()["status"]) == (200, "healthy")
         assert "S3_BUCKET_NAME" in health.json()["components"]["uploader"]["paused"]
         task = service.task(task_uuid)
         assert (task["status"], task["attempt"]) == ("queued", 0)
         s3.client(ADMIN).create_bucket(Bucket=LATER_BUCKET)
-        told = wait_for_webhook(web)
-        assert told["status"] == "success", told
+        payload = wait_for_webhook(web)
+        assert payload["status"] == "success", payload
         for stem in ("vocals", "instrumental"):
-            assert f"/{LATER_BUCKET}/songs/{task_uuid}_{stem}.wav?" in told[stem]
-            answer = requests.get(told[stem], timeout=60)
+            assert f"/{LATER_BUCKET}/songs/{task_uuid}_{stem}.wav?" in payload[stem]
+            answer = requests.get(payload[stem], timeout=60)
             assert answer.status_code == 200
             assert answer.headers["content-type"] == "audio/wav"
             assert read_audio(answer.content).shape == (2, 44100)
@@ -248,7 +243,8 @@ def test_songs_wait_for_a_bucket_and_their_stems_are_stored_in_it(
         copy = requests.get(again["vocals"], timeout=60)
         assert (copy.headers["content-type"], copy.content) == (
             "audio/wav",
-            requests.get(told["vocals"], timeout=60).content,
+            requests.get(payload["vocals"], timeout=60).content,
         )
-        wait_until(lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left", service)
-        assert "Contents" not in s3.client().list_objects_v2(Bucket=LATER_BUCKET, Prefix="songs/uploads/")
+        service.eventually(lambda: not any(files for _, _, files in os.walk(service.output_dir)), "no file is left")
+        uploads = partial(s3.client().list_objects_v2, Bucket=LATER_BUCKET, Prefix="songs/uploads/")
+        service.eventually(lambda: "Contents" not in uploads(), "the uploaded songs are deleted")

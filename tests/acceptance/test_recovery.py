@@ -1,8 +1,7 @@
-"""Whatever dies on the way, a task that was accepted ends in one final state."""
+"""An accepted task reaches exactly one final state, even if processes of the service are killed on its way."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -14,8 +13,10 @@ import requests
 
 from tests.support.audio import encoded, noise, read_audio
 from tests.support.http_server import Answer, HttpServer
+from tests.support.processes import is_running
 from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, Service, wait_until
+from tests.support.service import AUTH, Service
+from tests.support.waiting import PROMPT_S, eventually
 
 LONG_S = 30
 
@@ -30,7 +31,7 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def mortal_service(tmp_path_factory: pytest.TempPathFactory, trained_models: Path) -> Iterator[Service]:
-    """A service whose API runs; each test begins with `let_work`."""
+    """A service whose API runs. Each test begins with `run_workers`."""
     folder = tmp_path_factory.mktemp("mortal")
     (folder / "redis").mkdir()
     with redis_server(folder / "redis") as redis:
@@ -53,13 +54,13 @@ def long_song(web: HttpServer) -> str:
     return web.answer("/long.flac", Answer(body=encoded(noise(LONG_S), ".flac", codec="flac")))
 
 
-def let_work(service: Service, *workers: str) -> None:
-    """See to it that these workers run and no others, whatever the test before has left."""
-    for door in ("processor", "uploader"):
-        if door in workers:
-            service.have(door)
-        elif service.is_running(door):
-            service.kill(door)
+def run_workers(service: Service, *names: str) -> None:
+    """Run these workers and no others, as the previous test may have left any state."""
+    for name in ("processor", "uploader"):
+        if name in names:
+            service.ensure_running(name)
+        elif service.is_running(name):
+            service.kill(name)
 
 
 def assert_stems(service: Service, task_uuid: str, seconds: float) -> None:
@@ -70,18 +71,11 @@ def assert_stems(service: Service, task_uuid: str, seconds: float) -> None:
 
 
 def wait_until_separating(service: Service, task_uuid: str) -> None:
-    wait_until(lambda: service.task(task_uuid)["progress"] > 0, "the separation runs", service)
+    service.eventually(lambda: service.task(task_uuid)["progress"] > 0, "the separation runs")
 
 
-def child_of(service: Service) -> int:
-    """The pid of the process in which the network runs, which the processor's log names."""
-    started = [json.loads(line) for line in service.logs("processor").splitlines() if "child.started" in line]
-    pid: int = [line["pid"] for line in started if line["child"] == "network"][-1]
-    return pid
-
-
-def test_tasks_wait_for_a_worker_and_are_taken_by_priority(mortal_service: Service, short_song: str) -> None:
-    let_work(mortal_service)
+def test_tasks_wait_for_a_worker_and_are_claimed_by_priority(mortal_service: Service, short_song: str) -> None:
+    run_workers(mortal_service)
     ids = {priority: mortal_service.generate(short_song, priority=priority) for priority in (1, 4, 2, 5, 3)}
     assert mortal_service.task(ids[5])["position"] == 0
     assert mortal_service.task(ids[1])["position"] == 4
@@ -90,38 +84,30 @@ def test_tasks_wait_for_a_worker_and_are_taken_by_priority(mortal_service: Servi
     assert sorted(started, key=lambda priority: started[priority]) == [5, 4, 3, 2, 1]
 
 
-def test_a_killed_processor_leaves_its_task_to_the_next_one(mortal_service: Service, long_song: str) -> None:
-    let_work(mortal_service, "processor", "uploader")
+def test_the_task_of_a_killed_processor_goes_to_the_next_one(mortal_service: Service, long_song: str) -> None:
+    run_workers(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(long_song)
     wait_until_separating(mortal_service, task_uuid)
-    child = child_of(mortal_service)
+    child = mortal_service.network_pid()
     mortal_service.kill("processor")
-    wait_until(lambda: not is_running(child), "the child ends with its parent", mortal_service)
+    eventually(lambda: not is_running(child), "the child ends with its parent", PROMPT_S)
     mortal_service.start("processor")
     assert_stems(mortal_service, task_uuid, LONG_S)
     assert mortal_service.task(task_uuid)["attempt"] == 2
 
 
-def is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 def test_a_killed_child_costs_one_attempt(mortal_service: Service, long_song: str) -> None:
-    let_work(mortal_service, "processor", "uploader")
+    run_workers(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(long_song)
     wait_until_separating(mortal_service, task_uuid)
-    os.kill(child_of(mortal_service), signal.SIGKILL)
+    os.kill(mortal_service.network_pid(), signal.SIGKILL)
     assert_stems(mortal_service, task_uuid, LONG_S)
     assert mortal_service.task(task_uuid)["attempt"] == 2
     assert mortal_service.processes["processor"].poll() is None
 
 
-def test_a_stopped_processor_hands_its_task_back_at_once(mortal_service: Service, long_song: str) -> None:
-    let_work(mortal_service, "processor", "uploader")
+def test_a_stopped_processor_hands_its_task_back_before_it_ends(mortal_service: Service, long_song: str) -> None:
+    run_workers(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(long_song)
     wait_until_separating(mortal_service, task_uuid)
     assert mortal_service.kill("processor", signal.SIGTERM) == 0
@@ -132,7 +118,7 @@ def test_a_stopped_processor_hands_its_task_back_at_once(mortal_service: Service
 
 
 def test_results_wait_for_an_uploader(mortal_service: Service, short_song: str) -> None:
-    let_work(mortal_service, "processor")
+    run_workers(mortal_service, "processor")
     task_uuid = mortal_service.generate(short_song)
     mortal_service.wait_for(task_uuid, "uploading")
     mortal_service.kill("processor")
@@ -140,31 +126,29 @@ def test_results_wait_for_an_uploader(mortal_service: Service, short_song: str) 
     assert_stems(mortal_service, task_uuid, 1)
 
 
-def test_a_receiver_that_is_busy_hears_of_it_again(mortal_service: Service, web: HttpServer, short_song: str) -> None:
+def test_a_webhook_is_sent_again_to_a_busy_receiver(mortal_service: Service, web: HttpServer, short_song: str) -> None:
     hook = web.answer("/busy", Answer(503), Answer(204))
-    let_work(mortal_service, "processor", "uploader")
+    run_workers(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(short_song, hook_url=hook)
     mortal_service.wait_for(task_uuid)
-    delivered = lambda: mortal_service.task(task_uuid)["webhook"]["state"] == "delivered"  # noqa: E731
-    wait_until(delivered, "the webhook is delivered", mortal_service)
-    tries = [request for request in web.requests if request.path == "/busy"]
-    assert len(tries) == 2
-    assert len({request.headers["webhook-id"] for request in tries}) == 1
-    states = [tried["status_code"] for tried in mortal_service.task(task_uuid)["webhook"]["tries"]]
-    assert states == [503, 204]
+    attempts = mortal_service.wait_for_delivery(task_uuid)["webhook"]["tries"]
+    assert [attempt["status_code"] for attempt in attempts] == [503, 204]
+    requests_ = [request for request in web.requests if request.path == "/busy"]
+    assert len(requests_) == 2
+    assert len({request.headers["webhook-id"] for request in requests_}) == 1
 
 
-def test_an_audio_host_that_is_busy_is_asked_again(mortal_service: Service, web: HttpServer) -> None:
+def test_a_busy_audio_host_is_asked_again(mortal_service: Service, web: HttpServer) -> None:
     song = encoded(noise(1), ".wav", codec="pcm_s16le")
     audio = web.answer("/busy.wav", Answer(503), Answer(body=song))
-    let_work(mortal_service, "processor", "uploader")
+    run_workers(mortal_service, "processor", "uploader")
     task_uuid = mortal_service.generate(audio)
     assert_stems(mortal_service, task_uuid, 1)
     assert mortal_service.task(task_uuid)["attempt"] == 2
 
 
 def test_the_api_can_be_killed_and_started_again_at_any_time(mortal_service: Service, short_song: str) -> None:
-    let_work(mortal_service, "processor", "uploader")
+    run_workers(mortal_service, "processor", "uploader")
     ids = [mortal_service.generate(short_song) for _ in range(3)]
     mortal_service.kill("app")
     time.sleep(0.5)

@@ -1,7 +1,7 @@
-"""What an earlier version has left in Redis and on the disk is finished by this one, and shown as it was.
+"""Tasks that an earlier version left in Redis and on disk are finished by this one, and shown as before.
 
-tests/fixtures/65cc1f4/README.md says what is in the snapshot. Its tasks are looked at before any worker runs, then an
-uploader and a processor work on them, then the dead letters are brought back.
+tests/fixtures/65cc1f4/README.md describes the snapshot. The tests look at its tasks before any worker runs, then let an
+uploader and a processor work on them, then retry the dead letters.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.make_snapshot import SETTINGS, song
 from tests.support.networks import write_model
 from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, ROOT, Service, wait_until
+from tests.support.service import AUTH, PROCESSES, ROOT, Service
 
 FIXTURE = ROOT / "tests" / "fixtures" / "65cc1f4"
 ANSWERS: dict[str, Any] = json.loads((FIXTURE / "answers.json").read_text(encoding="utf-8"))
@@ -39,10 +39,10 @@ STEMS_LOST = (
     "should see whether its processor and uploader share a disk."
 )
 
-# Records keep their dates, so nothing may be too old; all receivers are one host, which must not count as busy.
+# Records keep their dates, so nothing may expire. All receivers are on one host, which must not run into its limit.
 QUICK = {
     "WEBHOOK_THREADS": "64",
-    "LEASE_SECONDS": "2",
+    "LEASE_SECONDS": "6",
     "HEARTBEAT_SECONDS": "1",
     "RETRY_BASE_SECONDS": "0.1",
     "WEBHOOK_RETRY_SECONDS": "0.2",
@@ -54,7 +54,7 @@ QUICK = {
 
 @dataclass
 class Upgraded:
-    """What was seen of the old tasks, by their names."""
+    """The old tasks by name, as they were seen at each step."""
 
     service: Service
     web: HttpServer
@@ -64,22 +64,19 @@ class Upgraded:
     stored: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
 
-    def look(self) -> dict[str, Any]:
+    def tasks(self) -> dict[str, Any]:
         """All tasks as they are now."""
         return {name: self.service.task(task_uuid) for name, task_uuid in IDS.items()}
 
-    def heard(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        """The webhook-id and the body of each webhook that came for a task."""
+    def webhooks(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+        """The webhook-id and the payload of each webhook that arrived for a task."""
         requests_ = [request for request in self.web.requests if request.path == f"/hooks/{name}"]
         return [(request.headers["webhook-id"], json.loads(request.body)) for request in requests_]
-
-    def wait(self, check: Callable[[], bool], what: str) -> None:
-        wait_until(check, what, self.service, 90)
 
 
 @pytest.fixture(scope="module")
 def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
-    """The snapshot taken to its end."""
+    """The snapshot after this version has done all its work."""
     folder = tmp_path_factory.mktemp("upgraded")
     shutil.copytree(FIXTURE / "output", folder / "output")
     for name in ("redis", "models"):
@@ -104,29 +101,32 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
 
 
 def finish(upgraded: Upgraded) -> None:
-    """Let the service of today do all that is left to do, step by step, and keep what it shows."""
+    """Let this version do all the remaining work, step by step, and keep what it shows."""
     service = upgraded.service
     service.start("app")
     service.wait_until_up("redis")
-    upgraded.before = upgraded.look()
+    upgraded.before = upgraded.tasks()
     upgraded.replayed = send_again(service)
     upgraded.letters = [json.loads(line) for line in dead(service, "list", "--json").splitlines()]
     service.start("uploader")
     stored = ["hook_busy", "hook_leased", "hook_waiting", "storing", "made", "copied"]
-    upgraded.wait(lambda: all(webhook_state(upgraded, name) == "delivered" for name in stored), "all is stored")
-    upgraded.wait(lambda: all(upgraded.heard(name) for name in ("separating", "ahead", "not_audio")), "news")
-    upgraded.stored = upgraded.look()
+    service.eventually(lambda: all(webhook_state(upgraded, name) == "delivered" for name in stored), "all is stored")
+    service.eventually(
+        lambda: all(upgraded.webhooks(name) for name in ("separating", "ahead", "not_audio")),
+        "webhooks",
+    )
+    upgraded.stored = upgraded.tasks()
     service.start("processor")
     dead(service, "retry", IDS["not_audio"], IDS["hook_buried"])
     for name in ("not_found", "stems_lost"):
         path = f"{service.url}/tasks/{IDS[name]}/retry"
         assert requests.post(path, auth=AUTH, timeout=10).status_code == 202
-    upgraded.wait(lambda: all(is_settled(service.task(task_uuid)) for task_uuid in IDS.values()), "the end of all")
-    upgraded.after = upgraded.look()
+    service.eventually(lambda: all(is_settled(service.task(task_uuid)) for task_uuid in IDS.values()), "all tasks end")
+    upgraded.after = upgraded.tasks()
 
 
 def send_again(service: Service) -> requests.Response:
-    """The request of `sent_along` once more."""
+    """Repeat the request of `sent_along`."""
     return requests.post(
         f"{service.url}/generate",
         files={"audio": ("under another name.wav", song(99))},
@@ -154,7 +154,7 @@ def is_settled(task: dict[str, Any]) -> bool:
 
 
 def plain(task: dict[str, Any], url: str, port: int) -> dict[str, Any]:
-    """A task with the addresses of the snapshot, its links without what is new in each."""
+    """A task with the snapshot's addresses, and links without expiry and signature."""
     text = json.dumps(task).replace(url, "http://127.0.0.1:8000").replace(f"127.0.0.1:{port}", snapshot.HOST)
     read: dict[str, Any] = json.loads(re.sub(r"\?expires=\d+&signature=[0-9a-f]{64}", "?…", text))
     return read
@@ -176,7 +176,7 @@ FACTS = {
 
 
 def made(name: str, attempt: int, *tries: tuple[str, int, str], suffix: str = "wav", state: str = "") -> dict[str, Any]:
-    """What has become of a task that is separated by now; `tries` are what comes after the id of its webhook."""
+    """The final state of a task that this version separates. `tries` hold webhook ids without the task's id."""
     stems = links(name, suffix)
     return {
         "status": "success",
@@ -195,7 +195,7 @@ OLD_TRY = (".success", 503, "retry")
 DELIVERED = (".success", 204, "delivered")
 STORED = {"status": "success", "progress": 1.0}
 
-# What differs from answers.json at the end. Times and durations are checked by what they are, not by their values.
+# What differs from answers.json at the end. Times and durations are checked by type, not by value.
 AT_THE_END: dict[str, dict[str, Any]] = {
     "delivered": {},
     "without_hook": {},
@@ -236,7 +236,7 @@ TIMES = ("fetch_s", "waited_s", "separation_s", "store_s")
 def test_a_task_is_shown_as_the_old_version_showed_it(upgraded: Upgraded, name: str) -> None:
     now = plain(upgraded.before[name], upgraded.service.url, upgraded.web.port)
     recorded = as_recorded(name)
-    assert {key: now[key] for key in recorded} == recorded  # more keys may come, none may go
+    assert {key: now[key] for key in recorded} == recorded  # keys may be added, none may be removed
 
 
 def test_a_deleted_task_stays_unknown(upgraded: Upgraded) -> None:
@@ -252,7 +252,7 @@ def test_all_tasks_are_listed_latest_first(upgraded: Upgraded) -> None:
     assert [task["task_uuid"] for task in annas] == [IDS["queued_low"], IDS["without_hook"]]
 
 
-def test_a_link_of_the_old_version_is_known(upgraded: Upgraded) -> None:
+def test_a_link_of_the_old_version_still_works(upgraded: Upgraded) -> None:
     old = urlsplit(ANSWERS["delivered"]["vocals"])
     answer = requests.get(f"{upgraded.service.url}{old.path}?{old.query}", timeout=10)
     if answer.status_code == 403:  # the clock is a week ahead of the snapshot
@@ -286,7 +286,7 @@ def test_dead_letters_are_listed_with_their_reasons(upgraded: Upgraded) -> None:
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_a_task_ends_as_it_should(upgraded: Upgraded, name: str) -> None:
+def test_a_task_ends_as_expected(upgraded: Upgraded, name: str) -> None:
     assert set(AT_THE_END) == set(IDS)
     now = plain(upgraded.after[name], upgraded.service.url, upgraded.web.port)
     expected = as_recorded(name) | AT_THE_END[name]
@@ -303,7 +303,7 @@ def test_a_task_ends_as_it_should(upgraded: Upgraded, name: str) -> None:
 
 
 def try_of(one: Any, task_uuid: str) -> tuple[str, int, str]:
-    """What is left of a delivery attempt without its time: what comes after the task's id, status code, outcome."""
+    """A delivery attempt without its time: the rest of the webhook id after the task's id, status code, outcome."""
     if isinstance(one, tuple):
         return one
     assert one["webhook_id"].startswith(task_uuid)
@@ -316,7 +316,7 @@ def test_new_stems_are_those_of_the_song(upgraded: Upgraded, name: str) -> None:
     vocals, instrumental = (fetched(upgraded, name, stem) for stem in ("vocals", "instrumental"))
     mixture = read_audio(song(number))
     assert vocals.shape == instrumental.shape == (1, 2000)
-    # All songs are one sound at levels of their own: with that of another one it would be less than 28 dB.
+    # All songs are the same sound at different levels: compared with another song, it would be less than 28 dB.
     assert snr_db(mixture, vocals + instrumental) > 30
     assert snr_db(0.525 * mixture, vocals) > 20  # the network halves, the model compensates by 1.05
 
@@ -340,72 +340,72 @@ SUCCESS = ["hook_busy", "hook_leased", "hook_waiting", "hook_buried", "storing",
 
 
 @pytest.mark.parametrize("name", SUCCESS)
-def test_a_receiver_hears_of_success(upgraded: Upgraded, name: str) -> None:
-    [(webhook_id, told)] = upgraded.heard(name)
+def test_a_webhook_announces_success(upgraded: Upgraded, name: str) -> None:
+    [(webhook_id, payload)] = upgraded.webhooks(name)
     assert webhook_id == f"{IDS[name]}.success"
-    assert_success(upgraded, name, told)
+    assert_success(upgraded, name, payload)
 
 
-def assert_success(upgraded: Upgraded, name: str, told: dict[str, Any]) -> None:
-    assert_contract_time(told)
-    assert sorted(told) == ["instrumental", "status", "task_uuid", "vocals"]
-    assert (told["task_uuid"], told["status"]) == (IDS[name], "success")
+def assert_success(upgraded: Upgraded, name: str, payload: dict[str, Any]) -> None:
+    assert_contract_time(payload)
+    assert sorted(payload) == ["instrumental", "status", "task_uuid", "vocals"]
+    assert (payload["task_uuid"], payload["status"]) == (IDS[name], "success")
     for stem in ("vocals", "instrumental"):
-        assert told[stem].startswith(f"{upgraded.service.url}/files/{IDS[name]}_{stem}.wav?expires=")
-        assert requests.get(told[stem], timeout=10).status_code == 200
+        assert payload[stem].startswith(f"{upgraded.service.url}/files/{IDS[name]}_{stem}.wav?expires=")
+        assert requests.get(payload[stem], timeout=10).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["separating", "ahead", "queued"])
-def test_a_receiver_hears_of_the_start_that_was_not_told_yet(upgraded: Upgraded, name: str) -> None:
-    told = [body for _, body in upgraded.heard(name)]
-    assert [body["status"] for body in told[-2:]] == ["started", "success"]
-    assert_contract_time(told[0])
-    assert sorted(told[0]) == ["progress", "status", "task_uuid"]
-    assert_success(upgraded, name, told[-1])
+def test_a_webhook_announces_a_start_that_was_not_announced_yet(upgraded: Upgraded, name: str) -> None:
+    payload = [body for _, body in upgraded.webhooks(name)]
+    assert [body["status"] for body in payload[-2:]] == ["started", "success"]
+    assert_contract_time(payload[0])
+    assert sorted(payload[0]) == ["progress", "status", "task_uuid"]
+    assert_success(upgraded, name, payload[-1])
 
 
-def test_news_of_the_old_version_come_with_its_progress(upgraded: Upgraded) -> None:
-    told = {name: upgraded.heard(name)[0][1] for name in ("separating", "ahead")}
-    assert {name: (body["status"], body["progress"]) for name, body in told.items()} == {
+def test_a_progress_webhook_of_the_old_version_keeps_its_progress(upgraded: Upgraded) -> None:
+    payload = {name: upgraded.webhooks(name)[0][1] for name in ("separating", "ahead")}
+    assert {name: (body["status"], body["progress"]) for name, body in payload.items()} == {
         "separating": ("started", 0.02),
         "ahead": ("started", 0.0),
     }
 
 
-def test_a_receiver_hears_of_failures_and_of_what_came_after(upgraded: Upgraded) -> None:
-    [(first_id, first), (second_id, second)] = upgraded.heard("not_audio")
+def test_webhooks_announce_failures_and_the_retries_after_them(upgraded: Upgraded) -> None:
+    [(first_id, first), (second_id, second)] = upgraded.webhooks("not_audio")
     assert (first_id, second_id) == (f"{IDS['not_audio']}.failed", f"{IDS['not_audio']}.failed.1")
-    for told in (first, second):
-        assert_contract_time(told)
-        assert sorted(told) == ["error_message", "status", "task_uuid"]
-        assert (told["task_uuid"], told["status"]) == (IDS["not_audio"], "failed")
-        assert told["error_message"] == NOT_AUDIO
+    for payload in (first, second):
+        assert_contract_time(payload)
+        assert sorted(payload) == ["error_message", "status", "task_uuid"]
+        assert (payload["task_uuid"], payload["status"]) == (IDS["not_audio"], "failed")
+        assert payload["error_message"] == NOT_AUDIO
     for name in ("not_found", "stems_lost"):
-        [(webhook_id, told)] = upgraded.heard(name)
+        [(webhook_id, payload)] = upgraded.webhooks(name)
         assert webhook_id == f"{IDS[name]}.success.1"
-        assert_success(upgraded, name, told)
+        assert_success(upgraded, name, payload)
 
 
 @pytest.mark.parametrize("name", ["delivered", "hook_gone", "cancelled", "without_hook", "sent_along"])
-def test_a_receiver_that_has_heard_or_was_not_named_hears_nothing(upgraded: Upgraded, name: str) -> None:
-    assert upgraded.heard(name) == []
+def test_a_webhook_is_not_sent_if_it_was_delivered_or_not_requested(upgraded: Upgraded, name: str) -> None:
+    assert upgraded.webhooks(name) == []
 
 
-def test_the_song_that_was_sent_along_is_used_and_deleted(upgraded: Upgraded) -> None:
+def test_the_uploaded_song_is_used_and_deleted(upgraded: Upgraded) -> None:
     uploads = upgraded.service.output_dir / "uploads"
-    upgraded.wait(lambda: not list(uploads.glob(f"{IDS['sent_along']}.*")), "the song is gone")
+    upgraded.service.eventually(lambda: not list(uploads.glob(f"{IDS['sent_along']}.*")), "the song is deleted")
     assert [path.name.partition(".")[0] for path in uploads.iterdir()] == [IDS["not_audio"]]
 
 
-@pytest.mark.parametrize("door", ["app", "processor", "uploader"])
-def test_each_process_names_a_setting_that_is_no_longer_used(upgraded: Upgraded, door: str) -> None:
-    lines = [json.loads(line) for line in upgraded.service.logs(door).splitlines()]
+@pytest.mark.parametrize("name", PROCESSES)
+def test_each_process_names_a_setting_that_is_no_longer_used(upgraded: Upgraded, name: str) -> None:
+    lines = upgraded.service.log_lines(name)
     assert [line["variables"] for line in lines if line["event"] == "settings.no_longer_used"] == [["KAFKA_TOPIC"]]
 
 
 def test_nothing_is_left_to_do(upgraded: Upgraded) -> None:
     pending = upgraded.service.output_dir / "pending"
-    upgraded.wait(lambda: not list(pending.iterdir()), "no stems wait")
+    upgraded.service.eventually(lambda: not list(pending.iterdir()), "no stems wait to be stored")
     assert [json.loads(line)["task_uuid"] for line in dead(upgraded.service, "list", "--json").splitlines()] == [
         IDS["not_audio"]
     ]

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: one run, one line of figures; ends with 1 when a promise was broken."""
+"""`python -m tests.chaos`: one run, one line of figures; exit status 1 if a promise was broken."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.chaos.run import run
 
 
 def main() -> int:
-    """Run, tell, and keep the files where something is wrong."""
+    """Run, print the figures, and keep the files if a promise was broken."""
     options = _options()
     folder = Path(tempfile.mkdtemp(prefix="uvr-chaos-"))
     _say(f"chaos: seed {options.seed}, files in {folder}")
     outcome = run(folder, options.seed, options.tasks, options.kills)
     _say(f"chaos: {outcome.figures()}")
     if outcome.faults:
-        _say(f"{outcome.report()}\nThe logs are in {folder / 'logs'}, and storm.log there tells what was done.")
+        _say(f"{outcome.report()}\nThe logs are in {folder / 'logs'}, and storm.log there lists what was done.")
         return 1
     shutil.rmtree(folder)
     return 0

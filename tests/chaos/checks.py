@@ -1,4 +1,4 @@
-"""What of the evidence breaks a promise: each fault by the id of its task, and in a sentence."""
+"""Which promises the evidence breaks: a list of faults, each with the id of its task and a message."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ STEMS = {"vocals", "instrumental"}
 
 
 class Kind(StrEnum):
-    """LOST: what was promised is not there. STUCK: not at its end yet. WRONG: it is there, but not as it must be.
+    """LOST: something promised is missing. STUCK: it has not ended. WRONG: it is there, but not as promised.
 
-    LEFT_OVER: something that nobody needs any more.
+    LEFT_OVER: something that is not needed any more.
     """
 
     LOST = "lost"
@@ -30,41 +30,41 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """`what` is a task's id, or the name of what is left over."""
+    """One broken promise; `what` is a task's id, or the name of what is left over."""
 
     kind: Kind
     what: str
-    sentence: str
+    message: str
 
 
 @dataclass(frozen=True)
 class Promises:
-    """What was asked, every POST by its name, and the names of those that were accepted, by task id."""
+    """The song of every POST by the POST's name, and the names of the accepted ones by task id."""
 
     asked: Mapping[str, Song]
     accepted: Mapping[str, str]
 
 
 def faults(promises: Promises, evidence: Evidence) -> list[Fault]:
-    """Everything that is wrong but for the sound of stems, which takes longer to hear."""
+    """All faults but those of the stems' sound, whose check takes longer."""
     return [*_lost(promises, evidence), *_of_tasks(promises, evidence), *_of_the_rest(evidence)]
 
 
 def faults_of_stems(
     promises: Promises, evidence: Evidence, fetch: Callable[[str], bytes], seed: int, compensate: float
 ) -> Iterator[Fault]:
-    """Whether the links in each webhook of success lead to the two stems of the song; `fetch` gives a URL's bytes."""
+    """Success webhooks whose links do not lead to the two stems of the song. `fetch` returns the bytes at a URL."""
     for task_uuid, record in evidence.records.items():
         name = _name(record)
         links = [call.payload for call in evidence.calls.get(name, []) if call.payload.keys() >= STEMS]
         if record["status"] == "success" and links:
             stems = {stem: fetch(links[-1][stem]) for stem in STEMS}
-            if sentence := fault_of(stems, wav(promises.asked[name], seed), compensate):
-                yield Fault(Kind.WRONG, task_uuid, sentence)
+            if message := fault_of(stems, wav(promises.asked[name], seed), compensate):
+                yield Fault(Kind.WRONG, task_uuid, message)
 
 
 def repeated(evidence: Evidence) -> int:
-    """How many webhooks came again although an earlier try had been answered with success."""
+    """The number of webhooks that were sent again although an earlier attempt had been answered with success."""
     return sum(max(0, sum(call.taken for call in calls) - 1) for calls in evidence.calls.values())
 
 
@@ -77,16 +77,16 @@ def _lost(promises: Promises, evidence: Evidence) -> Iterator[Fault]:
 
 
 def _of_tasks(promises: Promises, evidence: Evidence) -> Iterator[Fault]:
-    """Those whose POST was never answered as well: they were not promised, but what is there of them must be right."""
+    """Faults of all tasks, also of those whose POST got no answer: they are not promised, but must not be wrong."""
     for task_uuid, record in evidence.records.items():
         name = _name(record)
         calls = evidence.calls.get(name, [])
-        for kind, sentence in [
+        for kind, message in [
             *_of_state(promises.asked[name], record, evidence.listed.get(task_uuid, [])),
             *_of_objects(record, evidence.objects),
             *_of_calls(task_uuid, record, calls),
         ]:
-            yield Fault(kind, task_uuid, sentence)
+            yield Fault(kind, task_uuid, message)
 
 
 def _of_state(song: Song, record: Mapping[str, str], listed: Sequence[str]) -> Iterator[tuple[Kind, str]]:
@@ -101,7 +101,7 @@ def _of_state(song: Song, record: Mapping[str, str], listed: Sequence[str]) -> I
 
 def _of_objects(record: Mapping[str, str], objects: frozenset[str]) -> Iterator[tuple[Kind, str]]:
     if record["status"] == "failed" and record.get("upload", "") not in {"", *objects}:
-        yield Kind.LOST, "the song that was sent along is not in the bucket, so it cannot be tried again"
+        yield Kind.LOST, "the uploaded song is not in the bucket, so the task cannot be retried"
     if record["status"] != "success":
         return
     keys = _keys(record)
@@ -115,13 +115,13 @@ def _of_calls(task_uuid: str, record: Mapping[str, str], calls: Sequence[Call]) 
     if record["webhook"] != "delivered":
         yield Kind.STUCK, f"its webhook is {record['webhook']}"
     if ids := {call.webhook_id for call in calls} - {f"{task_uuid}.{record['status']}"}:
-        yield Kind.WRONG, f"it is {record['status']}, and webhooks came with the ids {sorted(ids)}"
+        yield Kind.WRONG, f"it is {record['status']}, and webhooks arrived with the ids {sorted(ids)}"
     for call in calls:
-        told = (call.payload.get("task_uuid"), call.payload.get("status"))
-        if told != (task_uuid, record["status"]):
-            yield Kind.WRONG, f"it is {record['status']}, and a webhook says {told}"
-        elif told[1] == "success" and not call.payload.keys() >= STEMS:
-            yield Kind.WRONG, "a webhook of success comes without links"
+        reported = (call.payload.get("task_uuid"), call.payload.get("status"))
+        if reported != (task_uuid, record["status"]):
+            yield Kind.WRONG, f"it is {record['status']}, and a webhook says {reported}"
+        elif reported[1] == "success" and not call.payload.keys() >= STEMS:
+            yield Kind.WRONG, "a success webhook has no links"
 
 
 def _of_the_rest(evidence: Evidence) -> Iterator[Fault]:
@@ -133,16 +133,18 @@ def _of_the_rest(evidence: Evidence) -> Iterator[Fault]:
                 yield Fault(Kind.WRONG, task_uuid, f"it is a dead letter of {queue}")
     owned = {key for record in evidence.records.values() for key in _keys(record).values()} | _kept_uploads(evidence)
     there = evidence.objects | evidence.uploads.keys()
-    yield from (Fault(Kind.LEFT_OVER, key, "an object that no task has") for key in sorted(there - owned))
+    yield from (Fault(Kind.LEFT_OVER, key, "an object that belongs to no task") for key in sorted(there - owned))
     yield from (Fault(Kind.LEFT_OVER, name, "a file that no task needs") for name in evidence.files)
     yield from (Fault(Kind.WRONG, "log", line) for line in evidence.alarms)
 
 
 def _kept_uploads(evidence: Evidence) -> set[str]:
-    """Songs that were sent along: of tasks that failed, and those whose task may come, after an API was killed."""
+    """Uploaded songs of failed tasks, and of tasks that may still be created because an API process was killed."""
     failed = {record.get("upload", "") for record in evidence.records.values() if record["status"] == "failed"}
     return failed | {
-        key for key, beside in evidence.uploads.items() if beside > 0 and task_uuid_of(key) not in evidence.records
+        key
+        for key, waiting_since_ms in evidence.uploads.items()
+        if waiting_since_ms > 0 and task_uuid_of(key) not in evidence.records
     }
 
 

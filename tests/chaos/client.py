@@ -1,4 +1,4 @@
-"""A client that submits songs one after the other, each until it is accepted."""
+"""A client that submits songs one after another, and repeats each POST until it is accepted."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.chaos.stack import Stack
 from tests.support.service import AUTH
 
 _POST_TIMEOUT_S = 10
-_AGAIN_S = 0.3
+_RETRY_S = 0.3
 
 
 @dataclass
 class Client:
-    """Every POST gives the song and the hook paths of its own, so that a webhook tells which one it answers.
+    """Submits songs. Every POST names paths of its own for the song and the webhook, so a webhook identifies its POST.
 
-    `asked` has the song of each POST by the name in its paths; `accepted` the names of those answered with 202, by task
-    id. Only these are promises: of an `unanswered` one nobody knows, and a `refused` one was told so.
+    `asked` has the song of each POST by the name in its paths, `accepted` the names of those answered with 202 by task
+    id. Only these are promises: the outcome of an `unanswered` POST is unknown, a `refused` one was answered with 503.
     """
 
     stack: Stack
@@ -35,13 +35,13 @@ class Client:
     unanswered: int = 0
 
     def submit(self, songs: Iterable[Song]) -> None:
-        """All of them, each after its pause."""
+        """Submit all of them, each after its pause."""
         for song in songs:
             time.sleep(song.pause_s)
-            sound, tries = wav(song, self.seed), 0
-            while not self._ask(song, sound, f"{song.number}.{tries}"):
-                tries += 1
-                time.sleep(_AGAIN_S)
+            sound, attempt = wav(song, self.seed), 0
+            while not self._ask(song, sound, f"{song.number}.{attempt}"):
+                attempt += 1
+                time.sleep(_RETRY_S)
 
     def _ask(self, song: Song, sound: bytes, name: str) -> bool:
         """One POST; whether it was accepted."""
@@ -49,22 +49,22 @@ class Client:
         self.asked[name] = song
         try:
             answer = requests.post(f"{self.stack.service.url}/generate", **body, auth=AUTH, timeout=_POST_TIMEOUT_S)
-            told = answer.json()
+            reply = answer.json()
         except requests.RequestException:
             self.unanswered += 1
-            self.stack.note(f"no answer to {name}")
+            self.stack.log_event(f"no answer to {name}")
             return False
         if answer.status_code == 503:
             self.refused += 1
-            self.stack.note(f"refused {name}")
+            self.stack.log_event(f"refused {name}")
             return False
         assert answer.status_code == 202, answer.text
-        self.accepted[told["task_uuid"]] = name
-        self.stack.note(f"accepted {name} as {told['task_uuid']}")
+        self.accepted[reply["task_uuid"]] = name
+        self.stack.log_event(f"accepted {name} as {reply['task_uuid']}")
         return True
 
     def _body(self, song: Song, sound: bytes, name: str) -> dict[str, Any]:
-        """What `requests` is to send: a form with the song, or JSON with its URL."""
+        """Arguments for `requests`: a form with the song, or JSON with its URL."""
         links, receiver = self.stack.links, self.stack.receivers[song.receiver]
         fields = {"hook_url": links[song.receiver].url(receiver.expect(name, song)), "priority": song.priority}
         if song.is_sent:

@@ -1,4 +1,4 @@
-"""What is there afterwards, read past the proxies: records, queues, webhooks, objects, files."""
+"""Collects what is there after a run, bypassing the proxies: records, queues, webhooks, objects, files, log lines."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pathlib import Path
 from redis import Redis
 
 from tests.chaos.hosts import Call
-from tests.chaos.stack import DOORS, Stack
+from tests.chaos.stack import SERVICE_PROCESSES, Stack
 from tests.support.s3_server import BUCKET
 
 TASKS, RESULTS, WEBHOOKS = "uvr_tasks", "uvr_results", "uvr_webhooks"
-"""The names of the queues; the records stand under the first."""
+"""The names of the queues; the records of all tasks have keys with the first one."""
 
 _STATUSES = ("queued", "processing", "uploading", "success", "failed")
 _QUEUES = (TASKS, RESULTS, WEBHOOKS)
 _LIVE = ("", ":lease", ":delayed", ":foreign")
-"""The parts of a queue that hold items which are not at their end."""
+"""The suffixes of the keys that hold unfinished items of a queue."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One look at everything.
+    """A snapshot of everything.
 
-    `records` are the tasks' hashes by id, `listed` the statuses under which a task is listed. `live` names what is left
-    of each queue, `dead` has the dead letters of each. `calls` are the webhooks by the last part of their path, in
-    order. `uploads` has what the list of songs that were sent along has beside each key. `files` lie below TEMP_DIR and
-    OUTPUT_DIR. `alarms` are lines of the logs that tell of something unforeseen.
+    `records` has the hash of each task by id, `listed` the statuses under which each task is listed. `live` has the
+    unfinished items of each queue, `dead` its dead letters. `calls` has the webhooks by the last part of their path, in
+    order of arrival. `uploads` has the score of each song in the index of uploads. `files` are those below
+    TEMP_DIR and OUTPUT_DIR. `alarms` are log lines that must not occur.
     """
 
     records: Mapping[str, Mapping[str, str]]
@@ -43,8 +43,8 @@ class Evidence:
     alarms: Sequence[str]
 
 
-def look(stack: Stack) -> Evidence:
-    """Take it all in; raises what Redis and the S3 server raise while they are not up."""
+def collect(stack: Stack) -> Evidence:
+    """Collect everything. Raises what the clients of Redis and S3 raise while their servers are not up."""
     with stack.redis() as redis:
         records = {_id(key): redis.hgetall(key) for key in redis.scan_iter(f"{TASKS}:task:*", 1000)}
         return Evidence(
@@ -56,7 +56,7 @@ def look(stack: Stack) -> Evidence:
             objects=frozenset(_objects(stack)),
             uploads=dict(redis.zscan_iter(f"{TASKS}:uploads")),
             files=[*_files(stack.service.temp_dir), *_files(stack.service.output_dir)],
-            alarms=sorted(set().union(*(_alarms(stack.service.log_dir / f"{name}.log") for name in DOORS))),
+            alarms=sorted(set().union(*(_alarms(stack.service.log_dir / f"{name}.log") for name in SERVICE_PROCESSES))),
         )
 
 
@@ -69,7 +69,7 @@ def _listed(redis: Redis) -> dict[str, list[str]]:
 
 
 def _live(redis: Redis) -> dict[str, list[str]]:
-    """What is left of each queue by the part it is in, and under `:item` what is in none, so that nobody finds it."""
+    """The unfinished items of each queue by key, and under `:item` those in no key at all, which no worker finds."""
     found = {}
     for queue in _QUEUES:
         parts = {queue + part: [_id(member) for member in redis.zrange(queue + part, 0, -1)] for part in _LIVE}
@@ -98,7 +98,7 @@ def _objects(stack: Stack) -> Iterator[str]:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """All but the folders that stay, and what an API that was killed has received of a song, which stays for a day."""
+    """All files but permanent folders and partial uploads, which a killed API leaves for a day."""
     stay = {folder / "pending", folder / "uploads", *folder.glob("uploads/.*.part")}
     for path in sorted(folder.rglob("*")):
         if path not in stay:
@@ -106,18 +106,18 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _alarms(log: Path) -> set[str]:
-    """Exceptions nobody caught, what is logged as critical, and all that is no log line at all."""
+    """Uncaught exceptions, critical entries, and every line that is not a log entry."""
     return {f"{log.name}: {line}" for line in log.read_text(errors="replace").splitlines() if _is_alarm(line)}
 
 
 _OF_PYTHON = ("resource_tracker", "EOFError: Ran out of input")
-"""What Python's own processes say when they are killed like all others, or their parent is while it starts a child."""
+"""What Python's helper processes print if they or their parents are killed, for example while a child starts."""
 
 
 def _is_alarm(line: str) -> bool:
     try:
         entry = json.loads(line)
     except ValueError:
-        # Of a traceback the last line will do.
+        # The last line of a traceback is enough.
         return not line.startswith((" ", "Traceback")) and not any(words in line for words in _OF_PYTHON)
     return "exception" in entry or entry["level"] == "critical"

@@ -1,4 +1,4 @@
-"""The audio host and the receivers of webhooks: real HTTP servers that misbehave as each song's plan says."""
+"""The audio host and the webhook receivers: real HTTP servers that misbehave as planned for each song."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chaos.plan import Song
 from tests.support.http_server import Answer, HttpServer, Received
 
 HOOK_TIMEOUT_S = 2.0
-"""What the stack's WEBHOOK_TIMEOUT_SECONDS is; who hangs, hangs longer."""
+"""WEBHOOK_TIMEOUT_SECONDS of the stack; a receiver that hangs takes longer."""
 
 NOT_AUDIO = b"<html>This is not audio.</html>" * 100
 
@@ -24,7 +24,7 @@ _HOOK_ANSWERS = {
 
 @dataclass(frozen=True)
 class Call:
-    """A webhook that arrived whole; `taken` if the receiver answered with success."""
+    """A webhook that arrived completely; `taken` if the receiver answered with success."""
 
     webhook_id: str
     payload: dict[str, Any]
@@ -32,32 +32,32 @@ class Call:
 
 
 class AudioHost:
-    """Serves each song under a path of its own."""
+    """Serves each song at a path of its own."""
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
 
     def offer(self, name: str, song: Song, sound: bytes) -> str:
-        """Serve the song, or what it is instead of one; the path."""
+        """Serve the song, or the error that is planned for it; returns the path."""
         path = f"/{name}.wav"
         self._server.answer(path, *[_fetch(kind, sound) for kind in song.fetches], _last_fetch(song, sound))
         return path
 
 
 class Receiver:
-    """Takes webhooks, each task's under a path of its own."""
+    """Receives webhooks, those of each task at a path of its own."""
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
 
     def expect(self, name: str, song: Song) -> str:
-        """Be ready for the song's webhook; the path."""
+        """Prepare the answers to the song's webhook; returns the path."""
         path = f"/{name}"
         self._server.answer(path, *[_HOOK_ANSWERS[kind] for kind in song.hooks], Answer(204, delay_s=song.hook_s))
         return path
 
     def calls(self) -> Iterator[tuple[str, Call]]:
-        """All webhooks that arrived, each with its path, in order."""
+        """All webhooks with their paths, in order of arrival."""
         for request in list(self._server.requests):
             if _is_whole(request):
                 yield request.path, _call(request)

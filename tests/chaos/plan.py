@@ -1,7 +1,6 @@
-"""What a run is going to do, drawn from its seed before it begins: the same seed gives the same songs and blows.
+"""The songs and disruptions of a run, drawn from its seed before it begins: the same seed gives the same plan.
 
-What cannot be planned is how the machine interleaves them, so a seed that failed need not fail again at once; it makes
-the same thing likely.
+The order in which the machine runs them cannot be planned, so a seed that failed once need not fail each time.
 """
 
 from __future__ import annotations
@@ -10,24 +9,24 @@ from dataclasses import dataclass
 from random import Random
 
 KILLS = {"processor": 4, "child": 4, "uploader": 4, "api": 2, "api-worker": 2, "redis": 2, "s3": 1, "all": 1}
-"""What is killed, and how often beside the others; "all" is everything at once, as when a machine goes down."""
+"""What is killed, and its relative frequency; "all" is every process at the same time, as if a machine went down."""
 
 FROZEN = ("processor", "uploader")
-"""What is stopped for longer than its leases last, and then goes on as if nothing had happened."""
+"""What is frozen for longer than its leases last, and then continues."""
 
 RECEIVERS = ("hooks-1", "hooks-2", "hooks-3")
-"""Who is told how a task ended."""
+"""The hosts that receive webhooks."""
 
 LINKS = ("redis", "s3", "audio", *RECEIVERS)
-"""The connections that a proxy stands in: to Redis, to the storage, to the audio host, to each receiver of webhooks."""
+"""The connections that go through a proxy: to Redis, the storage, the audio host and each webhook receiver."""
 
-TROUBLES = ("cut", "reset", "refuse", "delay")
-"""What happens to a link: its connections end, or break; none can be made for a while; all takes longer for a while."""
+LINK_DISRUPTIONS = ("cut", "reset", "refuse", "delay")
+"""What happens to a link: its connections are closed or reset, or it refuses or delays everything for a while."""
 
 LEASE_S = 4.0
-"""How long a worker may be silent before it loses its task."""
+"""How long a worker can go without a heartbeat before it loses its task."""
 
-_SECONDS_PER_BLOW = 1.6
+_SECONDS_PER_DISRUPTION = 1.6
 _RATES_HZ = (44_100, 44_100, 48_000, 22_050)
 _SENT_SHARE = 0.3
 _FETCHES = (("busy",), ("breaks-off",), ("slow",))
@@ -36,11 +35,11 @@ _HOOKS = (("broken",), ("busy",), ("hangs",), ("broken", "hangs"))
 
 @dataclass(frozen=True)
 class Song:
-    """One task: a made sound, or an `end` of "gone" or "not-audio" that must fail.
+    """One task: generated noise, or an `end` of "gone" or "not-audio" that must fail.
 
-    `pause_s` passes before it is submitted. `fetches` and `hooks` name how the audio host and the receiver misbehave,
-    one after the other, before they do what they should; they take `fetch_s` and `hook_s` for that, so that blows find
-    something under way. A song that `is_sent` along needs no audio host.
+    It is submitted after `pause_s`. `fetches` and `hooks` list how the audio host and the receiver misbehave at first;
+    their proper answers take `fetch_s` and `hook_s`, so that disruptions hit requests under way. A song that `is_sent`
+    is uploaded and needs no audio host.
     """
 
     number: int
@@ -64,11 +63,14 @@ class Song:
 
 
 @dataclass(frozen=True)
-class Blow:
-    """After `pause_s`: `trouble` is "kill" or "freeze" for a process, or one of a link; `choice`, 0 to 1, picks one."""
+class Disruption:
+    """After `pause_s`, do `kind` to `target`: "kill" or "freeze" a process, or one of LINK_DISRUPTIONS to a link.
+
+    `choice`, 0 to 1, picks one of several processes. It lasts `lasts_s`, unless it is over at once.
+    """
 
     pause_s: float
-    trouble: str
+    kind: str
     target: str
     choice: float
     lasts_s: float
@@ -80,18 +82,19 @@ class Plan:
 
     seed: int
     songs: tuple[Song, ...]
-    blows: tuple[Blow, ...]
+    disruptions: tuple[Disruption, ...]
 
 
 def make_plan(seed: int, tasks: int, kills: int) -> Plan:
-    """`tasks` songs, over the same time `kills` kills, half as many troubles of links, a tenth as many freezes."""
-    blows = _blows(Random(f"{seed} blows"), kills)
-    songs = _songs(Random(f"{seed} songs"), tasks, sum(blow.pause_s for blow in blows))
-    return Plan(seed, songs, blows)
+    """`tasks` songs, and over the same time `kills` kills, half as many link disruptions, a tenth as many freezes."""
+    # "blows" and "songs" belong to the seeds: with other words, a recorded seed would give another plan.
+    disruptions = _disruptions(Random(f"{seed} blows"), kills)
+    songs = _songs(Random(f"{seed} songs"), tasks, sum(disruption.pause_s for disruption in disruptions))
+    return Plan(seed, songs, disruptions)
 
 
 def _songs(chance: Random, count: int, lasts_s: float) -> tuple[Song, ...]:
-    # Clients come in bursts: most of them at once after another one.
+    # Songs are submitted in bursts: most of them follow the previous one without a pause.
     pauses = [chance.expovariate(1) if chance.random() < 0.25 else 0.0 for _ in range(count)]
     share = lasts_s / (sum(pauses) or 1.0)
     return tuple(_song(chance, number, pause * share) for number, pause in enumerate(pauses))
@@ -116,19 +119,19 @@ def _song(chance: Random, number: int, pause_s: float) -> Song:
     )
 
 
-def _blows(chance: Random, kills: int) -> tuple[Blow, ...]:
+def _disruptions(chance: Random, kills: int) -> tuple[Disruption, ...]:
     killed = [*KILLS, *chance.choices(list(KILLS), list(KILLS.values()), k=kills)][:kills]
-    struck = [("kill", target) for target in killed]
-    struck += [(chance.choice(TROUBLES), chance.choice(LINKS)) for _ in range(kills // 2)]
-    struck += [("freeze", chance.choice(FROZEN)) for _ in range(kills // 10)]
-    chance.shuffle(struck)
+    drawn = [("kill", target) for target in killed]
+    drawn += [(chance.choice(LINK_DISRUPTIONS), chance.choice(LINKS)) for _ in range(kills // 2)]
+    drawn += [("freeze", chance.choice(FROZEN)) for _ in range(kills // 10)]
+    chance.shuffle(drawn)
     return tuple(
-        Blow(
-            pause_s=chance.uniform(0.1, 2 * _SECONDS_PER_BLOW),
-            trouble=trouble,
+        Disruption(
+            pause_s=chance.uniform(0.1, 2 * _SECONDS_PER_DISRUPTION),
+            kind=kind,
             target=target,
             choice=chance.random(),
-            lasts_s=LEASE_S + chance.uniform(0.5, 3.0) if trouble == "freeze" else chance.uniform(0.3, 2.0),
+            lasts_s=LEASE_S + chance.uniform(0.5, 3.0) if kind == "freeze" else chance.uniform(0.3, 2.0),
         )
-        for trouble, target in struck
+        for kind, target in drawn
     )

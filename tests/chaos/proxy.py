@@ -1,9 +1,9 @@
-"""TCP proxies that stand in a stack's connections and spoil them on command, all in one thread.
+"""TCP proxies between the parts of a stack, which break or delay connections on command, all in one thread.
 
 with network() as proxies:
     link = proxies.open(redis_port)   # link.port now leads there
-    link.cut(reset=True)              # every connection breaks, its peers hear RST
-    link.refuse(2)                    # nobody listens for two seconds
+    link.cut(reset=True)              # every connection is reset (RST)
+    link.refuse(2)                    # connections are refused for two seconds
     link.delay(2)                     # everything arrives later for two seconds
 """
 
@@ -12,21 +12,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import threading
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from tests.support.threads import in_thread
+
 _BLOCK_BYTES = 65536
 _DELAY_S = 0.15
-_RESET = struct.pack("ii", 1, 0)  # linger for no time: what is not sent is dropped, and the other side hears RST
+_RESET = struct.pack("ii", 1, 0)  # linger for no time: unsent data is dropped and the peer gets RST
 
 
 class Link:
-    """One proxy in front of a loopback port, through which every block takes `latency_s`; `network` makes them.
+    """One proxy in front of a loopback port, which delays every block by `latency_s`; `network` makes them.
 
-    All methods may be called from any thread.
+    All methods can be called from any thread.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, target_port: int, latency_s: float) -> None:
@@ -39,29 +40,29 @@ class Link:
         self.port = 0
 
     def url(self, path: str) -> str:
-        """Where an HTTP server behind it serves `path`."""
+        """The address of `path` on the HTTP server behind this link."""
         return f"http://127.0.0.1:{self.port}{path}"
 
     def cut(self, *, reset: bool = False) -> None:
-        """End all connections that there are; with `reset` they break."""
+        """Close all current connections, with `reset` by RST."""
         _run(self._loop, self._cut(reset))
 
     def refuse(self, seconds: float) -> None:
-        """End all connections and refuse new ones for a while."""
+        """Close all connections and refuse new ones for a while."""
         _run(self._loop, self.close())
         self._loop.call_soon_threadsafe(self._loop.create_task, self._listen_again(seconds))
 
     def delay(self, seconds: float) -> None:
-        """Let everything arrive later for a while, in both directions."""
+        """Delay everything for a while, in both directions."""
         self._delayed_until = time.monotonic() + seconds
 
     async def listen(self) -> None:
-        """Listen on the port that it has, or on a free one."""
+        """Listen on the same port as before, at first on a free one."""
         self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening and end all connections."""
+        """Stop listening and close all connections."""
         if self._server:
             self._server.close()
         self._server = None
@@ -70,7 +71,7 @@ class Link:
     async def _listen_again(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         while self._server is None:
-            # Some outgoing connection of this machine may have been given the port meanwhile.
+            # An outgoing connection of this machine may have taken the port meanwhile.
             with suppress(OSError):
                 await self.listen()
             await asyncio.sleep(0.05)
@@ -120,12 +121,12 @@ class Network:
         return link
 
     def run(self) -> None:
-        """Pass on what comes, until closed."""
+        """Forward data until closed."""
         self._loop.run_forever()
         self._loop.close()
 
     def close(self) -> None:
-        """End all links."""
+        """Close all links."""
         _run(self._loop, self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
 
@@ -144,12 +145,7 @@ def _run(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, None]) -> No
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """A running network, all links of which are closed when the block is left."""
+    """A running network; all its links are closed at the end of the block."""
     proxies = Network()
-    thread = threading.Thread(target=proxies.run, name="proxies")
-    thread.start()
-    try:
+    with in_thread(proxies.run, proxies.close, name="proxies"):
         yield proxies
-    finally:
-        proxies.close()
-        thread.join()

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,11 +17,12 @@ from redis import RedisError
 
 from tests.chaos.checks import Fault, Kind, Promises, faults, faults_of_stems, repeated
 from tests.chaos.client import Client
-from tests.chaos.evidence import Evidence, look
-from tests.chaos.plan import TROUBLES, Plan, make_plan
+from tests.chaos.disruptor import Disruptor
+from tests.chaos.evidence import Evidence, collect
+from tests.chaos.plan import LINK_DISRUPTIONS, Plan, make_plan
 from tests.chaos.stack import COMPENSATE, Stack, running_stack
-from tests.chaos.striker import Striker
 from tests.chaos.supervised import with_environment
+from tests.support.waiting import eventually
 
 _SETTLE_S = 90.0
 _SETTLE_PER_TASK_S = 1.0
@@ -29,28 +31,28 @@ _LAST_CHILDREN_S = 5.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run."""
+    """The result of a run."""
 
     seed: int
     client: Client
-    blows: Mapping[tuple[str, str], int]
+    disruptions: Mapping[tuple[str, str], int]
     evidence: Evidence
     faults: list[Fault]
     storm_s: float
     settle_s: float
 
     def figures(self) -> str:
-        """One line."""
+        """The figures of the run in one line."""
         found = Counter(fault.kind for fault in self.faults)
-        begun_again = sum(int(record["attempt"]) > 1 for record in self.evidence.records.values())
+        restarted = sum(int(record["attempt"]) > 1 for record in self.evidence.records.values())
         return "; ".join(
             [
                 f"seed {self.seed}",
-                f"{len(self.client.accepted)} tasks, {begun_again} begun more than once",
+                f"{len(self.client.accepted)} tasks, {restarted} started more than once",
                 f"{self.client.unanswered} POSTs unanswered, {self.client.refused} refused",
-                self._dealt("kills", "kill"),
-                self._dealt("freezes", "freeze"),
-                self._dealt("broken links", *TROUBLES),
+                self._counted("kills", "kill"),
+                self._counted("freezes", "freeze"),
+                self._counted("broken links", *LINK_DISRUPTIONS),
                 *(f"{kind} {found[kind]}" for kind in Kind),
                 f"duplicated webhooks {repeated(self.evidence)}",
                 f"{self.storm_s:.0f} s of storm, settled after {self.settle_s:.0f} s",
@@ -58,31 +60,31 @@ class Outcome:
         )
 
     def report(self) -> str:
-        """Every fault, with the record of its task where it is one's."""
+        """Every fault, with the record of its task if it has one."""
         lines = []
         for fault in self.faults:
-            lines.append(f"{fault.kind}: {fault.what}: {fault.sentence}")
+            lines.append(f"{fault.kind}: {fault.what}: {fault.message}")
             if record := self.evidence.records.get(fault.what):
                 lines.append(f"    {dict(record)}")
         return "\n".join(lines)
 
-    def _dealt(self, name: str, *troubles: str) -> str:
+    def _counted(self, name: str, *kinds: str) -> str:
         by_target: Counter[str] = Counter()
-        for (trouble, target), count in self.blows.items():
-            by_target[target] += count * (trouble in troubles)
+        for (kind, target), count in self.disruptions.items():
+            by_target[target] += count * (kind in kinds)
         split = ", ".join(f"{target} {count}" for target, count in sorted((+by_target).items()))
         return f"{by_target.total()} {name} ({split})"
 
 
 def run(folder: Path, seed: int, tasks: int, kills: int) -> Outcome:
-    """Everything, with all files in `folder`; the logs are in `folder`/logs."""
+    """One run, with all files in `folder` and the logs in `folder`/logs."""
     plan = make_plan(seed, tasks, kills)
     with running_stack(folder, Random(f"{seed} pauses")) as stack:
-        client, striker = Client(stack, seed), Striker(stack)
+        client, disruptor = Client(stack, seed), Disruptor(stack)
         started = time.monotonic()
-        _storm(client, striker, plan)
-        raged = time.monotonic()
-        stack.note("the storm is over")
+        _storm(client, disruptor, plan)
+        storm_ended = time.monotonic()
+        stack.log_event("the storm is over")
         promises = Promises(client.asked, client.accepted)
         evidence, found = _settled(stack, promises, _SETTLE_S + tasks * _SETTLE_PER_TASK_S)
         settled = time.monotonic()
@@ -90,41 +92,37 @@ def run(folder: Path, seed: int, tasks: int, kills: int) -> Outcome:
         found += faults_of_stems(
             promises, evidence, lambda url: requests.get(url, timeout=30).content, seed, COMPENSATE
         )
-        stack.stop_doors()
+        stack.stop_service()
         found += _survivors(stack)
-    return Outcome(seed, client, striker.dealt, evidence, found, raged - started, settled - raged)
+    return Outcome(seed, client, disruptor.counts, evidence, found, storm_ended - started, settled - storm_ended)
 
 
-def _storm(client: Client, striker: Striker, plan: Plan) -> None:
-    """Songs come in while blows fall, until there are no more of either."""
+def _storm(client: Client, disruptor: Disruptor, plan: Plan) -> None:
+    """Submit all songs while all disruptions happen."""
     with ThreadPoolExecutor(2) as pool:
-        works = [pool.submit(client.submit, plan.songs), pool.submit(striker.deal, plan.blows)]
+        works = [pool.submit(client.submit, plan.songs), pool.submit(disruptor.run, plan.disruptions)]
         for work in works:
             work.result()
 
 
 def _settled(stack: Stack, promises: Promises, within_s: float) -> tuple[Evidence, list[Fault]]:
-    """What there is once nothing moves any more, or at the end of that time, with the faults that there are then."""
-    deadline = time.monotonic() + within_s
-    while True:
-        try:
-            evidence = look(stack)
-            found = faults(promises, evidence)
-            if not _may_pass(found) or time.monotonic() > deadline:
-                return evidence, found
-        except (RedisError, BotoCoreError, ClientError):
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(1)
+    """The evidence and the faults in it, once all work is done or `within_s` has passed."""
 
+    def is_settled() -> bool:
+        with suppress(RedisError, BotoCoreError, ClientError):
+            found = faults(promises, collect(stack))
+            return not any(fault.kind in (Kind.STUCK, Kind.LEFT_OVER) for fault in found)
+        return False
 
-def _may_pass(found: list[Fault]) -> bool:
-    return any(fault.kind in (Kind.STUCK, Kind.LEFT_OVER) for fault in found)
+    with suppress(AssertionError):
+        eventually(is_settled, "all work is done", within_s, every_s=1)
+    evidence = collect(stack)
+    return evidence, faults(promises, evidence)
 
 
 def _survivors(stack: Stack) -> list[Fault]:
-    """The processes that outlive the service; children have a moment to notice that their parent is gone."""
-    deadline = time.monotonic() + _LAST_CHILDREN_S
-    while (pids := with_environment(stack.mark)) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    """Processes that outlive the service; children get a moment to notice that their parent is gone."""
+    with suppress(AssertionError):
+        eventually(lambda: not with_environment(stack.mark), "the last child ends", _LAST_CHILDREN_S, every_s=0.1)
+    pids = with_environment(stack.mark)
     return [Fault(Kind.LEFT_OVER, str(pid), "a process that outlives the service") for pid in pids]

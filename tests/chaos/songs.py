@@ -1,4 +1,4 @@
-"""The audio of a task: noise that no other task has, so that a stem of the wrong song is noticed."""
+"""The audio of a task: unique noise, so that a stem of the wrong song is noticed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.audio import read_audio
 
 _HALF_SCALE = 2**14
 _TOLERANCE = 1.6 / 2**15
-"""Both stems are rounded to 16 bits, one of them is then multiplied by little more than 1."""
+"""Both stems are rounded to 16 bits, and one of them is then multiplied by `compensate`, little more than 1."""
 
 
 def wav(song: Song, seed: int) -> bytes:
@@ -29,9 +29,9 @@ def wav(song: Song, seed: int) -> bytes:
 
 
 def fault_of(stems: Mapping[str, bytes], mixture: bytes, compensate: float) -> str:
-    """Why these files are not the two stems of `mixture`: a sentence, "" if they are.
+    """Why these files are not the two stems of `mixture`; "" if they are.
 
-    `compensate` is the model's, whose primary stem is the vocals.
+    `compensate` is that of the model, whose primary stem is the vocals.
     """
     whole = read_audio(mixture)
     try:

@@ -1,4 +1,4 @@
-"""The whole stack with short times: Redis, an S3 server, API, processors and uploaders, each link through a proxy."""
+"""The whole stack with short timeouts: Redis, an S3 server, API, processors, uploaders, and a proxy in each link."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 COMPENSATE = PARAMETERS.compensate
 
-DOORS = {
+SERVICE_PROCESSES = {
     "api": "app.py",
     "processor-1": "processor.py",
     "processor-2": "processor.py",
@@ -54,16 +54,16 @@ _TIMES = {
     "WEBHOOK_TIMEOUT_SECONDS": str(HOOK_TIMEOUT_S),
     "WEBHOOK_RETRY_SECONDS": ",".join(["0.5", "1", "1"] + ["2"] * 30),
 }
-# A song is not to blame for what is done to its workers here, so none must be given up.
+# No song is at fault here if its workers die, so none may be given up.
 _LIMITS = {"MAX_ATTEMPTS": "1000", "MAX_CRASHES": "1000", "MIN_FREE_BYTES": "1"}
-# So that blows find uploads under way.
+# Uploads take a moment, so that disruptions hit some of them.
 _LATENCIES_S = {"s3": 0.03}
 _MARK = "UVR_CHAOS"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that a run talks to, strikes or looks at. `processes`, `links` and `receivers` are by name."""
+    """Everything that a run uses, disrupts or inspects. `processes`, `links` and `receivers` are by name."""
 
     folder: Path
     service: Service
@@ -76,44 +76,44 @@ class Stack:
 
     @cached_property
     def bucket(self) -> S3Client:
-        """A client that goes past the proxy."""
+        """A client that bypasses the proxy."""
         return self.s3.client()
 
     @property
     def mark(self) -> str:
-        """What every process of ours, and every child of one, has in its environment."""
+        """An entry in the environment of every process of this stack and of its children."""
         return f"{_MARK}={self.folder}"
 
     def redis(self) -> Redis:
-        """A client that goes past the proxy."""
+        """A client that bypasses the proxy."""
         return Redis(port=self.redis_port, decode_responses=True, socket_timeout=10)
 
     def kind(self, kind: str) -> list[Supervised]:
         """The processes of one kind: "processor" is processor-1 and processor-2."""
         return [process for name, process in self.processes.items() if name.partition("-")[0] == kind]
 
-    def note(self, what: str) -> None:
-        """Write down what happened from outside, beside the logs of the service."""
+    def log_event(self, what: str) -> None:
+        """Log a step of the run itself, next to the logs of the service."""
         with (self.service.log_dir / "storm.log").open("a") as log:
             log.write(f"{iso_now()} {what}\n")
 
-    def stop_doors(self) -> None:
-        """End the service as an operator does, by SIGTERM; Redis and the S3 server go on."""
-        doors = [process for name, process in self.processes.items() if name in DOORS]
-        with ThreadPoolExecutor(len(doors)) as pool:
-            list(pool.map(Supervised.stop, doors))
+    def stop_service(self) -> None:
+        """Stop the service by SIGTERM, as an operator would; Redis and the S3 server keep running."""
+        processes = [process for name, process in self.processes.items() if name in SERVICE_PROCESSES]
+        with ThreadPoolExecutor(len(processes)) as pool:
+            list(pool.map(Supervised.stop, processes))
 
 
 @contextmanager
 def running_stack(folder: Path, chance: Random) -> Iterator[Stack]:
-    """A stack that is up, with its files in `folder`; `chance` draws how long what died stays away."""
-    with ExitStack() as open_things:
-        proxies = open_things.enter_context(network())
-        hosts = {name: open_things.enter_context(http_server()) for name in ("audio", *RECEIVERS)}
+    """A stack that is up, with its files in `folder`; `chance` draws how long a process stays down."""
+    with ExitStack() as stopped_at_exit:
+        proxies = stopped_at_exit.enter_context(network())
+        hosts = {name: stopped_at_exit.enter_context(http_server()) for name in ("audio", *RECEIVERS)}
         stack = _stack(folder, chance, proxies, hosts)
         for process in stack.processes.values():
-            open_things.callback(process.stop, signal.SIGKILL)  # nobody wants what Redis and the S3 server still hold
-        open_things.callback(stack.stop_doors)
+            stopped_at_exit.callback(process.stop, signal.SIGKILL)  # their data is not needed any more
+        stopped_at_exit.callback(stack.stop_service)
         _start(stack)
         yield stack
 
@@ -124,7 +124,7 @@ def _stack(folder: Path, chance: Random, proxies: Network, hosts: Mapping[str, H
     links = {name: proxies.open(port, latency_s=_LATENCIES_S.get(name, 0)) for name, port in ports.items()}
     service = _service(folder, links, s3)
     spawns = {"redis": partial(_spawn_redis, folder / "redis", redis_port), "s3": s3.spawn}
-    spawns |= {name: partial(_spawn_door, service, name) for name in DOORS}
+    spawns |= {name: partial(_spawn_process, service, name) for name in SERVICE_PROCESSES}
     return Stack(
         folder=folder,
         service=service,
@@ -152,7 +152,7 @@ def _start(stack: Stack) -> None:
     for name in ("redis", "s3"):
         stack.processes[name].start()
     stack.s3.wait_until_ready()
-    for name in DOORS:
+    for name in SERVICE_PROCESSES:
         stack.processes[name].start()
     stack.service.wait_until_up()
 
@@ -168,10 +168,10 @@ def _spawn_redis(folder: Path, port: int) -> subprocess.Popen[bytes]:
     return process
 
 
-def _spawn_door(service: Service, name: str) -> subprocess.Popen[bytes]:
+def _spawn_process(service: Service, name: str) -> subprocess.Popen[bytes]:
     with (service.log_dir / f"{name}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, DOORS[name]],
+            [sys.executable, SERVICE_PROCESSES[name]],
             cwd=ROOT,
             env=service.environment,
             stdin=subprocess.DEVNULL,

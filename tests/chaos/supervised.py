@@ -1,4 +1,4 @@
-"""A process that is started again whenever it ends, after a short pause, as a supervisor would; and what it started.
+"""A process that is restarted after a short pause whenever it ends, as by a supervisor, and ways to find its children.
 
 Processes are found through /proc, so this runs on Linux only.
 """
@@ -28,7 +28,7 @@ class Supervised:
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep_running, name="supervisor")
         self.exit_codes: list[int] = []
-        """How it ended, each time but the last; a negative one is the signal's number."""
+        """Its exit codes, without the last one; a negative code is the number of a signal."""
 
     @property
     def pid(self) -> int | None:
@@ -42,7 +42,7 @@ class Supervised:
         self._thread.start()
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it by a signal and do not start it again; harmless when it was never started."""
+        """End it by a signal without a restart; does nothing if it was never started."""
         self._stopping.set()
         if self._process is None:
             return
@@ -73,15 +73,15 @@ def send_signal(pid: int, number: int) -> bool:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that this one has started, and they, and so on; zombies do not count."""
+    """All processes started by this one, directly or indirectly, without zombies."""
     children: dict[int, list[int]] = {}
     for child, parent in _living():
         children.setdefault(parent, []).append(child)
-    found, to_look_at = [], [pid]
-    while to_look_at:
-        of_this_one = children.get(to_look_at.pop(), [])
-        found += of_this_one
-        to_look_at += of_this_one
+    found, pending = [], [pid]
+    while pending:
+        found_here = children.get(pending.pop(), [])
+        found += found_here
+        pending += found_here
     return sorted(found)
 
 

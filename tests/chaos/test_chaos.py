@@ -1,4 +1,4 @@
-"""A short storm with a new seed each time; `make chaos` has the long ones."""
+"""A short run with a new seed each time; `make chaos` does longer ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.chaos.run import run
 
 
 @pytest.mark.timeout(300)
-def test_nothing_is_lost_in_a_short_storm(tmp_path: Path) -> None:
+def test_no_promise_is_broken_in_a_short_run(tmp_path: Path) -> None:
     outcome = run(tmp_path, seed=SystemRandom().randrange(10**6), tasks=25, kills=10)
     assert not outcome.faults, f"{outcome.figures()}\n{outcome.report()}"
     assert len(outcome.client.accepted) == 25
-    assert sum(count for (trouble, _), count in outcome.blows.items() if trouble == "kill") == 10
+    assert sum(count for (kind, _), count in outcome.disruptions.items() if kind == "kill") == 10

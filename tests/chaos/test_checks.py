@@ -1,4 +1,4 @@
-"""The judge can condemn: every promise is broken here once, and the fault is named with the id of its task."""
+"""The checks find faults: here each promise is broken once, and the fault is reported with the id of its task."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ def test_a_task_without_an_end_is_stuck(status: str) -> None:
 KEY = "uploads/gone.0123"
 
 
-def with_upload(record: str, beside: float, *objects: str) -> Evidence:
-    """The right evidence, in which this record has a song that was sent along."""
+def with_upload(record: str, waiting_since_ms: float, *objects: str) -> Evidence:
+    """The right evidence, in which this record has an uploaded song."""
     evidence = changed("records", **{record: {**RIGHT.records[record], "upload": KEY}})
-    return replace(evidence, uploads={KEY: beside}, objects=RIGHT.objects | {*objects})
+    return replace(evidence, uploads={KEY: waiting_since_ms}, objects=RIGHT.objects | {*objects})
 
 
 def test_the_song_of_a_task_that_failed_is_kept() -> None:
@@ -121,7 +121,7 @@ def test_the_song_of_a_task_that_succeeded_is_left_over() -> None:
     assert judged(with_upload("good", 0)) == {(Kind.LEFT_OVER, KEY)}
 
 
-def test_a_song_may_wait_for_its_task_but_not_once_the_task_is_there() -> None:
+def test_an_upload_may_wait_for_its_task_but_not_once_the_task_exists() -> None:
     evidence = replace(RIGHT, objects=RIGHT.objects | {"uploads/new.0123"})
     assert judged(replace(evidence, uploads={"uploads/new.0123": 1_700_000_000_000})) == set()
     assert judged(evidence) == {(Kind.LEFT_OVER, "uploads/new.0123")}
@@ -135,7 +135,7 @@ def test_a_webhook_that_is_not_delivered_is_stuck(state: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["uvr_tasks", "uvr_tasks:lease", "uvr_webhooks:delayed", "uvr_results:item"])
-def test_what_is_left_in_a_queue_is_stuck(part: str) -> None:
+def test_an_item_left_in_a_queue_is_stuck(part: str) -> None:
     assert judged(replace(RIGHT, live={part: ["good"]})) == {(Kind.STUCK, "good")}
 
 
@@ -167,7 +167,7 @@ def test_all_webhooks_of_a_task_say_the_same(second: Call) -> None:
     assert judged(calls_of_good(call("good", "success"), second)) == {(Kind.WRONG, "good")}
 
 
-def test_a_dead_letter_is_wrong_where_nothing_may_die() -> None:
+def test_a_dead_letter_of_a_task_that_did_not_fail_is_wrong() -> None:
     assert judged(changed("dead", uvr_webhooks=["good"])) == {(Kind.WRONG, "good")}
     assert judged(changed("dead", uvr_tasks=["good"])) == {(Kind.WRONG, "good")}
 
@@ -181,17 +181,17 @@ def test_a_file_that_no_task_needs_is_left_over() -> None:
     assert judged(replace(RIGHT, files=["temp/good.7.abc"])) == {(Kind.LEFT_OVER, "temp/good.7.abc")}
 
 
-def test_what_nobody_foresaw_is_wrong() -> None:
+def test_an_unexpected_log_line_is_wrong() -> None:
     assert judged(replace(RIGHT, alarms=["api.log: Traceback"])) == {(Kind.WRONG, "log")}
 
 
-def test_webhooks_that_came_again_are_counted_if_they_had_been_taken() -> None:
+def test_webhooks_are_counted_as_repeated_if_an_earlier_one_was_taken() -> None:
     assert repeated(RIGHT) == 0
     assert repeated(calls_of_good(*[call("good", "success")] * 3)) == 2
 
 
 def stems(*, vocals: float = 0.5, offset: int = 0, samples: int | None = None, song: Song = GOOD) -> dict[str, bytes]:
-    """Stems of a song as the service makes them, or with something wrong about them."""
+    """Stems of a song as the service makes them, or with a defect."""
     whole = read_audio(wav(song, SEED))
     voice = np.float32(vocals) * whole
     rest = whole - np.float32(COMPENSATE) * voice + np.float32(offset / 2**15)
@@ -201,13 +201,13 @@ def stems(*, vocals: float = 0.5, offset: int = 0, samples: int | None = None, s
     }
 
 
-def heard(made: Mapping[str, bytes]) -> Iterable[Fault]:
+def stem_faults(made: Mapping[str, bytes]) -> Iterable[Fault]:
     only_good = replace(RIGHT, records={"good": RIGHT.records["good"]})
     return list(faults_of_stems(PROMISES, only_good, lambda url: made[url.rpartition("/")[2]], SEED, COMPENSATE))
 
 
 def test_stems_that_add_up_to_their_song_are_right() -> None:
-    assert heard(stems()) == []
+    assert stem_faults(stems()) == []
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,6 @@ def test_stems_that_add_up_to_their_song_are_right() -> None:
     ],
     ids=["off by three steps", "too short", "silent", "another song's", "damaged", "twice the same"],
 )
-def test_stems_with_something_wrong_about_them_are_noticed(made: dict[str, bytes]) -> None:
-    (fault,) = heard(made)
+def test_defective_stems_are_found(made: dict[str, bytes]) -> None:
+    (fault,) = stem_faults(made)
     assert (fault.kind, fault.what) == (Kind.WRONG, "good")

@@ -1,4 +1,4 @@
-"""What ends is started again, and what it started is found."""
+"""A supervised process is restarted when it ends, and its children are found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from random import Random
 
 from tests.chaos.supervised import Supervised, descendants, send_signal, with_environment
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 
 PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
 
@@ -18,17 +18,17 @@ def spawn() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", PARENT], env={**os.environ, "UVR_CHAOS_TEST": str(os.getpid())})
 
 
-def test_what_is_killed_is_started_again_until_it_is_stopped() -> None:
+def test_a_killed_process_is_restarted_until_it_is_stopped() -> None:
     process = Supervised(spawn, Random(1))
     process.start()
     first = process.pid
     try:
-        until(lambda: descendants(process.pid))
+        eventually(lambda: descendants(process.pid))
         orphans = descendants(process.pid)
         assert send_signal(first, signal.SIGKILL)
-        until(lambda: process.pid not in (None, first))
+        eventually(lambda: process.pid not in (None, first))
         assert process.exit_codes == [-9]
-        until(lambda: descendants(process.pid))
+        eventually(lambda: descendants(process.pid))
         orphans += descendants(process.pid)
     finally:
         process.stop()
@@ -36,4 +36,4 @@ def test_what_is_killed_is_started_again_until_it_is_stopped() -> None:
     assert with_environment(f"UVR_CHAOS_TEST={os.getpid()}") == sorted(orphans), "they outlive their parent"
     for pid in orphans:
         send_signal(pid, signal.SIGKILL)
-    until(lambda: not with_environment(f"UVR_CHAOS_TEST={os.getpid()}"))
+    eventually(lambda: not with_environment(f"UVR_CHAOS_TEST={os.getpid()}"))

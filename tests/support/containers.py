@@ -1,4 +1,4 @@
-"""Media containers put together by hand, after their formats' specifications, so that each field can be made to lie."""
+"""Media containers written byte by byte by their specifications, so that each field can be made to lie."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def wav(
 def extensible_wav(
     samples: bytes, *, channels: int = 2, stored: int = 16, valid: int = 16, mask: int = 0, kind: str = "RIFF"
 ) -> bytes:
-    """A file of integers with a WAVEFORMATEXTENSIBLE, as RIFF, RF64 or W64: which bits count, which channels where."""
+    """A file of integers in RIFF, RF64 or W64 with WAVEFORMATEXTENSIBLE: valid bits and positions of channels."""
     align = channels * stored // 8
     form = struct.pack("<HHIIHHHHI", 0xFFFE, channels, 44_100, 44_100 * align, align, stored, 22, valid, mask)
     form += b"\1\0" + bytes.fromhex("000000001000800000aa00389b71")
@@ -69,7 +69,7 @@ def _w64_chunk(name: bytes, content: bytes) -> bytes:
 
 
 def caf(samples: bytes, labels: Sequence[int]) -> bytes:
-    """A Core Audio file of 16-bit samples whose channels have the places `labels` (kAudioChannelLabel_…)."""
+    """A Core Audio file of 16-bit samples whose channels have the positions `labels` (kAudioChannelLabel_…)."""
     channels = len(labels)
     form = struct.pack(">d4s5I", 44_100.0, b"lpcm", 2, 2 * channels, 1, channels, 16)
     places = struct.pack(">3I", 0, 0, channels) + b"".join(struct.pack(">5I", label, 0, 0, 0, 0) for label in labels)
@@ -80,7 +80,7 @@ def caf(samples: bytes, labels: Sequence[int]) -> bytes:
 
 
 def dsdiff(samples: bytes, *, channels: int = 2, rate: int = 2_822_400) -> bytes:
-    """A DSDIFF file of one-bit samples (DSD), a byte of each channel by turns."""
+    """A DSDIFF file of one-bit samples (DSD), a byte of each channel in turn."""
 
     def part(name: bytes, content: bytes) -> bytes:
         return name + struct.pack(">Q", len(content)) + content + b"\0" * (len(content) % 2)
@@ -135,7 +135,7 @@ def mov(
     duration: int = 5_000,
     more: bytes = b"",
 ) -> bytes:
-    """A QuickTime file of 16-bit samples; `references` are the entries of dref, which say where the samples lie."""
+    """A QuickTime file of 16-bit samples; `references` are the entries of dref, which say where the samples are."""
     kind = box(b"ftyp", b"qt  \0\0\2\0qt  ")
     description = bytes(6) + u16(1) + bytes(8) + u16(channels) + u16(bits) + bytes(4) + u32(rate << 16 & U32)
     table = box(
@@ -181,7 +181,7 @@ def mkv(
 
 
 def avi_with_subtitles(subtitles: bytes) -> bytes:
-    """An AVI file with a stream of 16-bit samples and a stream of subtitles that are a file of their own (GAB2)."""
+    """An AVI file with a stream of 16-bit samples and a stream of subtitles that are an embedded file (GAB2)."""
 
     def stream(kind: bytes, form: bytes) -> bytes:
         header = kind + bytes(12) + struct.pack("<7I", 4, 176_400, 0, 5_000, 0, 0, 4) + bytes(8)
@@ -203,7 +203,7 @@ OPUS_TAGS = b"OpusTags" + struct.pack("<I4sI", 4, b"test", 0)
 def ogg_page(
     packets: Sequence[bytes], *, stream: int = 1, number: int = 0, flags: int = 0, whole: bool = True
 ) -> bytes:
-    """A page of an Ogg file (RFC 3533, section 6); the last packet goes on in the next page unless it is `whole`."""
+    """A page of an Ogg file (RFC 3533, section 6); the last packet continues on the next page unless it is `whole`."""
     segments = b"".join(b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255]) for packet in packets)
     segments = segments if whole else segments[:-1]
     head = b"OggS\0" + struct.pack("<BQII", flags, 0, stream, number)

@@ -1,4 +1,4 @@
-"""What the documentation shows its readers to copy: fenced blocks by language, and commands within the text."""
+"""What readers can copy from the documentation: fenced blocks by language, and commands in running text."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").g
 
 _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```\n", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`([^`]+)`")
-# Commands begin with one of these, variables set for them aside; the name of a program alone is only spoken of.
+# Commands begin with one of these, after any variables set for them. A program's name alone is not a command.
 _COMMAND = re.compile(r"([A-Z_]+=\S+ )*(\./\w+\.sh\b|(aws|curl|docker|htpasswd|make|pip|python|redis-cli|uv) )")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page; `answer` is the one right behind it, which shows what the commands print."""
+    """A fenced block of a page; `answer` is the block right after it, which shows what the commands print."""
 
     page: str
     language: str
@@ -30,18 +30,18 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The lines of a block of shell commands, each without its remark."""
+        """The lines of a block of shell commands, each without its comment."""
         return [re.sub(r"\s+# .*", "", line) for line in self.text.splitlines() if not line.startswith("# ")]
 
 
 def blocks(*languages: str) -> list[Block]:
-    """All blocks of all pages in these languages, in the order in which they are read; without languages, all."""
+    """The blocks of all pages in reading order, all or only those in these languages."""
     found = [block for page in PAGES for block in _blocks_of(page)]
     return [block for block in found if not languages or block.language in languages]
 
 
 def commands_in_text() -> dict[str, str]:
-    """The commands that stand within sentences and tables, and the first page that has each."""
+    """The commands within sentences and tables, each with the first page that has it."""
     found: dict[str, str] = {}
     for page in PAGES:
         text = _FENCED.sub("", page.read_text(encoding="utf-8"))
@@ -68,7 +68,7 @@ def _name(page: Path) -> str:
 
 
 def differences(example: object, answer: object, where: str = "answer") -> list[str]:
-    """What a JSON example shows that a real answer has not: fields by name, values by type; null stands for any."""
+    """Where a real answer lacks what a JSON example shows. Fields compare by name, values by type; null matches all."""
     if example is None or answer is None:
         return []
     if isinstance(example, dict) and isinstance(answer, dict):

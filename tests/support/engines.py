@@ -1,6 +1,6 @@
-"""Jobs that do one thing each, for tests of the child process that does them: the process is real, the work is not.
+"""Jobs that do one thing each, for tests of the child process that runs them: the process is real, the work is not.
 
-What a `Deed` does is said by its name, so that one child can be led through several fates.
+A `Deed` does what its name says, so that a test can lead one child through several situations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STEPS = 4
 
 
 class ScriptedEngine:
-    """An engine whose `provider` tells how often it was warmed up."""
+    """An engine whose `provider` counts its warm-ups."""
 
     def __init__(self) -> None:
         self._warm_ups = 0
@@ -36,7 +36,7 @@ class ScriptedEngine:
 
 @dataclass(frozen=True)
 class Deed:
-    """A job that does what the method `name` says, or nothing, and then gives the facts of a separation."""
+    """A job that calls the method `name`, if there is one, and then returns the facts of a separation."""
 
     name: str = "nothing"
 
@@ -83,7 +83,7 @@ class Deed:
 
 @dataclass(frozen=True)
 class FailingBuild:
-    """A factory whose network cannot be loaded: `error` is raised, or else the process dies of `number`."""
+    """A factory whose network cannot be loaded: it raises `error`, or else its process dies by the signal `number`."""
 
     error: Exception | None = None
     number: int = signal.SIGKILL

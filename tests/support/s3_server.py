@@ -10,7 +10,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.support.ports import free_ports
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 BUCKET = "stems"
 LATER_BUCKET = "made-later"
 """One that is not there until a test makes it."""
-_START_S = 60
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,18 @@ class S3Server:
         return self._process
 
     def wait_until_ready(self) -> None:
-        """Wait until objects can be stored; `RuntimeError` when it died or takes too long."""
-        assert self._process
-        _wait_until_ready(self, self._process, self._folder / "log")
+        """Wait until objects can be stored."""
+        client = self.client(ADMIN)
+
+        def is_ready() -> bool:
+            assert self._process
+            assert self._process.poll() is None, f"the S3 server ended:\n{(self._folder / 'log').read_text()[-2000:]}"
+            return _accepts_objects(client)
+
+        eventually(is_ready, "the S3 server accepts objects", every_s=0.1)
 
     def kill(self) -> None:
-        """SIGKILL: its own shutdown takes 15 seconds to save data that nobody wants any more."""
+        """End it by SIGKILL: a proper shutdown would take 15 seconds to save data that is not needed any more."""
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -102,7 +107,7 @@ class S3Server:
         }
 
     def client(self, keys: KeyPair = WRITER) -> S3Client:
-        """A client that tries once, to look at the bucket with."""
+        """A client without retries, to inspect the bucket."""
         return _session().client(
             "s3",
             endpoint_url=self.endpoint_url,
@@ -115,7 +120,7 @@ class S3Server:
 
 @cache
 def _session() -> boto3.Session:
-    """One for all clients: each session reads the description of S3 anew, which takes longer than most tests."""
+    """One session for all clients: each one parses the description of S3, which takes longer than most tests."""
     return boto3.Session()
 
 
@@ -141,7 +146,7 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
         f"-dir={folder / 'data'}",
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
-        "-master.telemetry=false",  # it would tell its makers of every test run
+        "-master.telemetry=false",  # otherwise every test run is reported to its makers
         "-master.electionTimeout=1s",  # alone it need not wait for others before it leads again after a kill
         "-master.heartbeatInterval=100ms",
         "-master.volumeSizeLimitMB=64",
@@ -159,9 +164,9 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
 
 
 def _program() -> str:
-    """`weed` beside the interpreter, as an environment that is not activated has it, or on the PATH."""
-    beside = Path(sys.executable).with_name("weed")
-    return str(beside) if beside.exists() else shutil.which("weed") or "weed"
+    """`weed` next to the interpreter, where an environment that is not activated has it, or on the PATH."""
+    installed = Path(sys.executable).with_name("weed")
+    return str(installed) if installed.exists() else shutil.which("weed") or "weed"
 
 
 def _write_rights(path: Path) -> None:
@@ -176,16 +181,7 @@ def _write_rights(path: Path) -> None:
     path.write_text(json.dumps({"identities": identities}))
 
 
-def _wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    client = server.client(ADMIN)
-    deadline = time.monotonic() + _START_S
-    while not _is_ready(client):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-2000:]}")
-        time.sleep(0.1)
-
-
-def _is_ready(client: S3Client) -> bool:
+def _accepts_objects(client: S3Client) -> bool:
     """Whether the bucket can be created and an object stored in it, which is possible somewhat later."""
     try:
         with suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,16 +15,16 @@ from typing import Any
 import requests
 
 from tests.support.ports import free_port
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 AUTH = ("tester", "a password for tests")
-DOORS = ("app", "processor", "uploader")
-FINAL = ("success", "failed")
+PROCESSES = ("app", "processor", "uploader")
+FINAL_STATUSES = ("success", "failed", "cancelled")
 
 
 class Service:
-    """Three processes with one environment; each may be killed and started again."""
+    """Three processes with one environment, by the names in `PROCESSES`. Each can be killed and started again."""
 
     def __init__(self, folder: Path, redis_url: str, model_dir: Path, **settings: str) -> None:
         port = free_port()
@@ -50,12 +51,12 @@ class Service:
             **settings,
         }
 
-    def start(self, *doors: str) -> None:
-        """Start these doors, by default all."""
-        for door in doors or DOORS:
-            with (self.log_dir / f"{door}.log").open("ab") as log:
-                self.processes[door] = subprocess.Popen(
-                    [sys.executable, f"{door}.py"],
+    def start(self, *names: str) -> None:
+        """Start these processes, by default all."""
+        for name in names or PROCESSES:
+            with (self.log_dir / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    [sys.executable, f"{name}.py"],
                     cwd=ROOT,
                     env=self.environment,
                     stdin=subprocess.DEVNULL,
@@ -63,31 +64,36 @@ class Service:
                     stderr=log,
                 )
 
-    def is_running(self, door: str) -> bool:
-        """Whether this door was started and has not ended."""
-        return door in self.processes and self.processes[door].poll() is None
+    def is_running(self, name: str) -> bool:
+        """Whether this process was started and has not ended."""
+        return name in self.processes and self.processes[name].poll() is None
 
-    def have(self, *doors: str) -> None:
-        """Start those of these doors that do not run."""
-        for door in doors:
-            if not self.is_running(door):
-                self.start(door)
+    def ensure_running(self, *names: str) -> None:
+        """Start those of these processes that do not run."""
+        for name in names:
+            if not self.is_running(name):
+                self.start(name)
 
-    def wait_until_up(self, *kinds: str) -> None:
-        """Wait until /health calls these components up."""
-        wanted = kinds or ("redis", "processor", "uploader")
-        wait_until(lambda: all(self.health().get(kind) == "up" for kind in wanted), f"{wanted} up", self)
+    def wait_until_up(self, *components: str) -> None:
+        """Wait until /health reports these components as up, by default all."""
+        expected = components or ("redis", "processor", "uploader")
+        self.eventually(lambda: all(self.health().get(name) == "up" for name in expected), f"{expected} up")
 
     def health(self) -> dict[str, str]:
-        """Components and their states; empty while the API does not answer."""
+        """The components in /health and their states; empty while the API does not answer."""
         try:
             parts = requests.get(f"{self.url}/health", timeout=PATIENCE_S).json()["components"]
         except (requests.RequestException, KeyError):
             return {}
         return {name: part["status"] if isinstance(part, dict) else part for name, part in parts.items()}
 
+    def ready(self) -> dict[str, Any]:
+        """The components in /ready."""
+        components: dict[str, Any] = requests.get(f"{self.url}/ready", timeout=PATIENCE_S).json()["components"]
+        return components
+
     def generate(self, audio: str, **body: Any) -> str:
-        """POST /generate; the task's id."""
+        """POST /generate with the URL of a song; the task's id."""
         answer = requests.post(f"{self.url}/generate", json={"audio": audio, **body}, auth=AUTH, timeout=PATIENCE_S)
         assert answer.status_code == 202, answer.text
         task_uuid: str = answer.json()["task_uuid"]
@@ -110,21 +116,45 @@ class Service:
 
     def wait_for(self, task_uuid: str, *statuses: str) -> dict[str, Any]:
         """The task once it has one of these statuses, by default a final one."""
-        wanted = statuses or FINAL
-        wait_until(lambda: self.task(task_uuid)["status"] in wanted, f"task {wanted}", self)
+        expected = statuses or FINAL_STATUSES
+        self.eventually(lambda: self.task(task_uuid)["status"] in expected, f"task {expected}")
         return self.task(task_uuid)
 
-    def kill(self, door: str, number: signal.Signals = signal.SIGKILL) -> int:
-        """Send a signal and wait for the end of the process; its exit status."""
-        self.processes[door].send_signal(number)
-        return self.processes[door].wait(60)
+    def wait_for_delivery(self, task_uuid: str) -> dict[str, Any]:
+        """The task once its webhook is delivered."""
+        delivered = lambda: self.task(task_uuid)["webhook"]["state"] == "delivered"  # noqa: E731
+        self.eventually(delivered, f"the webhook of task {task_uuid} is delivered")
+        return self.task(task_uuid)
 
-    def logs(self, door: str) -> str:
-        """All that a door has written."""
-        return (self.log_dir / f"{door}.log").read_text(errors="replace")
+    def eventually(self, check: Callable[[], object], what: str) -> None:
+        """Wait until `check()` is true; a failure shows the end of each process's log."""
+        try:
+            eventually(check, what, 2 * PATIENCE_S, every_s=0.1)
+        except AssertionError as error:
+            tails = "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in self.processes)
+            raise AssertionError(f"{error}\n{tails}") from None
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal and wait for the end of the process; its exit status."""
+        self.processes[name].send_signal(number)
+        return self.processes[name].wait(PATIENCE_S)
+
+    def log(self, name: str) -> str:
+        """Everything that a process has written to stdout and stderr."""
+        return (self.log_dir / f"{name}.log").read_text(errors="replace")
+
+    def log_lines(self, name: str, text: str = "") -> list[dict[str, Any]]:
+        """The entries of its log that contain `text`."""
+        return [json.loads(line) for line in self.log(name).splitlines() if text in line]
+
+    def network_pid(self) -> int:
+        """The process id of the processor's latest child that runs a network."""
+        started = self.log_lines("processor", "child.started")
+        pid: int = [line["pid"] for line in started if line["child"] == "network"][-1]
+        return pid
 
     def stop(self) -> None:
-        """SIGTERM to all that still run."""
+        """Send SIGTERM to every process that still runs, and wait for its end."""
         running = [process for process in self.processes.values() if process.poll() is None]
         for process in running:
             process.terminate()
@@ -146,12 +176,3 @@ def running_service(folder: Path, redis_url: str, model_dir: Path, **settings: s
         yield service
     finally:
         service.stop()
-
-
-def wait_until(check: Callable[[], object], what: str, service: Service, timeout_s: float = 2 * PATIENCE_S) -> None:
-    """Poll until `check()` is true; fails with the ends of all logs otherwise."""
-    try:
-        until(check, what, timeout_s, every_s=0.1)
-    except AssertionError as error:
-        tails = "\n".join(f"--- {door}\n{service.logs(door)[-3000:]}" for door in service.processes)
-        raise AssertionError(f"{error}\n{tails}") from None

@@ -1,7 +1,6 @@
-"""The whole service as threads of a test: the real API and uploader, and a processor that makes stems of nothing.
+"""The whole service as threads of a test: the real API and uploader, and a processor that writes fake stems.
 
-For tests of what happens to tasks when something beside the work fails; every step of a task is the real one but its
-separation.
+For tests of what happens to tasks when Redis or another part fails. Every step of a task is real but its separation.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import uploader
 from config import Settings, read_settings
 from redis_queue import Lease
 from tests.support.api import CREDENTIALS, PASSWORD, USER, application
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workers import at_work
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.availability import StorageAvailability
@@ -47,7 +46,7 @@ SONG = "https://songs.example.org/a.mp3"
 
 
 def small_settings(folder: Path, redis_url: str, **overrides: Any) -> Settings:
-    """Settings for this Redis; everything else is below `folder`, and quick."""
+    """Settings for this Redis with short times and all folders below `folder`."""
     where = {
         "redis_url": redis_url,
         "temp_dir": folder / "temp",
@@ -60,7 +59,7 @@ def small_settings(folder: Path, redis_url: str, **overrides: Any) -> Settings:
 
 @dataclass(frozen=True)
 class SmallService:
-    """What a test asks and looks into; workers run only within `working`."""
+    """The service as a test uses and inspects it. Workers run only within `working`."""
 
     settings: Settings
     clients: RedisClients
@@ -89,13 +88,13 @@ class SmallService:
         return task
 
     def ended(self, ids: Sequence[str]) -> list[Task]:
-        """The tasks once nothing is left to do for any."""
-        until(lambda: not self._is_anything_left(), "all is done")
+        """The tasks, once there is no more work for any of them."""
+        eventually(lambda: not self._is_anything_left(), "all work is done")
         return [self.task(task_uuid) for task_uuid in ids]
 
     @contextmanager
     def working(self, processors: int = 1) -> Iterator[None]:
-        """So many processors and an uploader at work until the block ends."""
+        """Run this many processors and an uploader until the block ends."""
         with at_work(self._workers(processors)):
             yield
 
@@ -145,7 +144,7 @@ class StemMaker:
 
 @contextmanager
 def small_service(settings: Settings) -> Iterator[SmallService]:
-    """The service with short patience for its Redis, which need not be there yet."""
+    """The service with a short timeout for Redis, which need not be up yet."""
     with ExitStack() as opened:
         app = opened.enter_context(application(settings))
         clients = connect(settings, command_timeout_s=COMMAND_TIMEOUT_S)

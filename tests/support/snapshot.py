@@ -16,11 +16,11 @@ from typing import Any
 
 from redis import Redis
 
-STOOD_STILL_MS = 3_600_000
+STOPPED_MS = 3_600_000
 """A snapshot is loaded as if the service had been stopped for an hour."""
 
 HOST = "127.0.0.1:4567"
-"""What stands in a snapshot for the host of songs and receivers."""
+"""The host of songs and receivers as written in a snapshot."""
 
 _WORKER_HOST = "worker-host"
 _CLOCK_BOUND = (":lease", ":delayed")
@@ -37,13 +37,13 @@ def write(client: Redis, path: Path, *, port: int, host: str) -> None:
 def load(client: Redis, path: Path, *, port: int) -> None:
     """Write all keys of a snapshot into an empty Redis, with songs and receivers at `port`.
 
-    Ends of leases and times of next tries are moved, so that an hour has passed since the snapshot whatever this
-    machine's clock says; keys that expire have an hour less. Nothing else is changed.
+    Whatever this machine's clock says, ends of leases and times of next attempts are set as if an hour had passed since
+    the snapshot, and keys that expire have an hour less. Nothing else is changed.
     """
     stored = json.loads(path.read_text(encoding="utf-8").replace(HOST, f"127.0.0.1:{port}"))
-    moved_ms = _now_ms() - STOOD_STILL_MS - stored["taken_ms"]
+    moved_ms = _now_ms() - STOPPED_MS - stored["taken_ms"]
     for name, key in stored["keys"].items():
-        left_ms = key.get("ttl_ms", STOOD_STILL_MS + 1) - STOOD_STILL_MS
+        left_ms = key.get("ttl_ms", STOPPED_MS + 1) - STOPPED_MS
         if left_ms <= 0:
             continue
         _write(client, name, key["type"], key["value"], moved_ms if name.endswith(_CLOCK_BOUND) else 0)

@@ -1,8 +1,8 @@
-"""A TCP proxy on a free port, in front of a real server whose network is to be bad: it stalls and resets connections.
+"""A TCP proxy on a free port in front of a real server, which can stall and reset connections.
 
 with tcp_proxy(server.port) as proxy:
     proxy.reset_after(2**20)  # every connection breaks after that many bytes from the client
-    proxy.stall(2)            # the next two connections are taken and then left alone
+    proxy.stall(2)            # the next two connections are accepted and then ignored
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.threads import in_thread
+
 _BLOCK_BYTES = 65536
-_RESET = struct.pack("ii", 1, 0)  # linger for no time: what is not sent is dropped, and the other side hears RST
+_RESET = struct.pack("ii", 1, 0)  # linger for no time: unsent data is dropped and the peer gets RST
 
 
 class TcpProxy:
@@ -36,21 +38,21 @@ class TcpProxy:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def stall(self, connections: int) -> None:
-        """Let the next connections hang until `release`."""
+        """Let the next `connections` hang until `release`."""
         self._released.clear()
         self._to_stall = connections
 
     def release(self) -> None:
-        """Let all connections go on."""
+        """Let all connections continue."""
         self._to_stall = 0
         self._released.set()
 
     def reset_after(self, sent_bytes: int | None) -> None:
-        """Break each connection once its client has sent that much; None breaks none."""
+        """Reset each connection once its client has sent this much; None resets none."""
         self._reset_after = sent_bytes
 
     def serve(self) -> None:
-        """Take connections until closed."""
+        """Accept connections until closed."""
         while True:
             try:
                 client, _ = self._listening.accept()
@@ -122,10 +124,5 @@ def _shut(connection: socket.socket) -> None:
 def tcp_proxy(target_port: int) -> Iterator[TcpProxy]:
     """A running proxy in front of a loopback port."""
     proxy = TcpProxy(target_port)
-    thread = threading.Thread(target=proxy.serve, name="tcp-proxy-accept")
-    thread.start()
-    try:
+    with in_thread(proxy.serve, proxy.close, name="tcp-proxy-accept"):
         yield proxy
-    finally:
-        proxy.close()
-        thread.join()

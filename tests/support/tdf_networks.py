@@ -1,4 +1,4 @@
-"""ConvTDFNets in the ways that exporters write them, and models as bytes, both small enough for tests."""
+"""Small ConvTDFNets in all the ways in which exporters write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from bench import standin
 
 TINY = standin.Geometry(bins=16, frames=8, growth=4, levels=2, convolutions=1, bottleneck=4)
-"""All kinds of layers, and nothing more."""
+"""The smallest network that has every kind of layer."""
 
 Change = Callable[[onnx.GraphProto, np.random.Generator], None]
 
@@ -34,7 +34,7 @@ def spectrum_for(geometry: standin.Geometry) -> NDArray[np.float32]:
 
 
 def with_norms_apart(graph: onnx.GraphProto, random: np.random.Generator) -> None:
-    """Every convolution before a ReLU gets a batch norm that its weights make up for."""
+    """Give every convolution before a ReLU a batch norm, and weights that compensate for it."""
     for node, after in _behind(graph, {"Conv", "ConvTranspose"}):
         if after.op_type == "Relu":
             channels = 1 if node.op_type == "ConvTranspose" else 0
@@ -49,20 +49,20 @@ def with_norms_apart(graph: onnx.GraphProto, random: np.random.Generator) -> Non
 
 
 def with_biases(graph: onnx.GraphProto, random: np.random.Generator) -> None:
-    """Every fully connected layer gets a bias; not large, since nothing makes up for it."""
+    """Give every fully connected layer a bias; a small one, since nothing compensates for it."""
     for node, _ in _behind(graph, {"MatMul"}):
         outputs = values_of(graph, node.input[1]).shape[1]
         insert(graph, node, "Add", 0.1 * random.standard_normal(outputs, np.float32))
 
 
 def with_norms_folded(graph: onnx.GraphProto, _random: np.random.Generator) -> None:
-    """No batch norm behind fully connected layers, as where a model was trained without."""
+    """Remove the batch norms behind fully connected layers, as in models trained without them."""
     for node in [node for node in graph.node if node.op_type == "BatchNormalization"]:
         remove(graph, node)
 
 
 def with_weights_from_nodes(graph: onnx.GraphProto, _random: np.random.Generator) -> None:
-    """Weights that are transposed, handed on or made by nodes of their own, as where an export folds no constants."""
+    """Let nodes transpose, forward or create the weights, as in an export without constant folding."""
     for number, node in enumerate([node for node in graph.node if node.op_type == "MatMul"]):
         values = values_of(graph, node.input[1])
         set_values(graph, node.input[1], np.ascontiguousarray(values.T))
@@ -79,7 +79,7 @@ def with_weights_from_nodes(graph: onnx.GraphProto, _random: np.random.Generator
 
 
 def with_numbers_as_floats(graph: onnx.GraphProto, _random: np.random.Generator) -> None:
-    """Weights in the file's other form, number by number."""
+    """Store the weights in the other form that ONNX allows, as lists of numbers."""
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         tensor.ClearField("raw_data")
@@ -87,7 +87,7 @@ def with_numbers_as_floats(graph: onnx.GraphProto, _random: np.random.Generator)
 
 
 def insert(graph: onnx.GraphProto, node: onnx.NodeProto, operator: str, *weights: object, **attributes: object) -> None:
-    """A node behind `node`, in all its ways; its further inputs are `weights`: arrays, or names of tensors."""
+    """Insert a node between `node` and all that use its output; its further inputs are `weights`, arrays or names."""
     name = next(f"inserted_{number}" for number in count() if f"inserted_{number}" not in str(graph.node))
     names = []
     for number, values in enumerate(weights):
@@ -105,7 +105,7 @@ def insert(graph: onnx.GraphProto, node: onnx.NodeProto, operator: str, *weights
 
 
 def remove(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-    """Take `node` out: what used its output uses its first input."""
+    """Remove `node`: all that used its output use its first input instead."""
     for other in graph.node:
         for place, tensor in enumerate(other.input):
             if tensor == node.output[0]:
@@ -119,18 +119,18 @@ def values_of(graph: onnx.GraphProto, name: str) -> NDArray[np.float32]:
 
 
 def set_values(graph: onnx.GraphProto, name: str, values: NDArray[np.generic]) -> None:
-    """Give the weights called `name` other values."""
+    """Replace the values of the weights called `name`."""
     tensor = next(tensor for tensor in graph.initializer if tensor.name == name)
     tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values), name))
 
 
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model of its own to change."""
+    """A copy of the model that can be changed."""
     return copy.deepcopy(model)
 
 
 def _behind(graph: onnx.GraphProto, operators: set[str]) -> list[tuple[onnx.NodeProto, onnx.NodeProto]]:
-    """Every node with one of `operators` that is not the last, with the one behind it."""
+    """Every node with one of `operators` and the node behind it, except for the last node."""
     nodes = list(graph.node)
     users = {name: node for node in reversed(nodes) for name in node.input}
     found = [node for node in nodes if node.op_type in operators]

@@ -1,4 +1,4 @@
-"""Workers in tests: handlers that do what the test says, impatient limits, and threads that end with a block."""
+"""Workers in tests: handlers that do what the test says, short retries, and threads that end with a block."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WAITING = {"status": "queued"}
 
 
 class ScriptedHandler:
-    """Does what the test says; remembers what it was asked to give up."""
+    """Does what the test says, and keeps the reasons for which it had to give up."""
 
     def __init__(self, work: Callable[[Lease, Heartbeat], Done | Later]) -> None:
         self.handle = work
@@ -32,7 +32,7 @@ class ScriptedHandler:
 
 
 def worker_for(queue: RedisQueue, handler: ScriptedHandler, **limits: float) -> Worker:
-    """A worker that beats and tries again ten times a second and more."""
+    """A worker with a heartbeat every 0.1 s and even shorter retries."""
     quick: dict[str, float] = {"retry_base_s": 0.01, "retry_max_s": 0.02, **limits}
     return Worker("test", queue, handler, retry_policy=RetryPolicy(**quick), heartbeat_s=0.1, waiting_record=WAITING)  # type: ignore[arg-type]
 
@@ -43,7 +43,7 @@ def submit(queue: RedisQueue, item_id: str = "a") -> None:
 
 
 def status_of(client: Redis, item_id: str = "a") -> str | None:
-    """What the item's record says of it."""
+    """The status in the item's record."""
     return client.hget(f"tasks:task:{item_id}", "status")
 
 
@@ -56,14 +56,14 @@ def raising(error: Exception) -> Callable[[Lease, Heartbeat], Done]:
     return work
 
 
-def rouse(client: Redis, queue: RedisQueue, count: int) -> None:
-    """Let so many workers that wait for work look up, so that they hear at once that they are to stop."""
+def wake_workers(client: Redis, queue: RedisQueue, count: int) -> None:
+    """Wake this many workers that wait for work, so that they stop at once when asked to."""
     client.zadd(f"{queue.name}:wake", {f"stop-{number}": 0 for number in range(count)})
 
 
 @contextmanager
 def at_work(workers: Sequence[Worker], *, wake: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Run `workers` in threads until the block ends; `wake` is called then, to `rouse` those who wait for work."""
+    """Run `workers` in threads until the block ends; `wake` is called then, to wake those that wait for work."""
     shutdown = Shutdown()
     threads = [threading.Thread(target=worker.run, args=(shutdown,), name=worker.name) for worker in workers]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""The uploader's workers as threads of a test: the real handlers on a real queue, stopped at the end."""
+"""The uploader's workers as threads of a test: the real handlers on real queues."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from uvr.storage.availability import StorageAvailability
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storage.staging import StagingFolder
-from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState
 
@@ -28,7 +27,7 @@ _QUICK = {"retry_base_seconds": 0.2, "retry_max_seconds": 0.4, "allowed_private_
 
 @dataclass(frozen=True)
 class Workshop:
-    """What an uploader works with."""
+    """What an uploader needs to work: settings, queues and storage."""
 
     settings: Settings
     clients: RedisClients
@@ -76,10 +75,9 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 
 @contextmanager
 def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
-    """All workers of an uploader at work until the block ends; `watched`: the storage is checked until then, too."""
+    """Run all workers of an uploader until the block ends, with `watched` also the checks of the storage."""
     watch = StorageAvailability(workshop.storage, recheck_s=0.2)
-    uploads = Uploads(workshop.settings, workshop.broker.uploads)
-    workers = uploader.workers_of(workshop.settings, workshop.broker, workshop.storage, watch, uploads)
+    workers = uploader.workers_of(workshop.settings, workshop.broker, workshop.storage, watch)
 
     def wake() -> None:
         for queue in (workshop.broker.results, workshop.broker.webhooks):

@@ -15,15 +15,7 @@ import pytest
 
 from config import ROOT, VERSION, EnvFileError, SettingsError, env_file, load_settings, read_settings
 
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the settings of the developer's shell, and do not read the .env of the checkout."""
-    from config import Settings
-
-    for name in [*Settings.model_fields, "s3_base_url"]:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("ENV_FILE", "")
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 def test_every_variable_has_a_default() -> None:

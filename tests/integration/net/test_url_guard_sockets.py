@@ -6,23 +6,19 @@ Python reports every connect of this process, and a socket that listens on all l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
-from tests.support.api import application, post_generate, settings_for
+from tests.support.api import post_generate
 from tests.support.hosts import LOOPBACK_SPELLINGS, MALFORMED_URLS, SPECIAL_ADDRESSES, bracketed
 from tests.support.http_server import Answer, HttpServer, http_server
+from tests.support.outbound import delivery_error, fetch, fetch_error
 from tests.support.traps import ConnectionTrap, FakeResolver, connection_trap, connects_recorded
-from uvr.errors import PermanentError, UvrError
+from uvr.errors import PermanentError
 from uvr.net.url_guard import UrlGuard
-from uvr.processor.fetch import download
 from uvr.webhooks import delivery
 
 PUBLIC, PRIVATE = "127.0.0.1", "127.0.0.2"
@@ -52,8 +48,6 @@ ODD_HOSTS = [
 ]
 """Neither addresses nor possible names. Refusing them and failing to resolve them are both right, connecting is not."""
 
-Send = Callable[..., str]
-
 
 @pytest.fixture
 def bell() -> Iterator[ConnectionTrap]:
@@ -64,37 +58,6 @@ def bell() -> Iterator[ConnectionTrap]:
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> FakeResolver:
     return FakeResolver(monkeypatch, localhost=[["127.0.0.1", "::1"]], metadata_google_internal=[["169.254.169.254"]])
-
-
-@pytest.fixture
-def client(redis_client: Any, tmp_path: Path) -> Iterator[FlaskClient]:
-    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path)
-    with application(settings) as app, app.test_client() as client:
-        yield client
-
-
-@pytest.fixture(params=["audio", "hook_url"])
-def send(request: pytest.FixtureRequest, tmp_path: Path) -> Send:
-    """A function that requests a URL, as a download or as a webhook, and returns the error message, "" for none."""
-    return _deliver if request.param == "hook_url" else partial(_fetch, destination=tmp_path / "song")
-
-
-def fetch(url: str, guard: UrlGuard, destination: Path, timeout_s: float = 10) -> None:
-    download(url, destination, guard=guard, max_bytes=2**20, timeout_s=timeout_s, total_s=timeout_s)
-
-
-def _fetch(url: str, guard: UrlGuard, destination: Path, timeout_s: float = 10) -> str:
-    try:
-        fetch(url, guard, destination, timeout_s)
-    except UvrError as error:
-        return error.message
-    return ""
-
-
-def _deliver(url: str, guard: UrlGuard, timeout_s: float = 10) -> str:
-    attempt = delivery.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=guard, timeout_s=timeout_s)
-    assert (attempt.outcome == "delivered") == (not attempt.error)
-    return attempt.error
 
 
 @contextmanager
@@ -228,7 +191,7 @@ def test_redirect_to_a_private_host_is_not_followed(location, tmp_path, bell, na
 def test_private_host_at_the_end_of_a_chain_of_redirects_is_not_reached(tmp_path):
     with http_server() as server, connects_recorded() as connects:
         url = server_redirecting(server, 302, "/1", "2", f"//{PUBLIC}:{server.port}/3", f"http://{PRIVATE}/")
-        assert "not at a public address" in _fetch(url, ALLOWED, tmp_path / "song")
+        assert "not at a public address" in fetch_error(url, ALLOWED, tmp_path / "song")
     assert connects == [(PUBLIC, server.port)] * 4
 
 
@@ -236,7 +199,7 @@ def test_redirect_to_the_same_name_is_resolved_again(tmp_path, bell, names):
     names.table["rebinding.example"] = [[PUBLIC], [PRIVATE]]
     with http_server() as server, connects_recorded() as connects:
         server.answer("/song", Answer(302, headers={"Location": f"http://rebinding.example:{bell.port}/song"}))
-        error = _fetch(server.url("/song", host="rebinding.example"), ALLOWED, tmp_path / "song")
+        error = fetch_error(server.url("/song", host="rebinding.example"), ALLOWED, tmp_path / "song")
     assert "not at a public address" in error
     assert (connects, bell.connections()) == ([(PUBLIC, server.port)], [])
 
@@ -244,14 +207,14 @@ def test_redirect_to_the_same_name_is_resolved_again(tmp_path, bell, names):
 @pytest.mark.parametrize("status", REDIRECTS)
 def test_redirects_of_a_hook_are_not_followed(status, bell):
     with http_server() as server, connects_recorded() as connects:
-        assert _deliver(server_redirecting(server, status, f"http://{PUBLIC}:{bell.port}/"), ALLOWED)
+        assert delivery_error(server_redirecting(server, status, f"http://{PUBLIC}:{bell.port}/"), ALLOWED)
     assert (connects, bell.connections()) == ([(PUBLIC, server.port)], [])
 
 
 def test_redirect_to_a_name_in_other_letters_is_followed(tmp_path):
     with http_server() as server:
         server.answer("/%C3%9Cbung.wav", Answer(body=b"sound"))
-        assert _fetch(server_redirecting(server, 302, "/Übung.wav"), ALLOWED, tmp_path / "song") == ""
+        assert fetch_error(server_redirecting(server, 302, "/Übung.wav"), ALLOWED, tmp_path / "song") == ""
 
 
 # ALLOWED_PRIVATE_NETWORKS

@@ -12,8 +12,8 @@ from redis import Redis
 
 from redis_queue import Lease, RedisQueue
 from tests.support.leases import claim, waiting_ids
-from tests.support.waiting import PATIENCE_S
-from tests.support.workers import WAITING, ScriptedHandler, rouse
+from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
+from tests.support.workers import WAITING, ScriptedHandler, wake_workers
 from uvr.errors import CancelledError
 from uvr.processor.scheduler import THREADS, InferenceScheduler, InferenceSlot
 from uvr.worker.heartbeat import Heartbeat
@@ -91,11 +91,6 @@ class Processor:
 
 
 @pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks", lease_ms=60_000)
-
-
-@pytest.fixture
 def new_processor(queue: RedisQueue, redis_client: Redis) -> Iterator[Callable[[str], Processor]]:
     processors: list[Processor] = []
 
@@ -106,7 +101,7 @@ def new_processor(queue: RedisQueue, redis_client: Redis) -> Iterator[Callable[[
     yield new
     for processor in processors:
         processor.end_all()
-    rouse(redis_client, queue, THREADS * len(processors))
+    wake_workers(redis_client, queue, THREADS * len(processors))
     for processor in processors:
         processor.stop()
 
@@ -115,15 +110,8 @@ def submit(queue: RedisQueue, item_id: str, priority: int = 3) -> None:
     queue.enqueue(item_id, priority, {"status": "queued", "created_ms": 1})
 
 
-def comes_true(check: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
-    while not check() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return check()
-
-
 def leased(queue: RedisQueue, *item_ids: str) -> bool:
-    return comes_true(lambda: all(queue.holder(item_id) for item_id in item_ids))
+    return eventually(lambda: all(queue.holder(item_id) for item_id in item_ids))
 
 
 def test_only_one_task_is_claimed_ahead(queue: RedisQueue, new_processor: Callable[[], Processor]) -> None:
@@ -136,7 +124,7 @@ def test_only_one_task_is_claimed_ahead(queue: RedisQueue, new_processor: Callab
     assert waiting_ids(queue) == ["c"]
     processor.leaves("a")
     assert leased(queue, "c")
-    assert comes_true(lambda: processor.entered == ["a", "b"])
+    eventually(lambda: processor.entered == ["a", "b"])
 
 
 def test_the_next_task_enters_the_network_while_the_last_one_is_encoded(
@@ -148,7 +136,7 @@ def test_the_next_task_enters_the_network_while_the_last_one_is_encoded(
         submit(queue, item_id)
     processor.start()
     processor.leaves("a")
-    assert comes_true(lambda: processor.entered == ["a", "b"])
+    eventually(lambda: processor.entered == ["a", "b"])
     assert queue.holder("a")
 
 
@@ -162,10 +150,10 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
     assert leased(queue, "first", "low")
     submit(queue, "high", 5)
     assert leased(queue, "high"), "it is fetched while the first is still in the network"
-    assert comes_true(lambda: waiting_ids(queue) == ["low"])
+    eventually(lambda: queue.peek() == ["low"])
     for item_id in ("first", "high", "low"):
         processor.leaves(item_id)
-    assert comes_true(lambda: processor.entered == ["first", "high", "low"])
+    eventually(lambda: processor.entered == ["first", "high", "low"])
 
 
 def test_a_higher_priority_that_arrives_at_the_last_moment_goes_first(queue: RedisQueue) -> None:
@@ -181,7 +169,7 @@ def test_a_higher_priority_that_arrives_at_the_last_moment_goes_first(queue: Red
     high = claim(queue)
     with InferenceSlot(scheduler, high, heartbeat) as slot:
         assert high.id == "high"
-    assert slot.waited_s < PATIENCE_S
+    assert slot.waited_s < PROMPT_S
 
 
 def test_of_two_waiting_tasks_the_first_in_line_enters_first_even_if_the_other_is_ready_earlier(
@@ -193,7 +181,7 @@ def test_of_two_waiting_tasks_the_first_in_line_enters_first_even_if_the_other_i
     processor.leaves("high")
     processor.leaves("low")
     processor.start()
-    assert comes_true(lambda: processor.entered == ["high", "low"])
+    eventually(lambda: processor.entered == ["high", "low"])
 
 
 def test_a_task_that_is_slow_to_arrive_does_not_delay_the_next_one(
@@ -204,7 +192,7 @@ def test_a_task_that_is_slow_to_arrive_does_not_delay_the_next_one(
     processor = new_processor()
     processor.fetches_slowly("slow")
     processor.start()
-    assert comes_true(lambda: processor.entered == ["quick"])
+    eventually(lambda: processor.entered == ["quick"])
 
 
 def test_a_task_claimed_ahead_goes_to_an_idle_processor(
@@ -216,7 +204,7 @@ def test_a_task_claimed_ahead_goes_to_an_idle_processor(
     mine.start()
     assert leased(queue, "long", "next")
     other.start()
-    assert comes_true(lambda: other.entered == ["next"])
+    eventually(lambda: other.entered == ["next"])
     assert mine.entered == ["long"]
 
 
@@ -228,7 +216,7 @@ def test_a_single_task_stays_with_the_processor_that_claimed_it(
     other.start()
     time.sleep(0.3)
     submit(queue, "only")
-    assert comes_true(lambda: len(mine.entered + other.entered) == 1)
+    eventually(lambda: len(mine.entered + other.entered) == 1)
     assert redis_client.hget("tasks:item:only", "attempt") == "1"
 
 
@@ -242,7 +230,7 @@ def test_nothing_is_claimed_while_there_is_a_reason_against_it(
     time.sleep(0.5)
     assert processor.entered == []
     processor.closed = ""
-    assert comes_true(lambda: processor.entered == ["a"])
+    eventually(lambda: processor.entered == ["a"])
 
 
 def test_a_stop_releases_the_task_ahead_and_finishes_the_one_in_the_network(

@@ -15,16 +15,6 @@ pytestmark = pytest.mark.every_redis
 ENDED = {"status": "cancelled"}
 
 
-@pytest.fixture
-def tasks(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks")
-
-
-@pytest.fixture
-def results(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "results", root="tasks")
-
-
 def submit(queue: RedisQueue, item_id: str = "a", status: str = "queued") -> None:
     assert queue.enqueue(item_id, 3, {"status": status, "created_ms": 1}).accepted
 

@@ -18,13 +18,8 @@ from tests.support.lossy_proxy import lossy_proxy
 
 pytestmark = pytest.mark.every_redis
 
-LEASE_MS = 60_000
+LEASE_MS = 60_000  # of the fixture `queue`
 SILENCE_S = 31
-
-
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks", lease_ms=LEASE_MS)
 
 
 def left_ms(client: Redis, item_id: str) -> float:

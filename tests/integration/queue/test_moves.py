@@ -18,16 +18,6 @@ NONE = dict.fromkeys(range(1, 6), 0)
 EMPTY = Sizes(waiting=0, leased=0, delayed=0, dead=0, by_priority=NONE, oldest_s=NONE)
 
 
-@pytest.fixture
-def tasks(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks")
-
-
-@pytest.fixture
-def results(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "results", root="tasks")
-
-
 def submit(queue: RedisQueue, item_id: str = "a", priority: int = 3) -> None:
     queue.enqueue(item_id, priority, {"status": "queued", "created_ms": 1})
 

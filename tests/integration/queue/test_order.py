@@ -14,11 +14,6 @@ from tests.support.leases import begin, claim, dead_ids, expire, snapshot, waiti
 pytestmark = pytest.mark.every_redis
 
 
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks", lease_ms=60_000)
-
-
 def test_higher_priorities_are_claimed_first(queue: RedisQueue) -> None:
     for priority in (3, 1, 5, 2, 4):
         queue.enqueue(f"p{priority}", priority)

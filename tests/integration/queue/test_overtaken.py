@@ -11,11 +11,6 @@ from tests.support.leases import claim, expire, snapshot
 pytestmark = pytest.mark.every_redis
 
 
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks")
-
-
 def test_an_item_is_overtaken_by_a_higher_priority_only(queue: RedisQueue) -> None:
     queue.enqueue("a", 3)
     lease = claim(queue)

@@ -16,12 +16,7 @@ pytestmark = pytest.mark.every_redis
 RECORD = {"status": "success", "created_ms": 1}
 
 
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks")
-
-
-def test_an_item_that_is_gone_is_added_again(queue: RedisQueue, redis_client: Redis) -> None:
+def test_an_item_that_is_gone_is_added_once_more(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3, RECORD)
     queue.finish(claim(queue))
     assert queue.renew("a", 5, {"note": "again"})

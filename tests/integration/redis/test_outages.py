@@ -21,7 +21,7 @@ from tests.support.api import redis_url
 from tests.support.redis_server import redis_server
 from tests.support.small_service import COMMAND_TIMEOUT_S, SmallService, small_service, small_settings
 from tests.support.tcp_proxy import tcp_proxy
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from uvr.liveness.workers import WorkerPresence
 from uvr.redis.clients import connect
 from uvr.tasks.model import Status
@@ -41,11 +41,11 @@ def loading(server: ValkeyServer, _folder: Path) -> Iterator[None]:
     with admin_of(server) as admin:
         admin.mset({f"ballast:{number}": os.urandom(1024) for number in range(1000)})
         admin.bgrewriteaof()  # what it loads then is a snapshot, between whose keys it answers
-        until(lambda: not admin.info("persistence")["aof_rewrite_in_progress"], "the file is rewritten")
+        eventually(lambda: not admin.info("persistence")["aof_rewrite_in_progress"], "the file is rewritten")
     server.terminate()
     starting = threading.Thread(target=server.start)
     starting.start()
-    until(lambda: is_loading(server), "it loads")
+    eventually(lambda: is_loading(server), "it loads")
     yield
     with admin_of(server) as admin:
         assert admin.info("persistence")["loading"], "it took too little time to load"
@@ -104,7 +104,7 @@ def configured(server: ValkeyServer, name: str, value: int, *, back: int) -> Ite
 
 def saved(admin: Redis, status: str) -> None:
     admin.bgsave()
-    until(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == status, f"a snapshot ends with {status}")
+    eventually(lambda: admin.info("persistence")["rdb_last_bgsave_status"] == status, f"a snapshot ends with {status}")
 
 
 def is_loading(server: ValkeyServer) -> bool:
@@ -145,7 +145,7 @@ def test_refused_tasks_leave_nothing_and_work_goes_on_after_the_outage(
             assert_refused(service)
             assert service.get("/ready").status_code == 503
             assert service.get("/tasks").status_code in (200, 503)
-        until(lambda: service.get("/ready").json["components"]["redis"]["status"] == "up", "Redis is used again")
+        eventually(lambda: service.get("/ready").json["components"]["redis"]["status"] == "up", "Redis is used again")
         after = service.accepted()
         assert {task.status for task in service.ended([before, after])} == {Status.SUCCESS}
     others = {task["task_uuid"] for task in service.get("/tasks").json["tasks"]} - {before, after}
@@ -173,10 +173,10 @@ def test_a_full_redis_still_lets_accepted_tasks_finish(service: SmallService, se
 def test_an_outage_is_logged_once_and_so_is_its_end(service: SmallService, server: ValkeyServer) -> None:
     with capture_logs() as lines, service.working():
         server.terminate()
-        until(lambda: len(logged(lines, "redis.unavailable")) == 3, "each worker logs it")
+        eventually(lambda: len(logged(lines, "redis.unavailable")) == 3, "each worker logs it")
         time.sleep(0.6)
         server.start()
-        until(lambda: len(logged(lines, "redis.back")) == 3, "each worker logs the end")
+        eventually(lambda: len(logged(lines, "redis.back")) == 3, "each worker logs the end")
     assert len(logged(lines, "redis.unavailable")) == 3
 
 
@@ -194,5 +194,5 @@ def test_a_connection_that_stays_silent_is_given_up(tmp_path: Path) -> None:
         proxy.stall(connections=2)
         with service.working():
             # The API has its connection already.
-            until(lambda: service.get(path).json["status"] == "success", "the task is done")
+            eventually(lambda: service.get(path).json["status"] == "success", "the task is done")
         assert proxy.stalled == 2

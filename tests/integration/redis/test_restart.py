@@ -17,7 +17,7 @@ from tests.support.api import post_generate, redis_url
 from tests.support.leases import waiting_ids
 from tests.support.redis_server import redis_server
 from tests.support.small_service import SONG, SmallService, small_service, small_settings
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from uvr.tasks.model import Status
 
 CLIENTS = 4
@@ -73,7 +73,7 @@ def submitting(service: SmallService) -> Iterator[list[Client]]:
 
 def kill_again_and_again(server: ValkeyServer, clients: list[Client]) -> None:
     """Under load: every client is served before, and one at least is refused meanwhile."""
-    until(lambda: all(client.accepted[5] for client in clients))
+    eventually(lambda: all(client.accepted[5] for client in clients))
     kills = 0
     while kills < KILLS or not any(client.refused for client in clients):
         time.sleep(0.2)
@@ -101,7 +101,7 @@ def test_every_task_ends_once_when_redis_is_killed_under_working_workers(server:
     with small_service(small_settings(tmp_path, redis_url(server.connection_kwargs))) as service:
         with service.working(processors=3), submitting(service) as clients:
             kill_again_and_again(server, clients)
-            until(lambda: sum(len(client.ids) for client in clients) > 20)
+            eventually(lambda: sum(len(client.ids) for client in clients) > 20)
         ids = sorted(set().union(*(client.ids for client in clients)))
         with service.working():
             tasks = service.ended(ids)

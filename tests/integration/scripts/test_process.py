@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.local.process import Process, stop
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
@@ -38,27 +38,27 @@ def test_process_is_found_again_by_its_pid_file(process, tmp_path):
 def test_process_that_becomes_another_program_is_still_ours(process, tmp_path):
     process.start([sys.executable, "-c", BECOMES_ANOTHER_PROGRAM], cwd=tmp_path)
     pid = process.pid()
-    until(lambda: program_of(pid) == "sleep", "another program")
+    eventually(lambda: program_of(pid) == "sleep", "another program")
     assert process.pid() == pid is not None
 
 
 def test_process_reads_its_stdin_and_writes_its_log(process, tmp_path):
     process.start(["cat"], cwd=tmp_path, stdin="a secret\n")
-    until(lambda: process.pid() is None, "the end of its stdin")
+    eventually(lambda: process.pid() is None, "the end of its stdin")
     assert process.log_tail() == "a secret\n"
 
 
 def test_log_tail_shows_nothing_of_an_earlier_start(process, tmp_path):
     for text in ("before\n", "now\n"):
         process.start(["cat"], cwd=tmp_path, stdin=text)
-        until(lambda: process.pid() is None)
+        eventually(lambda: process.pid() is None)
     assert process.log_tail() == "now\n"
     assert process.log_file.read_text() == "before\nnow\n"
 
 
 def test_process_that_ended_does_not_run_whatever_its_pid_file_says(process, tmp_path):
     process.start(["true"], cwd=tmp_path)
-    until(lambda: process.pid() is None, "its end")
+    eventually(lambda: process.pid() is None, "its end")
     assert process.pid_file.exists()
 
 
@@ -71,6 +71,6 @@ def test_stop_leaves_neither_process_nor_pid_file(process, tmp_path):
 
 def test_process_that_ignores_the_request_is_killed_and_named(process, tmp_path):
     process.start([sys.executable, "-c", STUBBORN], cwd=tmp_path)
-    until(lambda: "deaf" in process.log_tail(), "deafness")
+    eventually(lambda: "deaf" in process.log_tail(), "deafness")
     assert stop([process], 0.3) == ["worker"]
     assert process.pid() is None

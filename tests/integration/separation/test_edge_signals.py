@@ -23,11 +23,6 @@ def engine(tmp_path_factory) -> MdxEngine:
     return MdxEngine(write_network(tmp_path_factory.mktemp("model") / "biased.onnx", bias=0.3), PARAMETERS)
 
 
-@pytest.fixture(scope="module")
-def halving(tmp_path_factory) -> MdxEngine:
-    return MdxEngine(write_network(tmp_path_factory.mktemp("model") / "half.onnx"), PARAMETERS)
-
-
 def stems_of(engine: MdxEngine, sound: Samples, folder: Path, codec: str = "pcm_f32le", rate: int = 44100):
     source = write_audio(folder / "song.wav", sound, codec=codec, rate=rate)
     made = separate_song(engine, source, folder, max_seconds=60)

@@ -36,12 +36,6 @@ TAGS = {
 NOT_IN_WAV = {"album_artist", "composer", "disc"}
 
 
-@pytest.fixture(scope="module")
-def halving(tmp_path_factory) -> MdxEngine:
-    """Half of the mixture is "vocals"."""
-    return MdxEngine(write_network(tmp_path_factory.mktemp("model") / "half.onnx"), PARAMETERS, threads=1)
-
-
 def separate(engine: MdxEngine, source: Path, output_format: OutputFormat = OutputFormat.WAV) -> Separation:
     folder = source.parent / "stems"
     folder.mkdir(exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +33,13 @@ HOUR_MS = 3_600_000
 
 
 @pytest.fixture(params=["local", "s3"])
-def client(request: Any, redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    """A client of an API, once with each storage."""
+def api_settings(request: Any, tmp_path: Path) -> dict[str, Any]:
+    """Either storage, so that each test runs with both."""
     chosen: dict[str, Any] = {"max_audio_bytes": LIMIT, "min_free_bytes": 0}
     if request.param == "s3":
         s3: S3Server = request.getfixturevalue("s3")
         chosen |= {name.lower(): value for name, value in s3.settings.items()} | {"s3_key_prefix": f"{tmp_path.name}/"}
-    with (
-        application(settings_for(redis_client.get_connection_kwargs(), tmp_path, **chosen)) as app,
-        app.test_client() as client,
-    ):
-        yield client
+    return chosen
 
 
 def send(client: FlaskClient, content: bytes = SONG, name: str = "song.mp3", key: str = "", **fields: Any) -> Any:

@@ -16,7 +16,7 @@ from tests.support.http_server import Answer, http_server
 from tests.support.leases import begin, claim, dead_ids
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.tcp_proxy import tcp_proxy
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.uploader.housekeeping.orphans import OrphanCleaner
@@ -51,9 +51,9 @@ def stored(workshop: Workshop) -> list[Path]:
     """A task whose stems are in the local storage."""
     folder = workshop.separated(ID, STEMS)
     with working(workshop):
-        until(lambda: workshop.task(ID).status == Status.SUCCESS)
-        until(lambda: not folder.exists())
-        until(lambda: not workshop.broker.webhooks.contains(ID))
+        eventually(lambda: workshop.task(ID).status == Status.SUCCESS)
+        eventually(lambda: not folder.exists())
+        eventually(lambda: not workshop.broker.webhooks.contains(ID))
     return [workshop.settings.output_dir / "stems" / key for key in workshop.task(ID).stems.values()]
 
 
@@ -145,7 +145,7 @@ def test_stems_that_could_not_be_stored_are_stored_again(workshop: Workshop, cli
     assert workshop.broker.results.bury(lease, record=record(status=Status.FAILED, error_message="No such bucket."))
     assert post(client, "retry").json["status"] == "uploading"
     with working(workshop):
-        until(lambda: workshop.task(ID).status == Status.SUCCESS)
+        eventually(lambda: workshop.task(ID).status == Status.SUCCESS)
 
 
 def test_a_cancelled_task_begins_again(workshop: Workshop, client: FlaskClient) -> None:
@@ -229,7 +229,7 @@ def test_a_webhook_on_its_way_is_not_sent_for_a_deleted_task(workshop: Workshop,
         hook_url = receiver.answer("/hook", Answer(503), Answer(204))
         workshop.separated(ID, STEMS, hook_url=hook_url)
         with working(workshop):
-            until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
+            eventually(lambda: workshop.broker.webhooks.sizes().delayed == 1)
             assert delete(client) == 204
             assert not in_any_queue(workshop)
     assert len(receiver.requests) == 1
@@ -254,10 +254,10 @@ def test_stems_that_are_stored_while_their_task_is_deleted_are_deleted_again(
     ):
         proxy.stall(2)
         folder = workshop.separated(ID, STEMS)
-        until(lambda: proxy.stalled == 2)
+        eventually(lambda: proxy.stalled == 2)
         assert delete(app.test_client()) == 204
         proxy.release()
-        until(lambda: not folder.exists())
+        eventually(lambda: not folder.exists())
     assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix=ID)
 
 

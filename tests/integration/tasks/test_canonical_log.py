@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from tests.support.http_server import Answer, HttpServer
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.metrics.definitions import UNSENT
 from uvr.storage.uploads import Uploads
@@ -53,7 +53,7 @@ def end(workshop: Workshop, hook_url: str = "") -> None:
 
 def finish(workshop: Workshop) -> None:
     with working(workshop):
-        until(lambda: not workshop.broker.webhooks.contains("a"))
+        eventually(lambda: not workshop.broker.webhooks.contains("a"))
 
 
 def test_a_task_without_a_hook_is_logged_at_its_end(workshop: Workshop, lines: list[Any]) -> None:
@@ -76,7 +76,7 @@ def test_a_stored_task_is_logged_with_all_its_times(workshop: Workshop, lines: l
     workshop.separated("a", STEMS)
     workshop.broker.tasks.annotate("a", record(facts={"model": "M", "separation_s": 2.5, "notes": []}))
     with working(workshop):
-        until(lambda: ends(lines))
+        eventually(lambda: ends(lines))
     [line] = ends(lines)
     assert (line["status"], line["model"], line["separation_s"]) == ("success", "M", 2.5)
     assert line["store_s"] > 0
@@ -136,6 +136,6 @@ def test_the_next_claim_of_the_thread_names_its_own_request(workshop: Workshop, 
         task = Task("b", "https://songs.example/b.mp3", 1, 1_700_000_000_000, status=Status.FAILED)
         assert one.broker.webhooks.enqueue("b", 1, task.to_record()).accepted
         with working(one):
-            until(lambda: not (one.broker.webhooks.contains("a") or one.broker.webhooks.contains("b")))
+            eventually(lambda: not (one.broker.webhooks.contains("a") or one.broker.webhooks.contains("b")))
     settled = {line["task_uuid"]: line.get("request_id") for line in lines if line["event"] == "claim.settled"}
     assert settled == {"a": "r-1", "b": None}

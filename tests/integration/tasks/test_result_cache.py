@@ -11,7 +11,7 @@ from redis import Redis
 
 from tests.support.leases import waiting_ids
 from tests.support.s3_server import S3Server
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.result_cache import ResultCache
@@ -31,7 +31,7 @@ def workshop(request: Any, redis_client: Redis, tmp_path: Path) -> Iterator[Work
         workshop.separated("first", STEMS)
         workshop.broker.tasks.annotate("first", record(fingerprint="print"))
         with working(workshop):
-            until(lambda: workshop.broker.result_cache.find("print") == "first")
+            eventually(lambda: workshop.broker.result_cache.find("print") == "first")
             yield workshop
 
 
@@ -53,7 +53,7 @@ def content(workshop: Workshop, key: str, folder: Path) -> bytes:
 
 def test_the_stems_are_the_same_and_each_task_has_its_own(workshop: Workshop, tmp_path: Path) -> None:
     repeat(workshop)
-    until(lambda: is_at(workshop, Status.SUCCESS))
+    eventually(lambda: is_at(workshop, Status.SUCCESS))
     for key in workshop.task("first").stems.values():
         workshop.storage.delete(key)
     keys = workshop.task("again").stems
@@ -69,7 +69,7 @@ def test_stems_that_are_gone_are_made_again(workshop: Workshop, what: str) -> No
     else:
         workshop.storage.delete(workshop.task("first").stems["vocals"])
     repeat(workshop)
-    until(lambda: is_at(workshop, Status.QUEUED))
+    eventually(lambda: is_at(workshop, Status.QUEUED))
     task = workshop.task("again")
     assert (task.copy_of, task.stems, task.losses) == ("", {}, 0)
     assert waiting_ids(workshop.broker.tasks) == ["again"]
@@ -84,8 +84,8 @@ def test_the_results_of_other_tasks_are_left_alone(workshop: Workshop) -> None:
     folder = workshop.settings.output_dir / "pending" / "other.7"
     folder.mkdir(parents=True)
     repeat(workshop)
-    until(lambda: is_at(workshop, Status.SUCCESS))
-    until(lambda: workshop.broker.results.sizes().leased == 0)
+    eventually(lambda: is_at(workshop, Status.SUCCESS))
+    eventually(lambda: workshop.broker.results.sizes().leased == 0)
     assert folder.is_dir()
 
 

@@ -15,11 +15,6 @@ pytestmark = pytest.mark.every_redis
 
 
 @pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "uvr_tasks")
-
-
-@pytest.fixture
 def store(redis_client: Redis, queue: RedisQueue) -> TaskStore:
     return TaskStore(redis_client, queue)
 
@@ -63,7 +58,7 @@ def test_an_unknown_id_gives_none(store: TaskStore) -> None:
 
 def test_fields_of_a_newer_version_are_skipped(store: TaskStore, redis_client: Redis) -> None:
     store.submit(task(1))
-    redis_client.hset("uvr_tasks:task:task1", "invented_later", "x")
+    redis_client.hset("tasks:task:task1", "invented_later", "x")
     assert store.get("task1") == task(1)
 
 
@@ -82,7 +77,7 @@ def test_a_value_that_cannot_be_read_reads_as_its_default(
     store: TaskStore, redis_client: Redis, field: str, value: str
 ) -> None:
     store.submit(task(1))
-    redis_client.hset("uvr_tasks:task:task1", field, value)
+    redis_client.hset("tasks:task:task1", field, value)
     assert store.get("task1") == task(1)
 
 
@@ -90,7 +85,7 @@ def test_a_status_of_a_newer_version_is_unknown_and_neither_queued_nor_final(
     store: TaskStore, redis_client: Redis
 ) -> None:
     store.submit(task(1))
-    redis_client.hset("uvr_tasks:task:task1", "status", "invented_later")
+    redis_client.hset("tasks:task:task1", "status", "invented_later")
     found = store.get("task1")
     assert found is not None
     assert (found.status, found.status.is_final) == (Status.UNKNOWN, False)
@@ -99,8 +94,8 @@ def test_a_status_of_a_newer_version_is_unknown_and_neither_queued_nor_final(
 def test_a_broken_record_hides_no_task(store: TaskStore, redis_client: Redis) -> None:
     for number in range(3):
         store.submit(task(number))
-    redis_client.hdel("uvr_tasks:task:task1", "audio")
-    redis_client.delete("uvr_tasks:task:task2")
+    redis_client.hdel("tasks:task:task1", "audio")
+    redis_client.delete("tasks:task:task2")
     assert [found.task_uuid for found in store.page().tasks] == ["task0"]
     assert store.get("task1") is None
 

@@ -17,7 +17,7 @@ from tests.support.http_server import Answer, http_server
 from tests.support.leases import dead_ids, waiting_ids
 from tests.support.s3_server import BUCKET, READER, KeyPair, S3Server
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.storage.availability import StorageAvailability
 from uvr.storage.s3 import S3Storage
@@ -77,8 +77,8 @@ def test_stems_are_stored_and_then_deleted_from_the_disk(s3: S3Server, opened: O
     with opened() as workshop:
         folder = workshop.separated("good", STEMS)
         with working(workshop):
-            until(lambda: is_at(workshop, "good", Status.SUCCESS))
-            until(lambda: not folder.exists())
+            eventually(lambda: is_at(workshop, "good", Status.SUCCESS))
+            eventually(lambda: not folder.exists())
     assert stored(s3, "good") == STEMS
 
 
@@ -87,9 +87,9 @@ def test_the_stems_of_a_song_are_stored_in_parallel(s3: S3Server, proxy: TcpProx
     with opened() as workshop:
         workshop.separated("both", STEMS)
         with working(workshop):
-            until(lambda: proxy.stalled == 2)
+            eventually(lambda: proxy.stalled == 2)
             proxy.release()
-            until(lambda: is_at(workshop, "both", Status.SUCCESS))
+            eventually(lambda: is_at(workshop, "both", Status.SUCCESS))
     assert stored(s3, "both") == STEMS
 
 
@@ -99,12 +99,12 @@ def test_a_hanging_upload_delays_neither_other_songs_nor_webhooks(
     proxy.stall(2)
     with opened() as workshop, http_server() as receiver, working(workshop):
         workshop.separated("hangs", STEMS)
-        until(lambda: proxy.stalled == 2)
+        eventually(lambda: proxy.stalled == 2)
         workshop.separated("other", STEMS, hook_url=receiver.answer("/hook", Answer(204)))
-        until(lambda: workshop.task("other").webhook == WebhookState.DELIVERED)
+        eventually(lambda: workshop.task("other").webhook == WebhookState.DELIVERED)
         assert is_at(workshop, "hangs", Status.UPLOADING)
         proxy.release()
-        until(lambda: is_at(workshop, "hangs", Status.SUCCESS))
+        eventually(lambda: is_at(workshop, "hangs", Status.SUCCESS))
     assert stored(s3, "hangs") == STEMS
 
 
@@ -112,12 +112,12 @@ def test_a_storage_that_is_down_is_retried_until_it_is_back(s3: S3Server, opened
     with opened() as workshop, http_server() as receiver, working(workshop, watched=True):
         s3.kill()
         folder = workshop.separated("patient", STEMS, hook_url=receiver.answer("/hook", Answer(204)))
-        until(lambda: failures(workshop, "patient") > 0)
+        eventually(lambda: failures(workshop, "patient") > 0)
         assert is_at(workshop, "patient", Status.UPLOADING)
         assert folder.exists()
         s3.start()
-        until(lambda: workshop.task("patient").webhook == WebhookState.DELIVERED)
-        until(lambda: not folder.exists())
+        eventually(lambda: workshop.task("patient").webhook == WebhookState.DELIVERED)
+        eventually(lambda: not folder.exists())
     assert stored(s3, "patient") == STEMS
     assert [json.loads(request.body)["status"] for request in receiver.requests] == ["success"]
 
@@ -129,10 +129,10 @@ def test_a_connection_that_breaks_in_the_middle_of_a_part_costs_an_attempt(
     with opened() as workshop:
         workshop.separated("large", LARGE)
         with working(workshop):
-            until(lambda: failures(workshop, "large") > 0)
+            eventually(lambda: failures(workshop, "large") > 0)
             assert is_at(workshop, "large", Status.UPLOADING)
             proxy.reset_after(None)
-            until(lambda: is_at(workshop, "large", Status.SUCCESS))
+            eventually(lambda: is_at(workshop, "large", Status.SUCCESS))
     assert proxy.resets > 3
     assert stored(s3, "large") == LARGE
     assert "Uploads" not in s3.client().list_multipart_uploads(Bucket=BUCKET, Prefix="large_")
@@ -158,14 +158,14 @@ def test_while_the_storage_refuses_everything_results_wait_and_then_continue_by_
             assert not Admission(lambda: watch.problem).enter()
         assert [(entry["event"], entry["log_level"]) for entry in logs] == [("storage.unusable", "error")]
         with working(workshop):
-            until(lambda: failures(workshop, task_uuid) == 1)
+            eventually(lambda: failures(workshop, task_uuid) == 1)
         assert is_at(workshop, task_uuid, Status.UPLOADING)
         assert sorted(path.name for path in folder.iterdir()) == ["instrumental.wav", "vocals.wav"]
         assert dead_ids(workshop.broker.results) == []
     assert stored(s3, task_uuid) == {}
     with opened() as workshop, working(workshop, watched=True):
-        until(lambda: is_at(workshop, task_uuid, Status.SUCCESS))
-        until(lambda: not folder.exists())
+        eventually(lambda: is_at(workshop, task_uuid, Status.SUCCESS))
+        eventually(lambda: not folder.exists())
     assert stored(s3, task_uuid) == STEMS
 
 
@@ -176,7 +176,7 @@ def test_a_check_that_succeeds_later_opens_the_storage_again() -> None:
         storage = S3Storage(bucket=BUCKET, endpoint_url=server.url(""), access_key_id="a", secret_access_key="b")
         watch = StorageAvailability(storage, recheck_s=0.05)
         with capture_logs() as logs, watch.watching(lambda: changes.append(watch.problem)):
-            until(lambda: not watch.problem)
+            eventually(lambda: not watch.problem)
     assert [change[:27] for change in changes] == ["The storage refuses access:", ""]
     assert [entry["event"] for entry in logs] == ["storage.unusable", "storage.usable"]
     assert [request.method for request in server.requests] == ["PUT", "PUT", "PUT", "GET", "DELETE"]
@@ -191,13 +191,13 @@ def test_stems_that_the_storage_refuses_while_it_accepts_others_fail_and_wait_fo
             storage.answer(f"/{BUCKET}/refused_{stem}.wav", Answer(403, body=REFUSED))
         with opened(s3_endpoint_url=storage.url("")) as workshop, working(workshop):
             folder = workshop.separated("refused", STEMS)
-            until(lambda: is_at(workshop, "refused", Status.FAILED))
+            eventually(lambda: is_at(workshop, "refused", Status.FAILED))
             assert "rights on S3_BUCKET_NAME" in workshop.task("refused").error_message
             assert dead_ids(workshop.broker.results) == ["refused"]
     with opened() as workshop:
         assert DeadLetters(workshop.broker).retry("refused")
         with working(workshop):
-            until(lambda: not folder.exists())
+            eventually(lambda: not folder.exists())
     assert stored(s3, "refused") == STEMS
 
 
@@ -208,7 +208,7 @@ def test_half_a_result_is_neither_shown_nor_left_in_the_storage(opened: Opener) 
         storage.answer(f"/{BUCKET}/half_instrumental.wav", Answer(403, body=REFUSED))
         folder = workshop.separated("half", STEMS)
         with working(workshop):
-            until(lambda: is_at(workshop, "half", Status.FAILED))
+            eventually(lambda: is_at(workshop, "half", Status.FAILED))
         with application(workshop.settings) as app:
             shown = app.test_client().get("/tasks/half", auth=CREDENTIALS).json
     stems = [request for request in storage.requests if request.path.partition("?")[0] != CHECK]
@@ -224,7 +224,7 @@ def test_the_keys_are_recorded_before_anything_is_stored(proxy: TcpProxy, opened
     with opened() as workshop:
         workshop.separated("noted", STEMS)
         with working(workshop):
-            until(lambda: proxy.stalled == 2)
+            eventually(lambda: proxy.stalled == 2)
             assert workshop.task("noted").stems == {name: f"noted_{name}.wav" for name in STEMS}
             proxy.release()
 
@@ -234,7 +234,7 @@ def test_a_task_whose_stems_are_gone_is_separated_again(opened: Opener) -> None:
         folder = workshop.separated("gone", STEMS)
         folder.rename(folder.with_name("elsewhere"))
         with working(workshop):
-            until(lambda: is_at(workshop, "gone", Status.QUEUED))
+            eventually(lambda: is_at(workshop, "gone", Status.QUEUED))
         assert waiting_ids(workshop.broker.tasks) == ["gone"]
         assert (workshop.task("gone").handover, workshop.task("gone").losses) == ("", 1)
 
@@ -245,5 +245,5 @@ def test_a_task_whose_stems_are_gone_repeatedly_fails(opened: Opener) -> None:
         folder.rename(folder.with_name("elsewhere"))
         workshop.client.hset("uvr_tasks:task:gone", "losses", workshop.settings.max_attempts)
         with working(workshop):
-            until(lambda: is_at(workshop, "gone", Status.FAILED))
+            eventually(lambda: is_at(workshop, "gone", Status.FAILED))
     assert "share OUTPUT_DIR" in workshop.task("gone").error_message

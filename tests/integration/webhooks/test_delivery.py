@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.client import responses
 from ipaddress import ip_address, ip_network
 
@@ -159,10 +159,11 @@ def test_a_plain_secret_verifies_with_the_standard_library_only_as_bytes(receive
 
 
 def test_without_a_secret_there_is_an_id_but_no_signature(receiver):
+    before = int(time.time())
     deliver(receiver.answer("/hook", Answer()))
     headers = receiver.requests[0].headers
     assert headers["webhook-id"] == "msg_1"
-    assert abs(int(headers["webhook-timestamp"]) - time.time()) < 60
+    assert before <= int(headers["webhook-timestamp"]) <= time.time()
     assert "webhook-signature" not in headers
 
 
@@ -240,9 +241,10 @@ def test_a_forbidden_url_is_final(url):
     assert attempt.error
 
 
-def test_an_attempt_records_when_it_was_made(receiver):
+def test_attempt_tells_when_it_was_made(receiver):
+    before = datetime.now(UTC) - timedelta(milliseconds=1)  # as `at` is in whole milliseconds
     attempt = deliver(receiver.answer("/hook", Answer()))
-    assert abs((datetime.now(UTC) - datetime.fromisoformat(attempt.at)).total_seconds()) < 60
+    assert before <= datetime.fromisoformat(attempt.at) <= datetime.now(UTC) + timedelta(milliseconds=1)
     assert attempt.at.endswith("Z")
 
 

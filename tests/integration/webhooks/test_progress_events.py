@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.http_server import Answer, HttpServer
 from tests.support.leases import waiting_ids
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.webhooks import progress_events
@@ -44,9 +44,9 @@ def test_the_events_that_were_asked_for_arrive_before_the_end(workshop: Workshop
     with working(workshop):
         for event in (progress_events.STARTED, progress_events.PROGRESS):
             progress_events.send(workshop.broker, task, event)
-            until(lambda: is_idle(workshop))
+            eventually(lambda: is_idle(workshop))
         end(workshop)
-        until(lambda: is_idle(workshop))
+        eventually(lambda: is_idle(workshop))
     bodies = [json.loads(request.body) for request in receiver.requests]
     assert received(receiver) == ["started", "progress", "failed"]
     assert (bodies[1]["task_uuid"], bodies[1]["progress"]) == ("a", 0.5)
@@ -62,10 +62,10 @@ def test_a_refused_event_is_not_sent_again_but_the_end_is_sent(
     task = processing(workshop, receiver.answer("/hook", Answer(status), Answer(204)))
     with working(workshop):
         progress_events.send(workshop.broker, task, progress_events.STARTED)
-        until(lambda: is_idle(workshop))
+        eventually(lambda: is_idle(workshop))
         assert received(receiver) == ["started"]
         end(workshop)
-        until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
+        eventually(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
     assert received(receiver) == ["started", "failed"]
 
 
@@ -74,7 +74,7 @@ def test_no_event_is_sent_for_a_task_that_has_ended(workshop: Workshop, receiver
     progress_events.send(workshop.broker, task, progress_events.PROGRESS)
     end(workshop)
     with working(workshop):
-        until(lambda: is_idle(workshop))
+        eventually(lambda: is_idle(workshop))
     assert received(receiver) == ["failed"]
 
 

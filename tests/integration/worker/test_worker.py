@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from redis_queue import Lease, RedisQueue
 from tests.support.leases import begin, claim, dead_ids, expire, waiting_ids
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.workers import ScriptedHandler, raising, status_of, submit, worker_for
 from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
 from uvr.worker.heartbeat import Heartbeat
@@ -24,13 +24,8 @@ from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
 
 
-@pytest.fixture
-def queue(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "tasks", lease_ms=60_000)
-
-
 def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
-    lease = until(queue.claim, "something to claim")
+    lease = eventually(queue.claim, "something to claim")
     assert lease
     worker.work_on(lease, shutdown)
 
@@ -87,7 +82,7 @@ def test_a_long_computation_keeps_its_lease(queue: RedisQueue, redis_client: Red
     def compute(lease: Lease, _heartbeat: Heartbeat) -> Done:
         for _ in range(3):
             expire(queue, redis_client, lease)
-            until(lambda: redis_client.zscore("tasks:lease", lease.id), "the next beat")
+            eventually(lambda: redis_client.zscore("tasks:lease", lease.id), "the next beat")
             assert queue.reap() == []
         return Done()
 
@@ -202,7 +197,7 @@ def test_a_lost_lease_stops_the_handler(queue: RedisQueue, redis_client: Redis, 
         redis_client.zadd("tasks:lease", {lease.id: 0})
         queue.reap()
         queue.claim()
-        until(heartbeat.cancelled)
+        eventually(heartbeat.cancelled)
         cancelled.append(heartbeat.cancelled())
         raise CancelledError("the result is of no use")
 
@@ -218,7 +213,7 @@ def test_a_handler_learns_of_a_cancelled_item_long_before_the_next_beat(
 
     def compute(lease: Lease, heartbeat: Heartbeat) -> Done:
         assert queue.cancel(lease.id, [], ["queued"], {"status": "cancelled"})
-        until(heartbeat.cancelled)
+        eventually(heartbeat.cancelled)
         learned.append(True)
         return Done({"status": "success"})
 

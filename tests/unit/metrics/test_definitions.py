@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,13 +12,7 @@ from uvr.metrics.definitions import ABOVE, METRICS, SUM, UNSENT, Counter, Histog
 TRIES = Counter("tries_total", "Tries.", {"outcome": ("good", "bad"), "host": ()})
 SECONDS = Histogram("seconds", "Time.", bounds=(0.5, 1.0, 5.0))
 
-
-@pytest.fixture(autouse=True)
-def nothing_counted() -> Iterator[None]:
-    """Drop what other tests in this process have counted."""
-    UNSENT.take()
-    yield
-    UNSENT.take()
+pytestmark = pytest.mark.usefixtures("nothing_counted")
 
 
 def test_counts_add_up_by_labels() -> None:

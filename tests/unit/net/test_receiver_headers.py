@@ -10,10 +10,7 @@ import pytest
 from config import ROOT, SettingsError, read_settings
 from uvr.net.receiver_headers import parse_receiver_headers
 
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch):
-    monkeypatch.setenv("ENV_FILE", "")
+pytestmark = pytest.mark.usefixtures("bare_environment")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Ports that tests give to servers: no two tests, and no two test runs, ever get the same."""
+"""Free ports for tests: each port is given to one test only, and to one test run only."""
 
 from __future__ import annotations
 

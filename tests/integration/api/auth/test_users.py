@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +38,8 @@ def users_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(redis_client: Redis, tmp_path: Path, users_file: Path) -> Iterator[FlaskClient]:
-    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, basic_auth_users_file=users_file)
-    with application(settings) as app, app.test_client() as client:
-        yield client
+def api_settings(users_file: Path) -> dict[str, Any]:
+    return {"basic_auth_users_file": users_file}
 
 
 def users(path: Path) -> Users:

@@ -20,7 +20,7 @@ from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.api_process import environment, running_api
 from tests.support.leases import begin
 from tests.support.redis_server import redis_server
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, eventually
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.store import TaskStore
 
@@ -68,12 +68,16 @@ class Api:
 
     @contextmanager
     def following(self, task_uuid: str = "a", **headers: str) -> Iterator[Stream]:
-        """A stream, as soon as a slot is free: the API takes a moment to notice that an earlier client is gone."""
-        deadline = time.monotonic() + PATIENCE_S
-        while (response := self.get(task_uuid, **headers)).status_code == 503 and time.monotonic() < deadline:
-            response.close()
-        with response:
-            assert response.status_code == 200
+        """A stream, as soon as there is room for one: it takes a moment until an earlier client is missed."""
+
+        def open_stream() -> requests.Response | None:
+            response = self.get(task_uuid, **headers)
+            if response.status_code == 200:
+                return response
+            assert response.status_code == 503, response.text
+            return None
+
+        with eventually(open_stream, "there is room for a stream") as response:
             assert response.headers["Content-Type"].startswith("text/event-stream")
             yield Stream(response)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,12 +19,12 @@ STEM = bytes(range(256)) * 4
 
 
 @pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
-    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app, app.test_client() as client:
-        source = tmp_path / "vocals.wav"
-        source.write_bytes(STEM)
-        services_of(app).storage.put(source, KEY, "audio/wav")
-        yield client
+def client(client: FlaskClient, tmp_path: Path) -> FlaskClient:
+    """A client of an API in whose storage a stem lies."""
+    source = tmp_path / "vocals.wav"
+    source.write_bytes(STEM)
+    services_of(client.application).storage.put(source, KEY, "audio/wav")
+    return client
 
 
 def link(client: FlaskClient, key: str = KEY, ttl_s: int = 60) -> str:

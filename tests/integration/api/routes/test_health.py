@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,13 @@ from redis import Redis
 from tests.support.api import application, settings_for
 from tests.support.contract import assert_contract_time
 from tests.support.redis_server import redis_server
+from tests.support.waiting import eventually
 from uvr.liveness.workers import WorkerPresence
 
 
 def health_once_up(client: FlaskClient, kind: str) -> Any:
-    deadline = time.monotonic() + 5
-    while (report := client.get("/health").json)["components"][kind]["status"] != "up" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return report
+    eventually(lambda: client.get("/health").json["components"][kind]["status"] == "up", f"a {kind} is up")
+    return client.get("/health").json
 
 
 def test_missing_workers_are_reported_and_leave_the_service_healthy(client: FlaskClient) -> None:

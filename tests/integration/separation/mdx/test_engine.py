@@ -18,12 +18,6 @@ from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.spool import Spool
 
 
-@pytest.fixture(scope="module")
-def halving(tmp_path_factory) -> MdxEngine:
-    """Half of the mixture is "vocals"."""
-    return MdxEngine(write_network(tmp_path_factory.mktemp("model") / "half.onnx"), PARAMETERS, threads=1)
-
-
 def separate(engine: MdxEngine, source: Path, output_dir: Path, **options) -> Separation:
     return separate_song(engine, source, output_dir, **({"max_seconds": 60} | options))
 

@@ -16,35 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from uvr.separation.native.bindings import InstructionSet, KernelError, Library
-from uvr.separation.native.build import SOURCES, BuildError, build, compiler, library_path
+from uvr.separation.native.build import SOURCES, BuildError, compiler
 
 Array = NDArray[np.float32]
 Exact = NDArray[np.float64]
 Arguments = tuple[object, ...]
 SUPPORT = Path(__file__).resolve().parents[3] / "support"
-SETS = list(InstructionSet)[1:]
-
-
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    """The library of these sources; the one that is there, else one of our own."""
-    path = library_path()
-    if not path.is_file():
-        path = tmp_path_factory.mktemp("kernels") / path.name
-        try:
-            build(path)
-        except BuildError as error:
-            pytest.skip(str(error))
-    return Library(path)
-
-
-@pytest.fixture(params=SETS, ids=lambda wanted: wanted.name.lower())
-def instruction_set(request: pytest.FixtureRequest, kernels: Library) -> InstructionSet:
-    try:
-        kernels.free(kernels.create(request.param, 1, (1, 1, 1)))
-    except KernelError as error:
-        pytest.skip(str(error))
-    return InstructionSet(request.param)
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from tests.support.tdf_networks import (
 )
 from uvr.separation.native import build
 from uvr.separation.native.architecture import Architecture, Convolution, Pointwise
-from uvr.separation.native.bindings import InstructionSet, KernelError, Library
 from uvr.separation.native.graph_matcher import recognise
 from uvr.separation.native.network import NativeNetwork
 
@@ -40,15 +39,6 @@ GEOMETRIES = {
     ),
     "9482": (Geometry(bins=64, frames=64, growth=24, levels=4, convolutions=1, bottleneck=4), (with_norms_folded,)),
 }
-
-
-@pytest.fixture(params=[kind for kind in InstructionSet if kind], ids=lambda kind: kind.name.lower())
-def instruction_set(request, kernels: Library) -> InstructionSet:
-    try:
-        kernels.free(kernels.create(request.param, 1, (4, 16, 8)))
-    except KernelError:
-        pytest.skip("this processor lacks it")
-    return request.param
 
 
 @pytest.fixture(scope="module", params=GEOMETRIES)

@@ -1,4 +1,4 @@
-"""The service's own media child for tests that send it files nobody should trust: what it says, takes and holds."""
+"""The service's media child for tests with hostile files: its verdict, and the resources that it took."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MediaChild:
         """The verdict on `source`; every error but a refusal, time-outs and crashes among them, is raised."""
         self._folder.mkdir()
         before = self._memory_bytes("VmRSS")
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # makes the peak begin anew
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # resets the peak
         cpu_s, refusal = self._cpu_s(), ""
         try:
             job = Decode(source, self._folder, max_seconds)

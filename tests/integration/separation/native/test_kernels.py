@@ -1,4 +1,4 @@
-"""Each kernel matches a float64 reference: on every instruction set, for every shape, with any number of threads."""
+"""Each kernel matches a float64 reference for every instruction set, shape and number of threads, within its memory."""
 
 from __future__ import annotations
 

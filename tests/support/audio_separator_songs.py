@@ -1,4 +1,4 @@
-"""Run in the environment that has audio-separator: songs through the real child process, what came of them as JSON.
+"""Separates songs in a real child process with audio-separator, and prints the results as JSON.
 
 .venv-library/bin/python -m tests.support.audio_separator_songs MODEL FOLDER ENGINE OUTPUT_DIR SONG…
 """

@@ -21,7 +21,7 @@ STEPS = 4
 
 
 class ScriptedEngine:
-    """An engine whose `provider` counts its warm-ups."""
+    """An engine whose `provider` contains the number of warm-ups."""
 
     def __init__(self) -> None:
         self._warm_ups = 0

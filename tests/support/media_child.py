@@ -1,4 +1,4 @@
-"""The service's media child for tests with hostile files: its refusals, and the resources that it uses."""
+"""The service's media child for tests with hostile files: its verdict, and the resources that it took."""
 
 from __future__ import annotations
 

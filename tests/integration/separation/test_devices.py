@@ -1,4 +1,4 @@
-"""DEVICE: the provider that really runs is told, and a device that does not work stops the start with advice."""
+"""DEVICE: the active provider is reported, and the start fails with advice if the requested device does not work."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def model(tmp_path_factory) -> Path:
     ("device", "expected"),
     [("auto", [CUDA, CPU]), ("cpu", [CPU]), ("cuda", [CUDA, CPU]), ("coreml", [COREML, CPU])],
 )
-def test_every_device_names_what_to_try_in_order(device, expected):
+def test_each_device_has_its_providers_in_order(device, expected):
     assert [name for name, _ in devices.providers(device, [COREML, CUDA, CPU])] == expected
 
 
-def test_auto_takes_the_processor_where_there_is_nothing_else():
+def test_auto_uses_the_processor_if_there_is_no_other_device():
     assert [name for name, _ in devices.providers("auto", [CPU])] == [CPU]
     devices.check("auto", CPU)
 
@@ -49,17 +49,17 @@ def test_auto_takes_the_processor_where_there_is_nothing_else():
     ("device", "advice"),
     [("cuda", "Install NVIDIA's driver, CUDA and cuDNN"), ("coreml", "Use a newer version of macOS")],
 )
-def test_a_device_that_onnx_runtime_gave_up_silently_is_refused(device, advice):
+def test_a_silent_fallback_of_onnx_runtime_is_an_error(device, advice):
     with pytest.raises(PermanentError, match=advice):
         devices.check(device, CPU)
 
 
-def test_the_processor_runs_when_it_is_asked_for(model):
+def test_the_processor_runs_on_request(model):
     assert MdxEngine(model, PARAMETERS, device="cpu").provider == "cpu"
 
 
 @without_cuda
-def test_auto_runs_on_the_processor_and_says_so(model):
+def test_auto_runs_on_the_processor_and_reports_it(model):
     assert MdxEngine(model, PARAMETERS).provider == "cpu"
 
 
@@ -76,7 +76,7 @@ def test_coreml_without_a_mac_is_refused(model):
 
 
 @without_cuda
-def test_the_reason_crosses_over_from_the_child(model):
+def test_the_parent_raises_the_reason_from_the_child(model):
     child = Child(MdxEngineFactory(model, PARAMETERS, device="cuda"), "network")
     with pytest.raises(PermanentError, match="onnxruntime-gpu"):
         child.start()

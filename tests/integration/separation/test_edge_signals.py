@@ -1,4 +1,4 @@
-"""Signals that music rarely is, but files are: right stems, or a refusal that says why."""
+"""Signals that are unusual for music but occur in files: correct stems, or a refusal with the reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STEP = int(0.75 * SEGMENT)
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory) -> MdxEngine:
-    """It hears something in everything, silence included, unless it is kept from it."""
+    """An engine whose network estimates sound even in silence."""
     return MdxEngine(write_network(tmp_path_factory.mktemp("model") / "biased.onnx", bias=0.3), PARAMETERS)
 
 
@@ -43,7 +43,7 @@ def test_silence_gives_silent_stems(engine, tmp_path, codec, rate, channels):
         assert not stem.any()
 
 
-def test_a_silent_channel_stays_as_the_network_says(halving, tmp_path):
+def test_a_silent_channel_keeps_the_networks_estimate(halving, tmp_path):
     sound = noise(1)
     sound[1] = 0
     vocals, instrumental = stems_of(halving, sound, tmp_path)
@@ -63,8 +63,8 @@ def test_silence_around_a_sound_stays_silent(halving, tmp_path):
 
 
 @pytest.mark.parametrize("level", [1.0, -0.5, 0.01])
-def test_a_constant_is_in_the_secondary_stem_because_networks_see_none_of_it(halving, tmp_path, level):
-    """The lowest three bins are zeroed, as they were in training; only the edges of the song are heard."""
+def test_a_constant_offset_is_in_the_secondary_stem(halving, tmp_path, level):
+    """The lowest three bins are zeroed, as they were in training; only the edges of the song are shares."""
     constant = np.full((2, 3 * SEGMENT), level, np.float32)
     vocals, instrumental = stems_of(halving, constant, tmp_path)
     inside = slice(SEGMENT, 2 * SEGMENT)
@@ -98,7 +98,7 @@ def test_levels_far_from_music_are_kept(halving, tmp_path, peak):
     assert snr_db(sound / np.float32(peak), sum_of(vocals, instrumental) / np.float32(peak)) > 100
 
 
-def test_numbers_too_small_for_a_factor_give_finite_stems(engine, tmp_path):
+def test_samples_too_small_to_scale_give_finite_stems(engine, tmp_path):
     for stem in stems_of(engine, noise(1, peak=1.0) * np.float32(1e-38), tmp_path):
         assert np.abs(stem).max() < 1e-29
 
@@ -106,7 +106,7 @@ def test_numbers_too_small_for_a_factor_give_finite_stems(engine, tmp_path):
 @pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("position", [0, 40_000, -1])
 @pytest.mark.parametrize("rate", [44100, 48000])
-def test_samples_that_are_no_numbers_are_refused_and_nothing_is_left(halving, tmp_path, fault, position, rate):
+def test_samples_that_are_not_finite_are_refused_and_leave_nothing(halving, tmp_path, fault, position, rate):
     sound = noise(1, rate=rate)
     sound[1, position] = fault
     with pytest.raises(PermanentError, match=r"samples that are not numbers \(NaN or infinite\); export it again"):

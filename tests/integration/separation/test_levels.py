@@ -30,7 +30,7 @@ def trained(model_dir) -> tuple[MdxEngine, float]:
 
 @pytest.fixture(scope="module")
 def rubidium(shared_data) -> Song:
-    """Ten seconds of it: how long a song is makes no difference to its levels."""
+    """Ten seconds of the song: its levels do not depend on its length."""
     names = {"mixture": "mixture", "vocals": "vocals", "instrumental": "accompaniment"}
     folder = shared_data / "music" / "rubidium"
     return {stem: read_audio(folder / f"{name}.flac")[:, 441_000:882_000] for stem, name in names.items()}
@@ -38,7 +38,7 @@ def rubidium(shared_data) -> Song:
 
 @pytest.fixture(scope="module")
 def biased(tmp_path_factory) -> tuple[MdxEngine, float]:
-    """A network that cares about the level, as trained ones do."""
+    """A network whose result depends on the level, as with trained networks."""
     path = write_network(tmp_path_factory.mktemp("model") / "biased.onnx", bias=0.3)
     return MdxEngine(path, PARAMETERS), PARAMETERS.compensate
 
@@ -99,7 +99,7 @@ def test_stems_of_an_instrumental_model_add_up_to_the_mixture(made_song, tmp_pat
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 48_000, 96_000, 192_000])
 def test_stems_add_up_to_the_mixture_at_every_rate(biased, tmp_path, rate):
-    """The network's rate cannot follow all of them: what it does not reach stays in the secondary stem."""
+    """Frequencies that the network's rate cannot represent are in the secondary stem."""
     engine, compensate = biased
     mixture = noise(2, rate=rate, peak=0.7)
     source = write_audio(tmp_path / "song.wav", mixture, codec="pcm_f32le", rate=rate)

@@ -1,4 +1,4 @@
-"""A song's stems in every format: made like the song where the format can, and honest about it where it cannot."""
+"""Stems in every output format match the song where the format allows it; notes name the differences."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ TAGS = {
 }
 # RIFF has no chunks for these.
 NOT_IN_WAV = {"album_artist", "composer", "disc"}
+
+
+@pytest.fixture(scope="module")
+def halving(tmp_path_factory) -> MdxEngine:
+    """An engine whose "vocals" are half of the mixture."""
+    return MdxEngine(write_network(tmp_path_factory.mktemp("model") / "half.onnx"), PARAMETERS, threads=1)
 
 
 def separate(engine: MdxEngine, source: Path, output_format: OutputFormat = OutputFormat.WAV) -> Separation:
@@ -72,7 +78,7 @@ def covers_of(path: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_both_stems_come_in_the_format_that_was_asked_for(halving, tmp_path, output_format):
+def test_both_stems_have_the_requested_format(halving, tmp_path, output_format):
     sound = chord(2, rate=48000)
     source = write_audio(tmp_path / "song.wav", sound, codec="pcm_s16le", rate=48000)
     made = separate(halving, source, output_format)
@@ -87,7 +93,7 @@ def test_both_stems_come_in_the_format_that_was_asked_for(halving, tmp_path, out
 
 @pytest.mark.parametrize("output_format", [OutputFormat.WAV, OutputFormat.FLAC])
 def test_the_low_8_bits_of_24_bit_stems_carry_signal(halving, tmp_path, output_format):
-    """Of a sound below the last of 16 bits, 24-bit stems of a 24-bit song have 28 dB, and 16-bit ones nothing."""
+    """A sound below the lowest of 16 bits has 28 dB in 24-bit stems of a 24-bit song, and is lost in 16-bit stems."""
     sound = chord(2) * np.float32(2**-16)
     snr = {}
     for codec in ("pcm_s24le", "pcm_s16le"):
@@ -100,7 +106,7 @@ def test_the_low_8_bits_of_24_bit_stems_carry_signal(halving, tmp_path, output_f
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (8000, 2), (192_000, 1), (192_000, 2)])
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_rates_and_channels_are_kept_where_the_format_can(halving, tmp_path, output_format, rate, channels):
+def test_rates_and_channels_are_kept_where_the_format_allows(halving, tmp_path, output_format, rate, channels):
     sound = noise(1.25, rate=rate, channels=channels)
     source = write_audio(tmp_path / "song.wav", sound, codec="pcm_s24le", rate=rate)
     made = separate(halving, source, output_format)
@@ -117,7 +123,7 @@ def test_rates_and_channels_are_kept_where_the_format_can(halving, tmp_path, out
         assert 1.25 * expected <= read_audio(path).shape[1] < 1.25 * expected + 1024
 
 
-def test_a_changed_rate_is_told_with_both_rates(halving, tmp_path):
+def test_a_changed_rate_is_noted_with_both_rates(halving, tmp_path):
     made = separate(halving, write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le"), OutputFormat.OPUS)
     assert made.notes == (
         "The song has 44100 Hz, the stems have 48000 Hz: opus does not support the song's sample rate.",
@@ -126,7 +132,7 @@ def test_a_changed_rate_is_told_with_both_rates(halving, tmp_path):
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
-def test_more_than_two_channels_are_mixed_down_and_it_is_told(halving, tmp_path, output_format):
+def test_more_than_two_channels_are_mixed_down_with_a_note(halving, tmp_path, output_format):
     sound = noise(1, rate=48000, channels=6, peak=0.2)
     source = write_audio(tmp_path / "song.wav", sound, codec="pcm_s16le", rate=48000, layout="5.1")
     made = separate(halving, source, output_format)
@@ -136,8 +142,8 @@ def test_more_than_two_channels_are_mixed_down_and_it_is_told(halving, tmp_path,
 
 
 @pytest.mark.parametrize("output_format", [OutputFormat.FLAC, *LOSSY])
-def test_stems_that_would_clip_share_a_gain_even_where_the_song_is_in_floats(tmp_path, output_format):
-    """Three times the mixture as vocals leaves minus 2.15 times of it as instrumental."""
+def test_stems_that_would_clip_share_a_gain_even_for_float_songs(tmp_path, output_format):
+    """With three times the mixture as vocals, the instrumental is -2.15 times the mixture."""
     engine = MdxEngine(write_network(tmp_path / "loud.onnx", factor=3.0), PARAMETERS)
     sound = chord(1, rate=48000)
     sound *= 0.9 / np.abs(sound).max()
@@ -163,7 +169,7 @@ def test_tags_are_kept(halving, tmp_path, source, output_format):
 
 @pytest.mark.parametrize("output_format", FORMATS)
 @pytest.mark.parametrize("cover", ["mjpeg", "png"])
-def test_the_cover_is_kept_where_the_format_has_one(halving, tmp_path, cover, output_format):
+def test_the_cover_is_kept_where_the_format_supports_it(halving, tmp_path, cover, output_format):
     made = separate(halving, tagged_song(tmp_path / "song.mp3", codec="libmp3lame", cover=cover), output_format)
     kept = [] if output_format is OutputFormat.WAV else [picture(cover)]
     assert all(covers_of(path) == kept for path in made.stems.values())
@@ -178,19 +184,19 @@ def test_covers_are_found_in_every_kind_of_file(halving, tmp_path, source):
     assert tags_of(made.stems["vocals"]) == {"title": "T"}
 
 
-def test_what_is_not_true_of_a_stem_is_not_carried_over(halving, tmp_path):
+def test_tags_that_do_not_apply_to_stems_are_left_out(halving, tmp_path):
     song = tagged_song(tmp_path / "song.flac", codec="flac", title="T", replaygain_track_gain="-7 dB", encoder="Any")
     with av.open(str(separate(halving, song, OutputFormat.FLAC).stems["vocals"])) as container:
         assert container.metadata == {"title": "T"}
 
 
-def test_texts_that_cannot_be_read_or_are_endless_are_left_out(halving, tmp_path):
+def test_undecodable_and_huge_texts_are_left_out(halving, tmp_path):
     song = tagged_song(tmp_path / "song.wav", codec="pcm_s16le", title="XXXX", artist="A", comment="c" * 5000)
     song.write_bytes(song.read_bytes().replace(b"XXXX", "é?ü!".encode("latin-1")))
     assert tags_of(separate(halving, song).stems["vocals"]) == {"artist": "A"}
 
 
-def test_a_video_gives_its_title_and_none_of_its_pictures(halving, tmp_path):
+def test_a_video_keeps_its_title_but_no_pictures(halving, tmp_path):
     path = tmp_path / "clip.mkv"
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "Film"

@@ -1,4 +1,4 @@
-"""Real music through real weights: the stems are vocals and instrumental, at any level of the input.
+"""Real music and real weights: the stems are vocals and instrumental, at any level of the input.
 
 Plain SDR against the true stems of two CC0 songs; the limits lie 0.2 to 0.5 dB below what the weights reach.
 """
@@ -27,7 +27,7 @@ def stems_of(engine, source, folder):
 
 
 @pytest.mark.parametrize(("song", "vocals_db", "instrumental_db"), LIMITS_DB)
-def test_stems_are_close_to_the_true_ones(engine, shared_data, tmp_path, song, vocals_db, instrumental_db):
+def test_stems_are_close_to_the_true_stems(engine, shared_data, tmp_path, song, vocals_db, instrumental_db):
     folder = shared_data / "music" / song
     vocals, instrumental = stems_of(engine, folder / "mixture.flac", tmp_path)
     assert snr_db(read_audio(folder / "vocals.flac"), vocals) >= vocals_db
@@ -35,7 +35,7 @@ def test_stems_are_close_to_the_true_ones(engine, shared_data, tmp_path, song, v
 
 
 @pytest.mark.parametrize("level", [0.5, 0.05])
-def test_a_quiet_copy_is_separated_as_well(engine, shared_data, tmp_path, level):
+def test_a_quiet_copy_is_separated_equally_well(engine, shared_data, tmp_path, level):
     folder = shared_data / "music" / "rubidium"
     quiet = write_audio(tmp_path / "quiet.wav", read_audio(folder / "mixture.flac") * level, codec="pcm_f32le")
     vocals, instrumental = stems_of(engine, quiet, tmp_path)

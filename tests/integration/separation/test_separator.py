@@ -39,7 +39,7 @@ def warm_separator(model: Path) -> Iterator[Separator]:
 
 @pytest.fixture
 def separator(warm_separator: Separator) -> Separator:
-    """One with both its children, whatever the test before did to them."""
+    """A separator with both children running, even if the test before has killed them."""
     warm_separator.start()
     return warm_separator
 
@@ -95,7 +95,7 @@ def test_the_next_song_is_decoded_while_one_is_in_the_network(separator: Separat
     assert (tmp_path / "first" / "vocals.wav").read_bytes() == (tmp_path / "second" / "vocals.wav").read_bytes()
 
 
-def test_a_file_that_is_no_audio_never_reaches_the_network(separator: Separator, tmp_path: Path) -> None:
+def test_a_file_that_is_not_audio_never_reaches_the_network(separator: Separator, tmp_path: Path) -> None:
     source = tmp_path / "song.wav"
     source.write_bytes(b"no audio at all")
 
@@ -108,7 +108,7 @@ def test_a_file_that_is_no_audio_never_reaches_the_network(separator: Separator,
         separate(separator, source, tmp_path / "stems", inference_slot=slot())
 
 
-def test_a_decoder_that_dies_leaves_the_network_as_it_is(separator: Separator, tmp_path: Path) -> None:
+def test_the_death_of_a_decoder_does_not_affect_the_network(separator: Separator, tmp_path: Path) -> None:
     source = write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le")
     never_ending = tmp_path / "pipe.wav"
     os.mkfifo(never_ending)
@@ -120,16 +120,16 @@ def test_a_decoder_that_dies_leaves_the_network_as_it_is(separator: Separator, t
     assert network.is_alive()
 
 
-def test_a_song_that_nobody_wants_any_more_leaves_no_stems(separator: Separator, tmp_path: Path) -> None:
+def test_a_cancelled_song_leaves_no_stems(separator: Separator, tmp_path: Path) -> None:
     source = write_audio(tmp_path / "song.wav", noise(5), codec="pcm_s16le")
-    heard: list[float] = []
+    shares: list[float] = []
     with pytest.raises(CancelledError):
         separate(
             separator,
             source,
             tmp_path / "stems",
-            on_progress=heard.append,
-            cancelled=lambda: any(s > 0.1 for s in heard),
+            on_progress=shares.append,
+            cancelled=lambda: any(s > 0.1 for s in shares),
         )
     assert [path.name for path in (tmp_path / "stems").iterdir()] == ["work"]
 
@@ -143,7 +143,7 @@ def test_closing_ends_every_child(model: Path) -> None:
     assert len(multiprocessing.active_children()) == before
 
 
-def test_the_parent_loads_nothing_heavy(model: Path, tmp_path: Path) -> None:
+def test_the_parent_imports_nothing_heavy(model: Path, tmp_path: Path) -> None:
     source = write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le")
     program = f"""
 import sys

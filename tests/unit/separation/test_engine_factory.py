@@ -18,7 +18,7 @@ PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, pr
 
 
 @pytest.fixture
-def with_library(monkeypatch):
+def with_audio_separator(monkeypatch):
     """As in .venv-library, where audio-separator is installed."""
     monkeypatch.setattr(engine_factory, "require_audio_separator", lambda _name: None)
 
@@ -36,15 +36,15 @@ def test_an_mdx_model_gets_the_services_own_engine(own_mdx_model, tmp_path):
     assert factory == MdxEngineFactory(tmp_path / "own.onnx", PARAMETERS, threads=3, device="cpu")
 
 
-@pytest.mark.usefixtures("with_library")
-def test_an_mdx_model_gets_audio_separator_when_that_is_asked_for(own_mdx_model, tmp_path):
+@pytest.mark.usefixtures("with_audio_separator")
+def test_an_mdx_model_gets_audio_separator_on_request(own_mdx_model, tmp_path):
     factory = choose_engine(own_mdx_model, tmp_path, engine="audio-separator", threads=3)
     assert isinstance(factory, AudioSeparatorEngineFactory)
     assert (factory.file, factory.threads) == (tmp_path / "own.onnx", 3)
     assert pickle.loads(pickle.dumps(factory)) == factory
 
 
-@pytest.mark.usefixtures("with_library")
+@pytest.mark.usefixtures("with_audio_separator")
 @pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "model_bs_roformer_ep_317_sdr_12.9755.ckpt", "new_one.ckpt"])
 def test_models_of_several_files_go_to_audio_separator_by_name(name, tmp_path):
     factory = choose_engine(name, tmp_path, base_url="http://mirror.example")
@@ -58,7 +58,7 @@ def test_the_mdx_engine_refuses_other_architectures(name, tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("audio_separator") is not None, reason="audio-separator is installed here")
-def test_a_missing_library_is_named_with_what_to_do(tmp_path):
+def test_a_missing_audio_separator_is_reported_with_the_remedy(tmp_path):
     with pytest.raises(PermanentError, match="make setup-library"):
         choose_engine("UVR-DeNoise-Lite", tmp_path)
 
@@ -78,7 +78,7 @@ def test_a_vr_model_is_found_by_any_of_its_names(name):
     assert model.file == "UVR-DeNoise-Lite.pth"
 
 
-def test_every_title_of_a_vr_model_leads_to_it():
+def test_a_vr_model_is_found_by_each_of_its_titles():
     assert all(find_vr_model(model.title) is model for model in VR_MODELS.values())
 
 
@@ -92,6 +92,6 @@ def test_a_vr_file_with_an_unknown_hash_is_refused(tmp_path):
         ensure_vr_model_file(VR_MODELS["UVR-DeNoise-Lite"], tmp_path)
 
 
-def test_the_tables_say_what_audio_separator_reads_in_them():
+def test_the_tables_contain_the_keys_that_audio_separator_reads():
     assert all({"vr_model_param", "primary_stem"} <= parameters.keys() for parameters in VR_PARAMETERS.values())
     assert {"demucs_download_list", "mdx23c_download_list", "roformer_download_list"} <= DOWNLOAD_CHECKS.keys()

@@ -1,4 +1,4 @@
-"""Samples on disk come back as they went."""
+"""Samples on disk are read back unchanged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_peak_may_be_a_negative_sample(tmp_path):
     assert Spool.of([np.array([[0.25, -0.5]], np.float32)], tmp_path / "song.f32", 1).peak == 0.5
 
 
-def test_outside_the_samples_lies_silence(spool):
+def test_reading_outside_the_samples_gives_zeros(spool):
     around = spool.read(-5, 1010)
     assert around.shape == (2, 1015)
     assert (around[:, 5:1005] == SONG).all()
@@ -41,15 +41,15 @@ def test_outside_the_samples_lies_silence(spool):
     assert not spool.read(1030, 1040).any()
 
 
-def test_no_samples_are_a_spool_too(tmp_path):
+def test_a_spool_may_be_empty(tmp_path):
     empty = Spool.of([], tmp_path / "song.f32", 2)
     assert (empty.samples, empty.peak, list(empty.blocks())) == (0, 0.0, [])
 
 
-def test_another_process_can_be_told_where_the_samples_are(spool):
+def test_a_pickled_spool_reads_the_same_samples(spool):
     assert (pickle.loads(pickle.dumps(spool)).read(0, 1000) == SONG).all()
 
 
-def test_a_file_that_is_there_is_not_written_over(spool):
+def test_an_existing_file_is_not_overwritten(spool):
     with pytest.raises(FileExistsError):
         Spool.of([SONG], spool.path, 2)

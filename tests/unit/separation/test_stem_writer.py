@@ -1,4 +1,4 @@
-"""Names of stems, and the one gain that they share."""
+"""The names of stems, and their common gain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def stems(**samples: list[float]):
     return {name: lambda values=values: iter([np.array([values], np.float32)]) for name, values in samples.items()}
 
 
-def test_one_stem_that_would_clip_turns_all_stems_down():
+def test_one_stem_that_would_clip_lowers_the_gain_of_all_stems():
     gain = common_gain(stems(vocals=[0.1, -0.2], instrumental=[0.5, -1.25]), SampleFormat.INT16.max_sample)
     assert gain == pytest.approx(0.8)
 
@@ -41,5 +41,5 @@ def test_the_smallest_step_beyond_full_scale_needs_gain():
     assert common_gain(stems(vocals=[1.0]), SampleFormat.INT16.max_sample) == pytest.approx(32767 / 32768)
 
 
-def test_float_files_keep_what_lies_beyond_full_scale():
+def test_float_files_keep_samples_beyond_full_scale():
     assert common_gain(stems(vocals=[2.0]), SampleFormat.FLOAT32.max_sample) == 1.0

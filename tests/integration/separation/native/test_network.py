@@ -1,4 +1,4 @@
-"""Whole networks on the kernels, beside the same graphs in float64: every geometry of UVR's models in small."""
+"""Whole networks on the kernels, compared with the same graphs in float64: UVR's geometries at a small size."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def case(request):
     return recognise(model.SerializeToString()), spectrum, run_in_double(model, spectrum)
 
 
-def test_whole_networks_are_those_in_double_precision(case, instruction_set):
+def test_whole_networks_match_double_precision(case, instruction_set):
     architecture, spectrum, expected = case
     network = NativeNetwork(architecture, threads=2, instruction_set=instruction_set)
     assert network.instruction_set == instruction_set
@@ -58,7 +58,7 @@ def test_whole_networks_are_those_in_double_precision(case, instruction_set):
 
 
 @pytest.mark.usefixtures("kernels")
-def test_threads_change_nothing(case, instruction_set):
+def test_the_number_of_threads_does_not_change_the_result(case, instruction_set):
     architecture, spectrum, _ = case
     networks = [NativeNetwork(architecture, threads=n, instruction_set=instruction_set) for n in (1, 2, 3, 4)]
     assert [network.threads for network in networks] == [1, 2, 3, 4]
@@ -78,8 +78,8 @@ def tiny(**options: int) -> NativeNetwork:
 
 
 @pytest.mark.usefixtures("kernels")
-def test_python_goes_on_while_a_network_runs():
-    """One run, of four layers that take a tenth of a second; kept from Python, no step would be made meanwhile."""
+def test_a_running_network_does_not_hold_the_gil():
+    """One run takes a tenth of a second; if it held the GIL, this thread could not count steps meanwhile."""
     network = slow_network(layers=4)
     spectrum, steps = np.zeros((4, 512, 256), np.float32), 0
     thread = threading.Thread(target=network.run, args=(spectrum,))
@@ -97,14 +97,14 @@ def test_spectra_of_other_shapes_are_refused():
 
 
 @pytest.mark.usefixtures("kernels")
-def test_spectra_may_lie_in_memory_as_they_like():
+def test_spectra_may_have_any_memory_layout():
     spectrum, network = spectrum_for(TINY), tiny(threads=1)
     turned = np.asfortranarray(spectrum)
     assert network.run(turned).tobytes() == network.run(spectrum).tobytes() == tiny(threads=1).run(spectrum).tobytes()
 
 
 @pytest.mark.usefixtures("kernels")
-def test_a_network_that_is_let_go_gives_its_memory_and_threads_back():
+def test_a_deleted_network_frees_its_memory_and_threads():
     before = threading_count()
     network = tiny(threads=4)
     network.run(spectrum_for(TINY))
@@ -131,9 +131,9 @@ def test_a_process_may_end_while_a_network_runs():
 
 
 def threading_count() -> int:
-    """Threads of this process, those of the kernels included."""
+    """The number of threads of this process, including those of the kernels."""
     if not Path("/proc/self/task").is_dir():
-        pytest.skip("the system does not tell a process' threads")
+        pytest.skip("this system does not list the threads of a process")
     return len(list(Path("/proc/self/task").iterdir()))
 
 
@@ -142,7 +142,7 @@ def threading_count() -> int:
 
 @pytest.fixture
 def other_checkout(tmp_path, monkeypatch) -> Path:
-    """A folder for libraries, and one source that takes no time to build."""
+    """A folder for libraries, with one small source."""
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "small.c").write_text("int tdfnet_version(void) { return 1; }\n")
     monkeypatch.setattr(build, "FOLDER", tmp_path)
@@ -166,19 +166,19 @@ def test_a_library_is_named_after_its_sources_and_replaces_older_ones(other_chec
 
 
 @pytest.mark.parametrize(("compiler", "reason"), [("no-such-cc", "no C compiler"), ("false", "failed"), ("/", "no C")])
-def test_without_a_compiler_that_works_one_line_says_so(other_checkout, monkeypatch, capsys, compiler, reason):
+def test_without_a_working_compiler_one_line_says_so(other_checkout, monkeypatch, capsys, compiler, reason):
     monkeypatch.setenv("CC", compiler)
     build.main()
-    told = capsys.readouterr().out
-    assert told.count("\n") == 1
-    assert "runs on ONNX Runtime" in told
-    assert reason in told
+    output = capsys.readouterr().out
+    assert output.count("\n") == 1
+    assert "runs on ONNX Runtime" in output
+    assert reason in output
     assert not list(other_checkout.glob("*lib*"))
 
 
 @pytest.mark.usefixtures("kernels")
-def test_a_library_that_cannot_be_loaded_is_built_anew(other_checkout, capsys):
-    """As where another machine with a newer C library built it in a folder that both use."""
+def test_a_library_that_cannot_be_loaded_is_built_again(other_checkout, capsys):
+    """For example if a machine with a newer libc has built it in a shared folder."""
     build.library_path().write_bytes(b"of elsewhere")
     build.main()
     assert capsys.readouterr().out.startswith("Built the MDX-Net kernels")
@@ -188,15 +188,15 @@ def test_a_library_that_cannot_be_loaded_is_built_anew(other_checkout, capsys):
 
 
 @pytest.mark.usefixtures("kernels")
-def test_a_fault_in_the_sources_is_quoted(other_checkout, capsys):
+def test_a_compiler_error_is_quoted(other_checkout, capsys):
     (other_checkout / "kernels" / "small.c").write_text("int tdfnet_version(void) { return unheard_of; }\n")
     build.main()
     assert "unheard_of" in capsys.readouterr().out
     assert not list(other_checkout.glob("*lib*"))
 
 
-def test_building_needs_python_alone():
-    """As in the stage of the image that has a compiler and no packages."""
+def test_building_needs_only_the_standard_library():
+    """As in the build stage of the image, which has a compiler but no packages."""
     code = "import sys, uvr.separation.native.build; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60

@@ -1,4 +1,4 @@
-"""Which code computes a network, and that the kernels do so only after they have agreed with ONNX Runtime."""
+"""The choice of the backend: the kernels are used only after they have agreed with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def made_once(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def model(made_once, tmp_path) -> Path:
-    """A model that nobody has checked yet."""
+    """A model without a self-check record."""
     for path in (made_once, made_once.with_name("small.onnx.json")):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path / made_once.name
@@ -63,15 +63,15 @@ def reference(model: Path) -> np.ndarray:
 # --- the check --------------------------------------------------------------------------------------------------------
 
 
-def test_first_segment_decides_for_the_kernels_once_for_all(model):
+def test_the_first_segment_decides_for_the_kernels_once_and_for_all(model):
     first = opened(model)
     assert (first.provider, first.backend) == ("cpu", "onnxruntime")
-    told = first.run(SPECTRUM)
+    output = first.run(SPECTRUM)
     assert (first.provider, first.backend) == ("cpu", "native")
     second = opened(model)
     assert isinstance(second, NativeNetwork)
-    assert told.tobytes() == first.run(SPECTRUM).tobytes() == second.run(SPECTRUM).tobytes()
-    assert snr_db(reference(model), told) > MIN_SNR_DB
+    assert output.tobytes() == first.run(SPECTRUM).tobytes() == second.run(SPECTRUM).tobytes()
+    assert snr_db(reference(model), output) > MIN_SNR_DB
     entry = json.loads(record_of(model).path.read_text())
     assert entry["snr_db"] > MIN_SNR_DB
     assert entry["model"] == "small.onnx"
@@ -98,7 +98,7 @@ def failing(_self: NativeNetwork, _spectrum: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fault", [wrong, silent, not_a_number, infinite])
-def test_kernels_that_disagree_are_never_heard(model, monkeypatch, fault):
+def test_the_result_of_kernels_that_disagree_is_never_used(model, monkeypatch, fault):
     expected = reference(model)
     with monkeypatch.context() as broken, structlog.testing.capture_logs() as logs:
         broken.setattr(NativeNetwork, "run", fault)
@@ -114,7 +114,7 @@ def test_kernels_that_disagree_are_never_heard(model, monkeypatch, fault):
     json.loads(record_of(model).path.read_text(), parse_constant=pytest.fail)  # "NaN" is no JSON
 
 
-def test_kernels_that_fail_leave_the_song_to_onnxruntime(model, monkeypatch):
+def test_onnxruntime_takes_over_if_the_kernels_fail(model, monkeypatch):
     expected = reference(model)
     monkeypatch.setattr(NativeNetwork, "run", failing)
     network = opened(model)
@@ -122,7 +122,7 @@ def test_kernels_that_fail_leave_the_song_to_onnxruntime(model, monkeypatch):
     assert network.backend == "onnxruntime"
 
 
-def test_silence_decides_nothing(model, monkeypatch):
+def test_silence_is_not_conclusive(model, monkeypatch):
     network = opened(model)
     monkeypatch.setattr(self_check, "is_conclusive", lambda _segment, _estimate: False)
     for _ in range(3):
@@ -146,7 +146,7 @@ def test_errors_are_measured_against_the_stem_and_faint_stems_against_the_segmen
     assert self_check.snr_db(segment, stem, stem + error_level) == pytest.approx(expected_db, abs=0.1)
 
 
-def test_what_is_no_number_tells_nothing():
+def test_silent_and_infinite_estimates_are_not_conclusive():
     segment = np.ones((4, 8, 8), np.float32)
     assert self_check.is_conclusive(segment, segment)
     assert not self_check.is_conclusive(segment, segment * 1e-3)
@@ -156,10 +156,10 @@ def test_what_is_no_number_tells_nothing():
     assert not self_check.is_conclusive(segment, segment * np.inf)
 
 
-# --- what is kept of it -----------------------------------------------------------------------------------------------
+# --- the record ------------------------------------------------------------------------------------------------------
 
 
-def test_another_file_of_the_same_name_is_checked_anew(model):
+def test_another_file_of_the_same_name_is_checked_again(model):
     opened(model).run(SPECTRUM)
     changed = onnx.load(model)
     changed.graph.initializer[-1].raw_data = np.full(4, 0.1, np.float32).tobytes()
@@ -168,7 +168,7 @@ def test_another_file_of_the_same_name_is_checked_anew(model):
     assert record_of(model).read() == Verdict()
 
 
-def test_another_library_or_processor_is_checked_anew(model, monkeypatch):
+def test_with_another_library_or_processor_the_model_is_checked_again(model, monkeypatch):
     opened(model).run(SPECTRUM)
     assert record_of(model).read().agrees
     monkeypatch.setattr(self_check, "_processor", lambda: "another one")
@@ -176,7 +176,7 @@ def test_another_library_or_processor_is_checked_anew(model, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"tries": "x", "snr_db": 1}', '{"snr_db": 99}'])
-def test_a_damaged_record_is_made_anew(model, content):
+def test_a_damaged_record_is_replaced(model, content):
     record_of(model).path.write_text(content)
     network = opened(model)
     network.run(SPECTRUM)
@@ -184,7 +184,7 @@ def test_a_damaged_record_is_made_anew(model, content):
     assert record_of(model).read().agrees
 
 
-def test_a_folder_that_cannot_be_written_to_costs_a_check_in_each_process(model, monkeypatch):
+def test_without_a_writable_folder_each_process_checks(model, monkeypatch):
     def refused(*_arguments: object, **_options: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -196,8 +196,8 @@ def test_a_folder_that_cannot_be_written_to_costs_a_check_in_each_process(model,
     assert not record_of(model).path.exists()
 
 
-def test_a_folder_that_is_read_only_has_its_records_elsewhere(model, monkeypatch, tmp_path):
-    """Else a check that nobody survives would kill each process anew."""
+def test_records_of_a_read_only_folder_are_in_a_temporary_folder(model, monkeypatch, tmp_path):
+    """Otherwise a check that kills the process would kill every later one."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(os, "access", lambda *_: False)
@@ -208,14 +208,14 @@ def test_a_folder_that_is_read_only_has_its_records_elsewhere(model, monkeypatch
     assert opened(model).backend == "native"
 
 
-def test_a_folder_of_records_that_others_may_have_made_is_not_used(model, monkeypatch, tmp_path):
+def test_a_temporary_folder_of_another_user_is_not_used(model, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda *_: False)
     (tmp_path / f"uvr-self-checks-{os.geteuid()}").symlink_to(tmp_path)
     assert record_of(model).path.parent == model.parent
 
 
-def test_onnxruntime_that_cannot_come_back_at_once_comes_back_later(model, monkeypatch):
+def test_onnxruntime_is_loaded_again_at_a_later_run_if_it_fails_once(model, monkeypatch):
     network = opened(model)
     with monkeypatch.context() as broken:
         broken.setattr(NativeNetwork, "run", failing)
@@ -231,8 +231,8 @@ def refused_network(_loader: object) -> backends.Network:
     raise PermanentError("The network cannot be opened.")
 
 
-def test_checks_that_nobody_survives_come_to_an_end(model):
-    """As where a kernel's instruction is not allowed: the child dies with each song that begins."""
+def test_a_check_that_kills_the_process_is_not_repeated_forever(model):
+    """For example with a forbidden instruction: the child dies at the start of each song."""
     for died_before in range(MAX_TRIES):
         assert record_of(model).read() == Verdict(tries=died_before)
         assert type(opened(model)).__name__ == "_UncheckedNetwork"
@@ -263,7 +263,7 @@ def checked_in_a_process(model: Path) -> str:
     return network.backend
 
 
-def test_a_verdict_of_another_process_is_taken_and_not_made_again(model, monkeypatch):
+def test_the_verdict_of_another_process_is_used(model, monkeypatch):
     network = opened(model)
     record_of(model).conclude(99.0)
     monkeypatch.setattr(Record, "begin", lambda _record: pytest.fail("it was checked again"))
@@ -274,18 +274,18 @@ def test_a_verdict_of_another_process_is_taken_and_not_made_again(model, monkeyp
 # --- NETWORK_BACKEND and DEVICE ---------------------------------------------------------------------------------------
 
 
-def test_native_begins_with_the_kernels(model):
+def test_native_uses_the_kernels_from_the_start(model):
     assert isinstance(opened(model, backend="native"), NativeNetwork)
 
 
-def test_native_refuses_a_model_that_the_check_spoke_against(model):
+def test_native_refuses_a_model_that_failed_the_check(model):
     record_of(model).conclude(12.3)
     with pytest.raises(PermanentError, match=r"NETWORK_BACKEND=native, but the self-check found 12\.3 dB"):
         opened(model, backend="native")
 
 
 @pytest.mark.parametrize("backend", ["auto", "native"])
-def test_a_model_that_is_no_convtdfnet_is_onnxruntimes(tmp_path, backend):
+def test_onnxruntime_runs_a_model_that_is_not_a_convtdfnet(tmp_path, backend):
     model = write_model(tmp_path / "scaling.onnx")
     if backend == "native":
         with pytest.raises(PermanentError, match=r"do not support scaling\.onnx: mixture_spectrum goes into Mul"):
@@ -297,7 +297,7 @@ def test_a_model_that_is_no_convtdfnet_is_onnxruntimes(tmp_path, backend):
 
 
 @pytest.mark.parametrize("backend", ["auto", "native"])
-def test_without_a_library_the_reason_is_told(model, monkeypatch, backend, tmp_path):
+def test_without_a_library_the_reason_is_reported(model, monkeypatch, backend, tmp_path):
     monkeypatch.setattr(bindings, "library_path", lambda: tmp_path / "libtdfnet.so")
     bindings.load.cache_clear()
     try:
@@ -313,14 +313,14 @@ def test_without_a_library_the_reason_is_told(model, monkeypatch, backend, tmp_p
         bindings.load.cache_clear()
 
 
-def test_a_network_of_another_shape_is_refused_as_ever(model):
+def test_a_network_of_another_shape_is_refused(model):
     parameters = MdxParameters(compensate=1.0, dim_f=640, dim_t=64, n_fft=1280, primary_stem="Vocals")
     with pytest.raises(PermanentError, match="does not match its parameters"):
         open_network(model, parameters)
 
 
-def test_a_graphics_card_is_onnxruntimes(model, monkeypatch):
-    """Without a card the session says "cpu", and the kernels get it; with one they are not even asked."""
+def test_onnxruntime_runs_networks_on_a_graphics_card(model, monkeypatch):
+    """Without a card the session reports "cpu" and the kernels are used; with one they are not examined."""
     monkeypatch.setattr(backends.devices, "may_have_cuda", lambda: True)
     record_of(model).conclude(99.0)
     assert opened(model).backend == "native"
@@ -329,8 +329,8 @@ def test_a_graphics_card_is_onnxruntimes(model, monkeypatch):
     assert opened(model).backend == "onnxruntime"
 
 
-def test_kernels_need_no_onnxruntime(model):
-    """Its import and its memory are spared where the check has been made."""
+def test_kernels_do_not_import_onnxruntime(model):
+    """After the self-check its import and its memory are not needed."""
     record_of(model).conclude(99.0)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(loads_onnxruntime, [model]) is False
@@ -346,7 +346,7 @@ def loads_onnxruntime(model: Path) -> bool:
 # --- a song -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_song_tells_what_computed_it_and_sounds_the_same(model, tmp_path):
+def test_a_song_sounds_the_same_on_each_backend_and_names_it(model, tmp_path):
     song = write_audio(tmp_path / "song.wav", noise(2), codec="pcm_f32le")
     stems, facts = {}, []
     for backend in ("onnxruntime", "auto", "auto"):

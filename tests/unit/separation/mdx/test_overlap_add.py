@@ -1,4 +1,4 @@
-"""Segmentation and overlap-add against the same computed on whole arrays, as audio-separator does it."""
+"""Segmentation and overlap-add, compared with audio-separator's computation on whole arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def framed(song: np.ndarray, trim: int = TRIM, segment: int = SEGMENT) -> np.nda
 
 
 def estimates_of(song: np.ndarray, segmentation: Segmentation) -> list[np.ndarray]:
-    """Every segment times a factor of its own, so that a wrong weight shows."""
+    """Each segment is scaled by its own factor, so a wrong weight changes the result."""
     whole = framed(song)
     starts = [start + TRIM for start in segmentation.starts]
     return [whole[:, start : start + SEGMENT] * (1 + 0.1 * number) for number, start in enumerate(starts)]
@@ -52,11 +52,11 @@ def test_joined_segments_equal_overlap_add_on_whole_arrays(length):
 
 
 @given(length=st.integers(1, 3000))
-def test_no_segment_lies_wholly_behind_the_song(length):
+def test_no_segment_starts_after_the_song(length):
     assert max(Segmentation(length, SEGMENT, TRIM).starts) < length
 
 
-def test_samples_are_given_out_as_soon_as_they_are_final():
+def test_samples_are_yielded_as_soon_as_they_are_final():
     segmentation = Segmentation(10 * SEGMENT, SEGMENT, TRIM)
     taken = 0
 
@@ -72,7 +72,7 @@ def test_samples_are_given_out_as_soon_as_they_are_final():
         assert given_out >= min((taken * segmentation.step) - TRIM, segmentation.length)
 
 
-def test_a_missing_estimate_is_noticed():
+def test_a_missing_estimate_is_an_error():
     segmentation = Segmentation(1000, SEGMENT, TRIM)
     with pytest.raises(ValueError, match="shorter"):
         list(segmentation.join([np.zeros((2, SEGMENT), np.float32)]))

@@ -41,7 +41,7 @@ def test_inverse_gives_the_segment_back(n_fft):
     assert snr_db(signal, back) > 120
 
 
-def test_inverse_takes_the_bins_that_are_not_given_as_zero():
+def test_inverse_sets_missing_bins_to_zero():
     stft = Stft(n_fft=2048, hop_length=1024, dim_f=512, frames=FRAMES)
     time = np.arange(1024 * (FRAMES - 1))
     low, high = np.sin(2 * np.pi * 100 / 2048 * time), np.sin(2 * np.pi * 900 / 2048 * time)

@@ -182,7 +182,7 @@ def make_lost_stems(made: Making) -> None:
 def store(made: Making, name: str) -> None:
     """Store the one waiting result and leave its webhook waiting."""
     storage = open_storage(made.settings, lambda: b"")
-    [worker, *_] = uploader.workers_of(
+    [worker, *_] = uploader.build_workers(
         made.settings, made.broker, storage, StorageAvailability(storage), Uploads(made.settings, made.broker.uploads)
     )
     lease = made.broker.results.claim()
@@ -254,7 +254,7 @@ def answers(made: Making) -> dict[str, Any]:
 
 def check(made: Making) -> None:
     """Check that nothing is missing: the snapshot is kept for years."""
-    letters = [letter.queue for letter in DeadLetters(made.settings, made.clients).all(KINDS)]
+    letters = [letter.queue for letter in DeadLetters(made.broker).all(KINDS)]
     assert sorted(letters) == ["results", "tasks", "tasks", "webhooks"], letters
     expected = {"uvr_tasks": (4, 2, 1), "uvr_results": (2, 1, 0), "uvr_webhooks": (3, 1, 2)}
     for queue, sizes in expected.items():

@@ -103,14 +103,14 @@ class SmallService:
         made = [self._processor(f"processor-{number}") for number in range(processors)]
         uploads = Uploads(self.settings, self.broker.uploads)
         watch = StorageAvailability(storage)
-        return [*made, *uploader.workers_of(self.settings, self.broker, storage, watch, uploads)]
+        return [*made, *uploader.build_workers(self.settings, self.broker, storage, watch, uploads)]
 
     def _processor(self, name: str) -> Worker:
         return Worker(
             name,
             self.broker.tasks,
             StemMaker(self.settings, self.broker),
-            limits=RetryPolicy(),
+            retry_policy=RetryPolicy(),
             heartbeat_s=self.settings.heartbeat_seconds,
             waiting_record=record(status=Status.QUEUED, progress=0.0),
         )

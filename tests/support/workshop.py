@@ -13,12 +13,13 @@ from redis import Redis
 import uploader
 from config import Settings
 from tests.support.api import settings_for
-from tests.support.workers import at_work, rouse
+from tests.support.workers import at_work, wake_workers
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.availability import StorageAvailability
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
 from uvr.storage.staging import StagingFolder
+from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState
 
@@ -77,11 +78,12 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
     """Run all workers of an uploader until the block ends, with `watched` also the checks of the storage."""
     watch = StorageAvailability(workshop.storage, recheck_s=0.2)
-    workers = uploader.workers_of(workshop.settings, workshop.broker, workshop.storage, watch)
+    uploads = Uploads(workshop.settings, workshop.broker.uploads)
+    workers = uploader.build_workers(workshop.settings, workshop.broker, workshop.storage, watch, uploads)
 
     def wake() -> None:
         for queue in (workshop.broker.results, workshop.broker.webhooks):
-            rouse(workshop.client, queue, len(workers))
+            wake_workers(workshop.client, queue, len(workers))
 
     with watch.watching() if watched else nullcontext(), at_work(workers, wake=wake):
         yield

@@ -256,7 +256,7 @@ def test_heartbeats_reach_a_full_redis(join: Join, redis_client: Redis) -> None:
 def test_heartbeats_run_in_a_thread_of_their_own_and_survive_an_outage_of_redis(tmp_path: Path) -> None:
     nowhere = settings_for({"path": tmp_path / "nothing.sock"}, tmp_path)
     clients = connect(nowhere)
-    node = Node(nowhere, clients, Broker(nowhere, clients).tasks, "processor")
+    node = Node(nowhere, Broker(nowhere, clients), "processor")
     with node.beating():
         assert node.why_paused() == "Redis does not receive the heartbeats of this node."
     clients.close()

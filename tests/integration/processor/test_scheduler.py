@@ -150,7 +150,7 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
     assert leased(queue, "first", "low")
     submit(queue, "high", 5)
     assert leased(queue, "high"), "it is fetched while the first is still in the network"
-    eventually(lambda: queue.peek() == ["low"])
+    eventually(lambda: waiting_ids(queue) == ["low"])
     for item_id in ("first", "high", "low"):
         processor.leaves(item_id)
     eventually(lambda: processor.entered == ["first", "high", "low"])

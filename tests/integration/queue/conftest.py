@@ -15,4 +15,4 @@ def tasks(redis_client: Redis) -> RedisQueue:
 
 @pytest.fixture
 def results(redis_client: Redis) -> RedisQueue:
-    return RedisQueue(redis_client, "results", records="tasks")
+    return RedisQueue(redis_client, "results", root="tasks")

@@ -13,6 +13,7 @@ from tests.support.waiting import eventually
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import WorkerPresence
 from uvr.storage.local import LocalStorage
+from uvr.storage.uploads import Uploads
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, WebhookState
 from uvr.uploader.housekeeping.runner import Housekeeping
@@ -96,8 +97,8 @@ def rounds_of_the_house_pass(service: SmallService) -> bool:
     settings, clients, broker = service.settings, service.clients, service.broker
     storage = LocalStorage(settings.output_dir, "http://uvr.test", lambda: b"key")
     root = settings.redis_task_queue
-    Node(settings, clients, broker.tasks, "uploader").beat()
-    Housekeeping(settings, clients, broker, storage).round()
+    Node(settings, broker, "uploader").beat()
+    Housekeeping(settings, broker, storage, Uploads(settings, broker.uploads)).round()
     with WorkerPresence(clients.commands, root, "processor", dict).announced():
         health = service.get("/health").json["components"]
     assert (health["redis"], health["processor"]["status"]) == ("up", "up")

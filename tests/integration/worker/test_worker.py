@@ -31,7 +31,7 @@ def work_once(queue: RedisQueue, worker: Worker, shutdown: Shutdown) -> None:
 
 
 def test_a_finished_item_moves_to_the_next_queue(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
-    results = RedisQueue(redis_client, "results", records="tasks")
+    results = RedisQueue(redis_client, "results", root="tasks")
     submit(queue)
     done = Done({"status": "uploading"}, next_queue=results)
     work_once(queue, worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done)), shutdown)

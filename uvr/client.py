@@ -208,7 +208,11 @@ class Client:
     def _fetch(self, link: str, path: Path) -> None:
         part = path.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            with self._answer("GET", link, auth=_anonymous, stream=True) as answer, part.open("wb") as file:
+            # Without credentials: a link contains its own permission, and may lead to another host.
+            with (
+                self._answer("GET", link, auth=lambda request: request, stream=True) as answer,
+                part.open("wb") as file,
+            ):
                 for block in answer.iter_content(_BLOCK_BYTES):
                     file.write(block)
             part.replace(path)
@@ -310,11 +314,6 @@ def _host(url: str) -> str:
 
 def _path(task_uuid: str) -> str:
     return f"/tasks/{quote(task_uuid, safe='')}"
-
-
-def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send no credentials: a link contains its own permission, and may lead to another host."""
-    return request
 
 
 def _task(answer: Mapping[str, Any]) -> Task:

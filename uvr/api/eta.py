@@ -51,7 +51,7 @@ class Throughput:
 
 
 class EtaEstimator:
-    """Estimates from the live_workers throughput, cached for `_CACHE_S` seconds. Methods may raise `redis.RedisError`.
+    """Estimates from the current throughput, cached for `_CACHE_S` seconds. Methods may raise `redis.RedisError`.
 
     Safe to use from several threads.
     """

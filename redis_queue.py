@@ -58,7 +58,7 @@ _IDLE_MS = 5_000
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on one item, until it ends or expires, or the item is taken away."""
+    """The right to work on one item, until the lease expires or is taken away."""
 
     id: str
     attempt: int

@@ -26,9 +26,9 @@ local function put_back(queue, id)
 end
 
 -- The order of the queue: lower scores first, and equal scores by sequence number, which begins the member. The score
--- is the time in seconds since 1970 times 6 - priority. So a higher priority goes first, even if it
--- comes later (for some 57 years in the case of 5 and 4), and within a priority the earlier item goes first.
--- Scores of priority p lie in (seconds * (5 - p), seconds * (6 - p)], where `seconds` is the time now.
+-- is the time in seconds since 1970 times 6 - priority. So a higher priority goes first, even if it comes later
+-- (a later 5 passes an earlier 4 for some 57 years), and within a priority the earlier item goes first. At a time of
+-- `seconds`, the scores of priority p lie in (seconds * (5 - p), seconds * (6 - p)].
 local function add_item(queue, id, priority)
   if redis.call('EXISTS', item_key(queue, id)) == 1 then return false end
   local member = string.format('%016d:%s', redis.call('INCR', queue .. ':seq'), id)

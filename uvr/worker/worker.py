@@ -192,7 +192,7 @@ class Worker:
     def _release(self, lease: Lease, error: Exception) -> _Step:
         """Put the item back without counting a failure.
 
-        It is not to blame: its result is no longer of use, or the handler could not reach Redis.
+        The item is not to blame: its result is no longer of use, or the handler could not reach Redis.
         """
         log.warning("claim.handed_back", error_kind=type(error).__name__, error=str(error))
         return _Step("release", lambda: self._queue.release(lease, self._waiting_record))

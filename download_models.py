@@ -25,7 +25,7 @@ from uvr.cli.progress_bar import ProgressLine, megabytes
 from uvr.errors import UvrError
 from uvr.models import store
 from uvr.models.audio_separator import multi_file_model_name
-from uvr.models.catalogue import CATALOGUE, Model
+from uvr.models.catalogue import CATALOGUE
 from uvr.separation.engine_factory import model_file
 
 _LEFT_TO_AUDIO_SEPARATOR = "audio-separator downloads its files at the first start of the processor"
@@ -100,24 +100,24 @@ def _check_all(names: list[str], folder: Path) -> int:
 
 def _table(folder: Path) -> str:
     header = ("NAME", "ARCHITECTURE", "PRIMARY STEM", "SIZE", "VOCALS SDR", "PRESENT")
-    rows = [header, *(_row(model, folder) for model in CATALOGUE.values())]
+    rows = [header]
+    for model in CATALOGUE.values():
+        path = store.model_file_path(model.name, folder)
+        size_bytes = path.stat().st_size if path.is_file() else model.size_bytes
+        vocals_db = model.sdr_db.get("vocals")
+        rows.append(
+            (
+                model.name,
+                model.architecture,
+                model.parameters.primary_stem if model.parameters else "-",
+                megabytes(size_bytes) if size_bytes else "-",
+                f"{vocals_db:.1f} dB" if vocals_db is not None else "-",
+                "yes" if path.is_file() else "no" if model.source else "by hand only",
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def _row(model: Model, folder: Path) -> tuple[str, ...]:
-    path = store.model_file_path(model.name, folder)
-    size = path.stat().st_size if path.is_file() else model.size_bytes
-    vocals_db = model.sdr_db.get("vocals")
-    return (
-        model.name,
-        model.architecture,
-        model.parameters.primary_stem if model.parameters else "-",
-        megabytes(size) if size else "-",
-        f"{vocals_db:.1f} dB" if vocals_db is not None else "-",
-        "yes" if path.is_file() else "no" if model.source else "by hand only",
-    )
 
 
 if __name__ == "__main__":

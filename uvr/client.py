@@ -207,8 +207,12 @@ class Client:
 
     def _fetch(self, link: str, path: Path) -> None:
         part = path.with_name(f".{uuid.uuid4().hex}.part")
+
+        def send_no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            return request  # a link contains its own permission, and may lead to another host
+
         try:
-            with self._answer("GET", link, auth=_anonymous, stream=True) as answer, part.open("wb") as file:
+            with self._answer("GET", link, auth=send_no_credentials, stream=True) as answer, part.open("wb") as file:
                 for block in answer.iter_content(_BLOCK_BYTES):
                     file.write(block)
             part.replace(path)
@@ -310,11 +314,6 @@ def _host(url: str) -> str:
 
 def _path(task_uuid: str) -> str:
     return f"/tasks/{quote(task_uuid, safe='')}"
-
-
-def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Send no credentials: a link contains its own permission, and may lead to another host."""
-    return request
 
 
 def _task(answer: Mapping[str, Any]) -> Task:

@@ -51,7 +51,7 @@ class Throughput:
 
 
 class EtaEstimator:
-    """Estimates from the live_workers throughput, cached for `_CACHE_S` seconds. Methods may raise `redis.RedisError`.
+    """Estimates from the current throughput, cached for `_CACHE_S` seconds. Methods may raise `redis.RedisError`.
 
     Safe to use from several threads.
     """
@@ -63,17 +63,15 @@ class EtaEstimator:
 
     def remaining_s(self, task: Task, position: int | None) -> int | None:
         """See `Throughput.remaining_s`."""
-        return None if task.status.is_final else self._throughput().remaining_s(task, position)
-
-    def _throughput(self) -> Throughput:
+        if task.status.is_final:
+            return None
         now, cached = self._clock(), self._cached
-        if cached is not None and now - cached[0] <= _CACHE_S:
-            return cached[1]
-        processors = live_workers(self._broker.client, self._broker.root).get("processor", [])
-        throughput = Throughput(
-            song_s=self._broker.durations.median_s(),
-            processors=sum("paused" not in processor for processor in processors),
-            processing=self._broker.store.counts()[Status.PROCESSING],
-        )
-        self._cached = now, throughput
-        return throughput
+        if cached is None or now - cached[0] > _CACHE_S:
+            processors = live_workers(self._broker.client, self._broker.root).get("processor", [])
+            throughput = Throughput(
+                song_s=self._broker.durations.median_s(),
+                processors=sum("paused" not in processor for processor in processors),
+                processing=self._broker.store.counts()[Status.PROCESSING],
+            )
+            cached = self._cached = now, throughput
+        return cached[1].remaining_s(task, position)

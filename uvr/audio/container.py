@@ -177,26 +177,21 @@ def _start_positions(file: BinaryIO) -> list[int]:
     Some programs write ID3 tags in front of any file. FFmpeg expects them only before MPEG audio, and it finds nothing
     behind large ones.
     """
-    tags_bytes = _id3_bytes(file)
+    tags_bytes = 0
+    # There may be several tags, one behind the other (ID3v2.4, sections 3.1 and 3.4).
+    while (
+        (header := _bytes_at(file, tags_bytes)).startswith(b"ID3")
+        and len(header) == _ID3_HEADER_BYTES
+        and max(header[6:]) < 128
+    ):
+        size = sum(part << shift for part, shift in zip(header[6:], (21, 14, 7, 0), strict=True))
+        tags_bytes += size + _ID3_HEADER_BYTES * (2 if header[5] & _ID3_FOOTER_FLAG else 1)
     if not tags_bytes:
         return [0]
     if tags_bytes > MAX_ID3_BYTES:
         return [tags_bytes]
     mpeg_sync = int.from_bytes(_bytes_at(file, tags_bytes)[:2], "big")
     return [0, tags_bytes] if mpeg_sync & 0xFFE0 == 0xFFE0 else [tags_bytes, 0]
-
-
-def _id3_bytes(file: BinaryIO) -> int:
-    """The size of all ID3 tags at the beginning of `file`, one behind the other (ID3v2.4, sections 3.1 and 3.4)."""
-    end = 0
-    while (
-        (header := _bytes_at(file, end)).startswith(b"ID3")
-        and len(header) == _ID3_HEADER_BYTES
-        and max(header[6:]) < 128
-    ):
-        size = sum(part << shift for part, shift in zip(header[6:], (21, 14, 7, 0), strict=True))
-        end += size + _ID3_HEADER_BYTES * (2 if header[5] & _ID3_FOOTER_FLAG else 1)
-    return end
 
 
 def _bytes_at(file: BinaryIO, position: int) -> bytes:

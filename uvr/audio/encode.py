@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from uvr.audio.format import AudioFormat, Block, SampleFormat
 from uvr.audio.output_format import OutputFormat
@@ -137,7 +136,7 @@ class AudioWriter:
         """Append `block`, of shape (channels, samples)."""
         sample_format = self._encoding.sample_format
         name, dtype = _FRAME_FORMATS[sample_format]
-        packed = _quantize(block, sample_format).T.reshape(1, -1).astype(dtype)
+        packed = sample_format.quantized(block).T.reshape(1, -1).astype(dtype)
         frame = av.AudioFrame.from_ndarray(packed, format=name, layout=self._layout)
         # Containers need the time stamps to mark the codec's padding.
         frame.sample_rate, frame.time_base = self._encoding.sample_rate, Fraction(1, self._encoding.sample_rate)
@@ -156,14 +155,3 @@ class AudioWriter:
         if lossy and lossy.bit_rate:
             stream.bit_rate = lossy.bit_rate * self._encoding.channels
         return stream
-
-
-def _quantize(block: Block, sample_format: SampleFormat) -> NDArray[Any]:
-    """The values for FFmpeg's frame; 24-bit samples occupy the upper bits of 32."""
-    if sample_format is SampleFormat.FLOAT32:
-        return block
-    scale = 2 ** (sample_format.bits - 1)
-    # Float32 represents every integer of up to 24 bits, but not every 32-bit integer.
-    exact = block.astype(np.float64) if sample_format is SampleFormat.INT32 else block
-    values: NDArray[Any] = np.clip(np.rint(exact * scale), -scale, scale - 1)
-    return values * 256 if sample_format is SampleFormat.INT24 else values

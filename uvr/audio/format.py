@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,16 @@ class SampleFormat(Enum):
     def max_sample(self) -> float:
         """The maximum sample value that can be stored, as float32; the minimum is -1.0, or -inf for floats."""
         return float("inf") if self is SampleFormat.FLOAT32 else float(np.float32(1.0 - 2.0 ** (1 - self.bits)))
+
+    def quantized(self, block: Block) -> NDArray[Any]:
+        """The samples of `block` as FFmpeg's frames store them: 24-bit samples occupy the upper bits of 32."""
+        if self is SampleFormat.FLOAT32:
+            return block
+        scale = 2 ** (self.bits - 1)
+        # Float32 represents every integer of up to 24 bits, but not every 32-bit integer.
+        exact = block.astype(np.float64) if self is SampleFormat.INT32 else block
+        values: NDArray[Any] = np.clip(np.rint(exact * scale), -scale, scale - 1)
+        return values * 256 if self is SampleFormat.INT24 else values
 
 
 @dataclass(frozen=True)

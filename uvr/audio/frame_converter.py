@@ -55,7 +55,10 @@ class FrameConverter:
             frame_format = frame.format.name, frame.layout.name, frame.sample_rate
             if silence_s or frame_format != self._frame_format:
                 yield from self._convert(None)
-                yield from self._silence(silence_s)
+                missing = round(silence_s * self._target.sample_rate)
+                self.silence_samples += missing
+                for start in range(0, missing, MAX_BLOCK_SAMPLES):
+                    yield np.zeros((self._target.channels, min(MAX_BLOCK_SAMPLES, missing - start)), np.float32)
                 self._configure(frame)
                 self._frame_format = frame_format
             frame.pts = None
@@ -85,11 +88,3 @@ class FrameConverter:
             channels = frame.layout.nb_channels if frame else 0
             message = f"The audio's {channels} channels cannot be converted; send it in stereo."
             raise PermanentError(message, ffmpeg=str(error)) from None
-
-    def _silence(self, seconds: float) -> Iterator[Block]:
-        missing = round(seconds * self._target.sample_rate)
-        self.silence_samples += missing
-        while missing > 0:
-            samples = min(missing, MAX_BLOCK_SAMPLES)
-            missing -= samples
-            yield np.zeros((self._target.channels, samples), np.float32)

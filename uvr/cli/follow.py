@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from uvr.cli.progress_bar import ProgressLine
@@ -58,7 +57,7 @@ def follow(client: Client, tasks: Sequence[FollowedTask], options: argparse.Name
     try:
         for followed in tasks:
             with closing(ProgressLine(followed.name or followed.task_uuid, sys.stderr)) as line:
-                task = client.wait(followed.task_uuid, on_progress=partial(_show_progress, line))
+                task = client.wait(followed.task_uuid, on_progress=line.followed)
             remaining.pop(0)
             if not _save_and_report(client, followed, task, options):
                 status = SOME_FAILED
@@ -70,17 +69,6 @@ def follow(client: Client, tasks: Sequence[FollowedTask], options: argparse.Name
             raise SystemExit(INTERRUPTED) from None
         raise
     return status
-
-
-def _show_progress(line: ProgressLine, task: Task) -> None:
-    """Show the state of a task, and the estimated time until its stems are made."""
-    if task.status == "queued":
-        words = f"queued, {task.position} ahead of it" if task.position else "queued"
-    elif task.status == "uploading":
-        words = "storing the stems"
-    else:
-        words = f"{task.progress:4.0%}"
-    line.show(task.progress, words if task.eta_s is None else f"{words}, about {task.eta_s} s left")
 
 
 def _save_and_report(client: Client, followed: FollowedTask, task: Task, options: argparse.Namespace) -> bool:

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from uvr.client import truncated
+from uvr.client import is_url, truncated
 
 _RESERVED_BYTES = 45
 """Length of `_{stem}.{format}`, and of the number that distinguishes songs of the same name."""
@@ -54,6 +54,15 @@ def stem_names(names: Sequence[str], folder: Path) -> list[str]:
         taken.add(_folded(candidate))
         chosen.append(candidate)
     return chosen
+
+
+def song_at_risk(songs: Sequence[str], names: Sequence[str], folder: Path) -> str:
+    """The first song in `folder` that a stem with one of these `names` might overwrite; "" if there is none."""
+    for song in songs:
+        is_in_folder = not is_url(song) and Path(song).resolve().parent == folder.resolve()
+        if is_in_folder and any(name and Path(song).name.startswith(f"{name}_") for name in names):
+            return song
+    return ""
 
 
 def _folded(name: str) -> str:

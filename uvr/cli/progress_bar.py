@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TextIO
 
+from uvr.client import Task
 from uvr.models.files import DownloadProgress
 
 _BAR_WIDTH = 30
@@ -48,6 +49,16 @@ class ProgressLine:
     def advanced(self, share: float) -> None:
         """Show that this share of the work, 0.0 to 1.0, is done, as a percentage."""
         self.show(share, f"{share:4.0%}")
+
+    def followed(self, task: Task) -> None:
+        """Show the state of a task, and the estimated time until its stems are made."""
+        if task.status == "queued":
+            words = f"queued, {task.position} ahead of it" if task.position else "queued"
+        elif task.status == "uploading":
+            words = "storing the stems"
+        else:
+            words = f"{task.progress:4.0%}"
+        self.show(task.progress, words if task.eta_s is None else f"{words}, about {task.eta_s} s left")
 
     def show(self, share: float, words: str) -> None:
         """Show that this share of the work, 0.0 to 1.0, is done, followed by these words."""

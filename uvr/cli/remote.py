@@ -24,6 +24,8 @@ OUTPUT_AND_EXIT_STATUS = """Results go to stdout, messages to stderr. The exit s
 something failed or was refused, 2 if the command was wrong, the service did not answer, or it did not accept the
 credentials."""
 
+_SET_CREDENTIALS = "Set UVR_USERNAME and UVR_PASSWORD in the environment or in .env."
+
 
 def add_service_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that all commands for a running service have."""
@@ -39,11 +41,20 @@ def connect(options: argparse.Namespace, settings: Settings) -> Iterator[Client]
 
     If the service cannot be used, this prints why and ends the command with the exit status 2.
     """
+    address = (options.url or settings.uvr_url or settings.local_url).rstrip("/")
+    username = settings.uvr_username or settings.basic_auth_username
+    password = settings.uvr_password.get_secret_value()
+    if not password and address in (settings.local_url, settings.base_url):
+        # This password belongs to the service that .env configures, and is never sent to another address.
+        password = settings.basic_auth_password.get_secret_value()
+    elif not password:
+        print_message(f"There is no password for {address}. {_SET_CREDENTIALS}")
+        raise SystemExit(NOT_SENT)
     try:
-        with _client(options.url, settings) as client:
+        with Client(address, username, password) as client:
             yield client
     except CredentialsError as error:
-        print_message(f"{error} Set UVR_USERNAME and UVR_PASSWORD in the environment or in .env.")
+        print_message(f"{error} {_SET_CREDENTIALS}")
         raise SystemExit(NOT_SENT) from None
     except ClientError as error:
         print_message(str(error))
@@ -88,19 +99,3 @@ def print_result(result: str | Mapping[str, Any]) -> None:
 def print_message(message: str) -> None:
     """Print a message for people to stderr."""
     sys.stderr.write(f"{message}\n")
-
-
-def _client(url: str, settings: Settings) -> Client:
-    """A client with the credentials for this address.
-
-    BASIC_AUTH_PASSWORD belongs to the service that this .env configures and is never sent to another address.
-    """
-    address = (url or settings.uvr_url or settings.local_url).rstrip("/")
-    username = settings.uvr_username or settings.basic_auth_username
-    password = settings.uvr_password.get_secret_value()
-    if not password and address in (settings.local_url, settings.base_url):
-        password = settings.basic_auth_password.get_secret_value()
-        return Client(address, username, password)
-    if not password:
-        raise CredentialsError(f"There is no password for {address}.", status=401)
-    return Client(address, username, password)

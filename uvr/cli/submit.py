@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from config import Settings
 from uvr.audio.output_format import OutputFormat
 from uvr.cli import remote
 from uvr.cli.follow import FollowedTask, add_following_options, follow, is_following
-from uvr.cli.output_names import stem_names, why_not_writable
+from uvr.cli.output_names import song_at_risk, stem_names, why_not_writable
 from uvr.cli.progress_bar import ProgressLine
 from uvr.client import Client, Task, is_url, song_name
 
@@ -45,7 +43,7 @@ def submit(options: argparse.Namespace, settings: Settings) -> int:
             remote.print_message(obstacle)
             return remote.NOT_SENT
         names = stem_names(names, options.output)
-        if song := _song_at_risk(songs, names, options.output):
+        if song := song_at_risk(songs, names, options.output):
             remote.print_message(f"{song} might be overwritten by a stem of another song; choose another folder.")
             return remote.NOT_SENT
     name_of = dict(zip(songs, names, strict=True))
@@ -64,15 +62,6 @@ def submit(options: argparse.Namespace, settings: Settings) -> int:
 
         status = remote.for_each(options.songs, send, as_json=options.json)
         return max(status, follow(client, followed, options))
-
-
-def _song_at_risk(songs: Sequence[str], names: Sequence[str], folder: Path) -> str:
-    """The first song in `folder` that a stem with one of these `names` might overwrite; "" if there is none."""
-    for song in songs:
-        is_in_folder = not is_url(song) and Path(song).resolve().parent == folder.resolve()
-        if is_in_folder and any(name and Path(song).name.startswith(f"{name}_") for name in names):
-            return song
-    return ""
 
 
 def _submit(client: Client, song: str, options: argparse.Namespace) -> Task:

@@ -14,7 +14,7 @@ from typing import Any
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
-from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, without_suffix
+from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, find_model, without_suffix
 from uvr.models.download import download
 from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, tail_md5
 
@@ -68,6 +68,16 @@ def multi_file_model_name(name: str) -> str:
     """
     listed = _MULTI_FILE_MODELS.get(without_suffix(name, *_MULTI_FILE_SUFFIXES).lower(), "")
     return listed or (name if name.lower().endswith(_MULTI_FILE_SUFFIXES) else "")
+
+
+def catalogue_name(name: str) -> str:
+    """The catalogue's name of a model that MODEL_NAME may spell differently; `name` for a model of the operator's."""
+    if model := find_vr_model(name):
+        return model.name
+    try:
+        return find_model(name).name
+    except PermanentError:
+        return multi_file_model_name(name) or name
 
 
 def ensure_vr_model_file(

@@ -100,7 +100,11 @@ def _fetch(work: Path, on_progress: ProgressCallback) -> None:
             stderr=subprocess.STDOUT,
         )
     if _wait(client, work, on_progress) != 0:
-        raise _unavailable(_error_line(output.read_text(encoding="utf-8", errors="replace")))
+        text = output.read_text(encoding="utf-8", errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        errors = [line for line in lines if line.lower().startswith("error:")]
+        line = (errors or lines[-1:] or ["the package client printed nothing"])[0]
+        raise _unavailable(without_secrets(re.sub("^error: ", "", line, flags=re.IGNORECASE)))
 
 
 def _client(requirements: Path) -> list[str]:
@@ -142,14 +146,6 @@ def _bytes_below(folder: Path) -> int:
             except FileNotFoundError:
                 continue
     return total
-
-
-def _error_line(output: str) -> str:
-    """The line of the client's output that says what went wrong."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith("error:")]
-    line = (errors or lines[-1:] or ["the package client printed nothing"])[0]
-    return without_secrets(re.sub("^error: ", "", line, flags=re.IGNORECASE))
 
 
 def _unavailable(reason: str) -> ModelUnavailableError:

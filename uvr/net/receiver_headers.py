@@ -11,10 +11,12 @@ import base64
 import json
 import re
 
+from urllib3.util import parse_url
+
 BASIC_AUTH = "basic_auth"
 """A value under this name, user:password, becomes an Authorization header."""
 
-DEFAULT_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _RECEIVER = re.compile(r"(?:(https?)://)?([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+", re.IGNORECASE)
@@ -42,6 +44,13 @@ def parse_receiver_headers(text: str) -> dict[str, dict[str, str]]:
     return by_origin
 
 
+def origin_of(url: str) -> str:
+    """The origin of a URL that has been checked, as `parse_receiver_headers` writes it: scheme, host and port."""
+    parts = parse_url(url)
+    port = _DEFAULT_PORTS[parts.scheme or "https"] if parts.port is None else parts.port
+    return f"{parts.scheme}://{parts.host}:{port}"
+
+
 def _origin(receiver: str) -> str:
     parts = _RECEIVER.fullmatch(receiver)
     if not parts or int(parts[3] or 0) >= 2**16:
@@ -50,7 +59,7 @@ def _origin(receiver: str) -> str:
             "plain HTTP, http://hooks.example.com, without a path"
         )
     scheme = (parts[1] or "https").lower()
-    return f"{scheme}://{parts[2].lower()}:{int(parts[3] or DEFAULT_PORTS[scheme])}"
+    return f"{scheme}://{parts[2].lower()}:{int(parts[3] or _DEFAULT_PORTS[scheme])}"
 
 
 def _header(receiver: str, name: str, value: object) -> tuple[str, str]:

@@ -23,11 +23,10 @@ from config import FETCH_USER_AGENT
 from uvr.errors import CancelledError, PermanentError, TransientError
 from uvr.net.http_status import described, is_transient, redirect_target, retry_after_s
 from uvr.net.url_guard import GuardedSession, UrlGuard
-from uvr.processor.web_page import SNIFFED_BYTES, is_web_page, title_of
+from uvr.processor.web_page import refuse_web_page
 
 _CHUNK_BYTES = 256 * 2**10
 _MAX_REDIRECTS = 20  # as in browsers
-_MEDIA_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}", re.ASCII)
 _WHOLE_FILE = re.compile(r"bytes 0-(\d+)/(\d+)", re.IGNORECASE)
 _FAILED = "The audio could not be downloaded:"
 
@@ -73,7 +72,7 @@ def download(
 
         size = _save(response, destination, max_bytes, check)
         content_type = response.headers.get("Content-Type", "")
-        _refuse_web_page(destination, content_type)
+        refuse_web_page(destination, content_type)
         return Download(size, content_type)
 
 
@@ -128,18 +127,6 @@ def _save(response: requests.Response, destination: Path, max_bytes: int, check:
     if not size:
         raise PermanentError(f"{_FAILED} the server sent an empty file.")
     return size
-
-
-def _refuse_web_page(path: Path, content_type: str) -> None:
-    with path.open("rb") as file:
-        beginning = file.read(SNIFFED_BYTES)
-    if not is_web_page(beginning, content_type):
-        return
-    title = title_of(beginning, content_type)
-    titled = f" titled “{title}”" if title else ""
-    media_type = _MEDIA_TYPE.match(content_type)
-    typed = f"; its Content-Type is {media_type[0]}" if media_type else ""
-    raise PermanentError(f"The URL leads to a web page{titled}, not to audio{typed}.", content_type=content_type)
 
 
 def _too_slow(total_s: float) -> TransientError:

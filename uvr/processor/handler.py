@@ -20,7 +20,6 @@ from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACT
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
 from uvr.processor.scheduler import InferenceScheduler, InferenceSlot
-from uvr.separation.engine import Separation
 from uvr.separation.separator import Separator
 from uvr.storage.staging import StagingFolder
 from uvr.storage.uploads import Uploads
@@ -132,7 +131,11 @@ class SeparationHandler:
         durations = {"waited_s": round(slot.waited_s, 3), "separation_s": round(separation_s, 3)}
         facts: dict[str, object] = {"model": model, **separation.facts(), **durations}
         log.info("task.separated", **facts)
-        _observe(model, separation, separation_s)
+        labels = {"model": model, "provider": separation.provider}
+        AUDIO_SECONDS.observe(separation.audio_s, **labels)
+        SEPARATION_SECONDS.observe(separation_s, **labels)
+        if separation.audio_s:
+            REAL_TIME_FACTOR.observe(separation_s / separation.audio_s, **labels)
         self._broker.durations.add(separation_s)
         return facts
 
@@ -149,12 +152,3 @@ class SeparationHandler:
                 send_event()
 
         return record_progress
-
-
-def _observe(model: str, separation: Separation, separation_s: float) -> None:
-    """Add one separation to the metrics."""
-    labels = {"model": model, "provider": separation.provider}
-    AUDIO_SECONDS.observe(separation.audio_s, **labels)
-    SEPARATION_SECONDS.observe(separation_s, **labels)
-    if separation.audio_s:
-        REAL_TIME_FACTOR.observe(separation_s / separation.audio_s, **labels)

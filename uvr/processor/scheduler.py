@@ -83,7 +83,11 @@ class InferenceScheduler(Admission):
 
     def acquire(self, lease: Lease, heartbeat: Heartbeat) -> None:
         """Wait until the network is free, and occupy it. Raises `CancelledError` when the task should be released."""
-        while not self._try_to_occupy():
+        while True:
+            with self._change:
+                if self._change.wait_for(lambda: not self._is_occupied, _CHECK_EVERY_S):
+                    self._is_occupied = True
+                    break
             if heartbeat.stopping():
                 raise CancelledError("The process is stopping before this task has entered the network.")
             if self._is_overtaken(lease, self._name):
@@ -103,14 +107,6 @@ class InferenceScheduler(Admission):
         self._released_at = time.monotonic()
         self._free()
         self.leave()
-
-    def _try_to_occupy(self) -> bool:
-        """Occupy the network if it is free or becomes free within a moment."""
-        with self._change:
-            if not self._change.wait_for(lambda: not self._is_occupied, _CHECK_EVERY_S):
-                return False
-            self._is_occupied = True
-            return True
 
     def _free(self) -> None:
         with self._change:

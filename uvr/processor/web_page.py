@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from pathlib import Path
+
+from uvr.errors import PermanentError
 
 SNIFFED_BYTES = 64 * 2**10
 """How much of the beginning of a file is read; in some pages the title comes after scripts and styles."""
@@ -24,6 +27,20 @@ _CHARSET = re.compile(rb"charset\s*=\s*[\"']?([\w-]+)", re.IGNORECASE)
 _ALLOWED_CHARSET = re.compile(
     r"utf-?8|gb(?:k|2312|18030)|big5|shift_jis|euc-(?:jp|kr)|iso-8859-(?:[1-9]|1[013-6])|windows-125[0-8]|koi8-[ru]"
 )
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}", re.ASCII)
+
+
+def refuse_web_page(path: Path, content_type: str) -> None:
+    """Raise `PermanentError` if the file at `path`, sent with this Content-Type, is a web page."""
+    with path.open("rb") as file:
+        beginning = file.read(SNIFFED_BYTES)
+    if not is_web_page(beginning, content_type):
+        return
+    title = title_of(beginning, content_type)
+    titled = f" titled “{title}”" if title else ""
+    media_type = _MEDIA_TYPE.match(content_type)
+    typed = f"; its Content-Type is {media_type[0]}" if media_type else ""
+    raise PermanentError(f"The URL leads to a web page{titled}, not to audio{typed}.", content_type=content_type)
 
 
 def is_web_page(beginning: bytes, content_type: str) -> bool:

@@ -72,7 +72,14 @@ def _client(settings: Settings, timeout_s: float) -> Redis:
         password = settings.redis_password.get_secret_value() or None
         return Redis(settings.redis_host, settings.redis_port, settings.redis_db, password, **options)
     try:
-        return _from_url(url, settings, options)
+        if clashing := sorted(options.keys() & dict(parse_qsl(urlsplit(url).query))):
+            # redis-py would prefer the URL's value, for instance a timeout shorter than a blocking wait.
+            raise SettingsError([f"REDIS_URL: remove {', '.join(clashing)}; the service sets its own"])
+        if url.startswith("redis+sentinel://"):
+            return _behind_sentinel(url, options)
+        if url.startswith(("redis+cluster://", "rediss+cluster://")):
+            return _cluster(url, settings, options)
+        return Redis.from_url(url, **options)
     except ValueError:
         # The message of urllib may quote a part of the password.
         raise SettingsError([_UNREADABLE]) from None
@@ -80,17 +87,6 @@ def _client(settings: Settings, timeout_s: float) -> Redis:
 
 def _no_retry() -> Retry:
     return Retry(NoBackoff(), 0)
-
-
-def _from_url(url: str, settings: Settings, options: dict[str, Any]) -> Redis:
-    if clashing := sorted(options.keys() & dict(parse_qsl(urlsplit(url).query))):
-        # redis-py would prefer the URL's value, for instance a timeout shorter than a blocking wait.
-        raise SettingsError([f"REDIS_URL: remove {', '.join(clashing)}; the service sets its own"])
-    if url.startswith("redis+sentinel://"):
-        return _behind_sentinel(url, options)
-    if url.startswith(("redis+cluster://", "rediss+cluster://")):
-        return _cluster(url, settings, options)
-    return Redis.from_url(url, **options)
 
 
 def _behind_sentinel(url: str, options: dict[str, Any]) -> Redis:

@@ -64,24 +64,21 @@ def read_durability(server: Redis) -> Durability:
     """The durability of `server`. Raises `redis.RedisError` when it cannot be reached."""
     info = info_of(server)
     policy, limited = info.get("maxmemory_policy"), info.get("maxmemory")
+    try:
+        config: Any = server.config_get("append*")  # before Redis 7 it took one pattern only
+    except ResponseError:
+        config = {}  # not allowed, as usual on a managed Redis
+    appendfsync = None
+    if "appendonly" in config:
+        appendfsync = str(config.get("appendfsync")) if config["appendonly"] == "yes" else "off"
     return Durability(
         server=server_name(info) or None,
-        appendfsync=_appendfsync(server),
+        appendfsync=appendfsync,
         # The volatile-* policies delete only keys that expire; tasks do not.
         evicts=None if policy is None else policy if limited and policy.startswith("allkeys-") else "",
         replicas=int(info.get("connected_slaves", 0)),
         min_replicas="min_slaves_good_slaves" in info,
     )
-
-
-def _appendfsync(server: Redis) -> str | None:
-    try:
-        config: Any = server.config_get("append*")  # before Redis 7 it took one pattern only
-    except ResponseError:
-        return None  # not allowed, as usual on a managed Redis
-    if "appendonly" not in config:
-        return None
-    return str(config.get("appendfsync")) if config["appendonly"] == "yes" else "off"
 
 
 @contextmanager

@@ -50,9 +50,16 @@ def check_redis(clients: RedisClients, settings: Settings) -> str:
     except ResponseError as error:
         if is_transient(error):
             raise
-        # The rest quotes the command with all its arguments.
-        answer = str(error).partition(", with args")[0]
-        raise UnsuitableRedisError(variable, _why(error), answer) from error
+        text = str(error)
+        if "unknown command" in text and "HELLO" in text:
+            sentence = _NO_HELLO
+        # Redis 6 and 7, then Redis 8 and Valkey, word it like this when a command inside a script is not allowed.
+        elif isinstance(error, NoPermissionError) or "user executing the script" in text or "ACL failure" in text:
+            sentence = _NO_RIGHTS
+        else:
+            sentence = _NO_SCRIPTS
+        # The rest of the text quotes the command with all its arguments.
+        raise UnsuitableRedisError(variable, sentence, text.partition(", with args")[0]) from error
     return server
 
 
@@ -76,13 +83,3 @@ def info_of(server: Redis, *sections: str) -> dict[str, Any]:
     except ResponseError:
         return {}
     return dict(info)
-
-
-def _why(error: ResponseError) -> str:
-    text = str(error)
-    if "unknown command" in text and "HELLO" in text:
-        return _NO_HELLO
-    # Redis 6 and 7, then Redis 8 and Valkey, word it like this when a command inside a script is not allowed.
-    if isinstance(error, NoPermissionError) or "user executing the script" in text or "ACL failure" in text:
-        return _NO_RIGHTS
-    return _NO_SCRIPTS

@@ -74,7 +74,16 @@ class StorageAvailability:
             if self._checked_at >= asked_at:
                 return self.problem
             self._checked_at = time.monotonic()
-            problem, warnings = self._probe()
+            problem, warnings = "", self._warnings
+            try:
+                warnings = self._storage.check()
+            except UvrError as error:
+                problem = error.message
+                if problem != self.problem:
+                    log.error("storage.unusable", error=problem, **error.facts)
+            except Exception:
+                # A bug in the check must not keep stems from being stored.
+                log.exception("storage.check_broke")
             if warnings != self._warnings:
                 log.warning("storage.limited", warnings=warnings)
             self._warnings = warnings
@@ -84,16 +93,3 @@ class StorageAvailability:
                     log.info("storage.usable")
                 self._on_change()
             return problem
-
-    def _probe(self) -> tuple[str, list[str]]:
-        """The problem and the warnings that the storage reports now."""
-        try:
-            return "", self._storage.check()
-        except UvrError as error:
-            if error.message != self.problem:
-                log.error("storage.unusable", error=error.message, **error.facts)
-            return error.message, self._warnings
-        except Exception:
-            # A bug in the check must not keep stems from being stored.
-            log.exception("storage.check_broke")
-            return "", self._warnings

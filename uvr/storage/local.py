@@ -41,9 +41,17 @@ class LocalStorage:
         `content_type` is not stored; the API derives it from the key when it serves the file.
         """
         target = self._path(key)
+        unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
         with _translated_disk_errors():
             target.parent.mkdir(parents=True, exist_ok=True)
-            _store_whole(path, target)
+            try:
+                _link_or_copy(path, unfinished)
+                sync(unfinished)
+                unfinished.replace(target)
+                sync(target.parent)
+            finally:
+                # It still exists after a failure, and after a rename to a hard link to the same file (a no-op).
+                unfinished.unlink(missing_ok=True)
 
     def url(self, key: str, ttl_s: int, base_url: str = "") -> str:
         """A link that `verify` accepts for `ttl_s` seconds; `base_url` replaces the usual address of the service."""
@@ -100,18 +108,6 @@ class LocalStorage:
 
     def _signature(self, key: str, expires: str) -> str:
         return hmac.new(self._link_key(), f"{expires}\n{key}".encode(), hashlib.sha256).hexdigest()
-
-
-def _store_whole(source: Path, target: Path) -> None:
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    try:
-        _link_or_copy(source, unfinished)
-        sync(unfinished)
-        unfinished.replace(target)
-        sync(target.parent)
-    finally:
-        # It still exists after a failure, and after a rename to a hard link to the same file, which does nothing.
-        unfinished.unlink(missing_ok=True)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -22,13 +22,12 @@ from pydantic import SecretStr
 from requests.structures import CaseInsensitiveDict
 from standardwebhooks import Webhook
 from urllib3.exceptions import HTTPError
-from urllib3.util import parse_url
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
 from uvr.net.http_status import described, is_transient, redirect_target, retry_after_s
-from uvr.net.receiver_headers import DEFAULT_PORTS
-from uvr.net.url_guard import GuardedSession, UrlGuard
+from uvr.net.receiver_headers import origin_of
+from uvr.net.url_guard import UrlGuard
 from uvr.timestamps import iso_now, timestamp_fields
 
 ReceiverHeaders = Mapping[str, Mapping[str, SecretStr]]
@@ -158,7 +157,7 @@ def _post(
     with guard.session(timeout_s) as session:
         try:
             guard.check(url, "hook_url")
-            own = {name: value.get_secret_value() for name, value in receiver_headers.get(_origin(url), {}).items()}
+            own = {name: value.get_secret_value() for name, value in receiver_headers.get(origin_of(url), {}).items()}
             # Regardless of case, so that a receiver's own User-Agent replaces ours.
             merged = CaseInsensitiveDict(headers | own)
             with session.post(url, data=body, headers=merged, timeout=timeout_s, stream=True) as response:
@@ -170,13 +169,11 @@ def _post(
         except (requests.exceptions.InvalidURL, UnicodeError):
             return _Result("final", "hook_url is not a valid URL.")
         except (requests.RequestException, HTTPError) as error:
-            return _Result("retry", _explain(error, session, timeout_s))
-
-
-def _origin(url: str) -> str:
-    parts = parse_url(url)
-    port = DEFAULT_PORTS[parts.scheme or "https"] if parts.port is None else parts.port
-    return f"{parts.scheme}://{parts.host}:{port}"
+            if session.expired or isinstance(error, requests.Timeout):
+                return _Result("retry", f"The receiver did not answer within {timeout_s:g} s.")
+            if isinstance(error, requests.exceptions.SSLError):
+                return _Result("retry", "No encrypted connection to the receiver could be made; check its certificate.")
+            return _Result("retry", "The connection to the receiver broke off before it answered.")
 
 
 def _judge(response: requests.Response) -> _Result:
@@ -206,11 +203,3 @@ def _redirect_hint(response: requests.Response) -> str:
     if response.is_permanent_redirect:
         return f" It has moved to {shown} and redirects are not followed: use that URL as hook_url."
     return f" It redirects to {shown} and redirects are not followed."
-
-
-def _explain(error: Exception, session: GuardedSession, timeout_s: float) -> str:
-    if session.expired or isinstance(error, requests.Timeout):
-        return f"The receiver did not answer within {timeout_s:g} s."
-    if isinstance(error, requests.exceptions.SSLError):
-        return "No encrypted connection to the receiver could be made; check its certificate."
-    return "The connection to the receiver broke off before it answered."

@@ -8,16 +8,13 @@ grace period at once.
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 import structlog
 
-from uvr.worker.shutdown import Shutdown
+from uvr.worker.shutdown import Shutdown, collected_signals
 from uvr.worker.worker import Worker
 
 log = structlog.get_logger()
@@ -37,7 +34,7 @@ def run_until_stopped(workers: Sequence[Worker], grace_s: float) -> bool:
     threads = [
         threading.Thread(target=worker.run, name=worker.name, args=(shutdown,), daemon=True) for worker in workers
     ]
-    with _collected_signals() as received:
+    with collected_signals() as received:
         for thread in threads:
             thread.start()
         while healthy and not received:
@@ -67,20 +64,3 @@ def _have_ended(
             return False
         time.sleep(0.05)
     return True
-
-
-@contextmanager
-def _collected_signals() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT in a list instead of ending the process."""
-    received: list[int] = []
-
-    def collect(number: int, _frame: FrameType | None) -> None:
-        # Only this: a signal handler may interrupt the main thread while it holds a lock, and would then deadlock.
-        received.append(number)
-
-    before = {number: signal.signal(number, collect) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,9 +1,13 @@
-"""The two stages in which a worker process stops."""
+"""The two stages in which a worker process stops, and the signals that start them."""
 
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 
 
 @dataclass(frozen=True)
@@ -12,3 +16,20 @@ class Shutdown:
 
     requested: threading.Event = field(default_factory=threading.Event)
     abandoned: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def collected_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT in a list instead of ending the process."""
+    received: list[int] = []
+
+    def collect(number: int, _frame: FrameType | None) -> None:
+        # Only this: a signal handler may interrupt the main thread while it holds a lock, and would then deadlock.
+        received.append(number)
+
+    before = {number: signal.signal(number, collect) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -131,7 +131,7 @@ def test_whatever_prevents_a_process_from_starting_is_a_fault(doctor, tmp_path):
     assert report.status == 1
     for subject, start in {
         "password": "BASIC_AUTH_PASSWORD: is empty, and other machines can reach API_HOST=0.0.0.0",
-        "users": "BASIC_AUTH_USERS_FILE: line 1 has a hash for anna that is not bcrypt's",
+        "users": "BASIC_AUTH_USERS_FILE: line 1 has a hash for anna that is not from bcrypt",
         "WEBHOOK_SECRET": "The webhook secret begins with whsec_, but what follows is not base64.",
         "device": "DEVICE=coreml, but ONNX Runtime is installed without CoreML",
     }.items():

@@ -47,20 +47,14 @@ def service_url() -> str:
     if _is_in(_parsed(request.remote_addr or ""), settings.trusted_proxies):
         host = _last(request.headers.get("X-Forwarded-Host", "")) or host
         scheme = _last(request.headers.get("X-Forwarded-Proto", "")) or scheme
-    if settings.public_base_url or scheme not in ("http", "https") or not _is_allowed(host.lower()):
-        return settings.base_url
-    return f"{scheme}://{host.lower()}"
-
-
-def _is_allowed(host: str) -> bool:
-    """Whether links may begin with `host`, which is a name or an address, with or without a port."""
-    settings = services().settings
-    if not is_host(host):
-        return False
+    host = host.lower()
     name = host if host.endswith("]") else re.sub(r":[0-9]+$", "", host)
-    return not {host, name}.isdisjoint(settings.allowed_hosts) or not (
-        settings.allowed_hosts or settings.is_on_loopback
+    is_allowed = is_host(host) and (
+        not {host, name}.isdisjoint(settings.allowed_hosts) or not (settings.allowed_hosts or settings.is_on_loopback)
     )
+    if settings.public_base_url or scheme not in ("http", "https") or not is_allowed:
+        return settings.base_url
+    return f"{scheme}://{host}"
 
 
 def _last(values: str) -> str:

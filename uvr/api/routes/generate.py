@@ -27,7 +27,7 @@ from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
 from uvr.api.unknown_fields import UnknownFields
 from uvr.errors import PermanentError, RepeatedRequestError, TransientError, UvrError
-from uvr.storage.uploads import Upload, part_file
+from uvr.storage.uploads import part_file
 from uvr.tasks.model import Task, WebhookState
 from uvr.timestamps import now_ms
 
@@ -75,7 +75,10 @@ def _submit_file(key: str) -> Task:
         body = _validated(GenerateForm, {**form.texts, **form.files})
         _check_url("hook_url", body.hook_url)
         song: SentFile = body.audio
-        upload = _stored_upload(song, task_uuid)
+        try:
+            upload = services().uploads.store(song.path, task_uuid)
+        except PermanentError as refusal:  # of the storage; the request is not at fault
+            raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
     task = _task(task_uuid, body, song.name or "upload", upload.key)
     try:
         services().store.submit(task, once(task.owner, key, body, f"sha256:{song.sha256}"))
@@ -84,14 +87,6 @@ def _submit_file(key: str) -> Task:
         upload.withdraw()
         raise
     return task
-
-
-def _stored_upload(song: SentFile, task_uuid: str) -> Upload:
-    """Store the song for its task. Raises `TransientError` if the storage refuses it: the request is not at fault."""
-    try:
-        return services().uploads.store(song.path, task_uuid)
-    except PermanentError as refusal:
-        raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
 
 
 def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -> Task:

@@ -21,7 +21,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from redis import RedisError
 
-from redis_queue import RedisQueue
 from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, require_metrics_access
 from uvr.api.problems import Problem
 from uvr.api.services import services
@@ -81,7 +80,9 @@ def _queue_families() -> list[Metric]:
     leased = GaugeMetricFamily("uvr_queue_leased", "Items that a worker has leased.", labels=["queue", "node"])
     delayed = GaugeMetricFamily("uvr_queue_delayed", "Items that wait for a retry.", labels=["queue", "node"])
     dead = GaugeMetricFamily("uvr_queue_dead", "Dead letters.", labels=["queue", "node"])
-    for labels, queue in _labelled_queues():
+    broker = services().broker
+    results = [(["results", node], broker.result_queue(node)) for node in sorted({"", *broker.node_ids()})]
+    for labels, queue in [(["tasks", ""], broker.tasks), *results, (["webhooks", ""], broker.webhooks)]:
         sizes = queue.sizes()
         for priority, count in sizes.by_priority.items():
             waiting.add_metric([*labels, str(priority)], count)
@@ -90,15 +91,6 @@ def _queue_families() -> list[Metric]:
         delayed.add_metric(labels, sizes.delayed)
         dead.add_metric(labels, sizes.dead)
     return [waiting, oldest, leased, delayed, dead]
-
-
-def _labelled_queues() -> Iterator[tuple[list[str], RedisQueue]]:
-    """Each queue with its values of the labels `queue` and `node`; every node has a result queue."""
-    broker = services().broker
-    yield ["tasks", ""], broker.tasks
-    for node in sorted({"", *broker.node_ids()}):
-        yield ["results", node], broker.result_queue(node)
-    yield ["webhooks", ""], broker.webhooks
 
 
 def _worker_family() -> Metric:

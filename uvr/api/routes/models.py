@@ -11,9 +11,8 @@ from uvr.api.auth.basic import private_blueprint
 from uvr.api.responses import json_response
 from uvr.api.schemas.responses import ModelEntry, ModelList
 from uvr.api.services import services
-from uvr.errors import PermanentError
-from uvr.models.audio_separator import VR_MODELS, find_vr_model, multi_file_model_name
-from uvr.models.catalogue import CATALOGUE, find_model
+from uvr.models.audio_separator import VR_MODELS, catalogue_name
+from uvr.models.catalogue import CATALOGUE
 
 models = private_blueprint("models")
 
@@ -22,7 +21,7 @@ models = private_blueprint("models")
 def list_models() -> Response:
     """List the models of the catalogue, and the models in use, which may include the operator's own."""
     processors = services().workers().get("processor", [])
-    in_use = sorted({_catalogue_name(processor["model"]) for processor in processors if "model" in processor})
+    in_use = sorted({catalogue_name(processor["model"]) for processor in processors if "model" in processor})
     entries = [
         ModelEntry(
             name=model.name,
@@ -39,13 +38,3 @@ def list_models() -> Response:
         for model in (*CATALOGUE.values(), *VR_MODELS.values())
     ]
     return json_response(ModelList(models=entries, in_use=in_use))
-
-
-def _catalogue_name(name: str) -> str:
-    """The catalogue's name of a model that MODEL_NAME may spell differently; `name` for a model of the operator's."""
-    if model := find_vr_model(name):
-        return model.name
-    try:
-        return find_model(name).name
-    except PermanentError:
-        return multi_file_model_name(name) or name

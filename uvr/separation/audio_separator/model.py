@@ -122,7 +122,14 @@ class AudioSeparatorModel:
         `TransientError` and `PermanentError`.
         """
         self._loaded.output_dir = str(folder)
-        self._replace_progress_bars(_Progress(on_share, _LOOPS.get(self.architecture, 1)))
+        # The architecture's loops call tqdm to draw progress bars.
+        progress = _Progress(on_share, _LOOPS.get(self.architecture, 1))
+        module: Any = sys.modules[type(self._loaded).__module__]
+        if self.architecture == "Demucs":
+            apply_module: Any = sys.modules[module.apply_model.__module__]
+            apply_module.tqdm = SimpleNamespace(tqdm=progress.iterate)
+        else:
+            module.tqdm = progress.iterate
         try:
             files = self._separator.separate(str(mixture))
         except InvalidAudioDataError as error:
@@ -134,14 +141,6 @@ class AudioSeparatorModel:
         if not files:
             raise TransientError("audio-separator wrote no stems and gave no reason; see the log.")
         return {Path(file).stem: folder / file for file in files}
-
-    def _replace_progress_bars(self, progress: _Progress) -> None:
-        """Replace tqdm, which the architecture's loops call to draw progress bars, by `progress`."""
-        module = sys.modules[type(self._loaded).__module__]
-        if self.architecture == "Demucs":
-            sys.modules[module.apply_model.__module__].tqdm = SimpleNamespace(tqdm=progress.iterate)  # type: ignore[attr-defined]
-        else:
-            module.tqdm = progress.iterate  # type: ignore[attr-defined]
 
 
 class _Progress:

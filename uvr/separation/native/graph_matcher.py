@@ -60,6 +60,10 @@ _DEFAULTS: dict[str, dict[str, Value]] = {
 }  # fmt: skip
 """Operator -> default values of its attributes, from ONNX's documentation of the operators."""
 
+_ARITIES = {"Relu": {1}, "Transpose": {1}, "BatchNormalization": {5}, "Conv": {2, 3}, "ConvTranspose": {2, 3}}
+"""Operator -> the numbers of inputs that it may have; all others have two."""
+_WITHOUT_ATTRIBUTES = ("Add", "MatMul", "Mul", "Relu")
+
 
 class _Walk:
     """Walks through a graph from its input to its output; `_at` is the tensor that it has reached."""
@@ -81,7 +85,11 @@ class _Walk:
         _require(graph.opset >= _MIN_OPSET, f"its operators are of version {graph.opset}")
         names = [graph.input, *graph.constants, *(name for node in graph.nodes for name in node.outputs)]
         _require(len(set(names)) == len(names) and "" not in names, "two of its tensors have the same name")
-        self._channels, self._bins, self._frames = _input_sizes(graph.shape)
+        # The batch must be 1 or of any size.
+        sizes = [size for size in graph.shape[1:] if isinstance(size, int) and size > 0]
+        has_batch = len(graph.shape) == 4 and (graph.shape[0] == 1 or isinstance(graph.shape[0], str))
+        _require(has_batch and len(sizes) == 3, f"its input has the shape {graph.shape}")
+        self._channels, self._bins, self._frames = sizes
 
     def architecture(self) -> Architecture:
         sizes = self._channels, self._bins, self._frames
@@ -212,7 +220,11 @@ class _Walk:
             _require(fits, f"{operator} has unexpected inputs")
         else:
             _require(node.inputs[0] == self._at, f"{operator} has its inputs in another order")
-        _require_arity(node)
+        arities = _ARITIES.get(node.operator, {2})
+        _require(len(node.inputs) in arities, f"{operator} has {len(node.inputs)} inputs")
+        _require(len(node.outputs) == 1, f"{operator} has {len(node.outputs)} outputs")
+        if operator in _WITHOUT_ATTRIBUTES:
+            _require_attributes(node)
         self._taken += 1
         self._at = node.outputs[0]
         return node
@@ -254,15 +266,6 @@ def _users(nodes: list[Node], constants: dict[str, Array]) -> defaultdict[str, l
     return users
 
 
-def _require_arity(node: Node) -> None:
-    """Require the number of inputs and outputs that the operator has, and no attributes where it has none."""
-    counts = {"Relu": {1}, "Transpose": {1}, "BatchNormalization": {5}, "Conv": {2, 3}, "ConvTranspose": {2, 3}}
-    _require(len(node.inputs) in counts.get(node.operator, {2}), f"{node.operator} has {len(node.inputs)} inputs")
-    _require(len(node.outputs) == 1, f"{node.operator} has {len(node.outputs)} outputs")
-    if node.operator in ("Add", "MatMul", "Mul", "Relu"):
-        _require_attributes(node)
-
-
 def _require_attributes(node: Node, *free: str, **expected: Value) -> dict[str, Value]:
     """The attributes of `node` with defaults. All must be `expected` or the defaults; `free` ones can be anything."""
     defaults = _DEFAULTS[node.operator]
@@ -275,14 +278,6 @@ def _require_attributes(node: Node, *free: str, **expected: Value) -> dict[str, 
         may_be_absent = name == "kernel_shape" or defaults.get(name) == required
         _require(name in node.attributes or may_be_absent, f"{node.operator} without {name}")
     return {**defaults, **node.attributes}
-
-
-def _input_sizes(shape: tuple[int | str, ...]) -> list[int]:
-    """The channels, bins and frames in the `shape` of the input. The batch must be 1 or of any size."""
-    sizes = [size for size in shape[1:] if isinstance(size, int) and size > 0]
-    has_batch = len(shape) == 4 and (shape[0] == 1 or isinstance(shape[0], str))
-    _require(has_batch and len(sizes) == 3, f"its input has the shape {shape}")
-    return sizes
 
 
 def _rounded(values: Floats) -> Weights:

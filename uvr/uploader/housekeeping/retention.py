@@ -42,30 +42,27 @@ class Retention:
     def enforce(self) -> None:
         """Run one round. Raises `redis.RedisError`, and `UvrError` when the disk fails."""
         if self._stem_ms and self._storage.kind == "local":
-            self._delete_stems(now_ms() - self._stem_ms)
+            stems_before_ms = now_ms() - self._stem_ms
+            old_stems = (
+                stem for stem in files_below(self._stem_dir, _STEM) if self._prepare_deletion(stem, stems_before_ms)
+            )
+            deleted = 0
+            for stem in islice(old_stems, _MAX_PER_ROUND):
+                self._storage.delete(stem.path.relative_to(self._stem_dir).as_posix())
+                deleted += 1
+            if deleted:
+                log.info("stems.deleted", stems=deleted)
         if self._task_ms:
-            self._delete_tasks(now_ms() - self._task_ms)
-
-    def _delete_tasks(self, before_ms: int) -> None:
-        old = (
-            task.task_uuid
-            for status in Status
-            if status.is_final
-            for task in self._broker.store.created_before(before_ms, status=status)
-            if task.finished_ms < before_ms
-        )
-        deleted = list(islice(filter(self._dead_letters.forget, old), _MAX_PER_ROUND))
-        if deleted:
-            log.info("tasks.forgotten", tasks=len(deleted))
-
-    def _delete_stems(self, before_ms: int) -> None:
-        old = (stem for stem in files_below(self._stem_dir, _STEM) if self._prepare_deletion(stem, before_ms))
-        deleted = 0
-        for stem in islice(old, _MAX_PER_ROUND):
-            self._storage.delete(stem.path.relative_to(self._stem_dir).as_posix())
-            deleted += 1
-        if deleted:
-            log.info("stems.deleted", stems=deleted)
+            tasks_before_ms = now_ms() - self._task_ms
+            old_tasks = (
+                task.task_uuid
+                for status in Status
+                if status.is_final
+                for task in self._broker.store.created_before(tasks_before_ms, status=status)
+                if task.finished_ms < tasks_before_ms
+            )
+            if forgotten := list(islice(filter(self._dead_letters.forget, old_tasks), _MAX_PER_ROUND)):
+                log.info("tasks.forgotten", tasks=len(forgotten))
 
     def _prepare_deletion(self, stem: TaskFile, before_ms: int) -> bool:
         """Whether `stem` may be deleted; if so, the record of its task says that its stems are gone."""

@@ -43,7 +43,7 @@ chaos: ## kill random processes of a busy service and check that no task is lost
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m tests.chaos $(ARGS)
 
-test-docker: ## test the service in Docker; brings its own Docker engine if there is none
+test-docker: ## test the service in Docker; needs a Docker engine and is skipped without one
 	scripts/test_docker.sh
 
 lint: ## check style, types, C kernels, Lua and shell scripts

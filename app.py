@@ -1,8 +1,8 @@
 """The HTTP API, the first of the three processes: accepts tasks and reports on them. It never touches audio.
 
 `python app.py` runs gunicorn in the foreground until SIGTERM, configured by API_HOST, API_PORT, API_WORKERS and
-API_THREADS. `gunicorn "app:create_app()"` serves the same application with gunicorn's own options. All state is in
-Redis, so the process can be restarted at any time.
+API_THREADS. `gunicorn "app:create_app()"` serves the same application with gunicorn's own options. The process
+keeps no state of its own, so it can be restarted at any time: tasks are in Redis, uploads and stems in the storage.
 """
 
 from __future__ import annotations

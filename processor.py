@@ -1,8 +1,8 @@
 """Entry point 2: claims tasks, fetches their songs, separates them, and stages the stems for the uploader.
 
 `python processor.py` runs one processor in the foreground until SIGTERM. It works on up to three tasks at once, one of
-them in the network (`uvr.processor.scheduler`). Decoders and network run in warm child processes, so that a song which
-crashes one costs one attempt of one task, and this process itself stays small.
+them in the network (`uvr.processor.scheduler`). Decoders and network run in warm child processes. If a song crashes one
+of them, this counts as one crash of its task (MAX_CRASHES) and affects no other task. This process itself stays small.
 """
 
 from __future__ import annotations

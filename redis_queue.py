@@ -58,11 +58,11 @@ _IDLE_MS = 5_000
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to work on one item, until another worker claims it."""
+    """The right to work on one item, until the lease expires or is taken away."""
 
     id: str
     attempt: int
-    """How many claims there were, this one included, also those that were handed back: no measure of failure."""
+    """Number of claims so far, including this one and released ones; not a count of failures."""
     priority: int
     failures: int
     """Handled failures so far."""
@@ -184,7 +184,7 @@ class RedisQueue:
         idempotency_key: IdempotencyKey | None = None,
         attachment: Attachment | None = None,
     ) -> EnqueueResult:
-        """Add an item and create its record, unless something is against it; the result says what."""
+        """Add an item and create its record. If it is refused, nothing changes, and the result says why."""
         if priority not in PRIORITIES:
             raise ValueError(f"priority must be 1 to 5, not {priority}")
         limit = limit or Limit(self.name, 0)
@@ -333,7 +333,7 @@ class RedisQueue:
         return Sizes(waiting, leased, delayed, dead, by_priority, oldest_s)
 
     def dead_letters(self, start: int = 0, count: int = 100) -> list[DeadLetter]:
-        """Dead letters, latest first, after the `start` latest ones."""
+        """Dead letters, newest first, after the `start` newest ones."""
         found = self._scripts["dead_letters"](keys=[self.name], args=[start, start + count - 1])
         return [DeadLetter(letter[0], *map(int, letter[1:])) for letter in found]
 

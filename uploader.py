@@ -43,15 +43,15 @@ def main() -> int:
         log.warning("links.lead_here", error=settings.link_warning)
 
     storage = open_storage(settings, cache(lambda: link_key(broker.client, broker.root)))
-    watch = StorageAvailability(storage)
+    availability = StorageAvailability(storage)
     uploads = Uploads(settings, broker.uploads)
-    workers = build_workers(settings, broker, storage, watch, uploads)
+    workers = build_workers(settings, broker, storage, availability, uploads)
     housekeeping = Housekeeping(settings, broker, storage, uploads)
     facts = {"storage": storage.kind, "node": settings.node_id}
     log.info("uploader.ready", **facts)
 
-    presence = process.presence(facts, lambda: watch.problem)
-    with watch.watching(on_change=presence.announce), process.announced(presence), housekeeping.running():
+    presence = process.presence(facts, lambda: availability.problem)
+    with availability.watching(on_change=presence.announce), process.announced(presence), housekeeping.running():
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     process.clients.close()
     return 0 if healthy else 1
@@ -68,11 +68,11 @@ def check_webhook_secret(secret: str) -> None:
 
 
 def build_workers(
-    settings: Settings, broker: Broker, storage: Storage, watch: StorageAvailability, uploads: Uploads
+    settings: Settings, broker: Broker, storage: Storage, availability: StorageAvailability, uploads: Uploads
 ) -> list[Worker]:
-    """UPLOAD_THREADS workers that store results while `watch` sees no problem, WEBHOOK_THREADS that deliver webhooks.
+    """UPLOAD_THREADS workers that store results, and WEBHOOK_THREADS workers that deliver webhooks.
 
-    `watch` watches `storage`.
+    `availability` watches `storage`; while it sees a problem, no results are claimed.
     """
     retry_policy = RetryPolicy(
         max_failures=None,  # an unavailable storage comes back; the stems wait on disk
@@ -82,8 +82,11 @@ def build_workers(
         retry_max_s=settings.retry_max_seconds,
     )
     worker = partial(Worker, retry_policy=retry_policy, heartbeat_s=settings.heartbeat_seconds)
-    store, webhook = StoreHandler(settings, broker, storage, watch, uploads), WebhookHandler(settings, broker, storage)
-    storage_admission = Admission(lambda: watch.problem)
+    store, webhook = (
+        StoreHandler(settings, broker, storage, availability, uploads),
+        WebhookHandler(settings, broker, storage),
+    )
+    storage_admission = Admission(lambda: availability.problem)
     return [
         *(
             worker(f"store-{number}", broker.results, store, admission=storage_admission)

@@ -1,1 +1,1 @@
-"""Everything the three doors (app.py, processor.py, uploader.py) share; docs/architecture.md draws the layers."""
+"""The code behind the entry points, such as app.py and processor.py; docs/architecture.md shows its layers."""

@@ -153,7 +153,7 @@ class Client:
         return _task(self._call("GET", _path(task_uuid)))
 
     def list(self, **filters: str | int) -> Iterator[Task]:
-        """All tasks that match the filters of GET /tasks, latest first, fetched page by page."""
+        """All tasks that match the filters of GET /tasks, newest first, fetched page by page."""
         page: dict[str, Any] = {"next_cursor": ""}
         while (cursor := page.get("next_cursor")) is not None:
             page = self._call("GET", "/tasks", params={**filters, "cursor": cursor}, needs="tasks")

@@ -244,7 +244,7 @@ def test_a_deleted_task_stays_unknown(upgraded: Upgraded) -> None:
     assert answer.status_code == 404
 
 
-def test_all_tasks_are_listed_latest_first(upgraded: Upgraded) -> None:
+def test_all_tasks_are_listed_newest_first(upgraded: Upgraded) -> None:
     url, anna = f"{upgraded.service.url}/tasks?limit=200", ("anna", "anna")
     listed = requests.get(url, auth=AUTH, timeout=10).json()["tasks"]
     assert [task["task_uuid"] for task in listed] == list(reversed(IDS.values()))

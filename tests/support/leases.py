@@ -28,7 +28,7 @@ def waiting_ids(queue: RedisQueue, count: int = 10) -> list[str]:
 
 
 def dead_ids(queue: RedisQueue) -> list[str]:
-    """The ids of dead letters, latest first."""
+    """The ids of dead letters, newest first."""
     return [letter.id for letter in queue.dead_letters()]
 
 

@@ -102,8 +102,8 @@ class SmallService:
         storage = LocalStorage(self.settings.output_dir, "http://uvr.test", lambda: b"key")
         made = [self._processor(f"processor-{number}") for number in range(processors)]
         uploads = Uploads(self.settings, self.broker.uploads)
-        watch = StorageAvailability(storage)
-        return [*made, *uploader.build_workers(self.settings, self.broker, storage, watch, uploads)]
+        availability = StorageAvailability(storage)
+        return [*made, *uploader.build_workers(self.settings, self.broker, storage, availability, uploads)]
 
     def _processor(self, name: str) -> Worker:
         return Worker(

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE_S = 60
-"""How long to wait for what must happen. Only a failing test waits so long; less would measure the machine's load."""
+"""How long to wait for what must happen. Only a failing test waits so long; less would fail on a busy machine."""
 
 PROMPT_S = 15
-"""How soon something must happen that is promised to happen at once.
+"""How long something may take that the service promises to do at once.
 
-It takes less than a second on an idle machine, and less than this on two cores with a load of eight.
+On an idle machine it takes less than a second. A machine with two cores and a load of eight keeps this limit.
 """
 
 Found = TypeVar("Found")

@@ -77,13 +77,13 @@ def open_workshop(redis: Redis, folder: Path, **settings: Any) -> Iterator[Works
 @contextmanager
 def working(workshop: Workshop, *, watched: bool = False) -> Iterator[None]:
     """Run all workers of an uploader until the block ends, with `watched` also the checks of the storage."""
-    watch = StorageAvailability(workshop.storage, recheck_s=0.2)
+    availability = StorageAvailability(workshop.storage, recheck_s=0.2)
     uploads = Uploads(workshop.settings, workshop.broker.uploads)
-    workers = uploader.build_workers(workshop.settings, workshop.broker, workshop.storage, watch, uploads)
+    workers = uploader.build_workers(workshop.settings, workshop.broker, workshop.storage, availability, uploads)
 
     def wake() -> None:
         for queue in (workshop.broker.results, workshop.broker.webhooks):
             wake_workers(workshop.client, queue, len(workers))
 
-    with watch.watching() if watched else nullcontext(), at_work(workers, wake=wake):
+    with availability.watching() if watched else nullcontext(), at_work(workers, wake=wake):
         yield

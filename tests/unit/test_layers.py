@@ -37,7 +37,7 @@ LAYERS: list[set[str]] = [
     {"uvr.cli"},
     {"app", "processor", "uploader", "download_models", "uvr.__main__"},
 ]
-# What each door may not pull in when it starts: memory and start-up time that its process does not need.
+# What each entry point may not pull in when it starts: memory and start-up time that its process does not need.
 FORBIDDEN = {
     "app": {"onnxruntime", "av", "numpy", "boto3", "onnx"},
     "processor": {"flask", "boto3", "prometheus_client"},
@@ -48,8 +48,8 @@ FORBIDDEN = {
 SOURCES = [*ROOT.glob("*.py"), *(ROOT / "uvr").rglob("*.py")]
 
 
-def room_of(module: str) -> str:
-    """`uvr.api.routes.tasks` belongs to the room `uvr.api`; top-level modules are rooms of their own."""
+def package_of(module: str) -> str:
+    """`uvr.api.routes.tasks` belongs to the package `uvr.api`; top-level modules count as packages of their own."""
     return ".".join(module.split(".")[:2]) if module.startswith("uvr.") else module
 
 
@@ -71,8 +71,8 @@ def imported_modules(path: Path) -> set[str]:
     return found
 
 
-def layer_of(room: str) -> int:
-    return next(number for number, rooms in enumerate(LAYERS) if room in rooms)
+def layer_of(package: str) -> int:
+    return next(number for number, packages in enumerate(LAYERS) if package in packages)
 
 
 OURS = set().union(*LAYERS)
@@ -80,24 +80,24 @@ OURS = set().union(*LAYERS)
 
 @pytest.mark.parametrize("path", SOURCES, ids=[module_of(path) for path in SOURCES])
 def test_imports_run_one_way(path: Path) -> None:
-    room = room_of(module_of(path))
-    if room == "uvr":
+    package = package_of(module_of(path))
+    if package == "uvr":
         assert imported_modules(path) <= {"__future__"}, "uvr/__init__.py holds a docstring only"
         return
-    assert room in OURS, f"{room} has no place in LAYERS yet: say which layer it belongs to"
-    for other in {room_of(module) for module in imported_modules(path)} & OURS - {room}:
-        assert layer_of(other) < layer_of(room), f"{room} must not import {other}"
+    assert package in OURS, f"{package} has no place in LAYERS yet: say which layer it belongs to"
+    for other in {package_of(module) for module in imported_modules(path)} & OURS - {package}:
+        assert layer_of(other) < layer_of(package), f"{package} must not import {other}"
 
 
-@pytest.mark.parametrize("door", sorted(FORBIDDEN))
-def test_a_door_starts_without_what_it_does_not_need(door: str) -> None:
-    reached = loaded_at_start(door)
-    assert not reached & FORBIDDEN[door]
+@pytest.mark.parametrize("entry_point", sorted(FORBIDDEN))
+def test_an_entry_point_starts_without_what_it_does_not_need(entry_point: str) -> None:
+    reached = loaded_at_start(entry_point)
+    assert not reached & FORBIDDEN[entry_point]
 
 
-@pytest.mark.parametrize("door", sorted(FORBIDDEN))
-def test_only_the_child_with_the_network_loads_the_kernels(door: str) -> None:
-    assert not {name for name in modules_at_start(door) if name.startswith("uvr.separation.native")}
+@pytest.mark.parametrize("entry_point", sorted(FORBIDDEN))
+def test_only_the_child_with_the_network_loads_the_kernels(entry_point: str) -> None:
+    assert not {name for name in modules_at_start(entry_point) if name.startswith("uvr.separation.native")}
 
 
 def test_the_architecture_page_shows_the_same_layers() -> None:
@@ -114,15 +114,15 @@ def test_the_architecture_page_describes_every_package_and_every_module_at_the_t
     assert set(re.findall(r"^\| `(\S+)` \|", modules, re.MULTILINE)) == packages | top
 
 
-def loaded_at_start(door: str) -> set[str]:
-    """Names of all packages that importing `door` loads."""
-    return {name.partition(".")[0] for name in modules_at_start(door)}
+def loaded_at_start(entry_point: str) -> set[str]:
+    """Names of all top-level packages that importing `entry_point` loads."""
+    return {name.partition(".")[0] for name in modules_at_start(entry_point)}
 
 
 @cache
-def modules_at_start(door: str) -> frozenset[str]:
-    """Names of all modules that importing `door` loads, in a process of its own."""
-    code = f"import sys, {door}; print(*sys.modules)"
+def modules_at_start(entry_point: str) -> frozenset[str]:
+    """Names of all modules that importing `entry_point` loads, in a process of its own."""
+    code = f"import sys, {entry_point}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

@@ -11,7 +11,13 @@ import pytest
 from config import ROOT
 from uvr import prerequisites
 
-DOORS = [["app.py"], ["processor.py"], ["uploader.py"], ["download_models.py", "--list"], ["-m", "uvr", "status"]]
+ENTRY_POINTS = [
+    ["app.py"],
+    ["processor.py"],
+    ["uploader.py"],
+    ["download_models.py", "--list"],
+    ["-m", "uvr", "status"],
+]
 
 
 def bare_python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -21,9 +27,9 @@ def bare_python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("door", DOORS, ids=" ".join)
-def test_an_entry_point_names_the_missing_package_and_how_to_install_it(door: list[str]) -> None:
-    ended = bare_python(*door)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS, ids=" ".join)
+def test_an_entry_point_names_the_missing_package_and_how_to_install_it(entry_point: list[str]) -> None:
+    ended = bare_python(*entry_point)
     assert ended.returncode == 2
     first, second, *_ = ended.stderr.splitlines()
     assert first.startswith(f"{sys.executable} lacks the package ")

@@ -22,7 +22,7 @@ GROUPS = {
     "tools": ["tools"],
 }
 SLIM = ("api", "processor", "tools")
-"""Files that hold their groups only, and not what all three doors need together."""
+"""Files that hold their groups only, and not what all three entry points need together."""
 PIN = re.compile(
     r"^(?P<requirement>[a-z0-9][^ ]*==[^ ]+(?: ; .+?)?) \\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE
 )

@@ -1,8 +1,8 @@
-"""Unknown fields of a request: ignored with a warning, or refused if they look like a misspelt field.
+"""Unknown fields and query parameters of a request: near misses are refused, others are ignored.
 
-Clients of other versions may send fields that this version does not know. They are ignored, and the response names
-them. A near miss of a known field that is missing is refused, because the client would not get what it asked for:
-`hookurl` would silently mean no webhook.
+A near miss is probably a misspelled field that the request otherwise lacks. It is refused, because the client would not
+get what it asked for: `hookurl` would silently mean no webhook. Clients of other versions may send fields that this
+version does not know. POST /generate ignores them and names them in its response; GET /tasks only ignores them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class UnknownFields:
         unknown = list(islice((name for name in names if name not in fields), _MAX_COMPARED))
         candidates = {name: closest(name[:_MAX_NAME_LENGTH], missing) for name in unknown}
         self.near_misses = {name: field for name, field in candidates.items() if field}
-        """Each name that looks misspelt, with the missing field that it comes closest to."""
+        """Each name that looks misspelled, with the missing field that it comes closest to."""
         self._ignored = [name for name in unknown if name not in self.near_misses][:_MAX_WARNINGS]
 
     @property

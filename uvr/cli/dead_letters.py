@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
     """Add `dead` to the commands of an argument parser."""
     parser = commands.add_parser("dead", help="list, retry or drop tasks that were given up", description=__doc__)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    show = actions.add_parser("list", help="list dead letters, the latest of each queue first")
+    show = actions.add_parser("list", help="list dead letters, the newest of each queue first")
     show.set_defaults(run=list_letters)
     retry = actions.add_parser("retry", help="put tasks back into the queue in which they failed")
     retry.set_defaults(run=retry_letters)

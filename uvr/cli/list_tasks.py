@@ -1,4 +1,4 @@
-"""`python -m uvr list`: list the tasks of a running service, latest first."""
+"""`python -m uvr list`: list the tasks of a running service, newest first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "list",
         help="list the tasks of a running service",
-        description=f"List the tasks of a running service, latest first. {remote.OUTPUT_AND_EXIT_STATUS}",
+        description=f"List the tasks of a running service, newest first. {remote.OUTPUT_AND_EXIT_STATUS}",
     )
     parser.add_argument("--status", help="only tasks in this state: queued, processing, uploading, success, failed, …")
     parser.add_argument(
@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
 
 
 def list_tasks(options: argparse.Namespace, settings: Settings) -> int:
-    """Print tasks, latest first."""
+    """Print tasks, newest first."""
     filters = {"status": options.status} if options.status else {}
     with remote.connect(options, settings) as client:
         tasks = client.list(limit=min(options.limit or _MAX_PAGE, _MAX_PAGE), **filters)

@@ -1,9 +1,9 @@
-"""Downloads the song at a URL that a client gave into a file, trusting nothing that the server says.
+"""Downloads the song at a URL that a client gave into a file, and trusts nothing that the server says.
 
-Every download ends: bytes are counted while reading, after decompression; the whole exchange has a time limit, and so
-has every pause in it. Every hop of a redirect passes the `UrlGuard`. Where servers and browsers work together although
-both break a standard, this does what browsers do. Every failure is explained in one sentence, and the class of the
-error says whether another attempt makes sense.
+Every download ends. Bytes are counted as they are read, after decompression. The whole exchange has a time limit, and
+so has each wait for the next bytes. Every redirect passes the `UrlGuard`. Where servers and browsers work together
+although both break a standard, this does what browsers do. Every failure is explained in one sentence, and the class of
+the error says whether another attempt makes sense.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ A processor works on several tasks at once, each in a thread of its own: one in 
 fetched, decoded, or waiting), and one behind it (being encoded). So the network rarely has to wait for anything but the
 next task's slot. `InferenceScheduler` makes sure that
 
-- at most one task is claimed ahead, and none while there is a reason against it, such as a full disk. Ahead of an idle
-  network a second one is claimed only if the first is slow to arrive: of two that wait, the first in line should enter
-  first;
+- at most one task is claimed ahead of a busy network, and none while there is a reason to pause, such as a full disk.
+  While the network is idle, a second task is claimed only if the first one takes more than a second to be fetched and
+  decoded. Otherwise the second one might be ready earlier, and enter the network before the one that it came after;
 - a task that waits for its slot is released to the queue, uncounted, when a task that goes before it has arrived, when
   another processor has nothing to do, or when this process is stopping.
 """

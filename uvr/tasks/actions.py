@@ -1,7 +1,8 @@
 """What clients can do to a task that exists: cancel it, retry it, or delete it with everything that belongs to it.
 
 Each action takes effect in one step, even while a worker holds the task. A worker whose task was cancelled or deleted
-has lost its lease, so nothing that it does afterwards counts, and it notices within a second.
+has lost its lease, so nothing that it does afterwards counts. It notices within half a second, and its work on the song
+ends within a second; a download that stalls ends at the next bytes or at its time limit.
 """
 
 from __future__ import annotations

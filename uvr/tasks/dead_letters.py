@@ -43,7 +43,7 @@ class DeadLetters:
         self._broker = broker
 
     def all(self, kinds: Sequence[Kind] = KINDS) -> list[DeadTask]:
-        """All of these kinds, the latest of each queue first."""
+        """All of these kinds, the newest of each queue first."""
         return [
             self._dead_task(letter, kind, node)
             for kind in kinds

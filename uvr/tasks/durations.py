@@ -1,6 +1,6 @@
 """How long the latest songs took to separate: processors write it, estimates of when a task will be done read it.
 
-R:pace    List    seconds of work for each of the latest songs, latest first
+R:pace    List    seconds of work for each of the newest songs, newest first
 """
 
 from __future__ import annotations

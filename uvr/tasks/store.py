@@ -19,7 +19,7 @@ _MAX_PAGES_READ = 10
 
 @dataclass(frozen=True)
 class Page:
-    """A part of the list of tasks, latest first; `next_cursor` fetches the part after it, "" at the end."""
+    """A part of the list of tasks, newest first; `next_cursor` fetches the part after it, "" at the end."""
 
     tasks: list[Task]
     next_cursor: str
@@ -27,7 +27,10 @@ class Page:
 
 @dataclass(frozen=True)
 class TaskFilter:
-    """Which tasks to list: those that have everything that is given. None and 0 mean not given."""
+    """Which tasks to list: those that match every value. None, and 0 for a time, match all tasks.
+
+    A new filter goes into `matches` unless it has an index.
+    """
 
     status: Status | None = None
     priority: int | None = None
@@ -38,7 +41,7 @@ class TaskFilter:
     """Created before then."""
 
     def matches(self, task: Task) -> bool:
-        """Whether `task` has the values for which there is no index, so that each task must be read."""
+        """Whether `task` matches the filters that have no index, so that each task has to be read."""
         return self.priority in (None, task.priority) and self.webhook in (None, task.webhook)
 
 
@@ -86,18 +89,20 @@ class TaskStore:
         stored: Any = self._client.hgetall(f"{self._root}:task:{task_uuid}")
         return Task.from_record(stored)
 
-    def page(self, filters: TaskFilter | None = None, *, owner: str = "", cursor: str = "", limit: int = 50) -> Page:
-        """One page of the tasks that match `filters` (None for all) and belong to `owner` ("" for any), latest first.
+    def page(
+        self, task_filter: TaskFilter | None = None, *, owner: str = "", cursor: str = "", limit: int = 50
+    ) -> Page:
+        """One page of tasks, newest first: those that match `task_filter` (None for all), of `owner` ("" for any).
 
         `cursor` is the `next_cursor` of the page before. The search for values without an index stops after a while, so
         a page may be short or empty although more tasks follow; then `next_cursor` is set.
         """
-        filters = filters or TaskFilter()
+        task_filter = task_filter or TaskFilter()
         tasks: list[Task] = []
         for _ in range(_MAX_PAGES_READ):
-            members = self._members(filters, owner, cursor, limit + 1)
+            members = self._members(task_filter, owner, cursor, limit + 1)
             for cursor, task in zip(members[:limit], self._get_many(members[:limit]), strict=True):
-                if task is not None and filters.matches(task):
+                if task is not None and task_filter.matches(task):
                     tasks.append(task)
                 if len(tasks) == limit:
                     return Page(tasks, cursor if cursor != members[-1] else "")
@@ -131,13 +136,13 @@ class TaskStore:
         """Whether a task with this id was deleted on request within the last two days."""
         return self._client.zscore(f"{self._root}:deleted", task_uuid) is not None
 
-    def _members(self, filters: TaskFilter, owner: str, cursor: str, count: int) -> list[str]:
-        """Up to `count` members of the index for these filters, latest first, from behind `cursor` on."""
+    def _members(self, task_filter: TaskFilter, owner: str, cursor: str, count: int) -> list[str]:
+        """Up to `count` members of the index for this filter, newest first, after `cursor`."""
         every_status = f"{self._root}:owner:{owner}" if owner else f"{self._root}:tasks"
-        index = f"{every_status}:{filters.status}" if filters.status else every_status
-        before = min(filter(None, [cursor, _first_member_at(filters.until_ms)]), default="")
+        index = f"{every_status}:{task_filter.status}" if task_filter.status else every_status
+        before = min(filter(None, [cursor, _first_member_at(task_filter.until_ms)]), default="")
         start = f"({before}" if before else "+"
-        end = f"[{_first_member_at(filters.since_ms)}" if filters.since_ms else "-"
+        end = f"[{_first_member_at(task_filter.since_ms)}" if task_filter.since_ms else "-"
         members: Any = self._client.zrevrangebylex(index, start, end, 0, count)
         return list(members)
 

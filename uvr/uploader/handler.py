@@ -44,12 +44,12 @@ class StoreHandler:
     """Handles one result: stems from their staging folder, or copies of stored stems, into the storage."""
 
     def __init__(
-        self, settings: Settings, broker: Broker, storage: Storage, watch: StorageAvailability, uploads: Uploads
+        self, settings: Settings, broker: Broker, storage: Storage, availability: StorageAvailability, uploads: Uploads
     ) -> None:
         self._settings = settings
         self._broker = broker
         self._storage = storage
-        self._watch = watch
+        self._availability = availability
         self._uploads = uploads
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
@@ -107,7 +107,7 @@ class StoreHandler:
     def _after_error(self, task: Task, keys: Mapping[str, str], error: UvrError, heartbeat: Heartbeat) -> Done:
         """Raises the error that decides about a retry, unless stems to be copied are gone and can be made again."""
         source_is_gone = task.copy_of and error.facts.get("reason") == "missing"
-        if not source_is_gone and self._watch.confirm_outage():
+        if not source_is_gone and self._availability.confirm_outage():
             raise TransientError(error.message, retry_after_s=_RETRY_S, **error.facts) from error
         if isinstance(error, PermanentError):
             heartbeat.beat()
@@ -145,7 +145,10 @@ class StoreHandler:
             self._broker.result_cache.remember(task.fingerprint, task.task_uuid)
 
     def _clean_up_if_cancelled(self, task: Task, keys: Mapping[str, str]) -> None:
-        """Delete what was stored after the task had been deleted or cancelled, when its deletion could not see it."""
+        """Delete the stems if the task was cancelled or deleted while they were being stored.
+
+        That action could not delete them itself, because they were not all in the storage yet.
+        """
         current = self._broker.store.get(task.task_uuid)
         if current is not None and current.status is not Status.CANCELLED:
             return

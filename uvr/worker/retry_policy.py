@@ -24,7 +24,10 @@ class RetryPolicy:
     retry_max_s: float = 300.0
 
     def delay_s(self, failures: int, error: UvrError) -> float:
-        """Seconds until the next attempt after `failures` earlier ones; what the server asked for, if it did."""
+        """Seconds until the next attempt, for an item that failed `failures` times before this `error`.
+
+        If the server asked for a delay, that delay counts instead, up to `retry_max_s`.
+        """
         if isinstance(error, TransientError) and error.retry_after_s is not None:
             return min(error.retry_after_s, self.retry_max_s)
         max_s = min(self.retry_max_s, self.retry_base_s * 2 ** min(failures, 32))

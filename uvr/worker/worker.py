@@ -190,7 +190,10 @@ class Worker:
         )
 
     def _release(self, lease: Lease, error: Exception) -> _Step:
-        """The item is not to blame: its result is no longer of use, or the handler could not reach Redis."""
+        """Put the item back without counting a failure.
+
+        The item is not to blame: its result is no longer of use, or the handler could not reach Redis.
+        """
         log.warning("claim.handed_back", error_kind=type(error).__name__, error=str(error))
         return _Step("release", lambda: self._queue.release(lease, self._waiting_record))
 

@@ -208,8 +208,8 @@ def test_the_local_start_refuses_it_before_it_fetches_a_model(without_scripts: S
     assert not (tmp_path / "logs").exists()
 
 
-@pytest.mark.parametrize("door", ["app", "processor", "uploader"])
-def test_each_door_refuses_to_start_with_it(without_scripts: Settings, tmp_path: Path, door: str) -> None:
+@pytest.mark.parametrize("entry_point", ["app", "processor", "uploader"])
+def test_each_entry_point_refuses_to_start_with_it(without_scripts: Settings, tmp_path: Path, entry_point: str) -> None:
     variables = {
         "ENV_FILE": "",
         "REDIS_URL": without_scripts.redis_url.get_secret_value(),
@@ -219,7 +219,7 @@ def test_each_door_refuses_to_start_with_it(without_scripts: Settings, tmp_path:
         "TEMP_DIR": str(tmp_path / "temp"),
     }
     done = subprocess.run(
-        [sys.executable, ROOT / f"{door}.py"],
+        [sys.executable, ROOT / f"{entry_point}.py"],
         env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,

@@ -100,7 +100,7 @@ def test_a_broken_record_hides_no_task(store: TaskStore, redis_client: Redis) ->
     assert store.get("task1") is None
 
 
-def test_pages_list_tasks_latest_first_without_gaps_or_repeats(store: TaskStore) -> None:
+def test_pages_list_tasks_newest_first_without_gaps_or_repeats(store: TaskStore) -> None:
     for number in range(7):
         store.submit(task(number))
     listed, cursor, pages = [], "", 0

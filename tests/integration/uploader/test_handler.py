@@ -152,10 +152,10 @@ def test_while_the_storage_refuses_everything_results_wait_and_then_continue_by_
 ) -> None:
     with opened(**fault) as workshop, capture_logs() as logs:
         folder = workshop.separated(task_uuid, STEMS)
-        watch = StorageAvailability(workshop.storage)
-        with watch.watching():
-            assert sentence in watch.problem
-            assert not Admission(lambda: watch.problem).enter()
+        availability = StorageAvailability(workshop.storage)
+        with availability.watching():
+            assert sentence in availability.problem
+            assert not Admission(lambda: availability.problem).enter()
         assert [(entry["event"], entry["log_level"]) for entry in logs] == [("storage.unusable", "error")]
         with working(workshop):
             eventually(lambda: failures(workshop, task_uuid) == 1)
@@ -174,9 +174,9 @@ def test_a_check_that_succeeds_later_opens_the_storage_again() -> None:
     with http_server() as server:
         server.answer(CHECK, Answer(403, body=REFUSED), Answer(403, body=REFUSED), Answer())
         storage = S3Storage(bucket=BUCKET, endpoint_url=server.url(""), access_key_id="a", secret_access_key="b")
-        watch = StorageAvailability(storage, recheck_s=0.05)
-        with capture_logs() as logs, watch.watching(lambda: changes.append(watch.problem)):
-            eventually(lambda: not watch.problem)
+        availability = StorageAvailability(storage, recheck_s=0.05)
+        with capture_logs() as logs, availability.watching(lambda: changes.append(availability.problem)):
+            eventually(lambda: not availability.problem)
     assert [change[:27] for change in changes] == ["The storage refuses access:", ""]
     assert [entry["event"] for entry in logs] == ["storage.unusable", "storage.usable"]
     assert [request.method for request in server.requests] == ["PUT", "PUT", "PUT", "GET", "DELETE"]

@@ -1,7 +1,8 @@
 """Request bodies, headers, paths and queries as pydantic models.
 
-Bodies are strict: `"3"` is not a priority. Unknown fields are ignored, so clients of a newer version are understood;
-`uvr.api.unknown_fields` warns about them. Descriptions and examples end up in the OpenAPI document.
+Bodies are strict: `"3"` is not a priority. The models ignore unknown fields, so that clients of a newer version are
+understood. `uvr.api.unknown_fields` refuses near misses of known ones; it warns about other unknown fields of a body,
+while other unknown parameters of GET /tasks are ignored. Descriptions and examples end up in the OpenAPI document.
 """
 
 from __future__ import annotations

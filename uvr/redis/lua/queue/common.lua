@@ -1,7 +1,8 @@
 -- Helpers for the steps of a queue. The keys are listed in redis_queue.py.
 --
--- Redis runs each step as one, so nothing comes between its parts. But it does not undo a step that breaks off, so a
--- step writes the record before it moves the item: a record that cannot be written leaves the item where it is.
+-- Redis runs each script to its end before any other command. But if a script fails in the middle, Redis does not undo
+-- what it has done. So a step writes the record before it moves the item: if the record cannot be written, the item
+-- stays where it is.
 -- In the comments, `record…` means pairs of a field and its value.
 
 local function item_key(queue, id) return queue .. ':item:' .. id end
@@ -24,6 +25,10 @@ local function put_back(queue, id)
   wake(queue)
 end
 
+-- The order of the queue: lower scores first, and equal scores by sequence number, which begins the member. The score
+-- is the time in seconds since 1970 times 6 - priority. So a higher priority goes first, even if it comes later
+-- (a later 5 passes an earlier 4 for some 57 years), and within a priority the earlier item goes first. At a time of
+-- `seconds`, the scores of priority p lie in (seconds * (5 - p), seconds * (6 - p)].
 local function add_item(queue, id, priority)
   if redis.call('EXISTS', item_key(queue, id)) == 1 then return false end
   local member = string.format('%016d:%s', redis.call('INCR', queue .. ':seq'), id)
@@ -91,8 +96,8 @@ local function promote_due(queue, now)
   end
 end
 
--- Scores of priority p lie in (seconds * (5 - p), seconds * (6 - p)], so the oldest item of each priority is the first
--- of its range. `weight` is 6 - p. Returns {member, score}, or {} when no item of this priority waits.
+-- The oldest item of a priority, which is the first in its range of scores (see add_item). `weight` is 6 - priority.
+-- Returns {member, score}, or {} when no item of this priority waits.
 local function oldest(queue, seconds, weight)
   return redis.call('ZRANGEBYSCORE', queue, '(' .. seconds * (weight - 1), seconds * weight,
                     'WITHSCORES', 'LIMIT', 0, 1)

@@ -1,4 +1,4 @@
--- Reads dead letters, latest first.
+-- Reads dead letters, newest first.
 -- KEYS: queue. ARGV: first and last rank.
 -- Returns {id, buried at ms, failures, crashes} for each.
 

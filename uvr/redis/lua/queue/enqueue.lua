@@ -1,4 +1,5 @@
--- Adds an item and creates its record, unless one of four reasons is against it; then it changes nothing.
+-- Adds an item and creates its record, unless one of four reasons is against it; then it changes nothing. `add_item` in
+-- common.lua gives the item its score, which decides its place in the queue.
 -- KEYS: queue, root, set that limits, index of attachments (the queue itself where there is no limit or attachment).
 -- ARGV: id, priority, members that the limiting set may have (0: any number), name of a request that counts once or '',
 -- what the request asks for, ms for which it is remembered, attachment or '', record…

@@ -1,5 +1,5 @@
--- Checks whether a leased item should go back: another one comes first by now, another worker is idle, or the lease is
--- lost.
+-- Checks whether a leased item should go back to the queue: another item now comes before it, another worker is idle,
+-- or the lease is lost.
 -- KEYS: queue. ARGV: id, fence, longest wait s (0: none), name of the asking worker or '' (idle workers do not count),
 -- ms for which an idle worker counts.
 -- Returns 1 or 0.

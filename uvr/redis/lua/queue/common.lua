@@ -115,7 +115,8 @@ local function overdue(queue, now, max_wait_s)
   return found
 end
 
--- The member and the id of the item that a claim takes now. Moves members that are no items out of the way.
+-- The member and the id of the item that a claim takes now: an overdue one, else the one with the lowest score, which is
+-- the highest priority (see add_item). Moves members that are no items out of the way.
 local function next_item(queue, now, max_wait_s)
   promote_due(queue, now)
   while true do

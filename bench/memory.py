@@ -44,13 +44,10 @@ def measure(model: Path, song: Path, folder: Path) -> Memory:
     """What that process does; the imports are placed so that their memory counts on the right side."""
     import numpy as np
 
-    from uvr.audio import (
-        resample,  # noqa: F401
-    )
+    from uvr.audio import decode, encode, resample  # noqa: F401
     from uvr.models import store
-    from uvr.separation.mdx import (
-        stft,  # noqa: F401
-    )
+    from uvr.separation import mixture, spool, stem_writer  # noqa: F401
+    from uvr.separation.mdx import overlap_add, stft  # noqa: F401
 
     before = _mib("VmRSS")
     from tests.support.song import separate_song

@@ -87,12 +87,18 @@ class MdxEngine:
         starts = segmentation.starts
         for number, start in enumerate(starts, start=1):
             observer.raise_if_cancelled()
-            segment = mixture.at_network_rate.read(start, start + self._segment) * factor
-            stereo = np.broadcast_to(segment, (2, self._segment))
-            if stereo.any():
-                spectrum = self._stft.forward(stereo)
-                spectrum[:, :RUMBLE_BINS] = 0
-                yield self._stft.inverse(self._network.run(spectrum)) / factor
-            else:  # a network with biases would estimate sound in digital silence
-                yield np.zeros(stereo.shape, np.float32)
+            segment = mixture.at_network_rate.read(start, start + self._segment)
+            yield self._estimate(segment * factor) / factor
             observer.report_separated(number / len(starts))
+
+    def _estimate(self, segment: Block) -> Block:
+        """The primary stem of one segment of shape (1 or 2, samples), as (2, samples).
+
+        A function of its own, so that its spectra are freed before the next segment is read.
+        """
+        stereo = np.broadcast_to(segment, (2, self._segment))
+        if not stereo.any():  # a network with biases would estimate sound in digital silence
+            return np.zeros(stereo.shape, np.float32)
+        spectrum = self._stft.forward(stereo)
+        spectrum[:, :RUMBLE_BINS] = 0
+        return self._stft.inverse(self._network.run(spectrum))

@@ -26,7 +26,7 @@ _MAIN = {
 }
 _EXTRA = {"extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS", "no-index": "UV_NO_INDEX"}
 _OLDER_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
-_PYPI = "https://pypi.org/simple"
+_DEFAULT_INDEX = "the Python package index"
 _SECTIONS = ("global", "install", ":env:")
 """The sections in which pip looks for a setting when it installs; later ones take precedence."""
 
@@ -62,7 +62,7 @@ def index(settings: Mapping[str, str], environment: Mapping[str, str]) -> str:
     main = _MAIN["index-url"]
     names = (main, _OLDER_NAMES[main])
     given = next((environment[name] for name in names if environment.get(name)), settings.get("index-url"))
-    return re.sub(r"(?<=://)[^/]*@", "", given or _PYPI)
+    return re.sub(r"(?<=://)[^/]*@", "", given or _DEFAULT_INDEX)
 
 
 def main() -> None:

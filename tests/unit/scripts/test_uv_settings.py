@@ -51,7 +51,7 @@ def test_the_index_is_named_without_its_password() -> None:
     settings = pip_settings("global.index-url='https://user:hush@mirror.example/simple'")
     assert index(settings, {}) == "https://mirror.example/simple"
     assert index(settings, {"UV_INDEX_URL": "https://mine.example/simple"}) == "https://mine.example/simple"
-    assert index({}, {}) == "https://pypi.org/simple"
+    assert index({}, {}) == "the Python package index"
 
 
 def test_setup_shows_large_downloads_and_errors_and_no_lists() -> None:

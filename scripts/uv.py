@@ -58,7 +58,7 @@ def uv_variables(settings: Mapping[str, str], environment: Mapping[str, str], *,
 
 
 def index(settings: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """The address of the package index, without a password."""
+    """The address of the package index without a password, or words for the default one."""
     main = _MAIN["index-url"]
     names = (main, _OLDER_NAMES[main])
     given = next((environment[name] for name in names if environment.get(name)), settings.get("index-url"))

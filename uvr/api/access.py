@@ -1,7 +1,7 @@
 """Access control for tasks: users see their own tasks, the admin sees all.
 
 Every endpoint with a task_uuid gets its task from `accessible_task` and from nowhere else. Another user's task gets the
-same 404 as one that does not exist, so nobody can find out which ids exist.
+same 404 as one that does not exist, so clients cannot find out which ids exist.
 """
 
 from __future__ import annotations

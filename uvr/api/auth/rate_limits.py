@@ -4,8 +4,8 @@
     R:failed:{origin}           String  number of recent failed logins
     R:failed:{origin}:wait      String  exists while {origin} has to wait
 
-R is the task queue's name. {origin} is the hash of a client address and a user name, so nobody can lock a user out from
-another address. All keys expire by themselves.
+R is the task queue's name. {origin} is the hash of a client address and a user name, so one client cannot lock a user
+out from another address. All keys expire by themselves.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class IncomingRequest:
         self._data += data
 
     def take_expect_continue(self) -> bool:
-        """Whether the client waits for a 100 (Continue). Removes the header, so that nobody answers it again."""
+        """Whether the client waits for a 100 (Continue). Removes the header, so that it is not answered twice."""
         if self._required_bytes or not (head_bytes := self._head_bytes()):
             return False
         if found := _EXPECT_CONTINUE.search(self._data, 0, head_bytes):

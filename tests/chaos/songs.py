@@ -19,11 +19,16 @@ _TOLERANCE = 1.6 / 2**15
 
 def wav(song: Song, seed: int) -> bytes:
     """A WAV file of 16 bits; the same for the same song and seed."""
-    shape = (round(song.seconds * song.rate_hz), song.channels)
-    sound = np.random.default_rng((seed, song.number)).integers(-_HALF_SCALE, _HALF_SCALE, shape, np.int16)
+    return noise(song.seconds, (seed, song.number), song.rate_hz, song.channels)
+
+
+def noise(seconds: float, seed: int | tuple[int, ...], rate_hz: int = 44_100, channels: int = 2) -> bytes:
+    """A WAV file of 16 bits with white noise; the same for the same seed."""
+    shape = (round(seconds * rate_hz), channels)
+    sound = np.random.default_rng(seed).integers(-_HALF_SCALE, _HALF_SCALE, shape, np.int16)
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
-        writer.setparams((song.channels, 2, song.rate_hz, 0, "NONE", ""))
+        writer.setparams((channels, 2, rate_hz, 0, "NONE", ""))
         writer.writeframes(sound.tobytes())
     return file.getvalue()
 

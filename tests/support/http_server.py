@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,13 +54,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Received:
-    """A request and its answer; `headers` ignores the case of names."""
+    """A request and its answer; `headers` ignores the case of names, `arrived_s` is on the monotonic clock."""
 
     method: str
     path: str
     headers: Message
     body: bytes
     answer: Answer
+    arrived_s: float = field(default_factory=time.monotonic)
 
 
 class HttpServer(ThreadingHTTPServer):

@@ -2,8 +2,9 @@
 
 The state of the retry schedule is in the task's record, so it survives every process. A webhook is sent for a task that
 has ended and has not been retried since: a retried task has its webhook when it ends again, and a cancelled task has
-none. A progress event (`uvr.webhooks.progress_events`) is sent once. No host occupies more threads than its share
-(`uvr.webhooks.host_limits`); a webhook in excess goes back to the queue without an attempt.
+none. A progress event (`uvr.webhooks.progress_events`) is sent once. No receiver and no user occupies more threads than
+its share (`uvr.webhooks.thread_shares`); a webhook in excess goes back to the queue without an attempt. A failed
+attempt counts as a failure of the item, so the queue puts first attempts before it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import bind_request_id, log_task_end
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.webhooks import delivery
-from uvr.webhooks.host_limits import HostLimits
+from uvr.webhooks.thread_shares import ThreadShares
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
 
@@ -42,7 +43,8 @@ class WebhookHandler:
         self._broker = broker
         self._storage = storage
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
-        self._host_limits = HostLimits(settings.webhook_threads)
+        has_users = settings.basic_auth_users_file is not None
+        self._shares = ThreadShares(settings.webhook_threads, per_user=has_users)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
         """POST the end of a task, or a progress event, to its `hook_url`, and log the end once."""
@@ -71,7 +73,7 @@ class WebhookHandler:
         """Make one attempt without retries: the receiver gets the webhook of the end in any case."""
         if task.status.is_final or not task.hook_url:
             return Done()
-        with self._host_limits.slot(task.hook_url) as pause_s:
+        with self._shares.slot(task.owner, task.hook_url) as pause_s:
             if pause_s:
                 return Done()
             payload = delivery.progress_payload(task.task_uuid, event, task.progress)
@@ -80,7 +82,7 @@ class WebhookHandler:
         return Done()
 
     def _attempt_delivery(self, task: Task) -> Done | Later:
-        with self._host_limits.slot(task.hook_url) as pause_s:
+        with self._shares.slot(task.owner, task.hook_url) as pause_s:
             if pause_s:
                 return Later(pause_s)
             attempt = self._post(task, task.webhook_id, self._final_payload(task))
@@ -105,7 +107,7 @@ class WebhookHandler:
             webhook_step=step,
             webhook_tries=attempts[-MAX_ATTEMPTS_KEPT:],
         )
-        return Done(result) if delay_s is None else Later(delay_s, result)
+        return Done(result) if delay_s is None else Later(delay_s, result, counts_as="failures")
 
     def _final_payload(self, task: Task) -> dict[str, object]:
         if task.status == Status.SUCCESS:

@@ -24,7 +24,7 @@ from uvr.storage.base import Storage
 from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import bind_request_id, log_task_end
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.webhooks import delivery
+from uvr.webhooks import delivery, progress_events
 from uvr.webhooks.thread_shares import ThreadShares
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
@@ -33,6 +33,9 @@ log = structlog.get_logger()
 
 MAX_ATTEMPTS_KEPT = 40
 """How many delivery attempts a task's record lists, the latest ones: five complete schedules."""
+
+_EVENT_PAUSE_S = 0.5
+"""How long the end of a task waits before it looks again whether a progress event is still being sent."""
 
 
 class WebhookHandler:
@@ -71,7 +74,7 @@ class WebhookHandler:
 
     def _send_progress_event(self, task: Task, event: str) -> Done:
         """Make one attempt without retries: the receiver gets the webhook of the end in any case."""
-        if task.status.is_final or not task.hook_url:
+        if not task.hook_url or progress_events.is_overtaken(self._broker, task, event):
             return Done()
         with self._shares.slot(task.owner, task.hook_url) as pause_s:
             if pause_s:
@@ -82,6 +85,8 @@ class WebhookHandler:
         return Done()
 
     def _attempt_delivery(self, task: Task) -> Done | Later:
+        if progress_events.is_end_blocked(self._broker, task):
+            return Later(_EVENT_PAUSE_S)
         with self._shares.slot(task.owner, task.hook_url) as pause_s:
             if pause_s:
                 return Later(pause_s)

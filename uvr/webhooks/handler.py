@@ -26,6 +26,7 @@ from uvr.tasks.canonical_log import bind_request_id, log_task_end
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.webhooks import delivery, progress_events
 from uvr.webhooks.thread_shares import ThreadShares
+from uvr.webhooks.user_secrets import UserSecrets
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
 
@@ -46,6 +47,7 @@ class WebhookHandler:
         self._broker = broker
         self._storage = storage
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
+        self._user_secrets = UserSecrets(broker.client, broker.root)
         has_users = settings.basic_auth_users_file is not None
         self._shares = ThreadShares(settings.webhook_threads, per_user=has_users)
 
@@ -125,9 +127,16 @@ class WebhookHandler:
             task.hook_url,
             json.dumps(payload, ensure_ascii=False).encode(),
             webhook_id=webhook_id,
-            secret=self._settings.webhook_secret.get_secret_value(),
+            secrets=self._secrets(task),
             guard=self._guard,
             timeout_s=self._settings.webhook_timeout_seconds,
             request_id=task.request_id,
             receiver_headers=self._settings.webhook_headers,
         )
+
+    def _secrets(self, task: Task) -> list[str]:
+        """What signs the webhooks of the task's owner: the owner's own secrets, or else WEBHOOK_SECRET if it is set."""
+        own = self._user_secrets.valid(task.owner) if task.owner else []
+        of_service = self._settings.webhook_secret.get_secret_value()
+        secrets = [secret.text or of_service for secret in own] or [of_service]
+        return [secret for secret in secrets if secret]

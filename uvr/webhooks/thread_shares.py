@@ -68,7 +68,10 @@ class ThreadShares:
 
     @contextmanager
     def slot(self, user: str, url: str) -> Iterator[float]:
-        """Yields 0 if the block may deliver a webhook of `user` to `url`, otherwise for how many seconds to wait."""
+        """Yields 0 if the block may deliver a webhook of `user` to `url`, otherwise for how many seconds to wait.
+
+        A block that raises an error says nothing about the receiver.
+        """
         with self._lock:
             receiver = self._receiver(user, urlsplit(url).netloc.lower())
             shares = self._shares(user, receiver)
@@ -79,12 +82,14 @@ class ThreadShares:
         started = time.monotonic()
         try:
             yield 0
-        finally:
             with self._lock:
                 receiver.is_new = False
                 for group, _ in shares:
-                    group.busy -= 1
                     group.took_s = time.monotonic() - started
+        finally:
+            with self._lock:
+                for group, _ in shares:
+                    group.busy -= 1
 
     def _receiver(self, user: str, host: str) -> _Receiver:
         """The receiver, which is now the last to be forgotten."""
@@ -96,15 +101,17 @@ class ThreadShares:
 
     def _shares(self, user: str, receiver: _Receiver) -> list[tuple[_Group, int]]:
         """The groups that a delivery belongs to, each with its number of threads."""
-        fractions: list[tuple[_Group, float]] = [
-            (receiver, 1 / 2 if receiver.is_proven else 1 / 8 if receiver.is_slow else 1 / 4)
-        ]
-        kinds = {"slow": 1 / 4 if receiver.is_slow else 0, "not proven": 0 if receiver.is_proven else 1 / 2, "any": 1}
+        if receiver.is_proven:
+            own, kinds = 1 / 2, {"any": 1.0}
+        elif receiver.is_slow:
+            own, kinds = 1 / 8, {"slow": 1 / 4, "not proven": 1 / 2, "any": 1.0}
+        else:
+            own, kinds = 1 / 4, {"not proven": 1 / 2, "any": 1.0}
+        fractions: list[tuple[_Group, float]] = [(receiver, own)]
         for kind, fraction in kinds.items():
-            if fraction and self._per_user:
-                fractions.append((self._groups[kind, user], fraction / 2))
-            if fraction:
-                fractions.append((self._groups[kind, ""], fraction))
+            if self._per_user:
+                fractions.append((self._groups[kind, f"user {user}"], fraction / 2))
+            fractions.append((self._groups[kind, "all"], fraction))
         return [(group, max(1, int(self._threads * fraction))) for group, fraction in fractions]
 
     @staticmethod

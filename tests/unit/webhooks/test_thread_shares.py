@@ -120,11 +120,26 @@ def test_no_receivers_of_one_user_delay_a_new_receiver_of_another(clock, took_s)
         assert occupied(shares, [OTHER, SLOW], "anna") == 2
 
 
+def test_tasks_from_before_there_were_users_have_the_share_of_one_user():
+    shares = ThreadShares(16, per_user=True)
+    assert occupied(shares, ports(30), "") == 4
+    with served(shares, ports(4), ""):
+        assert occupied(shares, ports(30), "anna") == 4
+
+
 def test_what_one_user_does_to_a_receiver_does_not_count_for_another(clock):
     shares = ThreadShares(8, per_user=True)
     deliver(shares, clock, OTHER, 0.1, "anna")
     deliver(shares, clock, OTHER, 10, "mallory")
     assert occupied(shares, [OTHER] * 8, "anna") == 4
+
+
+def test_an_error_of_our_own_proves_nothing_and_keeps_no_thread():
+    shares = single_user(8)
+    for _ in range(8):
+        with pytest.raises(ConnectionError), served(shares, [OTHER]):
+            raise ConnectionError
+    assert occupied(shares, [OTHER] * 8) == 2
 
 
 def test_a_receiver_is_a_host_with_a_port():

@@ -32,6 +32,7 @@ from uvr.api.routes.health import health
 from uvr.api.routes.metrics import metrics
 from uvr.api.routes.models import models
 from uvr.api.routes.tasks import tasks
+from uvr.api.routes.users import users
 from uvr.api.services import attach, open_services, services_of
 from uvr.environment.variables_without_effect import log_variables_without_effect
 from uvr.redis.clients import connect
@@ -69,7 +70,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     register_responses(app)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
-    for blueprint in (generate, tasks, events, models, files, health, metrics):
+    for blueprint in (generate, tasks, events, users, models, files, health, metrics):
         app.register_api(blueprint)
     register_docs(app)
     return app

@@ -37,6 +37,7 @@ _MAX_RETRY_AFTER_S = 90.0
 _UPLOAD_RESPONSE_TIMEOUT_S = 600.0
 _BLOCK_BYTES = 1 << 16
 _MAX_NAME_BYTES = 150
+_WEBHOOK_SECRET = "/users/me/webhook-secret"  # noqa: S105  # a path
 
 _Result = TypeVar("_Result")
 
@@ -163,6 +164,18 @@ class Client:
         """Cancel a task; it is no error if it is cancelled already."""
         return _task(self._call("POST", f"{_path(task_uuid)}/cancel"))
 
+    def webhook_secret(self) -> Mapping[str, Any]:
+        """What the service says about your own webhook secret, never the secret itself (docs/api.md)."""
+        return self._call("GET", _WEBHOOK_SECRET, needs="is_set")
+
+    def make_webhook_secret(self) -> Mapping[str, Any]:
+        """Make or replace your webhook secret; the same fields, and `secret`, which is never shown again."""
+        return self._call("POST", _WEBHOOK_SECRET, needs="secret")
+
+    def remove_webhook_secret(self) -> None:
+        """Remove your webhook secret and those that it replaced; it is no error if you have none."""
+        self._call("DELETE", _WEBHOOK_SECRET, needs="")
+
     def wait(self, task_uuid: str, on_progress: Callable[[Task], object] = lambda _task: None) -> Task:
         """Wait until the task has ended, successfully or not; `on_progress` receives each state on the way."""
         pause_s = 0.2
@@ -192,10 +205,15 @@ class Client:
         return paths
 
     def _call(self, method: str, path: str, *, needs: str = "task_uuid", **options: Any) -> dict[str, Any]:
-        """The JSON object that the service returns; a response without the field `needs` is not from a uvr-api."""
+        """The JSON object that the service returns; a response without the field `needs` is not from a uvr-api.
+
+        {} if `needs` is empty, for a response without a body.
+        """
 
         def request() -> dict[str, Any]:
             with self._answer(method, self.url + path, allow_redirects=False, **options) as answer:
+                if not needs:
+                    return {}
                 try:
                     body = dict(answer.json())
                     body[needs]

@@ -214,3 +214,21 @@ def test_wrong_usage_is_reported_before_anything_is_sent(arguments: tuple[str, .
     done = run_uvr(*arguments, UVR_PASSWORD="a")
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in done.stderr
+
+
+def test_a_webhook_secret_is_printed_once(service: Service) -> None:
+    try:
+        none = run(service, "webhook-secret", "show")
+        assert (none.returncode, none.stdout) == (0, "")
+        assert "You have no webhook secret" in none.stderr
+        first = run(service, "webhook-secret", "new")
+        assert first.stdout.startswith("whsec_")
+        again = json.loads(run(service, "webhook-secret", "new", "--json").stdout)
+        shown = run(service, "webhook-secret", "show")
+        assert shown.stdout == f"{again['created_at']}  {again['fingerprint']}\n"
+        [replaced] = again["replaced"]
+        assert replaced["fingerprint"] in shown.stderr
+    finally:
+        removed = run(service, "webhook-secret", "remove")
+    assert (removed.returncode, removed.stdout) == (0, "")
+    assert run(service, "webhook-secret", "show").stdout == ""

@@ -258,3 +258,17 @@ def test_no_proxy_is_used_for_this_machine(web: HttpServer, client: Client, monk
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     web.answer("/tasks/7", json_answer(task_uuid="7", status="queued"))
     assert client.get("7").status == "queued"
+
+
+def test_a_webhook_secret_is_made_shown_and_removed(client: Client, web: HttpServer) -> None:
+    info = {"is_set": True, "created_at": "2026-11-22T16:46:01.361Z", "fingerprint": "9f2b6c1d0a4e", "replaced": []}
+    path = "/users/me/webhook-secret"
+    web.answer(path, json_answer(201, **info, secret="whsec_AA=="), json_answer(**info), Answer(204))
+    assert client.make_webhook_secret() == {**info, "secret": "whsec_AA=="}
+    assert client.webhook_secret() == info
+    client.remove_webhook_secret()
+    assert [(request.method, request.path) for request in web.requests] == [
+        ("POST", path),
+        ("GET", path),
+        ("DELETE", path),
+    ]

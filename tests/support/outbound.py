@@ -26,6 +26,6 @@ def fetch_error(url: str, guard: UrlGuard, destination: Path, timeout_s: float =
 
 def delivery_error(url: str, guard: UrlGuard, timeout_s: float = 10) -> str:
     """The message with which the delivery of a webhook fails; "" if it succeeds."""
-    attempt = delivery.deliver(url, b"{}", webhook_id="msg_1", secret="", guard=guard, timeout_s=timeout_s)
+    attempt = delivery.deliver(url, b"{}", webhook_id="msg_1", guard=guard, timeout_s=timeout_s)
     assert (attempt.outcome == "delivered") == (not attempt.error)
     return attempt.error

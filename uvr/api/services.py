@@ -27,6 +27,7 @@ from uvr.tasks.actions import TaskActions
 from uvr.tasks.broker import Broker
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.store import TaskStore
+from uvr.webhooks.user_secrets import UserSecrets
 
 _EXTENSION = "uvr"
 
@@ -48,6 +49,7 @@ class Services:
     actions: TaskActions
     eta: EtaEstimator
     event_streams: EventStreamSlots
+    user_secrets: UserSecrets
 
     @property
     def store(self) -> TaskStore:
@@ -80,6 +82,7 @@ def open_services(settings: Settings) -> Services:
         actions=TaskActions(broker, DeadLetters(broker), storage, uploads),
         eta=EtaEstimator(broker),
         event_streams=EventStreamSlots(settings.api_threads),
+        user_secrets=UserSecrets(broker.client, broker.root),
     )
 
 

@@ -1,7 +1,7 @@
 """Webhooks on the wire: their payloads, their signature, one delivery attempt, and the retry schedule.
 
 Deliveries follow Standard Webhooks (https://www.standardwebhooks.com): every attempt has the same webhook-id, by which
-a receiver recognizes repeats, and an HMAC signature if there is a secret. `deliver` never raises because of what a
+a receiver recognizes repeats, and an HMAC signature for each secret. `deliver` never raises because of what a
 receiver does, follows no redirect, and ends after `timeout_s` however slowly the receiver answers. Headers that the
 operator sets for one receiver (WEBHOOK_HEADERS) are sent to that origin only, and are never recorded.
 """
@@ -110,13 +110,13 @@ def deliver(
     body: bytes,
     *,
     webhook_id: str,
-    secret: str,
     guard: UrlGuard,
     timeout_s: float,
+    secrets: Sequence[str] = (),
     request_id: str = "",
     receiver_headers: ReceiverHeaders = MappingProxyType({}),
 ) -> DeliveryAttempt:
-    """POST `body`, JSON in UTF-8, to `url` once; it is signed unless `secret` is empty.
+    """POST `body`, JSON in UTF-8, to `url` once, with a signature for each of `secrets`.
 
     `request_id`, unless empty, is sent as a header and names the request by which the client submitted the task.
     """
@@ -127,8 +127,9 @@ def deliver(
         "webhook-id": webhook_id,
         "webhook-timestamp": str(int(now.timestamp())),
     }
-    if secret:
-        headers["webhook-signature"] = Webhook(signing_key(secret)).sign(webhook_id, now, body.decode())
+    if secrets:
+        signatures = [Webhook(signing_key(secret)).sign(webhook_id, now, body.decode()) for secret in secrets]
+        headers["webhook-signature"] = " ".join(signatures)
     if request_id:
         headers["X-Request-ID"] = request_id
     at, started = iso_now(), time.monotonic()

@@ -2,8 +2,9 @@
 
 The state of the retry schedule is in the task's record, so it survives every process. A webhook is sent for a task that
 has ended and has not been retried since: a retried task has its webhook when it ends again, and a cancelled task has
-none. A progress event (`uvr.webhooks.progress_events`) is sent once. No host occupies more threads than its share
-(`uvr.webhooks.host_limits`); a webhook in excess goes back to the queue without an attempt.
+none. A progress event (`uvr.webhooks.progress_events`) is sent once. No receiver and no user occupies more threads than
+its share (`uvr.webhooks.thread_shares`); a webhook in excess goes back to the queue without an attempt. A failed
+attempt counts as a failure of the item, so the queue puts first attempts before it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from uvr.storage.base import Storage
 from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import bind_request_id, log_task_end
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.webhooks import delivery
-from uvr.webhooks.host_limits import HostLimits
+from uvr.webhooks import delivery, progress_events
+from uvr.webhooks.thread_shares import ThreadShares
+from uvr.webhooks.user_secrets import UserSecrets
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
 
@@ -32,6 +34,9 @@ log = structlog.get_logger()
 
 MAX_ATTEMPTS_KEPT = 40
 """How many delivery attempts a task's record lists, the latest ones: five complete schedules."""
+
+_EVENT_PAUSE_S = 0.5
+"""How long the end of a task waits before it looks again whether a progress event is still being sent."""
 
 
 class WebhookHandler:
@@ -42,7 +47,9 @@ class WebhookHandler:
         self._broker = broker
         self._storage = storage
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
-        self._host_limits = HostLimits(settings.webhook_threads)
+        self._user_secrets = UserSecrets(broker.client, broker.root)
+        has_users = settings.basic_auth_users_file is not None
+        self._shares = ThreadShares(settings.webhook_threads, per_user=has_users)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
         """POST the end of a task, or a progress event, to its `hook_url`, and log the end once."""
@@ -69,9 +76,9 @@ class WebhookHandler:
 
     def _send_progress_event(self, task: Task, event: str) -> Done:
         """Make one attempt without retries: the receiver gets the webhook of the end in any case."""
-        if task.status.is_final or not task.hook_url:
+        if not task.hook_url or progress_events.is_overtaken(self._broker, task, event):
             return Done()
-        with self._host_limits.slot(task.hook_url) as pause_s:
+        with self._shares.slot(task.owner, task.hook_url) as pause_s:
             if pause_s:
                 return Done()
             payload = delivery.progress_payload(task.task_uuid, event, task.progress)
@@ -80,7 +87,9 @@ class WebhookHandler:
         return Done()
 
     def _attempt_delivery(self, task: Task) -> Done | Later:
-        with self._host_limits.slot(task.hook_url) as pause_s:
+        if progress_events.is_end_blocked(self._broker, task):
+            return Later(_EVENT_PAUSE_S)
+        with self._shares.slot(task.owner, task.hook_url) as pause_s:
             if pause_s:
                 return Later(pause_s)
             attempt = self._post(task, task.webhook_id, self._final_payload(task))
@@ -105,7 +114,7 @@ class WebhookHandler:
             webhook_step=step,
             webhook_tries=attempts[-MAX_ATTEMPTS_KEPT:],
         )
-        return Done(result) if delay_s is None else Later(delay_s, result)
+        return Done(result) if delay_s is None else Later(delay_s, result, counts_as="failures")
 
     def _final_payload(self, task: Task) -> dict[str, object]:
         if task.status == Status.SUCCESS:
@@ -118,9 +127,16 @@ class WebhookHandler:
             task.hook_url,
             json.dumps(payload, ensure_ascii=False).encode(),
             webhook_id=webhook_id,
-            secret=self._settings.webhook_secret.get_secret_value(),
+            secrets=self._secrets(task),
             guard=self._guard,
             timeout_s=self._settings.webhook_timeout_seconds,
             request_id=task.request_id,
             receiver_headers=self._settings.webhook_headers,
         )
+
+    def _secrets(self, task: Task) -> list[str]:
+        """What signs the webhooks of the task's owner: the owner's own secrets, or else WEBHOOK_SECRET if it is set."""
+        own = self._user_secrets.valid(task.owner) if task.owner else []
+        of_service = self._settings.webhook_secret.get_secret_value()
+        secrets = [secret.text or of_service for secret in own] or [of_service]
+        return [secret for secret in secrets if secret]

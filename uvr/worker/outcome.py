@@ -23,7 +23,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Later:
-    """Nothing failed, but the item must be handled again after `delay_s`, for instance by a retry schedule."""
+    """The handler did its part, but the item must be handled again after `delay_s`, for instance by a retry schedule.
+
+    `counts_as` as in `RedisQueue.retry`: the queue puts items without failures first.
+    """
 
     delay_s: float
     record: Record = field(default_factory=dict)
+    counts_as: str = ""

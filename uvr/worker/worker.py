@@ -163,8 +163,11 @@ class Worker:
 
     def _step_after(self, lease: Lease, outcome: Done | Later) -> _Step:
         if isinstance(outcome, Later):
-            delay_s, record = outcome.delay_s, outcome.record
-            return _Step("later", lambda: self._queue.retry(lease, delay_s=delay_s, counts_as="", record=record))
+            later = outcome
+            return _Step(
+                "later",
+                lambda: self._queue.retry(lease, delay_s=later.delay_s, counts_as=later.counts_as, record=later.record),
+            )
         done = outcome
         return _Step(
             "finish",

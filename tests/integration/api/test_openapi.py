@@ -108,6 +108,7 @@ def test_every_example_on_the_page_works(shared_redis: ValkeyServer, tmp_path: P
     assert (tmp_path / "v.wav").read_bytes() == b"sound"
     expected = {name: [200] for name in examples}
     expected |= {"submit": [202, 202], "retry_task": [202], "redeliver_webhook": [202]}
+    expected |= {"make_webhook_secret": [201], "remove_webhook_secret": [204]}
     expected |= {"delete_task": [204], "show_readiness": [503]}  # there are no workers
     assert answers == expected
 

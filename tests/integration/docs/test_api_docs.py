@@ -37,7 +37,7 @@ def signed(secret: str) -> dict[str, str]:
     guard = UrlGuard([ip_network("127.0.0.0/8")])
     with http_server() as receiver:
         hook_url = receiver.answer("/hook", Answer(204))
-        attempt = deliver(hook_url, BODY, webhook_id="one.success", secret=secret, guard=guard, timeout_s=5)
+        attempt = deliver(hook_url, BODY, webhook_id="one.success", secrets=[secret], guard=guard, timeout_s=5)
         assert attempt.outcome == "delivered"
         [request] = receiver.requests
     assert request.body == BODY

@@ -205,9 +205,7 @@ def test_proxy_that_refuses_the_credentials_is_a_transient_error(proxy, tmp_path
     proxy.answer("http://song.example/", Answer(407))
     with pytest.raises(TransientError, match="407 Proxy Authentication Required"):
         download("http://song.example/", tmp_path / "s", guard=behind(proxy), max_bytes=1, timeout_s=5, total_s=5)
-    attempt = delivery.deliver(
-        "http://song.example/", b"{}", webhook_id="1", secret="", guard=behind(proxy), timeout_s=5
-    )
+    attempt = delivery.deliver("http://song.example/", b"{}", webhook_id="1", guard=behind(proxy), timeout_s=5)
     assert attempt.outcome == "retry"
 
 

@@ -28,8 +28,8 @@ BODY = json.dumps({"task_uuid": "1", "song": "Lied für Ü"}, ensure_ascii=False
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-def deliver(url, *, secret="", timeout_s=5.0, guard=GUARD, **more):
-    return delivery.deliver(url, BODY, webhook_id="msg_1", secret=secret, guard=guard, timeout_s=timeout_s, **more)
+def deliver(url, *, timeout_s=5.0, guard=GUARD, **more):
+    return delivery.deliver(url, BODY, webhook_id="msg_1", guard=guard, timeout_s=timeout_s, **more)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
@@ -140,7 +140,7 @@ def test_headers_of_a_receiver_are_sent_in_every_spelling_of_its_name(receiver, 
 
 
 def test_a_whsec_secret_verifies_with_the_standard_library(receiver):
-    deliver(receiver.answer("/hook", Answer()), secret=WHSEC)
+    deliver(receiver.answer("/hook", Answer()), secrets=[WHSEC])
     request = receiver.requests[0]
     assert Webhook(WHSEC).verify(request.body, dict(request.headers)) == json.loads(BODY)
     with pytest.raises(WebhookVerificationError):
@@ -150,7 +150,7 @@ def test_a_whsec_secret_verifies_with_the_standard_library(receiver):
 
 @pytest.mark.parametrize("secret", ["any words at all", "5f2c0a8e9b7d4c31", "schlüssel"])
 def test_a_plain_secret_verifies_with_the_standard_library_only_as_bytes(receiver, secret):
-    deliver(receiver.answer("/hook", Answer()), secret=secret)
+    deliver(receiver.answer("/hook", Answer()), secrets=[secret])
     request = receiver.requests[0]
     assert Webhook(secret.encode()).verify(request.body, dict(request.headers)) == json.loads(BODY)
     with pytest.raises((WebhookVerificationError, ValueError)):
@@ -173,7 +173,7 @@ def test_the_command_in_env_example_makes_a_secret_that_the_standard_library_acc
     [command] = re.findall(r"`(echo whsec_.+)`", (ROOT / "env.example").read_text(encoding="utf-8"))
     made = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=30)
     secret = made.stdout.strip()
-    deliver(receiver.answer("/hook", Answer()), secret=secret)
+    deliver(receiver.answer("/hook", Answer()), secrets=[secret])
     request = receiver.requests[0]
     assert Webhook(secret).verify(request.body, dict(request.headers)) == json.loads(BODY)
     assert len(delivery.signing_key(secret)) == 24

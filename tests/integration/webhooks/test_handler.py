@@ -139,7 +139,7 @@ def test_a_hundred_webhooks_to_a_hanging_receiver_delay_no_other(workshop: Works
         for number in range(100):
             end(workshop, f"hanging-{number}", hanging)
         with working(workshop):
-            eventually(lambda: len(receiver.requests) == workshop.settings.webhook_threads // 2)
+            eventually(lambda: len(receiver.requests) == workshop.settings.webhook_threads // 4)
             for number in range(10):
                 end(workshop, f"quick-{number}", quick.url("/hook"))
             eventually(lambda: len(quick.requests) == 10, "the others are delivered meanwhile")
@@ -148,7 +148,7 @@ def test_a_hundred_webhooks_to_a_hanging_receiver_delay_no_other(workshop: Works
             still_hanging = len(receiver.requests)
             claims = sum(int(workshop.client.hget(f"uvr_webhooks:item:hanging-{n}", "attempt")) for n in range(100))
             receiver.stopping.set()
-    assert still_hanging == workshop.settings.webhook_threads // 2
+    assert still_hanging == workshop.settings.webhook_threads // 4
     assert claims < 400, "the webhooks in excess came back all the time"
 
 
@@ -164,6 +164,27 @@ def test_webhooks_in_excess_go_back_without_an_attempt_and_are_delivered_later(
     tasks = [workshop.task(f"task-{number}") for number in range(20)]
     assert {task.webhook for task in tasks} == {WebhookState.DELIVERED}
     assert {len(task.webhook_tries) for task in tasks} == {1}
+
+
+def test_a_failed_attempt_is_a_failure_of_the_item_so_that_first_attempts_go_first(
+    workshop: Workshop, receiver: HttpServer
+) -> None:
+    """The queue puts items with failures behind those without."""
+    end(workshop, "failed", receiver.answer("/hook", Answer(503)))
+    with working(workshop):
+        eventually(lambda: workshop.broker.webhooks.sizes().delayed == 1)
+    assert workshop.client.hget("uvr_webhooks:item:failed", "failures") == "1"
+
+
+def test_a_webhook_that_is_turned_away_has_not_failed(workshop: Workshop, receiver: HttpServer) -> None:
+    hanging = receiver.answer("/hook", Answer(delay_s=10 * PATIENCE_S))
+    for number in range(10):
+        end(workshop, f"task-{number}", hanging)
+    with working(workshop):
+        eventually(lambda: workshop.broker.webhooks.sizes().delayed == 8)
+        failures = [workshop.client.hget(f"uvr_webhooks:item:task-{number}", "failures") for number in range(10)]
+        receiver.stopping.set()
+    assert failures == ["0"] * 10
 
 
 def test_a_retried_task_has_no_webhook_until_it_ends_again(workshop: Workshop, receiver: HttpServer) -> None:

@@ -9,10 +9,15 @@ import pytest
 
 from tests.support.http_server import Answer, HttpServer
 from tests.support.leases import waiting_ids
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.workshop import Workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.webhooks import progress_events
+
+
+@pytest.fixture
+def workshop_settings() -> dict[str, Any]:
+    return {"webhook_timeout_seconds": PATIENCE_S}
 
 
 def processing(workshop: Workshop, hook_url: str, **fields: Any) -> Task:
@@ -76,6 +81,40 @@ def test_no_event_is_sent_for_a_task_that_has_ended(workshop: Workshop, receiver
     with working(workshop):
         eventually(lambda: is_idle(workshop))
     assert received(receiver) == ["failed"]
+
+
+def test_the_end_is_not_sent_while_an_event_is_still_being_sent(workshop: Workshop, receiver: HttpServer) -> None:
+    """Not even by another uploader."""
+    task = processing(workshop, receiver.answer("/hook", Answer(204, delay_s=10 * PATIENCE_S)))
+    with working(workshop), working(workshop):
+        progress_events.send(workshop.broker, task, progress_events.PROGRESS)
+        eventually(lambda: received(receiver) == ["progress"])
+        end(workshop)
+        eventually(lambda: int(workshop.client.hget("uvr_webhooks:item:a", "attempt") or 0) >= 2)
+        assert received(receiver) == ["progress"]
+        receiver.stopping.set()  # the receiver answers
+        eventually(lambda: received(receiver) == ["progress", "failed"])
+        eventually(lambda: is_idle(workshop))
+    assert len(workshop.task("a").webhook_tries) == 1
+
+
+@pytest.mark.parametrize("in_flight", [progress_events.STARTED, "failed"])
+def test_no_event_is_sent_while_what_it_follows_is_still_being_sent(
+    workshop: Workshop, receiver: HttpServer, in_flight: str
+) -> None:
+    task = processing(workshop, receiver.answer("/hook", Answer(204, delay_s=10 * PATIENCE_S)))
+    with working(workshop):
+        if in_flight == "failed":
+            end(workshop)
+        else:
+            progress_events.send(workshop.broker, task, in_flight)
+        eventually(lambda: received(receiver) == [in_flight])
+        workshop.broker.tasks.annotate("a", record(status=Status.PROCESSING))  # as after a retry
+        progress_events.send(workshop.broker, task, progress_events.PROGRESS)
+        eventually(lambda: not workshop.broker.webhooks.contains("a.progress"))
+        receiver.stopping.set()
+        eventually(lambda: is_idle(workshop))
+    assert received(receiver) == [in_flight]
 
 
 def test_an_event_waits_behind_every_final_webhook_and_once_for_each_kind(

@@ -6,7 +6,7 @@ renamed. Descriptions and examples end up in the OpenAPI document.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from uvr.audio.output_format import OutputFormat
 from uvr.logs import without_secrets
 from uvr.tasks.model import Status, Task, WebhookState
 from uvr.timestamps import iso_time
+from uvr.webhooks.user_secrets import UserSecret
 
 
 class FieldWarning(BaseModel):
@@ -100,6 +101,41 @@ class Redelivery(BaseModel):
     message: Literal["Webhook has been queued for delivery"] = "Webhook has been queued for delivery"
     task_uuid: str
     webhook_id: Annotated[str, Field(description="the same as in earlier attempts")]
+
+
+Fingerprint = Annotated[
+    str, Field(description="the first 12 hex digits of the secret's SHA-256", examples=["9f2b6c1d0a4e"])
+]
+
+
+class ReplacedSecret(BaseModel):
+    """A webhook secret that was replaced and still signs."""
+
+    fingerprint: Fingerprint
+    signs_until: str
+
+
+class WebhookSecret(BaseModel):
+    """What is known about a user's own webhook secret, apart from the secret itself."""
+
+    is_set: Annotated[bool, Field(description="false: the secret of the service signs, if it has one")]
+    created_at: str | None
+    fingerprint: Fingerprint | None
+    replaced: Annotated[
+        list[ReplacedSecret], Field(description="earlier secrets, each of which signs as well for a day")
+    ]
+
+
+class NewWebhookSecret(WebhookSecret):
+    """A webhook secret that was made just now."""
+
+    secret: Annotated[
+        str,
+        Field(
+            description="to be kept by you and given to your receivers; it is not shown again",
+            examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="],
+        ),
+    ]
 
 
 class TaskDetails(TaskSummary):
@@ -256,4 +292,19 @@ def task_event(task: Task, *, position: int | None, eta_s: int | None) -> TaskEv
         position=position,
         eta_s=eta_s,
         error_message=task.error_message or None,
+    )
+
+
+def webhook_secret(secrets: Sequence[UserSecret]) -> WebhookSecret:
+    """A user's secrets that sign now, the current one first, without the secrets themselves."""
+    current = secrets[0] if secrets else None
+    return WebhookSecret(
+        is_set=current is not None,
+        created_at=iso_time(current.made_ms) if current else None,
+        fingerprint=current.fingerprint if current else None,
+        replaced=[
+            ReplacedSecret(fingerprint=secret.fingerprint, signs_until=iso_time(secret.until_ms or 0) or "")
+            for secret in secrets[1:]
+            if secret.text
+        ],
     )

@@ -20,6 +20,7 @@ from config import VERSION, Settings, SettingsError, load_settings, read_setting
 from uvr import logs
 from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
 from uvr.api.cors import register_cors
+from uvr.api.cross_site import refuse_other_sites
 from uvr.api.json_body import MAX_JSON_BYTES
 from uvr.api.openapi import ABOUT
 from uvr.api.problems import Problem, register_problems, validation_problem
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     attach(app, open_services(settings))
     register_responses(app)
+    refuse_other_sites(app, settings)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
     for blueprint in (generate, tasks, events, models, files, health, metrics):

@@ -35,6 +35,7 @@ from uvr.api.routes.models import models
 from uvr.api.routes.tasks import tasks
 from uvr.api.services import attach, open_services, services_of
 from uvr.environment.variables_without_effect import log_variables_without_effect
+from uvr.privacy import keep_private
 from uvr.redis.clients import connect
 from uvr.redis.durability import log_durability
 from uvr.redis.requirements import check_redis_at_start
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     if settings is None:
         settings = read_settings()
+        keep_private(settings.umask)
         logs.configure(settings.log_level, settings.log_format, process="api")
         log_variables_without_effect()
         return _worker_app(settings)
@@ -82,6 +84,7 @@ def main() -> None:
     from uvr.api.server.gunicorn import Server, port_faults  # not needed when a plain gunicorn calls create_app
 
     settings = load_settings()
+    keep_private(settings.umask)
     logs.configure(settings.log_level, settings.log_format, process="api")
     log_variables_without_effect()
     try:

@@ -174,7 +174,7 @@ class Settings(BaseSettings):
     webhook_proxy: ProxyUrl = SecretStr("")
 
     # Housekeeping
-    file_umask: str = Field("077", pattern="^0?[0-7]{3}$")
+    file_umask: str = Field("077", pattern="^0?0[0-7]{2}$")
     min_free_bytes: int = Field(2 * 2**30, ge=0)
     janitor_seconds: Seconds = 300
     task_retention_hours: HoursOrNever = 720

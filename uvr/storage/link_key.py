@@ -34,14 +34,13 @@ class LinkKey:
 
     def __call__(self) -> bytes:
         """The key, which the first process that needs it generates. Raises `redis.RedisError` if it is not known."""
-        if time.monotonic() >= self._read_again_at:
-            self._read_again_at = time.monotonic() + KEPT_S
+        if not self._key:  # each thread that needs it now has to wait for it
+            self._key = self._stored()
+        elif time.monotonic() >= self._read_again_at:
+            self._read_again_at = time.monotonic() + KEPT_S  # before the answer, so that one thread waits and not all
             try:
                 self._key = self._stored()
             except RedisError as error:
-                if not self._key:
-                    self._read_again_at = 0.0
-                    raise
                 log.warning("links.key_not_read", error=str(error))
         return self._key
 

@@ -53,6 +53,22 @@ def test_the_key_is_not_asked_for_each_time(redis_client: Redis, monkeypatch: py
     assert key() == known
 
 
+def test_a_thread_that_comes_while_another_asks_for_the_key_does_not_sign_without_one(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = LinkKey(redis_client, "uvr_tasks")
+    get, seen = redis_client.get, []
+
+    def get_and_be_overtaken(name: str) -> Any:
+        monkeypatch.setattr(redis_client, "get", get)
+        seen.append(key())
+        return get(name)
+
+    monkeypatch.setattr(redis_client, "get", get_and_be_overtaken)
+    assert [key()] == seen
+    assert len(seen[0]) == 32
+
+
 def test_the_last_known_key_counts_while_redis_is_away(
     redis_client: Redis, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

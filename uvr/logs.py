@@ -91,12 +91,16 @@ def _without_query(word: re.Match[str]) -> str:
 
 def safe_text(text: str, max_chars: int = MAX_CHARS) -> str:
     """`text` without secrets and control characters, in at most `max_chars` characters."""
+    if len(text) <= max_chars and text.isprintable() and "?" not in text and "@" not in text:
+        return text  # almost all are like this
     text = without_secrets(text[: 10 * max_chars])
     return _cut(_UNSAFE.sub(_escaped, text[: max_chars + 1]), max_chars)
 
 
 def safe_sentence(text: str) -> str:
     """Like `safe_text`, for a sentence that may quote clients: each word is cut, and the whole is longer."""
+    if len(text) <= MAX_CHARS:
+        return safe_text(text)
     escaped = _UNSAFE.sub(_escaped, without_secrets(text[: 10 * MAX_SENTENCE_CHARS]))
     return _cut(_WORD.sub(lambda word: _cut(word[0], MAX_CHARS), escaped), MAX_SENTENCE_CHARS)
 
@@ -142,6 +146,8 @@ def _safe_value(name: str, value: Any, depth: int = 0) -> Any:
     """`value` of a field `name` as text, number, or a list or mapping of these."""
     if name.lower() in SECRET_FIELDS:
         return "…"
+    if isinstance(value, str):
+        return _safe_string(name, value)
     if value is None or isinstance(value, int | float):
         return value
     if depth < _MAX_DEPTH and isinstance(value, Mapping):
@@ -149,6 +155,10 @@ def _safe_value(name: str, value: Any, depth: int = 0) -> Any:
         return {safe_text(str(key)): _safe_value(str(key), item, depth + 1) for key, item in items}
     if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
         return [_safe_value(name, item, depth + 1) for item in list(value)[:_MAX_ITEMS]]
+    return _safe_string(name, str(value))
+
+
+def _safe_string(name: str, text: str) -> str:
     if name in TRACES:
-        return safe_trace(str(value))
-    return safe_sentence(str(value)) if name in SENTENCES else safe_text(str(value))
+        return safe_trace(text)
+    return safe_sentence(text) if name in SENTENCES else safe_text(text)

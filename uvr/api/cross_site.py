@@ -56,9 +56,10 @@ def refuse_other_sites(app: Flask, settings: Settings) -> None:
 
 def _may_ask_for(host: str, settings: Settings) -> bool:
     """Whether a client may use the service under the name `host`."""
-    # A browser always sends the host, and cannot connect to a Unix socket. A trusted proxy checks names itself.
-    is_no_browser = not host or not request.remote_addr or _is_from_proxy(settings)
-    return is_no_browser or not settings.is_on_loopback or _is_named(host, settings)
+    if not settings.is_on_loopback or _is_from_proxy(settings):  # a trusted proxy checks names itself
+        return True
+    is_no_browser = not host or not request.remote_addr  # one sends the host, and cannot connect to a Unix socket
+    return is_no_browser or _is_named(host, settings)
 
 
 def _is_named(host: str, settings: Settings) -> bool:

@@ -20,6 +20,7 @@ from config import VERSION, Settings, SettingsError, load_settings, read_setting
 from uvr import logs
 from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
 from uvr.api.cors import register_cors
+from uvr.api.cross_site import refuse_other_sites
 from uvr.api.json_body import MAX_JSON_BYTES
 from uvr.api.openapi import ABOUT
 from uvr.api.problems import Problem, register_problems, validation_problem
@@ -35,6 +36,7 @@ from uvr.api.routes.tasks import tasks
 from uvr.api.routes.users import users
 from uvr.api.services import attach, open_services, services_of
 from uvr.environment.variables_without_effect import log_variables_without_effect
+from uvr.privacy import keep_private
 from uvr.redis.clients import connect
 from uvr.redis.durability import log_durability
 from uvr.redis.requirements import check_redis_at_start
@@ -50,6 +52,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     if settings is None:
         settings = read_settings()
+        keep_private(settings.umask)
         logs.configure(settings.log_level, settings.log_format, process="api")
         log_variables_without_effect()
         return _worker_app(settings)
@@ -68,6 +71,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     attach(app, open_services(settings))
     register_responses(app)
+    refuse_other_sites(app, settings)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
     for blueprint in (generate, tasks, events, users, models, files, health, metrics):
@@ -81,6 +85,7 @@ def main() -> None:
     from uvr.api.server.gunicorn import Server, port_faults  # not needed when a plain gunicorn calls create_app
 
     settings = load_settings()
+    keep_private(settings.umask)
     logs.configure(settings.log_level, settings.log_format, process="api")
     log_variables_without_effect()
     try:

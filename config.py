@@ -174,6 +174,7 @@ class Settings(BaseSettings):
     webhook_proxy: ProxyUrl = SecretStr("")
 
     # Housekeeping
+    file_umask: str = Field("077", pattern="^0?0[0-7]{2}$")
     min_free_bytes: int = Field(2 * 2**30, ge=0)
     janitor_seconds: Seconds = 300
     task_retention_hours: HoursOrNever = 720
@@ -246,6 +247,11 @@ class Settings(BaseSettings):
         if timeout_s < 4 * info.data.get("heartbeat_seconds", 0):
             raise ValueError("must be at least four times HEARTBEAT_SECONDS, or nodes that still run count as lost")
         return timeout_s
+
+    @property
+    def umask(self) -> int:
+        """FILE_UMASK as a number."""
+        return int(self.file_umask, 8)
 
     @property
     def shown_model_name(self) -> str:

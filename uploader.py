@@ -9,7 +9,7 @@ from __future__ import annotations
 import uvr.prerequisites  # noqa: F401  # explains the set-up when a package is missing
 
 import sys
-from functools import cache, partial
+from functools import partial
 
 import structlog
 
@@ -19,7 +19,7 @@ from uvr.liveness.process import WorkerProcess
 from uvr.storage.availability import StorageAvailability
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
-from uvr.storage.link_key import link_key
+from uvr.storage.link_key import LinkKey
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
 from uvr.uploader.handler import StoreHandler
@@ -42,7 +42,7 @@ def main() -> int:
     if settings.link_warning:
         log.warning("links.lead_here", error=settings.link_warning)
 
-    storage = open_storage(settings, cache(lambda: link_key(broker.client, broker.root)))
+    storage = open_storage(settings, LinkKey(broker.client, broker.root))
     availability = StorageAvailability(storage)
     uploads = Uploads(settings, broker.uploads)
     workers = build_workers(settings, broker, storage, availability, uploads)

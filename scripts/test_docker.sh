@@ -163,6 +163,28 @@ check_published() {
     fail "published: $published"
 }
 
+check_environments() { # no container has a password that it does not use
+  local service name
+  for service in processor uploader; do
+    for name in BASIC_AUTH_PASSWORD METRICS_TOKEN API_WORKERS; do
+      ! docker compose exec -T "$service" env | grep -q "^$name=" || fail "$service has $name"
+    done
+  done
+  docker compose exec -T api env | grep -q "^BASIC_AUTH_PASSWORD=$(setting BASIC_AUTH_PASSWORD)\$" ||
+    fail "the API does not have its password"
+  docker compose exec -T processor env | grep -q '^LEASE_SECONDS=6$' || fail "settings of .env do not reach the processor"
+  ! docker compose exec -T uploader env | grep -q '^MODEL_NAME=' || fail "the uploader has settings of the processor"
+}
+
+check_limits() {
+  local unlimited
+  unlimited=$(containers | xargs docker inspect --format '{{.Name}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}' |
+    awk '$2 <= 0 || $3 <= 0')
+  [ -z "$unlimited" ] || fail "without limits: $unlimited"
+  [ "$(docker compose exec -T redis redis-cli config get maxmemory | tail -n 1)" = 536870912 ] ||
+    fail "Redis has another maxmemory"
+}
+
 check_read_only() { # even for root
   local service
   for service in redis api uploader processor; do
@@ -262,6 +284,8 @@ main() {
   check_env_file
   check_images
   check_published
+  check_environments
+  check_limits
   check_read_only
   step "sending a song"
   fetch_song

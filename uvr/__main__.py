@@ -12,7 +12,17 @@ from typing import cast
 
 from config import VERSION, EnvFileError, Settings, SettingsError, read_settings, read_settings_from, refuse_to_start
 from uvr import logs
-from uvr.cli import cancel, dead_letters, doctor, list_tasks, separate, status, submit, webhook_secret
+from uvr.cli import (
+    cancel,
+    dead_letters,
+    doctor,
+    list_tasks,
+    revoke_links,
+    separate,
+    status,
+    submit,
+    webhook_secret,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m uvr", description=__doc__)
     parser.add_argument("--version", action="version", version=f"uvr-api {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (submit, status, list_tasks, cancel, webhook_secret, separate, dead_letters, doctor):
+    for command in (submit, status, list_tasks, cancel, webhook_secret, separate, dead_letters, revoke_links, doctor):
         command.add_parser(commands)
     options = parser.parse_args(arguments)
     settings = _read_settings(options)

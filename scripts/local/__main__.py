@@ -145,6 +145,7 @@ def _directions(settings: Settings) -> str:
 
 def main() -> int:
     """Run the command in the first argument."""
+    os.umask(0o077)  # for logs, the data of Redis and models
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     logs.configure("error", "auto", process="local")
     commands = {"start": start, "stop": stop, "restart": restart, "status": status}

@@ -45,6 +45,13 @@ def test_first_start_writes_env_with_random_passwords_for_this_user_only(service
     assert len(service.variable("REDIS_PASSWORD")) == 32
 
 
+def test_nothing_that_the_service_writes_can_be_read_by_others(service: Checkout) -> None:
+    folders = [service.folder / name for name in ("logs", "run", "data")]
+    written = [path for folder in folders for path in (folder, *folder.rglob("*"))]
+    assert {path.name for path in written} >= {"api.log", "processor.log", "uploader.log", "redis.log", "redis"}
+    assert [path for path in written if stat.S_IMODE(path.lstat().st_mode) & 0o077 and not path.is_symlink()] == []
+
+
 def test_second_start_says_that_the_service_is_already_running(service):
     pids = service.pids()
     again = service.run("start_local.sh")

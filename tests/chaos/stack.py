@@ -58,7 +58,7 @@ _TIMES = {
 _LIMITS = {"MAX_ATTEMPTS": "1000", "MAX_CRASHES": "1000", "MIN_FREE_BYTES": "1"}
 # Uploads take a moment, so that disruptions hit some of them.
 _LATENCIES_S = {"s3": 0.03}
-_MARK = "UVR_CHAOS"
+_MARK = "LC_UVRCHAOS"  # a name that children get too (uvr.separation.child_environment)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from config import Settings
+from tests.support.used_settings import settings_used_by
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = Path(sys.executable).parent
@@ -86,10 +87,74 @@ def test_process_starts_after_redis_and_has_time_to_stop(name: str):
     assert seconds(service["stop_grace_period"]) > Settings.model_fields["shutdown_grace_seconds"].default
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"redis"}))
-def test_compose_overrides_settings_that_exist(name: str):
+NOT_SETTINGS = {"S3_BASE_URL", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"}
+"""The older name of a setting, and what pip reads."""
+
+SECRETS = {
+    "api": {"REDIS_PASSWORD", "AWS_SECRET_ACCESS_KEY", "BASIC_AUTH_PASSWORD", "METRICS_TOKEN"},
+    "processor": {"REDIS_PASSWORD", "AWS_SECRET_ACCESS_KEY", "FETCH_PROXY"},
+    "uploader": {"REDIS_PASSWORD", "AWS_SECRET_ACCESS_KEY", "WEBHOOK_SECRET", "WEBHOOK_HEADERS", "WEBHOOK_PROXY"},
+}
+
+
+def given(name: str) -> set[str]:
+    """The variables that a container gets."""
+    assert "env_file" not in SERVICES[name], "it would pass on every variable of .env"
+    return set(SERVICES[name]["environment"])
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_container_gets_the_secrets_that_it_uses_and_no_others(name: str):
+    secret = {field.upper() for field, info in Settings.model_fields.items() if "SecretStr" in str(info.annotation)}
+    # REDIS_URL is a secret too, but only fixed to be empty here.
+    assert given(name) & secret - {"REDIS_URL"} == SECRETS[name]
+    assert SERVICES[name]["environment"]["REDIS_URL"] == ""
+
+
+@pytest.mark.parametrize(("name", "door"), [("api", "app"), ("processor", "processor"), ("uploader", "uploader")])
+def test_container_gets_every_setting_that_its_code_reads(name: str, door: str):
+    used = {field.upper() for field in settings_used_by(door)}
+    # API_PUBLISHED takes their place where links are made.
+    missing = used - given(name) - {"API_HOST", "API_PORT"}
+    assert not missing, f"add {sorted(missing)} to the environment of {name} in docker-compose.yml"
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_compose_gives_settings_that_exist(name: str):
     known = {field.upper() for field in Settings.model_fields}
-    assert SERVICES[name]["environment"].keys() <= known
+    assert given(name) <= known | NOT_SETTINGS
+
+
+def test_every_setting_reaches_a_container():
+    everywhere = set().union(*map(given, SECRETS))
+    own = {"UVR_URL", "UVR_USERNAME", "UVR_PASSWORD"}  # for the command line on another machine
+    assert {field.upper() for field in Settings.model_fields} - everywhere == own
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_container_has_limits_that_can_be_changed(name: str):
+    service = SERVICES[name]
+    prefix = name.upper()
+    assert re.fullmatch(rf"\$\{{{prefix}_MEMORY:-[0-9]+[mg]\}}", service["mem_limit"])
+    assert re.fullmatch(rf"\$\{{{prefix}_CPUS:-[01]\}}", service["cpus"])  # with more, it would not start on one core
+    assert re.fullmatch(rf"\$\{{{prefix}_PIDS:-[0-9]+\}}", service["pids_limit"])
+    assert not service.get("privileged")
+
+
+def test_limits_are_in_env_example_with_their_defaults():
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    limits = dict(re.findall(r"\$\{([A-Z]+_(?:MEMORY|MAXMEMORY|CPUS|PIDS)):-(\w+)\}", text))
+    example = (ROOT / "env.example").read_text(encoding="utf-8")
+    assert len(limits) == 13
+    assert [name for name, value in limits.items() if f"# {name}={value}\n" not in example] == []
+
+
+def test_a_full_redis_refuses_writes_and_has_memory_for_rewriting_its_file():
+    configuration = SERVICES["redis"]["command"][-1]
+    assert "maxmemory-policy noeviction" in configuration
+    data_mb = int(re.search(r"maxmemory \$\{REDIS_MAXMEMORY:-(\d+)mb\}", configuration)[1])
+    container_mb = int(re.search(r"(\d+)m\}", SERVICES["redis"]["mem_limit"])[1])
+    assert container_mb >= 2 * data_mb
 
 
 def test_processor_and_uploader_share_the_handover_folder():

@@ -31,6 +31,7 @@ def environment(server: ValkeyServer, folder: Path, **variables: str) -> dict[st
         "BASIC_AUTH_USERNAME": USER,
         "BASIC_AUTH_PASSWORD": PASSWORD,
         "OUTPUT_DIR": str(folder / "output"),
+        "ALLOWED_HOSTS": "uvr",  # the Host of requests that tests write byte for byte
         "API_PORT": str(free_port()),
         "SHUTDOWN_GRACE_SECONDS": "5",
         "LOG_FORMAT": "json",

@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
         "uvr.logs",
         "uvr.periodic",
         "uvr.prerequisites",
+        "uvr.privacy",
         "uvr.spelling",
         "uvr.timestamps",
     },

@@ -6,7 +6,6 @@ Gunicorn forks its workers before each creates its own application, so processes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 from flask import Flask, current_app
 
@@ -21,7 +20,7 @@ from uvr.net.url_guard import UrlGuard
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.base import Storage
 from uvr.storage.factory import open_storage
-from uvr.storage.link_key import link_key
+from uvr.storage.link_key import LinkKey
 from uvr.storage.uploads import Uploads
 from uvr.tasks.actions import TaskActions
 from uvr.tasks.broker import Broker
@@ -66,7 +65,7 @@ def open_services(settings: Settings) -> Services:
     users = Users(settings)
     clients = connect(settings)
     broker = Broker(settings, clients)
-    storage = open_storage(settings, cache(lambda: link_key(broker.client, broker.root)))
+    storage = open_storage(settings, LinkKey(broker.client, broker.root))
     uploads = Uploads(settings, broker.uploads)
     return Services(
         settings=settings,

@@ -146,7 +146,7 @@ def check_webhook_secret(settings: Settings) -> Finding:
 
     secret = settings.webhook_secret.get_secret_value()
     if not secret:
-        return Finding(Mark.NOTE, "WEBHOOK_SECRET", "it is empty, so webhooks are not signed")
+        return Finding(Mark.NOTE, "WEBHOOK_SECRET", "it is empty, so an uploader with these settings signs no webhooks")
     try:
         signing_key(secret)
     except PermanentError as error:

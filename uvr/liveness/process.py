@@ -11,6 +11,7 @@ from uvr.environment.variables_without_effect import log_variables_without_effec
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.aggregation import Totals
+from uvr.privacy import keep_private
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_logged
 from uvr.redis.requirements import check_redis_at_start
@@ -27,6 +28,7 @@ class WorkerProcess:
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self.settings = load_settings()
+        keep_private(self.settings.umask)
         logs.configure(self.settings.log_level, self.settings.log_format, process=kind)
         log_variables_without_effect()
         try:

@@ -6,6 +6,7 @@ Every function that refuses a text raises `ValueError` with a message that shows
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from pydantic import SecretStr
@@ -24,6 +25,21 @@ _LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # n
 def is_host(text: str) -> bool:
     """Whether this is a host name or address in lower case, with or without a port, as in a Host header."""
     return len(text) <= _MAX_HOST_LENGTH and _HOST.fullmatch(text) is not None
+
+
+def without_port(host: str) -> str:
+    """The name or address in a Host header; an IPv6 address keeps its brackets."""
+    return host if host.endswith("]") else re.sub(r":[0-9]+$", "", host)
+
+
+def is_in(address: str, networks: Sequence[Network]) -> bool:
+    """Whether `address` is in one of `networks`; never for what is not an address."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(parsed in network for network in networks)
 
 
 def is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@
 - a job that is cancelled or exceeds its time limit ends within 0.2 s, because the child is killed;
 - a child outlives its parent by a second at most, even if the parent dies by SIGKILL;
 - the child ignores SIGTERM and SIGINT that are sent to the whole process group: the parent decides when it stops;
+- the child's environment has no passwords (`uvr.separation.child_environment`);
 - the parent loads no numpy, no decoder and no network runtime.
 
 The child is spawned, not forked, so the parent may have threads. It does not import the parent's main module: the
@@ -21,13 +22,14 @@ import atexit
 import math
 import multiprocessing
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import wait
 from types import ModuleType
 from typing import Any
@@ -36,6 +38,7 @@ import structlog
 
 from uvr.errors import CancelledError, CrashError, TransientError, UvrError
 from uvr.metrics.definitions import CHILD_CRASHES
+from uvr.separation.child_environment import child_environment
 from uvr.separation.child_main import ChildLogs, EngineFactory, JobMessage, serve
 from uvr.separation.jobs import Job
 from uvr.separation.progress import ignore_progress, never_cancelled
@@ -45,7 +48,7 @@ log = structlog.get_logger()
 _SPAWN = multiprocessing.get_context("spawn")
 _GROUP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 _SPAWNING = threading.Lock()
-"""Only one thread may spawn at a time: hiding the main module affects the whole process."""
+"""Only one thread may spawn at a time: hiding the main module and the environment affects the whole process."""
 _POLL_S = 0.1
 _CLOSE_GRACE_S = 2.0
 
@@ -54,13 +57,22 @@ class Child:
     """A child process with the engine that `build` makes. Used by any thread, but one at a time.
 
     `build` is pickled. `name` is the name of the process in the log. `log_level` and `log_format` are those of
-    `uvr.logs.configure`.
+    `uvr.logs.configure`. With `downloads` the child may download what `build` needs, through the usual proxies.
     """
 
-    def __init__(self, build: EngineFactory, name: str, *, log_level: str = "info", log_format: str = "auto") -> None:
+    def __init__(
+        self,
+        build: EngineFactory,
+        name: str,
+        *,
+        log_level: str = "info",
+        log_format: str = "auto",
+        downloads: bool = False,
+    ) -> None:
         self._build = build
         self._name = name
         self._logs = ChildLogs(log_level, log_format)
+        self._downloads = downloads
         self._process: _Process | None = None
         self._provider = ""
 
@@ -108,7 +120,7 @@ class Child:
             CHILD_CRASHES.add(child=self._name)
             self._end()
         started = time.monotonic()
-        process = self._process = _Process(self._build, self._logs, self._name)
+        process = self._process = _Process(self._build, self._logs, self._name, downloads=self._downloads)
         with self._killed_on_error():
             self._provider = _raise_if_error(process.receive(limits))
         elapsed_s = round(time.monotonic() - started, 3)
@@ -149,10 +161,11 @@ class _WaitLimits:
 class _Process:
     """One operating system process and the parent's end of the pipe to it, from spawning to reaping."""
 
-    def __init__(self, build: EngineFactory, child_logs: ChildLogs, name: str) -> None:
+    def __init__(self, build: EngineFactory, child_logs: ChildLogs, name: str, *, downloads: bool) -> None:
         self._connection, childs_end = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=serve, args=(childs_end, build, child_logs, name), name=name, daemon=True)
-        with childs_end, _SPAWNING, _group_signals_blocked(), _main_module_hidden():
+        variables = child_environment(downloads=downloads)
+        with childs_end, _SPAWNING, _spawned_with(variables), _group_signals_blocked(), _main_module_hidden():
             self._process.start()
         # At exit, multiprocessing would send SIGTERM, which the child blocks, and wait forever.
         atexit.register(self._process.kill)
@@ -227,6 +240,28 @@ def _group_signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _spawned_with(variables: dict[str, str]) -> Iterator[None]:
+    """Give a process spawned meanwhile these environment variables alone."""
+    # multiprocessing passes on the whole environment. Changing os.environ meanwhile would disturb other threads, and
+    # what a child deletes from its own environment stays readable below /proc.
+    module: Any = util
+    usual = module.spawnv_passfds
+
+    def spawn(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+        process = subprocess.Popen(  # noqa: S603  # the command of multiprocessing
+            arguments, executable=path, env=variables, pass_fds=descriptors, restore_signals=False
+        )
+        process.returncode = 0  # it is multiprocessing that waits for the process
+        return process.pid
+
+    module.spawnv_passfds = spawn
+    try:
+        yield
+    finally:
+        module.spawnv_passfds = usual
 
 
 @contextmanager

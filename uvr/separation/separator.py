@@ -42,7 +42,7 @@ class Separator:
 
     def __init__(self, build: EngineFactory, *, log_level: str = "info", log_format: str = "auto") -> None:
         child = partial(Child, log_level=log_level, log_format=log_format)
-        self._network = child(build, "network")
+        self._network = child(build, "network", downloads=True)
         self._new_media_child = partial(child, load_media, "media")
         self._idle: deque[Child] = deque()
 

@@ -3,7 +3,7 @@
 The kernels are tested, but not with every compiler, processor and model. So ONNX Runtime separates until a segment
 contains enough of a stem; the kernels then separate the same segment. They are used from then on if they agree to
 `MIN_SNR_DB`, else ONNX Runtime is. The verdict is stored next to the model's file, for this file, this library and this
-kind of processor. If that folder is read-only, it is stored in a temporary folder of this user.
+kind of processor. If that folder is read-only, it is stored in a temporary folder that only this user can read.
 
 The two never hold memory at the same time, so the check needs as much memory as ONNX Runtime alone: 1.2 GB once for
 HQ_4. If several processes start, one checks and the others wait for its verdict. If a process dies during the check,
@@ -17,7 +17,6 @@ import json
 import math
 import os
 import platform
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,6 +28,7 @@ import structlog
 from numpy.typing import NDArray
 
 from uvr.models.files import file_lock
+from uvr.privacy import make_private_folder
 from uvr.separation.mdx.stft import Spectrum
 from uvr.separation.native.bindings import Library
 
@@ -112,7 +112,6 @@ class Record:
         """Keep other processes from making the same check at the same time."""
         with ExitStack() as stack:
             with suppress(OSError):
-                self.path.parent.mkdir(mode=0o700, exist_ok=True)
                 stack.enter_context(file_lock(self._lock_path))
             yield
 
@@ -149,20 +148,21 @@ def _power(values: NDArray[np.floating]) -> float:
 
 
 def _folder_for(models: Path) -> Path:
-    """The folder of the records: that of the `models` or, if it is read-only, a temporary folder owned by this user.
+    """The folder of the records: that of the `models` or, if it is read-only, a temporary folder of this user alone.
 
-    Without records each process would check again, and a check that kills the process would be repeated forever.
+    Without records each process would check again, and a check that kills the process would be repeated forever. A
+    temporary folder that somebody else has prepared under this name is not used: its verdicts could be false, and its
+    links could lead our files elsewhere.
     """
     if os.access(models, os.W_OK | os.X_OK):
         return models
-    with suppress(OSError):
-        own = Path(tempfile.gettempdir()) / f"uvr-self-checks-{os.geteuid()}"
-        with suppress(FileNotFoundError):
-            status = own.lstat()
-            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-                return models
-        return own
-    return models
+    own = Path(tempfile.gettempdir()) / f"uvr-self-checks-{os.geteuid()}"
+    try:
+        make_private_folder(own)
+    except OSError as error:
+        log.warning("self_check.folder_refused", folder=str(own), reason=error.strerror)
+        return models
+    return own
 
 
 def _processor() -> str:

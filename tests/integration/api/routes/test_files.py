@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import application, services_of, settings_for
-from uvr.storage.link_key import link_key
+from uvr.storage.link_key import LinkKey
 from uvr.storage.local import LocalStorage
 
 KEY = "one_vocals.wav"
@@ -111,7 +111,7 @@ def test_all_processes_create_the_same_signatures(client: FlaskClient, redis_cli
     where = redis_client.get_connection_kwargs()
     with application(settings_for(where, tmp_path)) as other:
         assert fetch(other.test_client(), link(client)).status_code == 200
-    assert len(link_key(redis_client, "uvr_tasks")) == 32
+    assert len(LinkKey(redis_client, "uvr_tasks")()) == 32
     assert parse_qs(urlsplit(link(client)).query).keys() == {"expires", "signature"}
 
 

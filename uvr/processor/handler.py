@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from config import Settings
-from redis_queue import Lease
+from redis_queue import NOW, Lease
 from uvr.errors import UvrError
 from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACTOR, SEPARATION_SECONDS
 from uvr.net.url_guard import UrlGuard
@@ -27,7 +27,6 @@ from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import bind_request_id
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed
-from uvr.timestamps import now_ms
 from uvr.webhooks import progress_events
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
@@ -54,7 +53,7 @@ class SeparationHandler:
         if task is None:
             return Done()  # deleted while it waited
         bind_request_id(task)
-        heartbeat.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=now_ms(), progress=0.0))
+        heartbeat.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=NOW, progress=0.0))
         progress_events.send(self._broker, task, progress_events.STARTED)
         self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
         staging = StagingFolder(self._settings.output_dir, task.task_uuid, lease.fence)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redis_queue import RedisQueue
+from redis_queue import NOW, RedisQueue
 from uvr.storage.base import Storage
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import log_task_end
 from uvr.tasks.dead_letters import DeadLetters, revived_record
 from uvr.tasks.model import FINAL_STATUSES, Status, Task, WebhookState, record
-from uvr.timestamps import now_ms
 
 
 class TaskActions:
@@ -63,7 +62,7 @@ class TaskActions:
         return True
 
     def _stop(self, task_uuid: str, others: Sequence[RedisQueue], statuses: Sequence[Status]) -> bool:
-        cancelled = record(status=Status.CANCELLED, finished_ms=now_ms(), webhook=WebhookState.NONE, webhook_step=0)
+        cancelled = record(status=Status.CANCELLED, finished_ms=NOW, webhook=WebhookState.NONE, webhook_step=0)
         if not self._broker.tasks.cancel(task_uuid, others, statuses, cancelled):
             return False
         if task := self._broker.store.get(task_uuid):

@@ -48,11 +48,13 @@ class TaskActions:
         """Stop a task if need be, then delete its stems, its record and its upload; False if it was retried meanwhile.
 
         Raises `UvrError` when the storage does not delete the stems; the record stays then, so that the client can try
-        again. If an uploader is storing stems at this moment, it deletes them itself.
+        again. If an uploader is storing stems at this moment, it deletes them itself, or housekeeping does if it dies.
         """
         others = self._dead_letters.queues_after_tasks()
         self._stop(task_uuid, others, [Status.QUEUED, Status.PROCESSING, Status.UPLOADING])
         task = self._broker.store.get(task_uuid)
+        if task and task.status is Status.CANCELLED:
+            self._broker.strays.add(task.stems.values())
         for key in task.stems.values() if task else ():
             self._storage.delete(key)
         if not self._broker.tasks.forget(task_uuid, others, FINAL_STATUSES, on_request=True):

@@ -258,8 +258,10 @@ def test_stems_that_are_stored_while_their_task_is_deleted_are_deleted_again(
         folder = workshop.separated(ID, STEMS)
         eventually(lambda: proxy.stalled == 2)
         assert delete(app.test_client()) == 204
+        assert len(dict(workshop.broker.strays.all())) == 2
         proxy.release()
         eventually(lambda: not folder.exists())
+        assert dict(workshop.broker.strays.all()) == {}, "the uploader has deleted them"
     assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix=ID)
 
 

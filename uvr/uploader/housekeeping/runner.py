@@ -25,6 +25,7 @@ from uvr.uploader.housekeeping.clock import HousekeepingClock
 from uvr.uploader.housekeeping.orphans import OrphanCleaner
 from uvr.uploader.housekeeping.retention import Retention
 from uvr.uploader.housekeeping.stale_uploads import StaleUploads
+from uvr.uploader.housekeeping.stray_stems import delete_stray_stems
 
 log = structlog.get_logger()
 
@@ -42,6 +43,7 @@ class Housekeeping:
         self._on_change: Callable[[], None] = lambda: None
         self._orphans = OrphanCleaner(settings, broker)
         self._stale_uploads = StaleUploads(settings, broker, uploads)
+        self._delete_stray_stems = partial(delete_stray_stems, broker, storage)
         self._retention = Retention(settings, broker, DeadLetters(broker), storage)
 
     def running(self, on_change: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
@@ -56,6 +58,7 @@ class Housekeeping:
             return
         self._tried(partial(self._orphans.clean, clock))
         self._tried(partial(self._stale_uploads.clear, clock))
+        self._tried(partial(self._delete_stray_stems, clock))
         problem = self._tried(partial(self._retention.enforce, clock))
         self._report(clock.distrust or problem or "")
 

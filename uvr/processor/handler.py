@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from config import Settings
+from config import VERSION, Settings
 from redis_queue import NOW, Lease
 from uvr.errors import UvrError
 from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACTOR, SEPARATION_SECONDS
@@ -60,13 +60,15 @@ class SeparationHandler:
         with tempfile.TemporaryDirectory(prefix=f"{staging.name}.", dir=self._settings.temp_dir) as work_dir:
             song = Path(work_dir) / "source"
             fetch_s = self._fetch(task, song, heartbeat)
-            engine, model = self._settings.separation_engine, self._settings.model_name
-            fingerprint = self._broker.result_cache.fingerprint(song, engine, model, task.output_format)
+            model = self._separator.fingerprint
+            fingerprint = self._broker.result_cache.fingerprint(song, VERSION, model, task.output_format)
             if copied := self._copied(fingerprint, fetch_s):
                 return copied
             with staging.filling() as stem_dir:
                 facts = {"fetch_s": round(fetch_s, 3)} | self._separate(task, lease, song, stem_dir, heartbeat)
                 staging.publish()
+        if self._separator.fingerprint != model:
+            fingerprint = ""  # the network was loaded again from another file, and may have made these stems
         place = {"handover": staging.name, "node": self._settings.node_id, "copy_of": ""}
         separated = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
         return Done(separated, next_queue=self._broker.results)

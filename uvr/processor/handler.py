@@ -44,7 +44,12 @@ class SeparationHandler:
         self._broker = broker
         self._separator = separator
         self._scheduler = scheduler
-        self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.fetch_proxy.get_secret_value())
+        self._guard = UrlGuard(
+            settings.allowed_private_networks,
+            denied=settings.denied_hosts,
+            allowed_ports=settings.allowed_ports,
+            proxy=settings.fetch_proxy.get_secret_value(),
+        )
         self._uploads = Uploads(settings, broker.uploads)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:

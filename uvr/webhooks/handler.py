@@ -41,7 +41,12 @@ class WebhookHandler:
         self._settings = settings
         self._broker = broker
         self._storage = storage
-        self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
+        self._guard = UrlGuard(
+            settings.allowed_private_networks,
+            denied=settings.denied_hosts,
+            allowed_ports=settings.allowed_ports,
+            proxy=settings.webhook_proxy.get_secret_value(),
+        )
         self._host_limits = HostLimits(settings.webhook_threads)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:

@@ -58,7 +58,7 @@ class HousekeepingClock:
 
     def trust(self) -> None:
         """Do not wait until the clock has run evenly. May raise `redis.RedisError`."""
-        self._client.hset(f"{self._root}:retention", "even_since_ms", 0)
+        self._client.hdel(f"{self._root}:retention", "even_since_ms")
 
 
 def _difference(ahead_ms: int) -> str:

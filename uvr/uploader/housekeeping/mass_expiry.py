@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 
 from redis import Redis
 
+from uvr.redis import scripts
 from uvr.timestamps import iso_time
 from uvr.uploader.housekeeping.clock import ClockReading
 
@@ -37,57 +38,40 @@ class Cutoff:
 
 
 class MassExpiry:
-    """What rounds were stopped for, and what was confirmed. Methods may raise `redis.RedisError`."""
+    """What rounds were stopped for, and what was approved. Methods may raise `redis.RedisError`."""
 
     def __init__(self, client: Redis, root: str) -> None:
         self._client = client
-        self._key = f"{root}:retention"
+        self._root = root
+        self._hold = scripts.register(client, "retention/hold")
+        self._approve = scripts.register(client, "retention/approve")
 
     def cutoff(
-        self,
-        kind: Kind,
-        before_ms: int,
-        clock: ClockReading,
-        *,
-        total: int,
-        expired: Callable[[int], Iterable[Any]],
+        self, kind: Kind, before_ms: int, clock: ClockReading, *, total: int, expired: Callable[[int], Iterable[Any]]
     ) -> Cutoff:
         """What may be deleted of the `total` things of a kind, of which those that ended before `before_ms` expired.
 
         `expired(since_ms)` yields those of them that ended then or later.
         """
-        approved_ms = self._approved_ms(kind, clock)
+        state: Any = self._client.hgetall(f"{self._root}:retention")
+        held_since_ms, approved_ms = (
+            int(state.get(f"{kind}_{field}", 0)) for field in ("held_since_ms", "approved_ms")
+        )
+        if held_since_ms and clock.has_passed(held_since_ms, _HELD_FOR_MS):
+            self._approve(keys=[self._root], args=[kind])
+            approved_ms = int(state[f"{kind}_held_before_ms"])
         max_deleted = max(_UNHELD, total // 2)
         if sum(1 for _ in islice(expired(approved_ms), max_deleted + 1)) <= max_deleted:
-            self._client.hdel(self._key, f"{kind}_held_since_ms", f"{kind}_held_before_ms")
+            self._client.hdel(f"{self._root}:retention", f"{kind}_held_since_ms", f"{kind}_held_before_ms")
             return Cutoff(before_ms)
-        self._client.hsetnx(self._key, f"{kind}_held_before_ms", before_ms)
-        self._client.hsetnx(self._key, f"{kind}_held_since_ms", clock.now_ms)
-        return Cutoff(approved_ms, self._problem(kind))
+        held_since_ms = int(self._hold(keys=[self._root], args=[kind, before_ms]))
+        return Cutoff(
+            approved_ms,
+            f"More than half of all {kind} have reached their maximum age at once, so they are kept until "
+            f"{iso_time(held_since_ms + _HELD_FOR_MS)}: check the clock and the retention times. "
+            "`python -m uvr retention confirm` deletes them earlier.",
+        )
 
     def confirm(self) -> list[Kind]:
         """Approve everything that rounds were stopped for; returns its kinds."""
-        held = [kind for kind in get_args(Kind) if self._number(kind, "held_since_ms")]
-        for kind in held:
-            self._client.hset(self._key, f"{kind}_held_since_ms", 1)
-        return held
-
-    def _approved_ms(self, kind: Kind, clock: ClockReading) -> int:
-        """The approved time, which includes what was held for a day by now."""
-        approved_ms, held_since_ms = self._number(kind, "approved_ms"), self._number(kind, "held_since_ms")
-        if held_since_ms and clock.has_passed(held_since_ms, _HELD_FOR_MS):
-            approved_ms = max(approved_ms, self._number(kind, "held_before_ms"))
-            self._client.hset(self._key, f"{kind}_approved_ms", approved_ms)
-            self._client.hdel(self._key, f"{kind}_held_since_ms", f"{kind}_held_before_ms")
-        return approved_ms
-
-    def _problem(self, kind: Kind) -> str:
-        until = iso_time(self._number(kind, "held_since_ms") + _HELD_FOR_MS)
-        return (
-            f"More than half of all {kind} have reached their maximum age at once, so they are kept until {until}: "
-            "check the clock and the retention times. `python -m uvr retention confirm` deletes them earlier."
-        )
-
-    def _number(self, kind: Kind, field: str) -> int:
-        stored: Any = self._client.hget(self._key, f"{kind}_{field}")
-        return int(stored or 0)
+        return [kind for kind in get_args(Kind) if self._approve(keys=[self._root], args=[kind])]

@@ -60,7 +60,8 @@ class Housekeeping:
         self._tried(partial(self._stale_uploads.clear, clock))
         self._tried(partial(self._delete_stray_stems, clock))
         problem = self._tried(partial(self._retention.enforce, clock))
-        self._report(clock.distrust or problem or "")
+        if problem is not None:
+            self._report(clock.distrust or problem)
 
     def _tried(self, step: Callable[[], Result]) -> Result | None:
         """The result of `step`; None, and a line in the log, if it fails."""

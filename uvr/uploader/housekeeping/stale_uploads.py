@@ -9,24 +9,20 @@ they have not changed for a day.
 
 from __future__ import annotations
 
-import time
-
 import structlog
 
 from config import Settings
-from uvr.errors import UvrError
 from uvr.storage.uploads import Uploads, discard, is_abandoned, remove_abandoned_parts, task_uuid_of, upload_dir
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status
 from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.task_files import TASK_UUID, files_below
+from uvr.uploader.housekeeping.tolerance import Tolerance
 
 log = structlog.get_logger()
 
 _UPLOAD = rf"\.?{TASK_UUID}\.[0-9a-f]{{32}}(\.[0-9a-f]{{16}})?"
 _HOUR_MS = 3_600_000
-_MAX_FAILING_S = 60.0
-"""For so long in total a round tries to delete uploads that are not deleted."""
 
 
 class StaleUploads:
@@ -43,20 +39,13 @@ class StaleUploads:
 
         `clock` was read before.
         """
-        failures, failing_s = 0, 0.0
+        tolerance = Tolerance()
         for key, state in self._broker.uploads.all():
-            started = time.monotonic()
-            try:
+            with tolerance.deleting("upload.not_removed", task_uuid=task_uuid_of(key)):
                 if not self._is_needed(key, state, clock) and self._uploads.remove(key, state):
                     log.info("upload.removed", task_uuid=task_uuid_of(key))
-            except UvrError as error:
-                failures += 1
-                failing_s += time.monotonic() - started
-                log.warning("upload.not_removed", task_uuid=task_uuid_of(key), error=error.message)
-            if failing_s > _MAX_FAILING_S:
-                break  # the storage is down, and each failure takes long
-        if failures:
-            log.warning("uploads.not_removed", uploads=failures, complete=failing_s <= _MAX_FAILING_S)
+            if tolerance.exhausted:
+                break
         remove_abandoned_parts(self._settings, clock.has_passed)
         for upload in files_below(upload_dir(self._settings), _UPLOAD):
             key = f"uploads/{upload.path.name}"

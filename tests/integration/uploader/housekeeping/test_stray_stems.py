@@ -7,12 +7,13 @@ from redis import Redis
 
 from tests.support.leases import begin
 from tests.support.workshop import Workshop
-from uvr.errors import CancelledError, PermanentError
+from uvr.errors import CancelledError, PermanentError, TransientError
 from uvr.storage.availability import StorageAvailability
 from uvr.storage.stray_stems import StrayStems
 from uvr.storage.uploads import Uploads
 from uvr.timestamps import now_ms
 from uvr.uploader.handler import StoreHandler
+from uvr.uploader.housekeeping import tolerance
 from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.stray_stems import delete_stray_stems
 from uvr.worker.heartbeat import Heartbeat
@@ -59,6 +60,22 @@ def test_a_stray_that_is_not_deleted_stays_listed_and_keeps_no_other(
     delete_stray_stems(workshop.broker, workshop.storage, ClockReading(now_ms() + 2 * DAY_MS))
     assert sorted(deleted) == keys[1:]
     assert list(dict(workshop.broker.strays.all())) == keys[:1]
+
+
+def test_a_round_ends_when_deletions_have_failed_for_too_long(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop.broker.strays.add(f"{number}_vocals.wav" for number in range(5))
+    monkeypatch.setattr(tolerance, "_MAX_FAILING_S", 0.0)
+    asked: list[str] = []
+
+    def fail(key: str) -> None:
+        asked.append(key)
+        raise TransientError("The bucket does not answer.")
+
+    monkeypatch.setattr(workshop.storage, "delete", fail)
+    delete_stray_stems(workshop.broker, workshop.storage, ClockReading(now_ms()))
+    assert len(asked) == 1
 
 
 def test_nothing_is_stored_if_redis_cannot_note_which_stems(workshop: Workshop, shutdown: Shutdown) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import uvr.prerequisites  # noqa: F401  # explains the set-up if a package is missing
 
-from contextlib import closing
+from contextlib import closing, suppress
 
 import structlog
 from flask import Flask
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
+from redis import RedisError
 
 from config import VERSION, Settings, SettingsError, load_settings, read_settings, refuse_to_start
 from uvr import logs
@@ -41,6 +42,7 @@ from uvr.redis.clients import connect
 from uvr.redis.durability import log_durability
 from uvr.redis.requirements import check_redis_at_start
 from uvr.storage.uploads import remove_abandoned_parts
+from uvr.uploader.housekeeping.clock import HousekeepingClock
 
 log = structlog.get_logger()
 
@@ -97,7 +99,6 @@ def main() -> None:
     warn_about_password(settings)
     if settings.link_warning:
         log.warning("links.lead_here", error=settings.link_warning)
-    remove_abandoned_parts(settings)
     # Check Redis here, while there is one process. If it does not answer yet, the workers log that.
     with closing(connect(settings)) as clients:
         try:
@@ -105,6 +106,9 @@ def main() -> None:
         except SettingsError as error:
             refuse_to_start(error.faults)
         log_durability(clients, settings.redis_task_queue)
+        with suppress(RedisError):  # without the time of Redis nothing counts as abandoned
+            clock = HousekeepingClock(clients.commands, settings.redis_task_queue).read()
+            remove_abandoned_parts(settings, clock.has_passed)
     Server(settings, lambda: _worker_app(settings)).run()
 
 

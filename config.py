@@ -29,15 +29,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from uvr.net.bucket_address import AddressingStyle, bucket_address
 from uvr.net.hosts import (
+    HostList,
     Network,
     checked_http_url,
     checked_proxy_url,
     is_loopback,
+    parse_host_list,
     parse_hosts,
     parse_networks,
     parse_origins,
     url_on_this_machine,
 )
+from uvr.net.ports import PortRange, parse_ports
 from uvr.net.receiver_headers import parse_receiver_headers
 
 ROOT = Path(__file__).resolve().parent
@@ -67,7 +70,9 @@ ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_in_checkou
 Hosts = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_hosts)]
 HttpUrl = Annotated[str, AfterValidator(checked_http_url)]
 Origins = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_origins)]
+HostsAndNetworks = Annotated[HostList, NoDecode, _parsed_by(parse_host_list)]
 Networks = Annotated[tuple[Network, ...], NoDecode, _parsed_by(parse_networks)]
+PortRanges = Annotated[tuple[PortRange, ...], NoDecode, _parsed_by(parse_ports)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(checked_proxy_url)]
 ReceiverHeaders = Annotated[dict[str, dict[str, SecretStr]], NoDecode, _parsed_by(parse_receiver_headers)]
 QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
@@ -134,6 +139,8 @@ class Settings(BaseSettings):
     fetch_user_agent: str = Field(FETCH_USER_AGENT, pattern=r"^[!-~]([ -~]*[!-~])?$")
     fetch_proxy: ProxyUrl = SecretStr("")
     allowed_private_networks: Networks = ()
+    denied_hosts: HostsAndNetworks = HostList()
+    allowed_ports: PortRanges = ()
 
     # Separation
     model_name: ModelName = "UVR-MDX-NET-Inst_HQ_4"

@@ -49,7 +49,7 @@ def main() -> int:
     def why_paused() -> str:
         return process.node.why_paused() or disk.shortage() or uploaders.why_paused()
 
-    presence = process.presence(facts, why_paused)
+    presence = process.presence(facts, paused=why_paused)
     scheduler = InferenceScheduler(broker.tasks, presence.name, why_paused)
     workers = build_workers(settings, broker, SeparationHandler(settings, broker, separator, scheduler), scheduler)
     with process.announced(presence):

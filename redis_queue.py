@@ -52,6 +52,9 @@ PRIORITIES = range(1, 6)
 
 Record = Mapping[str, str | int | float]
 
+NOW = "now"
+"""In a record: the time of Redis, in ms since 1970, at which the step is taken. For fields that end in `_ms` only."""
+
 _IDLE_MS = 5_000
 """How long a worker counts as idle after a claim that found nothing; longer than its pause between two claims."""
 

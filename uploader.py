@@ -50,8 +50,12 @@ def main() -> int:
     facts = {"storage": storage.kind, "node": settings.node_id}
     log.info("uploader.ready", **facts)
 
-    presence = process.presence(facts, lambda: availability.problem)
-    with availability.watching(on_change=presence.announce), process.announced(presence), housekeeping.running():
+    presence = process.presence(facts, paused=lambda: availability.problem, retention=lambda: housekeeping.problem)
+    with (
+        availability.watching(on_change=presence.announce),
+        process.announced(presence),
+        housekeeping.running(on_change=presence.announce),
+    ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     process.clients.close()
     return 0 if healthy else 1

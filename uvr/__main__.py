@@ -17,11 +17,25 @@ from uvr.cli import (
     dead_letters,
     doctor,
     list_tasks,
+    retention,
     revoke_links,
     separate,
     status,
     submit,
     webhook_secret,
+)
+
+_COMMANDS = (
+    submit,
+    status,
+    list_tasks,
+    cancel,
+    webhook_secret,
+    separate,
+    dead_letters,
+    retention,
+    revoke_links,
+    doctor,
 )
 
 
@@ -30,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m uvr", description=__doc__)
     parser.add_argument("--version", action="version", version=f"uvr-api {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (submit, status, list_tasks, cancel, webhook_secret, separate, dead_letters, revoke_links, doctor):
+    for command in _COMMANDS:
         command.add_parser(commands)
     options = parser.parse_args(arguments)
     settings = _read_settings(options)

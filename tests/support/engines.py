@@ -30,6 +30,10 @@ class ScriptedEngine:
     def provider(self) -> str:
         return f"warmed up {self._warm_ups} times"
 
+    @property
+    def fingerprint(self) -> str:
+        return "scripted"
+
     def warm_up(self) -> None:
         self._warm_ups += 1
 

@@ -160,6 +160,34 @@ def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> No
     assert read_settings().allowed_private_networks == (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
 
 
+def test_denied_hosts_are_names_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DENIED_HOSTS", "Own.example, 203.0.113.7, 2001:db8::/32")
+    denied = read_settings().denied_hosts
+    assert (denied.names, denied.networks) == (
+        ("own.example",),
+        (ip_network("203.0.113.7"), ip_network("2001:db8::/32")),
+    )
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "own.example:80", "http://own.example", "*.own.example"])
+def test_what_is_no_denied_host_is_a_fault(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("DENIED_HOSTS", text)
+    with pytest.raises(SettingsError, match=r"DENIED_HOSTS: .* is neither a host name"):
+        read_settings()
+
+
+def test_ports_are_single_ones_and_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_PORTS", "80, 443,1024-65535")
+    assert read_settings().allowed_ports == ((80, 80), (443, 443), (1024, 65535))
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "90-80", "http", "80-", "1-2-3"])
+def test_what_is_no_port_is_a_fault(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ALLOWED_PORTS", text)
+    with pytest.raises(SettingsError, match=r"ALLOWED_PORTS: .* write them as 80,443,1024-65535"):
+        read_settings()
+
+
 def test_relative_paths_start_at_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TEMP_DIR", "elsewhere/temp")

@@ -73,7 +73,9 @@ def open_services(settings: Settings) -> Services:
         broker=broker,
         storage=storage,
         uploads=uploads,
-        guard=UrlGuard(settings.allowed_private_networks),
+        guard=UrlGuard(
+            settings.allowed_private_networks, denied=settings.denied_hosts, allowed_ports=settings.allowed_ports
+        ),
         users=users,
         failed_logins=FailedLogins(broker.client, broker.root),
         request_rate=RequestRate(broker.client, broker.root, settings.requests_per_minute),

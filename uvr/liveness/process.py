@@ -39,11 +39,14 @@ class WorkerProcess:
         self.broker = Broker(self.settings, self.clients)
         self.node = Node(self.settings, self.broker, kind)
 
-    def presence(self, facts: Mapping[str, str], why_paused: Callable[[], str]) -> WorkerPresence:
-        """The announcements of this process: its `facts`, and the reason for a pause, "" when there is none."""
+    def presence(self, facts: Mapping[str, str], **changing: Callable[[], str]) -> WorkerPresence:
+        """The announcements of this process: its `facts`, and those that change, each asked for every time.
+
+        `paused` gives the reason for a pause, "" when there is none.
+        """
 
         def current_facts() -> dict[str, str]:
-            return {**facts, "paused": why_paused()}
+            return {**facts, **{name: fact() for name, fact in changing.items()}}
 
         return WorkerPresence(self.broker.client, self.broker.root, self._kind, current_facts)
 

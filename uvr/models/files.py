@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,11 @@ def sha256(path: Path) -> str:
     """SHA-256 of `path`, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(files: Iterable[Path], *facts: str) -> str:
+    """A hash, in hex, of the content of model files and of what else decides about their results."""
+    return hashlib.sha256("\n".join([*map(sha256, files), *facts]).encode()).hexdigest()
 
 
 def recorded_sha256(path: Path) -> str:

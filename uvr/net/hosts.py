@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from pydantic import SecretStr
@@ -20,6 +21,23 @@ _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 _PROXY = re.compile(r"http://([^\s/?#@]+@)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]+))?/?")
 
 _LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nothing can connect to a wildcard
+
+
+@dataclass(frozen=True)
+class HostList:
+    """Host names, in lower case, each with all names below it, and networks."""
+
+    names: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
+
+    def __str__(self) -> str:
+        """As the setting is written."""
+        return ",".join(map(str, (*self.names, *self.networks)))
+
+    def has_name(self, host: str) -> bool:
+        """Whether `host` is one of the names, or below one of them."""
+        host = host.lower().rstrip(".")
+        return any(host == name or host.endswith(f".{name}") for name in self.names)
 
 
 def is_host(text: str) -> bool:
@@ -77,6 +95,19 @@ def parse_hosts(text: str) -> list[str]:
         if not is_host(host):
             raise ValueError(f"{host} is not a host; write it as stems.example.com, with or without a port")
     return hosts
+
+
+def parse_host_list(text: str) -> HostList:
+    """Host names, addresses and networks, separated by commas."""
+    names, networks = [], []
+    for part in _parts(text.lower()):
+        try:
+            networks.append(ip_network(part))
+        except ValueError as error:
+            if not is_host(part) or ":" in part:
+                raise ValueError(f"{part} is neither a host name nor an address or a network: {error}") from error
+            names.append(part)
+    return HostList(tuple(names), tuple(networks))
 
 
 def checked_http_url(url: str) -> str:

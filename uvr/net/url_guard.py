@@ -2,9 +2,10 @@
 
 A harmless name may resolve to the metadata service of a cloud, perhaps only when it is resolved again (DNS rebinding).
 So the guard checks where sockets are opened. A name is resolved once, each of its addresses must be public or in a
-network that the operator allows, and the connection goes to one of exactly these addresses. Everything above the
+network that the operator allows, and in none that the operator denies, and the connection goes to one of exactly these
+addresses. Everything above the
 socket (Host header, SNI, certificate check) still uses the name in the URL. docs/decisions/0001-url-guard.md gives the
-reasons.
+reasons. Ports are checked at the same place (docs/decisions/0028-denied-hosts-and-ports.md).
 
 Behind a proxy, sockets lead to the proxy, which resolves names by itself. Then the guard checks before each request
 what it can resolve itself, and the proxy must refuse the rest (docs/decisions/0015-proxies.md).
@@ -16,7 +17,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -26,9 +27,11 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import LocationParseError
-from urllib3.util import parse_url
+from urllib3.util import Url, parse_url
 
 from uvr.errors import PermanentError, TransientError, UvrError
+from uvr.net import ports
+from uvr.net.hosts import HostList
 from uvr.net.http_status import described, is_transient
 
 Address = IPv4Address | IPv6Address
@@ -78,6 +81,9 @@ _NOT_PUBLIC: tuple[Network, ...] = tuple(
 )
 
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
 def is_public(address: Address) -> bool:
     """Whether an address is an ordinary one of the public internet."""
     if address.version == 6 and address not in _GLOBAL_UNICAST_V6:
@@ -91,16 +97,25 @@ def resolve(host: str) -> list[Address]:
 
 
 class UrlGuard:
-    """Decides which hosts may be reached: public ones, and those in `allowed_private_networks`.
+    """Decides which hosts may be reached: public ones and those in `allowed_private_networks`, except `denied` ones.
 
-    `proxy`, if not empty, is the http:// URL of the proxy that leads to public hosts. `resolver` replaces the system's
-    name resolution in tests.
+    What a denied name resolves to is denied under every name. `allowed_ports` limits the ports (see `ports`). `proxy`,
+    if not empty, is the http:// URL of the proxy that leads to public hosts. `resolver` replaces the system's name
+    resolution in tests.
     """
 
     def __init__(
-        self, allowed_private_networks: Sequence[Network], *, proxy: str = "", resolver: Resolver = resolve
+        self,
+        allowed_private_networks: Sequence[Network],
+        *,
+        denied: HostList | None = None,
+        allowed_ports: Sequence[ports.PortRange] = (),
+        proxy: str = "",
+        resolver: Resolver = resolve,
     ) -> None:
         self.proxy = proxy
+        self._denied = denied or HostList()
+        self._allowed_ports = tuple(allowed_ports)
         self._allowed = tuple(allowed_private_networks)
         self._resolver = resolver
 
@@ -124,7 +139,27 @@ class UrlGuard:
             raise PermanentError(f"{field} names no host.")
         if not _HOST.fullmatch(parts.host):
             raise PermanentError(f"{field} names the host {parts.host[:260]}, which cannot exist.")
-        self._admit(_literal(parts.host), f"{field} names the host {parts.host}, which")
+        addresses = _literal(parts.host)
+        self._admit(parts.host, addresses, f"{field} names the host {parts.host}, which")
+        # A name may turn out to be in a network that the operator has opened, if there is any.
+        self.check_port(_port_of(parts), field, is_opened=bool(self._allowed) and self.is_opened(addresses))
+
+    def check_port(self, port: int, subject: str = "The URL", *, is_opened: bool) -> None:
+        """Refuse a port; raises `PermanentError` with a sentence that begins with `subject`.
+
+        Where the operator has opened the network (`is_opened`), only a list of ports closes any.
+        """
+        if ports.is_allowed(port, self._allowed_ports) or (is_opened and not self._allowed_ports):
+            return
+        raise PermanentError(
+            f"{subject} leads to port {port}, to which this service does not connect. Its operator can open the port "
+            "with ALLOWED_PORTS.",
+            port=port,
+        )
+
+    def is_opened(self, addresses: Sequence[Address]) -> bool:
+        """Whether all of these addresses are in networks that the operator has opened."""
+        return all(map(self._is_allowed, addresses))
 
     def session(self, total_s: float) -> GuardedSession:
         """A session that checks every connection; everything it does ends within `total_s` seconds."""
@@ -139,7 +174,7 @@ class UrlGuard:
             found = self._resolver(host)
         except (OSError, UnicodeError) as error:
             raise TransientError(f"The host name {host} could not be resolved; check its spelling.") from error
-        self._admit(found, f"The host {host}")
+        self._admit(host, found, f"The host {host}", self._denied_addresses())
         return found
 
     def needs_proxy(self, host: str) -> bool:
@@ -150,19 +185,33 @@ class UrlGuard:
         """
         if not self.proxy:
             return False
+        self._admit(host, (), f"The host {host}")
         try:
             found = self._resolver(host)
         except (OSError, UnicodeError) as error:
             if _LOCAL_NAME.fullmatch(host):
                 raise PermanentError(f"The host {host} has no public name.") from error
             return True
-        self._admit(found, f"The host {host}")
-        return not all(map(self._is_allowed, found))
+        self._admit(host, found, f"The host {host}", self._denied_addresses())
+        return not self.is_opened(found)
 
     def _is_allowed(self, address: Address) -> bool:
         return any(address in network for network in self._allowed)
 
-    def _admit(self, addresses: Sequence[Address], subject: str) -> None:
+    def _denied_addresses(self) -> set[Address]:
+        """What the denied names resolve to at the moment."""
+        found: set[Address] = set()
+        for name in self._denied.names:
+            with suppress(OSError, UnicodeError):
+                found.update(self._resolver(name))
+        return found
+
+    def _admit(self, host: str, addresses: Sequence[Address], subject: str, denied: Collection[Address] = ()) -> None:
+        networks = self._denied.networks
+        if self._denied.has_name(host) or any(
+            address in denied or any(address in network for network in networks) for address in addresses
+        ):
+            raise PermanentError(f"{subject} is denied by the operator of this service (DENIED_HOSTS).")
         for address in addresses:
             if not is_public(address) and not self._is_allowed(address):
                 raise PermanentError(
@@ -170,6 +219,10 @@ class UrlGuard:
                     "ALLOWED_PRIVATE_NETWORKS.",
                     address=str(address),
                 )
+
+
+def _port_of(parts: Url) -> int:
+    return _DEFAULT_PORTS.get(parts.scheme or "", 0) if parts.port is None else parts.port
 
 
 class GuardedSession(requests.Session):
@@ -195,8 +248,11 @@ class GuardedSession(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As in requests, and raises `requests.Timeout` also if the time ends before the header is complete."""
-        host = (parse_url(request.url or "").host or "").strip("[]").rstrip(".")
+        parts = parse_url(request.url or "")
+        host = (parts.host or "").strip("[]").rstrip(".")
         proxy = self._guard.proxy if self._guard.needs_proxy(host) else ""
+        if proxy:
+            self._guard.check_port(_port_of(parts), is_opened=False)
         kwargs["proxies"] = {"http": proxy, "https": proxy} if proxy else {}
         try:
             response = super().send(request, **kwargs)
@@ -220,8 +276,10 @@ class GuardedSession(requests.Session):
         self._watchdog.stop()
 
     def _open_socket(self, connection: HTTPConnection) -> socket.socket:
+        addresses = self._guard.addresses(connection.host)
+        self._guard.check_port(connection.port, is_opened=self._guard.is_opened(addresses))
         refusal = f"The host {connection.host} does not accept connections on port {connection.port}."
-        return self._connected(self._guard.addresses(connection.host), connection, refusal)
+        return self._connected(addresses, connection, refusal)
 
     def _open_proxy_socket(self, connection: HTTPConnection) -> socket.socket:
         # The operator chose the proxy, so it may be in a private network. Clients must not learn its name.

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import structlog
 
-from config import Settings
-from redis_queue import Lease
+from config import VERSION, Settings
+from redis_queue import NOW, Lease
 from uvr.errors import UvrError
 from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACTOR, SEPARATION_SECONDS
 from uvr.net.url_guard import UrlGuard
@@ -27,7 +27,6 @@ from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import bind_request_id
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed
-from uvr.timestamps import now_ms
 from uvr.webhooks import progress_events
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done
@@ -45,7 +44,12 @@ class SeparationHandler:
         self._broker = broker
         self._separator = separator
         self._scheduler = scheduler
-        self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.fetch_proxy.get_secret_value())
+        self._guard = UrlGuard(
+            settings.allowed_private_networks,
+            denied=settings.denied_hosts,
+            allowed_ports=settings.allowed_ports,
+            proxy=settings.fetch_proxy.get_secret_value(),
+        )
         self._uploads = Uploads(settings, broker.uploads)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
@@ -54,20 +58,22 @@ class SeparationHandler:
         if task is None:
             return Done()  # deleted while it waited
         bind_request_id(task)
-        heartbeat.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=now_ms(), progress=0.0))
+        heartbeat.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=NOW, progress=0.0))
         progress_events.send(self._broker, task, progress_events.STARTED)
         self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
         staging = StagingFolder(self._settings.output_dir, task.task_uuid, lease.fence)
         with tempfile.TemporaryDirectory(prefix=f"{staging.name}.", dir=self._settings.temp_dir) as work_dir:
             song = Path(work_dir) / "source"
             fetch_s = self._fetch(task, song, heartbeat)
-            engine, model = self._settings.separation_engine, self._settings.model_name
-            fingerprint = self._broker.result_cache.fingerprint(song, engine, model, task.output_format)
+            model = self._separator.fingerprint
+            fingerprint = self._broker.result_cache.fingerprint(song, VERSION, model, task.output_format)
             if copied := self._copied(fingerprint, fetch_s):
                 return copied
             with staging.filling() as stem_dir:
                 facts = {"fetch_s": round(fetch_s, 3)} | self._separate(task, lease, song, stem_dir, heartbeat)
                 staging.publish()
+        if self._separator.fingerprint != model:
+            fingerprint = ""  # the network was loaded again from another file, and may have made these stems
         place = {"handover": staging.name, "node": self._settings.node_id, "copy_of": ""}
         separated = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
         return Done(separated, next_queue=self._broker.results)

@@ -1,8 +1,7 @@
 """The main loop of a child process: loads an engine, if it has one, then runs jobs until the pipe closes.
 
-Messages to the parent: first the provider's name (`str`, "" without an engine) when the child is ready. Then, for each
-job, any number of progress shares (`float`), and the job's result. A `UvrError` takes the place of a provider's name or
-of a result.
+Messages to the parent: first what is loaded (`Loaded`) when the child is ready. Then, for each job, any number of
+progress shares (`float`), and the job's result. A `UvrError` takes the place of what is loaded or of a result.
 """
 
 from __future__ import annotations
@@ -44,6 +43,14 @@ class ChildLogs:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """Facts about the child's engine (see `Engine`), "" without one."""
+
+    provider: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
 class JobMessage:
     """One job; `log_context` is bound to every log line about it."""
 
@@ -69,7 +76,7 @@ def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs, n
     if isinstance(engine, UvrError):
         connection.send(engine)
         return
-    connection.send(engine.provider if engine else "")
+    connection.send(Loaded(engine.provider, engine.fingerprint) if engine else Loaded())
     # The observer never cancels: the parent kills the child instead.
     observer = SeparationObserver(lambda share: connection.send(float(share)))
     while True:

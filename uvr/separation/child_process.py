@@ -39,7 +39,7 @@ import structlog
 from uvr.errors import CancelledError, CrashError, TransientError, UvrError
 from uvr.metrics.definitions import CHILD_CRASHES
 from uvr.separation.child_environment import child_environment
-from uvr.separation.child_main import ChildLogs, EngineFactory, JobMessage, serve
+from uvr.separation.child_main import ChildLogs, EngineFactory, JobMessage, Loaded, serve
 from uvr.separation.jobs import Job
 from uvr.separation.progress import ignore_progress, never_cancelled
 
@@ -74,12 +74,17 @@ class Child:
         self._logs = ChildLogs(log_level, log_format)
         self._downloads = downloads
         self._process: _Process | None = None
-        self._provider = ""
+        self._loaded = Loaded()
 
     @property
     def provider(self) -> str:
         """What the network runs on: "cpu", "cuda"; empty before the first start and without a network."""
-        return self._provider
+        return self._loaded.provider
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the engine that was loaded last; empty before the first start and without a network."""
+        return self._loaded.fingerprint
 
     def start(self) -> None:
         """Block until a child is ready for jobs. Raises `UvrError` with the reason if it cannot be started."""
@@ -122,9 +127,9 @@ class Child:
         started = time.monotonic()
         process = self._process = _Process(self._build, self._logs, self._name, downloads=self._downloads)
         with self._killed_on_error():
-            self._provider = _raise_if_error(process.receive(limits))
+            self._loaded = _raise_if_error(process.receive(limits))
         elapsed_s = round(time.monotonic() - started, 3)
-        log.info("child.started", child=self._name, pid=process.pid, provider=self._provider, elapsed_s=elapsed_s)
+        log.info("child.started", child=self._name, pid=process.pid, provider=self.provider, elapsed_s=elapsed_s)
         return process
 
     @contextmanager

@@ -61,6 +61,13 @@ class Engine(Protocol):
     def provider(self) -> str:
         """What the network runs on: "cpu", "cuda"."""
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the loaded model's files, and of what else decides how its stems sound.
+
+        What computes the network is not part of it: backends agree to far below what can be heard.
+        """
+
     def warm_up(self) -> None:
         """Prepare everything that would otherwise delay the first song."""
 

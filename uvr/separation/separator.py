@@ -51,6 +51,11 @@ class Separator:
         """What the network runs on: "cpu", "cuda"; empty before the start."""
         return self._network.provider
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the loaded model (see `Engine.fingerprint`); changes when its child is started again with other files."""
+        return self._network.fingerprint
+
     def start(self) -> None:
         """Block until the network is loaded and warmed up. Raises `UvrError` with the reason if that fails."""
         self._network.start()

@@ -52,8 +52,3 @@ class UploadIndex:
     def remove(self, key: str) -> None:
         """Remove a file that is deleted from the index."""
         self._client.zrem(self._name, key)
-
-    def now_ms(self) -> int:
-        """The clock of the states: the time of the Redis server."""
-        seconds, microseconds = self._client.time()
-        return int(seconds) * 1000 + int(microseconds) // 1000

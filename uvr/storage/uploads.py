@@ -14,7 +14,7 @@ others that are no longer needed.
 from __future__ import annotations
 
 import secrets
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -28,7 +28,10 @@ from uvr.storage.upload_index import UploadIndex
 log = structlog.get_logger()
 
 _CONTENT_TYPE = "application/octet-stream"
-_ABANDONED_AFTER_S = 86_400
+_ABANDONED_AFTER_MS = 86_400_000
+
+HasPassed = Callable[[float, float], bool]
+"""Whether so many ms have passed since a time in ms since 1970; False while the clocks cannot be trusted."""
 
 
 def upload_dir(settings: Settings) -> Path:
@@ -98,18 +101,18 @@ class Upload:
         self._uploads.try_to_remove(self.key, self._state)
 
 
-def is_abandoned(path: Path) -> bool:
+def is_abandoned(path: Path, has_passed: HasPassed) -> bool:
     """Whether a file has not changed for so long that no process can still be writing it."""
     try:
-        return time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S
+        return has_passed(path.stat().st_mtime * 1000, _ABANDONED_AFTER_MS)
     except FileNotFoundError:
         return False
 
 
-def remove_abandoned_parts(settings: Settings) -> None:
+def remove_abandoned_parts(settings: Settings, has_passed: HasPassed) -> None:
     """Delete partly received songs of an API process that was killed."""
     for path in upload_dir(settings).glob(".*.part"):
-        if is_abandoned(path):
+        if is_abandoned(path, has_passed):
             discard(path)
 
 

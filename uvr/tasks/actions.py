@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redis_queue import RedisQueue
+from redis_queue import NOW, RedisQueue
 from uvr.storage.base import Storage
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import log_task_end
 from uvr.tasks.dead_letters import DeadLetters, revived_record
 from uvr.tasks.model import FINAL_STATUSES, Status, Task, WebhookState, record
-from uvr.timestamps import now_ms
 
 
 class TaskActions:
@@ -49,11 +48,13 @@ class TaskActions:
         """Stop a task if need be, then delete its stems, its record and its upload; False if it was retried meanwhile.
 
         Raises `UvrError` when the storage does not delete the stems; the record stays then, so that the client can try
-        again. If an uploader is storing stems at this moment, it deletes them itself.
+        again. If an uploader is storing stems at this moment, it deletes them itself, or housekeeping does if it dies.
         """
         others = self._dead_letters.queues_after_tasks()
         self._stop(task_uuid, others, [Status.QUEUED, Status.PROCESSING, Status.UPLOADING])
         task = self._broker.store.get(task_uuid)
+        if task and task.status is Status.CANCELLED:
+            self._broker.strays.add(task.stems.values())
         for key in task.stems.values() if task else ():
             self._storage.delete(key)
         if not self._broker.tasks.forget(task_uuid, others, FINAL_STATUSES, on_request=True):
@@ -63,7 +64,7 @@ class TaskActions:
         return True
 
     def _stop(self, task_uuid: str, others: Sequence[RedisQueue], statuses: Sequence[Status]) -> bool:
-        cancelled = record(status=Status.CANCELLED, finished_ms=now_ms(), webhook=WebhookState.NONE, webhook_step=0)
+        cancelled = record(status=Status.CANCELLED, finished_ms=NOW, webhook=WebhookState.NONE, webhook_step=0)
         if not self._broker.tasks.cancel(task_uuid, others, statuses, cancelled):
             return False
         if task := self._broker.store.get(task_uuid):

@@ -12,6 +12,7 @@ from typing import Any
 from config import Settings
 from redis_queue import RedisQueue
 from uvr.redis.clients import RedisClients
+from uvr.storage.stray_stems import StrayStems
 from uvr.storage.upload_index import UploadIndex
 from uvr.tasks.durations import RecentDurations
 from uvr.tasks.result_cache import ResultCache
@@ -32,6 +33,7 @@ class Broker:
         self.results = self.result_queue(settings.node_id)
         self.webhooks = self._queue(settings.redis_webhook_queue)
         self.uploads = UploadIndex(self.client, self.root)
+        self.strays = StrayStems(self.client, self.root)
         self.store = TaskStore(self.client, self.tasks, max_waiting=settings.max_waiting_tasks_per_user)
         self.durations = RecentDurations(self.client, self.root)
         self.result_cache = ResultCache(self.client, self.root, settings.cache_ttl_hours * 3600)

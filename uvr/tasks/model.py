@@ -106,7 +106,9 @@ class WebhookTry(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Task:
-    """One song on its way. Each attribute is a field of the record; times are ms since 1970 (UTC), 0 for not yet."""
+    """One song on its way. Each attribute is a field of the record; times are ms since 1970 (UTC) by
+    the clock of Redis, 0 for not yet.
+    """
 
     task_uuid: str
     """The id, also that of the item in the queues."""
@@ -115,7 +117,7 @@ class Task:
     priority: int
     """1 (lowest) to 5."""
     created_ms: int
-    """When it was submitted."""
+    """When it was submitted; 0 until the queue sets it."""
     status: Status = Status.QUEUED
     """Where it is."""
     owner: str = ""

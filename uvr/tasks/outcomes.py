@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from redis_queue import NOW
 from uvr.errors import UvrError
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState, record
-from uvr.timestamps import now_ms
 from uvr.worker.outcome import Done
 
 
@@ -25,7 +25,7 @@ def succeeded(
         stems=dict(stems),
         facts={**task.facts, "store_s": round(store_s, 3)},
         error_message="",
-        finished_ms=now_ms(),
+        finished_ms=NOW,
         webhook=WebhookState.PENDING if task.hook_url else WebhookState.NONE,
         webhook_step=0,
     )
@@ -34,5 +34,5 @@ def succeeded(
 
 def failed(broker: Broker, error: UvrError) -> Done:
     """The task has failed for good; clients read the message of `error`."""
-    final = record(status=Status.FAILED, error_message=error.message, finished_ms=now_ms(), webhook_step=0)
+    final = record(status=Status.FAILED, error_message=error.message, finished_ms=NOW, webhook_step=0)
     return Done(final, next_queue=broker.webhooks)

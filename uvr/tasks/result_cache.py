@@ -1,8 +1,8 @@
 """Songs that were separated recently: the same bytes, model and format need no second separation.
 
-A fingerprint of the song's bytes, not of its URL, says what is the same. The uploader copies the stems under the keys
-of the new task, so that each task has its own stems and either can be deleted without the other. CACHE_TTL_HOURS turns
-this on; it is 0 by default.
+A fingerprint of the song's bytes, not of its URL, and of the model's files, not of their names, says what is the same.
+The uploader copies the stems under the keys of the new task, so that each task has its own stems and either can be
+deleted without the other. CACHE_TTL_HOURS turns this on; it is 0 by default.
 
     R:made:{fingerprint}   String  the id of the task that made the stems last; expires
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from redis_queue import Attachment, IdempotencyKey, Limit, RedisQueue
+from redis_queue import NOW, Attachment, IdempotencyKey, Limit, RedisQueue
 from uvr.errors import RepeatedRequestError, TooManyTasksError, TransientError
 from uvr.storage.upload_index import index_key
 from uvr.tasks.model import Status, Task, WebhookState
@@ -60,6 +60,8 @@ class TaskStore:
     def submit(self, task: Task, idempotency_key: IdempotencyKey | None = None) -> bool:
         """Create the task and queue it, in one step; False and no change when a task with its id exists.
 
+        A task with `created_ms` 0 gets the time of Redis at this step.
+
         Raises `TooManyTasksError` when too many tasks of its owner wait, `RepeatedRequestError` when a task was
         created with the idempotency key before, and `TransientError` when its upload is no longer stored.
         """
@@ -67,7 +69,7 @@ class TaskStore:
         result = self._queue.enqueue(
             task.task_uuid,
             task.priority,
-            task.to_record(),
+            {**task.to_record(), "created_ms": task.created_ms or NOW},
             limit=Limit(waiting, self._max_waiting) if self._max_waiting else None,
             idempotency_key=idempotency_key,
             attachment=Attachment(index_key(self._root), task.upload) if task.upload else None,
@@ -110,9 +112,12 @@ class TaskStore:
                 return Page(tasks, "")
         return Page(tasks, cursor)
 
-    def created_before(self, time_ms: int, *, status: Status, limit: int = 100) -> Iterator[Task]:
-        """All tasks of a status that were created before `time_ms`, oldest first, read `limit` at a time."""
-        index, start = f"{self._root}:tasks:{status}", "-"
+    def created_before(self, time_ms: int, *, status: Status, since_ms: int = 0, limit: int = 100) -> Iterator[Task]:
+        """All tasks of a status that were created before `time_ms`, and `since_ms` or later, oldest first.
+
+        They are read `limit` at a time.
+        """
+        index, start = f"{self._root}:tasks:{status}", f"[{_first_member_at(since_ms)}" if since_ms else "-"
         while True:
             members: Any = self._client.zrangebylex(index, start, f"({time_ms}:", 0, limit)
             if not members:

@@ -19,7 +19,7 @@ import structlog
 
 from config import Settings
 from redis_queue import Lease
-from uvr.errors import PermanentError, TransientError, UvrError
+from uvr.errors import CancelledError, PermanentError, TransientError, UvrError
 from uvr.liveness.nodes import lost_with
 from uvr.metrics.definitions import STORAGE_ERRORS, STORE_SECONDS
 from uvr.storage import staging
@@ -64,7 +64,8 @@ class StoreHandler:
         prefix = f"{self._settings.s3_key_prefix}{task.task_uuid}"
         keys = {name: f"{prefix}_{name}{PurePosixPath(source).suffix}" for name, source in sources.items()}
         # Before the first byte is sent, so that a deletion of the task knows which stems may be in the storage.
-        heartbeat.beat(record(stems=keys))
+        if not heartbeat.beat(record(stems=keys)):
+            raise CancelledError("Storing did not begin: the lease is lost, or Redis does not answer.")
         started = time.monotonic()
         try:
             self._store_all(sources, keys)
@@ -153,17 +154,18 @@ class StoreHandler:
         if current is not None and current.status is not Status.CANCELLED:
             return
         log.info("task.cleared", handover=task.handover)
-        for key in keys.values():
-            self._delete(key)
+        self._broker.strays.remove([key for key in keys.values() if self._delete(key)])
         staging.remove(self._settings.output_dir, task.handover)
 
-    def _delete(self, key: str) -> None:
-        """Delete a stem if the storage allows it; if not, the task's record says what may be left."""
+    def _delete(self, key: str) -> bool:
+        """Delete a stem if the storage allows it; if not, the task's record or the strays name what may be left."""
         try:
             self._storage.delete(key)
         except UvrError as error:
             log.warning("storage.delete_failed", key=key, error=error.message)
             self._count(error)
+            return False
+        return True
 
     def _count(self, error: UvrError) -> None:
         kind = "permanent" if isinstance(error, PermanentError) else "transient"

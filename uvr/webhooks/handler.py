@@ -46,7 +46,12 @@ class WebhookHandler:
         self._settings = settings
         self._broker = broker
         self._storage = storage
-        self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.webhook_proxy.get_secret_value())
+        self._guard = UrlGuard(
+            settings.allowed_private_networks,
+            denied=settings.denied_hosts,
+            allowed_ports=settings.allowed_ports,
+            proxy=settings.webhook_proxy.get_secret_value(),
+        )
         self._user_secrets = UserSecrets(broker.client, broker.root)
         has_users = settings.basic_auth_users_file is not None
         self._shares = ThreadShares(settings.webhook_threads, per_user=has_users)

@@ -42,8 +42,11 @@ class Heartbeat:
         if self.stopping():
             raise CancelledError("The work did not begin: the lease is lost, or the process is stopping.")
 
-    def beat(self, record: Record | None = None) -> None:
-        """Extend the lease now, and write `record`, for instance the progress. Does not raise when Redis is down."""
+    def beat(self, record: Record | None = None) -> bool:
+        """Extend the lease now, and write `record`, for instance the progress. Does not raise when Redis is down.
+
+        Returns whether Redis has the record: False while it is down, and when the lease is lost.
+        """
         try:
             if not self._queue.extend(self._lease, record):
                 self.lost = True
@@ -52,6 +55,8 @@ class Heartbeat:
         except RedisError as error:
             # The lease may outlast the outage. If it does not, the fence keeps this worker from changing anything.
             self._outage.failed(error)
+            return False
+        return not self.lost
 
     def cancelled(self) -> bool:
         """Whether the handler should stop at once: the lease is lost, or the grace period of a shutdown is over."""

@@ -193,6 +193,19 @@ def test_an_outage_of_redis_does_not_make_nodes_silent(join: Join, redis_client:
     assert waiting_ids(quick.broker.tasks) == ["a"]
 
 
+def test_a_node_still_falls_silent_after_the_clock_of_redis_was_a_month_ahead(join: Join, redis_client: Redis) -> None:
+    silent, other = join("one"), join("two")
+    silent.stage("a")
+    silent.node.beat()
+    other.node.beat()
+    pass_time(redis_client, -31 * 86_400, unwatched=True)  # as if these heartbeats had come at the wrong time
+    other.node.beat()
+    assert waiting_ids(other.broker.tasks) == []
+    pass_time(redis_client, TIMEOUT_S + 1)
+    other.node.beat()
+    assert waiting_ids(other.broker.tasks) == ["a"]
+
+
 def test_a_retired_node_is_forgotten(join: Join, redis_client: Redis) -> None:
     retired, other = join("one"), join("two")
     retired.node.beat()

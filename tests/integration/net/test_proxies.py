@@ -32,6 +32,7 @@ from tests.support.traps import FakeResolver, connects_recorded
 from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, working
 from uvr.errors import PermanentError, TransientError
+from uvr.net.hosts import parse_host_list
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
 from uvr.processor.handler import SeparationHandler
@@ -163,6 +164,30 @@ def test_private_host_is_refused_without_a_request_to_the_proxy(scheme, host, pr
     with connects_recorded() as connects:
         assert send(f"{scheme}://{host}:8080/song", behind(proxy))
     assert connects == []
+
+
+@pytest.mark.parametrize("url", ["http://own.example/", "https://a.own.example/", "http://twin.example/"])
+def test_denied_host_is_refused_without_a_request_to_the_proxy(url, proxy, send, names):
+    """The first two names resolve only at the proxy."""
+    names.table |= {"twin.example": [["8.8.4.4"]]}
+    address = f"http://127.0.0.1:{proxy.port}"
+    guard = UrlGuard([], denied=parse_host_list("own.example, 8.8.4.0/24"), proxy=address)
+    with connects_recorded() as connects:
+        assert "DENIED_HOSTS" in send(url, guard)
+    assert connects == []
+
+
+@pytest.mark.parametrize("url", ["http://song.example:25/", "https://song.example:22/"])
+def test_closed_port_is_refused_without_a_request_to_the_proxy(url, proxy, send):
+    with connects_recorded() as connects:
+        assert "ALLOWED_PORTS" in send(url, behind(proxy))
+    assert connects == []
+
+
+def test_session_checks_the_port_itself(proxy):
+    with behind(proxy).session(total_s=5) as session, pytest.raises(PermanentError, match="leads to port 25"):
+        session.get("http://song.example:25/", timeout=5)
+    assert proxy.requests == []
 
 
 def test_session_checks_the_host_itself(proxy):

@@ -12,12 +12,13 @@ from ipaddress import ip_network
 
 import pytest
 
-from tests.support.api import post_generate
+from tests.support.api import application, post_generate, settings_for
 from tests.support.hosts import LOOPBACK_SPELLINGS, MALFORMED_URLS, SPECIAL_ADDRESSES, bracketed
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.outbound import delivery_error, fetch, fetch_error
 from tests.support.traps import ConnectionTrap, FakeResolver, connection_trap, connects_recorded
 from uvr.errors import PermanentError
+from uvr.net.hosts import parse_host_list
 from uvr.net.url_guard import UrlGuard
 from uvr.webhooks import delivery
 
@@ -240,6 +241,64 @@ def test_allowed_mapped_twin_does_not_allow_the_address_itself(send, bell):
         assert "not at a public address" in send(f"http://127.0.0.1:{bell.port}/", twin)
     send(f"http://[::ffff:127.0.0.1]:{bell.port}/", twin, timeout_s=0.5)
     assert bell.connections()
+
+
+# DENIED_HOSTS and ALLOWED_PORTS
+
+
+@pytest.mark.parametrize("host", [PUBLIC, "0x7f.1", "own.example", "below.own.example", "other.example"])
+def test_denied_host_is_not_reached_in_any_spelling_or_by_another_name(host, send, bell, names):
+    """The last name is not denied, but has the address that the denied name has."""
+    names.table |= {name: [[PUBLIC]] for name in ("own.example", "below.own.example", "other.example")}
+    for denied in ("127.0.0.0/30", "own.example"):
+        guard = UrlGuard([ip_network(f"{PUBLIC}/32")], denied=parse_host_list(denied))
+        with no_connection(bell):
+            assert "DENIED_HOSTS" in send(f"http://{host}:{bell.port}/", guard)
+
+
+def test_redirect_to_a_denied_host_is_not_followed(tmp_path, bell):
+    opened = [ip_network(f"{PUBLIC}/32"), ip_network(f"{PRIVATE}/32")]
+    with http_server() as server, connects_recorded() as connects:
+        url = server_redirecting(server, 302, f"http://{PRIVATE}:{bell.port}/song")
+        error = fetch_error(url, UrlGuard(opened, denied=parse_host_list(PRIVATE)), tmp_path / "song")
+    assert "DENIED_HOSTS" in error
+    assert (connects, bell.connections()) == ([(PUBLIC, server.port)], [])
+
+
+def test_redirect_to_another_port_is_not_followed(tmp_path, bell):
+    with http_server() as server, connects_recorded() as connects:
+        guard = UrlGuard([ip_network(f"{PUBLIC}/32")], allowed_ports=[(server.port, server.port)])
+        url = server_redirecting(server, 302, f"http://{PUBLIC}:{bell.port}/song")
+        error = fetch_error(url, guard, tmp_path / "song")
+    assert error.startswith(f"The URL that the server redirects to leads to port {bell.port}")
+    assert (connects, bell.connections()) == ([(PUBLIC, server.port)], [])
+
+
+def test_port_that_is_not_allowed_is_not_reached(send, bell):
+    guard = UrlGuard([ip_network(f"{PUBLIC}/32")], allowed_ports=[(80, 80), (443, 443)])
+    with no_connection(bell):
+        assert "ALLOWED_PORTS" in send(f"http://{PUBLIC}:{bell.port}/", guard)
+
+
+def test_closed_port_of_a_name_outside_of_opened_networks_is_not_reached(send, names):
+    """That is found out only when the name is resolved."""
+    names.table["mail.example"] = [["8.8.8.8"]]
+    with connects_recorded() as connects:
+        assert "leads to port 25" in send("http://mail.example:25/", ALLOWED)
+    assert connects == []
+
+
+@pytest.mark.parametrize("field", ["audio", "hook_url"])
+def test_task_with_a_denied_host_or_port_is_refused_at_once(field, redis_client, tmp_path):
+    settings = settings_for(
+        redis_client.get_connection_kwargs(), tmp_path, denied_hosts="own.example", allowed_ports="443"
+    )
+    with application(settings) as app, app.test_client() as client:
+        for url, setting in [("https://own.example/", "DENIED_HOSTS"), ("https://a.example:444/", "ALLOWED_PORTS")]:
+            answer = post_generate(client, {"audio": "https://songs.example.com/a.mp3", field: url})
+            assert answer.status_code == 400
+            assert answer.json["error"].startswith(field)
+            assert setting in answer.json["error"]
 
 
 def test_the_traps_notice_a_connection(send, bell):

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from structlog.testing import capture_logs
 
 from redis_queue import RedisQueue
 from tests.support.api import CREDENTIALS, application, services_of, settings_for
@@ -25,6 +26,7 @@ from uvr.errors import PermanentError, TransientError
 from uvr.storage import uploads as uploads_module
 from uvr.tasks.model import Status, Task, record
 from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.stale_uploads import StaleUploads
 
 SONG = b"RIFF" + bytes(range(256)) * 100
@@ -74,8 +76,9 @@ def listed(client: FlaskClient) -> dict[str, int]:
     return dict(services(client).broker.uploads.all())
 
 
-def clear(client: FlaskClient) -> None:
-    StaleUploads(services(client).settings, services(client).broker, services(client).uploads).clear()
+def clear(client: FlaskClient, clock: ClockReading | None = None) -> None:
+    stale_uploads = StaleUploads(services(client).settings, services(client).broker, services(client).uploads)
+    stale_uploads.clear(clock or ClockReading(now_ms()))
 
 
 def test_an_uploaded_song_waits_for_the_processor(client: FlaskClient, tmp_path: Path) -> None:
@@ -339,6 +342,36 @@ def test_an_interrupted_deletion_is_completed(client: FlaskClient, request: pyte
     assert (stored_names(client, request), listed(client)) == ([], {})
 
 
+def test_an_upload_that_the_storage_does_not_delete_keeps_no_other(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, _other, _third = (ended(client, Status.SUCCESS) for _ in range(3))
+    delete = services(client).uploads._storage.delete
+
+    def refuse_one(key: str) -> None:
+        if key == stuck.upload:
+            raise PermanentError("The object is locked.")
+        delete(key)
+
+    monkeypatch.setattr(services(client).uploads._storage, "delete", refuse_one)
+    with capture_logs() as logs:
+        clear(client)
+    assert listed(client) == {stuck.upload: -1}
+    assert [log["task_uuid"] for log in logs if log["event"] == "upload.not_removed"] == [stuck.task_uuid]
+    monkeypatch.undo()
+    clear(client)
+    assert listed(client) == {}
+
+
+def test_while_the_clocks_cannot_be_trusted_only_what_no_task_needs_is_deleted(client: FlaskClient) -> None:
+    failed = ended(client, Status.FAILED, 25 * HOUR_MS)
+    ended(client, Status.SUCCESS)
+    clear(client, ClockReading(now_ms(), "The clocks differ."))
+    assert listed(client).keys() == {failed.upload}
+    clear(client)
+    assert listed(client) == {}
+
+
 def test_a_deleted_song_is_a_permanent_error_with_advice(client: FlaskClient, tmp_path: Path) -> None:
     task = sent_task(client)
     services(client).uploads.remove(task.upload)
@@ -353,7 +386,7 @@ def test_parts_received_by_a_killed_api_are_deleted_after_a_day(redis_client: Re
     for part in parts:
         part.write_bytes(b"RIFF")
     os.utime(parts[0], (time.time() - 90_000,) * 2)
-    uploads_module.remove_abandoned_parts(settings)
+    uploads_module.remove_abandoned_parts(settings, ClockReading(now_ms()).has_passed)
     assert [part.exists() for part in parts] == [False, True]
 
 

@@ -19,6 +19,8 @@ from tests.support.tcp_proxy import tcp_proxy
 from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.tasks.model import Status, Task, WebhookState, record
+from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.orphans import OrphanCleaner
 
 HOOK = "https://receiver.example/hook"
@@ -238,7 +240,7 @@ def test_a_webhook_on_its_way_is_not_sent_for_a_deleted_task(workshop: Workshop,
 def test_the_files_of_a_deleted_task_go_in_the_next_housekeeping_round(workshop: Workshop, client: FlaskClient) -> None:
     folder = workshop.separated(ID, STEMS)
     assert delete(client) == 204
-    assert OrphanCleaner(workshop.settings, workshop.broker).clean() == [folder.name]
+    assert OrphanCleaner(workshop.settings, workshop.broker).clean(ClockReading(now_ms())) == [folder.name]
     assert not folder.exists()
 
 
@@ -256,8 +258,10 @@ def test_stems_that_are_stored_while_their_task_is_deleted_are_deleted_again(
         folder = workshop.separated(ID, STEMS)
         eventually(lambda: proxy.stalled == 2)
         assert delete(app.test_client()) == 204
+        assert len(dict(workshop.broker.strays.all())) == 2
         proxy.release()
         eventually(lambda: not folder.exists())
+        assert dict(workshop.broker.strays.all()) == {}, "the uploader has deleted them"
     assert "Contents" not in s3.client().list_objects_v2(Bucket=BUCKET, Prefix=ID)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from redis_queue import RedisQueue
+from redis_queue import NOW, RedisQueue
+from tests.support.leases import claim
 from uvr.audio.output_format import OutputFormat
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.tasks.store import TaskFilter, TaskStore
@@ -36,6 +37,19 @@ def test_a_task_comes_back_as_it_was_submitted(store: TaskStore) -> None:
     )
     assert store.submit(submitted)
     assert store.get("task1") == submitted
+
+
+def test_the_times_of_a_record_are_those_of_redis(store: TaskStore, queue: RedisQueue, redis_client: Redis) -> None:
+    before_s, _ = redis_client.time()
+    store.submit(Task("new", "now", 3, created_ms=0))
+    queue.finish(claim(queue), record=record(status=Status.FAILED, finished_ms=NOW, error_message=NOW))
+    ended = store.get("new")
+    assert ended is not None
+    after_s, _ = redis_client.time()
+    for time_ms in (ended.created_ms, ended.finished_ms):
+        assert before_s <= time_ms / 1000 < after_s + 1
+    assert (ended.audio, ended.error_message) == ("now", "now"), "only in a field for a time"
+    assert [listed.task_uuid for listed in store.page(TaskFilter(since_ms=before_s * 1000)).tasks] == ["new"]
 
 
 def test_a_new_record_holds_only_what_is_not_the_default() -> None:

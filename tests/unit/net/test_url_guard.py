@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from uvr.errors import PermanentError, TransientError
+from uvr.net.hosts import parse_host_list
 from uvr.net.url_guard import UrlGuard, is_public
 
 GUARD = UrlGuard([])
@@ -168,6 +169,81 @@ def test_refusal_has_the_address_for_the_log_but_not_in_the_message():
         guard.addresses("song.example")
     assert "10.0.0.7" not in refused.value.message
     assert refused.value.facts["address"] == "10.0.0.7"
+
+
+DENIED = parse_host_list("own.example, 8.8.4.0/24, 2606:4700::1111")
+
+
+@pytest.mark.parametrize(
+    "host", ["own.example", "OWN.example.", "a.b.own.example", "8.8.4.4", "0x08080404", "[2606:4700::1111]"]
+)
+def test_denied_host_is_refused_when_a_task_is_accepted_without_dns(host):
+    asked = []
+    guard = UrlGuard([], denied=DENIED, resolver=asked.append)
+    with pytest.raises(PermanentError, match=r"^audio names the host .*, which is denied by the operator"):
+        guard.check(f"http://{host}/song.wav", "audio")
+    guard.check("http://known.example/", "audio")
+    guard.check("http://notown.example/", "audio")
+    guard.check("http://8.8.8.8/", "audio")
+    assert asked == []
+
+
+def test_denied_network_goes_before_an_allowed_one():
+    guard = UrlGuard([ip_network("10.0.0.0/8")], denied=parse_host_list("10.0.0.0/24"))
+    guard.check("http://10.0.1.1/", "audio")
+    with pytest.raises(PermanentError, match="DENIED_HOSTS"):
+        guard.check("http://10.0.0.1/", "audio")
+
+
+@pytest.mark.parametrize("own_address", ["8.8.4.4", "9.9.9.9"])
+def test_name_that_leads_to_a_denied_host_is_refused(own_address):
+    """One of the names has an address in a denied network, or the address that a denied name has now."""
+    names = {"own.example": "9.9.9.9", "other.example": own_address, "good.example": "8.8.8.8"}
+    guard = UrlGuard([], denied=DENIED, resolver=lambda host: [ip_address(names[host])])
+    assert guard.addresses("good.example") == [ip_address("8.8.8.8")]
+    with pytest.raises(PermanentError, match=r"^The host other\.example is denied"):
+        guard.addresses("other.example")
+
+
+def test_denied_name_that_does_not_resolve_is_denied_by_its_name():
+    def resolver(host):
+        if host == "own.example":
+            raise OSError("no such name")
+        return [ip_address("8.8.8.8")]
+
+    guard = UrlGuard([], denied=DENIED, resolver=resolver)
+    assert guard.addresses("good.example")
+    with pytest.raises(PermanentError, match="DENIED_HOSTS"):
+        UrlGuard([], denied=DENIED, resolver=lambda _host: [ip_address("8.8.8.8")]).addresses("own.example")
+
+
+@pytest.mark.parametrize("port", ["22", "25", "6667", "10080"])
+def test_port_to_which_no_browser_connects_is_refused_by_default(port):
+    with pytest.raises(PermanentError, match=f"^hook_url leads to port {port}, to which"):
+        GUARD.check(f"https://example.com:{port}/", "hook_url")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a.example/", "https://a.example/", "http://a.example:81/", "http://a.example:9000/"]
+)
+def test_every_other_port_is_allowed_by_default(url):
+    assert _refusal(GUARD, url) == ""
+
+
+def test_network_that_the_operator_has_opened_has_all_ports_unless_ports_are_listed():
+    guard = UrlGuard([ip_network("10.0.0.0/8")])
+    assert _refusal(guard, "http://10.0.0.1:25/") == ""
+    assert _refusal(guard, "http://inside.example:25/") == "", "it may be there, which the connection will show"
+    assert "leads to port 25" in _refusal(guard, "http://8.8.8.8:25/")
+    listed = UrlGuard([ip_network("10.0.0.0/8")], allowed_ports=[(443, 443)])
+    assert "leads to port 25" in _refusal(listed, "http://10.0.0.1:25/")
+
+
+def test_listed_ports_are_the_only_ones():
+    guard = UrlGuard([], allowed_ports=[(25, 25), (443, 443), (1024, 65535)])
+    assert [_refusal(guard, f"https://a.example{port}/") for port in ("", ":25", ":1024", ":65535")] == [""] * 4
+    for url in ["http://a.example/", "https://a.example:444/"]:
+        assert "ALLOWED_PORTS" in _refusal(guard, url)
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", f"{'a' * 64}.example", "a..example"])

@@ -29,7 +29,6 @@ from uvr.api.unknown_fields import UnknownFields
 from uvr.errors import PermanentError, RepeatedRequestError, TransientError, UvrError
 from uvr.storage.uploads import part_file
 from uvr.tasks.model import Task, WebhookState
-from uvr.timestamps import now_ms
 
 Body = TypeVar("Body", bound=GenerateRequest)
 
@@ -94,7 +93,7 @@ def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -
         task_uuid=task_uuid,
         audio=audio,
         priority=body.priority or services().settings.default_priority,
-        created_ms=now_ms(),
+        created_ms=0,  # set by the queue
         owner=current_user().name,
         request_id=g.request_id,
         upload=upload,

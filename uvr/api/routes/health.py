@@ -97,13 +97,18 @@ def _redis_readiness() -> PartReadiness:
 
 
 def _worker_readiness(kind: str, workers: Sequence[dict[str, str]]) -> PartReadiness:
-    """Up while at least one of the workers runs and is not paused; names the reasons of those that are paused."""
-    reasons = [worker["paused"] for worker in workers if "paused" in worker]
-    message = " ".join(sorted(set(reasons)))
+    """Up while at least one of the workers runs and is not paused; names the reasons of those that are paused.
+
+    That an uploader deletes nothing because of its age is no reason against new tasks, but the operator must learn it.
+    """
     if not workers:
         return PartReadiness(status="down", message=f"No {kind} runs; tasks wait until one does.")
-    if len(reasons) == len(workers):
-        return PartReadiness(status="paused", message=message)
-    return PartReadiness(
-        status="up", message=f"{len(reasons)} of {len(workers)} paused. {message}" if reasons else None
-    )
+    paused, kept = _facts_of(workers, "paused"), _facts_of(workers, "retention")
+    some = f"{len(paused)} of {len(workers)} paused." if 0 < len(paused) < len(workers) else ""
+    message = " ".join([some, *sorted(set(paused)), *sorted(set(kept))]).strip()
+    return PartReadiness(status="paused" if len(paused) == len(workers) else "up", message=message or None)
+
+
+def _facts_of(workers: Sequence[dict[str, str]], name: str) -> list[str]:
+    """The fact of each worker that announces it."""
+    return [worker[name] for worker in workers if name in worker]

@@ -49,7 +49,7 @@ def show_metrics() -> Response:
     try:
         for status, count in services().store.counts().items():
             tasks.add_metric([status.value], count)
-        families = [*_queue_families(), tasks, _worker_family(), *_total_families()]
+        families = [*_queue_families(), tasks, *_worker_families(), *_total_families()]
     except RedisError as error:
         log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
         families = []
@@ -93,7 +93,7 @@ def _queue_families() -> list[Metric]:
     return [waiting, oldest, leased, delayed, dead]
 
 
-def _worker_family() -> Metric:
+def _worker_families() -> list[Metric]:
     """Workers with the same facts are one series. A kind without any worker is one series with the value 0."""
     family = GaugeMetricFamily("uvr_workers", "Worker processes, by the facts they announce.", labels=_WORKER_LABELS)
     counts: collections.Counter[Series] = collections.Counter()
@@ -104,7 +104,9 @@ def _worker_family() -> Metric:
             counts[tuple(values.get(label, "") for label in _WORKER_LABELS)] += kind in workers
     for labels, count in sorted(counts.items()):
         family.add_metric(labels, count)
-    return family
+    kept = GaugeMetricFamily("uvr_retention_paused", "Uploaders that keep what has reached its maximum age.")
+    kept.add_metric([], sum("retention" in facts for facts in workers.get("uploader", [])))
+    return [family, kept]
 
 
 def _total_families() -> Iterator[Metric]:

@@ -46,6 +46,11 @@ class AudioSeparatorEngine:
         """What the network runs on: "cpu", "cuda", "mps"."""
         return self._model.provider
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the model's files and parameters, and of audio-separator."""
+        return self._model.fingerprint
+
     def warm_up(self) -> None:
         """Separate one second of a tone: some architectures load their weights only then, and all name their stems."""
         tone = np.sin(np.arange(NETWORK_RATE_HZ * _WARM_UP_S, dtype=np.float32) / 16)[None]

@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ import torch
 from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VrParameters, download_model_file
 from uvr.models.catalogue import MdxParameters, Model, stem_pair
+from uvr.models.files import fingerprint
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 
@@ -74,7 +76,8 @@ class AudioSeparatorModel:
 
     def __init__(self, model: OneFile | SeveralFiles, *, threads: int = 0, device: Device = "auto") -> None:
         torch.set_num_threads(threads or usable_cores())
-        self._separator = _separator(model, device)
+        files: list[Path] = [model.path] if isinstance(model, OneFile) else []
+        self._separator = _separator(model, device, files)
         name = model.name if isinstance(model, SeveralFiles) else model.path.name
         try:
             self._separator.load_model(name)
@@ -87,6 +90,9 @@ class AudioSeparatorModel:
                 f"audio-separator cannot load {name}: check its name, and delete the file if it is damaged.",
                 reason=str(error),
             ) from error
+        parameters = model.parameters if isinstance(model, OneFile) else ""
+        self.fingerprint = fingerprint(sorted(files), f"audio-separator {version('audio-separator')}", repr(parameters))
+        """See `engine.Engine`."""
         self._loaded = self._separator.model_instance
         self.architecture = type(self._loaded).__name__.removesuffix("Separator")
         # Keep stems at their level, in float, and named after the stem alone.
@@ -160,8 +166,11 @@ class _Progress:
         self._finished = min(self._finished + 1, self._loops)
 
 
-def _separator(model: OneFile | SeveralFiles, device: Device) -> Any:
-    """audio-separator's object for `model`, set up but without the model loaded."""
+def _separator(model: OneFile | SeveralFiles, device: Device, files: list[Path]) -> Any:
+    """audio-separator's object for `model`, set up but without the model loaded.
+
+    While it loads a model of several files, it adds them to `files`.
+    """
     folder = model.folder if isinstance(model, SeveralFiles) else model.path.parent
     mdx_settings = {"hop_length": 1024, "segment_size": 256, "overlap": 0.25, "batch_size": 1, "enable_denoise": False}
     if isinstance(model, OneFile) and isinstance(model.parameters, MdxParameters):
@@ -189,7 +198,7 @@ def _separator(model: OneFile | SeveralFiles, device: Device) -> Any:
         separator.download_model_files = lambda name: (name, architecture, name, str(model.path), None)
         separator.load_model_data_using_hash = lambda _path: _uvr_parameters(model.parameters)
     else:
-        separator.download_file_if_not_exists = partial(_download, model)
+        separator.download_file_if_not_exists = partial(_download, model, files)
     return separator
 
 
@@ -206,13 +215,15 @@ def _uvr_parameters(parameters: MdxParameters | VrParameters) -> Mapping[str, An
     }
 
 
-def _download(model: SeveralFiles, url: str, path: str) -> None:
+def _download(model: SeveralFiles, files: list[Path], url: str, path: str) -> None:
     """Replaces audio-separator's download, which leaves an incomplete file behind when it fails."""
     target = Path(path)
-    if target.is_file():
-        return
     if target.name == "download_checks.json":
-        target.write_text(json.dumps(DOWNLOAD_CHECKS), encoding="utf-8")
+        if not target.is_file():
+            target.write_text(json.dumps(DOWNLOAD_CHECKS), encoding="utf-8")
+        return
+    if target.is_file():
+        files.append(target)
         return
     named = Model(model.name, target.name, model.name, "", url, "")
     try:
@@ -220,6 +231,7 @@ def _download(model: SeveralFiles, url: str, path: str) -> None:
     except PermanentError as error:
         # On this error audio-separator tries its second source.
         raise RuntimeError(error.message) from error
+    files.append(target)
 
 
 def _undo_peak(loaded: Any) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from uvr.audio.format import Block
 from uvr.models.catalogue import MdxParameters, stem_pair
+from uvr.models.files import fingerprint
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Residual
@@ -45,6 +46,7 @@ class MdxEngine:
         backend: Backend = "auto",
     ) -> None:
         self._parameters = parameters
+        self._fingerprint = fingerprint([model_path], "mdx", repr(parameters))
         self._network = open_network(model_path, parameters, threads=threads, device=device, backend=backend)
         self._stft = Stft(
             n_fft=parameters.n_fft,
@@ -59,6 +61,11 @@ class MdxEngine:
     def provider(self) -> str:
         """What the network runs on: "cpu", "cuda"."""
         return self._network.provider
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model's file and its parameters."""
+        return self._fingerprint
 
     @property
     def backend(self) -> str:

@@ -14,7 +14,6 @@ know is kept for a day: it may belong to another service, or this is the wrong R
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import structlog
 from config import Settings
 from uvr.storage.staging import pending_dir
 from uvr.tasks.broker import Broker
+from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.task_files import FENCE, TASK_UUID, TaskFile, files_below, folders_in
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ _WORK = rf"{TASK_UUID}\.{FENCE}\.[a-z0-9_]{{8}}"
 _STAGING = rf"{TASK_UUID}\.{FENCE}(\.part)?"
 _UNFINISHED = rf"\.{TASK_UUID}_.+\.[0-9a-f]{{16}}"
 
-_UNKNOWN_KEPT_S = 86_400
+_UNKNOWN_KEPT_MS = 86_400_000
 
 
 class OrphanCleaner:
@@ -42,7 +42,7 @@ class OrphanCleaner:
         self._output_dir = settings.output_dir
         self._broker = broker
 
-    def clean(self) -> list[str]:
+    def clean(self, clock: ClockReading) -> list[str]:
         """Remove what no task owns; returns the names removed.
 
         Raises `redis.RedisError`; errors of the disk are logged.
@@ -60,7 +60,7 @@ class OrphanCleaner:
             file.path.name
             for files, has_owner in candidates
             for file in files
-            if not has_owner(file) and not self._may_be_foreign(file) and _remove(file.path)
+            if not has_owner(file) and not self._may_be_foreign(file, clock) and _remove(file.path)
         ]
 
     def _is_claimed(self, file: TaskFile) -> bool:
@@ -77,13 +77,13 @@ class OrphanCleaner:
         # A result that failed for good is a dead letter, which an operator may revive.
         return not task.status.is_final or self._broker.results.contains(folder.task_uuid)
 
-    def _may_be_foreign(self, file: TaskFile) -> bool:
+    def _may_be_foreign(self, file: TaskFile, clock: ClockReading) -> bool:
         """Whether this Redis does not know the task, and the file is younger than a day."""
         store = self._broker.store
         if store.get(file.task_uuid) is not None or store.was_deleted(file.task_uuid):
             return False
         try:
-            return time.time() - file.path.lstat().st_mtime < _UNKNOWN_KEPT_S
+            return not clock.has_passed(file.path.lstat().st_mtime * 1000, _UNKNOWN_KEPT_MS)
         except FileNotFoundError:
             return True
 

@@ -15,8 +15,9 @@ from config import Settings
 from uvr.storage.uploads import Uploads, discard, is_abandoned, remove_abandoned_parts, task_uuid_of, upload_dir
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status
-from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.task_files import TASK_UUID, files_below
+from uvr.uploader.housekeeping.tolerance import Tolerance
 
 log = structlog.get_logger()
 
@@ -33,22 +34,29 @@ class StaleUploads:
         self._broker = broker
         self._uploads = uploads
 
-    def clear(self) -> None:
-        """Delete them once. Raises `redis.RedisError`, and `UvrError` when the storage does not delete an upload."""
-        index_ms = self._broker.uploads.now_ms()
+    def clear(self, clock: ClockReading) -> None:
+        """Delete them once; one that the storage does not delete keeps none of the others. Raises `redis.RedisError`.
+
+        `clock` was read before.
+        """
+        tolerance = Tolerance()
         for key, state in self._broker.uploads.all():
-            if not self._is_needed(key, state, index_ms) and self._uploads.remove(key, state):
-                log.info("upload.removed", task_uuid=task_uuid_of(key))
-        remove_abandoned_parts(self._settings)
+            with tolerance.deleting("upload.not_removed", task_uuid=task_uuid_of(key)):
+                if not self._is_needed(key, state, clock) and self._uploads.remove(key, state):
+                    log.info("upload.removed", task_uuid=task_uuid_of(key))
+            if tolerance.exhausted:
+                break
+        remove_abandoned_parts(self._settings, clock.has_passed)
         for upload in files_below(upload_dir(self._settings), _UPLOAD):
-            if is_abandoned(upload.path) and f"uploads/{upload.path.name}" not in self._broker.uploads:
+            key = f"uploads/{upload.path.name}"
+            if is_abandoned(upload.path, clock.has_passed) and key not in self._broker.uploads:
                 discard(upload.path)
 
-    def _is_needed(self, key: str, state: int, index_ms: int) -> bool:
-        """`state` is the upload's state in the index, and `index_ms` the index's time before it was read."""
+    def _is_needed(self, key: str, state: int, clock: ClockReading) -> bool:
+        """`state` is the upload's state in the index."""
         if state > 0:  # since when the upload waits for its task
-            return index_ms - state < _HOUR_MS
+            return not clock.has_passed(state, _HOUR_MS)
         task = self._broker.store.get(task_uuid_of(key)) if state == 0 else None
         if task is None or task.status is Status.SUCCESS:
             return False
-        return not task.status.is_final or now_ms() - task.finished_ms < self._kept_ms
+        return not task.status.is_final or not clock.has_passed(task.finished_ms, self._kept_ms)

@@ -50,6 +50,14 @@ def series(name: str, **labels: str) -> tuple[str, Labels]:
     return name, frozenset(labels.items())
 
 
+def test_uploaders_that_keep_what_is_too_old_are_counted(client: FlaskClient, redis_client: Redis) -> None:
+    assert scraped(client)[series("uvr_retention_paused")] == 0
+    with WorkerPresence(
+        redis_client, "uvr_tasks", "uploader", lambda: {"retention": "Nothing is deleted."}
+    ).announced():
+        assert scraped(client)[series("uvr_retention_paused")] == 1
+
+
 def test_the_admin_and_the_token_may_see_the_metrics(client: FlaskClient) -> None:
     assert client.get("/metrics", auth=CREDENTIALS).status_code == 200
     assert client.get("/metrics", headers=BEARER).status_code == 200

@@ -97,6 +97,18 @@ def test_one_paused_processor_of_two_is_reported_and_the_service_is_ready(
     assert part == {"status": "up", "message": "1 of 2 paused. The disk of OUTPUT_DIR has 0.1 GiB free."}
 
 
+def test_an_uploader_that_deletes_nothing_because_of_its_age_is_ready_and_says_why(
+    client: FlaskClient, redis_client: Redis
+) -> None:
+    kept = {"retention": "Nothing is deleted because of its age: …"}
+    status, report = ready_with(client, redis_client, ("processor", {}), ("uploader", kept))
+    assert (status, report["components"]["uploader"]) == (200, {"status": "up", "message": kept["retention"]})
+    paused = {"paused": "The bucket does not exist.", **kept}
+    status, report = ready_with(client, redis_client, ("processor", {}), ("uploader", paused))
+    message = "The bucket does not exist. Nothing is deleted because of its age: …"
+    assert (status, report["components"]["uploader"]) == (503, {"status": "paused", "message": message})
+
+
 def test_a_redis_that_accepts_no_writes_is_not_ready_and_the_check_writes_nothing(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path) as server,

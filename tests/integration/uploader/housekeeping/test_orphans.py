@@ -26,6 +26,7 @@ from uvr.storage.staging import StagingFolder, pending_dir
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, record
 from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.orphans import OrphanCleaner
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -50,6 +51,9 @@ class Node:
         self.temp_dir = settings.temp_dir
         self.output_dir = settings.output_dir
         self.cleaner = OrphanCleaner(settings, broker)
+
+    def clean(self) -> list[str]:
+        return self.cleaner.clean(ClockReading(now_ms()))
 
     def submit(self) -> str:
         task = Task(str(uuid.uuid4()), "https://example.org/a.mp3", 3, created_ms=now_ms())
@@ -101,7 +105,7 @@ def test_the_folders_of_a_claimed_task_stay(node: Node) -> None:
     lease = node.claim()
     work = node.work_folder(lease)
     with StagingFolder(node.output_dir, lease.id, lease.fence).filling() as stems:
-        assert node.cleaner.clean() == []
+        assert node.clean() == []
         assert work.is_dir()
         assert stems.is_dir()
 
@@ -114,9 +118,9 @@ def test_the_folders_of_a_dead_processor_go_once_its_lease_is_reaped(node: Node,
     part.mkdir(parents=True)
     (part / "vocals.wav").write_bytes(b"half")
     expire(node.broker.tasks, redis_client, lease)
-    assert node.cleaner.clean() == [], "until it is reaped its holder may return"
+    assert node.clean() == [], "until it is reaped its holder may return"
     node.broker.tasks.reap()
-    assert sorted(node.cleaner.clean()) == sorted([work.name, part.name])
+    assert sorted(node.clean()) == sorted([work.name, part.name])
     assert not work.exists()
     assert not part.exists()
 
@@ -127,7 +131,7 @@ def test_the_next_claim_keeps_its_own_folders(node: Node) -> None:
     old = node.work_folder(first)
     node.broker.tasks.release(first)
     new = node.work_folder(node.claim())
-    assert node.cleaner.clean() == [old.name]
+    assert node.clean() == [old.name]
     assert new.is_dir()
 
 
@@ -135,38 +139,38 @@ def test_stems_stay_between_their_publication_and_the_end_of_the_claim(node: Nod
     node.submit()
     lease = node.claim()
     node.publish(lease)
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
 
 
 def test_stems_stay_until_they_are_stored(node: Node) -> None:
     _, folder = node.made()
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     lease = node.upload()
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     node.broker.results.finish(lease, next_queue=node.broker.webhooks, record=record(status=Status.SUCCESS))
-    assert node.cleaner.clean() == [folder.name], "an uploader that did not get the answer does not remove them"
+    assert node.clean() == [folder.name], "an uploader that did not get the answer does not remove them"
     assert not folder.exists()
 
 
 def test_stems_that_could_not_be_stored_stay_for_an_operator(node: Node) -> None:
     task_uuid, folder = node.made()
     node.broker.results.bury(node.upload(), record=record(status=Status.FAILED))
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     node.broker.results.revive(task_uuid, record(status=Status.UPLOADING))
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     node.broker.results.bury(node.upload(), record=record(status=Status.FAILED))
     node.broker.results.drop(task_uuid)
-    assert node.cleaner.clean() == [folder.name]
+    assert node.clean() == [folder.name]
 
 
 def test_stems_of_a_rescued_node_go(node: Node) -> None:
     _, folder = node.made()
     node.broker.results.evacuate(node.broker.tasks, record(status=Status.QUEUED, handover=""))
     again = node.claim()
-    assert node.cleaner.clean() == [folder.name]
+    assert node.clean() == [folder.name]
     new = node.publish(again)
     assert node.finish(again)
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     assert new.is_dir()
 
 
@@ -179,7 +183,7 @@ def test_stems_of_a_lost_claim_go(node: Node) -> None:
     assert node.finish(in_time)
     stale = node.publish(late)
     assert not node.finish(late)
-    assert node.cleaner.clean() == [stale.name]
+    assert node.clean() == [stale.name]
     assert kept.is_dir()
 
 
@@ -201,7 +205,7 @@ def test_files_with_other_names_stay(node: Node) -> None:
     file = node.temp_dir / f"{task_uuid}.8.abcdefgh"
     file.write_text("a file where a folder is expected")
     os.utime(file, (0, 0))
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     assert all(path.exists() for path in [*kept, file])
 
 
@@ -215,7 +219,7 @@ def test_links_are_not_followed(node: Node, tmp_path: Path) -> None:
     (work / "link").symlink_to(elsewhere)
     (node.temp_dir / f"{lease.id}.{lease.fence}.linkname").symlink_to(elsewhere)
     node.broker.tasks.release(lease)
-    assert node.cleaner.clean() == [work.name]
+    assert node.clean() == [work.name]
     assert (elsewhere / "precious").read_text() == "kept"
 
 
@@ -223,10 +227,10 @@ def test_files_of_an_unknown_task_stay_for_a_day(node: Node) -> None:
     folders = [node.temp_dir / f"{uuid.uuid4()}.1.abcdefgh", pending_dir(node.output_dir) / f"{uuid.uuid4()}.1"]
     for folder in folders:
         folder.mkdir(parents=True)
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     for folder in folders:
         os.utime(folder, (time.time() - A_DAY_S - 1,) * 2)
-    assert sorted(node.cleaner.clean()) == sorted(folder.name for folder in folders)
+    assert sorted(node.clean()) == sorted(folder.name for folder in folders)
 
 
 def test_an_unfinished_file_of_a_dead_uploader_goes_once_no_uploader_has_the_result(node: Node) -> None:
@@ -236,9 +240,9 @@ def test_an_unfinished_file_of_a_dead_uploader_goes_once_no_uploader_has_the_res
     put = [sys.executable, "-c", DYING_STORE, stem_dir, folder / "vocals.wav", f"eu/{task_uuid}_vocals.wav"]
     subprocess.run(put, cwd=ROOT, check=False, timeout=60)
     [unfinished] = (stem_dir / "eu").iterdir()
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     node.broker.results.release(lease)
-    assert node.cleaner.clean() == [unfinished.name]
+    assert node.clean() == [unfinished.name]
     assert not unfinished.exists()
     assert folder.is_dir()
 
@@ -254,7 +258,7 @@ def test_nothing_is_removed_while_redis_is_down(tmp_path: Path) -> None:
         node.broker.tasks.release(lease)
         server.stop()
         with pytest.raises(RedisError):
-            node.cleaner.clean()
+            node.clean()
         clients.close()
     assert work.is_dir()
 
@@ -275,7 +279,7 @@ def test_stems_that_are_handed_over_between_two_queries_stay(
         return answer
 
     monkeypatch.setattr(getattr(node.broker, part), method, answer_then_finish)
-    assert node.cleaner.clean() == []
+    assert node.clean() == []
     assert folder.is_dir()
 
 
@@ -294,8 +298,8 @@ def test_nothing_that_is_needed_is_removed_while_processors_run(node: Node) -> N
     with ThreadPoolExecutor() as threads:
         processors = [threads.submit(process) for _ in range(2)]
         while not all(processor.done() for processor in processors):
-            node.cleaner.clean()
-    node.cleaner.clean()
+            node.clean()
+    node.clean()
     assert [fine for processor in processors for fine in processor.result()] == [True] * 3 * len(ids)
     assert sorted(folder.name.partition(".")[0] for folder in pending_dir(node.output_dir).iterdir()) == sorted(ids)
     assert list(node.temp_dir.iterdir()) == []

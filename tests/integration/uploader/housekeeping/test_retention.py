@@ -19,6 +19,7 @@ from uvr.tasks.broker import Broker
 from uvr.tasks.dead_letters import DeadLetters
 from uvr.tasks.model import Status, Task, WebhookState, record
 from uvr.timestamps import now_ms
+from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.retention import Retention
 
 HOUR_MS = 3_600_000
@@ -35,8 +36,9 @@ class Keeper:
         self.storage = open_storage(settings, lambda: b"key")
         self.dead_letters = DeadLetters(broker)
 
-    def enforce(self) -> None:
-        Retention(self.settings, self.broker, self.dead_letters, self.storage).enforce()
+    def enforce(self, clock: ClockReading | None = None) -> str:
+        retention = Retention(self.settings, self.broker, self.dead_letters, self.storage)
+        return retention.enforce(clock or ClockReading(now_ms()))
 
     def ended(self, status: Status, finished_ms: int = LONG_AGO_MS, *, delivered: bool = True) -> str:
         """A task that went through the task queue, or into its dead letters, and then through the webhook queue."""
@@ -128,7 +130,7 @@ def test_zero_hours_keep_everything(keeper: Keeper, redis_client: Redis, tmp_pat
     )
     kept = keeper.ended(Status.SUCCESS)
     stem = keeper.stem(kept)
-    Retention(unlimited, keeper.broker, keeper.dead_letters, keeper.storage).enforce()
+    Retention(unlimited, keeper.broker, keeper.dead_letters, keeper.storage).enforce(ClockReading(now_ms()))
     assert keeper.broker.store.get(kept) is not None
     assert stem.exists()
 
@@ -188,3 +190,23 @@ def test_files_that_are_not_stems_stay(keeper: Keeper) -> None:
         os.utime(path, (0, 0))
     keeper.enforce()
     assert all(path.exists() for path in foreign)
+
+
+def test_while_the_clocks_cannot_be_trusted_everything_stays(keeper: Keeper) -> None:
+    kept = keeper.ended(Status.SUCCESS)
+    stem = keeper.stem(kept)
+    keeper.enforce(ClockReading(now_ms(), "The clocks differ."))
+    assert keeper.broker.store.get(kept) is not None
+    assert stem.exists()
+
+
+def test_more_than_half_of_all_tasks_and_stems_stay_for_a_day(keeper: Keeper) -> None:
+    tasks = [keeper.ended(Status.SUCCESS) for _ in range(11)]
+    stems = [keeper.stem(task_uuid) for task_uuid in tasks]
+    problem = keeper.enforce()
+    assert "More than half of all stems" in problem
+    assert "More than half of all tasks" in problem
+    assert all(stem.exists() for stem in stems)
+    assert keeper.enforce(ClockReading(now_ms() + 25 * HOUR_MS)) == ""
+    assert not any(stem.exists() for stem in stems)
+    assert not any(keeper.broker.store.get(task_uuid) for task_uuid in tasks)

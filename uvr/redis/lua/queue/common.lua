@@ -69,9 +69,17 @@ local function indexes_of(root, owner)
   return (owner or '') == '' and {all} or {all, root .. ':owner:' .. owner}
 end
 
+-- Replaces 'now' by the time of this server, in the fields for times (`…_ms`), from ARGV[first] on.
+local function set_times(first)
+  for number = first, #ARGV, 2 do
+    if ARGV[number + 1] == 'now' and string.sub(ARGV[number], -3) == '_ms' then ARGV[number + 1] = now_ms() end
+  end
+end
+
 -- Writes the fields and values from ARGV[first] on into the record, and moves it between the indexes by status.
 local function write_record(root, id, first)
   local key = record_key(root, id)
+  set_times(first)
   local before = redis.call('HGET', key, 'status')
   redis.call('HSET', key, unpack(ARGV, first))
   local record = redis.call('HMGET', key, 'status', 'created_ms', 'owner')

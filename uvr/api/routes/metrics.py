@@ -21,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from redis import RedisError
 
-from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, require_metrics_access
+from uvr.api.auth.basic import ANY_CREDENTIALS, require_metrics_access
 from uvr.api.problems import Problem
 from uvr.api.services import services
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Histogram, Series
@@ -34,7 +34,7 @@ _TEXT: dict[str, Any] = {
 }
 _WORKER_LABELS = ("kind", "node", "model", "provider", "storage", "paused")
 
-metrics = APIBlueprint("metrics", __name__, abp_security=[{BASIC_AUTH: []}, {BEARER_TOKEN: []}])
+metrics = APIBlueprint("metrics", __name__, abp_security=ANY_CREDENTIALS)
 metrics.before_request(require_metrics_access)
 
 

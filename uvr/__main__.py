@@ -12,7 +12,7 @@ from typing import cast
 
 from config import VERSION, EnvFileError, Settings, SettingsError, read_settings, read_settings_from, refuse_to_start
 from uvr import logs
-from uvr.cli import cancel, dead_letters, doctor, list_tasks, separate, status, submit
+from uvr.cli import cancel, dead_letters, doctor, list_tasks, separate, status, submit, users
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m uvr", description=__doc__)
     parser.add_argument("--version", action="version", version=f"uvr-api {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (submit, status, list_tasks, cancel, separate, dead_letters, doctor):
+    for command in (submit, status, list_tasks, cancel, separate, dead_letters, users, doctor):
         command.add_parser(commands)
     options = parser.parse_args(arguments)
     settings = _read_settings(options)

@@ -204,6 +204,10 @@ def test_a_file_that_root_changes_still_belongs_to_the_service(run: Run, path: P
     os.chown(path, 10001, 10002)
     assert run("token", "create", "anna").returncode == 0
     assert (path.stat().st_uid, path.stat().st_gid) == (10001, 10002)
+    path.unlink()
+    os.chown(path.parent, 10003, 10004)
+    assert run("add", "anna", "--generate").returncode == 0
+    assert (path.stat().st_uid, path.stat().st_gid) == (10003, 10004)
 
 
 def test_commands_at_the_same_time_lose_nothing(path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 import structlog
-from flask import Response, request
+from flask import Response, g, request
 from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
 from flask_openapi3.blueprint import APIBlueprint
 from redis import RedisError
@@ -52,8 +52,16 @@ _TOO_MANY_CHECKS = (
     "Too many passwords are being checked at the moment; try again after Retry-After seconds. Tokens are not affected."
 )
 
+
+class _BearerAuth(HTTPTokenAuth):  # type: ignore[misc]  # flask-httpauth has no types
+    """Recognizes the scheme as Werkzeug does, in any case, so that no guess of METRICS_TOKEN is left uncounted."""
+
+    def is_compatible_auth(self, _headers: object) -> bool:
+        return request.authorization is not None and request.authorization.type == BEARER_TOKEN
+
+
 _basic = HTTPBasicAuth()
-_bearer = HTTPTokenAuth()
+_bearer = _BearerAuth()
 _credentials = MultiAuth(_basic, _bearer)
 
 
@@ -163,13 +171,14 @@ def _has_metrics_token() -> bool:
     """
     token = services().settings.metrics_token.get_secret_value()
     authorization = request.authorization
-    given = (authorization.token or "") if authorization and authorization.type == "bearer" else ""
+    given = (authorization.token or "") if authorization and authorization.type == BEARER_TOKEN else ""
     if not (token and hmac.compare_digest(given.encode(), token.encode())):
         return False
     try:
         services().login_limits.admit(client_address(), _METRICS_TOKEN)
-    except RedisError:
+    except RedisError as error:
         services().uncounted_tokens.take()
+        g.redis_error = error  # so that the endpoint need not wait for Redis once more
     return True
 
 

@@ -16,6 +16,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,20 +140,19 @@ def locked(path: Path) -> Iterator[None]:
 def replace(path: Path, lines: tuple[str, ...]) -> None:
     """Replace the file by one with these lines, which only its owner can read. Raises `OSError`.
 
-    The owner stays the same, so that the service can still read a file that root has changed. A file that its group may
-    read (mode 0640) stays so.
+    Its owner stays the same, and a new file of root belongs to the owner of its folder, so that the service can read
+    what root has written. A file that its group may read (mode 0640) stays so.
     """
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
-            if path.exists():
-                old = path.stat()
-                if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(descriptor, old.st_uid, old.st_gid)
-                if old.st_mode & 0o777 == _GROUP_MODE:
-                    os.fchmod(descriptor, _GROUP_MODE)
+            old = (path if path.exists() else path.parent).stat()
+            if path.exists() or os.geteuid() == 0:
+                os.fchown(descriptor, old.st_uid, old.st_gid)
+            if stat.S_IMODE(old.st_mode) == _GROUP_MODE:
+                os.fchmod(descriptor, _GROUP_MODE)
         sync(new)
         new.replace(path)
         sync(path.parent)

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import Any
 
 import structlog
-from flask import Response
+from flask import Response, g
 from flask_openapi3.blueprint import APIBlueprint
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -47,6 +47,8 @@ def show_metrics() -> Response:
     up = GaugeMetricFamily("uvr_redis_up", "Whether Redis responds; while it does not, this is the only metric.")
     tasks = GaugeMetricFamily("uvr_tasks", "Tasks by status.", labels=["status"])
     try:
+        if "redis_error" in g:
+            raise g.redis_error  # `require_metrics_access` has found out
         for status, count in services().store.counts().items():
             tasks.add_metric([status.value], count)
         families = [*_queue_families(), tasks, _worker_family(), *_total_families()]

@@ -164,8 +164,10 @@ def test_without_redis_the_token_still_sees_that_it_is_down(tmp_path: Path) -> N
     UNSENT.take()
 
 
-def test_the_token_cannot_be_guessed(client: FlaskClient) -> None:
-    guesses = [client.get("/metrics", headers={"Authorization": f"Bearer {n}"}).status_code for n in range(7)]
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER "])
+def test_the_token_cannot_be_guessed(client: FlaskClient, scheme: str) -> None:
+    assert client.get("/metrics", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
+    guesses = [client.get("/metrics", headers={"Authorization": f"{scheme} {n}"}).status_code for n in range(7)]
     assert guesses == [401] * 5 + [429] * 2
     refused = client.get("/metrics", headers=BEARER)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
@@ -23,7 +24,7 @@ from math import ceil
 from typing import NoReturn
 
 from flask import abort
-from redis import Redis
+from redis import Redis, RedisError
 
 from uvr.api.problems import problem
 from uvr.redis import scripts
@@ -95,7 +96,8 @@ class LoginLimits:
         """Let a client in whose credentials are right, or end the request with a 429 while it has to wait."""
         known_s = self._run(self._wait, address, name)
         if not 0 <= known_s < _KNOWN_AGAIN_S:
-            self._call(self._known, address, name, _MAX_KNOWN_ADDRESSES)
+            with suppress(RedisError):  # a server that accepts no writes can still show tasks
+                self._call(self._known, address, name, _MAX_KNOWN_ADDRESSES)
 
     def begin(self, address: str, name: str) -> Attempt:
         """Count a failure before the password is checked, or end the request with a 429 while the client has to wait.

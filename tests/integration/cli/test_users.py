@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -245,6 +246,14 @@ def test_a_file_with_errors_is_not_changed(run: Run, path: Path) -> None:
     done = run("add", "bert", "--generate")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "BASIC_AUTH_USERS_FILE: line 1 is not name:hash\n"
+
+
+def test_an_image_without_bcrypt_names_the_other_one(run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    done = run("add", "anna", "--generate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "bcrypt is not installed here; run this command where the API runs.\n"
+    assert not path.exists()
 
 
 def test_without_a_users_file_the_command_says_how_to_get_one(run: Run) -> None:

@@ -153,7 +153,8 @@ def _require_user() -> None:
 
 def require_metrics_access() -> Response | None:
     """A `before_request` for the metrics of the whole service: 401 or 403 except for the admin and METRICS_TOKEN."""
-    if _has_metrics_token():
+    # OPTIONS needs no credentials, so nothing may depend on those that it has: they would be guesses that do not count.
+    if request.method == "OPTIONS" or _has_metrics_token():
         return None
     refusal: Response | None = _require_user()
     user: User | None = _credentials.current_user()

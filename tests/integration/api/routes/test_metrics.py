@@ -171,6 +171,7 @@ def test_the_token_cannot_be_guessed(client: FlaskClient, scheme: str) -> None:
     assert guesses == [401] * 5 + [429] * 2
     refused = client.get("/metrics", headers=BEARER)
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+    assert client.options("/metrics", headers=BEARER).status_code == 200, "as for every other token"
     assert client.get("/metrics", headers=BEARER, environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 200
 
 

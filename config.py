@@ -199,6 +199,7 @@ class Settings(BaseSettings):
     uvr_url: HttpUrl = ""
     uvr_username: str = ""
     uvr_password: SecretStr = SecretStr("")
+    uvr_token: SecretStr = SecretStr("")
 
     # Checks that involve two variables are field validators, which find earlier fields in `info.data`. A model
     # validator would run only if every field is valid, so its error would not be reported together with the others.

@@ -22,6 +22,7 @@ from uvr.cli import (
     separate,
     status,
     submit,
+    users,
     webhook_secret,
 )
 
@@ -33,6 +34,7 @@ _COMMANDS = (
     webhook_secret,
     separate,
     dead_letters,
+    users,
     retention,
     revoke_links,
     doctor,

@@ -4,6 +4,8 @@
         task = service.wait(service.submit("song.mp3").task_uuid)
         service.download(task.task_uuid, Path("stems"))
 
+Instead of a user name and a password, a token does too: `Client("https://stems.example.com", token="uvr_…")`.
+
 All problems with the service raise a `ClientError`, whose text is a sentence for the user. The client retries requests
 whose response was lost, and those that a busy service refused for now. A song that is submitted twice by such a retry
 still becomes only one task.
@@ -24,7 +26,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 import requests
-from requests.auth import HTTPBasicAuth
+from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import NewConnectionError
 
 UploadProgress = Callable[[int, int | None], object]
@@ -60,7 +62,7 @@ class RefusedError(ClientError):
 
 
 class CredentialsError(RefusedError):
-    """The user name and password are missing or wrong (401)."""
+    """The user name and password, or the token, are missing or wrong (401)."""
 
 
 class UnknownTaskError(RefusedError):
@@ -104,7 +106,9 @@ class Task:
 class Client:
     """The service at `url`. Use it in one thread only, and close it or use it in a `with` statement."""
 
-    def __init__(self, url: str, username: str, password: str, *, timeout_s: float = 30) -> None:
+    def __init__(
+        self, url: str, username: str = "", password: str = "", *, token: str = "", timeout_s: float = 30
+    ) -> None:
         if not _host(url) or "@" in url:
             shown = url.rpartition("@")[2]
             raise ClientError(
@@ -114,7 +118,7 @@ class Client:
         self._timeout_s = timeout_s
         self._has_answered = False
         self._session = requests.Session()
-        self._session.auth = HTTPBasicAuth(username.encode(), password.encode())
+        self._session.auth = _BearerToken(token) if token else HTTPBasicAuth(username.encode(), password.encode())
         self._session.trust_env = _host(url) not in _LOOPBACK  # a proxy would connect to itself
 
     def __enter__(self) -> Self:
@@ -268,6 +272,19 @@ class Client:
                     raise
                 time.sleep(max(error.retry_after_s, pause_s))
         return step()
+
+
+class _BearerToken(AuthBase):
+    """Sends a token with each request. Raises `ClientError` for a text that cannot be one."""
+
+    def __init__(self, token: str) -> None:
+        if not re.fullmatch(r"[!-~]+", token):
+            raise ClientError("The token has characters that no token has; copy it again, without spaces around it.")
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
 
 
 class _Upload:

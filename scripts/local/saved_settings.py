@@ -20,7 +20,7 @@ from config import Settings
 REDIS_SETTINGS = frozenset({"redis_host", "redis_port", "redis_db", "redis_password"})
 """The settings that the embedded Redis is started with."""
 
-SERVICE_SETTINGS = frozenset(Settings.model_fields) - {"uvr_url", "uvr_username", "uvr_password"}
+SERVICE_SETTINGS = frozenset(Settings.model_fields) - {"uvr_url", "uvr_username", "uvr_password", "uvr_token"}
 """The settings that the API and the workers read: all except those of the client commands."""
 
 

@@ -175,6 +175,12 @@ def test_a_wrong_password_is_reported(service: Service) -> None:
     assert "Set UVR_USERNAME and UVR_PASSWORD" in done.stderr
 
 
+def test_a_token_is_sent_instead_of_the_password(web: HttpServer) -> None:
+    done = run_uvr("list", UVR_URL=web.url(""), UVR_USERNAME="anna", UVR_PASSWORD="hers", UVR_TOKEN="uvr_secret")
+    assert done.returncode == 2, "because this server is no uvr-api"
+    assert {request.headers["Authorization"] for request in web.requests} == {"Bearer uvr_secret"}
+
+
 def test_a_service_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     done = run_uvr("submit", song(tmp_path / "a.wav"), "--wait", UVR_URL=address, UVR_PASSWORD="a")

@@ -57,6 +57,10 @@ NOT_RUN = {
     "python uploader.py": "runs until it is stopped; ./start_local.sh runs it",
     "python -m uvr dead": "names the command; its examples are run",
     "python -m uvr separate --model FILE.onnx --params FILE.json": "test_command_line.py runs it",
+    "python -m uvr users": "names the command; its examples are run",
+    "python -m uvr users add anna": "asks for a password at the terminal; cli/test_users.py types one",
+    "python -m uvr users passwd anna": "asks for a password at the terminal; cli/test_users.py types one",
+    "python -m uvr users token revoke *": "needs the id of a token; cli/test_users.py revokes one",
     "htpasswd *": "asks for a password at the terminal; auth/test_users.py reads such files",
     "aws *": "needs the AWS command line; test_operations_docs.py gives the same JSON to a bucket",
 }
@@ -82,6 +86,7 @@ PRINTED = {
     "uvr cancel": DOCUMENTED_ID,
     "uvr dead": DOCUMENTED_ID,
     "uvr doctor": "ok    settings",
+    "uvr users": "bert\nuvr_",
     "--list": "Spleeter-2stems",
     "/test_api.sh": "_instrumental.wav?expires=",
     "/events": "event: state\nid: success.0\ndata: {",
@@ -155,6 +160,8 @@ class Reader:
             "NODE_ID": "",
             "NO_PROXY": "127.0.0.1",
         }
+        if "uvr users " in script:  # the service of this checkout has no users file
+            environment["BASIC_AUTH_USERS_FILE"] = "data/users.htpasswd"
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", self.in_place(script, task_uuid)],
             cwd=folder or self.checkout.folder,

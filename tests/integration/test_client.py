@@ -87,6 +87,21 @@ def test_a_url_is_sent_with_credentials_and_options(web: HttpServer, client: Cli
     assert request.headers["Authorization"] == "Basic w6RubsOkOnBhc3M6d8O2cmQ="
 
 
+def test_a_token_is_sent_instead_of_a_password_but_not_to_other_hosts(web: HttpServer, tmp_path: Path) -> None:
+    with http_server() as bucket, Client(web.url(""), token="uvr_abc-_") as client:
+        bucket.answer(LINK, Answer(body=b"vocals"))
+        web.answer("/tasks/7", json_answer(task_uuid="7", status="success", stems={"vocals": bucket.url(LINK)}))
+        client.download("7", tmp_path)
+        assert web.requests[0].headers["Authorization"] == "Bearer uvr_abc-_"
+        assert bucket.requests[0].headers["Authorization"] is None
+
+
+@pytest.mark.parametrize("token", ["uvr_abc\n", "uvr abc", "uvr_ä"])
+def test_a_token_that_is_none_is_refused_before_anything_is_sent(token: str) -> None:
+    with pytest.raises(ClientError, match="copy it again"):
+        Client("https://stems.example.com", token=token)
+
+
 def test_a_file_is_uploaded_unchanged(web: HttpServer, client: Client, tmp_path: Path) -> None:
     web.answer("/generate", ACCEPTED)
     song = tmp_path / 'Mein "Lied" 二.mp3'

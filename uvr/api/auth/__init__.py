@@ -1,1 +1,1 @@
-"""Authentication: Basic Auth, the users file, rate limits, and the client's address."""
+"""Authentication: Basic Auth, bearer tokens, the users file, rate limits, and the client's address."""

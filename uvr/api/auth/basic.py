@@ -1,7 +1,7 @@
-"""Basic Auth for every endpoint but health checks and signed links, and the check for passwords that anybody knows.
+"""Credentials for every endpoint but health checks and signed links, and the check for passwords that anybody knows.
 
-Endpoints that need credentials are registered on a `private_blueprint` and have a `current_user`. `users` verifies
-passwords, and `rate_limits` limits failed logins and requests.
+Endpoints that need credentials are registered on a `private_blueprint` and have a `current_user`. Users send a name and
+a password (Basic Auth) or a bearer token. `users` verifies both, and `rate_limits` limits failed logins and requests.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 import structlog
-from flask import Response, request
-from flask_httpauth import HTTPBasicAuth
+from flask import Response, g, request
+from flask_httpauth import HTTPBasicAuth, HTTPTokenAuth, MultiAuth
 from flask_openapi3.blueprint import APIBlueprint
+from redis import RedisError
 
 from config import Settings
 from uvr.api.auth.client_address import client_address
+from uvr.api.auth.password_checks import RETRY_AFTER_S, TooManyChecksError
+from uvr.api.auth.rate_limits import refuse
 from uvr.api.auth.users import User
 from uvr.api.problems import Problem, problem
 from uvr.api.services import services
@@ -38,31 +41,83 @@ _PLACEHOLDERS = ("your_", "your-", "example", "change")
 BASIC_AUTH = "basic"
 BEARER_TOKEN = "bearer"  # noqa: S105  # a name
 """Names of the security schemes in the OpenAPI document."""
+ANY_CREDENTIALS: list[dict[str, list[str]]] = [{BASIC_AUTH: []}, {BEARER_TOKEN: []}]
 
-_CHALLENGE = 'Basic realm="uvr-api", charset="UTF-8"'
+_USER_TOKENS, _METRICS_TOKEN = ":tokens", ":metrics"
+"""What wrong tokens are counted as. No user has such a name, because names contain no colon."""
+_METRICS_PATH = "/metrics"
+
+_CHALLENGES = ('Basic realm="uvr-api", charset="UTF-8"', 'Bearer realm="uvr-api"')
+_TOO_MANY_CHECKS = (
+    "Too many passwords are being checked at the moment; try again after Retry-After seconds. Tokens are not affected."
+)
+
+
+class _BearerAuth(HTTPTokenAuth):  # type: ignore[misc]  # flask-httpauth has no types
+    """Recognizes the scheme as Werkzeug does, in any case, so that no guess of METRICS_TOKEN is left uncounted."""
+
+    def is_compatible_auth(self, _headers: object) -> bool:
+        return request.authorization is not None and request.authorization.type == BEARER_TOKEN
+
 
 _basic = HTTPBasicAuth()
+_bearer = _BearerAuth()
+_credentials = MultiAuth(_basic, _bearer)
 
 
 @_basic.verify_password  # type: ignore[untyped-decorator]
-def verify(name: str, password: str) -> User | None:
-    """The user with these credentials. Failed attempts are logged, and limited by name and address."""
+def verify_password(name: str, password: str) -> User | None:
+    """The user with this password. Ends the request with a 429 while the client has to wait, right or wrong."""
     if not (name or password):
         return None  # without credentials it is not a failed attempt
-    address = client_address()
-    services().failed_logins.check(address, name)
-    user = services().users.verify(name, password)
+    users, limits, address = services().users, services().login_limits, client_address()
+    if user := users.recognize(name, password):
+        limits.admit(address, name)
+        users.keep_recognizing(name, password)
+        return user
+    attempt = limits.begin(address, name)
+    try:
+        user = users.check(name, password, is_known=attempt.is_known)
+    except TooManyChecksError:
+        limits.give_back(attempt)
+        refuse(_TOO_MANY_CHECKS, RETRY_AFTER_S)
     if user is None:
-        services().failed_logins.count(address, name)
         log.warning("auth.failed", address=address)
+    else:
+        limits.succeed(attempt)
     return user
 
 
+@_bearer.verify_token  # type: ignore[untyped-decorator]
+def verify_token(token: str) -> User | None:
+    """The user with this token. Wrong tokens are counted; right ones never wait, because they cannot be guessed."""
+    if not token:
+        return None
+    if user := services().users.by_token(token):
+        return user
+    address, is_for_metrics = client_address(), request.path == _METRICS_PATH
+    try:
+        services().login_limits.begin(address, _METRICS_TOKEN if is_for_metrics else _USER_TOKENS)
+    except RedisError:
+        if is_for_metrics:
+            services().uncounted_tokens.take()
+        raise
+    log.warning("auth.failed", address=address)
+    return None
+
+
 @_basic.error_handler  # type: ignore[untyped-decorator]
-def refuse(_status: int) -> Response:
+@_bearer.error_handler  # type: ignore[untyped-decorator]
+def refuse_credentials(_status: int) -> Response:
     """A 401 that asks for credentials."""
-    detail = "This address needs a user name and password (HTTP Basic authentication); they are missing or wrong."
-    return problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": _CHALLENGE})
+    detail = (
+        "This address needs a user name and password (HTTP Basic authentication) or a bearer token; they are missing "
+        "or wrong."
+    )
+    answer = problem(HTTPStatus.UNAUTHORIZED, detail)
+    for challenge in _CHALLENGES:
+        answer.headers.add("WWW-Authenticate", challenge)
+    return answer
 
 
 def private_blueprint(name: str) -> APIBlueprint:
@@ -70,7 +125,7 @@ def private_blueprint(name: str) -> APIBlueprint:
     blueprint = APIBlueprint(
         name,
         __name__,
-        abp_security=[{BASIC_AUTH: []}],
+        abp_security=ANY_CREDENTIALS,
         abp_responses={401: Problem, 429: Problem, 503: Problem},
     )
     blueprint.before_request(_require_user)
@@ -79,17 +134,17 @@ def private_blueprint(name: str) -> APIBlueprint:
 
 def current_user() -> User:
     """The user who sent the current request, in an endpoint of a `private_blueprint`."""
-    user: User = _basic.current_user()
+    user: User = _credentials.current_user()
     return user
 
 
 def current_user_name() -> str | None:
     """The name of the user who sent the current request; None if the user is not authenticated (yet)."""
-    user: User | None = _basic.current_user()
+    user: User | None = _credentials.current_user()
     return user.name if user else None
 
 
-@_basic.login_required  # type: ignore[untyped-decorator]
+@_credentials.login_required  # type: ignore[untyped-decorator]
 def _require_user() -> None:
     # No user for OPTIONS: browsers send it without credentials, and flask-httpauth lets it pass.
     if (name := current_user_name()) is not None:
@@ -98,17 +153,34 @@ def _require_user() -> None:
 
 def require_metrics_access() -> Response | None:
     """A `before_request` for the metrics of the whole service: 401 or 403 except for the admin and METRICS_TOKEN."""
-    token = services().settings.metrics_token.get_secret_value()
-    authorization = request.authorization
-    given = (authorization.token or "") if authorization and authorization.type == "bearer" else ""
-    if token and hmac.compare_digest(given.encode(), token.encode()):
+    # OPTIONS needs no credentials, so nothing may depend on those that it has: they would be guesses that do not count.
+    if request.method == "OPTIONS" or _has_metrics_token():
         return None
     refusal: Response | None = _require_user()
-    user: User | None = _basic.current_user()
+    user: User | None = _credentials.current_user()
     if refusal is None and user is not None and not user.is_admin:
         detail = "Only the admin, and clients with METRICS_TOKEN, may see the metrics of the whole service."
         return problem(HTTPStatus.FORBIDDEN, detail)
     return refusal
+
+
+def _has_metrics_token() -> bool:
+    """Whether the request has METRICS_TOKEN; ends it with a 429 while the client has to wait.
+
+    Operators choose this token, so unlike those of users it might be guessed. It works without Redis too, where
+    /metrics says that Redis is down.
+    """
+    token = services().settings.metrics_token.get_secret_value()
+    authorization = request.authorization
+    given = (authorization.token or "") if authorization and authorization.type == BEARER_TOKEN else ""
+    if not (token and hmac.compare_digest(given.encode(), token.encode())):
+        return False
+    try:
+        services().login_limits.admit(client_address(), _METRICS_TOKEN)
+    except RedisError as error:
+        services().uncounted_tokens.take()
+        g.redis_error = error  # so that the endpoint need not wait for Redis once more
+    return True
 
 
 def password_faults(settings: Settings) -> list[str]:
@@ -135,13 +207,14 @@ def _weak_credentials(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "BASIC_AUTH_PASSWORD", "is empty"
     elif password == settings.basic_auth_username:
         yield "BASIC_AUTH_PASSWORD", _GUESSED_FIRST
-    elif weakness := _weakness(password):
+    elif weakness := weakness_of(password):
         yield "BASIC_AUTH_PASSWORD", weakness
-    if weakness := _weakness(settings.metrics_token.get_secret_value()):
+    if weakness := weakness_of(settings.metrics_token.get_secret_value()):
         yield "METRICS_TOKEN", weakness
 
 
-def _weakness(secret: str) -> str:
+def weakness_of(secret: str) -> str:
+    """Why anybody can guess a password or token, "" if not."""
     if secret.lower().startswith(_PLACEHOLDERS):
         return "is a placeholder from an example"
     return _GUESSED_FIRST if secret.lower() in _WELL_KNOWN else ""

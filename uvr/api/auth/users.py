@@ -1,23 +1,22 @@
-"""The users: the admin, configured by the environment, and those of BASIC_AUTH_USERS_FILE.
+"""The users: the admin, configured by the environment, and those of BASIC_AUTH_USERS_FILE, with their bearer tokens.
 
-The file is an htpasswd file with bcrypt hashes, as `htpasswd -B` writes it: `name:hash` on each line; empty lines and
-lines that begin with # are ignored. It is read again when it changes. A new file with errors is refused as a whole: the
-log names them, and the users stay as they were.
+The file is read again when it changes. A new file with errors is refused as a whole: the log names them, and the users
+stay as they were. `uvr.api.auth.users_file` describes its format.
 
-Verifying a password takes a tenth of a second, as bcrypt intends. So a password that was right is recognized for some
-minutes by a hash under a key that never leaves this process. A wrong password takes equally long whether or not there
-is a user of that name, so timing does not reveal who exists.
+A check by bcrypt takes a quarter of a second, as bcrypt intends, so `uvr.api.auth.password_checks` limits them. A
+password that was right is recognized for a minute by a hash under a key that never leaves this process. A wrong
+password takes equally long whether or not there is a user of that name, so timing does not reveal who exists.
 """
 
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,15 +25,14 @@ import bcrypt
 import structlog
 
 from config import Settings, SettingsError
+from uvr.api.auth.password_checks import PasswordChecks, TooManyChecksError
+from uvr.api.auth.users_file import MAX_PASSWORD_BYTES, UsersFile, read_users, token_digest
 
 log = structlog.get_logger()
 
-_VARIABLE = "BASIC_AUTH_USERS_FILE"
-_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
-_COSTS = range(4, 15)  # from bcrypt's minimum to one that takes a second or two
-_SIGNIFICANT_BYTES = 72  # of a password; bcrypt, and therefore htpasswd, ignores the rest
-_VERIFIED_S = 300.0
-_MAX_VERIFIED = 1000
+_REMEMBERED_S = 60.0
+_CHECK_AGAIN_S = 30.0
+_MAX_REMEMBERED = 1000
 
 
 @dataclass(frozen=True)
@@ -51,106 +49,111 @@ class Users:
     Safe to use from several threads.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._admin = settings.basic_auth_username
         self._admin_password = settings.basic_auth_password.get_secret_value()
-        self._file = settings.basic_auth_users_file
-        self._verified = _VerifiedPasswords()
+        self._path = settings.basic_auth_users_file
+        self._remembered = _RememberedPasswords(clock)
+        self._checks = PasswordChecks()
         self._lock = threading.Lock()
-        self._version = _version(self._file)
-        self._hashes = _read_users(self._file, self._admin)
+        self._version = _version(self._path)
+        self._file = read_users(self._path, self._admin)
 
-    def verify(self, name: str, password: str) -> User | None:
-        """The user with these credentials, else None. Takes equally long whether the name or the password is wrong."""
-        hashes = self._current_hashes()
+    def recognize(self, name: str, password: str) -> User | None:
+        """The admin, or a user whose password was right within the last minute. Costs next to nothing."""
+        hashed = self._hash_for(name)
         if _equal(name, self._admin) & _equal(password, self._admin_password):
             return User(name, is_admin=True)
-        if not hashes:
-            return None
-        # For an unknown name, check against the hash of some user, always the same one for the same name.
-        decoy = int.from_bytes(sha256(name.encode()).digest()[:8]) % len(hashes)
-        hashed = hashes.get(name) or list(hashes.values())[decoy]
-        if self._verified.contains(name, hashed, password):
-            is_right = True
-        elif is_right := bcrypt.checkpw(password.encode()[:_SIGNIFICANT_BYTES], hashed.encode()):
-            self._verified.add(name, hashed, password)
-        return User(name, is_admin=False) if is_right and name in hashes else None
+        age_s = self._remembered.age_s(name, hashed, password)
+        return User(name, is_admin=False) if age_s < _REMEMBERED_S else None
 
-    def _current_hashes(self) -> Mapping[str, str]:
-        """The hashes by name, from the file as it is now, or as it was if it has errors now."""
+    def keep_recognizing(self, name: str, password: str) -> None:
+        """Check a recognized password again half a minute after the last time, unless other checks are being made.
+
+        Otherwise a client with several requests at the same time would be told every minute that there are too many.
+        """
+        if _CHECK_AGAIN_S < self._remembered.age_s(name, self._hash_for(name), password) < _REMEMBERED_S:
+            with suppress(TooManyChecksError):
+                self.check(name, password, is_known=True)
+
+    def check(self, name: str, password: str, *, is_known: bool) -> User | None:
+        """The user of the file with this password. Takes equally long whether the name or the password is wrong.
+
+        `is_known` says whether the name has logged in from the client's address before. Raises `TooManyChecksError`.
+        """
+        hashed = self._hash_for(name)
+        if not hashed:
+            return None
+        with self._checks.one(is_known=is_known):
+            is_right = bcrypt.checkpw(_significant(password), hashed.encode())
+        if not is_right or name not in self._current_file().hashes:
+            return None
+        self._remembered.add(name, hashed, password)
+        return User(name, is_admin=False)
+
+    def by_token(self, token: str) -> User | None:
+        """The user to whom a bearer token was given, None if it is wrong or revoked."""
+        found = self._current_file().tokens.get(token_digest(token))
+        return User(found.user, is_admin=found.user == self._admin) if found else None
+
+    def _hash_for(self, name: str) -> str:
+        """The bcrypt hash to check a password against; "" if there are no users but the admin.
+
+        For an unknown name it is the hash of some user, always the same one for the same name.
+        """
+        hashes = self._current_file().hashes
+        if not hashes or name in hashes:
+            return hashes.get(name, "")
+        decoy = int.from_bytes(sha256(name.encode()).digest()[:8]) % len(hashes)
+        return list(hashes.values())[decoy]
+
+    def _current_file(self) -> UsersFile:
+        """The file as it is now, or as it was if it has errors now."""
         with self._lock:
-            version = _version(self._file)
+            version = _version(self._path)
             if version != self._version:
                 self._version = version
                 try:
-                    self._hashes = _read_users(self._file, self._admin)
+                    self._file = read_users(self._path, self._admin)
                 except SettingsError as error:
                     log.error("users.refused", faults=error.faults)
                 else:
-                    log.info("users.read", users=len(self._hashes))
-            return self._hashes
+                    log.info("users.read", users=len(self._file.hashes), tokens=len(self._file.tokens))
+            return self._file
 
 
-class _VerifiedPasswords:
-    """Recently verified passwords, as hashes under a key of this process. A changed bcrypt hash invalidates them."""
+class _RememberedPasswords:
+    """Passwords that were right, as hashes under a key of this process. A changed bcrypt hash invalidates them."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._until: OrderedDict[bytes, float] = OrderedDict()
+        self._checked_at: OrderedDict[bytes, float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def contains(self, name: str, hashed: str, password: str) -> bool:
+    def age_s(self, name: str, hashed: str, password: str) -> float:
+        """Seconds since the password was checked, infinite if it is not remembered."""
+        digest = self._digest(name, hashed, password)
         with self._lock:
-            return self._until.get(self._digest(name, hashed, password), 0.0) > time.monotonic()
+            return self._clock() - self._checked_at.get(digest, float("-inf"))
 
     def add(self, name: str, hashed: str, password: str) -> None:
+        digest = self._digest(name, hashed, password)
         with self._lock:
-            digest = self._digest(name, hashed, password)
-            self._until[digest] = time.monotonic() + _VERIFIED_S
-            self._until.move_to_end(digest)
-            if len(self._until) > _MAX_VERIFIED:
-                self._until.popitem(last=False)
+            self._checked_at[digest] = self._clock()
+            self._checked_at.move_to_end(digest)
+            if len(self._checked_at) > _MAX_REMEMBERED:
+                self._checked_at.popitem(last=False)
 
     def _digest(self, name: str, hashed: str, password: str) -> bytes:
-        # Neither a name nor a bcrypt hash contains a colon, so two users never result in the same text.
-        return hmac.digest(self._key, f"{name}:{hashed}:{password}".encode(), "sha256")
+        # Neither a name nor a bcrypt hash contains a colon, so two users never result in the same text. Only the part
+        # of the password that bcrypt sees counts; otherwise its owner could ask for a check with every request.
+        return hmac.digest(self._key, f"{name}:{hashed}:".encode() + _significant(password), "sha256")
 
 
-def _read_users(path: Path | None, admin: str) -> Mapping[str, str]:
-    """The bcrypt hashes by name, empty without a file. Raises `SettingsError` that names every line with an error."""
-    if path is None:
-        return {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise SettingsError([f"{_VARIABLE}: {path} cannot be read: {reason}"]) from None
-    hashes: dict[str, str] = {}
-    faults: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, hashed = line.rstrip().partition(":")
-        if fault := _fault(name, hashed, {admin, *hashes}):
-            faults.append(f"{_VARIABLE}: line {number} {fault}")
-        hashes[name] = hashed
-    if faults:
-        raise SettingsError(faults)
-    return hashes
-
-
-def _fault(name: str, hashed: str, taken_names: set[str]) -> str:
-    """What is wrong with a line, "" if nothing."""
-    if not name or not hashed:
-        return "is not name:hash"
-    if name in taken_names:
-        return f"names {name}, which is already taken"
-    match = _HASH.fullmatch(hashed)
-    if match is None:
-        return f"has a hash for {name} that is not from bcrypt; create it with `htpasswd -B`"
-    if int(match[1]) not in _COSTS:
-        return f"has a hash for {name} with cost {match[1]}; use 10 to 12, as with `htpasswd -B -C 12`"
-    return ""
+def _significant(password: str) -> bytes:
+    """The part of a password that bcrypt uses."""
+    return password.encode()[:MAX_PASSWORD_BYTES]
 
 
 def _version(path: Path | None) -> tuple[int, ...]:

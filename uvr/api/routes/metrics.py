@@ -14,14 +14,14 @@ from itertools import accumulate
 from typing import Any
 
 import structlog
-from flask import Response
+from flask import Response, g
 from flask_openapi3.blueprint import APIBlueprint
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from redis import RedisError
 
-from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, require_metrics_access
+from uvr.api.auth.basic import ANY_CREDENTIALS, require_metrics_access
 from uvr.api.problems import Problem
 from uvr.api.services import services
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Histogram, Series
@@ -34,7 +34,7 @@ _TEXT: dict[str, Any] = {
 }
 _WORKER_LABELS = ("kind", "node", "model", "provider", "storage", "paused")
 
-metrics = APIBlueprint("metrics", __name__, abp_security=[{BASIC_AUTH: []}, {BEARER_TOKEN: []}])
+metrics = APIBlueprint("metrics", __name__, abp_security=ANY_CREDENTIALS)
 metrics.before_request(require_metrics_access)
 
 
@@ -47,6 +47,8 @@ def show_metrics() -> Response:
     up = GaugeMetricFamily("uvr_redis_up", "Whether Redis responds; while it does not, this is the only metric.")
     tasks = GaugeMetricFamily("uvr_tasks", "Tasks by status.", labels=["status"])
     try:
+        if "redis_error" in g:
+            raise g.redis_error  # `require_metrics_access` has found out
         for status, count in services().store.counts().items():
             tasks.add_metric([status.value], count)
         families = [*_queue_families(), tasks, *_worker_families(), *_total_families()]

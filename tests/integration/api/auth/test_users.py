@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import structlog
 from flask.testing import FlaskClient
@@ -42,8 +44,12 @@ def api_settings(users_file: Path) -> dict[str, Any]:
     return {"basic_auth_users_file": users_file}
 
 
-def users(path: Path) -> Users:
-    return Users(settings_for({"host": "unused", "port": 1}, path.parent, basic_auth_users_file=path))
+def users(path: Path, clock: Callable[[], float] = time.monotonic) -> Users:
+    return Users(settings_for({"host": "unused", "port": 1}, path.parent, basic_auth_users_file=path), clock)
+
+
+def verified(accounts: Users, name: str, password: str) -> User | None:
+    return accounts.recognize(name, password) or accounts.check(name, password, is_known=False)
 
 
 def rewrite(path: Path, text: str) -> None:
@@ -71,7 +77,10 @@ def test_users_of_the_file_and_the_admin_are_accepted(client: FlaskClient, auth:
 def test_wrong_passwords_and_unknown_names_get_the_same_response(client: FlaskClient, auth: tuple[str, str]) -> None:
     answer = client.get("/tasks", auth=auth)
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == 'Basic realm="uvr-api", charset="UTF-8"'
+    assert answer.headers.getlist("WWW-Authenticate") == [
+        'Basic realm="uvr-api", charset="UTF-8"',
+        'Bearer realm="uvr-api"',
+    ]
     assert answer.json["detail"] == client.get("/tasks").json["detail"]
 
 
@@ -79,15 +88,15 @@ def test_wrong_passwords_and_unknown_names_get_the_same_response(client: FlaskCl
 def test_every_bcrypt_prefix_is_accepted(tmp_path: Path, prefix: str) -> None:
     path = tmp_path / "users"
     path.write_text("# people\n\n" + htpasswd("anna").replace("$2b$", f"${prefix}$") + "\n")
-    assert users(path).verify(*ANNA) == User("anna", is_admin=False)
+    assert verified(users(path), *ANNA) == User("anna", is_admin=False)
 
 
 @pytest.mark.parametrize("password", ["Grüße 密码🎵", "with:colons:", "a" + "x" * 79, "nul\x00nul"])
 def test_unusual_passwords_work(tmp_path: Path, password: str) -> None:
     path = tmp_path / "users"
     path.write_text(f"änna:{hashed(password[:72])}\n")
-    assert users(path).verify("änna", password)
-    assert users(path).verify("änna", password[1:]) is None
+    assert verified(users(path), "änna", password)
+    assert verified(users(path), "änna", password[1:]) is None
 
 
 def test_every_invalid_line_is_named(tmp_path: Path) -> None:
@@ -112,23 +121,23 @@ def test_unreadable_file_prevents_the_start(tmp_path: Path, make: Any) -> None:
 
 def test_changed_file_takes_effect_at_once(users_file: Path) -> None:
     accounts = users(users_file)
-    assert accounts.verify(*ANNA)
+    assert verified(accounts, *ANNA)
     rewrite(users_file, f"anna:{hashed('a new one')}\n{htpasswd('carl')}")
-    assert accounts.verify(*ANNA) is None
-    assert accounts.verify("anna", "a new one")
-    assert accounts.verify(*BERT) is None
-    assert accounts.verify(*credentials("carl"))
+    assert verified(accounts, *ANNA) is None
+    assert verified(accounts, "anna", "a new one")
+    assert verified(accounts, *BERT) is None
+    assert verified(accounts, *credentials("carl"))
 
 
 def test_invalid_change_is_logged_once_and_leaves_the_users_as_they_were(users_file: Path) -> None:
     accounts = users(users_file)
     rewrite(users_file, f"anna\n{htpasswd('carl')}")
     with structlog.testing.capture_logs() as lines:
-        assert accounts.verify(*ANNA)
-        assert accounts.verify(*credentials("carl")) is None
+        assert verified(accounts, *ANNA)
+        assert verified(accounts, *credentials("carl")) is None
     assert [line["event"] for line in lines] == ["users.refused"]
     users_file.unlink()
-    assert accounts.verify(*ANNA)
+    assert verified(accounts, *ANNA)
 
 
 def test_right_password_is_slow_to_verify_only_once(tmp_path: Path) -> None:
@@ -137,6 +146,44 @@ def test_right_password_is_slow_to_verify_only_once(tmp_path: Path) -> None:
     accounts = users(path)
     first, *others = [seconds(accounts, *ANNA) for _ in range(5)]
     assert max(others) < first / 10
+
+
+def test_password_is_remembered_for_a_minute_and_checked_again_before(
+    users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    accounts = users(users_file, lambda: now_s)
+    checked: list[bytes] = []
+    monkeypatch.setattr(bcrypt, "checkpw", lambda password, _hashed: not checked.append(password))
+    assert accounts.recognize(*ANNA) is None
+    assert accounts.check(*ANNA, is_known=False)
+    for _ in range(2):
+        now_s += 29
+        assert accounts.recognize(*ANNA)
+        accounts.keep_recognizing(*ANNA)
+    assert len(checked) == 2
+    now_s += 59
+    assert accounts.recognize(*ANNA)
+    now_s += 2
+    assert accounts.recognize(*ANNA) is None
+    accounts.keep_recognizing(*ANNA)
+    assert len(checked) == 2
+
+
+def test_password_is_remembered_as_far_as_bcrypt_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    path.write_text(f"anna:{hashed('x' * 72)}\n")
+    accounts = users(path)
+    assert verified(accounts, "anna", "x" * 72)
+    assert accounts.recognize("anna", "x" * 72 + "y"), "or anna could ask for a check with every request"
+    assert accounts.recognize("anna", "x" * 71 + "y") is None
+
+
+def test_unknown_name_with_the_password_of_another_is_not_recognized(users_file: Path) -> None:
+    rewrite(users_file, htpasswd("anna"))
+    accounts = users(users_file)
+    assert verified(accounts, "nobody", ANNA[1]) is None
+    assert accounts.recognize("nobody", ANNA[1]) is None
 
 
 def test_refusals_take_equally_long_for_unknown_and_known_names(tmp_path: Path) -> None:
@@ -151,7 +198,7 @@ def test_refusals_take_equally_long_for_unknown_and_known_names(tmp_path: Path) 
 def seconds(accounts: Users, name: str, password: str) -> float:
     """Processor time of a verification, which other processes do not influence."""
     began = time.process_time()
-    accounts.verify(name, password)
+    verified(accounts, name, password)
     return time.process_time() - began
 
 

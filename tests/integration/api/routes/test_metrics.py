@@ -172,6 +172,25 @@ def test_without_redis_the_token_still_sees_that_it_is_down(tmp_path: Path) -> N
     UNSENT.take()
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER "])
+def test_the_token_cannot_be_guessed(client: FlaskClient, scheme: str) -> None:
+    assert client.get("/metrics", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
+    guesses = [client.get("/metrics", headers={"Authorization": f"{scheme} {n}"}).status_code for n in range(7)]
+    assert guesses == [401] * 5 + [429] * 2
+    refused = client.get("/metrics", headers=BEARER)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+    assert client.options("/metrics", headers=BEARER).status_code == 200, "as for every other token"
+    assert client.get("/metrics", headers=BEARER, environ_base={"REMOTE_ADDR": "192.0.2.1"}).status_code == 200
+
+
+def test_the_token_cannot_be_guessed_without_redis_either(tmp_path: Path) -> None:
+    settings = settings_for({"path": tmp_path / "no.sock"}, tmp_path, metrics_token=TOKEN)
+    with application(settings) as app, app.test_client() as client:
+        answers = [client.get("/metrics", headers={"Authorization": f"Bearer {n}"}) for n in range(30)]
+        assert {answer.status_code for answer in answers} == {503, 429}
+    UNSENT.take()
+
+
 def test_every_metric_is_documented_with_its_labels(client: FlaskClient) -> None:
     rows = re.findall(r"^\| `(uvr_\w+)` \| ([\w, ]*)\|", DOCS, re.MULTILINE)
     documented = {name: {label for label in re.split(r"[, ]+", labels) if label} for name, labels in rows}

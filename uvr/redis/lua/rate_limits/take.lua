@@ -1,12 +1,9 @@
--- Counts a request, unless its user has used up the allowance. The allowance comes back evenly (GCRA): a minute's worth
--- may be used at once, and none is lost or won at the turn of a minute.
+-- Counts a request, unless its user has used up the allowance.
 -- KEYS: rate. ARGV: requests allowed per minute.
 -- Returns for how many ms to wait, 0 when the request counts.
 
 run_when_full()
 local now = now_ms()
-local due = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0)) + 60000 / ARGV[1]
-local wait = math.ceil(due - now - 60000)
-if wait > 0 then return wait end
-redis.call('SET', KEYS[1], string.format('%.3f', due), 'PX', math.ceil(due - now))
-return 0
+local wait, due = ask(KEYS[1], now, ARGV[1], 60000 / ARGV[1])
+if wait == 0 then set_due(KEYS[1], now, due) end
+return wait

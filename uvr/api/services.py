@@ -14,7 +14,7 @@ from config import Settings
 from uvr.api.auth.rate_limits import FailedLogins, RequestRate
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
-from uvr.api.event_stream_slots import EventStreamSlots
+from uvr.api.request_slots import EventStreamSlots, LongRequests, Slots
 from uvr.liveness.workers import live_workers
 from uvr.metrics.aggregation import Totals
 from uvr.net.url_guard import UrlGuard
@@ -47,6 +47,7 @@ class Services:
     totals: Totals
     actions: TaskActions
     eta: EtaEstimator
+    upload_slots: Slots
     event_streams: EventStreamSlots
 
     @property
@@ -66,6 +67,7 @@ def open_services(settings: Settings) -> Services:
     broker = Broker(settings, clients)
     storage = open_storage(settings, cache(lambda: link_key(broker.client, broker.root)))
     uploads = Uploads(settings, broker.uploads)
+    long_requests = LongRequests(settings.api_threads, has_shares=settings.basic_auth_users_file is not None)
     return Services(
         settings=settings,
         clients=clients,
@@ -79,7 +81,8 @@ def open_services(settings: Settings) -> Services:
         totals=Totals(broker.client, broker.root),
         actions=TaskActions(broker, DeadLetters(broker), storage, uploads),
         eta=EtaEstimator(broker),
-        event_streams=EventStreamSlots(settings.api_threads),
+        upload_slots=Slots(long_requests, "upload", instead=""),
+        event_streams=EventStreamSlots(long_requests),
     )
 
 

@@ -108,7 +108,7 @@ class _IncomingFile:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("xb")
             self._file.truncate(announced_bytes)
-        self._require_room(self._path)
+            self._require_room(self._path)
 
     def open(self, *, filename: str = "", **_headers: Any) -> Self:
         """Take the name of the file. The parser calls this for each file of the form."""
@@ -131,8 +131,8 @@ class _IncomingFile:
             if self._size_bytes < self._next_check_bytes:
                 return
             self._file.flush()
-        self._next_check_bytes = self._size_bytes + _CHECK_DISK_EVERY_BYTES
-        self._require_room(self._path)
+            self._next_check_bytes = self._size_bytes + _CHECK_DISK_EVERY_BYTES
+            self._require_room(self._path)
 
     def seek(self, _offset: int) -> None:
         """Do nothing. The parser rewinds a complete file, but this one is read by its path."""

@@ -17,7 +17,7 @@ from tests.support.small_disk import SmallDisk, small_disk
 from tests.support.waiting import PROMPT_S
 
 MIB = 2**20
-DISK_MIB, MIN_FREE_MIB = 24, 4
+DISK_MIB, MIN_FREE_MIB = 12, 2
 RATE_HZ = 192_000
 """At this rate, a song of a second has many bytes and takes little time."""
 
@@ -71,7 +71,7 @@ def test_a_song_that_fills_the_disk_waits_for_room_and_fails_no_try(
     service: Service, disk: SmallDisk, web: HttpServer
 ) -> None:
     ballast = disk.path / "of another program"
-    ballast.write_bytes(bytes(5 * MIB))
+    ballast.write_bytes(bytes(2 * MIB))
     web.answer("/long.wav", Answer(body=song(5.0)))
     task_uuid = service.generate(web.url("/long.wav"))
     service.eventually(lambda: "waits_for" in service.task(task_uuid)["facts"], "the song waits for room")

@@ -53,11 +53,11 @@ class Attack:
         self._dripping: list[socket.socket] = []
         open_connections.enter_context(repeating(self._drip, 0.2, name="attacker"))
 
-    def send(self, head: str, body: bytes = b"") -> socket.socket:
+    def send(self, head: str, body: bytes = b"", password: str = credentials(GREEDY)[1]) -> socket.socket:
         """Begin a request, and read nothing of its answer."""
         host, port = self._address
         connection = self._opened.enter_context(socket.create_connection((host, int(port)), PATIENCE_S))
-        token = b64encode(":".join(credentials(GREEDY)).encode()).decode()
+        token = b64encode(f"{GREEDY}:{password}".encode()).decode()
         connection.sendall(f"{head}\r\nHost: {host}\r\nAuthorization: Basic {token}\r\n\r\n".encode() + body)
         return connection
 
@@ -119,6 +119,14 @@ def test_slow_uploads_of_one_user_hold_its_share_of_the_threads_and_no_more(url:
         eventually(lambda: files(folder) == 0, "what broke off is removed")
         with Client(url, *credentials(GREEDY)) as client:
             assert client.submit(song).status == "queued"
+
+
+def test_uploads_without_the_right_password_are_refused_before_their_bodies_are_read(url: str, folder: Path) -> None:
+    with attack(url) as attacker:
+        head = "POST /generate HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000000"
+        refusals = [attacker.send(head, BODY, password="") for _ in range(3)]  # more would have to wait for a while
+        assert {answer_begins(refusal)[:13] for refusal in refusals} == {"HTTP/1.1 401 "}
+        assert files(folder) == 0
 
 
 def test_chunked_json_with_tiny_chunks_counts_as_an_upload(url: str) -> None:

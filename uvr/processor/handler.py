@@ -69,6 +69,7 @@ class SeparationHandler:
         return failed(self._broker, error)
 
     def _made(self, task: Task, lease: Lease, heartbeat: Heartbeat) -> Done:
+        """The outcome of one attempt: stems in a staging folder, or those of an earlier task to be copied."""
         begun = {"attempt": lease.attempt, "started_ms": now_ms(), "progress": 0.0, "facts": {}}
         heartbeat.beat(record(status=Status.PROCESSING, **begun))
         progress_events.send(self._broker, task, progress_events.STARTED)

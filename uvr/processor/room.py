@@ -48,7 +48,7 @@ class SongRoom:
     def learned(self, own: Mapping[str, Path], heartbeat: Heartbeat) -> Iterator[None]:
         """Record how much room the block had if it ends with `DiskFullError`; `own` holds all that it has written.
 
-        Raises `PermanentError` in its place if the song had the whole disk for itself.
+        Raises `PermanentError` in its place if that was the whole disk.
         """
         try:
             yield
@@ -56,11 +56,12 @@ class SongRoom:
             variable = min(own, key=lambda name: bytes_free(own[name]))
             device = own[variable].stat().st_dev
             own_bytes = sum(_bytes_below(folder) for folder in own.values() if folder.stat().st_dev == device)
-            disk = shutil.disk_usage(own[variable])
-            if self._is_only_disk and own_bytes + disk.free >= disk.total * _WHOLE_DISK:
+            total_bytes = shutil.disk_usage(own[variable]).total
+            # What is free by now says nothing: another song may have filled the disk and be gone already.
+            if self._is_only_disk and own_bytes >= total_bytes * _WHOLE_DISK:
                 raise PermanentError(
                     f"The song needs more disk space while it is separated than the disk of {variable} has in total "
-                    f"({_gib(disk.total)}); submit a shorter part of it."
+                    f"({_gib(total_bytes)}); submit a shorter part of it."
                 ) from error
             needed_bytes = own_bytes + own_bytes // _MARGIN
             heartbeat.beat(

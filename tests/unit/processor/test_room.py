@@ -93,6 +93,13 @@ def test_after_an_hour_the_song_is_tried_in_any_case(own: dict[str, Path]) -> No
     room(own).require(task(now_ms() - 3_600_001))
 
 
+def test_a_song_beside_one_that_filled_the_disk_and_is_gone_does_not_fail(
+    own: dict[str, Path], disk: dict[str, int]
+) -> None:
+    disk["free"] = disk["total"] - 2**22
+    assert "needs_bytes" in needed_after_a_full_disk(own), "it waits"
+
+
 def test_a_song_that_had_the_whole_disk_fails(own: dict[str, Path], disk: dict[str, int]) -> None:
     disk |= {"total": 2 * 2**20}
     beats: Any = Beats()

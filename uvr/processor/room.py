@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from uvr.disk import bytes_free
-from uvr.errors import DiskFullError, PermanentError
+from uvr.errors import DiskFullError, PermanentError, full_disk_explained
 from uvr.tasks.model import Task, record
 from uvr.timestamps import now_ms
 from uvr.worker.heartbeat import Heartbeat
@@ -46,12 +46,13 @@ class SongRoom:
 
     @contextmanager
     def learned(self, own: Mapping[str, Path], heartbeat: Heartbeat) -> Iterator[None]:
-        """Record how much room the block had if it ends with `DiskFullError`; `own` holds all that it has written.
+        """Record how much room the block had if a disk becomes full in it; `own` holds all that it has written.
 
-        Raises `PermanentError` in its place if that was the whole disk.
+        Raises `DiskFullError`, or `PermanentError` if that was the whole disk.
         """
         try:
-            yield
+            with full_disk_explained():
+                yield
         except DiskFullError as error:
             variable = min(own, key=lambda name: bytes_free(own[name]))
             device = own[variable].stat().st_dev

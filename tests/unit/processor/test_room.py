@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -57,7 +58,7 @@ def room(own: dict[str, Path], *, is_only_disk: bool = True) -> SongRoom:
 def needed_after_a_full_disk(own: dict[str, Path], **options: bool) -> dict[str, Any]:
     beats: Any = Beats()
     with pytest.raises(DiskFullError), room(own, **options).learned(own, beats):
-        raise DiskFullError("The disk is full.")
+        raise OSError(errno.ENOSPC, "No space left on device")
     [kept] = beats.records
     record: dict[str, Any] = kept
     return record

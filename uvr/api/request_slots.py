@@ -2,7 +2,7 @@
 
 Uploads and event streams last as long as the client likes, and a process has few threads. So each kind gets at most
 half of them, both together leave a quarter free, and with a users file one user gets at most half of each kind. All
-other requests are over in a moment and need no slot. Whoever comes too late is refused before the body is read.
+other requests are over in a moment and need no slot. Without a slot, a request is refused before its body is read.
 """
 
 from __future__ import annotations

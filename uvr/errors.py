@@ -7,6 +7,13 @@ arguments, kept in `facts`.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ROOM_CHECK_S = 60.0
+
 
 class UvrError(Exception):
     """Base class of all errors that the service raises deliberately."""
@@ -23,6 +30,16 @@ class TransientError(UvrError):
     def __init__(self, message: str, *, retry_after_s: float | None = None, **facts: object) -> None:
         super().__init__(message, **facts)
         self.retry_after_s = retry_after_s
+
+
+class DiskFullError(TransientError):
+    """A disk of the service is full, or a quota on it is used up. The task waits until there is room.
+
+    This never counts as a failed try, because neither the song nor its host is to blame.
+    """
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message, retry_after_s=_ROOM_CHECK_S, **facts)
 
 
 class TooManyTasksError(TransientError):
@@ -54,3 +71,21 @@ class CrashError(UvrError):
 
 class CancelledError(UvrError):
     """The work was stopped because its result is no longer needed: the lease is lost or the process shuts down."""
+
+
+def disk_error(error: OSError, failure: str) -> TransientError:
+    """The error for a file that cannot be written; `failure` begins its sentence ("The audio could not be saved")."""
+    if error.errno in _FULL:
+        return DiskFullError(f"{failure}: the service's disk is full.")
+    return TransientError(f"{failure}: the service's disk is not writable.", reason=str(error))
+
+
+@contextmanager
+def full_disk_explained() -> Iterator[None]:
+    """Raise `DiskFullError` in place of the `OSError` for a full disk; other errors pass through."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DiskFullError("The disk is full; the song can be separated once there is room.") from error

@@ -127,7 +127,7 @@ def test_compose_gives_settings_that_exist(name: str):
 
 def test_every_setting_reaches_a_container():
     everywhere = set().union(*map(given, SECRETS))
-    own = {"UVR_URL", "UVR_USERNAME", "UVR_PASSWORD"}  # for the command line on another machine
+    own = {"UVR_URL", "UVR_USERNAME", "UVR_PASSWORD", "UVR_TOKEN"}  # for the command line on another machine
     assert {field.upper() for field in Settings.model_fields} - everywhere == own
 
 

@@ -5,6 +5,7 @@ A `Deed` does what its name says, so that a test can lead one child through seve
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -67,6 +68,9 @@ class Deed:
 
     def asks_for_another_try(self, _watch: SeparationObserver) -> None:
         raise TransientError("The disk is full.", retry_after_s=7.0, free_bytes=0)
+
+    def fills_the_disk(self, _watch: SeparationObserver) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     def breaks(self, _watch: SeparationObserver) -> None:
         raise ZeroDivisionError("a fault of ours")

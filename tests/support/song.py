@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from uvr.audio.output_format import OutputFormat
+from uvr.errors import full_disk_explained
 from uvr.separation.engine import Engine, Separation
-from uvr.separation.full_disk import full_disk_as_transient
 from uvr.separation.mixture import decode_mixture
 from uvr.separation.progress import SeparationObserver, ignore_progress, never_cancelled
 from uvr.separation.stem_writer import write_stems
@@ -31,11 +31,11 @@ def separate_song(
     """Split `source` into `output_dir`/{stem}.{output_format}.
 
     Calls `on_progress` with a growing share of the work, 0.0 to 1.0, once per segment. Raises `PermanentError` for a
-    source that is not audio or is longer than `max_seconds`, `TransientError` when the disk is full, and
+    source that is not audio or is longer than `max_seconds`, `DiskFullError` when the disk is full, and
     `CancelledError` within a segment after `cancelled()` has become true. An error leaves no files behind.
     """
     observer = SeparationObserver(on_progress, cancelled)
-    with full_disk_as_transient(), tempfile.TemporaryDirectory(dir=output_dir, prefix=".separating-") as name:
+    with full_disk_explained(), tempfile.TemporaryDirectory(dir=output_dir, prefix=".separating-") as name:
         work_dir = Path(name)
         mixture = decode_mixture(source, work_dir, max_seconds=max_seconds, observer=observer)
         estimates = engine.separate(mixture, work_dir, observer)

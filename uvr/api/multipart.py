@@ -1,13 +1,14 @@
 """Multipart forms: text fields, and one file that is written to disk as it arrives.
 
 The file is never held in memory, however large it is, and is deleted from the disk when the form is closed. Sizes are
-counted while the body is read, whatever its headers announced.
+counted while the body is read, whatever its headers announced. From the beginning the file has the size that they
+announce, so that other uploads leave room for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,8 +19,7 @@ from flask import abort, request
 from werkzeug.formparser import FormDataParser
 
 from uvr.api.problems import field_problem
-from uvr.disk import bytes_free
-from uvr.errors import TransientError
+from uvr.errors import disk_error
 
 FORM_TYPE = "multipart/form-data"
 
@@ -50,23 +50,25 @@ class Form:
 
 
 @contextmanager
-def received_form(path: Path, *, max_bytes: int, min_free_bytes: int) -> Iterator[Form]:
+def received_form(path: Path, *, max_bytes: int, require_room: Callable[[Path], None]) -> Iterator[Form]:
     """The form of the current request. Its file is at `path` until the block ends.
 
     Ends the request with 413 if the file is larger than `max_bytes`, and with 400 if the form has more than one file,
-    the file is empty or the form is malformed. Raises `TransientError` if less than `min_free_bytes` would stay free on
-    the disk.
+    the file is empty or the form is malformed. `require_room` is called with `path` before the body is read, when its
+    kind is known and now and then while it grows; what it raises ends the request.
     """
     announced_bytes = request.content_length or 0
     if announced_bytes > max_bytes + _MAX_OVERHEAD_BYTES:
         abort(_too_large(max_bytes))
-    file = _IncomingFile(path, max_bytes, min_free_bytes)
+    file = _IncomingFile(path, max_bytes, require_room)
     try:
-        file.require_disk_space(announced_bytes)
+        file.create(announced_bytes)
         yield _parse(file, max_bytes)
     finally:
-        file.close()
-        path.unlink(missing_ok=True)
+        try:
+            file.close()
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _parse(file: _IncomingFile, max_bytes: int) -> Form:
@@ -90,24 +92,32 @@ def _parse(file: _IncomingFile, max_bytes: int) -> Form:
 class _IncomingFile:
     """The file of a form, written to disk by the parser."""
 
-    def __init__(self, path: Path, max_bytes: int, min_free_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, require_room: Callable[[Path], None]) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
+        self._require_room = require_room
         self._file: Any = None
+        self._is_in_form = False
         self._name = ""
-        self._size_bytes = self._checked_bytes = 0
+        self._size_bytes = self._next_check_bytes = 0
         self._hash = hashlib.sha256()
 
+    def create(self, announced_bytes: int) -> None:
+        """Create the file with this size, of which nothing is on the disk yet, and check that there is room for it."""
+        with _disk_errors_as_transient():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("xb")
+            self._file.truncate(announced_bytes)
+            self._require_room(self._path)
+
     def open(self, *, filename: str = "", **_headers: Any) -> Self:
-        """Create the file. The parser calls this for each file of the form."""
-        if self._file:
+        """Take the name of the file. The parser calls this for each file of the form."""
+        if self._is_in_form:
             abort(field_problem(HTTPStatus.BAD_REQUEST, "body", "body must contain only one file."))
         # The last part of the path, whichever system it is from, without characters that cannot be shown.
         base_name = PurePosixPath(filename.replace("\\", "/")).name
         self._name = "".join(filter(str.isprintable, base_name))[:_MAX_NAME_LENGTH]
-        with _disk_errors_as_transient():
-            self._file = self._path.open("xb")
+        self._is_in_form = True
         return self
 
     def write(self, data: bytes) -> None:
@@ -115,31 +125,23 @@ class _IncomingFile:
         self._size_bytes += len(data)
         if self._size_bytes > self._max_bytes:
             abort(_too_large(self._max_bytes))
-        if self._size_bytes - self._checked_bytes >= _CHECK_DISK_EVERY_BYTES:
-            self._checked_bytes = self._size_bytes
-            self.require_disk_space(0)
         self._hash.update(data)
         with _disk_errors_as_transient():
             self._file.write(data)
+            if self._size_bytes < self._next_check_bytes:
+                return
+            self._file.flush()
+            self._next_check_bytes = self._size_bytes + _CHECK_DISK_EVERY_BYTES
+            self._require_room(self._path)
 
     def seek(self, _offset: int) -> None:
         """Do nothing. The parser rewinds a complete file, but this one is read by its path."""
 
     def close(self) -> None:
-        """Flush and close the file."""
-        if self._file:
-            with _disk_errors_as_transient():
-                self._file.close()
-
-    def require_disk_space(self, expected_bytes: int) -> None:
-        """Raise `TransientError` unless `min_free_bytes` stay free after writing `expected_bytes` more."""
-        with _disk_errors_as_transient():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            left_bytes = bytes_free(self._path.parent) - expected_bytes
-        if self._min_free_bytes and left_bytes < self._min_free_bytes:
-            raise TransientError(
-                "The service does not have enough disk space for this upload at the moment; try again later."
-            )
+        """Close the file, with the size that has arrived."""
+        if self._file and not self._file.closed:
+            with _disk_errors_as_transient(), self._file:
+                self._file.truncate()
 
     def sent_file(self) -> SentFile:
         """The complete file. Ends the request with a 400 if it is empty."""
@@ -153,7 +155,7 @@ def _disk_errors_as_transient() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TransientError("The upload could not be saved: the service's disk is full or not writable.") from error
+        raise disk_error(error, "The upload could not be saved") from error
 
 
 def _too_large(max_bytes: int) -> Any:

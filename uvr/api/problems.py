@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from math import ceil
 
 import structlog
 from flask import Flask, Response, g, has_app_context
@@ -131,7 +132,8 @@ def problem_for(error: Exception) -> Response | HTTPException:
     if isinstance(error, UvrError):
         log.error("request.failed", error_kind=type(error).__name__, error=error.message)
         if isinstance(error, TransientError):
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, error.message, retry_after_s=_UNAVAILABLE_RETRY_AFTER_S)
+            retry_after_s = ceil(error.retry_after_s or _UNAVAILABLE_RETRY_AFTER_S)
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, error.message, retry_after_s=retry_after_s)
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, error.message)
     log.error("request.broke", exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "An internal error occurred; the log has the details.")

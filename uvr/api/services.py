@@ -13,7 +13,7 @@ from config import Settings
 from uvr.api.auth.rate_limits import LocalAllowance, LoginLimits, RequestRate
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
-from uvr.api.event_stream_slots import EventStreamSlots
+from uvr.api.request_slots import EventStreamSlots, LongRequests, Slots
 from uvr.liveness.workers import live_workers
 from uvr.metrics.aggregation import Totals
 from uvr.net.url_guard import UrlGuard
@@ -48,6 +48,7 @@ class Services:
     totals: Totals
     actions: TaskActions
     eta: EtaEstimator
+    upload_slots: Slots
     event_streams: EventStreamSlots
     user_secrets: UserSecrets
 
@@ -68,6 +69,7 @@ def open_services(settings: Settings) -> Services:
     broker = Broker(settings, clients)
     storage = open_storage(settings, LinkKey(broker.client, broker.root))
     uploads = Uploads(settings, broker.uploads)
+    long_requests = LongRequests(settings.api_threads, has_shares=settings.basic_auth_users_file is not None)
     return Services(
         settings=settings,
         clients=clients,
@@ -84,7 +86,8 @@ def open_services(settings: Settings) -> Services:
         totals=Totals(broker.client, broker.root),
         actions=TaskActions(broker, DeadLetters(broker), storage, uploads),
         eta=EtaEstimator(broker),
-        event_streams=EventStreamSlots(settings.api_threads),
+        upload_slots=Slots(long_requests, "upload", instead=""),
+        event_streams=EventStreamSlots(long_requests),
         user_secrets=UserSecrets(broker.client, broker.root),
     )
 

@@ -20,7 +20,7 @@ import requests
 from urllib3.exceptions import DecodeError, HTTPError
 
 from config import FETCH_USER_AGENT
-from uvr.errors import CancelledError, PermanentError, TransientError
+from uvr.errors import CancelledError, PermanentError, TransientError, disk_error
 from uvr.net.http_status import described, is_transient, redirect_target, retry_after_s
 from uvr.net.url_guard import GuardedSession, UrlGuard
 from uvr.processor.web_page import refuse_web_page
@@ -54,7 +54,7 @@ def download(
 
     `timeout_s` limits connecting and every pause, `total_s` the whole exchange with its redirects. Raises
     `PermanentError` (a 4xx, an empty file, more than `max_bytes`, a web page, a forbidden address), `TransientError`
-    (a 5xx, name resolution, a reset, a time-out, a full disk), or `CancelledError` once `cancelled()` is true.
+    (a 5xx, name resolution, a reset, a time-out), `DiskFullError`, or `CancelledError` once `cancelled()` is true.
     """
     with (
         guard.session(total_s) as session,
@@ -122,7 +122,7 @@ def _save(response: requests.Response, destination: Path, max_bytes: int, check:
                     raise PermanentError(f"The audio is too large: the limit is {max_bytes / 2**20:.4g} MiB.")
                 file.write(chunk)
     except OSError as error:
-        raise TransientError("The audio could not be saved: the service's disk is full or not writable.") from error
+        raise disk_error(error, "The audio could not be saved") from error
     check()
     if not size:
         raise PermanentError(f"{_FAILED} the server sent an empty file.")

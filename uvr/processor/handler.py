@@ -15,10 +15,11 @@ import structlog
 
 from config import VERSION, Settings
 from redis_queue import NOW, Lease
-from uvr.errors import UvrError
+from uvr.errors import UvrError, full_disk_explained
 from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACTOR, SEPARATION_SECONDS
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
+from uvr.processor.room import SongRoom
 from uvr.processor.scheduler import InferenceScheduler, InferenceSlot
 from uvr.separation.separator import Separator
 from uvr.storage.staging import StagingFolder
@@ -51,36 +52,51 @@ class SeparationHandler:
             proxy=settings.fetch_proxy.get_secret_value(),
         )
         self._uploads = Uploads(settings, broker.uploads)
+        folders = {"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}
+        self._room = SongRoom(folders, is_only_disk=not settings.node_id)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
-        """Fetch, separate and stage the stems; safe to repeat, because each attempt has folders of its own."""
+        """Fetch, separate and stage the stems; safe to repeat, because each attempt has folders of its own.
+
+        A disk that becomes full on the way raises `DiskFullError`, wherever it is noticed.
+        """
         task = self._broker.store.get(lease.id)
         if task is None:
             return Done()  # deleted while it waited
         bind_request_id(task)
-        heartbeat.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=NOW, progress=0.0))
+        self._room.require(task)
+        with full_disk_explained():
+            return self._made(task, lease, heartbeat)
+
+    def give_up(self, error: UvrError) -> Done:
+        """End the task as failed, with a message for its client."""
+        return failed(self._broker, error)
+
+    def _made(self, task: Task, lease: Lease, heartbeat: Heartbeat) -> Done:
+        """The outcome of one attempt: stems in a staging folder, or those of an earlier task to be copied."""
+        begun = {"attempt": lease.attempt, "started_ms": NOW, "progress": 0.0, "facts": {}}
+        heartbeat.beat(record(status=Status.PROCESSING, **begun))
         progress_events.send(self._broker, task, progress_events.STARTED)
         self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
         staging = StagingFolder(self._settings.output_dir, task.task_uuid, lease.fence)
-        with tempfile.TemporaryDirectory(prefix=f"{staging.name}.", dir=self._settings.temp_dir) as work_dir:
+        with (
+            tempfile.TemporaryDirectory(prefix=f"{staging.name}.", dir=self._settings.temp_dir) as work_dir,
+            staging.filling() as stem_dir,
+            self._room.learned({"TEMP_DIR": Path(work_dir), "OUTPUT_DIR": stem_dir}, heartbeat),
+        ):
             song = Path(work_dir) / "source"
             fetch_s = self._fetch(task, song, heartbeat)
             model = self._separator.fingerprint
             fingerprint = self._broker.result_cache.fingerprint(song, VERSION, model, task.output_format)
             if copied := self._copied(fingerprint, fetch_s):
                 return copied
-            with staging.filling() as stem_dir:
-                facts = {"fetch_s": round(fetch_s, 3)} | self._separate(task, lease, song, stem_dir, heartbeat)
-                staging.publish()
+            facts = {"fetch_s": round(fetch_s, 3)} | self._separate(task, lease, song, stem_dir, heartbeat)
+            staging.publish()
         if self._separator.fingerprint != model:
             fingerprint = ""  # the network was loaded again from another file, and may have made these stems
         place = {"handover": staging.name, "node": self._settings.node_id, "copy_of": ""}
         separated = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
         return Done(separated, next_queue=self._broker.results)
-
-    def give_up(self, error: UvrError) -> Done:
-        """End the task as failed, with a message for its client."""
-        return failed(self._broker, error)
 
     def _fetch(self, task: Task, song: Path, heartbeat: Heartbeat) -> float:
         """Write the task's song to the file `song`; returns how long that took, in seconds."""

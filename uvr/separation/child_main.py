@@ -20,9 +20,8 @@ from typing import Any, TypeVar
 import structlog
 
 from uvr import logs
-from uvr.errors import TransientError, UvrError
+from uvr.errors import TransientError, UvrError, full_disk_explained
 from uvr.separation.engine import Engine
-from uvr.separation.full_disk import full_disk_as_transient
 from uvr.separation.jobs import Job
 from uvr.separation.progress import SeparationObserver
 
@@ -91,7 +90,7 @@ def serve(connection: Connection, build: EngineFactory, child_logs: ChildLogs, n
 def _result_or_error(work: Callable[[], T], failure: str) -> T | UvrError:
     """The result of `work`, or the error to send instead. Lets no exception through."""
     try:
-        with full_disk_as_transient():
+        with full_disk_explained():
             return work()
     except UvrError as error:
         return error

@@ -1,7 +1,7 @@
 """The interface that every storage implements, and the errors it raises.
 
-Every method raises `TransientError` where a retry may succeed (a 5xx, a time-out, a full disk), else `PermanentError`
-with a sentence that says which setting to check (no such bucket, access denied).
+Every method raises `TransientError` where a retry may succeed (a 5xx, a time-out), `DiskFullError` for a full disk of
+the service, else `PermanentError` with a sentence that says which setting to check (no such bucket, access denied).
 """
 
 from __future__ import annotations

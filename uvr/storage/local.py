@@ -18,7 +18,9 @@ from typing import Literal
 from urllib.parse import quote, urlencode
 
 from uvr.disk import sync
-from uvr.errors import PermanentError, TransientError
+from uvr.errors import PermanentError, disk_error
+
+_PROBE_BYTES = 4096  # an empty file also fits on a full disk
 
 
 class LocalStorage:
@@ -86,12 +88,14 @@ class LocalStorage:
             self._path(key).unlink(missing_ok=True)
 
     def check(self) -> list[str]:
-        """Write an empty file and delete it again."""
+        """Write a small file and delete it again."""
         probe = self._root / f".{secrets.token_hex(8)}"
         with _translated_disk_errors():
             self._root.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
+            try:
+                probe.write_bytes(bytes(_PROBE_BYTES))
+            finally:
+                probe.unlink(missing_ok=True)
         return []
 
     def _path(self, key: str) -> Path:
@@ -122,7 +126,4 @@ def _translated_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TransientError(
-            "The file could not be stored: check that the disk of OUTPUT_DIR is writable and has room.",
-            reason=str(error),
-        ) from error
+        raise disk_error(error, "The file could not be stored below OUTPUT_DIR") from error

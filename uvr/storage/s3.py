@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from uvr.errors import TransientError, UvrError
+from uvr.errors import TransientError, UvrError, disk_error
 from uvr.net.bucket_address import AddressingStyle
 from uvr.net.http_status import described
 from uvr.storage.s3_connection import S3Connection
@@ -84,7 +84,7 @@ class S3Storage:
         except RetriesExceededError as error:
             raise TransientError("The storage closed the connection during a download; a retry may succeed.") from error
         except OSError as error:
-            raise TransientError("The downloaded file cannot be written: the disk is full or not writable.") from error
+            raise disk_error(error, "The downloaded file cannot be written") from error
 
     def copy(self, source: str, target: str) -> None:
         """Have the storage copy the object, of up to 5 GB, with its media type."""

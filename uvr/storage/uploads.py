@@ -24,6 +24,7 @@ from config import Settings
 from uvr.errors import PermanentError, UvrError
 from uvr.storage.factory import open_upload_storage
 from uvr.storage.upload_index import UploadIndex
+from uvr.storage.upload_room import UploadRoom
 
 log = structlog.get_logger()
 
@@ -50,7 +51,12 @@ class Uploads:
     def __init__(self, settings: Settings, index: UploadIndex) -> None:
         self._index = index
         self._storage = open_upload_storage(settings)
+        self._room = UploadRoom(settings, upload_dir(settings))
         self._prefix = settings.s3_key_prefix if settings.s3_bucket_name else ""
+
+    def require_room(self, part: Path) -> None:
+        """Raise `DiskFullError` unless there is room for this partly received song and for what it will become."""
+        self._room.require(part)
 
     def store(self, path: Path, task_uuid: str) -> Upload:
         """Store the song at `path` for a task that the caller then enqueues; stores nothing if it raises."""

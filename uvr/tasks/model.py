@@ -81,6 +81,8 @@ class Facts(TypedDict, total=False):
     """The factor that all stems share so that none clips; 1.0 when none would."""
     notes: list[str]
     """What is different about the stems, in sentences: a mix-down, another sample rate."""
+    waits_for: str
+    """What a task waits for that has filled a disk, a sentence; gone when its stems are made."""
     repeated: bool
     """True when the stems are copies of an earlier task's (`uvr.tasks.result_cache`)."""
 
@@ -154,6 +156,8 @@ class Task:
     """The node that was lost with stems that were not stored yet, so that they are made again."""
     losses: int = 0
     """How often stems were missing from a disk that was still there, so that they were made again."""
+    needs_bytes: dict[str, int] = field(default_factory=dict)
+    """After a try that has filled a disk: the variable of its folder -> the free space that the next try needs."""
     revivals: int = 0
     """How often the task was retried after its end."""
     stems: dict[str, str] = field(default_factory=dict)

@@ -19,7 +19,7 @@ import structlog
 
 from config import Settings
 from redis_queue import Lease
-from uvr.errors import CancelledError, PermanentError, TransientError, UvrError
+from uvr.errors import CancelledError, DiskFullError, PermanentError, TransientError, UvrError
 from uvr.liveness.nodes import lost_with
 from uvr.metrics.definitions import STORAGE_ERRORS, STORE_SECONDS
 from uvr.storage import staging
@@ -108,7 +108,8 @@ class StoreHandler:
     def _after_error(self, task: Task, keys: Mapping[str, str], error: UvrError, heartbeat: Heartbeat) -> Done:
         """Raises the error that decides about a retry, unless stems to be copied are gone and can be made again."""
         source_is_gone = task.copy_of and error.facts.get("reason") == "missing"
-        if not source_is_gone and self._availability.confirm_outage():
+        is_outage = not source_is_gone and self._availability.confirm_outage()
+        if is_outage and not isinstance(error, DiskFullError):
             raise TransientError(error.message, retry_after_s=_RETRY_S, **error.facts) from error
         if isinstance(error, PermanentError):
             heartbeat.beat()

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from redis_queue import Lease
-from uvr.errors import CrashError, PermanentError, TransientError, UvrError
+from uvr.errors import CrashError, DiskFullError, PermanentError, TransientError, UvrError
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,17 @@ class RetryPolicy:
         return random.uniform(0, max_s)  # noqa: S311  # spreads load, protects nothing
 
     def gives_up(self, lease: Lease, error: UvrError) -> bool:
-        """Whether there is no further attempt after `error`."""
+        """Whether there is no further attempt after `error`: never after a full disk."""
+        if isinstance(error, DiskFullError):
+            return False
         if isinstance(error, PermanentError):
             return True
         if isinstance(error, CrashError):
             return lease.crashes + 1 >= self.max_crashes
         return self.max_failures is not None and lease.failures + 1 >= self.max_failures
+
+    def counts_as(self, error: UvrError) -> str:
+        """The counter of the item that `error` raises; "" for a full disk, which is nobody's failure."""
+        if isinstance(error, DiskFullError):
+            return ""
+        return "crashes" if isinstance(error, CrashError) else "failures"

@@ -17,7 +17,7 @@ import structlog
 from redis import RedisError
 
 from redis_queue import Lease, Record, RedisQueue
-from uvr.errors import CancelledError, CrashError, PermanentError, TransientError, UvrError
+from uvr.errors import CancelledError, PermanentError, TransientError, UvrError
 from uvr.metrics.definitions import CLAIMS
 from uvr.redis.clients import WAIT_S
 from uvr.redis.errors import is_transient
@@ -185,10 +185,11 @@ class Worker:
                 "bury", lambda: self._queue.bury(lease, next_queue=last.next_queue, record=last.record), last.afterwards
             )
         delay_s = self._retry_policy.delay_s(lease.failures, error)
-        counts_as = "crashes" if isinstance(error, CrashError) else "failures"
-        log.warning("claim.failed_for_now", delay_s=round(delay_s, 1), **facts)
+        counts_as = self._retry_policy.counts_as(error)
+        event = "claim.failed_for_now" if counts_as else "claim.waits_for_room"
+        log.warning(event, delay_s=round(delay_s, 1), **facts)
         return _Step(
-            "retry",
+            "retry" if counts_as else "later",
             lambda: self._queue.retry(lease, delay_s=delay_s, counts_as=counts_as, record=self._waiting_record),
         )
 

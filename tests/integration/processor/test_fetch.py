@@ -6,6 +6,7 @@ import time
 import zlib
 from ipaddress import ip_address, ip_network
 from itertools import cycle
+from pathlib import Path
 
 import pytest
 import requests
@@ -13,7 +14,7 @@ import trustme
 
 from tests.support.http_server import Answer, http_server
 from tests.support.waiting import PROMPT_S
-from uvr.errors import CancelledError, PermanentError, TransientError
+from uvr.errors import CancelledError, DiskFullError, PermanentError, TransientError
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
 
@@ -36,6 +37,16 @@ def test_download_arrives_byte_for_byte(server, tmp_path):
     fetched = fetch(f"{url}?token=1", tmp_path)
     assert (tmp_path / "song").read_bytes() == SONG
     assert (fetched.bytes, fetched.content_type) == (len(SONG), "audio/flac")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told_from_one_that_is_not_writable(server, tmp_path):
+    url = server.answer("/", Answer(body=SONG))
+    with pytest.raises(DiskFullError, match="The audio could not be saved: the service's disk is full"):
+        download(url, Path("/dev/full"), guard=guard_of(), **LIMITS)
+    with pytest.raises(TransientError, match="disk is not writable") as caught:
+        download(url, tmp_path, guard=guard_of(), **LIMITS)
+    assert not isinstance(caught.value, DiskFullError)
 
 
 def test_body_without_a_length_arrives_whole(server, tmp_path):

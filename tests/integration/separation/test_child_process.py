@@ -20,7 +20,7 @@ from tests.support.children import pid_of
 from tests.support.engines import STEPS, Deed, FailingBuild, ScriptedEngine, slow_build
 from tests.support.processes import is_running
 from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
-from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
+from uvr.errors import CancelledError, CrashError, DiskFullError, PermanentError, TransientError
 from uvr.metrics.definitions import UNSENT
 from uvr.separation.child_process import Child
 from uvr.separation.engine import Separation
@@ -151,6 +151,12 @@ def test_a_transient_error_is_raised_with_its_retry_delay(child: Child) -> None:
         run(child, "asks_for_another_try")
     assert raised.value.retry_after_s == 7.0
     assert raised.value.facts == {"free_bytes": 0}
+
+
+def test_a_full_disk_in_the_child_is_raised_as_such(child: Child) -> None:
+    with pytest.raises(DiskFullError) as raised:
+        run(child, "fills_the_disk")
+    assert raised.value.retry_after_s == 60
 
 
 def test_an_unexpected_error_has_a_neutral_message_and_is_logged_in_full(capfd: pytest.CaptureFixture[str]) -> None:

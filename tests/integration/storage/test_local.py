@@ -1,5 +1,7 @@
 """Local storage on a real disk: complete files only, none outside of the root, and links that expire."""
 
+import errno
+import shutil
 import time
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -7,7 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from config import Settings
-from uvr.errors import PermanentError, TransientError
+from tests.support.small_disk import small_disk
+from uvr.errors import DiskFullError, PermanentError, TransientError
 from uvr.storage.factory import open_storage
 from uvr.storage.local import LocalStorage
 
@@ -182,3 +185,23 @@ def test_nothing_outside_the_root_can_be_fetched(storage, tmp_path):
     (tmp_path / "secret").write_text("secret")
     with pytest.raises(PermanentError):
         storage.get("../secret", tmp_path / "a")
+
+
+def test_a_full_disk_is_reported_as_such_and_leaves_nothing(storage, source, root, monkeypatch):
+    def fill(_source, target):
+        Path(target).write_bytes(b"RIFF")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "hardlink_to", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "another disk")))
+    monkeypatch.setattr(shutil, "copyfile", fill)
+    with pytest.raises(DiskFullError, match="below OUTPUT_DIR: the service's disk is full"):
+        storage.put(source, KEY, "audio/wav")
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def test_the_check_of_a_full_disk_fails(tmp_path):
+    with small_disk(tmp_path / "disk", 1) as disk:
+        (disk.path / "ballast").write_bytes(bytes(2**20))
+        with pytest.raises(DiskFullError):
+            LocalStorage(disk.path, "https://uvr.example/", link_key).check()
+        assert [path.name for path in disk.path.iterdir()] == ["ballast"]

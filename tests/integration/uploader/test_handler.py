@@ -16,6 +16,7 @@ from tests.support.api import CREDENTIALS, application
 from tests.support.http_server import Answer, http_server
 from tests.support.leases import dead_ids, waiting_ids
 from tests.support.s3_server import BUCKET, READER, KeyPair, S3Server
+from tests.support.small_disk import small_disk
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, open_workshop, working
@@ -91,6 +92,25 @@ def test_the_stems_of_a_song_are_stored_in_parallel(s3: S3Server, proxy: TcpProx
             proxy.release()
             eventually(lambda: is_at(workshop, "both", Status.SUCCESS))
     assert stored(s3, "both") == STEMS
+
+
+@pytest.mark.parametrize("room", [0, 2**14], ids=["full", "too-full-for-a-stem"])
+def test_stems_wait_for_room_on_a_full_disk_and_no_try_counts(redis_client: Redis, tmp_path: Path, room: int) -> None:
+    (tmp_path / "output").mkdir()
+    with (
+        small_disk(tmp_path / "output" / "stems", 1) as disk,
+        open_workshop(redis_client, tmp_path) as workshop,
+        working(workshop, watched=True),
+    ):
+        ballast = disk.path / "of another program"
+        ballast.write_bytes(bytes(2**20 - room))
+        with capture_logs() as lines:
+            workshop.separated("waits", {"vocals": bytes(2**15)})
+            eventually(lambda: "claim.waits_for_room" in [line["event"] for line in lines])
+        assert is_at(workshop, "waits", Status.UPLOADING)
+        assert failures(workshop, "waits") == 0
+        ballast.unlink()
+        eventually(lambda: is_at(workshop, "waits", Status.SUCCESS))
 
 
 def test_a_hanging_upload_delays_neither_other_songs_nor_webhooks(

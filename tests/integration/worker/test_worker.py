@@ -16,7 +16,7 @@ from redis_queue import Lease, RedisQueue
 from tests.support.leases import begin, claim, dead_ids, expire, waiting_ids
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.workers import ScriptedHandler, raising, status_of, submit, worker_for
-from uvr.errors import CancelledError, CrashError, PermanentError, TransientError
+from uvr.errors import CancelledError, CrashError, DiskFullError, PermanentError, TransientError
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
 from uvr.worker.retry_policy import RetryPolicy
@@ -103,6 +103,19 @@ def test_transient_failures_are_retried_and_then_given_up(
     assert handler.given_up == ["The storage is down."]
     assert dead_ids(queue) == ["a"]
     assert status_of(redis_client) == "failed"
+
+
+def test_a_full_disk_is_waited_for_and_never_counts(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+    handler = ScriptedHandler(raising(DiskFullError("The disk is full.")))
+    submit(queue)
+    worker = worker_for(queue, handler, max_failures=1)
+    with capture_logs() as lines:
+        for _ in range(5):
+            work_once(queue, worker, shutdown)
+    assert (handler.given_up, dead_ids(queue), status_of(redis_client)) == ([], [], "queued")
+    assert redis_client.hmget("tasks:item:a", "failures", "crashes") == ["0", "0"]
+    assert [line["step"] for line in lines if line["event"] == "claim.settled"] == ["later"] * 5
+    assert {line["error"] for line in lines if line["event"] == "claim.waits_for_room"} == {"The disk is full."}
 
 
 def test_a_permanent_failure_is_given_up_at_once(queue: RedisQueue, shutdown: Shutdown) -> None:

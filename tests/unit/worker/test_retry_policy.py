@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from redis_queue import Lease
-from uvr.errors import CrashError, PermanentError, TransientError
+from uvr.errors import CrashError, DiskFullError, PermanentError, TransientError
 from uvr.worker.retry_policy import RetryPolicy
 
 
@@ -43,3 +43,15 @@ def test_retry_after_replaces_the_delay_up_to_the_maximum() -> None:
     policy = RetryPolicy(retry_max_s=60)
     assert policy.delay_s(0, TransientError("429", retry_after_s=7)) == 7
     assert policy.delay_s(0, TransientError("429", retry_after_s=7200)) == 60
+
+
+def test_a_full_disk_is_waited_for_in_minutes_however_often() -> None:
+    policy, full = RetryPolicy(max_failures=1, retry_max_s=300), DiskFullError("The disk is full.")
+    assert not policy.gives_up(lease(failures=10_000), full)
+    assert policy.delay_s(10_000, full) == 60
+    assert policy.counts_as(full) == ""
+
+
+def test_other_errors_count() -> None:
+    counted = [RetryPolicy().counts_as(error) for error in (TransientError("503"), CrashError("SIGSEGV"))]
+    assert counted == ["failures", "crashes"]

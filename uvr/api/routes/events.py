@@ -14,12 +14,12 @@ from http import HTTPStatus
 from socket import socket
 
 import structlog
-from flask import Response, abort, request
+from flask import Response, request
 from redis import RedisError
 
 from uvr.api.access import accessible_task
-from uvr.api.auth.basic import private_blueprint
-from uvr.api.problems import Problem, problem
+from uvr.api.auth.basic import current_user, private_blueprint
+from uvr.api.problems import Problem
 from uvr.api.schemas.requests import TaskPath
 from uvr.api.schemas.responses import task_event
 from uvr.api.services import Services, services
@@ -34,7 +34,6 @@ _POLL_EVERY_WHILE_QUEUED_S = 1.0
 _KEEPALIVE_S = 10.0
 _MAX_S = 300.0
 _RECONNECT_AFTER_MS = 2000
-_BUSY_RETRY_AFTER_S = 10
 
 # On Linux, poll() reports that the client closed its side; on other systems only that the connection is gone.
 _CLOSED_BY_CLIENT = getattr(select, "POLLRDHUP", 0)
@@ -49,19 +48,16 @@ _STREAM = {"description": "stream of events", "content": {"text/event-stream": {
 def follow_task(path: TaskPath) -> Response:
     """Follow a task: an event `state` or `progress` for each change, until the task has ended.
 
-    The number of streams is limited: 503 with Retry-After if there are too many. A client that reconnects after the
-    last event, as browsers do, gets a 204 because nothing more will come.
+    The number of streams is limited: 429 with Retry-After if the user has too many, 503 if all users together have. A
+    client that reconnects after the last event, as browsers do, gets a 204 because nothing more will come.
     """
     task = accessible_task(path.task_uuid)
     if task.status.is_final and request.headers.get("Last-Event-ID") == _event_id(task):
         return Response(status=HTTPStatus.NO_CONTENT)
-    slots = services().event_streams
-    if not slots.acquire():
-        detail = "Too many clients follow tasks at the moment; poll GET /tasks/{task_uuid}, or try again later."
-        abort(problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, retry_after_s=_BUSY_RETRY_AFTER_S))
+    slot = services().event_streams.take(current_user().name)
     lines = _event_stream(services(), task.task_uuid, Client(request.environ.get("gunicorn.socket")))
     response = Response(lines, headers=_HEADERS, mimetype="text/event-stream")
-    response.call_on_close(slots.release)
+    response.call_on_close(slot.release)
     return response
 
 

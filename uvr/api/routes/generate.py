@@ -70,7 +70,10 @@ def _submit_url(key: str) -> Task:
 def _submit_file(key: str) -> Task:
     task_uuid, settings = str(uuid.uuid4()), services().settings
     path, max_bytes = part_file(settings, task_uuid), settings.max_audio_bytes
-    with received_form(path, max_bytes=max_bytes, min_free_bytes=settings.min_free_bytes) as form:
+    with (
+        services().upload_slots.take(current_user().name),
+        received_form(path, max_bytes=max_bytes, require_room=services().uploads.require_room) as form,
+    ):
         body = _validated(GenerateForm, {**form.texts, **form.files})
         _check_url("hook_url", body.hook_url)
         song: SentFile = body.audio

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from uvr.audio.encode import AudioWriter, Encoding
 from uvr.audio.format import Block, SampleFormat
 from uvr.audio.output_format import OutputFormat
 from uvr.audio.resample import fit_to_length
+from uvr.disk import bytes_free
+from uvr.errors import DiskFullError
 from uvr.models.catalogue import stem_pair
 from uvr.separation.audio_separator.model import AudioSeparatorModel, OneFile, SeveralFiles
 from uvr.separation.devices import Device
@@ -32,6 +35,7 @@ from uvr.separation.spool import Spool
 _NETWORK_FORMAT = Encoding(OutputFormat.WAV, NETWORK_RATE_HZ, 2, SampleFormat.FLOAT32)
 _WARM_UP_S = 1
 _BACKEND = "audio-separator"
+_NO_ROOM_BYTES = 2**20  # an incomplete block, which could not be written, is smaller
 
 
 class AudioSeparatorEngine:
@@ -83,14 +87,26 @@ class AudioSeparatorEngine:
             observer.raise_if_cancelled()
             observer.report_separated(share)
 
-        files = self._model.separate(wav, folder, on_share)
-        wav.unlink()
-        stems = {name: _read_stem(path, name, factor, mixture) for name, path in files.items()}
+        with _full_disk_noticed(folder):
+            files = self._model.separate(wav, folder, on_share)
+            wav.unlink()
+            stems = {name: _read_stem(path, name, factor, mixture) for name, path in files.items()}
         # The partner of the only stem, or of the vocals, is the residual if the model does not give it.
         name = next(iter(stems)) if len(stems) == 1 else "vocals"
         _, partner = stem_pair(name)
         residual = Residual(partner, name) if name in stems and partner not in stems else None
         return Estimates(stems, self.provider, _BACKEND, residual)
+
+
+@contextmanager
+def _full_disk_noticed(folder: Path) -> Iterator[None]:
+    """Raise `DiskFullError` for any error on a disk that has no room: the libraries below do not report the cause."""
+    try:
+        yield
+    except Exception as error:
+        if bytes_free(folder) > _NO_ROOM_BYTES:
+            raise
+        raise DiskFullError("The disk is full; the song can be separated once there is room.") from error
 
 
 def _read_stem(path: Path, name: str, factor: np.float32, mixture: Spool) -> Spool:

@@ -154,7 +154,9 @@ def test_upload_that_stalls_is_aborted(url: str) -> None:
     with connections(url, 4, first) as clients:
         answers = {received(client).partition(b"\r\n")[0] for client in clients}
         assert_answers(url)
-    assert answers == {b"HTTP/1.1 400 BAD REQUEST"}
+    # With two threads there is a slot for one upload at a time.
+    assert b"HTTP/1.1 400 BAD REQUEST" in answers
+    assert answers <= {b"HTTP/1.1 400 BAD REQUEST", b"HTTP/1.1 503 SERVICE UNAVAILABLE"}
 
 
 def test_client_that_does_not_close_its_connection_is_dropped(url: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.audio import codec_of, noise, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
 from tests.support.song import separate_song
-from uvr.errors import CancelledError, PermanentError, TransientError
+from uvr.errors import CancelledError, DiskFullError, PermanentError
 from uvr.separation.engine import Separation
 from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.spool import Spool
@@ -143,13 +143,13 @@ def test_a_source_that_turns_out_too_long_leaves_nothing(halving, tmp_path):
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_full_disk_is_a_transient_error_and_leaves_nothing(halving, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_as_such_and_leaves_nothing(halving, tmp_path, monkeypatch):
     def no_room(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     source = write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le")
     monkeypatch.setattr(Spool, "of", no_room)
-    with pytest.raises(TransientError, match="disk is full"):
+    with pytest.raises(DiskFullError, match="disk is full"):
         separate(halving, source, tmp_path)
     assert list(tmp_path.iterdir()) == [source]
 

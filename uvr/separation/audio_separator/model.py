@@ -33,6 +33,7 @@ import torch
 from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VrParameters, download_model_file
 from uvr.models.catalogue import MdxParameters, Model, stem_pair
+from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 
@@ -65,8 +66,8 @@ class SeveralFiles:
 
     name: str
     folder: Path
-    base_url: str = ""
-    """A mirror with all files in one folder; "" for the sources that audio-separator knows."""
+    sources: ModelSources = PUBLIC_SOURCES
+    """Where the files may be downloaded; public places have them where audio-separator says."""
 
 
 class AudioSeparatorModel:
@@ -214,9 +215,9 @@ def _download(model: SeveralFiles, url: str, path: str) -> None:
     if target.name == "download_checks.json":
         target.write_text(json.dumps(DOWNLOAD_CHECKS), encoding="utf-8")
         return
-    named = Model(model.name, target.name, model.name, "", url, "")
+    named = Model(model.name, target.name, model.name, "", "")
     try:
-        download_model_file(named, f"{model.base_url.rstrip('/')}/{target.name}" if model.base_url else url, target)
+        download_model_file(named, model.sources.urls(target.name, {"github": url}), target)
     except PermanentError as error:
         # On this error audio-separator tries its second source.
         raise RuntimeError(error.message) from error

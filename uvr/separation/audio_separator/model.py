@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sized
@@ -93,7 +94,7 @@ class AudioSeparatorModel:
         # Keep stems at their level, in float, and named after the stem alone.
         self._loaded.normalization_threshold = math.inf
         self._loaded.input_subtype = "FLOAT"
-        self._loaded.get_stem_output_path = lambda stem, _names: f"{_UNSAFE.sub('_', stem_pair(stem)[0])}.wav"
+        self._loaded.get_stem_output_path = lambda stem, _names: f"{_safe_name(stem)}.wav"
         if self.architecture == "MDX":
             _undo_peak(self._loaded)
         if device not in {"auto", _DEVICES.get(self.provider, self.provider)}:
@@ -111,6 +112,12 @@ class AudioSeparatorModel:
         return device if on_card else "cpu"
 
     @property
+    def target_stem(self) -> str:
+        """The only stem that the network estimates; the other one is the mixture minus this. "" if there are more."""
+        is_only = getattr(self._loaded, "is_primary_stem_main_target", False)
+        return _safe_name(self._loaded.primary_stem_name) if is_only else ""
+
+    @property
     def padding_samples(self) -> int:
         """How many samples of silence the mixture needs after its end."""
         return _PADDING_SAMPLES.get(self.architecture, 0)
@@ -123,6 +130,8 @@ class AudioSeparatorModel:
         `TransientError` and `PermanentError`.
         """
         self._loaded.output_dir = str(folder)
+        # Demucs shifts the song by random amounts; a song that comes again must give the same stems.
+        random.seed(0)
         # The architecture's loops call tqdm to draw progress bars.
         progress = _Progress(on_share, _LOOPS.get(self.architecture, 1))
         module: Any = sys.modules[type(self._loaded).__module__]
@@ -142,6 +151,11 @@ class AudioSeparatorModel:
         if not files:
             raise TransientError("audio-separator wrote no stems and gave no reason; see the log.")
         return {Path(file).stem: folder / file for file in files}
+
+
+def _safe_name(stem: str) -> str:
+    """The name of a stem in file names and tasks: "Lead Vocals" -> "lead_vocals"."""
+    return _UNSAFE.sub("_", stem_pair(stem)[0])
 
 
 class _Progress:
@@ -191,7 +205,30 @@ def _separator(model: OneFile | SeveralFiles, device: Device) -> Any:
         separator.load_model_data_using_hash = lambda _path: _uvr_parameters(model.parameters)
     else:
         separator.download_file_if_not_exists = partial(_download, model)
+        if files := _own_files(model, separator):
+            separator.download_model_files = lambda _name: files
     return separator
+
+
+def _own_files(model: SeveralFiles, separator: Any) -> tuple[str, str, str, str, str | None] | None:
+    """The files of a model that audio-separator does not know, in the form of its `download_model_files`.
+
+    None if audio-separator knows it, or if there is no such file: then audio-separator says so. Raises `PermanentError`
+    if the file that describes the network is missing.
+    """
+    path = model.folder / model.name
+    known = separator.list_supported_model_files().values()
+    if not path.is_file() or any(model.name in info["download_files"] for group in known for info in group.values()):
+        return None
+    if path.suffix.lower() == ".yaml":
+        return model.name, "Demucs", model.name, str(path), None
+    description = path.with_suffix(".yaml")
+    if not description.is_file():
+        raise PermanentError(
+            f"{model.name} needs a description of its network: put the YAML file that came with it into the same "
+            f"folder, as {description.name} (docs/models.md)."
+        )
+    return model.name, "MDXC", model.name, str(path), str(description)
 
 
 def _uvr_parameters(parameters: MdxParameters | VrParameters) -> Mapping[str, Any]:

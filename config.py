@@ -40,6 +40,7 @@ from uvr.net.hosts import (
     parse_origins,
     url_on_this_machine,
 )
+from uvr.net.model_sources import HUGGING_FACE, PUBLIC_PLACES, ModelSources, parse_places
 from uvr.net.ports import PortRange, parse_ports
 from uvr.net.receiver_headers import parse_receiver_headers
 
@@ -75,6 +76,7 @@ Networks = Annotated[tuple[Network, ...], NoDecode, _parsed_by(parse_networks)]
 PortRanges = Annotated[tuple[PortRange, ...], NoDecode, _parsed_by(parse_ports)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(checked_proxy_url)]
 ReceiverHeaders = Annotated[dict[str, dict[str, SecretStr]], NoDecode, _parsed_by(parse_receiver_headers)]
+Places = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_places)]
 QueueName = Annotated[str, Field(min_length=1, pattern=r"^[^\s]+$")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SecondsList = Annotated[tuple[Seconds, ...], NoDecode, _parsed_by(lambda text: text.split(",")), Field(min_length=1)]
@@ -145,6 +147,8 @@ class Settings(BaseSettings):
     # Separation
     model_name: ModelName = "UVR-MDX-NET-Inst_HQ_4"
     model_file_dir: CheckoutPath = Path("models")
+    model_sources: Places = PUBLIC_PLACES
+    hf_endpoint: HttpUrl = HUGGING_FACE
     model_base_url: HttpUrl = ""
     separation_engine: Literal["auto", "mdx", "audio-separator"] = "auto"
     device: Literal["auto", "cpu", "cuda", "coreml"] = "auto"
@@ -260,6 +264,11 @@ class Settings(BaseSettings):
     def umask(self) -> int:
         """FILE_UMASK as a number."""
         return int(self.file_umask, 8)
+
+    @property
+    def sources_of_models(self) -> ModelSources:
+        """Where model files are downloaded: MODEL_BASE_URL alone if that is set, otherwise MODEL_SOURCES."""
+        return ModelSources((self.model_base_url,) if self.model_base_url else self.model_sources, self.hf_endpoint)
 
     @property
     def shown_model_name(self) -> str:

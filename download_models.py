@@ -26,6 +26,7 @@ from uvr.errors import UvrError
 from uvr.models import store
 from uvr.models.audio_separator import multi_file_model_name
 from uvr.models.catalogue import CATALOGUE
+from uvr.net.model_sources import ModelSources
 from uvr.separation.engine_factory import model_file
 
 _LEFT_TO_AUDIO_SEPARATOR = "audio-separator downloads its files at the first start of the processor"
@@ -46,8 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         return _check_all(names, options.dir)
     if options.all:
-        names = [model.name for model in CATALOGUE.values() if model.source]
-    return _download_all(names or [settings.model_name], options)
+        names = [model.name for model in CATALOGUE.values() if model.places]
+    return _download_all(names or [settings.model_name], options, settings)
 
 
 def _parser(settings: Settings) -> argparse.ArgumentParser:
@@ -61,17 +62,18 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     action.add_argument("--all", action="store_true", help="download all models that can be downloaded")
     parser.add_argument("--dir", type=Path, default=settings.model_file_dir, help="default: MODEL_FILE_DIR")
     parser.add_argument(
-        "--base-url", default=settings.model_base_url, help="mirror to download from; default: MODEL_BASE_URL"
+        "--base-url", default="", help="mirror to download from; default: MODEL_BASE_URL, or else MODEL_SOURCES"
     )
     return parser
 
 
-def _download_all(names: list[str], options: argparse.Namespace) -> int:
+def _download_all(names: list[str], options: argparse.Namespace, settings: Settings) -> int:
     failures = 0
+    sources = ModelSources((options.base_url,)) if options.base_url else settings.sources_of_models
     for name in names:
         progress = ProgressLine(name, sys.stderr)
         try:
-            path = model_file(name, options.dir, options.base_url, progress.downloaded, force=options.force)
+            path = model_file(name, options.dir, sources, progress.downloaded, force=options.force)
         except UvrError as error:
             progress.close()
             sys.stderr.write(f"{error.message}\n")
@@ -112,7 +114,7 @@ def _table(folder: Path) -> str:
                 model.parameters.primary_stem if model.parameters else "-",
                 megabytes(size_bytes) if size_bytes else "-",
                 f"{vocals_db:.1f} dB" if vocals_db is not None else "-",
-                "yes" if path.is_file() else "no" if model.source else "by hand only",
+                "yes" if path.is_file() else "no" if model.places else "by hand only",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]

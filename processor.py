@@ -65,7 +65,7 @@ def start_separator(settings: Settings) -> Separator:
         settings.model_name,
         settings.model_file_dir,
         engine=settings.separation_engine,
-        base_url=settings.model_base_url,
+        sources=settings.sources_of_models,
         threads=settings.inference_threads,
         device=settings.device,
         backend=settings.network_backend,

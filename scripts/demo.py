@@ -37,7 +37,14 @@ from uvr.models.spleeter import example_song
 
 STEMS_DIR = ROOT / "demo"
 
-_KEPT_VARIABLES = {"MODEL_NAME", "MODEL_FILE_DIR", "MODEL_BASE_URL", "INFERENCE_THREADS"}
+_KEPT_VARIABLES = {
+    "MODEL_NAME",
+    "MODEL_FILE_DIR",
+    "MODEL_SOURCES",
+    "HF_ENDPOINT",
+    "MODEL_BASE_URL",
+    "INFERENCE_THREADS",
+}
 _POLL_S = 0.2
 
 _NEXT = """

@@ -146,7 +146,7 @@ class Stack:
                     settings.model_name,
                     settings.model_file_dir,
                     engine=settings.separation_engine,
-                    base_url=settings.model_base_url,
+                    sources=settings.sources_of_models,
                     on_progress=line.downloaded,
                 )
             except UvrError as error:

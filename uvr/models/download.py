@@ -1,4 +1,7 @@
-"""The download of a model file: streamed, resumed after an interruption, retried after transient faults.
+"""The download of a model file: streamed, resumed after an interruption, from the first of several sources that works.
+
+A source that does not answer within ten seconds, or sends nothing for half a minute, is left for the next one; after
+other transient faults it is asked again. The last one is left after these times, too: the caller may try again later.
 
 uvr.processor.fetch protects against the URLs of clients; the URLs here come from the operator or the catalogue. So
 redirects are followed (GitHub redirects to its CDN), and the proxies of the environment are used.
@@ -9,10 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import requests
 import structlog
+from requests.adapters import HTTPAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ReadTimeoutError
 
 from uvr.errors import PermanentError, TransientError
 from uvr.logs import without_secrets
@@ -23,20 +31,62 @@ log = structlog.get_logger()
 
 # Small, because an incomplete block is lost when the connection breaks.
 _BLOCK_BYTES = 1 << 16
-_TIMEOUT_S = (10, 60)
-_TRANSIENT_FAULTS = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_ANSWER_S = 10
+"""How long a source may take to accept the connection, and then to answer."""
+_PAUSE_S = 30
+"""How long it may send nothing while it sends the file."""
+_TRANSIENT_FAULTS = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 _ReportBytes = Callable[[int, int | None], None]  # bytes received so far, and bytes of the whole file if known
 _CONTENT_RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+)")
 
 
-def download(url: str, part: Path, on_progress: ProgressCallback, *, size_bytes: int | None = None) -> None:
-    """Download `url` into `part`; a partial file of an earlier call is resumed if the server still has the same file.
+class NoSourceError(PermanentError):
+    """No source gave the file. The message completes a sentence: "from URL: reason; from URL: reason"."""
 
-    `on_progress` is called once before the first request, with the expected `size_bytes`, and then for every block.
 
-    Raises `PermanentError` if the server refuses, `TransientError` after five attempts within about ten seconds, and
-    `OSError` if the file cannot be written. The messages of the first two are reasons that complete a sentence.
+class _SilentError(PermanentError):
+    """The source does not answer, so it is not asked again."""
+
+
+def download_from_first_that_works(
+    urls: list[str],
+    part: Path,
+    on_progress: ProgressCallback,
+    *,
+    size_bytes: int | None = None,
+    check: Callable[[Path], None] = lambda _: None,
+) -> None:
+    """Download the file into `part` from the first of `urls` that has it and whose file passes `check`.
+
+    A partial file of an earlier call is resumed if the server still has the same file. `on_progress` is called once
+    before the first request to each source, with the expected `size_bytes`, and then for every block. `check` raises
+    `PermanentError` for a wrong file, which is then deleted.
+
+    Raises `NoSourceError` if no source works, and `OSError` if the file cannot be written.
     """
+    faults = []
+    for url in urls:
+        try:
+            _download(url, part, on_progress, size_bytes)
+            _check_or_delete(part, check)
+        except (PermanentError, TransientError) as error:
+            faults.append(f"from {without_secrets(url)}: {error.message}")
+            log.warning("model.source_failed", source=without_secrets(url), error=error.message)
+        else:
+            return
+    raise NoSourceError("; ".join(faults))
+
+
+def _check_or_delete(part: Path, check: Callable[[Path], None]) -> None:
+    try:
+        check(part)
+    except PermanentError:
+        part.unlink()
+        raise
+
+
+def _download(url: str, part: Path, on_progress: ProgressCallback, size_bytes: int | None) -> None:
+    """Download from one source; asks up to five times within about ten seconds after transient faults."""
     attempts = Retrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(5),
@@ -47,8 +97,50 @@ def download(url: str, part: Path, on_progress: ProgressCallback, *, size_bytes:
     source = without_secrets(url)
     on_progress(DownloadProgress(source, 0, size_bytes))
     with requests.Session() as session:
+        session.mount("http://", _LongerPauses())
+        session.mount("https://", _LongerPauses())
         attempts(_attempt, session, url, part, lambda done, total: on_progress(DownloadProgress(source, done, total)))
     _etag_file(part).unlink(missing_ok=True)
+
+
+class _PausingConnection(HTTPConnection):
+    """Waits up to _PAUSE_S for each further byte, once the answer has begun within the time-out of the request."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as in urllib3 itself
+        """Called by urllib3 when the request is sent."""
+        sock = self.sock
+        answer = super().getresponse()
+        sock.settimeout(_PAUSE_S)
+        return answer
+
+
+class _PausingTlsConnection(_PausingConnection, HTTPSConnection):
+    """The same with TLS."""
+
+
+class _PausingPool(HTTPConnectionPool):
+    ConnectionCls = _PausingConnection
+
+
+class _PausingTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _PausingTlsConnection
+
+
+class _LongerPauses(HTTPAdapter):
+    """Opens connections on which a body may pause longer than its beginning may take, also through a proxy."""
+
+    _POOLS: ClassVar = {"http": _PausingPool, "https": _PausingTlsPool}
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Called by requests for direct connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Called by requests for connections through `proxy`."""
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = self._POOLS
+        return manager
 
 
 def _attempt(session: requests.Session, url: str, part: Path, report_bytes: _ReportBytes) -> None:
@@ -59,7 +151,7 @@ def _attempt(session: requests.Session, url: str, part: Path, report_bytes: _Rep
         headers["Range"] = f"bytes={part.stat().st_size}-"
         headers["If-Range"] = etag_file.read_text(encoding="ascii")
     try:
-        with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
+        with session.get(url, headers=headers, stream=True, timeout=_ANSWER_S) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 part.unlink(missing_ok=True)
                 raise TransientError("the server cannot resume the download")
@@ -67,10 +159,17 @@ def _attempt(session: requests.Session, url: str, part: Path, report_bytes: _Rep
                 reason = f"the server answered {described(response.status_code)}"
                 raise TransientError(reason) if is_transient(response.status_code) else PermanentError(reason)
             _save(response, part, report_bytes)
-    except _TRANSIENT_FAULTS as error:
-        raise TransientError(_reason(error)) from error
     except requests.RequestException as error:
+        if isinstance(error, requests.Timeout) or _has_paused(error):
+            raise _SilentError(_reason(error)) from error
+        if isinstance(error, _TRANSIENT_FAULTS):
+            raise TransientError(_reason(error)) from error
         raise PermanentError(_reason(error)) from error
+
+
+def _has_paused(error: requests.RequestException) -> bool:
+    """Whether the server has begun to send the file, and then sent nothing for too long."""
+    return isinstance(error, requests.ConnectionError) and isinstance(next(iter(error.args), None), ReadTimeoutError)
 
 
 def _save(response: requests.Response, part: Path, report_bytes: _ReportBytes) -> None:
@@ -115,7 +214,9 @@ def _reason(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy did not answer"
     if isinstance(error, requests.Timeout):
-        return "the server did not answer in time"
+        return f"the server did not answer within {_ANSWER_S} s"
+    if _has_paused(error):
+        return f"the server sent nothing for {_PAUSE_S} s"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection was interrupted"
     if isinstance(error, requests.ConnectionError):

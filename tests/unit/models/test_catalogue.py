@@ -28,7 +28,7 @@ def test_default_model_has_the_parameters_that_uvr_publishes() -> None:
     assert model.parameters == store.MdxParameters(
         compensate=1.019, dim_f=2560, dim_t=256, n_fft=5120, primary_stem="Instrumental", hop_length=1024
     )
-    assert model.source.endswith("/all_public_uvr_models/UVR-MDX-NET-Inst_HQ_4.onnx")
+    assert model.places["github"].endswith("/all_public_uvr_models/UVR-MDX-NET-Inst_HQ_4.onnx")
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,17 @@ from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import VR_MODELS, multi_file_model_name
 from uvr.models.catalogue import CATALOGUE, find_model
+from uvr.net.model_sources import ModelSources
 from uvr.separation.engine_factory import model_file, needs_audio_separator
 
-KIM_HASH = CATALOGUE["Kim_Vocal_2"].tail_md5
+KIM = CATALOGUE["Kim_Vocal_2"]
 
 
 @pytest.fixture(autouse=True)
 def every_file_is_kim_vocal_2(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real file has 67 MB and is not available in tests."""
-    monkeypatch.setattr(store, "tail_md5", lambda _path: KIM_HASH)
+    monkeypatch.setattr(store, "tail_md5", lambda _path: KIM.tail_md5)
+    monkeypatch.setattr(store, "sha256", lambda _path: KIM.sha256)
 
 
 @pytest.mark.parametrize("file", ["Kim_Vocal_2.onnx", "Kim_Vocal_2.ONNX", "Kim_Vocal_2.Onnx"])
@@ -50,7 +52,9 @@ def test_a_custom_model_may_have_an_upper_case_suffix(tmp_path: Path) -> None:
 
 def test_a_path_without_a_file_is_refused_and_nothing_is_downloaded(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match=r"There is no file Kim_Vocal_2\.onnx at this path") as raised:
-        store.ensure_model_file(f"{tmp_path}/no/Kim_Vocal_2.onnx", tmp_path, base_url="http://127.0.0.1:9")
+        store.ensure_model_file(
+            f"{tmp_path}/no/Kim_Vocal_2.onnx", tmp_path, sources=ModelSources(("http://127.0.0.1:9",))
+        )
     assert str(tmp_path) not in raised.value.message
 
 

@@ -11,6 +11,7 @@ from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr_model_file, find_vr_model
 from uvr.models.catalogue import MdxParameters
+from uvr.net.model_sources import ModelSources
 from uvr.separation import engine_factory
 from uvr.separation.engine_factory import AudioSeparatorEngineFactory, MdxEngineFactory, choose_engine
 
@@ -47,8 +48,8 @@ def test_an_mdx_model_gets_audio_separator_on_request(own_mdx_model, tmp_path):
 @pytest.mark.usefixtures("with_audio_separator")
 @pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "model_bs_roformer_ep_317_sdr_12.9755.ckpt", "new_one.ckpt"])
 def test_models_of_several_files_go_to_audio_separator_by_name(name, tmp_path):
-    factory = choose_engine(name, tmp_path, base_url="http://mirror.example")
-    assert factory == AudioSeparatorEngineFactory(name, tmp_path, None, "http://mirror.example")
+    factory = choose_engine(name, tmp_path, sources=ModelSources(("http://mirror.example",)))
+    assert factory == AudioSeparatorEngineFactory(name, tmp_path, None, ModelSources(("http://mirror.example",)))
 
 
 @pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "UVR-DeNoise-Lite", "own.pth"])

@@ -31,7 +31,7 @@ def list_models() -> Response:
             primary_stem=model.parameters.primary_stem if model.parameters else None,
             license=model.license,
             size_bytes=model.size_bytes,
-            downloadable=bool(model.source),
+            downloadable=bool(model.places),
             sdr_db=dict(model.sdr_db),
             in_use=model.name in in_use,
         )

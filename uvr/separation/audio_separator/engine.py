@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,13 +88,14 @@ class AudioSeparatorEngine:
             observer.report_separated(share)
 
         with _full_disk_noticed(folder):
-            files = self._model.separate(wav, folder, on_share)
+            files = _with_field_names(self._model.separate(wav, folder, on_share))
             wav.unlink()
-            stems = {name: _read_stem(path, name, factor, mixture) for name, path in files.items()}
-        # The partner of the only stem, or of the vocals, is the residual if the model does not give it.
-        name = next(iter(stems)) if len(stems) == 1 else "vocals"
-        _, partner = stem_pair(name)
-        residual = Residual(partner, name) if name in stems and partner not in stems else None
+            residual = _residual(files, self._model.target_stem)
+            stems = {
+                name: _read_stem(path, name, factor, mixture)
+                for name, path in files.items()
+                if residual is None or name != residual.name
+            }
         return Estimates(stems, self.provider, _BACKEND, residual)
 
 
@@ -107,6 +108,27 @@ def _full_disk_noticed(folder: Path) -> Iterator[None]:
         if bytes_free(folder) > _NO_ROOM_BYTES:
             raise
         raise DiskFullError("The disk is full; the song can be separated once there is room.") from error
+
+
+def _residual(names: Iterable[str], target: str) -> Residual | None:
+    """The stem that is the mixture minus another one: what is left of `target`, or the partner that a stem lacks.
+
+    audio-separator subtracts at the network's rate; here it is done at the song's rate, so the two add up to the song.
+    """
+    names = list(names)
+    if target and len(names) == 2:
+        (rest,) = [name for name in names if name != target]
+        return Residual(rest, target)
+    name = names[0] if len(names) == 1 else "vocals"
+    _, partner = stem_pair(name)
+    return Residual(partner, name) if name in names and partner not in names else None
+
+
+def _with_field_names(files: dict[str, Path]) -> dict[str, Path]:
+    """The same files; where a model calls everything but the vocals `other`, that is the instrumental."""
+    if files.keys() == {"vocals", "other"}:
+        return {"vocals": files["vocals"], "instrumental": files["other"]}
+    return files
 
 
 def _read_stem(path: Path, name: str, factor: np.float32, mixture: Spool) -> Spool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sized
@@ -35,6 +36,7 @@ from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VrParameters, download_model_file
 from uvr.models.catalogue import MdxParameters, Model, stem_pair
 from uvr.models.files import fingerprint
+from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 
@@ -67,8 +69,8 @@ class SeveralFiles:
 
     name: str
     folder: Path
-    base_url: str = ""
-    """A mirror with all files in one folder; "" for the sources that audio-separator knows."""
+    sources: ModelSources = PUBLIC_SOURCES
+    """Where the files may be downloaded; public places have them where audio-separator says."""
 
 
 class AudioSeparatorModel:
@@ -98,7 +100,7 @@ class AudioSeparatorModel:
         # Keep stems at their level, in float, and named after the stem alone.
         self._loaded.normalization_threshold = math.inf
         self._loaded.input_subtype = "FLOAT"
-        self._loaded.get_stem_output_path = lambda stem, _names: f"{_UNSAFE.sub('_', stem_pair(stem)[0])}.wav"
+        self._loaded.get_stem_output_path = lambda stem, _names: f"{_safe_name(stem)}.wav"
         if self.architecture == "MDX":
             _undo_peak(self._loaded)
         if device not in {"auto", _DEVICES.get(self.provider, self.provider)}:
@@ -116,6 +118,12 @@ class AudioSeparatorModel:
         return device if on_card else "cpu"
 
     @property
+    def target_stem(self) -> str:
+        """The only stem that the network estimates; the other one is the mixture minus this. "" if there are more."""
+        is_only = getattr(self._loaded, "is_primary_stem_main_target", False)
+        return _safe_name(self._loaded.primary_stem_name) if is_only else ""
+
+    @property
     def padding_samples(self) -> int:
         """How many samples of silence the mixture needs after its end."""
         return _PADDING_SAMPLES.get(self.architecture, 0)
@@ -128,6 +136,8 @@ class AudioSeparatorModel:
         `TransientError` and `PermanentError`.
         """
         self._loaded.output_dir = str(folder)
+        # Demucs shifts the song by random amounts; a song that comes again must give the same stems.
+        random.seed(0)
         # The architecture's loops call tqdm to draw progress bars.
         progress = _Progress(on_share, _LOOPS.get(self.architecture, 1))
         module: Any = sys.modules[type(self._loaded).__module__]
@@ -147,6 +157,11 @@ class AudioSeparatorModel:
         if not files:
             raise TransientError("audio-separator wrote no stems and gave no reason; see the log.")
         return {Path(file).stem: folder / file for file in files}
+
+
+def _safe_name(stem: str) -> str:
+    """The name of a stem in file names and tasks: "Lead Vocals" -> "lead_vocals"."""
+    return _UNSAFE.sub("_", stem_pair(stem)[0])
 
 
 class _Progress:
@@ -199,7 +214,35 @@ def _separator(model: OneFile | SeveralFiles, device: Device, files: list[Path])
         separator.load_model_data_using_hash = lambda _path: _uvr_parameters(model.parameters)
     else:
         separator.download_file_if_not_exists = partial(_download, model, files)
+        if found := _unknown_model(model, separator, files):
+            separator.download_model_files = lambda _name: found
     return separator
+
+
+def _unknown_model(
+    model: SeveralFiles, separator: Any, files: list[Path]
+) -> tuple[str, str, str, str, str | None] | None:
+    """A model that audio-separator does not know, in the form of its `download_model_files`. Adds its files to `files`.
+
+    None if audio-separator knows it, or if there is no such file: then audio-separator says so. Raises `PermanentError`
+    if the file that describes the network is missing.
+    """
+    path = model.folder / model.name
+    known = separator.list_supported_model_files().values()
+    if not path.is_file() or any(model.name in info["download_files"] for group in known for info in group.values()):
+        return None
+    files.append(path)
+    if path.suffix.lower() == ".yaml":
+        files.extend(model.folder.glob("*.th"))
+        return model.name, "Demucs", model.name, str(path), None
+    description = path.with_suffix(".yaml")
+    if not description.is_file():
+        raise PermanentError(
+            f"{model.name} needs a description of its network: put the YAML file that came with it into the same "
+            f"folder, as {description.name} (docs/models.md)."
+        )
+    files.append(description)
+    return model.name, "MDXC", model.name, str(path), str(description)
 
 
 def _uvr_parameters(parameters: MdxParameters | VrParameters) -> Mapping[str, Any]:
@@ -225,9 +268,9 @@ def _download(model: SeveralFiles, files: list[Path], url: str, path: str) -> No
     if target.is_file():
         files.append(target)
         return
-    named = Model(model.name, target.name, model.name, "", url, "")
+    named = Model(model.name, target.name, model.name, "", "")
     try:
-        download_model_file(named, f"{model.base_url.rstrip('/')}/{target.name}" if model.base_url else url, target)
+        download_model_file(named, model.sources.urls(target.name, {"github": url}), target)
     except PermanentError as error:
         # On this error audio-separator tries its second source.
         raise RuntimeError(error.message) from error

@@ -7,5 +7,5 @@ local queue, id = KEYS[1], ARGV[1]
 if not has_status(KEYS[2], id, ARGV[3]) then return 0 end
 if is_live(queue, id) and not redis.call('ZSCORE', queue .. ':delayed', id) then return 0 end
 update_record(KEYS[2], id, 4)
-add_item_again(queue, id, ARGV[2])
+add_item_again(queue, KEYS[2], id, ARGV[2])
 return 1

@@ -47,6 +47,11 @@ FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
 """Begins like the user agent of a browser, because some servers answer 403 to all others."""
 
 
+WAITING_TASKS_PER_USER = 1000
+UPLOAD_BYTES_PER_USER = 5 * 2**30
+"""The limits with a users file, if none are set."""
+
+
 def _parsed_by(parse: Callable[[str], object]) -> BeforeValidator:
     """Parse a variable's text with `parse`. Values that code passes to `Settings` are not text and stay unchanged."""
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
@@ -103,7 +108,8 @@ class Settings(BaseSettings):
     allowed_origins: Origins = ()
     trusted_proxies: Networks = ()
     requests_per_minute: int = Field(0, ge=0)
-    max_waiting_tasks_per_user: int = Field(0, ge=0)
+    max_waiting_tasks_per_user: int | None = Field(None, ge=0)
+    max_upload_bytes_per_user: int | None = Field(None, ge=0)
 
     # Redis
     redis_url: SecretStr = SecretStr("")
@@ -247,6 +253,22 @@ class Settings(BaseSettings):
         if timeout_s < 4 * info.data.get("heartbeat_seconds", 0):
             raise ValueError("must be at least four times HEARTBEAT_SECONDS, or nodes that still run count as lost")
         return timeout_s
+
+    @property
+    def waiting_tasks_limit(self) -> int:
+        """How many tasks of one user may wait, 0 for any number: MAX_WAITING_TASKS_PER_USER or its default."""
+        return self._limit_per_user(self.max_waiting_tasks_per_user, WAITING_TASKS_PER_USER)
+
+    @property
+    def upload_bytes_limit(self) -> int:
+        """How many bytes of uploads one user may have, 0 for any number: MAX_UPLOAD_BYTES_PER_USER or its default."""
+        return self._limit_per_user(self.max_upload_bytes_per_user, UPLOAD_BYTES_PER_USER)
+
+    def _limit_per_user(self, chosen: int | None, default: int) -> int:
+        """A service with one user has no limits unless they are set."""
+        if chosen is None:
+            return default if self.basic_auth_users_file else 0
+        return chosen
 
     @property
     def shown_model_name(self) -> str:

@@ -67,6 +67,8 @@ _PAGE = 100
 _IDLE_MS = 5_000
 """How long a worker counts as idle after a claim that found nothing; longer than its pause between two claims."""
 
+_LIMITED = -1
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -103,6 +105,10 @@ class Limit:
 
     key: str
     max_members: int
+
+
+class LimitReachedError(Exception):
+    """An item was not brought back, because a `Limit` is reached."""
 
 
 @dataclass(frozen=True)
@@ -279,17 +285,29 @@ class RedisQueue:
         """Move the item to the dead letters and add it to `next_queue`, if there is one. False if the lease is lost."""
         return self._run("bury", [lease.id, lease.fence, *_pairs(record)], next_queue)
 
-    def revive(self, item_id: str, record: Record | None = None) -> bool:
-        """Bring a dead letter back as a first try, with its old score and its counters at 0; False if it is none."""
-        return self._run("revive", [item_id, *_pairs(record)])
+    def revive(self, item_id: str, record: Record | None = None, *, limit: Limit | None = None) -> bool:
+        """Bring a dead letter back as a first try, with its old score and its counters at 0; False if it is none.
 
-    def renew(self, item_id: str, priority: int, record: Record | None = None, *, statuses: Iterable[str] = ()) -> bool:
+        Raises `LimitReachedError` and changes nothing when the limit is reached.
+        """
+        return self._bring_back("revive", [item_id], limit, record)
+
+    def renew(
+        self,
+        item_id: str,
+        priority: int,
+        record: Record | None = None,
+        *,
+        statuses: Iterable[str] = (),
+        limit: Limit | None = None,
+    ) -> bool:
         """Add an item again whose record exists, in place of one that is delayed or dead.
 
         False and no change when it waits or is leased, so that it comes anyway; when there is no such record; and when
-        the record has none of `statuses`, if any are given.
+        the record has none of `statuses`, if any are given. Raises `LimitReachedError` and changes nothing when the
+        limit is reached.
         """
-        return self._run("renew", [item_id, priority, ",".join(statuses), *_pairs(record)])
+        return self._bring_back("renew", [item_id, priority, ",".join(statuses)], limit, record)
 
     def cancel(
         self, item_id: str, others: Iterable[RedisQueue], statuses: Iterable[str], record: Record | None = None
@@ -370,6 +388,14 @@ class RedisQueue:
         """
         rank = self._scripts["position"](keys=[self.name], args=[item_id])
         return rank if rank is None else int(rank)
+
+    def _bring_back(self, step: str, args: Sequence[Any], limit: Limit | None, record: Record | None) -> bool:
+        limit = limit or Limit(self.name, 0)
+        keys = [self.name, self.root, limit.key]
+        outcome = int(self._scripts[step](keys=keys, args=[limit.max_members, *args, *_pairs(record)]))
+        if outcome == _LIMITED:
+            raise LimitReachedError
+        return bool(outcome)
 
     def _run(self, step: str, args: Sequence[Any], next_queue: RedisQueue | None = None) -> bool:
         keys = [self.name, self.root, (next_queue or self).name]

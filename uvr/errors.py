@@ -25,8 +25,16 @@ class TransientError(UvrError):
         self.retry_after_s = retry_after_s
 
 
-class TooManyTasksError(TransientError):
+class UserLimitError(TransientError):
+    """A user has reached a limit, and may go on once work of theirs is done."""
+
+
+class TooManyTasksError(UserLimitError):
     """The owner has as many waiting tasks as the service allows."""
+
+
+class TooManyUploadBytesError(UserLimitError):
+    """Uploads of the owner that are kept have as many bytes as the service allows."""
 
 
 class RepeatedRequestError(UvrError):

@@ -32,7 +32,7 @@ class Broker:
         self.results = self.result_queue(settings.node_id)
         self.webhooks = self._queue(settings.redis_webhook_queue)
         self.uploads = UploadIndex(self.client, self.root)
-        self.store = TaskStore(self.client, self.tasks, max_waiting=settings.max_waiting_tasks_per_user)
+        self.store = TaskStore(self.client, self.tasks, max_waiting=settings.waiting_tasks_limit)
         self.durations = RecentDurations(self.client, self.root)
         self.result_cache = ResultCache(self.client, self.root, settings.cache_ttl_hours * 3600)
 

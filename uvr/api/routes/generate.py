@@ -71,12 +71,13 @@ def _submit_url(key: str) -> Task:
 def _submit_file(key: str) -> Task:
     task_uuid, settings = str(uuid.uuid4()), services().settings
     path, max_bytes = part_file(settings, task_uuid), settings.max_audio_bytes
+    services().uploads.require_room(current_user().name, request.content_length or 0)
     with received_form(path, max_bytes=max_bytes, min_free_bytes=settings.min_free_bytes) as form:
         body = _validated(GenerateForm, {**form.texts, **form.files})
         _check_url("hook_url", body.hook_url)
         song: SentFile = body.audio
         try:
-            upload = services().uploads.store(song.path, task_uuid)
+            upload = services().uploads.store(song.path, task_uuid, current_user().name)
         except PermanentError as refusal:  # of the storage; the request is not at fault
             raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
     task = _task(task_uuid, body, song.name or "upload", upload.key)

@@ -39,6 +39,7 @@ class StaleUploads:
         for key, state in self._broker.uploads.all():
             if not self._is_needed(key, state, index_ms) and self._uploads.remove(key, state):
                 log.info("upload.removed", task_uuid=task_uuid_of(key))
+        self._broker.uploads.forget_removed()
         remove_abandoned_parts(self._settings)
         for upload in files_below(upload_dir(self._settings), _UPLOAD):
             if is_abandoned(upload.path) and f"uploads/{upload.path.name}" not in self._broker.uploads:

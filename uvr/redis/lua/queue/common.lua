@@ -66,6 +66,9 @@ local function has_status(root, id, statuses)
   return status and (statuses == '' or string.find(',' .. statuses .. ',', ',' .. status .. ',', 1, true))
 end
 
+-- Whether a set has as many members as a limit allows; 0 allows any number.
+local function is_full(set, max_members) return max_members > 0 and redis.call('ZCARD', set) >= max_members end
+
 -- The indexes that hold a record: that of all records and that of its owner. Each exists once more for each status.
 local function indexes_of(root, owner)
   local all = root .. ':tasks'

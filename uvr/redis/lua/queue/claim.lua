@@ -21,12 +21,11 @@ if not line then
 end
 local item, owner = item_key(queue, id), owner_of(line)
 redis.call('ZREM', idle, ARGV[4])
-redis.call('ZREM', queue, member)
-serve(queue, line, member, id, is_overdue)
+local turn = serve(queue, line, member, is_overdue)
 redis.call('ZADD', queue .. ':lease', now + ARGV[1], id)
 if max_running > 0 and owner ~= '' then redis.call('ZADD', queue .. ':running:' .. owner, now, id) end
 redis.call('HINCRBY', item, 'attempt', 1)
-redis.call('HSET', item, 'fence', next_fence(), 'begun', 0, 'graced', 0)
+redis.call('HSET', item, 'fence', next_fence(), 'turn', turn, 'begun', 0, 'graced', 0)
 -- One worker takes one wake-up; while items are left, the next worker must not sleep.
 if redis.call('EXISTS', queue) == 1 then wake(queue) end
 return {id, unpack(redis.call('HMGET', item, 'attempt', 'priority', 'failures', 'crashes', 'fence', 'score'))}

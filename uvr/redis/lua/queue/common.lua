@@ -23,13 +23,12 @@ local function add_item(queue, root, id, priority)
   put_back(queue, root, id)
 end
 
--- A worker that waits may take another item of the same owner now.
+-- Returns whether there was a lease. A worker that waits may take another item of the same owner now.
 local function end_lease(queue, id)
-  redis.call('ZREM', queue .. ':lease', id)
-  local owner = redis.call('HGET', item_key(queue, id), 'owner')
-  if owner and redis.call('ZREM', queue .. ':running:' .. owner, id) == 1 and redis.call('EXISTS', queue) == 1 then
-    wake(queue)
-  end
+  if redis.call('ZREM', queue .. ':lease', id) == 0 then return false end
+  local owner = redis.call('HGET', item_key(queue, id), 'owner') or ''
+  if owner ~= '' and redis.call('ZREM', queue .. ':running:' .. owner, id) == 1 then wake(queue) end
+  return true
 end
 
 -- Makes an item that comes back a retry, which waits behind all first tries and has no turn of its own.
@@ -39,13 +38,14 @@ local function count_against(queue, id, counter)
 end
 
 local function remove_item(queue, id)
-  local place = redis.call('HMGET', item_key(queue, id), 'member', 'line')
-  if place[1] then
-    redis.call('ZREM', queue, place[1])
-    leave_line(queue, place[2], place[1])
+  if not end_lease(queue, id) then -- or it would be nowhere else
+    local place = redis.call('HMGET', item_key(queue, id), 'member', 'line')
+    if place[1] then
+      redis.call('ZREM', queue, place[1])
+      leave_line(queue, place[2], place[1])
+    end
+    for _, set in ipairs({':delayed', ':dead'}) do redis.call('ZREM', queue .. set, id) end
   end
-  end_lease(queue, id)
-  for _, set in ipairs({':delayed', ':dead'}) do redis.call('ZREM', queue .. set, id) end
   redis.call('DEL', item_key(queue, id))
 end
 

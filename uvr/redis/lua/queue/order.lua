@@ -38,19 +38,23 @@ local function place_in_turns(line, turn) return class_of(line) * CLASS_SPAN + t
 
 local function next_turn(queue) return redis.call('INCR', queue .. ':turn') end
 
--- Q:ages has the lines by the age of their heads, for rule 1. To be called when a line has changed.
-local function note_head(queue, line)
+-- Q:ages has the lines by the age of their heads, for rule 1.
+local function note_age(queue, line, score) redis.call('ZADD', queue .. ':ages', seconds_of(line, score), line) end
+
+-- To be called when a line has lost an item. Returns whether others are left.
+local function note_new_head(queue, line)
   local head = redis.call('ZRANGE', line_key(queue, line), 0, 0, 'WITHSCORES')
   if head[1] then
-    redis.call('ZADD', queue .. ':ages', seconds_of(line, head[2]), line)
-  else
-    redis.call('ZREM', queue .. ':ages', line)
-    redis.call('ZREM', queue .. ':turns', line)
+    note_age(queue, line, head[2])
+    return true
   end
+  redis.call('ZREM', queue .. ':ages', line)
+  redis.call('ZREM', queue .. ':turns', line)
+  return false
 end
 
 local function leave_line(queue, line, member)
-  if line and redis.call('ZREM', line_key(queue, line), member) == 1 then note_head(queue, line) end
+  if line and redis.call('ZREM', line_key(queue, line), member) == 1 then note_new_head(queue, line) end
 end
 
 -- Lets an item wait. It keeps its member and its score for life, so one that comes back is ahead of later ones of its
@@ -63,7 +67,6 @@ local function put_back(queue, root, id)
   if not owner then
     owner = redis.pcall('HGET', record_key(root, id), 'owner')
     if type(owner) ~= 'string' then owner = '' end -- no record, or a faulty one
-    redis.call('HSET', item_key(queue, id), 'owner', owner)
   end
   local class = (5 - item[3]) * 2 + (item[4] + item[5] > 0 and 1 or 0)
   local line = class .. ':' .. owner
@@ -73,10 +76,10 @@ local function put_back(queue, root, id)
   if not current or kept and place_in_turns(line, kept) < tonumber(current) then
     redis.call('ZADD', queue .. ':turns', place_in_turns(line, kept or next_turn(queue)), line)
   end
-  redis.call('HSET', item_key(queue, id), 'line', line, 'turn', '')
+  redis.call('HSET', item_key(queue, id), 'owner', owner, 'line', line, 'turn', '')
   redis.call('ZADD', queue, score, member)
   redis.call('ZADD', line_key(queue, line), score, member)
-  note_head(queue, line)
+  if redis.call('ZRANGE', line_key(queue, line), 0, 0)[1] == member then note_age(queue, line, score) end
   wake(queue)
 end
 
@@ -87,15 +90,16 @@ local function promote_due(queue, root, now)
   end
 end
 
--- Takes the head of a line for a claim. Its item keeps the turn, in case that it comes back. By rule 1 a line is not
--- served in its turn, and so keeps it.
-local function serve(queue, line, member, id, is_overdue)
+-- Takes the head of a line for a claim. Returns the turn that its item keeps, in case that it comes back, or ''. By rule
+-- 1 a line is not served in its turn, and so keeps it.
+local function serve(queue, line, member, is_overdue)
   local place = redis.call('ZSCORE', queue .. ':turns', line)
-  redis.call('HSET', item_key(queue, id), 'turn', place and place - place_in_turns(line, 0) or '')
-  leave_line(queue, line, member)
-  if not is_overdue and redis.call('EXISTS', line_key(queue, line)) == 1 then
+  redis.call('ZREM', queue, member)
+  redis.call('ZREM', line_key(queue, line), member)
+  if note_new_head(queue, line) and not is_overdue then
     redis.call('ZADD', queue .. ':turns', place_in_turns(line, next_turn(queue)), line)
   end
+  return place and place - place_in_turns(line, 0) or ''
 end
 
 local function stands_in_line(queue, id, member)
@@ -155,22 +159,26 @@ local function overdue_since(now, max_wait_s) return math.floor(now / 1000) - ma
 -- is found by looking at a page of what an older version has left; then a worker is woken to go on.
 local function next_item(queue, root, now, max_wait_s, max_running, ignored)
   promote_due(queue, root, now)
-  local first = redis.call('ZRANGE', queue, 0, 0)[1]
-  if not first then return nil end
-  if not stands_in_line(queue, string.sub(first, 18), first) then
-    adopt(queue, root, redis.call('ZRANGE', queue, 0, PAGE - 1))
-  end
+  local has_adopted = false
   for _ = 1, PAGE do
     local line = max_wait_s > 0 and first_line(queue, ':ages', overdue_since(now, max_wait_s), max_running, ignored)
     local is_overdue = line and true or false
     line = line or first_line(queue, ':turns', '+inf', max_running, ignored)
-    if not line then return nil end
-    local member = redis.call('ZRANGE', line_key(queue, line), 0, 0)[1]
-    local id = member and string.sub(member, 18)
-    if member and redis.call('ZSCORE', queue, member) and is_item(queue, member, id) then
-      return line, member, id, is_overdue
+    local member = line and redis.call('ZRANGE', line_key(queue, line), 0, 0)[1]
+    local first = redis.call('ZRANGE', queue, 0, 0)[1]
+    if first and first ~= member and not (has_adopted or stands_in_line(queue, string.sub(first, 18), first)) then
+      has_adopted = true
+      adopt(queue, root, redis.call('ZRANGE', queue, 0, PAGE - 1))
+    elseif not line then
+      return nil
+    elseif not member then
+      note_new_head(queue, line)
+    else
+      local id = string.sub(member, 18)
+      local waits = member == first or redis.call('ZSCORE', queue, member)
+      if waits and is_item(queue, member, id) then return line, member, id, is_overdue end
+      leave_line(queue, line, member)
     end
-    if member then leave_line(queue, line, member) else note_head(queue, line) end
   end
   wake(queue)
 end

@@ -1,6 +1,6 @@
 -- Leases the item that is next by the order of the queue (order.lua), under a new fence.
--- KEYS: queue, root. ARGV: lease ms, longest wait s (0: none), leases that an owner may have (0: any number), name of an
--- idle worker or '', ms for which it counts as idle.
+-- KEYS: queue, root. ARGV: lease ms, longest wait s (0: none), leases that an owner may have (0: any number), name of
+-- an idle worker or '', ms for which it counts as idle.
 -- Returns {id, attempt, priority, failures, crashes, fence, score}, or nil when no item may be claimed.
 
 run_when_full()

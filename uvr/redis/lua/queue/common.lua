@@ -11,10 +11,10 @@ local function holds(queue, id, fence)
      and redis.call('HGET', item_key(queue, id), 'fence') == fence
 end
 
--- The score is the time in seconds since 1970 times 6 - priority. So a higher priority goes first, even if it comes later
--- (a later 5 passes an earlier 4 for some 57 years), and within a priority the earlier item goes first; equal scores are
--- ordered by the sequence number, which begins the member. At a time of `seconds`, the scores of priority p lie in
--- (seconds * (5 - p), seconds * (6 - p)]. order.lua has the whole order.
+-- The score is the time in seconds since 1970 times 6 - priority. So a higher priority goes first, even if it comes
+-- later (a later 5 passes an earlier 4 for some 57 years), and within a priority the earlier item goes first; equal
+-- scores are ordered by the sequence number, which begins the member. At a time of `seconds`, the scores of priority p
+-- lie in (seconds * (5 - p), seconds * (6 - p)]. order.lua has the whole order.
 local function add_item(queue, root, id, priority)
   local member = string.format('%016d:%s', redis.call('INCR', queue .. ':seq'), id)
   local score = redis.call('TIME')[1] * (6 - priority)

@@ -10,12 +10,12 @@
 --
 -- Items of an owner who has `max_running` leases are passed over (0 turns this off).
 --
--- The queue itself is a sorted set by score (see `add_item` in common.lua), which knows nothing of rules 3 and 4. So each
--- item also stands in a line. There is one line for each class and owner; a class is a priority with first tries (even)
--- or retries (odd). `4:anna` holds the first tries of anna with priority 3. The head of a line is its first item by
--- rule 6. Q:turns holds the lines that are not empty, in the order in which they are served: by class, then by turn. A
--- new line gets the next number as its turn, and so does a line that was served. Items without an owner have the lines
--- of the owner ''. A service with one user has one line per class, so rule 4 changes nothing there.
+-- The queue itself is a sorted set by score (see `add_item` in common.lua), which knows nothing of rules 3 and 4. So
+-- each item also stands in a line. There is one line for each class and owner; a class is a priority with first tries
+-- (even) or retries (odd). `4:anna` holds the first tries of anna with priority 3. The head of a line is its first item
+-- by rule 6. Q:turns holds the lines that are not empty, in the order in which they are served: by class, then by turn.
+-- A new line gets the next number as its turn, and so does a line that was served. Items without an owner have the
+-- lines of the owner ''. A service with one user has one line per class, so rule 4 changes nothing there.
 --
 -- The queue is the truth, and the lines are an index of it. A worker or an API of an older version changes the queue
 -- only: an item may not stand in its line (`adopt` adds it), or may still stand in a line after it was claimed
@@ -90,8 +90,8 @@ local function promote_due(queue, root, now)
   end
 end
 
--- Takes the head of a line for a claim. Returns the turn that its item keeps, in case that it comes back, or ''. By rule
--- 1 a line is not served in its turn, and so keeps it.
+-- Takes the head of a line for a claim. Returns the turn that its item keeps, in case that it comes back, or ''. A line
+-- that is served by rule 1 is not served in its turn, and so keeps it.
 local function serve(queue, line, member, is_overdue)
   local place = redis.call('ZSCORE', queue .. ':turns', line)
   redis.call('ZREM', queue, member)
@@ -155,8 +155,8 @@ end
 
 local function overdue_since(now, max_wait_s) return math.floor(now / 1000) - max_wait_s end
 
--- The item that a claim takes now: its line, member and id, and whether rule 1 chose it. nil when there is none, or none
--- is found by looking at a page of what an older version has left; then a worker is woken to go on.
+-- The item that a claim takes now: its line, member and id, and whether rule 1 chose it. nil when there is none, or
+-- none is found by looking at a page of what an older version has left; then a worker is woken to go on.
 local function next_item(queue, root, now, max_wait_s, max_running, ignored)
   promote_due(queue, root, now)
   local has_adopted = false
@@ -210,8 +210,8 @@ local function goes_before(queue, root, id, now, max_wait_s, max_running)
   return head[1] and is_earlier({head[2], head[1]}, leased)
 end
 
--- How many items go before this one by rules 2 to 6, nil when it does not wait. Of each class at most a page of lines is
--- read, and the others count like those.
+-- How many items go before this one by rules 2 to 6, nil when it does not wait. Of each class at most a page of lines
+-- is read, and the others count like those.
 local function items_before(queue, id)
   local item = redis.call('HMGET', item_key(queue, id), 'member', 'line', 'priority')
   local rank = item[1] and redis.call('ZRANK', queue, item[1])

@@ -1,7 +1,7 @@
 -- Checks whether a leased item should go back to the queue: a claim would take another item before it (order.lua),
 -- another worker is idle, or the lease is lost.
--- KEYS: queue, root. ARGV: id, fence, longest wait s (0: none), leases that an owner may have (0: any number), name of the
--- asking worker or '' (idle workers do not count), ms for which an idle worker counts.
+-- KEYS: queue, root. ARGV: id, fence, longest wait s (0: none), leases that an owner may have (0: any number), name of
+-- the asking worker or '' (idle workers do not count), ms for which an idle worker counts.
 -- Returns 1 or 0.
 
 run_when_full()

@@ -1,8 +1,8 @@
--- Puts items with expired leases back, and counts a crash for each that a worker had begun. Also looks through a page of
--- the queue for items that an older version has added, and that stand in no line.
+-- Puts items with expired leases back, and counts a crash for each that a worker had begun. Also looks through a page
+-- of the queue for items that an older version has added, and that stand in no line.
 -- KEYS: queue, root. ARGV: lease ms, record…
--- Returns how many leases were looked at, at most a page, and the ids of the items that were put back. After a full page,
--- call again.
+-- Returns how many leases were looked at, at most a page, and the ids of the items that were put back. After a full
+-- page, call again.
 
 run_when_full()
 local queue, root, now, lease_ms = KEYS[1], KEYS[2], now_ms(), tonumber(ARGV[1])

@@ -1,4 +1,4 @@
--- Puts a leased item back, at once or after a delay: to its old place, or behind all first tries if something is counted.
+-- Puts a leased item back, at once or after a delay: to its old place, or behind all first tries if a failure counts.
 -- KEYS: queue, root. ARGV: id, fence, delay ms, counter to raise ('failures', 'crashes' or '' for none), record…
 -- Returns 1, or 0 when the lease is lost.
 

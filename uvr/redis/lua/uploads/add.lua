@@ -1,6 +1,6 @@
 -- Lists a file that is about to be stored, unless its owner has too many bytes stored. One file is always allowed.
--- KEYS: index of uploads. ARGV: key of the file, its owner, its bytes, bytes that an owner may have stored (0: any number).
--- Returns its score in the index, the time in ms, or 0 when it is refused; and the bytes of its owner before.
+-- KEYS: index of uploads. ARGV: key of the file, its owner, its bytes, bytes that an owner may have stored (0: any
+-- number). Returns its score in the index, the time in ms, or 0 when it is refused; and the bytes of its owner before.
 
 refuse_when_full()
 local key, owner, bytes, max_bytes = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 _CONTENT_TYPE = "application/octet-stream"
 _ABANDONED_AFTER_S = 86_400
+_MAX_OTHER_BYTES = 2**20
+"""What a body may contain besides its song (`uvr.api.multipart`)."""
 
 
 def upload_dir(settings: Settings) -> Path:
@@ -50,10 +52,13 @@ class Uploads:
         self._prefix = settings.s3_key_prefix if settings.s3_bucket_name else ""
         self._max_bytes = settings.upload_bytes_limit
 
-    def require_room(self, owner: str, expected_bytes: int) -> None:
-        """Raise `TooManyUploadBytesError` if `owner` may not store so many bytes more at the moment."""
-        stored = self._index.bytes_of(owner) if self._max_bytes else 0
-        if stored and stored + expected_bytes > self._max_bytes:
+    def require_room(self, owner: str, body_bytes: int) -> None:
+        """Raise `TooManyUploadBytesError` if a song in a body of this size is certainly too much for `owner` now.
+
+        Spares a client to send a song that `store` will refuse.
+        """
+        stored_bytes = self._index.bytes_of(owner) if self._max_bytes else 0
+        if stored_bytes and stored_bytes + body_bytes - _MAX_OTHER_BYTES > self._max_bytes:
             raise self._too_many_bytes()
 
     def store(self, path: Path, task_uuid: str, owner: str) -> Upload:

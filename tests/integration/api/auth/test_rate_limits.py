@@ -122,7 +122,7 @@ def test_the_limits_have_defaults_with_a_users_file_only(redis_client: Redis, tm
 
 
 def test_bytes_of_uploads_are_counted_for_each_user(redis_client: Redis, tmp_path: Path) -> None:
-    with api(redis_client, tmp_path, max_upload_bytes_per_user=2500) as client:
+    with api(redis_client, tmp_path, max_upload_bytes_per_user=2000) as client:
         uploaded = [upload(client, ANNA, 1000) for _ in range(2)]
         refused = upload(client, ANNA, 1000)
         assert wait_s(refused) > 0
@@ -132,6 +132,14 @@ def test_bytes_of_uploads_are_counted_for_each_user(redis_client: Redis, tmp_pat
         assert client.delete(f"/tasks/{uploaded[0].json['task_uuid']}", auth=ANNA).status_code == 204
         assert upload(client, ANNA, 1000).status_code == 202
         assert redis_client.hgetall("uvr_tasks:uploads:bytes") == {"anna": "2000", "bert": "5000"}
+
+
+def test_an_upload_beyond_the_limit_is_refused_before_it_is_sent(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, max_upload_bytes_per_user=2000) as client:
+        assert upload(client, ANNA, 1000).status_code == 202
+        unread = {"CONTENT_TYPE": "multipart/form-data; boundary=b", "CONTENT_LENGTH": str(3 * 2**20)}
+        refused = client.post("/generate", auth=ANNA, input_stream=io.BytesIO(), environ_overrides=unread)
+        assert wait_s(refused) > 0
 
 
 def test_bytes_of_uploads_that_an_older_version_deleted_count_no_more(redis_client: Redis, tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
 """Begins like the user agent of a browser, because some servers answer 403 to all others."""
 
 
+WAITING_TASKS_PER_USER = 1000
+UPLOAD_BYTES_PER_USER = 5 * 2**30
+"""The limits with a users file, if none are set."""
+
+
 def _parsed_by(parse: Callable[[str], object]) -> BeforeValidator:
     """Parse a variable's text with `parse`. Values that code passes to `Settings` are not text and stay unchanged."""
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
@@ -110,7 +115,8 @@ class Settings(BaseSettings):
     allowed_origins: Origins = ()
     trusted_proxies: Networks = ()
     requests_per_minute: int = Field(0, ge=0)
-    max_waiting_tasks_per_user: int = Field(0, ge=0)
+    max_waiting_tasks_per_user: int | None = Field(None, ge=0)
+    max_upload_bytes_per_user: int | None = Field(None, ge=0)
 
     # Redis
     redis_url: SecretStr = SecretStr("")
@@ -125,6 +131,7 @@ class Settings(BaseSettings):
     # Queue
     default_priority: int = Field(3, ge=1, le=5)
     priority_max_wait_seconds: int = Field(0, ge=0)
+    max_running_tasks_per_user: int = Field(0, ge=0)
     lease_seconds: Seconds = 60
     heartbeat_seconds: Seconds = 15
     max_attempts: int = Field(3, ge=1)
@@ -269,6 +276,22 @@ class Settings(BaseSettings):
     def sources_of_models(self) -> ModelSources:
         """Where model files are downloaded: MODEL_BASE_URL alone if that is set, otherwise MODEL_SOURCES."""
         return ModelSources((self.model_base_url,) if self.model_base_url else self.model_sources, self.hf_endpoint)
+
+    @property
+    def waiting_tasks_limit(self) -> int:
+        """How many tasks of one user may wait, 0 for any number: MAX_WAITING_TASKS_PER_USER or its default."""
+        return self._limit_per_user(self.max_waiting_tasks_per_user, WAITING_TASKS_PER_USER)
+
+    @property
+    def upload_bytes_limit(self) -> int:
+        """How many bytes of uploads one user may have, 0 for any number: MAX_UPLOAD_BYTES_PER_USER or its default."""
+        return self._limit_per_user(self.max_upload_bytes_per_user, UPLOAD_BYTES_PER_USER)
+
+    def _limit_per_user(self, chosen: int | None, default: int) -> int:
+        """A service with one user has no limits unless they are set."""
+        if chosen is None:
+            return default if self.basic_auth_users_file else 0
+        return chosen
 
     @property
     def shown_model_name(self) -> str:

@@ -1,11 +1,11 @@
 """A priority queue in Redis that loses nothing: at-least-once delivery by leases, each step one atomic script.
 
-An item is an id. It waits in a sorted set, lowest score first, with the score `timestamp * (6 - priority)`: a strict
-priority (a later 5 passes an earlier 4 for some 57 years), first in first out inside one. A worker claims the first
-item under a lease, extends the lease while it works (heartbeat), and finishes, retries or buries the item. When a
-worker dies, its lease expires, and `reap` puts the item back at its old place. Each claim draws a `fence`, a number
-that no other claim of the queue ever has. A worker that lost its lease changes nothing, because its fence is out of
-date.
+An item is an id. It waits in a sorted set with the score `timestamp * (6 - priority)`, lowest first: a strict priority
+(a later 5 passes an earlier 4 for some 57 years), first in first out inside one. Within a priority, first tries go
+before retries, and the owners of items take turns; uvr/redis/lua/queue/order.lua has the whole order. A worker claims
+the first item under a lease, extends the lease while it works (heartbeat), and finishes, retries or buries the item.
+When a worker dies, its lease expires, and `reap` puts the item back. Each claim draws a `fence`, a number that no other
+claim of the queue ever has. A worker that lost its lease changes nothing, because its fence is out of date.
 
 An item may have a record, a hash that shows its state to everyone else. A step writes the record in the same script
 that moves the item, so the two never disagree.
@@ -16,8 +16,15 @@ Keys of a queue named Q with records under the root R (`uvr_tasks` in both place
 
     Q                 ZSet    waiting: member "{seq:016d}:{id}" -> score
     Q:seq             String  the last sequence number given out; orders equal scores
-    Q:item:{id}       Hash    from enqueue until finish: member, score, priority, attempt, failures, crashes, and of the
-                              latest claim: fence, begun (its lease was extended), graced (its lease got its grace)
+    Q:item:{id}       Hash    from enqueue until finish: member, score, priority, owner, attempt, failures, crashes, the
+                              line that it stands in or stood in last, and of the latest claim: fence, turn, begun (its
+                              lease was extended), graced (its lease got its grace)
+    Q:line:{class}:{owner}
+                      ZSet    the items of an owner and a class that wait: member -> score (order.lua explains it)
+    Q:turns           ZSet    the lines -> class and turn, the order in which they are served
+    Q:turn            String  the last turn given out
+    Q:ages            ZSet    the lines -> since when their first item waits, s
+    Q:running:{owner} ZSet    the leased items of an owner, as far as `max_running` limits them -> when claimed, ms
     Q:fence           String  the last fence given out: the time in ms, or the one before plus 1
     Q:lease           ZSet    id -> end of its lease, ms
     Q:delayed         ZSet    id -> when it is due, ms
@@ -25,6 +32,8 @@ Keys of a queue named Q with records under the root R (`uvr_tasks` in both place
     Q:wake            ZSet    at most one member: wakes a worker that waits for an item
     Q:idle            ZSet    workers that found no item -> when they last tried a claim, ms
     Q:reaped          String  when `reap` last ran, ms
+    Q:silent          String  when `reap` last ran after a long pause, ms
+    Q:swept           String  how far `reap` has looked for items without a line
     Q:foreign         ZSet    members found in Q that are no items, moved out of the way: written by another program, or
                               left over when Redis evicted the item
     R:task:{id}       Hash    the record; has at least `status` and `created_ms`
@@ -55,8 +64,13 @@ Record = Mapping[str, str | int | float]
 NOW = "now"
 """In a record: the time of Redis, in ms since 1970, at which the step is taken. For fields that end in `_ms` only."""
 
+_PAGE = 100
+"""How many items a script touches at most; PAGE in order.lua."""
+
 _IDLE_MS = 5_000
 """How long a worker counts as idle after a claim that found nothing; longer than its pause between two claims."""
+
+_LIMITED = -1
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,10 @@ class Limit:
 
     key: str
     max_members: int
+
+
+class LimitReachedError(Exception):
+    """An item was not brought back, because a `Limit` is reached."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +169,16 @@ class Sizes:
 
 
 class RedisQueue:
-    """One queue. Every method is one round trip and may raise `redis.RedisError`; none leaves a step half done.
+    """One queue. Every method may raise `redis.RedisError`, and none leaves a step half done.
+
+    A method is one round trip, but `reap` and `evacuate` take several if there is much to do: no script touches more
+    than a hundred items, because Redis serves nobody else meanwhile.
 
     `client` must decode responses and must not retry by itself: `reap` finds a claim whose answer was lost, while a
     claim sent twice would lease two items. `blocking_client` serves `wait` only; its socket timeout must exceed the
     wait. `root` is the prefix of the records' keys, by default the queue's name. `max_wait_s` is the time after which
-    an item goes before all priorities, 0 for never.
+    an item goes before all priorities, 0 for never. An owner of items holds at most `max_running` leases at once, 0 for
+    any number.
     """
 
     def __init__(
@@ -168,6 +190,7 @@ class RedisQueue:
         blocking_client: Redis | None = None,
         lease_ms: int = 60_000,
         max_wait_s: int = 0,
+        max_running: int = 0,
     ) -> None:
         self.name = name
         self.lease_ms = lease_ms
@@ -175,6 +198,7 @@ class RedisQueue:
         self._blocking = blocking_client or client
         self.root = root or name
         self._max_wait_s = max_wait_s
+        self._max_running = max_running
         self._scripts = scripts.register_folder(client, "queue")
 
     def enqueue(
@@ -204,12 +228,12 @@ class RedisQueue:
         return EnqueueResult(outcome)
 
     def claim(self, idle: str = "") -> Lease | None:
-        """Lease the first waiting item, including delayed ones that are due; None when there is none.
+        """Lease the first waiting item, including delayed ones that are due; None when there is none that may run.
 
         `idle` names a worker that has nothing else to do. While it finds nothing, `overtaken` reports it to others.
         """
-        args: list[Any] = [self.lease_ms, self._max_wait_s, idle, _IDLE_MS]
-        found = self._scripts["claim"](keys=[self.name], args=args)
+        args: list[Any] = [self.lease_ms, self._max_wait_s, self._max_running, idle, _IDLE_MS]
+        found = self._scripts["claim"](keys=[self.name, self.root], args=args)
         if not found:
             return None
         item_id, attempt, priority, failures, crashes, fence, score = found
@@ -233,7 +257,7 @@ class RedisQueue:
         That is so when another item would be claimed before it, when the lease is lost, and, if `own` names this
         worker, when another worker is idle and would take the item at once.
         """
-        return self._run("overtaken", [lease.id, lease.fence, self._max_wait_s, own, _IDLE_MS])
+        return self._run("overtaken", [lease.id, lease.fence, self._max_wait_s, self._max_running, own, _IDLE_MS])
 
     def holder(self, item_id: str) -> int | None:
         """The fence of the lease on an item, also of an expired one until it is reaped; None when there is no lease."""
@@ -248,32 +272,45 @@ class RedisQueue:
         return self._run("finish", [lease.id, lease.fence, *_pairs(record)], next_queue)
 
     def retry(self, lease: Lease, *, delay_s: float, counts_as: str = "failures", record: Record | None = None) -> bool:
-        """Put the item back after a handled failure, at its old place once `delay_s` has passed. False if lost.
+        """Put the item back after a handled failure, once `delay_s` has passed. False if lost.
 
-        `counts_as` is "failures", "crashes", or "" for an item that goes back through no fault of its own.
+        `counts_as` is "failures", "crashes", or "" for an item that goes back through no fault of its own. One that
+        counts goes behind all first tries of its priority.
         """
         args = [lease.id, lease.fence, round(delay_s * 1000), counts_as, *_pairs(record)]
         return self._run("retry", args)
 
     def release(self, lease: Lease, record: Record | None = None) -> bool:
-        """Put the item back at once and uncounted, because this worker stops. False if the lease is lost."""
+        """Put the item back at once, uncounted and at its old place. False if the lease is lost."""
         return self.retry(lease, delay_s=0, counts_as="", record=record)
 
     def bury(self, lease: Lease, *, next_queue: RedisQueue | None = None, record: Record | None = None) -> bool:
         """Move the item to the dead letters and add it to `next_queue`, if there is one. False if the lease is lost."""
         return self._run("bury", [lease.id, lease.fence, *_pairs(record)], next_queue)
 
-    def revive(self, item_id: str, record: Record | None = None) -> bool:
-        """Bring a dead letter back to its old place, with its counters at 0; False if it is none."""
-        return self._run("revive", [item_id, *_pairs(record)])
+    def revive(self, item_id: str, record: Record | None = None, *, limit: Limit | None = None) -> bool:
+        """Bring a dead letter back as a first try, with its old score and its counters at 0; False if it is none.
 
-    def renew(self, item_id: str, priority: int, record: Record | None = None, *, statuses: Iterable[str] = ()) -> bool:
+        Raises `LimitReachedError` and changes nothing when the limit is reached.
+        """
+        return self._bring_back("revive", [item_id], limit, record)
+
+    def renew(
+        self,
+        item_id: str,
+        priority: int,
+        record: Record | None = None,
+        *,
+        statuses: Iterable[str] = (),
+        limit: Limit | None = None,
+    ) -> bool:
         """Add an item again whose record exists, in place of one that is delayed or dead.
 
         False and no change when it waits or is leased, so that it comes anyway; when there is no such record; and when
-        the record has none of `statuses`, if any are given.
+        the record has none of `statuses`, if any are given. Raises `LimitReachedError` and changes nothing when the
+        limit is reached.
         """
-        return self._run("renew", [item_id, priority, ",".join(statuses), *_pairs(record)])
+        return self._bring_back("renew", [item_id, priority, ",".join(statuses)], limit, record)
 
     def cancel(
         self, item_id: str, others: Iterable[RedisQueue], statuses: Iterable[str], record: Record | None = None
@@ -314,17 +351,24 @@ class RedisQueue:
         Call it more often than every half lease. When no call came for that long, Redis or all workers were away or
         busy: then expired leases first get a grace of a third of a lease, in which a living worker can extend its own.
         """
-        expired: list[str] = self._scripts["reap"](keys=[self.name, self.root], args=[self.lease_ms, *_pairs(record)])
+        expired: list[str] = []
+        looked_at = _PAGE
+        while looked_at == _PAGE:
+            args = [self.lease_ms, *_pairs(record)]
+            looked_at, *ids = self._scripts["reap"](keys=[self.name, self.root], args=args)
+            expired += ids
         return expired
 
-    def evacuate(self, to: RedisQueue, record: Record | None = None, limit: int = 100) -> list[str]:
+    def evacuate(self, to: RedisQueue, record: Record | None = None, limit: int = _PAGE) -> list[str]:
         """Move items, all but the dead ones, to the end of another queue; workers that hold one lose their lease.
 
-        Items keep their order and priority, and start again there. Returns the ids of those moved, at most `limit`; []
-        once the queue is empty.
+        Items keep their priority and the order of their scores, and start again there. Returns the ids of those moved,
+        at most `limit`; [] once the queue is empty.
         """
         keys = [self.name, self.root, to.name]
-        moved: list[str] = self._scripts["evacuate"](keys=keys, args=[limit, *_pairs(record)])
+        touched, moved = limit, list[str]()
+        while touched and not moved:
+            touched, *moved = self._scripts["evacuate"](keys=keys, args=[limit, *_pairs(record)])
         return moved
 
     def sizes(self) -> Sizes:
@@ -341,9 +385,20 @@ class RedisQueue:
         return [DeadLetter(letter[0], *map(int, letter[1:])) for letter in found]
 
     def position(self, item_id: str) -> int | None:
-        """How many waiting items go before this one; None when it does not wait."""
+        """How many waiting items go before this one, not counting the effects of `max_wait_s` and `max_running`.
+
+        An estimate while items of more than a hundred owners with its priority wait. None when it does not wait.
+        """
         rank = self._scripts["position"](keys=[self.name], args=[item_id])
         return rank if rank is None else int(rank)
+
+    def _bring_back(self, step: str, args: Sequence[Any], limit: Limit | None, record: Record | None) -> bool:
+        limit = limit or Limit(self.name, 0)
+        keys = [self.name, self.root, limit.key]
+        outcome = int(self._scripts[step](keys=keys, args=[limit.max_members, *args, *_pairs(record)]))
+        if outcome == _LIMITED:
+            raise LimitReachedError
+        return bool(outcome)
 
     def _run(self, step: str, args: Sequence[Any], next_queue: RedisQueue | None = None) -> bool:
         keys = [self.name, self.root, (next_queue or self).name]

@@ -19,11 +19,24 @@ from typing import Any
 from luaparser import ast, astnodes
 from lupa import lua51
 
-from uvr.redis.scripts import COMMON, FOLDER, parts_of
+from uvr.redis.scripts import FOLDER, SHARED, parts_of
 
 GLOBALS = {"ARGV", "KEYS", "ipairs", "math", "pcall", "redis", "string", "tonumber", "type", "unpack"}
 OPENINGS = ("refuse_when_full()", "run_when_full()")
-READING = {"EXISTS", "GET", "HGET", "HMGET", "TIME", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANK", "ZREVRANGE", "ZSCORE"}
+READING = {
+    "EXISTS",
+    "GET",
+    "HGET",
+    "HMGET",
+    "TIME",
+    "ZCARD",
+    "ZCOUNT",
+    "ZRANGE",
+    "ZRANGEBYSCORE",
+    "ZRANK",
+    "ZREVRANGE",
+    "ZSCORE",
+}
 
 
 class Scopes:
@@ -127,14 +140,14 @@ def unused_helpers() -> Iterator[str]:
     """The helpers in common files that nothing calls."""
     texts = {path: path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.lua")}
     words = Counter(re.findall(r"\w+", "\n".join(texts.values())))
-    for name in sorted(helpers(text for path, text in texts.items() if path.name == COMMON)):
+    for name in sorted(helpers(text for path, text in texts.items() if path.name in SHARED)):
         if words[name] == 1:
             yield f"`{name}` is a helper that nothing calls"
 
 
 def main() -> int:
     """Print the faults; 1 if there are any."""
-    scripts = [path for path in sorted(FOLDER.rglob("*.lua")) if path.name != COMMON]
+    scripts = [path for path in sorted(FOLDER.rglob("*.lua")) if path.name not in SHARED]
     found = [f"{script.relative_to(FOLDER)}: {fault}" for script in scripts for fault in faults(script)]
     found += unused_helpers()
     print("\n".join(found) or f"All {len(scripts)} Lua scripts passed.")

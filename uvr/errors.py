@@ -42,8 +42,16 @@ class DiskFullError(TransientError):
         super().__init__(message, retry_after_s=_ROOM_CHECK_S, **facts)
 
 
-class TooManyTasksError(TransientError):
+class UserLimitError(TransientError):
+    """A user has reached a limit, and may go on once work of theirs is done."""
+
+
+class TooManyTasksError(UserLimitError):
     """The owner has as many waiting tasks as the service allows."""
+
+
+class TooManyUploadBytesError(UserLimitError):
+    """Uploads of the owner that are kept have as many bytes as the service allows."""
 
 
 class RepeatedRequestError(UvrError):

@@ -37,6 +37,18 @@ def expire(queue: RedisQueue, client: Redis, lease: Lease) -> None:
     client.zadd(f"{queue.name}:lease", {lease.id: 0})
 
 
+def make_older(queue: RedisQueue, item_id: str, seconds: int) -> None:
+    """Make a waiting item this much older, everywhere."""
+    client, name = queue._client, queue.name
+    member, line, priority = client.hmget(f"{name}:item:{item_id}", "member", "line", "priority")
+    weight = 6 - int(priority)
+    client.hincrby(f"{name}:item:{item_id}", "score", -seconds * weight)
+    client.zincrby(name, -seconds * weight, member)
+    client.zincrby(f"{name}:line:{line}", -seconds * weight, member)
+    [(_, oldest)] = client.zrange(f"{name}:line:{line}", 0, 0, withscores=True)
+    client.zadd(f"{name}:ages", {line: oldest / weight})
+
+
 def silence(queue: RedisQueue, client: Redis, seconds: float) -> None:
     """Pretend that no worker has reaped for `seconds`, because Redis or all workers were down."""
     now_s, now_us = client.time()

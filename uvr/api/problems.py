@@ -19,14 +19,14 @@ from pydantic import BaseModel, ValidationError
 from redis import RedisError
 from werkzeug.exceptions import HTTPException
 
-from uvr.errors import TooManyTasksError, TransientError, UvrError
+from uvr.errors import TransientError, UserLimitError, UvrError
 
 log = structlog.get_logger()
 
 PROBLEM_TYPE = "application/problem+json"
 
 _UNAVAILABLE_RETRY_AFTER_S = 5
-_TOO_MANY_RETRY_AFTER_S = 30  # it is unknown when the next task of a user starts; asking this often is enough
+_USER_LIMIT_RETRY_AFTER_S = 30  # it is unknown when the next task of a user starts; asking this often is enough
 
 _DETAILS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address.",
@@ -120,8 +120,8 @@ def problem_for(error: Exception) -> Response | HTTPException:
     """The response to a request that ended with `error`, which is logged unless the client caused it."""
     if isinstance(error, HTTPException):
         return _http_problem(error)
-    if isinstance(error, TooManyTasksError):
-        return problem(HTTPStatus.TOO_MANY_REQUESTS, error.message, retry_after_s=_TOO_MANY_RETRY_AFTER_S)
+    if isinstance(error, UserLimitError):
+        return problem(HTTPStatus.TOO_MANY_REQUESTS, error.message, retry_after_s=_USER_LIMIT_RETRY_AFTER_S)
     if isinstance(error, ParseException):  # from the server, which parses a chunked body only as it is read
         message = "body ends early or its chunked encoding is not valid."
         return field_problem(HTTPStatus.BAD_REQUEST, "body", message)

@@ -1,7 +1,8 @@
 """The Lua scripts in lua/, read once at import. Redis runs each of them as one step.
 
-A script is named by its path, such as `queue/claim`. The loader puts lua/common.lua in front of it, and the common.lua
-of its own folder if there is one. `make lint` checks the scripts (scripts/lint_lua.py).
+A script is named by its path, such as `queue/claim`. The loader puts lua/common.lua in front of it, and then the shared
+files of its own folder, as far as there are any: keys.lua, order.lua, common.lua. `make lint` checks the scripts
+(scripts/lint_lua.py).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from redis import Redis
 from redis.commands.core import Script
 
 FOLDER = Path(__file__).parent / "lua"
-COMMON = "common.lua"
+SHARED = ("keys.lua", "order.lua", "common.lua")
 
 
 def parts_of(script: Path) -> list[Path]:
     """The files that make up a script, in their order."""
-    commons = dict.fromkeys([FOLDER / COMMON, script.parent / COMMON])
-    return [*filter(Path.exists, commons), script]
+    shared = dict.fromkeys([FOLDER / "common.lua", *(script.parent / name for name in SHARED)])
+    return [*filter(Path.exists, shared), script]
 
 
 def register(client: Redis, name: str) -> Script:
@@ -37,5 +38,5 @@ SOURCES = {
         part.read_text(encoding="utf-8") for part in parts_of(script)
     )
     for script in sorted(FOLDER.rglob("*.lua"))
-    if script.name != COMMON
+    if script.name not in SHARED
 }

@@ -21,7 +21,7 @@ import structlog
 from redis import RedisError
 
 from config import Settings
-from uvr.errors import PermanentError, UvrError
+from uvr.errors import PermanentError, TooManyUploadBytesError, UvrError
 from uvr.storage.factory import open_upload_storage
 from uvr.storage.upload_index import UploadIndex
 from uvr.storage.upload_room import UploadRoom
@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 _CONTENT_TYPE = "application/octet-stream"
 _ABANDONED_AFTER_MS = 86_400_000
+_MAX_OTHER_BYTES = 2**20
+"""What a body may contain besides its song (`uvr.api.multipart`)."""
 
 HasPassed = Callable[[float, float], bool]
 """Whether so many ms have passed since a time in ms since 1970; False while the clocks cannot be trusted."""
@@ -53,15 +55,31 @@ class Uploads:
         self._storage = open_upload_storage(settings)
         self._room = UploadRoom(settings, upload_dir(settings))
         self._prefix = settings.s3_key_prefix if settings.s3_bucket_name else ""
+        self._max_bytes = settings.upload_bytes_limit
+
+    def require_allowance(self, owner: str, body_bytes: int) -> None:
+        """Raise `TooManyUploadBytesError` if a song in a body of this size is certainly too much for `owner` now.
+
+        Spares a client to send a song that `store` will refuse.
+        """
+        stored_bytes = self._index.bytes_of(owner) if self._max_bytes else 0
+        if stored_bytes and stored_bytes + body_bytes - _MAX_OTHER_BYTES > self._max_bytes:
+            raise self._too_many_bytes()
 
     def require_room(self, part: Path) -> None:
         """Raise `DiskFullError` unless there is room for this partly received song and for what it will become."""
         self._room.require(part)
 
-    def store(self, path: Path, task_uuid: str) -> Upload:
-        """Store the song at `path` for a task that the caller then enqueues; stores nothing if it raises."""
+    def store(self, path: Path, task_uuid: str, owner: str) -> Upload:
+        """Store the song at `path` for a task that the caller then enqueues; stores nothing if it raises.
+
+        Raises `TooManyUploadBytesError` if `owner` has too many bytes stored.
+        """
         key = f"{self._prefix}uploads/{task_uuid}.{secrets.token_hex(16)}"
-        upload = Upload(self, key, self._index.add(key))
+        state = self._index.add(key, owner, path.stat().st_size, self._max_bytes)
+        if not state:
+            raise self._too_many_bytes()
+        upload = Upload(self, key, state)
         try:
             self._storage.put(path, key, _CONTENT_TYPE)
         except UvrError:
@@ -85,6 +103,13 @@ class Uploads:
         self._storage.delete(key)
         self._index.remove(key)
         return True
+
+    def _too_many_bytes(self) -> TooManyUploadBytesError:
+        return TooManyUploadBytesError(
+            f"Together with this song, your uploads exceed {self._max_bytes / 2**20:.6g} MiB, which is the limit. They "
+            "are kept until their tasks succeed: try again in half a minute, or when some tasks have, or delete tasks "
+            "that failed or were cancelled."
+        )
 
     def try_to_remove(self, key: str, state: int = 0) -> None:
         """Like `remove`, but log errors; housekeeping deletes the song later."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redis_queue import NOW, RedisQueue
+from redis_queue import NOW, LimitReachedError, RedisQueue
 from uvr.storage.base import Storage
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
@@ -38,11 +38,16 @@ class TaskActions:
         """Queue a task again that failed or was cancelled; False and no change when it did not end like that.
 
         A failed task goes back to the step at which it failed, or to the beginning if its dead letter was dropped.
+        Raises `TooManyTasksError` when too many tasks of its owner wait.
         """
-        if self._dead_letters.retry(task.task_uuid, ("tasks", "results")):
-            return True
-        statuses = [Status.FAILED, Status.CANCELLED]
-        return self._broker.tasks.renew(task.task_uuid, task.priority, revived_record(task, "tasks"), statuses=statuses)
+        limit, statuses = self._broker.store.waiting_limit(task.owner), [Status.FAILED, Status.CANCELLED]
+        again = revived_record(task, "tasks")
+        try:
+            return self._dead_letters.retry(task.task_uuid, ("tasks", "results"), limit=limit) or (
+                self._broker.tasks.renew(task.task_uuid, task.priority, again, statuses=statuses, limit=limit)
+            )
+        except LimitReachedError:
+            raise self._broker.store.too_many_tasks() from None
 
     def delete(self, task_uuid: str) -> bool:
         """Stop a task if need be, then delete its stems, its record and its upload; False if it was retried meanwhile.

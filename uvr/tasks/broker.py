@@ -29,12 +29,12 @@ class Broker:
         self.root = settings.redis_task_queue
         """The prefix of every key that belongs to no queue: records, indexes, workers, metrics."""
         self.node_id = settings.node_id
-        self.tasks = self._queue(self.root)
+        self.tasks = self._queue(self.root, max_running=settings.max_running_tasks_per_user)
         self.results = self.result_queue(settings.node_id)
         self.webhooks = self._queue(settings.redis_webhook_queue)
         self.uploads = UploadIndex(self.client, self.root)
         self.strays = StrayStems(self.client, self.root)
-        self.store = TaskStore(self.client, self.tasks, max_waiting=settings.max_waiting_tasks_per_user)
+        self.store = TaskStore(self.client, self.tasks, max_waiting=settings.waiting_tasks_limit)
         self.durations = RecentDurations(self.client, self.root)
         self.result_cache = ResultCache(self.client, self.root, settings.cache_ttl_hours * 3600)
 
@@ -52,7 +52,7 @@ class Broker:
         members: Any = self.client.zrange(f"{self.root}:nodes", 0, -1)
         return sorted({member.partition(":")[2] for member in members})
 
-    def _queue(self, name: str) -> RedisQueue:
+    def _queue(self, name: str, max_running: int = 0) -> RedisQueue:
         return RedisQueue(
             self._clients.commands,
             name,
@@ -60,4 +60,5 @@ class Broker:
             blocking_client=self._clients.blocking,
             lease_ms=round(self._settings.lease_seconds * 1000),
             max_wait_s=self._settings.priority_max_wait_seconds,
+            max_running=max_running,
         )

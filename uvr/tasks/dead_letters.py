@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from redis_queue import DeadLetter, RedisQueue
+from redis_queue import DeadLetter, Limit, RedisQueue
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import FINAL_STATUSES, Status, Task, WebhookState, record
 from uvr.timestamps import iso_time
@@ -51,14 +51,17 @@ class DeadLetters:
             for letter in _letters_in(queue)
         ]
 
-    def retry(self, task_uuid: str, kinds: Sequence[Kind] = KINDS) -> bool:
+    def retry(self, task_uuid: str, kinds: Sequence[Kind] = KINDS, *, limit: Limit | None = None) -> bool:
         """Queue a task again where it failed; False if it is no dead letter of these kinds or its record is gone.
 
-        A failed task repeats only the step that failed; a webhook of its own reports how that ends.
+        A failed task repeats only the step that failed; a webhook of its own reports how that ends. Raises
+        `LimitReachedError` when the task would wait for a processor and `limit` is reached.
         """
         task = self._broker.store.get(task_uuid)
         return task is not None and any(
-            queue.revive(task_uuid, revived_record(task, kind)) for kind in kinds for _node, queue in self._queues(kind)
+            queue.revive(task_uuid, revived_record(task, kind), limit=limit if kind == "tasks" else None)
+            for kind in kinds
+            for _node, queue in self._queues(kind)
         )
 
     def drop(self, task_uuid: str, kinds: Sequence[Kind] = KINDS) -> bool:

@@ -65,19 +65,16 @@ class TaskStore:
         Raises `TooManyTasksError` when too many tasks of its owner wait, `RepeatedRequestError` when a task was
         created with the idempotency key before, and `TransientError` when its upload is no longer stored.
         """
-        waiting = f"{self._root}:owner:{task.owner}:{task.status}"
         result = self._queue.enqueue(
             task.task_uuid,
             task.priority,
             {**task.to_record(), "created_ms": task.created_ms or NOW},
-            limit=Limit(waiting, self._max_waiting) if self._max_waiting else None,
+            limit=self.waiting_limit(task.owner),
             idempotency_key=idempotency_key,
             attachment=Attachment(index_key(self._root), task.upload) if task.upload else None,
         )
         if result.outcome == "limited":
-            raise TooManyTasksError(
-                f"You have {self._max_waiting} tasks waiting, which is the limit; try again when some have begun."
-            )
+            raise self.too_many_tasks()
         if result.outcome == "detached":
             raise TransientError("Storing the upload took too long; send it again.")
         if result.outcome == "repeated":
@@ -85,6 +82,17 @@ class TaskStore:
                 result.earlier_id, result.earlier_priority, asks_for_the_same=result.asks_for_the_same
             )
         return result.accepted
+
+    def waiting_limit(self, owner: str) -> Limit | None:
+        """The limit on waiting tasks of `owner`, None for any number; `too_many_tasks` is the error for it."""
+        return Limit(f"{self._root}:owner:{owner}:{Status.QUEUED}", self._max_waiting) if self._max_waiting else None
+
+    def too_many_tasks(self) -> TooManyTasksError:
+        """The error for an owner who has reached `waiting_limit`."""
+        return TooManyTasksError(
+            f"You have {self._max_waiting} tasks waiting, which is the limit; try again in half a minute, or when some "
+            "of them have begun."
+        )
 
     def get(self, task_uuid: str) -> Task | None:
         """The task, or None when there is none with this id."""

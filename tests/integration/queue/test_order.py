@@ -9,7 +9,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from redis_queue import RedisQueue
-from tests.support.leases import begin, claim, dead_ids, expire, snapshot, waiting_ids
+from tests.support.leases import begin, claim, dead_ids, expire, make_older, snapshot, waiting_ids
 
 pytestmark = pytest.mark.every_redis
 
@@ -122,7 +122,7 @@ def test_finish_adds_to_the_next_queue_with_the_same_priority(queue: RedisQueue,
 def test_finish_removes_every_trace_of_the_item(queue: RedisQueue, redis_client: Redis) -> None:
     queue.enqueue("a", 3)
     queue.finish(claim(queue))
-    assert set(redis_client.keys()) <= {"tasks:seq", "tasks:fence", "tasks:wake"}
+    assert set(redis_client.keys()) <= {"tasks:seq", "tasks:turn", "tasks:fence", "tasks:wake"}
     assert queue.enqueue("a", 3).accepted, "a finished id may come again"
 
 
@@ -212,21 +212,15 @@ def test_low_priorities_go_first_once_they_waited_long_enough(redis_client: Redi
     patient.enqueue("low", 1)
     patient.enqueue("high", 5)
     assert claim(fair).id == "high"
-    age(redis_client, "low", priority=1, seconds=61)
+    make_older(patient, "low", seconds=61)
     patient.enqueue("higher", 5)
     assert claim(fair).id == "low"
     assert claim(fair).id == "higher"
 
 
-def age(client: Redis, item_id: str, *, priority: int, seconds: int) -> None:
-    """Make a waiting item older than it is."""
-    member = client.hget(f"tasks:item:{item_id}", "member")
-    client.zincrby("tasks", -seconds * (6 - priority), member)
-
-
-def test_without_a_maximum_wait_priority_is_strict(queue: RedisQueue, redis_client: Redis) -> None:
+def test_without_a_maximum_wait_priority_is_strict(queue: RedisQueue) -> None:
     queue.enqueue("low", 1)
-    age(redis_client, "low", priority=1, seconds=10 * 365 * 86400)
+    make_older(queue, "low", seconds=10 * 365 * 86400)
     queue.enqueue("high", 2)
     assert claim(queue).id == "high"
 

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from redis_queue import RedisQueue
-from tests.support.leases import claim, expire, snapshot
+from tests.support.leases import claim, expire, make_older, snapshot
 
 pytestmark = pytest.mark.every_redis
 
@@ -93,19 +93,13 @@ def test_an_item_that_waited_too_long_overtakes_and_is_not_overtaken(redis_clien
     fair.enqueue("old", 1)
     assert not fair.overtaken(high)
     fair.release(high)
-    make_old(redis_client, "old", seconds=61 * (6 - 1))
+    make_older(fair, "old", seconds=61)
     old = claim(fair)
     assert old.id == "old"
     assert not fair.overtaken(old), "or it would be put back and claimed again for ever"
     high = claim(fair)
     fair.release(old)
     assert fair.overtaken(high)
-
-
-def make_old(client: Redis, item_id: str, *, seconds: int) -> None:
-    """Make a waiting item older than it is, in the queue and in its own memory of its place."""
-    client.zincrby("tasks", -seconds, client.hget(f"tasks:item:{item_id}", "member"))
-    client.hincrby(f"tasks:item:{item_id}", "score", -seconds)
 
 
 def test_overtaken_changes_nothing(queue: RedisQueue, redis_client: Redis) -> None:

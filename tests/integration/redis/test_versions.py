@@ -68,9 +68,13 @@ def test_presence_durations_and_uploads_work_on_every_redis(redis_client: Redis)
     CLAIMS.add(worker="store", step="finish")
     assert [amount for series, amount in Totals(redis_client, "R").read().items() if "finish" in series] == [1.0]
     uploads = UploadIndex(redis_client, "R")
-    since_ms = uploads.add("song")
+    since_ms = uploads.add("song", "ada", 2**31, 2**31)
+    assert uploads.add("another", "ada", 1, 2**31) == 0
     assert uploads.mark_for_deletion("song", since_ms)
     assert list(uploads.all()) == [("song", -1)]
+    assert uploads.bytes_of("ada") == 2**31
+    uploads.remove("song")
+    assert uploads.bytes_of("ada") == 0
     RequestRate(redis_client, "R", per_minute=1).take("ada")
     for _ in range(5):
         LoginLimits(redis_client, "R").begin("192.0.2.1", "ada")

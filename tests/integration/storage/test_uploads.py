@@ -16,7 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.testing import capture_logs
 
 from redis_queue import RedisQueue
-from tests.support.api import CREDENTIALS, application, services_of, settings_for
+from tests.support.api import CREDENTIALS, USER, application, services_of, settings_for
 from tests.support.leases import claim
 from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
@@ -317,7 +317,7 @@ def test_a_song_without_a_task_is_deleted_after_an_hour(
 ) -> None:
     song = tmp_path / "song"
     song.write_bytes(SONG)
-    upload = services(client).uploads.store(song, "0" * 8 + "-0000-0000-0000-" + "0" * 12)
+    upload = services(client).uploads.store(song, "0" * 8 + "-0000-0000-0000-" + "0" * 12, USER)
     clear(client)
     assert len(stored_names(client, request)) == 1
     redis_client.zadd("uvr_tasks:uploads", {upload.key: now_ms() - HOUR_MS - 1000})
@@ -328,7 +328,7 @@ def test_a_song_without_a_task_is_deleted_after_an_hour(
 def test_a_task_cannot_take_a_song_that_is_being_deleted(client: FlaskClient, tmp_path: Path) -> None:
     song = tmp_path / "song"
     song.write_bytes(SONG)
-    upload = services(client).uploads.store(song, "late")
+    upload = services(client).uploads.store(song, "late", USER)
     assert services(client).broker.uploads.mark_for_deletion(upload.key, listed(client)[upload.key])
     with pytest.raises(TransientError, match="send it again"):
         services(client).store.submit(Task("late", "song", 3, now_ms(), upload=upload.key))

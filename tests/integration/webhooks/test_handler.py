@@ -212,3 +212,13 @@ def test_the_record_lists_only_the_latest_attempts(workshop: Workshop, receiver:
     tries = workshop.task("a").webhook_tries
     assert [tried["at"] for tried in tries[:-1]] == [str(number) for number in range(61, 100)]
     assert tries[-1]["outcome"] == "delivered"
+
+
+def test_first_attempts_go_before_retries(workshop: Workshop, receiver: HttpServer) -> None:
+    end(workshop, "retry", receiver.answer("/down", Answer(503)))
+    with working(workshop):
+        eventually(lambda: workshop.broker.webhooks.sizes().delayed == 1)
+    end(workshop, "first", receiver.url("/hook"))
+    workshop.client.zadd("uvr_webhooks:delayed", {"retry": 0})
+    queue = workshop.broker.webhooks
+    assert [queue.claim().id, queue.claim().id] == ["first", "retry"]

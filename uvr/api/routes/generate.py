@@ -70,6 +70,7 @@ def _submit_url(key: str) -> Task:
 def _submit_file(key: str) -> Task:
     task_uuid, settings = str(uuid.uuid4()), services().settings
     path, max_bytes = part_file(settings, task_uuid), settings.max_audio_bytes
+    services().uploads.require_allowance(current_user().name, request.content_length or 0)
     with (
         services().upload_slots.take(current_user().name),
         received_form(path, max_bytes=max_bytes, require_room=services().uploads.require_room) as form,
@@ -78,7 +79,7 @@ def _submit_file(key: str) -> Task:
         _check_url("hook_url", body.hook_url)
         song: SentFile = body.audio
         try:
-            upload = services().uploads.store(song.path, task_uuid)
+            upload = services().uploads.store(song.path, task_uuid, current_user().name)
         except PermanentError as refusal:  # of the storage; the request is not at fault
             raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
     task = _task(task_uuid, body, song.name or "upload", upload.key)

@@ -46,6 +46,7 @@ class StaleUploads:
                     log.info("upload.removed", task_uuid=task_uuid_of(key))
             if tolerance.exhausted:
                 break
+        self._broker.uploads.forget_removed()
         remove_abandoned_parts(self._settings, clock.has_passed)
         for upload in files_below(upload_dir(self._settings), _UPLOAD):
             key = f"uploads/{upload.path.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from tests.support.api import CREDENTIALS, USER, application, credentials, htpasswd, services_of, settings_for
+from tests.support.leases import claim, snapshot
 
 SONG = {"audio": "https://songs.example.com/a.mp3"}
 ANNA, BERT = credentials("anna"), credentials("bert")
@@ -88,6 +90,71 @@ def test_tasks_submitted_concurrently_do_not_exceed_the_limit(redis_client: Redi
         submit = lambda _: app.test_client().post("/generate", json=SONG, auth=CREDENTIALS).status_code  # noqa: E731
         answers = list(pool.map(submit, range(40)))
     assert sorted(answers) == [202] * 5 + [429] * 35
+
+
+def test_retries_count_like_new_tasks(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, max_waiting_tasks_per_user=2) as client:
+        first, second = (client.post("/generate", json=SONG, auth=ANNA).json["task_uuid"] for _ in range(2))
+        assert client.post(f"/tasks/{first}/cancel", auth=ANNA).status_code == 200
+        tasks = services_of(client.application).broker.tasks
+        tasks.bury(claim(tasks), record={"status": "failed"})
+        for _ in range(2):
+            client.post("/generate", json=SONG, auth=ANNA)
+        before = snapshot(redis_client)
+        for task_uuid in (first, second):
+            assert wait_s(client.post(f"/tasks/{task_uuid}/retry", auth=ANNA)) > 0
+        assert snapshot(redis_client) == before
+        assert tasks.finish(claim(tasks), record={"status": "success"})
+        assert client.post(f"/tasks/{first}/retry", auth=ANNA).status_code == 202
+
+
+def test_the_limits_have_defaults_with_a_users_file_only(redis_client: Redis, tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    where = redis_client.get_connection_kwargs()
+    alone = settings_for(where, tmp_path)
+    assert (alone.waiting_tasks_limit, alone.upload_bytes_limit) == (0, 0)
+    together = settings_for(where, tmp_path, basic_auth_users_file=users)
+    assert (together.waiting_tasks_limit, together.upload_bytes_limit) == (1000, 5 * 2**30)
+    unlimited = settings_for(
+        where, tmp_path, basic_auth_users_file=users, max_waiting_tasks_per_user=0, max_upload_bytes_per_user=0
+    )
+    assert (unlimited.waiting_tasks_limit, unlimited.upload_bytes_limit) == (0, 0)
+
+
+def test_bytes_of_uploads_are_counted_for_each_user(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, max_upload_bytes_per_user=2000) as client:
+        uploaded = [upload(client, ANNA, 1000) for _ in range(2)]
+        refused = upload(client, ANNA, 1000)
+        assert wait_s(refused) > 0
+        assert "delete tasks" in refused.json["detail"]
+        assert [path for path in (tmp_path / "output" / "uploads").iterdir() if path.name.startswith(".")] == []
+        assert upload(client, BERT, 5000).status_code == 202, "a user with no upload may always store one"
+        assert client.delete(f"/tasks/{uploaded[0].json['task_uuid']}", auth=ANNA).status_code == 204
+        assert upload(client, ANNA, 1000).status_code == 202
+        assert redis_client.hgetall("uvr_tasks:uploads:bytes") == {"anna": "2000", "bert": "5000"}
+
+
+def test_an_upload_beyond_the_limit_is_refused_before_it_is_sent(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, max_upload_bytes_per_user=2000) as client:
+        assert upload(client, ANNA, 1000).status_code == 202
+        unread = {"CONTENT_TYPE": "multipart/form-data; boundary=b", "CONTENT_LENGTH": str(3 * 2**20)}
+        refused = client.post("/generate", auth=ANNA, input_stream=io.BytesIO(), environ_overrides=unread)
+        assert wait_s(refused) > 0
+
+
+def test_bytes_of_uploads_that_an_older_version_deleted_count_no_more(redis_client: Redis, tmp_path: Path) -> None:
+    with api(redis_client, tmp_path, max_upload_bytes_per_user=1000) as client:
+        assert upload(client, ANNA, 1000).status_code == 202
+        redis_client.delete("uvr_tasks:uploads")
+        uploads = services_of(client.application).broker.uploads
+        assert uploads.bytes_of("anna") == 1000
+        uploads.forget_removed()
+        assert uploads.bytes_of("anna") == 0
+        assert not redis_client.exists("uvr_tasks:uploads:bytes", "uvr_tasks:uploads:sizes")
+
+
+def upload(client: FlaskClient, auth: tuple[str, str], size_bytes: int) -> Any:
+    return client.post("/generate", data={"audio": (io.BytesIO(bytes(size_bytes)), "song.wav")}, auth=auth)
 
 
 def test_failed_logins_are_slowed_down(redis_client: Redis, tmp_path: Path) -> None:

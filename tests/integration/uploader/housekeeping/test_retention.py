@@ -78,7 +78,7 @@ def test_a_task_that_ended_long_ago_is_deleted_completely(keeper: Keeper, redis_
     keeper.ended(status)
     keeper.enforce()
     left = set(redis_client.keys()) - before
-    assert {key for key in left if not key.endswith((":seq", ":fence", ":wake"))} == set()
+    assert {key for key in left if not key.endswith((":seq", ":turn", ":fence", ":wake"))} == set()
 
 
 def test_a_task_that_ended_lately_is_kept_however_long_it_took(keeper: Keeper) -> None:

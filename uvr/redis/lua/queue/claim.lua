@@ -1,9 +1,10 @@
--- Leases the item that is next, under a new fence.
--- KEYS: queue. ARGV: lease ms, longest wait s (0: none), name of an idle worker or '', ms for which it counts as idle.
--- Returns {id, attempt, priority, failures, crashes, fence, score}, or nil when no item waits.
+-- Leases the item that is next by the order of the queue (order.lua), under a new fence.
+-- KEYS: queue, root. ARGV: lease ms, longest wait s (0: none), leases that an owner may have (0: any number), name of
+-- an idle worker or '', ms for which it counts as idle.
+-- Returns {id, attempt, priority, failures, crashes, fence, score}, or nil when no item may be claimed.
 
 run_when_full()
-local queue, now, idle = KEYS[1], now_ms(), KEYS[1] .. ':idle'
+local queue, now, idle, max_running = KEYS[1], now_ms(), KEYS[1] .. ':idle', tonumber(ARGV[3])
 
 -- Never below the time, so that no fence comes again after a fail-over that lost the latest claims.
 local function next_fence()
@@ -12,18 +13,19 @@ local function next_fence()
   return fence
 end
 
-local member, id = next_item(queue, now, tonumber(ARGV[2]))
-if not id then
-  redis.call('ZREMRANGEBYSCORE', idle, '-inf', now - ARGV[4])
-  if ARGV[3] ~= '' then redis.call('ZADD', idle, now, ARGV[3]) end
+local line, member, id, is_overdue = next_item(queue, KEYS[2], now, tonumber(ARGV[2]), max_running)
+if not line then
+  redis.call('ZREMRANGEBYSCORE', idle, '-inf', now - ARGV[5])
+  if ARGV[4] ~= '' then redis.call('ZADD', idle, now, ARGV[4]) end
   return nil
 end
-local item = item_key(queue, id)
-redis.call('ZREM', idle, ARGV[3])
-redis.call('ZREM', queue, member)
+local item, owner = item_key(queue, id), owner_of(line)
+redis.call('ZREM', idle, ARGV[4])
+local turn = serve(queue, line, member, is_overdue)
 redis.call('ZADD', queue .. ':lease', now + ARGV[1], id)
+if max_running > 0 and owner ~= '' then redis.call('ZADD', queue .. ':running:' .. owner, now, id) end
 redis.call('HINCRBY', item, 'attempt', 1)
-redis.call('HSET', item, 'fence', next_fence(), 'begun', 0, 'graced', 0)
+redis.call('HSET', item, 'fence', next_fence(), 'turn', turn, 'begun', 0, 'graced', 0)
 -- One worker takes one wake-up; while items are left, the next worker must not sleep.
 if redis.call('EXISTS', queue) == 1 then wake(queue) end
 return {id, unpack(redis.call('HMGET', item, 'attempt', 'priority', 'failures', 'crashes', 'fence', 'score'))}

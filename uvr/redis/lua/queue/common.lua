@@ -5,51 +5,54 @@
 -- stays where it is.
 -- In the comments, `record…` means pairs of a field and its value.
 
-local function item_key(queue, id) return queue .. ':item:' .. id end
-
-local function record_key(root, id) return root .. ':task:' .. id end
-
-local function wake(queue) redis.call('ZADD', queue .. ':wake', 0, 'wake') end
-
 -- After another claim, or after the item was added again, the fence of the old worker no longer matches.
 local function holds(queue, id, fence)
   return redis.call('ZSCORE', queue .. ':lease', id)
      and redis.call('HGET', item_key(queue, id), 'fence') == fence
 end
 
--- An item keeps its member and its score for life: one that comes back takes its old place, ahead of later ones.
-local function put_back(queue, id)
-  local place = redis.call('HMGET', item_key(queue, id), 'score', 'member')
-  if not place[1] then return end -- evicted or deleted by hand: it must not keep the others from coming back
-  redis.call('ZADD', queue, place[1], place[2])
-  wake(queue)
-end
-
--- The order of the queue: lower scores first, and equal scores by sequence number, which begins the member. The score
--- is the time in seconds since 1970 times 6 - priority. So a higher priority goes first, even if it comes later
--- (a later 5 passes an earlier 4 for some 57 years), and within a priority the earlier item goes first. At a time of
--- `seconds`, the scores of priority p lie in (seconds * (5 - p), seconds * (6 - p)].
-local function add_item(queue, id, priority)
-  if redis.call('EXISTS', item_key(queue, id)) == 1 then return false end
+-- The score is the time in seconds since 1970 times 6 - priority. So a higher priority goes first, even if it comes
+-- later (a later 5 passes an earlier 4 for some 57 years), and within a priority the earlier item goes first; equal
+-- scores are ordered by the sequence number, which begins the member. At a time of `seconds`, the scores of priority p
+-- lie in (seconds * (5 - p), seconds * (6 - p)]. order.lua has the whole order.
+local function add_item(queue, root, id, priority)
   local member = string.format('%016d:%s', redis.call('INCR', queue .. ':seq'), id)
   local score = redis.call('TIME')[1] * (6 - priority)
   redis.call('HSET', item_key(queue, id), 'member', member, 'score', score, 'priority', priority,
              'attempt', 0, 'failures', 0, 'crashes', 0)
-  put_back(queue, id)
+  put_back(queue, root, id)
+end
+
+-- Returns whether there was a lease. A worker that waits may take another item of the same owner now.
+local function end_lease(queue, id)
+  if redis.call('ZREM', queue .. ':lease', id) == 0 then return false end
+  local owner = redis.call('HGET', item_key(queue, id), 'owner') or ''
+  if owner ~= '' and redis.call('ZREM', queue .. ':running:' .. owner, id) == 1 then wake(queue) end
   return true
 end
 
+-- Makes an item that comes back a retry, which waits behind all first tries and has no turn of its own.
+local function count_against(queue, id, counter)
+  redis.call('HINCRBY', item_key(queue, id), counter, 1)
+  redis.call('HSET', item_key(queue, id), 'turn', '')
+end
+
 local function remove_item(queue, id)
-  local member = redis.call('HGET', item_key(queue, id), 'member')
-  if member then redis.call('ZREM', queue, member) end
-  for _, set in ipairs({':lease', ':delayed', ':dead'}) do redis.call('ZREM', queue .. set, id) end
+  if not end_lease(queue, id) then -- or it would be nowhere else
+    local place = redis.call('HMGET', item_key(queue, id), 'member', 'line')
+    if place[1] then
+      redis.call('ZREM', queue, place[1])
+      leave_line(queue, place[2], place[1])
+    end
+    for _, set in ipairs({':delayed', ':dead'}) do redis.call('ZREM', queue .. set, id) end
+  end
   redis.call('DEL', item_key(queue, id))
 end
 
 -- Replaces what is left of the item in this queue: a dead letter, or an item that a worker still holds.
-local function add_item_again(queue, id, priority)
+local function add_item_again(queue, root, id, priority)
   remove_item(queue, id)
-  add_item(queue, id, priority)
+  add_item(queue, root, id, priority)
 end
 
 -- Whether work is left to do for the item: it waits, is leased or is delayed.
@@ -62,6 +65,9 @@ local function has_status(root, id, statuses)
   local status = redis.call('HGET', record_key(root, id), 'status')
   return status and (statuses == '' or string.find(',' .. statuses .. ',', ',' .. status .. ',', 1, true))
 end
+
+-- Whether a set has as many members as a limit allows; 0 allows any number.
+local function is_full(set, max_members) return max_members > 0 and redis.call('ZCARD', set) >= max_members end
 
 -- The indexes that hold a record: that of all records and that of its owner. Each exists once more for each status.
 local function indexes_of(root, owner)
@@ -95,44 +101,4 @@ end
 -- Does not bring back a record that was deleted while a worker still held its item.
 local function update_record(root, id, first)
   if first <= #ARGV and redis.call('EXISTS', record_key(root, id)) == 1 then write_record(root, id, first) end
-end
-
-local function promote_due(queue, now)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', queue .. ':delayed', '-inf', now, 'LIMIT', 0, 100)) do
-    redis.call('ZREM', queue .. ':delayed', id)
-    put_back(queue, id)
-  end
-end
-
--- The oldest item of a priority, which is the first in its range of scores (see add_item). `weight` is 6 - priority.
--- Returns {member, score}, or {} when no item of this priority waits.
-local function oldest(queue, seconds, weight)
-  return redis.call('ZRANGEBYSCORE', queue, '(' .. seconds * (weight - 1), seconds * weight,
-                    'WITHSCORES', 'LIMIT', 0, 1)
-end
-
--- The member that has waited longest, if it has waited `max_wait_s`; 0 turns this off.
-local function overdue(queue, now, max_wait_s)
-  if max_wait_s == 0 then return nil end
-  local seconds = math.floor(now / 1000)
-  local found, found_at = nil, seconds - max_wait_s
-  for weight = 5, 1, -1 do
-    local first = oldest(queue, seconds, weight)
-    if first[1] and first[2] / weight <= found_at then found, found_at = first[1], first[2] / weight end
-  end
-  return found
-end
-
--- The member and the id of the item that a claim takes now: an overdue one, else the one with the lowest score, which is
--- the highest priority (see add_item). Moves members that are no items out of the way.
-local function next_item(queue, now, max_wait_s)
-  promote_due(queue, now)
-  while true do
-    local member = overdue(queue, now, max_wait_s) or redis.call('ZRANGE', queue, 0, 0)[1]
-    if not member then return nil end
-    local id = string.sub(member, 18)
-    if redis.call('HGET', item_key(queue, id), 'member') == member then return member, id end
-    redis.call('ZADD', queue .. ':foreign', redis.call('ZSCORE', queue, member), member)
-    redis.call('ZREM', queue, member)
-  end
 end

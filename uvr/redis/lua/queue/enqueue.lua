@@ -25,10 +25,11 @@ local function is_attached() return tonumber(redis.call('ZSCORE', attachments, a
 if redis.call('EXISTS', record_key(root, id)) == 1 then return {'exists'} end
 local earlier = request ~= '' and earlier_item()
 if earlier then return earlier end
-if max_members > 0 and redis.call('ZCARD', limiting) >= max_members then return {'limited'} end
+if is_full(limiting, max_members) then return {'limited'} end
 if attachment ~= '' and not is_attached() then return {'detached'} end
-if not add_item(queue, id, priority) then return {'exists'} end
-if #ARGV > 7 then write_record(root, id, 8) end
+if redis.call('EXISTS', item_key(queue, id)) == 1 then return {'exists'} end
+if #ARGV > 7 then write_record(root, id, 8) end -- the line of the item is that of the record's owner
+add_item(queue, root, id, priority)
 if attachment ~= '' then redis.call('ZADD', attachments, 0, attachment) end
 if request ~= '' then
   redis.call('HSET', request_key, 'id', id, 'for', asks_for)

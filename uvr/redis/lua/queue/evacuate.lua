@@ -1,21 +1,31 @@
--- Moves items to the end of another queue, all but the dead ones. Workers that hold one lose their lease.
--- KEYS: queue, root, the queue to move to. ARGV: how many at most, record…
--- Returns the ids of the items moved.
+-- Moves items to the end of another queue, all but the dead ones. Workers that hold one lose their lease. To be called
+-- until nothing is left: first the leased and delayed items go back to their old places, then all items move in the
+-- order of their scores.
+-- KEYS: queue, root, the queue to move to. ARGV: how many items to touch at most, record…
+-- Returns how many items were touched, and the ids of those that were moved.
 
 run_when_full()
-local queue, moved = KEYS[1], {}
+local queue, root, max_touched = KEYS[1], KEYS[2], tonumber(ARGV[1])
+local touched, moved = 0, {}
+
+local function first_of(set) return redis.call('ZRANGE', set, 0, max_touched - touched - 1) end
+
 for _, set in ipairs({':lease', ':delayed'}) do
-  for _, id in ipairs(redis.call('ZRANGE', queue .. set, 0, -1)) do
-    redis.call('ZREM', queue .. set, id)
-    put_back(queue, id)
+  for _, id in ipairs(touched < max_touched and first_of(queue .. set) or {}) do
+    touched = touched + 1
+    end_lease(queue, id)
+    redis.call('ZREM', queue .. ':delayed', id)
+    put_back(queue, root, id)
   end
 end
-while #moved < tonumber(ARGV[1]) do
-  local _, id = next_item(queue, 0, 0)
-  if not id then break end
-  update_record(KEYS[2], id, 2)
-  add_item_again(KEYS[3], id, redis.call('HGET', item_key(queue, id), 'priority'))
-  remove_item(queue, id)
-  moved[#moved + 1] = id
+for _, member in ipairs(touched == 0 and first_of(queue) or {}) do
+  local id = string.sub(member, 18)
+  touched = touched + 1
+  if is_item(queue, member, id) then
+    update_record(root, id, 2)
+    add_item_again(KEYS[3], root, id, redis.call('HGET', item_key(queue, id), 'priority'))
+    remove_item(queue, id)
+    moved[#moved + 1] = id
+  end
 end
-return moved
+return {touched, unpack(moved)}

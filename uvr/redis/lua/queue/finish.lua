@@ -6,6 +6,6 @@ run_when_full()
 local queue, id = KEYS[1], ARGV[1]
 if not holds(queue, id, ARGV[2]) then return 0 end
 update_record(KEYS[2], id, 3)
-if KEYS[3] ~= queue then add_item_again(KEYS[3], id, redis.call('HGET', item_key(queue, id), 'priority')) end
+if KEYS[3] ~= queue then add_item_again(KEYS[3], KEYS[2], id, redis.call('HGET', item_key(queue, id), 'priority')) end
 remove_item(queue, id)
 return 1

@@ -20,6 +20,7 @@ for _, index in ipairs(indexes_of(root, record[3])) do
 end
 if ARGV[3] == '1' then
   redis.call('ZADD', root .. ':deleted', now_ms(), id)
-  redis.call('ZREMRANGEBYSCORE', root .. ':deleted', '-inf', now_ms() - 2 * 86400000)
+  local old = redis.call('ZRANGEBYSCORE', root .. ':deleted', '-inf', now_ms() - 2 * 86400000, 'LIMIT', 0, PAGE)
+  if old[1] then redis.call('ZREM', root .. ':deleted', unpack(old)) end
 end
 return 1

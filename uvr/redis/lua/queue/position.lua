@@ -1,5 +1,4 @@
--- Reads how many items go before this one.
--- KEYS: queue. ARGV: id. Returns its rank, or nil when it does not wait.
+-- Reads how many items go before this one (order.lua).
+-- KEYS: queue. ARGV: id. Returns the number, or nil when it does not wait.
 
-local member = redis.call('HGET', item_key(KEYS[1], ARGV[1]), 'member')
-return member and redis.call('ZRANK', KEYS[1], member)
+return items_before(KEYS[1], ARGV[1])

@@ -10,7 +10,8 @@ for weight = 5, 1, -1 do
   sizes[#sizes + 1] = redis.call('ZCOUNT', queue, '(' .. seconds * (weight - 1), seconds * weight)
 end
 for weight = 5, 1, -1 do
-  local first = oldest(queue, seconds, weight)
+  local first = redis.call('ZRANGEBYSCORE', queue, '(' .. seconds * (weight - 1), seconds * weight,
+                           'WITHSCORES', 'LIMIT', 0, 1)
   sizes[#sizes + 1] = first[1] and seconds - first[2] / weight or 0
 end
 return sizes

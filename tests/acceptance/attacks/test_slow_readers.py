@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import signal
 import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,9 +39,17 @@ UPLOAD = (
 ).encode() + bytes(2**17)
 
 
+@dataclass(frozen=True)
+class SmallApi:
+    """An API with one process of two threads: its address, a link to a stem, and the process of its Redis."""
+
+    url: str
+    link: str
+    redis_process_id: int
+
+
 @contextmanager
-def small_api(folder: Path, **variables: str) -> Iterator[tuple[str, str]]:
-    """An API with one process of two threads: its address, and a link to a stem."""
+def small_api(folder: Path, **variables: str) -> Iterator[SmallApi]:
     with redis_server(folder) as redis:
         few = {"API_WORKERS": "1", "API_THREADS": "2", "LOG_LEVEL": "error", **variables}
         with running_api(environment(redis, folder, **few), folder) as (_, url):
@@ -45,18 +58,19 @@ def small_api(folder: Path, **variables: str) -> Iterator[tuple[str, str]]:
                 storage = open_storage(settings, partial(link_key, client, settings.redis_task_queue))
                 (folder / "stem.wav").write_bytes(STEM)
                 storage.put(folder / "stem.wav", "a_vocals.wav", "audio/wav")
-                yield url, storage.url("a_vocals.wav", 3600, url)
+                info: Any = client.info("server")
+                yield SmallApi(url, storage.url("a_vocals.wav", 3600, url), info["process_id"])
 
 
 @pytest.fixture(scope="module")
-def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallApi]:
     """An API that waits for slow clients longer than any test, so what waits for them fails its test."""
     with small_api(tmp_path_factory.mktemp("patient"), CLIENT_TIMEOUT_SECONDS=str(100 * PATIENCE_S)) as api:
         yield api
 
 
 @pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallApi]:
     """An API that soon gives up on slow clients, and accepts few requests at a time from one address."""
     limits = {
         "CLIENT_TIMEOUT_SECONDS": "2",
@@ -88,15 +102,15 @@ def status_of(client: socket.socket) -> int:
     return int(client.recv(4096).split()[1])
 
 
-def test_clients_that_do_not_read_delay_nobody(patient: tuple[str, str]) -> None:
-    url, _ = patient
+def test_clients_that_do_not_read_delay_nobody(patient: SmallApi) -> None:
+    url = patient.url
     with connections(url, 60, get(f"{url}/docs") * 10):
         assert_answers(url)
 
 
 @pytest.mark.parametrize("range_header", ["", "Range: bytes=0-\r\n"], ids=["whole", "range"])
-def test_slow_downloads_delay_nobody_and_are_complete(patient: tuple[str, str], range_header: str) -> None:
-    url, link = patient
+def test_slow_downloads_delay_nobody_and_are_complete(patient: SmallApi, range_header: str) -> None:
+    url, link = patient.url, patient.link
     with connections(url, 40, get(link, range_header)) as clients:
         for client in clients:
             client.recv(100)
@@ -107,8 +121,8 @@ def test_slow_downloads_delay_nobody_and_are_complete(patient: tuple[str, str], 
             assert body_of(slow, len(STEM)) == STEM
 
 
-def test_health_is_answered_while_every_thread_is_busy(patient: tuple[str, str]) -> None:
-    url, _ = patient
+def test_health_is_answered_while_every_thread_is_busy(patient: SmallApi) -> None:
+    url = patient.url
     song = {"audio": "https://songs.example.com/a.mp3"}
     task_uuid = requests.post(f"{url}/generate", json=song, auth=CREDENTIALS, timeout=PROMPT_S).json()["task_uuid"]
     with connections(url, 2, get(f"{url}/tasks/{task_uuid}/events", AUTHORIZATION)), connections(url, 2, UPLOAD):
@@ -117,8 +131,20 @@ def test_health_is_answered_while_every_thread_is_busy(patient: tuple[str, str])
             assert requests.get(f"{url}/ready", timeout=PROMPT_S).status_code == 503
 
 
-def test_a_client_that_stops_reading_is_disconnected(strict: tuple[str, str]) -> None:
-    url, link = strict
+def test_health_is_answered_while_redis_hangs(patient: SmallApi) -> None:
+    url = patient.url
+    os.kill(patient.redis_process_id, signal.SIGSTOP)
+    try:
+        with connections(url, 2, get(f"{url}/tasks", AUTHORIZATION)) as earlier:
+            assert requests.get(f"{url}/health", timeout=PROMPT_S).status_code == 503
+            assert not select.select(earlier, [], [], 0)[0]  # these wait for Redis five times as long
+            assert requests.get(f"{url}/ready", timeout=PROMPT_S).status_code == 503
+    finally:
+        os.kill(patient.redis_process_id, signal.SIGCONT)
+
+
+def test_a_client_that_stops_reading_is_disconnected(strict: SmallApi) -> None:
+    url, link = strict.url, strict.link
     with connections(url, 4, get(link), source="127.0.0.2") as clients:
         # The address has no more requests: whoever waits for them to end gets an answer once they were given up.
         while requests_refused(url, "127.0.0.2"):
@@ -132,8 +158,8 @@ def requests_refused(url: str, source: str) -> bool:
         return status_of(client) == 429
 
 
-def test_an_address_with_too_many_requests_is_told_so(strict: tuple[str, str]) -> None:
-    url, link = strict
+def test_an_address_with_too_many_requests_is_told_so(strict: SmallApi) -> None:
+    url, link = strict.url, strict.link
     with ExitStack() as stack:
         stack.enter_context(connections(url, 4, get(link), source="127.0.0.2"))
         silent = stack.enter_context(connections(url, 40, source="127.0.0.2"))
@@ -150,14 +176,14 @@ def test_an_address_with_too_many_requests_is_told_so(strict: tuple[str, str]) -
         assert_answers(url)
 
 
-def test_a_trusted_proxy_may_have_any_number_of_requests(strict: tuple[str, str]) -> None:
-    url, link = strict
+def test_a_trusted_proxy_may_have_any_number_of_requests(strict: SmallApi) -> None:
+    url, link = strict.url, strict.link
     with connections(url, 20, get(link), source="127.0.0.3") as clients:
         assert {status_of(client) for client in clients} == {200}
 
 
-def test_a_body_that_arrives_too_slowly_is_a_408(strict: tuple[str, str]) -> None:
-    url, _ = strict
+def test_a_body_that_arrives_too_slowly_is_a_408(strict: SmallApi) -> None:
+    url = strict.url
     with connections(url, 1, UPLOAD) as [client]:
         client.settimeout(0.05)
         answer = b""
@@ -172,8 +198,8 @@ def test_a_body_that_arrives_too_slowly_is_a_408(strict: tuple[str, str]) -> Non
     assert "too slowly" in json.loads(body)["detail"]
 
 
-def test_small_requests_on_one_connection_are_answered_in_order(patient: tuple[str, str]) -> None:
-    url, link = patient
+def test_small_requests_on_one_connection_are_answered_in_order(patient: SmallApi) -> None:
+    url, link = patient.url, patient.link
     path = urlsplit(link)
     part = f"{path.path}?{path.query}"
     request = f"GET {part} HTTP/1.1\r\nHost: uvr\r\nRange: bytes={{}}-{{}}\r\n{{}}\r\n"

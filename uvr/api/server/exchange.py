@@ -115,7 +115,7 @@ class Exchange:
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("server.request_broke", exc_info=error)
         else:
-            log.warning("server.request_invalid", address=self._connection.address, error=str(error))
+            log.warning("server.request_invalid", client=str(self._connection.peer), error=str(error))
         if self._response is not None and self._response.headers_sent:
             self._connection.outbox.break_off()  # a second response would look like a part of the first one
         else:

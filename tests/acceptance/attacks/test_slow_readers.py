@@ -65,7 +65,8 @@ def small_api(folder: Path, **variables: str) -> Iterator[SmallApi]:
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallApi]:
     """An API that waits for slow clients longer than any test, so what waits for them fails its test."""
-    with small_api(tmp_path_factory.mktemp("patient"), CLIENT_TIMEOUT_SECONDS=str(100 * PATIENCE_S)) as api:
+    limits = {"CLIENT_TIMEOUT_SECONDS": str(100 * PATIENCE_S), "GUNICORN_CMD_ARGS": "--worker-connections=150"}
+    with small_api(tmp_path_factory.mktemp("patient"), **limits) as api:
         yield api
 
 
@@ -156,6 +157,13 @@ def requests_refused(url: str, source: str) -> bool:
     """Whether a request from this address is refused because it has too many."""
     with connections(url, 1, get(f"{url}/docs"), source=source) as [client]:
         return status_of(client) == 429
+
+
+def test_silent_connections_from_many_addresses_make_room_for_others(patient: SmallApi) -> None:
+    with ExitStack() as stack:
+        for number in range(2, 8):
+            stack.enter_context(connections(patient.url, 50, source=f"127.0.0.{number}"))
+        assert_answers(patient.url)
 
 
 def test_an_address_with_too_many_requests_is_told_so(strict: SmallApi) -> None:

@@ -51,7 +51,7 @@ _MAX_HELD_BYTES = 64 * 2**20
 _TICK_S = 1.0
 _LINGER_S = 2.0
 _READ_BYTES = 2**16
-_OTHER_FILES = 256
+_OTHER_FILES = 128
 """Open files of a process besides its connections and the files that they download."""
 _RETRY_AFTER_S = 5
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -74,7 +74,8 @@ class PatientWorker(Worker):
         self._is_accepting = False
         self._may_accept_at = self._ticked_at = time.monotonic()
         self._refusals: Counter[str] = Counter()  # by address, since the last tick
-        _allow_open_files(2 * self.cfg.worker_connections + _OTHER_FILES)
+        open_files = _allow_open_files(2 * self.cfg.worker_connections + _OTHER_FILES)
+        self._max_connections = min(self.cfg.worker_connections, max(2, open_files - _OTHER_FILES) // 2)
         super().init_process()
 
     def run(self) -> None:
@@ -132,9 +133,7 @@ class PatientWorker(Worker):
         """Whether the process can take one more connection, if need be instead of an unused one."""
         if time.monotonic() < self._may_accept_at:
             return False
-        if len(self._connections) < self.cfg.worker_connections:
-            return True
-        return self._drop_unused()
+        return len(self._connections) < self._max_connections or self._connections.oldest_unused() is not None
 
     def _accept(self, listener: socket) -> None:
         """Accept a connection, if need be instead of an unused one of the same address."""
@@ -147,21 +146,21 @@ class PatientWorker(Worker):
                 self._accept_connections(False)
             return
         connection = Connection(self.cfg, sock, peer, listener.getsockname(), self.limits)
-        if self._has_room_for(connection.address):
+        if self._make_room_for(connection.address):
             self._connections.add(connection)
             self._receive(connection, self.limits.timeout_s)
         else:
             connection.close()
 
-    def _has_room_for(self, address: str) -> bool:
+    def _make_room_for(self, address: str) -> bool:
+        """Drop the oldest unused connection if the address or the process has too many. Whether there is room now."""
         maximum = self.limits.max_connections
-        if not (address and maximum) or self._connections.of(address) < maximum + _SPARE_CONNECTIONS:
+        if address and maximum and self._connections.of(address) >= maximum + _SPARE_CONNECTIONS:
+            unused = self._connections.oldest_unused(address)
+        elif len(self._connections) >= self._max_connections:
+            unused = self._connections.oldest_unused()
+        else:
             return True
-        return self._drop_unused(address)
-
-    def _drop_unused(self, address: str | None = None) -> bool:
-        """Drop the oldest connection on which no request is being answered. Whether there was one."""
-        unused = self._connections.oldest_unused(address)
         if unused:
             self._drop(unused)
         return unused is not None
@@ -309,12 +308,13 @@ def patient_worker(limits: ClientLimits) -> type[PatientWorker]:
     return type("PatientWorker", (PatientWorker,), {"limits": limits})
 
 
-def _allow_open_files(count: int) -> None:
-    """Raise this process's limit on open files to `count` if it is lower, as far as the system allows."""
+def _allow_open_files(count: int) -> int:
+    """Let this process open `count` files, or fewer if the system's hard limit is lower. Returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
 
 
 def _received(sock: socket) -> bytes | None:

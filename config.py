@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     api_workers: int = Field(2, ge=1)
     api_threads: int = Field(8, ge=1)
     client_timeout_seconds: Seconds = 15
+    client_grace_seconds: Seconds = 300
+    client_min_bytes_per_second: int = Field(256 * 2**10, ge=0)
+    max_connections_per_address: int = Field(100, ge=0)
     api_published: str = Field("", pattern=r"^(.+:[0-9]{1,5})?$")
     public_base_url: HttpUrl = ""
     allowed_hosts: Hosts = ()

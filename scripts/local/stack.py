@@ -125,7 +125,7 @@ class Stack:
         """Raise if `services` cannot be started: password, configuration, port, Redis, model."""
         if faults := password_faults(self._settings):
             raise SettingsError(faults)
-        open_services(self._settings).clients.close()
+        open_services(self._settings).close()
         names = [service.name for service in services]
         keeps_port = "api" in names and self._runs_unchanged(services[names.index("api")], "api_host", "api_port")
         if "api" in names and not keeps_port and (faults := port_faults(self._settings)):

@@ -48,7 +48,7 @@ def application(settings: Settings) -> Iterator[Flask]:
     try:
         yield app
     finally:
-        services_of(app).clients.close()
+        services_of(app).close()
 
 
 @contextmanager

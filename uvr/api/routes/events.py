@@ -2,7 +2,7 @@
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html. A stream begins with the present state of the task, so a
 client that reconnects misses nothing that still matters, whatever it received last. It ends when the task ends, after
-five minutes at the latest, and when the service stops.
+five minutes at the latest, when the service stops, and when the client does not read it.
 """
 
 from __future__ import annotations

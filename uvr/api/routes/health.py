@@ -66,10 +66,12 @@ def show_readiness() -> Response:
     503 while Redis is down or accepts no writes, and while there is no processor or no uploader that is not paused. The
     message of the component says why.
     """
-    redis = _redis_readiness()
+    redis, responds = _redis_readiness()
     try:
-        workers = services().workers()
+        workers = services().workers() if responds else None
     except RedisError:
+        workers = None
+    if workers is None:
         processor = uploader = PartReadiness(
             status="unknown", message="While Redis is down, it is not known which workers run."
         )
@@ -82,18 +84,20 @@ def show_readiness() -> Response:
     return json_response(report, HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
-def _redis_readiness() -> PartReadiness:
+def _redis_readiness() -> tuple[PartReadiness, bool]:
+    """Whether Redis accepts tasks, and whether it responds at all."""
     try:
-        check_redis(services().clients, services().settings)
+        check_redis(services().impatient_clients, services().settings)
     except UnsuitableRedisError as error:
         log.critical("redis.unsuitable", error=str(error))
-        return PartReadiness(status="down", message=error.sentence)
+        return PartReadiness(status="down", message=error.sentence), True
     except RedisError as error:
         log.error("redis.unavailable", error_kind=type(error).__name__, error=str(error))
         refuses_writes = "Redis accepts no writes: it is full, read-only or cannot save to its disk."
         is_away = "Redis does not respond, or is still starting."
-        return PartReadiness(status="down", message=refuses_writes if isinstance(error, ResponseError) else is_away)
-    return PartReadiness(status="up", message=None)
+        responds = isinstance(error, ResponseError)
+        return PartReadiness(status="down", message=refuses_writes if responds else is_away), responds
+    return PartReadiness(status="up", message=None), True
 
 
 def _worker_readiness(kind: str, workers: Sequence[dict[str, str]]) -> PartReadiness:

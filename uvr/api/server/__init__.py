@@ -1,1 +1,1 @@
-"""The HTTP server: gunicorn with the service's settings, slow clients, and malformed requests."""
+"""The HTTP server: gunicorn with a worker of our own, whose threads do not wait for slow clients."""

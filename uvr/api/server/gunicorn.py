@@ -18,7 +18,8 @@ from gunicorn.app.base import Application
 from gunicorn.glogging import Logger
 
 from config import Settings
-from uvr.api.server.slow_clients import slow_client_worker
+from uvr.api.server.limits import ClientLimits
+from uvr.api.server.worker import patient_worker
 from uvr.api.services import services_of
 
 log = structlog.get_logger()
@@ -61,7 +62,7 @@ class Server(Application):
         return {
             "bind": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"],
             "workers": self._settings.api_workers,
-            "worker_class": slow_client_worker(self._settings.client_timeout_seconds),
+            "worker_class": patient_worker(ClientLimits.of(self._settings)),
             "threads": self._settings.api_threads,
             # If the heartbeat file is on a slow disk, a healthy worker looks dead.
             "worker_tmp_dir": str(_MEMORY_DIR) if os.access(_MEMORY_DIR, os.W_OK) else None,
@@ -74,6 +75,13 @@ class Server(Application):
             "when_ready": log_address,
             "post_worker_init": end_event_streams_at_stop,
         }
+
+    def load_config(self) -> None:
+        """Read gunicorn's own options too. With TLS, gunicorn's own worker serves, which slow clients can block."""
+        super().load_config()
+        if self.cfg.is_ssl:
+            log.warning("server.tls_in_gunicorn", advice="put a proxy with HTTPS in front of the API instead")
+            self.cfg.set("worker_class", "gthread")
 
     def load(self) -> Any:
         """The application of one worker, created after the fork."""

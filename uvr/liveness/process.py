@@ -37,11 +37,13 @@ class WorkerProcess:
         self.broker = Broker(self.settings, self.clients)
         self.node = Node(self.settings, self.broker, kind)
 
-    def presence(self, facts: Mapping[str, str], why_paused: Callable[[], str]) -> WorkerPresence:
-        """The announcements of this process: its `facts`, and the reason for a pause, "" when there is none."""
+    def presence(
+        self, facts: Mapping[str, str], why_paused: Callable[[], str], why_idle: Callable[[], str] = lambda: ""
+    ) -> WorkerPresence:
+        """The announcements of this process: its `facts`, and why it is paused, or idle in spite of its tasks."""
 
         def current_facts() -> dict[str, str]:
-            return {**facts, "paused": why_paused()}
+            return {**facts, "paused": why_paused(), "idle": why_idle()}
 
         return WorkerPresence(self.broker.client, self.broker.root, self._kind, current_facts)
 

@@ -18,7 +18,8 @@ from redis_queue import Lease
 from uvr.errors import UvrError
 from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACTOR, SEPARATION_SECONDS
 from uvr.net.url_guard import UrlGuard
-from uvr.processor.fetch import download
+from uvr.processor.download_shares import DownloadPlace, DownloadShares
+from uvr.processor.fetch import MinRate, download
 from uvr.processor.scheduler import InferenceScheduler, InferenceSlot
 from uvr.separation.separator import Separator
 from uvr.storage.staging import StagingFolder
@@ -30,7 +31,7 @@ from uvr.tasks.outcomes import failed
 from uvr.timestamps import now_ms
 from uvr.webhooks import progress_events
 from uvr.worker.heartbeat import Heartbeat
-from uvr.worker.outcome import Done
+from uvr.worker.outcome import Done, Later
 
 log = structlog.get_logger()
 
@@ -47,13 +48,24 @@ class SeparationHandler:
         self._scheduler = scheduler
         self._guard = UrlGuard(settings.allowed_private_networks, proxy=settings.fetch_proxy.get_secret_value())
         self._uploads = Uploads(settings, broker.uploads)
+        has_users = settings.basic_auth_users_file is not None
+        self._shares = DownloadShares(settings.download_threads, has_users=has_users)
+        self._min_rate = MinRate(settings.fetch_min_bytes_per_second, settings.fetch_min_rate_seconds)
 
-    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
+    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
         """Fetch, separate and stage the stems; safe to repeat, because each attempt has folders of its own."""
+        self._scheduler.begin(lease)
         task = self._broker.store.get(lease.id)
         if task is None:
             return Done()  # deleted while it waited
         bind_request_id(task)
+        with self._shares.take(task) as place:
+            if place.pause_s:
+                self._scheduler.turn_away()
+                return Later(place.pause_s)
+            return self._make_stems(task, lease, heartbeat, place)
+
+    def _make_stems(self, task: Task, lease: Lease, heartbeat: Heartbeat, download_place: DownloadPlace) -> Done:
         heartbeat.beat(record(status=Status.PROCESSING, attempt=lease.attempt, started_ms=now_ms(), progress=0.0))
         progress_events.send(self._broker, task, progress_events.STARTED)
         self._settings.temp_dir.mkdir(parents=True, exist_ok=True)
@@ -61,6 +73,7 @@ class SeparationHandler:
         with tempfile.TemporaryDirectory(prefix=f"{staging.name}.", dir=self._settings.temp_dir) as work_dir:
             song = Path(work_dir) / "source"
             fetch_s = self._fetch(task, song, heartbeat)
+            download_place.leave()
             engine, model = self._settings.separation_engine, self._settings.model_name
             fingerprint = self._broker.result_cache.fingerprint(song, engine, model, task.output_format)
             if copied := self._copied(fingerprint, fetch_s):
@@ -90,6 +103,7 @@ class SeparationHandler:
                 max_bytes=self._settings.max_audio_bytes,
                 timeout_s=self._settings.fetch_timeout_seconds,
                 total_s=self._settings.fetch_total_seconds,
+                min_rate=self._min_rate,
                 user_agent=self._settings.fetch_user_agent,
                 cancelled=heartbeat.stopping,
             )
@@ -116,6 +130,7 @@ class SeparationHandler:
         """Split `song` into stems in `stem_dir`; returns the facts about it for the task's record."""
         started, model = time.monotonic(), self._settings.shown_model_name
         slot = InferenceSlot(self._scheduler, lease, heartbeat)
+        slot.prepare()
         separation = self._separator.separate(
             song,
             song.parent,

@@ -97,13 +97,20 @@ def _redis_readiness() -> PartReadiness:
 
 
 def _worker_readiness(kind: str, workers: Sequence[dict[str, str]]) -> PartReadiness:
-    """Up while at least one of the workers runs and is not paused; names the reasons of those that are paused."""
-    reasons = [worker["paused"] for worker in workers if "paused" in worker]
-    message = " ".join(sorted(set(reasons)))
+    """Up while at least one of the workers runs and is not paused; says why others are paused, or idle."""
     if not workers:
         return PartReadiness(status="down", message=f"No {kind} runs; tasks wait until one does.")
-    if len(reasons) == len(workers):
-        return PartReadiness(status="paused", message=message)
-    return PartReadiness(
-        status="up", message=f"{len(reasons)} of {len(workers)} paused. {message}" if reasons else None
-    )
+    paused = [worker["paused"] for worker in workers if "paused" in worker]
+    if len(paused) == len(workers):
+        return PartReadiness(status="paused", message=_sentences(paused))
+    idle = [worker["idle"] for worker in workers if "idle" in worker and "paused" not in worker]
+    parts = [
+        f"{len(reasons)} of {len(workers)} {state}. {_sentences(reasons)}"
+        for state, reasons in (("paused", paused), ("idle", idle))
+        if reasons
+    ]
+    return PartReadiness(status="up", message=" ".join(parts) or None)
+
+
+def _sentences(reasons: Sequence[str]) -> str:
+    return " ".join(sorted(set(reasons)))

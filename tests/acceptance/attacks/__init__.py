@@ -1,0 +1,1 @@
+"""Attacks on the running service by strangers and by greedy users, and what the others notice of them."""

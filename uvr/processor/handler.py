@@ -54,7 +54,6 @@ class SeparationHandler:
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
         """Fetch, separate and stage the stems; safe to repeat, because each attempt has folders of its own."""
-        self._scheduler.begin(lease)
         task = self._broker.store.get(lease.id)
         if task is None:
             return Done()  # deleted while it waited
@@ -63,6 +62,7 @@ class SeparationHandler:
             if place.pause_s:
                 self._scheduler.turn_away()
                 return Later(place.pause_s)
+            self._scheduler.begin(lease)
             return self._make_stems(task, lease, heartbeat, place)
 
     def _make_stems(self, task: Task, lease: Lease, heartbeat: Heartbeat, download_place: DownloadPlace) -> Done:

@@ -8,6 +8,10 @@ the threads keep them, and makes sure that
 - nothing is claimed while there is a reason to pause, such as a full disk;
 - a decoded task that waits for the network is released to the queue, uncounted, when a task that goes before it has
   arrived, when another processor has nothing to do, or when this process is stopping.
+
+Tasks that were turned away, because their host or user has all downloads it may have, come back to their old places.
+They would overtake everything behind them again and again. So for a minute after one was turned away, a task is
+released only if the one that overtook it has really been claimed and is downloaded.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ _YIELD_S = 1.0
 """How long nothing is claimed after a task was released to an idle processor, which might otherwise come too late."""
 _TURNED_AWAY_PAUSE_S = 0.05
 """How long nothing is claimed after a task was turned away: a long row of them must not occupy Redis."""
+_EXCESS_S = 90.0
+"""For how long tasks that were turned away may come back; longer than their longest pause."""
 _LONG_WAIT_S = 5.0
 """For how long the network waits for downloads before operators are told."""
 
@@ -61,7 +67,7 @@ class InferenceScheduler(Admission):
         self._stages = Stages(max_downloads)
         self._acquired_at = self._released_at = time.monotonic()
         self._downloading_since = self._counted_until = math.inf
-        self._paused_until = 0.0
+        self._paused_until = self._excess_until = 0.0
 
     def enter(self) -> bool:
         """Whether the calling thread may claim a task ahead of the network; `leave` ends this."""
@@ -94,14 +100,17 @@ class InferenceScheduler(Admission):
         return f"The network has nothing to do: {songs} still being downloaded."
 
     def begin(self, lease: Lease) -> None:
-        """The calling thread has claimed a task and fetches its song."""
+        """The calling thread fetches the song of the task that it has claimed."""
         with self._changing():
-            self._stages.move(threading.get_ident(), Stage.FETCHING, lease)
+            self._stages.begin(threading.get_ident(), lease)
 
     def turn_away(self) -> None:
         """The calling thread returns its task, which may not be downloaded now; the next claim waits for a moment."""
-        with self._change:
-            self._paused_until = max(self._paused_until, time.monotonic() + _TURNED_AWAY_PAUSE_S)
+        with self._changing():
+            now = time.monotonic()
+            self._excess_until = now + _EXCESS_S
+            self._paused_until = max(self._paused_until, now + _TURNED_AWAY_PAUSE_S)
+            self._stages.overtake_none()
 
     def prepare(self, lease: Lease, heartbeat: Heartbeat) -> None:
         """Wait until the fetched song may be decoded. Raises `CancelledError` when the task should be released."""
@@ -112,7 +121,7 @@ class InferenceScheduler(Admission):
             if heartbeat.stopping():
                 raise self._cancelled("The process is stopping before this task has entered the network.")
             with self._change:
-                must_give_way = self._stages.must_give_way(worker)
+                must_give_way = self._stages.must_give_way(worker, keeps_songs=self._has_excess())
                 self._change.wait_for(lambda: self._stages.may_decode(worker), 0 if must_give_way else _CHECK_EVERY_S)
             if must_give_way:
                 raise self._cancelled("A task that goes before this one has arrived.")
@@ -125,12 +134,10 @@ class InferenceScheduler(Admission):
         while not self._try_to_occupy(worker, lease):
             if heartbeat.stopping():
                 raise self._cancelled("The process is stopping before this task has entered the network.")
-            with self._change:
-                is_outranked = self._stages.is_outranked(worker)
-            if is_outranked or self._is_overtaken(lease, self._name):
+            if self._should_go_back(worker, lease):
                 self._paused_until = time.monotonic() + _YIELD_S
                 raise self._cancelled("A task that goes before this one has arrived, or another processor is idle.")
-        if self._is_overtaken(lease):
+        if not self._has_excess() and self._is_overtaken(lease):
             raise self._cancelled("A task that goes before this one has arrived.")
         self._acquired_at = time.monotonic()
 
@@ -152,7 +159,9 @@ class InferenceScheduler(Admission):
         """Enter the stage of decoding if the rules allow it now."""
         overtaken = self._is_overtaken(lease)
         with self._changing():
-            self._stages.overtake(worker, overtaken=overtaken)
+            # If all places are taken, nobody can find out whether the better task would be turned away.
+            is_unknown = self._has_excess() and self._stages.is_full
+            self._stages.overtake(worker, overtaken=overtaken and not is_unknown)
             if may_decode := self._stages.may_decode(worker):
                 self._stages.move(worker, Stage.DECODING, lease)
             return may_decode
@@ -165,6 +174,23 @@ class InferenceScheduler(Admission):
             with self._changing():
                 self._stages.move(worker, Stage.IN_NETWORK, lease)
             return True
+
+    def _should_go_back(self, worker: int, lease: Lease) -> bool:
+        """Whether a decoded task that waits for the network should be released."""
+        with self._change:
+            if self._stages.is_outranked(worker):
+                return True
+        if not self._is_overtaken(lease, self._name):
+            return False
+        if not self._has_excess():
+            return True
+        overtaken = self._is_overtaken(lease)
+        with self._changing():
+            self._stages.overtake(worker, overtaken=overtaken)
+        return not overtaken  # then another processor is idle
+
+    def _has_excess(self) -> bool:
+        return time.monotonic() < self._excess_until
 
     def _cancelled(self, reason: str) -> CancelledError:
         """The error with which the calling thread's task goes back; its place is free from now on."""

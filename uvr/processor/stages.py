@@ -67,6 +67,8 @@ class _Held:
     was_slow: bool = False
     """Whether its download was."""
     overtaken: bool = False
+    displaced: bool = False
+    """Whether the task that overtook it has been claimed."""
 
     @property
     def priority(self) -> int:
@@ -87,13 +89,24 @@ class Stages:
         was_slow = before is not None and before.stage is Stage.FETCHING and now - before.since > _SLOW_S
         self._held[worker] = _Held(stage, now, rank, was_slow)
 
+    def begin(self, worker: int, lease: Lease) -> None:
+        """The task of `worker` may be fetched: it was claimed before those that it has overtaken."""
+        for held in self._in(Stage.DECODED):
+            held.displaced = held.overtaken
+        self.move(worker, Stage.FETCHING, lease)
+
     def end(self, worker: int) -> None:
         """The worker holds nothing any more."""
         self._held.pop(worker, None)
 
     def overtake(self, worker: int, *, overtaken: bool) -> None:
-        """Note whether a task in the queue goes before the fetched one of this worker."""
+        """Note whether a task in the queue goes before the one of this worker; others may be claimed past it then."""
         self._held[worker].overtaken = overtaken
+
+    def overtake_none(self) -> None:
+        """The task that overtook others has gone again; whether there is another one is not known yet."""
+        for held in self._held.values():
+            held.overtaken = False
 
     def count(self, *stages: Stage) -> int:
         """How many tasks are in these stages."""
@@ -110,9 +123,14 @@ class Stages:
         others = self.count(Stage.FETCHED, *_AHEAD, Stage.IN_NETWORK)
         return not others and self.count(Stage.FETCHING) > 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether all download places are taken."""
+        return self.count(Stage.FETCHING, Stage.FETCHED) >= self._max_downloads
+
     def may_claim(self) -> bool:
         """Whether a worker may claim another task now. Only one at a time, so that tasks start in their order."""
-        if self.count(Stage.CLAIMING) or self._is_full():
+        if self.count(Stage.CLAIMING) or self.is_full:
             return False
         return not any(map(self._keeps_others_back, self._held.values()))
 
@@ -129,27 +147,29 @@ class Stages:
     def may_enter(self, worker: int) -> bool:
         """Whether the decoded song of `worker` is the one to enter the network now."""
         mine = self._held[worker]
-        return not self.is_network_busy and all(mine.rank <= other.rank for other in self._in(Stage.DECODED))
+        if self.is_network_busy or mine.displaced:
+            return False
+        return all(mine.rank <= other.rank for other in self._in(Stage.DECODED) if not other.displaced)
 
-    def must_give_way(self, worker: int) -> bool:
-        """Whether an overtaken song has to leave the disk: it came quickly, or the better task has no other place."""
+    def must_give_way(self, worker: int, *, keeps_songs: bool = False) -> bool:
+        """Whether an overtaken song has to leave the disk: it came quickly, or the better task has no other place.
+
+        With `keeps_songs` one that came quickly stays as well.
+        """
         mine = self._held[worker]
-        if not (mine.overtaken and mine.was_slow):
+        if not (mine.overtaken and (mine.was_slow or keeps_songs)):
             return mine.overtaken
-        if not self._is_full() or any(map(self._keeps_others_back, self._held.values())):
+        if not self.is_full or any(map(self._keeps_others_back, self._held.values())):
             return False
         return all(mine.rank >= other.rank for other in self._in(Stage.FETCHED))
 
     def is_outranked(self, worker: int) -> bool:
-        """Whether a fetched song has a higher priority than the decoded one of `worker`."""
+        """Whether the decoded song of `worker` should go back: a claimed task goes before it, or a fetched one does."""
         mine = self._held[worker]
-        return any(held.priority > mine.priority for held in self._in(Stage.FETCHED))
+        return mine.displaced or any(held.priority > mine.priority for held in self._in(Stage.FETCHED))
 
     def _in(self, *stages: Stage) -> list[_Held]:
         return [held for held in self._held.values() if held.stage in stages]
-
-    def _is_full(self) -> bool:
-        return self.count(Stage.FETCHING, Stage.FETCHED) >= self._max_downloads
 
     def _keeps_others_back(self, held: _Held) -> bool:
         """Whether no other task should be claimed or decoded because of this one."""
@@ -158,4 +178,4 @@ class Stages:
             return age_s <= (_SLOW_WHILE_BUSY_S if busy else _SLOW_S)
         if held.stage is Stage.FETCHED:
             return not held.overtaken
-        return held.stage in _AHEAD and (busy or age_s <= _SLOW_S)
+        return held.stage in _AHEAD and not held.overtaken and (busy or age_s <= _SLOW_S)

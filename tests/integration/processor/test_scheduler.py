@@ -39,7 +39,7 @@ class Processor:
         self._encoded = threading.Event()
         self._encoded.set()
         self._slow: set[str] = set()
-        self._excess: set[str] = set()
+        self._excess: dict[str, float] = {}
         self.claims: Counter[str] = Counter()
         self._scheduler = InferenceScheduler(queue, name, lambda: self.closed, DOWNLOADS)
         self._shutdown = Shutdown()
@@ -64,8 +64,8 @@ class Processor:
     def arrives(self, item_id: str) -> None:
         self._fetched[item_id].set()
 
-    def turns_away(self, item_id: str) -> None:
-        self._excess.add(item_id)
+    def turns_away(self, item_id: str, for_s: float = 3600) -> None:
+        self._excess[item_id] = for_s
 
     def why_idle(self) -> str:
         return self._scheduler.why_idle()
@@ -93,11 +93,11 @@ class Processor:
         )
 
     def _handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
-        self._scheduler.begin(lease)
         self.claims[lease.id] += 1
         if lease.id in self._excess:
             self._scheduler.turn_away()
-            return Later(3600)
+            return Later(self._excess[lease.id])
+        self._scheduler.begin(lease)
         if lease.id in self._slow:
             self._until(self._fetched[lease.id], heartbeat)
         slot = InferenceSlot(self._scheduler, lease, heartbeat)
@@ -307,6 +307,33 @@ def test_a_task_that_is_turned_away_pauses_the_claims_for_a_moment_only(
     eventually(lambda: processor.entered == ["welcome"])
     assert redis_client.zcard("tasks:delayed") == 10
     assert redis_client.hget("tasks:item:excess-0", "failures") == "0"
+
+
+def test_tasks_that_are_turned_away_again_and_again_take_nothing_from_those_behind_them(
+    queue: RedisQueue, new_processor: Callable[[], Processor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_SLOW_WHILE_BUSY_S", 0.5)
+    processor = new_processor()
+    for number in range(DOWNLOADS - 1):
+        processor.turns_away(f"excess-{number}", for_s=1)
+        submit(queue, f"excess-{number}", 5)
+        processor.fetches_slowly(f"slow-{number}")
+        submit(queue, f"slow-{number}", 5)
+    for item_id in "abc":
+        submit(queue, item_id)
+    processor.start()
+    eventually(lambda: processor.entered == ["a"])
+    assert leased(queue, "b")
+    claims = processor.claims["excess-0"]
+    eventually(lambda: processor.claims["excess-0"] > claims)
+    submit(queue, "high", 4)
+    assert leased(queue, "high"), "it is found among them"
+    eventually(lambda: queue.holder("b") is None)
+    for item_id in ("a", "high", "b", "c"):
+        processor.leaves(item_id)
+    eventually(lambda: len(processor.entered) == 4)
+    assert processor.entered == ["a", "high", "b", "c"]
+    assert [processor.claims[item_id] for item_id in ("a", "b", "c")] == [1, 2, 1]
 
 
 def test_a_task_claimed_ahead_goes_to_an_idle_processor(

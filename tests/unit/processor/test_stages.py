@@ -147,6 +147,22 @@ def test_a_decoded_song_is_outranked_by_a_higher_priority_on_disk_only() -> None
     assert not stages_with(DECODED, FETCHING, w0=1, w1=5).is_outranked(0)
 
 
+def test_others_are_claimed_past_an_overtaken_decoded_song_which_goes_back_once_one_of_them_is_fetched() -> None:
+    decoded = stages_with(IN_NETWORK, DECODED)
+    decoded.overtake(1, overtaken=True)
+    assert decoded.may_claim()
+    decoded.overtake_none()
+    assert not decoded.may_claim(), "the other one was turned away"
+    decoded.begin(2, lease(2))
+    assert not decoded.is_outranked(1), "it comes after the decoded one"
+    decoded.end(2)
+    decoded.overtake(1, overtaken=True)
+    decoded.begin(2, lease(2))
+    decoded.end(0)
+    assert decoded.is_outranked(1)
+    assert not decoded.may_enter(1)
+
+
 @pytest.mark.parametrize(
     ("held", "expected"),
     [

@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     max_audio_seconds: Seconds = 3600
     fetch_timeout_seconds: Seconds = 30
     fetch_total_seconds: Seconds = 900
+    fetch_min_bytes_per_second: int = Field(8 * 2**10, ge=0)
+    fetch_min_rate_seconds: Seconds = 30
+    download_threads: int = Field(4, ge=2, le=64)
     fetch_user_agent: str = Field(FETCH_USER_AGENT, pattern=r"^[!-~]([ -~]*[!-~])?$")
     fetch_proxy: ProxyUrl = SecretStr("")
     allowed_private_networks: Networks = ()

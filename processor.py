@@ -1,8 +1,9 @@
 """Entry point 2: claims tasks, fetches their songs, separates them, and stages the stems for the uploader.
 
-`python processor.py` runs one processor in the foreground until SIGTERM. It works on up to three tasks at once, one of
-them in the network (`uvr.processor.scheduler`). Decoders and network run in warm child processes. If a song crashes one
-of them, this counts as one crash of its task (MAX_CRASHES) and affects no other task. This process itself stays small.
+`python processor.py` runs one processor in the foreground until SIGTERM. It works on several tasks at once:
+DOWNLOAD_THREADS songs may be downloaded while one is in the network (`uvr.processor.scheduler`). Decoders and network
+run in warm child processes. If a song crashes one of them, this counts as one crash of its task (MAX_CRASHES) and
+affects no other task. This process itself stays small.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from uvr.errors import UvrError
 from uvr.liveness.process import WorkerProcess
 from uvr.liveness.workers import UploaderWatch
 from uvr.processor.handler import SeparationHandler
-from uvr.processor.scheduler import THREADS, InferenceScheduler
+from uvr.processor.scheduler import InferenceScheduler, thread_count
 from uvr.separation.engine_factory import choose_engine
 from uvr.separation.separator import Separator
 from uvr.tasks.broker import Broker
@@ -49,8 +50,11 @@ def main() -> int:
     def why_paused() -> str:
         return process.node.why_paused() or disk.shortage() or uploaders.why_paused()
 
-    presence = process.presence(facts, paused=why_paused)
-    scheduler = InferenceScheduler(broker.tasks, presence.name, why_paused)
+    def why_idle() -> str:
+        return scheduler.why_idle()
+
+    presence = process.presence(facts, paused=why_paused, idle=why_idle)
+    scheduler = InferenceScheduler(broker.tasks, presence.name, why_paused, settings.download_threads)
     workers = build_workers(settings, broker, SeparationHandler(settings, broker, separator, scheduler), scheduler)
     with process.announced(presence):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
@@ -95,7 +99,7 @@ def build_workers(
             waiting_record=record(status=Status.QUEUED, progress=0.0),
             admission=scheduler,
         )
-        for number in range(THREADS)
+        for number in range(thread_count(settings.download_threads))
     ]
 
 

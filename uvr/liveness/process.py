@@ -42,7 +42,8 @@ class WorkerProcess:
     def presence(self, facts: Mapping[str, str], **changing: Callable[[], str]) -> WorkerPresence:
         """The announcements of this process: its `facts`, and those that change, each asked for every time.
 
-        `paused` gives the reason for a pause, "" when there is none.
+        `paused` gives the reason for a pause and `idle` why there is nothing to do in spite of claimed tasks, "" when
+        there is none.
         """
 
         def current_facts() -> dict[str, str]:

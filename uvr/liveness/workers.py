@@ -40,7 +40,8 @@ class WorkerPresence:
     """Announces this process as a worker of `kind`, with facts about itself such as its model.
 
     `facts` is called for each announcement; empty facts are left out. A worker with the fact `paused`, a sentence that
-    says why, claims nothing for now; an uploader stores nothing, but still delivers webhooks.
+    says why, claims nothing for now; an uploader stores nothing, but still delivers webhooks. A worker with the fact
+    `idle`, another sentence, has tasks and cannot work on them yet.
     """
 
     def __init__(self, client: Redis, root: str, kind: str, facts: Callable[[], Mapping[str, str]]) -> None:

@@ -122,6 +122,10 @@ NETWORK_BUSY_SECONDS = Counter("uvr_network_busy_seconds_total", "Time that song
 NETWORK_GAP_SECONDS = Histogram(
     "uvr_network_gap_seconds", "Time that the network was empty before a song.", bounds=_GAP_S
 )
+NETWORK_DOWNLOAD_WAIT_SECONDS = Counter(
+    "uvr_network_download_wait_seconds_total",
+    "Time that the network was empty because all claimed songs were still being downloaded.",
+)
 STORE_SECONDS = Histogram(
     "uvr_store_seconds", "Time to store the stems of a song.", {"storage": ("s3", "local")}, _STEP_S
 )

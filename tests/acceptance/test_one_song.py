@@ -160,7 +160,8 @@ def test_progress_is_reported_while_a_song_is_separated(service: Service, web: H
 
     service.eventually(has_ended, "the song is separated")
     assert service.task(task_uuid)["status"] == "success"
-    assert len([share for share in seen if 0 < share < 1]) >= 3
+    # It is recorded every half second, and a fast machine needs little more than a second for this song.
+    assert len([share for share in seen if 0 < share < 1]) >= 2
 
 
 WEB_PAGE = b"<html><body>This is a page, not a song.</body></html>" * 100

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import structlog
@@ -73,6 +75,7 @@ class Server(Application):
             # The application evaluates proxy headers itself, by TRUSTED_PROXIES.
             "forwarded_allow_ips": "",
             "when_ready": log_address,
+            "post_fork": _stop_new_worker_too,
             "post_worker_init": end_event_streams_at_stop,
         }
 
@@ -86,6 +89,22 @@ class Server(Application):
     def load(self) -> Any:
         """The application of one worker, created after the fork."""
         return self._make_app()
+
+
+def _stop_new_worker_too(arbiter: Any, worker: Any) -> None:
+    """Let SIGTERM stop a worker that was forked at this moment.
+
+    Until a worker sets up its own signals, it has those of the master: it would put SIGTERM into its copy of the
+    master's queue, and the master would wait until the time is up, and kill it.
+    """
+    signal.signal(signal.SIGTERM, worker.handle_exit)
+    while True:
+        try:
+            received = arbiter.SIG_QUEUE.get_nowait()
+        except Empty:
+            return
+        if received == signal.SIGTERM:
+            worker.alive = False
 
 
 def port_faults(settings: Settings) -> list[str]:

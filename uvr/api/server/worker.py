@@ -95,7 +95,8 @@ class PatientWorker(Worker):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop gracefully. Gunicorn calls this at SIGTERM."""
         super().handle_exit(sig, frame)
-        self._loop.call_soon(lambda: None)  # which ends the present turn
+        if self.booted:
+            self._loop.call_soon(lambda: None)  # which ends the present turn
 
     def may_keep_alive(self) -> bool:
         """Count a request that begins. Whether its connection may stay open."""

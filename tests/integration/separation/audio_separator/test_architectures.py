@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.integration.separation.audio_separator.test_engine import audio_separator_python
 from tests.support.audio import Samples, chord, codec_of, read_audio, snr_db, write_audio
-
-__all__ = ["audio_separator_python"]
 
 ROOT = Path(__file__).resolve().parents[4]
 QUIETER = 64

@@ -26,16 +26,6 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def audio_separator_python() -> Path:
-    """The interpreter of the environment with audio-separator, which is made at the first use."""
-    environment = Path(os.environ.get("LIBRARY_VENV") or ROOT / ".venv-library")
-    made = subprocess.run([ROOT / "scripts/setup.sh", "library"], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"audio-separator cannot be installed here: {made.stderr.strip().splitlines()[-1]}")
-    return environment / "bin/python"
-
-
-@pytest.fixture(scope="module")
 def denoise_model(model_dir: Path) -> str:
     """A real VR model from a PyPI package, stored with the other models of the tests."""
     path = model_dir / f"{MODEL}.pth"

@@ -14,6 +14,7 @@ from typing import Any
 import gunicorn
 import pytest
 from gunicorn import util
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.http import errors
 from gunicorn.http.parser import RequestParser
@@ -63,3 +64,9 @@ def test_a_response_writes_with_sendall_and_sendfile_of_its_socket() -> None:
 def test_these_errors_exist() -> None:
     known = ["LimitRequestLine", "LimitRequestHeaders", "ExpectationFailed", "UnsupportedTransferCoding"]
     assert all(issubclass(getattr(errors, name), errors.ParseException) for name in known)
+
+
+def test_the_master_queues_its_signals_and_a_worker_has_this_queue_until_it_sets_up_its_own() -> None:
+    assert "self.SIG_QUEUE.put_nowait(sig)" in inspect.getsource(Arbiter.signal)
+    spawn = inspect.getsource(Arbiter.spawn_worker)
+    assert spawn.index("os.fork()") < spawn.index("self.cfg.post_fork(self, worker)") < spawn.index("init_process()")

@@ -37,6 +37,8 @@ _UNKNOWN_BACK_MS = 30_000
 _KNOWN_S = 30 * 86400
 _KNOWN_AGAIN_S = 86400  # so most logins write nothing
 _MAX_KNOWN_ADDRESSES = 100
+_ADMITTED_CACHE_S = 1.0
+_MAX_ADMITTED_CACHED = 1000
 
 _NAME_WAITS = (
     "Too many logins with this name from your address have failed or are being checked; "
@@ -82,11 +84,14 @@ class LoginLimits:
     - An address: 20 failures with names that have not logged in from there lately, then one every half minute. Names
       that have are not affected, so a client cannot lock out others who share its address.
 
-    While a client has to wait, right passwords are refused like wrong ones; otherwise it could go on guessing.
+    While a client has to wait, right passwords are refused like wrong ones; otherwise it could go on guessing. That a
+    name need not wait is not asked again for a second, until the next wrong password; this saves each request of a busy
+    client a round trip to Redis. So when the wait begins, each process may still accept the right password once.
     """
 
     def __init__(self, client: Redis, root: str) -> None:
         self._root = root
+        self._admitted_until: dict[tuple[str, str], float] = {}  # monotonic s
         self._wait = scripts.register(client, "rate_limits/login_wait")
         self._attempt = scripts.register(client, "rate_limits/login_attempt")
         self._give_back = scripts.register(client, "rate_limits/login_give_back")
@@ -94,7 +99,12 @@ class LoginLimits:
 
     def admit(self, address: str, name: str) -> None:
         """Let a client in whose credentials are right, or end the request with a 429 while it has to wait."""
+        if time.monotonic() < self._admitted_until.get((address, name), 0.0):
+            return
         known_s = self._run(self._wait, address, name)
+        if len(self._admitted_until) >= _MAX_ADMITTED_CACHED:
+            self._admitted_until.clear()
+        self._admitted_until[address, name] = time.monotonic() + _ADMITTED_CACHE_S
         if not 0 <= known_s < _KNOWN_AGAIN_S:
             with suppress(RedisError):  # a server that accepts no writes can still show tasks
                 self._call(self._known, address, name, _MAX_KNOWN_ADDRESSES)
@@ -105,6 +115,7 @@ class LoginLimits:
         So attempts at the same time cannot exceed the limits. If the attempt succeeds, pass it to `succeed`; if the
         password cannot be checked, to `give_back`.
         """
+        self._admitted_until.pop((address, name), None)
         return Attempt(address, name, is_known=self._run(self._attempt, address, name) >= 0)
 
     def succeed(self, attempt: Attempt) -> None:

@@ -83,7 +83,10 @@ class PatientWorker(Worker):
         while self.alive and self.ppid == os.getppid():
             self._accept_connections(self._has_room())
             self._turn()
+        self.alive = False  # also if the master is gone: event streams end, and connections are not kept
         self._accept_connections(False)
+        for listener in self.sockets:
+            listener.close()  # so that the next start finds the port free, even if requests still take a while here
         self._expect_no_more_requests()
         stops_at = time.monotonic() + self.cfg.graceful_timeout
         while len(self._connections) and time.monotonic() < stops_at:

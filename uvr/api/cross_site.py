@@ -9,8 +9,8 @@ checks, registered once for all endpoints, keep such pages out:
 - An API on loopback answers for its own names only. Otherwise a page could let its own name lead to 127.0.0.1 (DNS
   rebinding), and the browser would take both for one site.
 
-An address that is only similar to one, such as /tasks//1, is a 404: the redirect that Flask makes up for it would begin
-with the Host that the client sent.
+A path that is almost right, such as /tasks//1, is a 404. Flask would redirect it to the right one, at the Host that the
+client sent, which may be any.
 
 The order of the checks is that of Go's `http.CrossOriginProtection` (https://go.dev/doc/go1.25#nethttppkgnethttp).
 """
@@ -59,7 +59,8 @@ def _may_ask_for(host: str, settings: Settings) -> bool:
     """Whether a client may use the service under the name `host`."""
     if not settings.is_on_loopback or is_from_proxy(settings):  # a trusted proxy checks names itself
         return True
-    is_no_browser = not host or not request.remote_addr  # one sends the host, and cannot connect to a Unix socket
+    # A browser always sends Host, and cannot connect to a Unix socket, whose clients have no address.
+    is_no_browser = not host or not request.remote_addr
     return is_no_browser or _is_named(host, settings)
 
 

@@ -1,10 +1,10 @@
-"""Shares out the threads that deliver webhooks, so that nobody's slow receivers delay the webhooks of others.
+"""Shares out the threads that deliver webhooks, so that slow receivers of one user do not delay those of others.
 
 A receiver is a host with its port, as one user's tasks name it. It is *proven* once a delivery to it took at most a
-second, until one takes longer. What is not proven, because it is new or slow, may hold a thread until the time-out, and
-costs an attacker nothing: a new port, or a new name below a wildcard. So all receivers that are not proven have a
-common share, however many there are. With several users, each user has at most half of every share. Of all threads, at
-least one in each share:
+second, until one takes longer. What is not proven, because it is new or slow, may hold a thread until the time-out. An
+attacker gets such receivers for nothing: each port, and each name below a wildcard, is a new one. So all receivers that
+are not proven have a common share, however many there are. With several users, each user has at most half of every
+share. Of all threads, at least one in each share:
 
     one receiver                    1/2 if it is proven, 1/4 if it is new, 1/8 if it is slow
     all that are new or slow        1/2, of one user 1/4

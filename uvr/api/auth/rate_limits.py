@@ -128,7 +128,10 @@ class LoginLimits:
         self._call(self._give_back, attempt.address, attempt.name, int(not attempt.is_known))
 
     def _run(self, script: Callable[..., list[int]], address: str, name: str) -> int:
-        """For how many seconds the name has been known at this address, -1 if it is not; a 429 if it has to wait."""
+        """Run `script`. Returns for how many seconds the name has been known at this address, -1 if it is not.
+
+        Ends the request with a 429 if the name or the address has to wait.
+        """
         name_wait_ms, address_wait_ms, known_s = self._call(script, address, name)
         if name_wait_ms:
             refuse(_NAME_WAITS, name_wait_ms / 1000)

@@ -57,11 +57,11 @@ class _Receiver(_Group):
 
 
 class ThreadShares:
-    """The shares of `threads` threads; with `per_user` each user has one. Safe to use from all threads at once."""
+    """The shares of `threads` threads; with `has_users` each user has one. Safe to use from all threads at once."""
 
-    def __init__(self, threads: int, *, per_user: bool) -> None:
+    def __init__(self, threads: int, *, has_users: bool) -> None:
         self._threads = threads
-        self._per_user = per_user
+        self._has_users = has_users
         self._receivers: dict[tuple[str, str], _Receiver] = {}
         self._groups: defaultdict[tuple[str, str], _Group] = defaultdict(_Group)
         self._lock = threading.Lock()
@@ -109,7 +109,7 @@ class ThreadShares:
             own, kinds = 1 / 4, {"not proven": 1 / 2, "any": 1.0}
         fractions: list[tuple[_Group, float]] = [(receiver, own)]
         for kind, fraction in kinds.items():
-            if self._per_user:
+            if self._has_users:
                 fractions.append((self._groups[kind, f"user {user}"], fraction / 2))
             fractions.append((self._groups[kind, "all"], fraction))
         return [(group, max(1, int(self._threads * fraction))) for group, fraction in fractions]

@@ -86,7 +86,8 @@ class LoginLimits:
 
     While a client has to wait, right passwords are refused like wrong ones; otherwise it could go on guessing. That a
     name need not wait is not asked again for a second, until the next wrong password; this saves each request of a busy
-    client a round trip to Redis. So when the wait begins, each process may still accept the right password once.
+    client a round trip to Redis. So a process that has just accepted the right password may go on accepting it for up
+    to a second after the wait has begun.
     """
 
     def __init__(self, client: Redis, root: str) -> None:

@@ -279,6 +279,11 @@ class Settings(BaseSettings):
         return int(self.file_umask, 8)
 
     @property
+    def has_users(self) -> bool:
+        """Whether there may be users besides the admin, so that each user gets a share and no more."""
+        return self.basic_auth_users_file is not None
+
+    @property
     def sources_of_models(self) -> ModelSources:
         """Where model files are downloaded: MODEL_BASE_URL alone if that is set, otherwise MODEL_SOURCES."""
         return ModelSources((self.model_base_url,) if self.model_base_url else self.model_sources, self.hf_endpoint)
@@ -296,7 +301,7 @@ class Settings(BaseSettings):
     def _limit_per_user(self, chosen: int | None, default: int) -> int:
         """A service with one user has no limits unless they are set."""
         if chosen is None:
-            return default if self.basic_auth_users_file else 0
+            return default if self.has_users else 0
         return chosen
 
     @property

@@ -14,6 +14,8 @@ import structlog
 
 log = structlog.get_logger()
 
+_BLOCK_BYTES = 512  # the unit of st_blocks on every system
+
 
 def sync(path: Path) -> None:
     """Write `path` through to the disk: the content of a file, or the names in a folder after a rename."""
@@ -67,6 +69,11 @@ def bytes_free(folder: Path) -> int:
     """The free space on the disk of `folder`, which need not exist yet."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free
+
+
+def bytes_occupied(status: os.stat_result) -> int:
+    """How much of its disk a file takes, which is less than its size while a part of it was never written."""
+    return status.st_blocks * _BLOCK_BYTES
 
 
 def _gib(size: int) -> str:

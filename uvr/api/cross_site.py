@@ -9,8 +9,8 @@ checks, registered once for all endpoints, keep such pages out:
 - An API on loopback answers for its own names only. Otherwise a page could let its own name lead to 127.0.0.1 (DNS
   rebinding), and the browser would take both for one site.
 
-An address that is only similar to one, such as /tasks//1, is a 404: the redirect that Flask makes up for it would begin
-with the Host that the client sent.
+A path that is almost right, such as /tasks//1, is a 404. Flask would redirect it to the right one, at the Host that the
+client sent, which may be any.
 
 The order of the checks is that of Go's `http.CrossOriginProtection` (https://go.dev/doc/go1.25#nethttppkgnethttp).
 """
@@ -25,8 +25,9 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import RequestRedirect
 
 from config import Settings
+from uvr.api.auth.client_address import forwarded, is_from_proxy
 from uvr.api.problems import field_problem
-from uvr.net.hosts import is_host, is_in, is_loopback, without_port
+from uvr.net.hosts import is_host, is_loopback, without_port
 
 log = structlog.get_logger()
 
@@ -56,9 +57,10 @@ def refuse_other_sites(app: Flask, settings: Settings) -> None:
 
 def _may_ask_for(host: str, settings: Settings) -> bool:
     """Whether a client may use the service under the name `host`."""
-    if not settings.is_on_loopback or _is_from_proxy(settings):  # a trusted proxy checks names itself
+    if not settings.is_on_loopback or is_from_proxy(settings):  # a trusted proxy checks names itself
         return True
-    is_no_browser = not host or not request.remote_addr  # one sends the host, and cannot connect to a Unix socket
+    # A browser always sends Host, and cannot connect to a Unix socket, whose clients have no address.
+    is_no_browser = not host or not request.remote_addr
     return is_no_browser or _is_named(host, settings)
 
 
@@ -77,8 +79,8 @@ def _is_own(origin: str, settings: Settings) -> bool:
     own = {_authority(url) for url in _own_urls(settings)}
     if not settings.allowed_hosts or _is_named(_host(), settings):
         own |= {_host().removesuffix(port) for port in _DEFAULT_PORTS.values()}
-    if _is_from_proxy(settings):
-        own.add(request.headers.get("X-Forwarded-Host", "").rpartition(",")[2].strip().lower())
+    if is_from_proxy(settings):
+        own.add(forwarded("X-Forwarded-Host").lower())
     return _authority(origin) in own - {""}
 
 
@@ -98,10 +100,6 @@ def _host() -> str:
 
 def _origin() -> str:
     return request.headers.get("Origin", "")
-
-
-def _is_from_proxy(settings: Settings) -> bool:
-    return is_in(request.remote_addr or "", settings.trusted_proxies)
 
 
 def _unknown_host() -> Response:

@@ -24,12 +24,12 @@ _RETRY_AFTER_S = 10
 class LongRequests:
     """Counts the long requests of a process with that many `threads`; safe to use from several threads.
 
-    A service with one user has `has_shares` False: that user may have all slots.
+    Without users besides the admin (`has_users`), the admin may have all slots.
     """
 
-    def __init__(self, threads: int, *, has_shares: bool) -> None:
+    def __init__(self, threads: int, *, has_users: bool) -> None:
         self.max_of_a_kind = max(1, threads // 2)
-        self.max_per_user = (self.max_of_a_kind + 1) // 2 if has_shares else self.max_of_a_kind
+        self.max_per_user = (self.max_of_a_kind + 1) // 2 if has_users else self.max_of_a_kind
         self._max = max(self.max_of_a_kind, threads - max(1, threads // 4))
         self._held: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()

@@ -80,7 +80,7 @@ def open_services(settings: Settings) -> Services:
     broker = Broker(settings, clients)
     storage = open_storage(settings, LinkKey(broker.client, broker.root))
     uploads = Uploads(settings, broker.uploads)
-    long_requests = LongRequests(settings.api_threads, has_shares=settings.basic_auth_users_file is not None)
+    long_requests = LongRequests(settings.api_threads, has_users=settings.has_users)
     return Services(
         settings=settings,
         clients=clients,

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from pydantic import SecretStr
 
+Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _LABEL = "[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?"
@@ -50,14 +51,18 @@ def without_port(host: str) -> str:
     return host if host.endswith("]") else re.sub(r":[0-9]+$", "", host)
 
 
-def is_in(address: str, networks: Sequence[Network]) -> bool:
-    """Whether `address` is in one of `networks`; never for what is not an address."""
+def parsed_address(text: str) -> Address | None:
+    """The address; an IPv4 address that is written as IPv6 is an IPv4 address. None for what is not an address."""
     try:
-        parsed = ip_address(address)
+        address = ip_address(text)
     except ValueError:
-        return False
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    return any(parsed in network for network in networks)
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_in(address: Address | None, networks: Sequence[Network]) -> bool:
+    """Whether `address` is in one of `networks`; never if there is no address."""
+    return address is not None and any(address in network for network in networks)
 
 
 def is_loopback(host: str) -> bool:

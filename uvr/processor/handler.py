@@ -55,8 +55,7 @@ class SeparationHandler:
         self._uploads = Uploads(settings, broker.uploads)
         folders = {"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}
         self._room = SongRoom(folders, is_only_disk=not settings.node_id)
-        has_users = settings.basic_auth_users_file is not None
-        self._shares = DownloadShares(settings.download_threads, has_users=has_users)
+        self._shares = DownloadShares(settings.download_threads, has_users=settings.has_users)
         self._min_rate = MinRate(settings.fetch_min_bytes_per_second, settings.fetch_min_rate_seconds)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from uvr.disk import bytes_free
+from uvr.disk import bytes_free, bytes_occupied
 from uvr.errors import DiskFullError, PermanentError, full_disk_explained
 from uvr.tasks.model import Task, record
 from uvr.timestamps import now_ms
@@ -23,7 +23,6 @@ from uvr.worker.heartbeat import Heartbeat
 _MARGIN = 8  # the next try needs an eighth more than the last one took
 _TRIED_AFTER_MS = 3_600_000
 _WHOLE_DISK = 0.9  # file systems keep a part for themselves and for root
-_BLOCK_BYTES = 512  # the unit of st_blocks on every system
 
 
 class SongRoom:
@@ -78,7 +77,7 @@ def _sentence(variable: str, needed_bytes: int) -> str:
 def _bytes_below(folder: Path) -> int:
     """What deleting the folder would free; a song that is only linked here stays where it is."""
     files = (Path(parent, name).stat() for parent, _, names in os.walk(folder) for name in names)
-    return sum(file.st_blocks * _BLOCK_BYTES for file in files if file.st_nlink == 1)
+    return sum(bytes_occupied(file) for file in files if file.st_nlink == 1)
 
 
 def _gib(size: int) -> str:

@@ -159,7 +159,8 @@ class InferenceScheduler(Admission):
         """Enter the stage of decoding if the rules allow it now."""
         overtaken = self._is_overtaken(lease)
         with self._changing():
-            # If all places are taken, nobody can find out whether the better task would be turned away.
+            # While all places are taken, the task that goes before this one cannot be claimed, so it is not known
+            # whether it would be turned away.
             is_unknown = self._has_excess() and self._stages.is_full
             self._stages.overtake(worker, overtaken=overtaken and not is_unknown)
             if may_decode := self._stages.may_decode(worker):

@@ -67,6 +67,7 @@ class _Held:
     was_slow: bool = False
     """Whether its download was."""
     overtaken: bool = False
+    """Whether a task in the queue goes before it."""
     displaced: bool = False
     """Whether the task that overtook it has been claimed."""
 

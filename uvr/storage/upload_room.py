@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from config import Settings
-from uvr.disk import bytes_free
+from uvr.disk import bytes_free, bytes_occupied
 from uvr.errors import DiskFullError
 
 STEMS = 2
@@ -31,7 +31,6 @@ _LOSSY = 11  # 1411 kbit/s of 16-bit stereo at 44.1 kHz, for 128 kbit/s
 _PCM_BYTES_PER_S = 176_400
 _SAMPLES_PER_STEM = 2  # bytes in TEMP_DIR for each byte of a 16-bit stem: the mixture and the estimate are float32
 _STALLED_S = 600  # longer than any upload may pause, so this file has lost its process
-_BLOCK_BYTES = 512  # the unit of st_blocks on every system
 _MAGIC_BYTES = 12
 
 
@@ -72,7 +71,7 @@ class UploadRoom:
             return self._stem_bytes(upload)
         if time.time() - status.st_mtime > _STALLED_S:
             return 0
-        missing_bytes = max(0, status.st_size - status.st_blocks * _BLOCK_BYTES)
+        missing_bytes = max(0, status.st_size - bytes_occupied(status))
         return missing_bytes + (self._stem_bytes(upload) if self._stays_on_disk else 0)
 
     def _stem_bytes(self, upload: Path) -> int:

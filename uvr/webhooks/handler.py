@@ -53,8 +53,7 @@ class WebhookHandler:
             proxy=settings.webhook_proxy.get_secret_value(),
         )
         self._user_secrets = UserSecrets(broker.client, broker.root)
-        has_users = settings.basic_auth_users_file is not None
-        self._shares = ThreadShares(settings.webhook_threads, per_user=has_users)
+        self._shares = ThreadShares(settings.webhook_threads, has_users=settings.has_users)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
         """POST the end of a task, or a progress event, to its `hook_url`, and log the end once."""

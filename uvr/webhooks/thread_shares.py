@@ -1,10 +1,10 @@
-"""Shares out the threads that deliver webhooks, so that nobody's slow receivers delay the webhooks of others.
+"""Shares out the threads that deliver webhooks, so that slow receivers of one user do not delay those of others.
 
 A receiver is a host with its port, as one user's tasks name it. It is *proven* once a delivery to it took at most a
-second, until one takes longer. What is not proven, because it is new or slow, may hold a thread until the time-out, and
-costs an attacker nothing: a new port, or a new name below a wildcard. So all receivers that are not proven have a
-common share, however many there are. With several users, each user has at most half of every share. Of all threads, at
-least one in each share:
+second, until one takes longer. What is not proven, because it is new or slow, may hold a thread until the time-out. An
+attacker gets such receivers for nothing: each port, and each name below a wildcard, is a new one. So all receivers that
+are not proven have a common share, however many there are. With several users, each user has at most half of every
+share. Of all threads, at least one in each share:
 
     one receiver                    1/2 if it is proven, 1/4 if it is new, 1/8 if it is slow
     all that are new or slow        1/2, of one user 1/4
@@ -57,11 +57,11 @@ class _Receiver(_Group):
 
 
 class ThreadShares:
-    """The shares of `threads` threads; with `per_user` each user has one. Safe to use from all threads at once."""
+    """The shares of `threads` threads; with `has_users` each user has one. Safe to use from all threads at once."""
 
-    def __init__(self, threads: int, *, per_user: bool) -> None:
+    def __init__(self, threads: int, *, has_users: bool) -> None:
         self._threads = threads
-        self._per_user = per_user
+        self._has_users = has_users
         self._receivers: dict[tuple[str, str], _Receiver] = {}
         self._groups: defaultdict[tuple[str, str], _Group] = defaultdict(_Group)
         self._lock = threading.Lock()
@@ -109,7 +109,7 @@ class ThreadShares:
             own, kinds = 1 / 4, {"not proven": 1 / 2, "any": 1.0}
         fractions: list[tuple[_Group, float]] = [(receiver, own)]
         for kind, fraction in kinds.items():
-            if self._per_user:
+            if self._has_users:
                 fractions.append((self._groups[kind, f"user {user}"], fraction / 2))
             fractions.append((self._groups[kind, "all"], fraction))
         return [(group, max(1, int(self._threads * fraction))) for group, fraction in fractions]

@@ -2,13 +2,12 @@
 
 A user makes a secret, sees it once, and gives it to the receivers. From then on it signs the webhooks of that user's
 tasks instead of WEBHOOK_SECRET. A secret that is replaced signs as well for another day, also WEBHOOK_SECRET by the
-first one, so receivers can change to the new one in peace; Standard Webhooks has several signatures in one header for
-this.
+first one, so there is time to give receivers the new one. Standard Webhooks allows several signatures in one header.
 
     R:webhook_secrets:{user}    ZSet    secret, '' for WEBHOOK_SECRET -> when it was made, ms; the newest one and up to
                                         three before it
 
-Secrets are stored as they are, so whoever can read Redis has them (docs/decisions/0026-webhooks-of-several-users.md).
+Secrets are stored as they are, readable in Redis; docs/decisions/0026-webhooks-of-several-users.md says why.
 """
 
 from __future__ import annotations

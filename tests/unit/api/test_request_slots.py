@@ -16,19 +16,19 @@ def begun(requests: LongRequests, kind: str, user: str, times: int) -> list[HTTP
 
 
 def test_one_user_gets_half_of_the_slots_of_a_kind_and_the_next_user_the_rest() -> None:
-    requests = LongRequests(8, has_shares=True)
+    requests = LongRequests(8, has_users=True)
     assert begun(requests, "upload", "mallory", 3) == [None, None, OWN_SHARE]
     assert begun(requests, "upload", "anna", 2) == [None, None]
     assert begun(requests, "upload", "ben", 1) == [ALL_TAKEN]
 
 
 def test_the_only_user_may_have_all_slots() -> None:
-    assert begun(LongRequests(8, has_shares=False), "upload", "admin", 5) == [None] * 4 + [ALL_TAKEN]
+    assert begun(LongRequests(8, has_users=False), "upload", "admin", 5) == [None] * 4 + [ALL_TAKEN]
 
 
 @pytest.mark.parametrize("threads", range(1, 33))
 def test_both_kinds_together_leave_a_thread_for_short_requests(threads: int) -> None:
-    requests = LongRequests(threads, has_shares=False)
+    requests = LongRequests(threads, has_users=False)
     answers = [requests.begin(kind, f"user {number}") for number in range(threads) for kind in ("upload", "stream")]
     accepted = answers.count(None)
     assert accepted <= max(1, threads - 1)
@@ -37,13 +37,13 @@ def test_both_kinds_together_leave_a_thread_for_short_requests(threads: int) -> 
 
 @pytest.mark.parametrize("threads", range(1, 33))
 def test_each_user_gets_a_slot_of_each_kind_while_there_is_one(threads: int) -> None:
-    requests = LongRequests(threads, has_shares=True)
+    requests = LongRequests(threads, has_users=True)
     assert requests.begin("upload", "mallory") is None
     assert 1 <= requests.max_per_user <= max(1, threads // 2)
 
 
 def test_an_end_makes_room_and_forgets_the_user() -> None:
-    requests = LongRequests(2, has_shares=True)
+    requests = LongRequests(2, has_users=True)
     for number in range(100):
         assert requests.begin("stream", f"user {number}") is None
         requests.end("stream", f"user {number}")

@@ -28,7 +28,7 @@ def clock(monkeypatch):
 
 
 def single_user(threads):
-    return ThreadShares(threads, per_user=False)
+    return ThreadShares(threads, has_users=False)
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def test_all_slow_receivers_together_leave_room_for_new_ones(clock):
 
 
 def test_a_user_has_half_of_every_share(clock):
-    shares = ThreadShares(16, per_user=True)
+    shares = ThreadShares(16, has_users=True)
     assert occupied(shares, ports(30), "mallory") == 4
     for url in ports(30):
         deliver(shares, clock, url, 10, "mallory")
@@ -111,7 +111,7 @@ def test_a_user_has_half_of_every_share(clock):
 
 @pytest.mark.parametrize("took_s", [None, 10, 0.1])
 def test_no_receivers_of_one_user_delay_a_new_receiver_of_another(clock, took_s):
-    shares = ThreadShares(8, per_user=True)
+    shares = ThreadShares(8, has_users=True)
     for url in ports(30) if took_s else ():
         deliver(shares, clock, url, took_s, "mallory")
     with ExitStack() as stack:
@@ -121,14 +121,14 @@ def test_no_receivers_of_one_user_delay_a_new_receiver_of_another(clock, took_s)
 
 
 def test_tasks_from_before_there_were_users_have_the_share_of_one_user():
-    shares = ThreadShares(16, per_user=True)
+    shares = ThreadShares(16, has_users=True)
     assert occupied(shares, ports(30), "") == 4
     with served(shares, ports(4), ""):
         assert occupied(shares, ports(30), "anna") == 4
 
 
 def test_what_one_user_does_to_a_receiver_does_not_count_for_another(clock):
-    shares = ThreadShares(8, per_user=True)
+    shares = ThreadShares(8, has_users=True)
     deliver(shares, clock, OTHER, 0.1, "anna")
     deliver(shares, clock, OTHER, 10, "mallory")
     assert occupied(shares, [OTHER] * 8, "anna") == 4
@@ -161,7 +161,7 @@ def test_the_pause_is_the_time_that_earlier_webhooks_will_take_within_limits(clo
 
 
 def test_the_pause_of_a_user_does_not_count_the_webhooks_of_others(clock):
-    shares = ThreadShares(8, per_user=True)
+    shares = ThreadShares(8, has_users=True)
     for user in ("mallory", "oscar", "anna"):
         deliver(shares, clock, SLOW, 10, user)
     with served(shares, [SLOW], "mallory"), served(shares, [SLOW], "oscar"):

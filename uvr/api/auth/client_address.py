@@ -7,14 +7,14 @@ wrong one only misleads itself, because the address is used in the response to t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 
 from flask import request
 
+from config import Settings
 from uvr.api.services import services
-from uvr.net.hosts import Network, is_host
+from uvr.net.hosts import Address, Network, is_host, is_in, parsed_address, without_port
 
 _IPV6_NETWORK_BITS = 64  # the part of an address that the provider assigns; clients choose the rest
 
@@ -25,10 +25,10 @@ def client_address() -> str:
     "" if the client has no address, as on a Unix socket.
     """
     trusted = services().settings.trusted_proxies
-    address = _parsed(request.remote_addr or "")
+    address = parsed_address(request.remote_addr or "")
     for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-        previous = _parsed(hop)
-        if previous is None or not _is_in(address, trusted):
+        previous = parsed_address(hop.strip())
+        if previous is None or not is_in(address, trusted):
             break
         address = previous
     return _shown(address)
@@ -36,8 +36,18 @@ def client_address() -> str:
 
 def counted_address(text: str, trusted_proxies: Sequence[Network]) -> str:
     """The address, or its network for IPv6; "" if it is one of `trusted_proxies`, which stand for many clients."""
-    address = _parsed(text)
-    return "" if _is_in(address, trusted_proxies) else _shown(address)
+    address = parsed_address(text)
+    return "" if is_in(address, trusted_proxies) else _shown(address)
+
+
+def is_from_proxy(settings: Settings) -> bool:
+    """Whether one of TRUSTED_PROXIES has sent the current request, so that its X-Forwarded headers count."""
+    return is_in(parsed_address(request.remote_addr or ""), settings.trusted_proxies)
+
+
+def forwarded(header: str) -> str:
+    """The last value of a header of the current request, which the nearest proxy has added; "" if there is none."""
+    return request.headers.get(header, "").rpartition(",")[2].strip()
 
 
 def service_url() -> str:
@@ -48,37 +58,20 @@ def service_url() -> str:
     """
     settings = services().settings
     host, scheme = request.environ.get("HTTP_HOST", ""), request.scheme
-    if _is_in(_parsed(request.remote_addr or ""), settings.trusted_proxies):
-        host = _last(request.headers.get("X-Forwarded-Host", "")) or host
-        scheme = _last(request.headers.get("X-Forwarded-Proto", "")) or scheme
+    if is_from_proxy(settings):
+        host = forwarded("X-Forwarded-Host") or host
+        scheme = forwarded("X-Forwarded-Proto") or scheme
     host = host.lower()
-    name = host if host.endswith("]") else re.sub(r":[0-9]+$", "", host)
+    names = {host, without_port(host)}
     is_allowed = is_host(host) and (
-        not {host, name}.isdisjoint(settings.allowed_hosts) or not (settings.allowed_hosts or settings.is_on_loopback)
+        not names.isdisjoint(settings.allowed_hosts) or not (settings.allowed_hosts or settings.is_on_loopback)
     )
     if settings.public_base_url or scheme not in ("http", "https") or not is_allowed:
         return settings.base_url
     return f"{scheme}://{host}"
 
 
-def _shown(address: IPv4Address | IPv6Address | None) -> str:
+def _shown(address: Address | None) -> str:
     if isinstance(address, IPv6Address):
         return str(ip_network((address, _IPV6_NETWORK_BITS), strict=False))
     return str(address or "")
-
-
-def _last(values: str) -> str:
-    """The last value of a header with several, which the nearest proxy has added."""
-    return values.rpartition(",")[2].strip()
-
-
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text.strip())
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _is_in(address: IPv4Address | IPv6Address | None, networks: Sequence[Network]) -> bool:
-    return address is not None and any(address in network for network in networks)

@@ -86,7 +86,8 @@ class LoginLimits:
 
     While a client has to wait, right passwords are refused like wrong ones; otherwise it could go on guessing. That a
     name need not wait is not asked again for a second, until the next wrong password; this saves each request of a busy
-    client a round trip to Redis. So when the wait begins, each process may still accept the right password once.
+    client a round trip to Redis. So a process that has just accepted the right password may go on accepting it for up
+    to a second after the wait has begun.
     """
 
     def __init__(self, client: Redis, root: str) -> None:
@@ -128,7 +129,10 @@ class LoginLimits:
         self._call(self._give_back, attempt.address, attempt.name, int(not attempt.is_known))
 
     def _run(self, script: Callable[..., list[int]], address: str, name: str) -> int:
-        """For how many seconds the name has been known at this address, -1 if it is not; a 429 if it has to wait."""
+        """Run `script`. Returns for how many seconds the name has been known at this address, -1 if it is not.
+
+        Ends the request with a 429 if the name or the address has to wait.
+        """
         name_wait_ms, address_wait_ms, known_s = self._call(script, address, name)
         if name_wait_ms:
             refuse(_NAME_WAITS, name_wait_ms / 1000)

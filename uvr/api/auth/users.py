@@ -1,7 +1,7 @@
 """The users: the admin, configured by the environment, and those of BASIC_AUTH_USERS_FILE, with their bearer tokens.
 
-The file is read again when it changes. A new file with errors is refused as a whole: the log names them, and the users
-stay as they were. `uvr.api.auth.users_file` describes its format.
+The file is read again when it changes. A new file with errors is refused as a whole: the log names the errors, and the
+users stay as they were. `uvr.api.auth.users_file` describes its format.
 
 A check by bcrypt takes a quarter of a second, as bcrypt intends, so `uvr.api.auth.password_checks` limits them. A
 password that was right is recognized for a minute by a hash under a key that never leaves this process. A wrong

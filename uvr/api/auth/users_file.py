@@ -53,7 +53,7 @@ class Token:
 
     @classmethod
     def create(cls, user: str, label: str = "") -> tuple[Self, str]:
-        """A new token, and its secret for the client: 256 random bits, which nobody can guess."""
+        """A new token, and its secret for the client: 256 random bits, which cannot be guessed."""
         secret = TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
         digest = token_digest(secret)
         created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -161,7 +161,7 @@ def replace(path: Path, lines: tuple[str, ...]) -> None:
 
 
 def token_digest(secret: str) -> str:
-    """What is kept of a token. A plain hash is enough, because nobody can try all values of 256 random bits."""
+    """What is kept of a token. A plain hash is enough, because not all values of 256 random bits can be tried."""
     return sha256(secret.encode()).hexdigest()
 
 

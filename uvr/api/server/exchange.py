@@ -33,7 +33,7 @@ class Server(Protocol):
     wsgi: Any
 
     def may_keep_alive(self) -> bool:
-        """Whether the connection of a request that begins may stay open."""
+        """Count a request that begins. Returns whether its connection may stay open."""
 
 
 class Exchange:

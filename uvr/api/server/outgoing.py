@@ -84,7 +84,10 @@ class Outbox:
         return sum(piece.nbytes for piece in tuple(self._pieces) if isinstance(piece, memoryview))
 
     def flush(self) -> bool:
-        """Give the kernel what it takes at once, at most 512 KiB. Whether that was all; `OSError` if it is broken."""
+        """Give the kernel what it takes at once, at most 512 KiB. Returns whether the box is empty now.
+
+        Raises `OSError` if the connection is broken.
+        """
         left_bytes = _MAX_TURN_BYTES
         with suppress(BlockingIOError):
             while self._pieces and left_bytes > 0:
@@ -116,7 +119,7 @@ class Outbox:
         return sent_bytes
 
     def waited(self, seconds: float) -> bool:
-        """Count that so much time has passed since the last call. Whether the client now takes too slowly.
+        """Count `seconds`, the time since the last call. Returns whether the client takes its response too slowly.
 
         The kernel accepts bytes ahead, so what counts is what the client has acknowledged. A client that has everything
         that was sent waits for the service, whose disk may be slow.

@@ -102,7 +102,7 @@ class PatientWorker(Worker):
             self._loop.call_soon(lambda: None)  # which ends the present turn
 
     def may_keep_alive(self) -> bool:
-        """Count a request that begins. Whether its connection may stay open."""
+        """Count a request that begins. Returns whether its connection may stay open."""
         self.nr += 1
         if self.nr >= self.max_requests:
             self.alive = False
@@ -157,7 +157,10 @@ class PatientWorker(Worker):
             connection.close()
 
     def _make_room_for(self, address: str) -> bool:
-        """Drop the oldest unused connection if the address or the process has too many. Whether there is room now."""
+        """Drop the oldest unused connection if the address or the process has too many.
+
+        Returns whether there is room now.
+        """
         maximum = self.limits.max_connections
         if address and maximum and self._connections.of(address) >= maximum + _SPARE_CONNECTIONS:
             unused = self._connections.oldest_unused(address)

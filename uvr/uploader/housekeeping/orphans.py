@@ -2,8 +2,8 @@
 
 The owner follows from the name and from Redis; while Redis is down nothing is removed. Files are always listed before
 Redis is asked about their owners. A fence is never used twice, so a claim that has ended by then stays ended, and what
-a later claim writes has another name and is not in the list. What belongs to a task that this Redis does not
-know is kept for a day: it may belong to another service, or this is the wrong Redis, or its backup is not restored yet.
+a later claim writes has another name and is not in the list. What belongs to a task that this Redis does not know is
+kept for a day: it may belong to another service, or this is the wrong Redis, or its backup is not restored yet.
 
     TEMP_DIR/{task_uuid}.{fence}.*/             kept while that claim of the task lives
     OUTPUT_DIR/pending/{task_uuid}.{fence}.part/                the same

@@ -4,7 +4,7 @@
 --   1. An item that has waited for `max_wait_s` goes before all others, the oldest first (0 turns this off).
 --   2. The highest priority.
 --   3. First tries before retries. A retry is an item that failed, or whose worker crashed, since it was added.
---   4. Users take turns: whoever had a turn is next after all others who wait.
+--   4. Users take turns: a user who had a turn is next after all others who wait.
 --   5. (Reserved for items of the model that the worker has loaded.)
 --   6. First in, first out: the lowest score, then the lowest sequence number.
 --

@@ -11,6 +11,7 @@ import time
 from select import POLLIN, poll
 from socket import socket
 
+from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.http.unreader import SocketUnreader
 from werkzeug.exceptions import RequestTimeout
 
@@ -18,9 +19,9 @@ from uvr.api.server.limits import ClientLimits
 
 SMALL_BODY_BYTES = 64 * 2**10
 
-_MAX_HEAD_BYTES = 64 * 2**10  # gunicorn's own limit is lower, and its response says what is too long
+_MAX_HEAD_BYTES = 64 * 2**10
 _END_OF_HEAD = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([1-9]\d{0,14})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"[0-9a-f]+(?=[ \t;\r])", re.IGNORECASE)
 _EXPECT_CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
@@ -56,11 +57,15 @@ class IncomingRequest:
         self._data += data
 
     def take_expect_continue(self) -> bool:
-        """Whether the client waits for a 100 (Continue). Removes the header, so that it is not answered twice."""
+        """Whether the client waits for a 100 (Continue). Removes the header, however often it was sent.
+
+        Gunicorn would answer it again, on a socket that is an `Outbox`.
+        """
         if self._required_bytes or not (head_bytes := self._head_bytes()):
             return False
-        if found := _EXPECT_CONTINUE.search(self._data, 0, head_bytes):
-            del self._data[slice(*found.span())]
+        head, found = _EXPECT_CONTINUE.subn(b"", self._data[:head_bytes])
+        if found:
+            self._data[:head_bytes] = head
         return bool(found)
 
     def is_ready(self) -> bool:
@@ -74,6 +79,11 @@ class IncomingRequest:
         if self._chunk_start and self._has_all_chunks():
             return True
         return len(self._data) >= (self._required_bytes or _MAX_HEAD_BYTES)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether all of its head has arrived."""
+        return bool(self._head_bytes())
 
     def _head_bytes(self) -> int:
         """The length of the head, 0 until all of it has arrived."""
@@ -102,9 +112,10 @@ class BodyReader(SocketUnreader):
         self._poll.register(sock, POLLIN)
         self.begin(b"")
 
-    def begin(self, data: bytes) -> None:
-        """Begin a request, of which `data` has already arrived."""
+    def begin(self, data: bytes, *, has_head: bool = True) -> None:
+        """Begin a request, of which `data` has already arrived. Without all of its head, no more of it is read."""
         self.unread(data)
+        self._has_head = has_head
         self._is_over = False
         self._pace = self._limits.sending_pace()
 
@@ -115,8 +126,11 @@ class BodyReader(SocketUnreader):
     def chunk(self, size_hint: int | None = None) -> bytes:
         """The next bytes, b"" if the client has closed the connection.
 
-        Raises `RequestTimeout`, which is a 408, if they come too slowly, and `BlockingIOError` after `end`.
+        Raises `RequestTimeout`, which is a 408, if they come too slowly, and `BlockingIOError` after `end`. Never waits
+        for a head: one that is larger than the event loop takes is a 431.
         """
+        if not self._has_head:
+            raise LimitRequestHeaders(f"the head has more than {_MAX_HEAD_BYTES} bytes")
         while True:
             try:
                 data: bytes = super().chunk(size_hint)  # type: ignore[call-arg]  # gunicorn's type stubs are older

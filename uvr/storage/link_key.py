@@ -18,7 +18,7 @@ from redis import Redis, RedisError
 log = structlog.get_logger()
 
 KEPT_S = 2.0
-"""For so long a process uses the key without asking Redis again: short for whoever waits, and a rare question."""
+"""How long a process uses the key without asking Redis again: a link is revoked soon, and Redis is asked rarely."""
 
 _KEY_BYTES = 32
 

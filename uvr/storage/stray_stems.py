@@ -36,6 +36,6 @@ class StrayStems:
         return ((key, int(deleted_ms)) for key, deleted_ms in found)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """These stems are deleted, and nobody stores them any more."""
+        """These stems are deleted, and no uploader stores them any more."""
         if stems := list(keys):
             self._client.zrem(self._name, *stems)

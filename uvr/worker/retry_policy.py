@@ -44,7 +44,7 @@ class RetryPolicy:
         return self.max_failures is not None and lease.failures + 1 >= self.max_failures
 
     def counts_as(self, error: UvrError) -> str:
-        """The counter of the item that `error` raises; "" for a full disk, which is nobody's failure."""
+        """The counter of the item that `error` raises; "" for a full disk, which is no failure."""
         if isinstance(error, DiskFullError):
             return ""
         return "crashes" if isinstance(error, CrashError) else "failures"

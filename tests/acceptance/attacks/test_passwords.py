@@ -1,4 +1,4 @@
-"""Clients who guess names, passwords and tokens: they get few guesses, take up no threads, and lock nobody else out."""
+"""Clients who guess names, passwords and tokens: they get few guesses, take up no threads, and lock out no one else."""
 
 from __future__ import annotations
 

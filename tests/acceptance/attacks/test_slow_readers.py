@@ -146,7 +146,7 @@ def test_health_is_answered_while_redis_hangs(patient: SmallApi) -> None:
 def test_a_client_that_stops_reading_is_disconnected(strict: SmallApi) -> None:
     url, link = strict.url, strict.link
     with connections(url, 4, get(link), source="127.0.0.2") as clients:
-        # The address has no more requests: whoever waits for them to end gets an answer once they were given up.
+        # The address has no more requests: a client that waits for them to end gets an answer once they were given up.
         while requests_refused(url, "127.0.0.2"):
             time.sleep(0.1)
         assert all(len(received(client)) < len(STEM) for client in clients)

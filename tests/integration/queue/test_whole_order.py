@@ -56,7 +56,7 @@ class Model:
     due: set[str] = field(default_factory=set)
     """Delayed items that wait again from the next look at the queue on."""
     turns: dict[Line, int] = field(default_factory=dict)
-    """Of the lines in which somebody waits."""
+    """Of the lines in which an item waits."""
     last_turn: int = 0
 
     def put_back(self, item: Item) -> None:

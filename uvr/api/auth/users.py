@@ -70,7 +70,7 @@ class Users:
     def keep_recognizing(self, name: str, password: str) -> None:
         """Check a recognized password again half a minute after the last time, unless other checks are being made.
 
-        Otherwise a client with several requests at the same time would be told every minute that there are too many.
+        Otherwise a client with several requests at the same time would get a 429 every minute.
         """
         if _CHECK_AGAIN_S < self._remembered.age_s(name, self._hash_for(name), password) < _REMEMBERED_S:
             with suppress(TooManyChecksError):

@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 _PROBE_THREADS = 2
 _SPARE_CONNECTIONS = 16
-"""Connections beyond its maximum that an address may have, on which it is told so, or probes the service."""
+"""Connections beyond its maximum that an address may have, on which it gets the refusal, or probes the service."""
 _MAX_HELD_BYTES = 64 * 2**20
 """What all responses that wait for their clients may hold in memory."""
 _TICK_S = 1.0

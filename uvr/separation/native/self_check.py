@@ -151,7 +151,7 @@ def _folder_for(models: Path) -> Path:
     """The folder of the records: that of the `models` or, if it is read-only, a temporary folder of this user alone.
 
     Without records each process would check again, and a check that kills the process would be repeated forever. A
-    temporary folder that somebody else has prepared under this name is not used: its verdicts could be false, and its
+    temporary folder that another user has prepared under this name is not used: its verdicts could be false, and its
     links could lead our files elsewhere.
     """
     if os.access(models, os.W_OK | os.X_OK):

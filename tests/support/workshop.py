@@ -22,6 +22,7 @@ from uvr.storage.staging import StagingFolder
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, Task, WebhookState
+from uvr.timestamps import now_ms
 
 _QUICK = {"retry_base_seconds": 0.2, "retry_max_seconds": 0.4, "allowed_private_networks": "127.0.0.0/8"}
 
@@ -41,6 +42,21 @@ class Workshop:
         task = self.broker.store.get(task_uuid)
         assert task is not None, task_uuid
         return task
+
+    def queue_webhook(self, task_uuid: str, owner: str, hook_url: str) -> None:
+        """Queue the webhook of a task of `owner` that has failed."""
+        task = Task(
+            task_uuid,
+            "https://songs.example/a.mp3",
+            priority=3,
+            created_ms=now_ms(),
+            owner=owner,
+            status=Status.FAILED,
+            error_message="It was not audio.",
+            hook_url=hook_url,
+            webhook=WebhookState.PENDING,
+        )
+        assert self.broker.webhooks.enqueue(task_uuid, 3, task.to_record()).accepted
 
     def separated(self, task_uuid: str, stems: dict[str, bytes], hook_url: str = "") -> Path:
         """A task whose stems lie in the handover folder, which is returned, and whose result is queued."""

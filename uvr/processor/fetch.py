@@ -33,7 +33,7 @@ _FAILED = "The audio could not be downloaded:"
 
 @dataclass(frozen=True)
 class MinRate:
-    """A download must bring at least `bytes_per_s` on average, counted anew every `window_s`; 0 allows any rate."""
+    """A download must bring at least `bytes_per_s` on average over each `window_s`; 0 allows any rate."""
 
     bytes_per_s: int
     window_s: float

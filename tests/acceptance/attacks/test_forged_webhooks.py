@@ -17,8 +17,7 @@ from tests.support.api import application, credentials, htpasswd, settings_for
 from tests.support.http_server import Answer, HttpServer, http_server
 from tests.support.waiting import PROMPT_S, eventually
 from tests.support.workshop import Workshop, open_workshop, working
-from uvr.tasks.model import Status, Task, WebhookState
-from uvr.timestamps import now_ms
+from uvr.tasks.model import WebhookState
 
 OF_THE_SERVICE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PATH = "/users/me/webhook-secret"
@@ -47,18 +46,7 @@ def receiver() -> Iterator[HttpServer]:
 
 def delivered(workshop: Workshop, receiver: HttpServer, task_uuid: str, owner: str) -> Any:
     """The webhook about a task of `owner` that has failed, as the receiver got it."""
-    task = Task(
-        task_uuid,
-        "https://songs.example/a.mp3",
-        priority=3,
-        created_ms=now_ms(),
-        owner=owner,
-        status=Status.FAILED,
-        error_message="It was not audio.",
-        hook_url=receiver.answer("/hook", Answer(204)),
-        webhook=WebhookState.PENDING,
-    )
-    assert workshop.broker.webhooks.enqueue(task_uuid, 3, task.to_record()).accepted
+    workshop.queue_webhook(task_uuid, owner, receiver.answer("/hook", Answer(204)))
     with working(workshop):
         eventually(lambda: workshop.task(task_uuid).webhook == WebhookState.DELIVERED, timeout_s=PROMPT_S)
     return receiver.requests[-1]

@@ -20,8 +20,6 @@ from tests.support.ports import free_ports
 from tests.support.service import ROOT
 from tests.support.waiting import PATIENCE_S, PROMPT_S, eventually
 from tests.support.workshop import Workshop, open_workshop
-from uvr.tasks.model import Status, Task, WebhookState
-from uvr.timestamps import now_ms
 
 
 @pytest.fixture
@@ -49,22 +47,6 @@ def uploader(redis: Redis, folder: Path) -> Iterator[None]:
             yield
         finally:
             process.kill()
-
-
-def end(workshop: Workshop, task_uuid: str, owner: str, hook_url: str) -> None:
-    """A task that has failed, with its webhook queued."""
-    task = Task(
-        task_uuid,
-        "https://songs.example/a.mp3",
-        priority=3,
-        created_ms=now_ms(),
-        owner=owner,
-        status=Status.FAILED,
-        error_message="It was not audio.",
-        hook_url=hook_url,
-        webhook=WebhookState.PENDING,
-    )
-    assert workshop.broker.webhooks.enqueue(task_uuid, 3, task.to_record()).accepted
 
 
 def no_attempt_has_ended(workshop: Workshop, count: int) -> bool:
@@ -102,12 +84,12 @@ def test_thirty_hanging_ports_do_not_delay_the_webhook_of_another_user(workshop:
         hanging = HangingReceivers(30, opened)
         receiver = opened.enter_context(http_server())
         for number in range(120):
-            end(workshop, f"mallory-{number}", "mallory", hanging.urls[number % 30])
+            workshop.queue_webhook(f"mallory-{number}", "mallory", hanging.urls[number % 30])
         opened.enter_context(uploader(workshop.client, tmp_path))
         eventually(hanging.accepted, "the attack is on")
         time.sleep(0.5)
         for number in range(10):
-            end(workshop, f"anna-{number}", "anna", receiver.answer("/hook", Answer(204)))
+            workshop.queue_webhook(f"anna-{number}", "anna", receiver.answer("/hook", Answer(204)))
         eventually(lambda: len(receiver.requests) == 10, "another user's webhooks arrive", PROMPT_S)
         assert 0 < hanging.accepted() <= workshop.settings.webhook_threads // 4
         assert no_attempt_has_ended(workshop, 120), "they arrived while the attack was on"
@@ -122,14 +104,14 @@ def test_receivers_that_hang_after_a_quick_answer_do_not_delay_others(workshop: 
         hooks = [server.answer("/hook", Answer(204), Answer(delay_s=10 * PATIENCE_S)) for server in turncoats]
         opened.enter_context(uploader(workshop.client, tmp_path))
         for number, hook_url in enumerate(hooks):
-            end(workshop, f"first-{number}", "mallory", hook_url)
+            workshop.queue_webhook(f"first-{number}", "mallory", hook_url)
         eventually(lambda: all(server.requests for server in turncoats), "each has answered once")
         eventually(lambda: workshop.broker.webhooks.sizes().leased == 0)
         for number in range(80):
-            end(workshop, f"mallory-{number}", "mallory", hooks[number % 8])
+            workshop.queue_webhook(f"mallory-{number}", "mallory", hooks[number % 8])
         eventually(lambda: sum(len(server.requests) for server in turncoats) > 8, "the attack is on")
         time.sleep(0.5)
         for number in range(10):
-            end(workshop, f"anna-{number}", "anna", receiver.answer("/hook", Answer(204)))
+            workshop.queue_webhook(f"anna-{number}", "anna", receiver.answer("/hook", Answer(204)))
         eventually(lambda: len(receiver.requests) == 10, "another user's webhooks arrive", PROMPT_S)
         assert no_attempt_has_ended(workshop, 80), "they arrived while the attack was on"

@@ -134,6 +134,17 @@ class Task:
     """The earlier task whose stems this one gets, "" for none."""
     hook_url: str = ""
     """Where the webhook goes, "" for none."""
+    models: list[str] = field(default_factory=list)
+    """The catalogue's names of the models that the client chose; [] for MODEL_NAME. Of several, the stems are the
+    average."""
+    preset: str = ""
+    """The preset that `models` were taken from; "" if the client named models, or none."""
+    wanted_stems: list[str] = field(default_factory=list)
+    """The only stems to be stored; [] for all that the models give."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """The client's own data, which its webhooks and answers carry unchanged."""
+    batch: str = ""
+    """The id of the request that submitted this song together with others; "" for a song on its own."""
     callback_events: list[str] = field(default_factory=list)
     """The events before the end that the webhook reports as well (`uvr.webhooks.progress_events`)."""
     output_format: OutputFormat = OutputFormat.WAV

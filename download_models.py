@@ -3,7 +3,7 @@
     python download_models.py                        the model of MODEL_NAME
     python download_models.py Kim_Vocal_2 Spleeter-2stems
     python download_models.py --model Kim_Vocal_2    the same, in the form of older scripts
-    python download_models.py --all                  all models that can be downloaded
+    python download_models.py --all                  all MDX-Net models that can be downloaded
     python download_models.py --force                also download models that are present
     python download_models.py --list
     python download_models.py --check
@@ -24,12 +24,10 @@ from uvr import logs
 from uvr.cli.progress_bar import ProgressLine, megabytes
 from uvr.errors import UvrError
 from uvr.models import store
-from uvr.models.audio_separator import multi_file_model_name
-from uvr.models.catalogue import CATALOGUE
+from uvr.models.audio_separator import missing_files, verify_model_files
+from uvr.models.catalogue import CATALOGUE, Model, known_model
 from uvr.net.model_sources import ModelSources
 from uvr.separation.engine_factory import model_file
-
-_LEFT_TO_AUDIO_SEPARATOR = "audio-separator downloads its files at the first start of the processor"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         return _check_all(names, options.dir)
     if options.all:
-        names = [model.name for model in CATALOGUE.values() if model.places]
+        names = [model.name for model in CATALOGUE.values() if model.engine == "mdx" and model.places]
     return _download_all(names or [settings.model_name], options, settings)
 
 
@@ -59,7 +57,7 @@ def _parser(settings: Settings) -> argparse.ArgumentParser:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="show all models of the catalogue")
     action.add_argument("--check", action="store_true", help="compare the files that are present with their hashes")
-    action.add_argument("--all", action="store_true", help="download all models that can be downloaded")
+    action.add_argument("--all", action="store_true", help="download all MDX-Net models that can be downloaded")
     parser.add_argument("--dir", type=Path, default=settings.model_file_dir, help="default: MODEL_FILE_DIR")
     parser.add_argument(
         "--base-url", default="", help="mirror to download from; default: MODEL_BASE_URL, or else MODEL_SOURCES"
@@ -80,19 +78,23 @@ def _download_all(names: list[str], options: argparse.Namespace, settings: Setti
             failures += 1
         else:
             progress.close()
-            if path is None:
-                sys.stdout.write(f"{multi_file_model_name(name)}: {_LEFT_TO_AUDIO_SEPARATOR}\n")
-            else:
-                sys.stdout.write(f"{path} is ready ({megabytes(path.stat().st_size)})\n")
+            sys.stdout.write(f"{path} is ready ({megabytes(_size_bytes(path))})\n")
     return 1 if failures else 0
 
 
+def _size_bytes(path: Path) -> int:
+    """The size of the model whose file is `path`, with its other files."""
+    model = known_model(path.name)
+    others = [path.with_name(file.name) for file in model.further_files] if model else []
+    return sum(file.stat().st_size for file in (path, *others) if file.is_file())
+
+
 def _check_all(names: list[str], folder: Path) -> int:
-    present = (name for name in CATALOGUE if store.model_file_path(name, folder).is_file())
+    present = (model.name for model in CATALOGUE.values() if _is_present(model, folder))
     failures = 0
     for name in names or present:
         try:
-            store.verify_model_file(name, folder)
+            _verify(name, folder)
             sys.stdout.write(f"{name}: good\n")
         except UvrError as error:
             sys.stdout.write(f"{name}: {error.message}\n")
@@ -100,26 +102,47 @@ def _check_all(names: list[str], folder: Path) -> int:
     return 1 if failures else 0
 
 
+def _verify(name: str, folder: Path) -> None:
+    model = known_model(name)
+    if model and model.engine != "mdx":
+        verify_model_files(model, folder)
+    else:
+        store.verify_model_file(name, folder)
+
+
+def _is_present(model: Model, folder: Path) -> bool:
+    if model.engine == "mdx":
+        return store.model_file_path(model.name, folder).is_file()
+    return not missing_files(model, folder)
+
+
 def _table(folder: Path) -> str:
-    header = ("NAME", "ARCHITECTURE", "PRIMARY STEM", "SIZE", "VOCALS SDR", "PRESENT")
-    rows = [header]
-    for model in CATALOGUE.values():
-        path = store.model_file_path(model.name, folder)
-        size_bytes = path.stat().st_size if path.is_file() else model.size_bytes
-        vocals_db = model.sdr_db.get("vocals")
-        rows.append(
-            (
-                model.name,
-                model.architecture,
-                model.parameters.primary_stem if model.parameters else "-",
-                megabytes(size_bytes) if size_bytes else "-",
-                f"{vocals_db:.1f} dB" if vocals_db is not None else "-",
-                "yes" if path.is_file() else "no" if model.places else "by hand only",
-            )
-        )
+    header = ("NAME", "ARCHITECTURE", "FOR", "STEMS", "SIZE", "SDR", "SONGS", "COMMERCIAL USE", "PRESENT", "LICENSE")
+    rows = [header, *(_row(model, folder) for model in CATALOGUE.values())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _row(model: Model, folder: Path) -> tuple[str, ...]:
+    is_present = _is_present(model, folder)
+    size_bytes = model.total_bytes
+    if is_present:
+        path = store.model_file_path(model.name, folder) if model.engine == "mdx" else folder / model.file
+        size_bytes = _size_bytes(path)
+    stem = next((stem for stem in model.stems if stem in model.sdr_db), "")
+    return (
+        model.name,
+        model.architecture,
+        ", ".join(model.purposes) or "-",
+        ", ".join(model.stems) or "-",
+        megabytes(size_bytes) if size_bytes else "-",
+        f"{stem} {model.sdr_db[stem]:.1f} dB" if stem else "-",
+        str(model.quality_songs or "-"),
+        model.commercial_use,
+        "yes" if is_present else "no" if model.is_public else "by hand only",
+        model.license,
+    )
 
 
 if __name__ == "__main__":

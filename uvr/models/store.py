@@ -16,7 +16,6 @@ import structlog
 
 from uvr.errors import PermanentError
 from uvr.models import spleeter
-from uvr.models.audio_separator import multi_file_model_name
 from uvr.models.catalogue import (
     CATALOGUE,
     PARAMETERS,
@@ -53,7 +52,7 @@ def ensure_model_file(
     """
     path = model_file_path(name, folder)
     model = CATALOGUE.get(path.stem)
-    if model is None:
+    if model is None or model.engine != "mdx":
         parameters_of(path)
         return path
     if force or not path.is_file():
@@ -70,12 +69,12 @@ def model_file_path(name: str, folder: Path) -> Path:
     name, folder = split_model_path(name, folder)
     if existing := _onnx_file(name, folder):
         return existing
-    if multi_file_name := multi_file_model_name(name):
-        raise PermanentError(
-            f"{multi_file_name} is not an MDX-Net model: audio-separator runs it, and downloads its files at the first "
-            f"start of the processor with MODEL_NAME={multi_file_name} (docs/models.md)."
-        )
     model = find_model(name)
+    if model.engine != "mdx":
+        raise PermanentError(
+            f"{model.name} is not an MDX-Net model: audio-separator runs it, with MODEL_NAME={model.name} and what "
+            "`make setup-library` installs (docs/models.md)."
+        )
     return _onnx_file(model.name, folder) or folder / model.file
 
 

@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 from uvr.errors import PermanentError
 from uvr.models import store
-from uvr.models.audio_separator import ensure_vr_model_file, find_vr_model, multi_file_model_name, vr_parameters_of
-from uvr.models.catalogue import MdxParameters
+from uvr.models.audio_separator import ensure_model_files, multi_file_model_name, vr_parameters_of
+from uvr.models.catalogue import MdxParameters, known_model
 from uvr.models.files import ProgressCallback
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation.child_main import EngineFactory
@@ -96,15 +96,16 @@ def choose_engine(
     require_audio_separator(name)
     file = model_file(name, folder, sources, on_progress)
     name, folder = store.split_model_path(name, folder)
-    return AudioSeparatorEngineFactory(
-        multi_file_model_name(name) or name, folder, file, sources, threads=threads, device=device
-    )
+    several = multi_file_model_name(name)
+    only = None if several else file
+    return AudioSeparatorEngineFactory(several or name, folder, only, sources, threads=threads, device=device)
 
 
 def needs_audio_separator(name: str, engine: EngineChoice) -> bool:
     """Whether audio-separator runs the model `name`. Raises `PermanentError` if `engine` does not allow that."""
     file = Path(name).name
-    is_not_mdx = bool(multi_file_model_name(file) or file.lower().endswith(".pth") or find_vr_model(file))
+    model = known_model(file)
+    is_not_mdx = model.engine != "mdx" if model else file.lower().endswith((".pth", ".ckpt", ".yaml"))
     if engine == "mdx" and is_not_mdx:
         raise PermanentError(
             f"{name} is not an MDX-Net model, so only audio-separator can run it: "
@@ -129,19 +130,19 @@ def model_file(
     on_progress: ProgressCallback | None = None,
     *,
     force: bool = False,
-) -> Path | None:
-    """The checked file of the model `name`. It is downloaded if it is missing, or if `force` is set.
+) -> Path:
+    """The checked file of the model `name`, or the file by which a model of several files is loaded.
 
-    None for a model of several files: audio-separator downloads those when it loads the model. Raises the errors of
-    `choose_engine`.
+    What is missing is downloaded, everything if `force` is set. Raises the errors of `choose_engine`.
     """
     name, folder = store.split_model_path(name, folder)
-    if multi_file_model_name(name):
-        return None
     path = folder / name
     if path.suffix.lower() == ".pth" and path.is_file():
         vr_parameters_of(path)
         return path
-    if model := find_vr_model(name):
-        return ensure_vr_model_file(model, folder, sources=sources, force=force, on_progress=on_progress)
+    model = known_model(name)
+    if model and model.engine != "mdx":
+        return ensure_model_files(model, folder, sources=sources, force=force, on_progress=on_progress)
+    if multi_file_model_name(name):
+        return path
     return store.ensure_model_file(name, folder, sources=sources, force=force, on_progress=on_progress)

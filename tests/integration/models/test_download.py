@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -293,11 +294,14 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def test_command_lists_all_models_and_which_are_present(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(BODY)
     listed = command("--list", "--dir", str(tmp_path))
-    rows = {row.split()[0]: row.split() for row in listed.stdout.splitlines()}
+    rows = {row.split()[0]: re.split(" {2,}", row) for row in listed.stdout.splitlines()}
     assert listed.returncode == 0
     assert len(rows) == len(catalogue.CATALOGUE) + 1
-    assert rows[NAME][-1] == "yes"
-    assert rows["UVR-MDX-NET-Inst_HQ_4"][1:6] == ["MDX-Net", "Instrumental", "59.1", "MB", "8.8"]
+    assert rows[NAME][8] == "yes"
+    hq_4, demucs = rows["UVR-MDX-NET-Inst_HQ_4"], rows["htdemucs.yaml"]
+    both = "instrumental, vocals"
+    assert hq_4[1:9] == ["MDX-Net", both, both, "59.1 MB", "instrumental 15.5 dB", "41", "unknown", "no"]
+    assert demucs[4:9] == ["84.1 MB", "vocals 9.9 dB", "13", "not allowed", "no"]
 
 
 def test_command_downloads_the_configured_model_and_fails_with_a_message(server: HttpServer, tmp_path: Path) -> None:
@@ -331,7 +335,9 @@ def test_command_downloads_all_models_that_are_offered(tmp_path: Path, monkeypat
     monkeypatch.setattr(download_models.logs, "configure", lambda *_, **__: None)
     monkeypatch.setenv("ENV_FILE", "")
     assert download_models.main(["--all", "--force", "--dir", str(tmp_path)]) == 0
-    assert ensured == [(model.name, True) for model in catalogue.CATALOGUE.values() if model.places]
+    assert ensured == [
+        (model.name, True) for model in catalogue.CATALOGUE.values() if model.engine == "mdx" and model.places
+    ]
     assert len(ensured) == 31  # and not the nine that UVR gives to its supporters
 
 

@@ -43,7 +43,7 @@ def test_no_two_models_share_a_spelling() -> None:
     spellings = Counter(
         spelling
         for model in catalogue.CATALOGUE.values()
-        for spelling in {catalogue._normalized(model.name), catalogue._normalized(model.title)}
+        for spelling in {catalogue.spelling(model.name), catalogue.spelling(model.title)}
     )
     assert [spelling for spelling, count in spellings.items() if count > 1] == []
 

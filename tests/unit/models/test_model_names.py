@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import download_models
 from config import ROOT, Settings
 from uvr.errors import PermanentError
 from uvr.models import store
-from uvr.models.audio_separator import VR_MODELS, multi_file_model_name
-from uvr.models.catalogue import CATALOGUE, find_model
+from uvr.models.audio_separator import multi_file_model_name
+from uvr.models.catalogue import CATALOGUE, catalogue_name, find_model, known_model
 from uvr.net.model_sources import ModelSources
 from uvr.separation.engine_factory import model_file, needs_audio_separator
 
@@ -68,7 +67,9 @@ def test_a_path_without_a_file_is_refused_and_nothing_is_downloaded(tmp_path: Pa
         ("MDX23C_D1581", "MDX23C_D1581.ckpt"),
         ("MDX23C-InstVoc HQ", "MDX23C-8KFFT-InstVoc_HQ.ckpt"),
         ("newer_than_this.ckpt", "newer_than_this.ckpt"),
-        ("htdemucs_", ""),
+        ("HT-Demucs ft", "htdemucs_ft.yaml"),
+        ("htdemucs_ft.onnx", ""),
+        ("htdemucs_x", ""),
         ("Kim_Vocal_2", ""),
     ],
 )
@@ -77,8 +78,29 @@ def test_models_with_several_files_are_found_without_their_suffix(name: str, fil
     assert needs_audio_separator(name, "auto") is bool(file)
 
 
-def test_no_name_belongs_to_two_kinds_of_models() -> None:
-    assert not any(multi_file_model_name(name) for name in (*CATALOGUE, *VR_MODELS))
+def test_every_model_of_the_catalogue_is_found_by_its_file_and_its_title() -> None:
+    for model in CATALOGUE.values():
+        assert catalogue_name(model.file) == catalogue_name(model.title) == catalogue_name(model.name) == model.name
+
+
+def test_a_suffix_must_be_that_of_the_models_file() -> None:
+    assert known_model("Kim_Vocal_2.ckpt") is None
+    assert catalogue_name("Kim_Vocal_2.ckpt") == "Kim_Vocal_2.ckpt"
+
+
+def test_the_name_of_a_model_of_the_operators_stays_as_it_is() -> None:
+    assert [catalogue_name(name) for name in ("own.ckpt", "own", "/srv/own.onnx")] == [
+        "own.ckpt",
+        "own",
+        "/srv/own.onnx",
+    ]
+
+
+def test_an_unknown_name_suggests_models_of_every_architecture() -> None:
+    with pytest.raises(PermanentError, match=r"Did you mean htdemucs_ft\.yaml"):
+        find_model("htdemucs_fft")
+    with pytest.raises(PermanentError, match="Did you mean UVR-DeNoise-Lite"):
+        find_model("denoise lite")
 
 
 def test_a_model_for_audio_separator_is_refused_with_its_right_spelling(tmp_path: Path) -> None:
@@ -87,18 +109,10 @@ def test_a_model_for_audio_separator_is_refused_with_its_right_spelling(tmp_path
 
 
 def test_a_path_to_a_model_for_audio_separator_is_split(tmp_path: Path) -> None:
-    (tmp_path / "htdemucs_ft.yaml").write_text("models: []")
-    assert store.split_model_path(f"{tmp_path}/htdemucs_ft.yaml", ROOT) == ("htdemucs_ft.yaml", tmp_path)
-    assert needs_audio_separator(f"{tmp_path}/htdemucs_ft.yaml", "auto")
-    assert model_file(f"{tmp_path}/htdemucs_ft.yaml", ROOT) is None
-
-
-def test_the_files_of_a_model_with_several_files_are_left_to_audio_separator(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ENV_FILE", "")
-    assert download_models.main(["htdemucs_ft", "--dir", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.startswith("htdemucs_ft.yaml: audio-separator downloads its files")
+    (tmp_path / "own_bag.yaml").write_text("models: []")
+    assert store.split_model_path(f"{tmp_path}/own_bag.yaml", ROOT) == ("own_bag.yaml", tmp_path)
+    assert needs_audio_separator(f"{tmp_path}/own_bag.yaml", "auto")
+    assert model_file(f"{tmp_path}/own_bag.yaml", ROOT) == tmp_path / "own_bag.yaml"
 
 
 def test_a_relative_path_starts_at_the_checkout_and_clients_see_only_the_file_name() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from uvr.errors import PermanentError
 from uvr.models import store
-from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_vr_model_file, find_vr_model
-from uvr.models.catalogue import MdxParameters
+from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_model_files, find_vr_model
+from uvr.models.catalogue import MdxParameters, known_model
 from uvr.net.model_sources import ModelSources
 from uvr.separation import engine_factory
 from uvr.separation.engine_factory import AudioSeparatorEngineFactory, MdxEngineFactory, choose_engine
@@ -48,6 +48,8 @@ def test_an_mdx_model_gets_audio_separator_on_request(own_mdx_model, tmp_path):
 @pytest.mark.usefixtures("with_audio_separator")
 @pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "model_bs_roformer_ep_317_sdr_12.9755.ckpt", "new_one.ckpt"])
 def test_models_of_several_files_go_to_audio_separator_by_name(name, tmp_path):
+    for file in model.files if (model := known_model(name)) else ():
+        (tmp_path / file.name).touch()
     factory = choose_engine(name, tmp_path, sources=ModelSources(("http://mirror.example",)))
     assert factory == AudioSeparatorEngineFactory(name, tmp_path, None, ModelSources(("http://mirror.example",)))
 
@@ -90,7 +92,7 @@ def test_an_unknown_name_is_no_vr_model():
 def test_a_vr_file_with_an_unknown_hash_is_refused(tmp_path):
     (tmp_path / "UVR-DeNoise-Lite.pth").write_bytes(b"something else")
     with pytest.raises(PermanentError, match="delete it and download it again"):
-        ensure_vr_model_file(VR_MODELS["UVR-DeNoise-Lite"], tmp_path)
+        ensure_model_files(VR_MODELS["UVR-DeNoise-Lite"], tmp_path)
 
 
 def test_the_tables_contain_the_keys_that_audio_separator_reads():

@@ -11,8 +11,7 @@ from uvr.api.auth.basic import private_blueprint
 from uvr.api.responses import json_response
 from uvr.api.schemas.responses import ModelEntry, ModelList
 from uvr.api.services import services
-from uvr.models.audio_separator import VR_MODELS, catalogue_name
-from uvr.models.catalogue import CATALOGUE
+from uvr.models.catalogue import CATALOGUE, catalogue_name
 
 models = private_blueprint("models")
 
@@ -27,14 +26,14 @@ def list_models() -> Response:
             name=model.name,
             title=model.title,
             architecture=model.architecture,
-            engine="audio-separator" if model.name in VR_MODELS else "mdx",
+            engine=model.engine,
             primary_stem=model.parameters.primary_stem if model.parameters else None,
             license=model.license,
-            size_bytes=model.size_bytes,
-            downloadable=bool(model.places),
+            size_bytes=model.total_bytes,
+            downloadable=model.is_public,
             sdr_db=dict(model.sdr_db),
             in_use=model.name in in_use,
         )
-        for model in (*CATALOGUE.values(), *VR_MODELS.values())
+        for model in CATALOGUE.values()
     ]
     return json_response(ModelList(models=entries, in_use=in_use))

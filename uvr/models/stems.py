@@ -1,0 +1,150 @@
+"""The stems that a model gives, known without loading it.
+
+They follow from what lies beside the network: the parameters that belong to the hash of its file, the YAML file that
+describes a checkpoint, the sources that a Demucs network lists. While a file is missing, the catalogue answers. Nothing
+here runs code from a file: YAML is read without Python objects, and a pickle is only listed, not loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from uvr.errors import PermanentError
+from uvr.models import store
+from uvr.models.audio_separator import vr_parameters_of
+from uvr.models.catalogue import known_model, stem_pair
+
+_DEMUCS_STEMS = {
+    2: ("vocals", "instrumental"),
+    4: ("vocals", "drums", "bass", "other", "instrumental"),
+    6: ("vocals", "drums", "bass", "guitar", "piano", "other", "instrumental"),
+}
+"""audio-separator names the sources of a Demucs network by their number."""
+_REST_OF_VOCALS = {"other", "no_vocals", "accompaniment"}
+"""What a model of two stems may call everything but the vocals; here it is the instrumental."""
+_MAX_DESCRIPTION_BYTES = 1 << 20
+_NOT_FOUND = (PermanentError, OSError, ValueError, KeyError)
+
+
+def stems_of_model(name: str, folder: Path) -> tuple[str, ...]:
+    """The names of the stems of the model `name`, the estimated one first; () if they are not known.
+
+    `name` is a model of the catalogue in any spelling, a file in `folder`, or the path of a file.
+    """
+    with suppress(*_NOT_FOUND):
+        name, folder = store.split_model_path(name, folder)
+    model = known_model(name)
+    path = _file_by_suffix(name, folder) or folder / (model.file if model else name)
+    description = path.with_suffix(".yaml")
+    if model and model.file.endswith(".ckpt"):
+        description = folder / model.further_files[0].name
+    with suppress(*_NOT_FOUND):
+        if stems := _stems_of_files(path, description):
+            return stems
+    return model.stems if model else ()
+
+
+def _file_by_suffix(name: str, folder: Path) -> Path | None:
+    """The operator's own MDX-Net file, whose name may lack `.onnx`."""
+    if name.lower().endswith((".pth", ".ckpt", ".yaml")):
+        return None
+    with suppress(PermanentError):
+        path = store.model_file_path(name, folder)
+        return path if path.is_file() else None
+    return None
+
+
+def _stems_of_files(path: Path, description: Path) -> tuple[str, ...]:
+    match path.suffix.lower():
+        case ".onnx":
+            return stem_pair(store.parameters_of(path).primary_stem)
+        case ".pth":
+            primary = str(vr_parameters_of(path)["primary_stem"])
+            return with_rest([primary, _partner(primary)])
+        case ".ckpt":
+            return _described_stems(description)
+        case ".yaml":
+            return _DEMUCS_STEMS.get(_number_of_sources(path), ())
+    return ()
+
+
+def with_rest(names: Iterable[str]) -> tuple[str, ...]:
+    """The stems of a network that estimates stems with these names: their names here, and what is left of the song."""
+    stems = list(dict.fromkeys(map(_safe_name, names)))
+    if len(stems) == 2 and "vocals" in stems:
+        stems = ["instrumental" if stem in _REST_OF_VOCALS else stem for stem in stems]
+    if len(stems) == 1:
+        return stem_pair(stems[0])
+    rest = ["instrumental"] if "vocals" in stems and "instrumental" not in stems else []
+    return (*stems, *rest)
+
+
+def _safe_name(name: str) -> str:
+    """The name of a stem in file names: "Lead-Vocals" -> "lead_vocals"."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _partner(primary: str) -> str:
+    """audio-separator's name of the rest: "Vocals" -> "Instrumental", "No Echo" -> "Echo", "Noise" -> "No Noise"."""
+    pair = {"Vocals": "Instrumental", "Instrumental": "Vocals"}
+    return pair.get(primary) or (primary.removeprefix("No ") if primary.startswith("No ") else f"No {primary}")
+
+
+def _described_stems(description: Path) -> tuple[str, ...]:
+    """The stems in the YAML file of a checkpoint: its instruments, the one that the network estimates first."""
+    if description.stat().st_size > _MAX_DESCRIPTION_BYTES:
+        return ()
+    training = _read_yaml(description)["training"]
+    instruments = [str(instrument) for instrument in training["instruments"]]
+    target = training.get("target_instrument")
+    if target in instruments[:2] and len(instruments) <= 2:
+        instruments = [target, *(other for other in instruments if other != target)]
+    if target and len(instruments) == 1:
+        instruments.append(f"No {target}")
+    return with_rest(instruments)
+
+
+def _read_yaml(path: Path) -> Any:
+    """The content of a YAML file without Python objects: what has such a tag becomes None."""
+    try:
+        # Comes with audio-separator, without which no such model runs.
+        yaml: Any = importlib.import_module("yaml")
+    except ModuleNotFoundError as error:
+        raise PermanentError("YAML files can be read where audio-separator is installed.") from error
+    loader: Any = type("DescriptionLoader", (yaml.SafeLoader,), {})
+    # Descriptions list bands with the tags of Python's tuples.
+    loader.add_multi_constructor("", lambda _loader, _tag, _node: None)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), loader)  # derived from SafeLoader
+    except (yaml.YAMLError, RecursionError) as error:
+        raise PermanentError(f"{path.name} is not a YAML file.") from error
+
+
+def _number_of_sources(bag: Path) -> int:
+    """How many sources the networks of a Demucs bag have; 0 if that cannot be told."""
+    networks = _read_yaml(bag)["models"]
+    signature = re.sub(r"[^\w.-]", "", str(networks[0]))
+    found = [*bag.parent.glob(f"{signature}.th"), *bag.parent.glob(f"{signature}-*.th")]
+    if not found or not zipfile.is_zipfile(found[0]):
+        return 0
+    with zipfile.ZipFile(found[0]) as archive:
+        (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        return len(list(_listed_after("sources", archive.read(pickled))))
+
+
+def _listed_after(key: str, pickled: bytes) -> Iterator[str]:
+    """The strings of the list that follows `key` in a pickle, which is not loaded."""
+    within = False
+    for operation, argument, _ in pickletools.genops(pickled):
+        if within and isinstance(argument, str):
+            yield argument
+        elif within and operation.name in ("APPEND", "APPENDS", "TUPLE", "SETITEM", "SETITEMS"):
+            return
+        within = within or argument == key

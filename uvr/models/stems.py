@@ -20,6 +20,7 @@ from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import vr_parameters_of
 from uvr.models.catalogue import known_model, stem_pair
+from uvr.models.stem_names import safe_stem_names
 
 _DEMUCS_STEMS = {
     2: ("vocals", "instrumental"),
@@ -30,7 +31,8 @@ _DEMUCS_STEMS = {
 _REST_OF_VOCALS = {"other", "no_vocals", "accompaniment"}
 """What a model of two stems may call everything but the vocals; here it is the instrumental."""
 _MAX_DESCRIPTION_BYTES = 1 << 20
-_NOT_FOUND = (PermanentError, OSError, ValueError, KeyError)
+_NOT_TOLD = (PermanentError, OSError, ValueError, LookupError, TypeError)
+"""What reading a file raises that does not say what is expected of it."""
 
 
 def stems_of_model(name: str, folder: Path) -> tuple[str, ...]:
@@ -38,14 +40,14 @@ def stems_of_model(name: str, folder: Path) -> tuple[str, ...]:
 
     `name` is a model of the catalogue in any spelling, a file in `folder`, or the path of a file.
     """
-    with suppress(*_NOT_FOUND):
+    with suppress(*_NOT_TOLD):
         name, folder = store.split_model_path(name, folder)
     model = known_model(name)
     path = _file_by_suffix(name, folder) or folder / (model.file if model else name)
     description = path.with_suffix(".yaml")
     if model and model.file.endswith(".ckpt"):
         description = folder / model.further_files[0].name
-    with suppress(*_NOT_FOUND):
+    with suppress(*_NOT_TOLD):
         if stems := _stems_of_files(path, description):
             return stems
     return model.stems if model else ()
@@ -77,18 +79,13 @@ def _stems_of_files(path: Path, description: Path) -> tuple[str, ...]:
 
 def with_rest(names: Iterable[str]) -> tuple[str, ...]:
     """The stems of a network that estimates stems with these names: their names here, and what is left of the song."""
-    stems = list(dict.fromkeys(map(_safe_name, names)))
+    stems = list(safe_stem_names(names).values())
     if len(stems) == 2 and "vocals" in stems:
         stems = ["instrumental" if stem in _REST_OF_VOCALS else stem for stem in stems]
     if len(stems) == 1:
         return stem_pair(stems[0])
     rest = ["instrumental"] if "vocals" in stems and "instrumental" not in stems else []
     return (*stems, *rest)
-
-
-def _safe_name(name: str) -> str:
-    """The name of a stem in file names: "Lead-Vocals" -> "lead_vocals"."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def _partner(primary: str) -> str:
@@ -101,7 +98,7 @@ def _described_stems(description: Path) -> tuple[str, ...]:
     """The stems in the YAML file of a checkpoint: its instruments, the one that the network estimates first."""
     if description.stat().st_size > _MAX_DESCRIPTION_BYTES:
         return ()
-    training = _read_yaml(description)["training"]
+    training = dict(_read_yaml(description)["training"])
     instruments = [str(instrument) for instrument in training["instruments"]]
     target = training.get("target_instrument")
     if target in instruments[:2] and len(instruments) <= 2:

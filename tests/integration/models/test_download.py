@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_S
 from uvr.errors import PermanentError
 from uvr.models import catalogue, download, store
+from uvr.models.audio_separator import ensure_model_files, missing_files, verify_model_files
 from uvr.models.files import DownloadProgress
 from uvr.net.model_sources import ModelSources
 
@@ -362,3 +364,69 @@ def test_a_download_in_the_background_is_logged_from_its_start(server: HttpServe
     assert fetching[0]["bytes"] == 0
     assert (fetching[-1]["bytes"], fetching[-1]["total_bytes"]) == (len(BODY), len(BODY))
     assert len(fetching) == 6
+
+
+def small_bag() -> catalogue.Model:
+    """The entry of htdemucs, with a network that a test can make."""
+    bag = catalogue.CATALOGUE["htdemucs.yaml"]
+    (network,) = bag.further_files
+    made = replace(network, sha256=hashlib.sha256(BODY).hexdigest(), size_bytes=len(BODY))
+    return replace(bag, further_files=(made,))
+
+
+def test_a_bag_of_networks_comes_from_the_first_source_whose_file_has_its_hash(
+    server: HttpServer, tmp_path: Path
+) -> None:
+    bag = small_bag()
+    (network,) = bag.further_files
+    server.answer(f"/one/{network.name}", Answer(body=b"not it"))
+    server.answer(f"/two/{network.name}", Answer(body=BODY))
+    sources = ModelSources((server.url("/one"), server.url("/two")))
+    reports: list[DownloadProgress] = []
+    path = ensure_model_files(bag, tmp_path, sources=sources, on_progress=reports.append)
+    assert path == tmp_path / "htdemucs.yaml"
+    assert path.read_text() == 'models: ["955717e8"]\n'
+    assert (tmp_path / network.name).read_bytes() == BODY
+    assert reports[0] == DownloadProgress(server.url(f"/one/{network.name}"), 0, len(BODY))
+    assert missing_files(bag, tmp_path) == []
+    verify_model_files(bag, tmp_path)
+
+
+def test_files_that_are_there_are_kept_and_a_forced_download_replaces_them(server: HttpServer, tmp_path: Path) -> None:
+    bag = small_bag()
+    (network,) = bag.further_files
+    (tmp_path / network.name).write_bytes(b"put there by hand")
+    nowhere = ModelSources((f"http://127.0.0.1:{free_port()}",))
+    ensure_model_files(bag, tmp_path, sources=nowhere)
+    assert (tmp_path / network.name).read_bytes() == b"put there by hand"
+    with pytest.raises(PermanentError, match="is not the file that it should be"):
+        verify_model_files(bag, tmp_path)
+    server.answer(f"/{network.name}", Answer(body=BODY))
+    ensure_model_files(bag, tmp_path, sources=ModelSources((server.url(""),)), force=True)
+    assert (tmp_path / network.name).read_bytes() == BODY
+
+
+def test_a_checkpoint_comes_with_the_file_that_describes_it(server: HttpServer, tmp_path: Path) -> None:
+    server.answer("/melband_roformer_inst_v2.ckpt", Answer(body=BODY))
+    server.answer("/config_melbandroformer_inst_v2.yaml", Answer(body=b"training: {}"))
+    done = command("melband_roformer_inst_v2", "--dir", str(tmp_path), "--base-url", server.url(""))
+    assert done.stdout == f"{tmp_path}/melband_roformer_inst_v2.ckpt is ready (3.0 MB)\n"
+    assert (tmp_path / "config_melbandroformer_inst_v2.yaml").read_bytes() == b"training: {}"
+
+
+def test_the_file_that_is_missing_is_named(server: HttpServer, tmp_path: Path) -> None:
+    server.answer("/melband_roformer_inst_v2.ckpt", Answer(body=BODY))
+    done = command("melband_roformer_inst_v2", "--dir", str(tmp_path), "--base-url", server.url(""))
+    assert done.returncode == 1
+    assert "Put config_melbandroformer_inst_v2.yaml into MODEL_FILE_DIR by hand" in done.stderr
+    assert "MDX23C_D1581.ckpt into MODEL_FILE_DIR" in command("MDX23C_D1581", "--dir", str(tmp_path)).stderr
+
+
+def test_every_public_model_has_a_public_place_for_each_of_its_files() -> None:
+    public = [model for model in catalogue.CATALOGUE.values() if model.is_public]
+    supporters = {model.name for model in catalogue.CATALOGUE.values()} - {model.name for model in public}
+    assert len(supporters) == 11
+    for model in public:
+        for file in model.files:
+            assert file.content or all(url.startswith(("https://", "the Python")) for url in file.places.values())
+            assert file.content or file.places

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.audio import read_audio, snr_db, write_audio
+from tests.support.audio import chord, read_audio, snr_db, write_audio
 from tests.support.song import separate_song
 from uvr.models import store
+from uvr.models.stems import stems_of_model
 from uvr.separation.mdx.engine import MdxEngine
 
 LIMITS_DB = [("rubidium", 6.7, 22.5), ("potassium", 7.6, 21.0)]
@@ -32,6 +33,12 @@ def test_stems_are_close_to_the_true_stems(engine, shared_data, tmp_path, song, 
     vocals, instrumental = stems_of(engine, folder / "mixture.flac", tmp_path)
     assert snr_db(read_audio(folder / "vocals.flac"), vocals) >= vocals_db
     assert snr_db(read_audio(folder / "accompaniment.flac"), instrumental) >= instrumental_db
+
+
+def test_the_stems_of_the_engine_are_those_that_are_known_in_advance(engine, model_dir, tmp_path):
+    song = write_audio(tmp_path / "song.wav", chord(1.0, channels=2), codec="pcm_f32le")
+    made = separate_song(engine, song, tmp_path, max_seconds=60)
+    assert tuple(made.stems) == stems_of_model("Spleeter-2stems", model_dir) == ("vocals", "instrumental")
 
 
 @pytest.mark.parametrize("level", [0.5, 0.05])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.audio import Samples, chord, codec_of, read_audio, snr_db, write_audio
+from uvr.models.stems import stems_of_model
 
 ROOT = Path(__file__).resolve().parents[4]
 QUIETER = 64
@@ -50,7 +51,7 @@ def outcomes(audio_separator_python: Path, tmp_path_factory: pytest.TempPathFact
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return {"song": song, **json.loads(done.stdout)}
+    return {"song": song, "folder": folder, **json.loads(done.stdout)}
 
 
 def stem(outcome: dict[str, Any], name: str) -> Samples:
@@ -61,6 +62,13 @@ def stem(outcome: dict[str, Any], name: str) -> Samples:
 def test_a_model_under_its_own_name_gives_its_stems(outcomes: dict[str, Any], model: str) -> None:
     for outcome in outcomes[model]:
         assert outcome["stems"].keys() == STEMS[model]
+
+
+@pytest.mark.parametrize("model", STEMS)
+def test_its_stems_are_known_without_loading_it(outcomes: dict[str, Any], model: str) -> None:
+    stems = stems_of_model(model, outcomes["folder"])
+    assert len(stems) == len(STEMS[model])
+    assert set(stems) == STEMS[model]
 
 
 @pytest.mark.parametrize("model", STEMS)

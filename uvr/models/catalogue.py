@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from uvr.errors import PermanentError
+from uvr.models.stem_names import safe_stem_name
 from uvr.net.model_sources import HUGGING_FACE
 
 _PLACES = {
@@ -143,10 +144,10 @@ CATALOGUE: dict[str, Model] = {
 
 
 def stem_pair(primary_stem: str) -> tuple[str, str]:
-    """The names of the primary and the secondary stem in file names: "Vocals" -> ("vocals", "instrumental")."""
-    primary = primary_stem.lower().replace(" ", "_")
+    """The names of the primary and the secondary stem: "Vocals" -> ("vocals", "instrumental")."""
+    primary = safe_stem_name(primary_stem)
     pair = {"vocals": "instrumental", "instrumental": "vocals"}
-    return primary, pair.get(primary, f"no_{primary}")
+    return primary, pair.get(primary) or safe_stem_name(f"no_{primary}")
 
 
 def without_suffix(name: str, *suffixes: str) -> str:

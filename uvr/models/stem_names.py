@@ -1,0 +1,46 @@
+"""The names of stems: one form for every architecture, which is safe in file names, object keys, URLs and JSON.
+
+A model's authors call its stems what they like: "Lead-Vocals", "Drums/Bass", "主唱". Clients, file names and keys have
+the names made here, of lower-case ASCII letters, digits and `_`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+MAX_LENGTH = 32
+"""With the name of a song before it, and a suffix after it, a file name must not become too long."""
+
+_UNSAFE = re.compile(r"[^a-z0-9]+")
+_NAMELESS = "stem"
+
+
+def safe_stem_name(name: str) -> str:
+    """The name of one stem: "Lead-Vocals" -> "lead_vocals"; "stem" if nothing of it can be kept.
+
+    A name that is safe stays as it is. Of several stems, some may get the same name (see `safe_stem_names`).
+    """
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode("ascii")
+    return _UNSAFE.sub("_", plain).strip("_")[:MAX_LENGTH].rstrip("_") or _NAMELESS
+
+
+def safe_stem_names(names: Iterable[str]) -> dict[str, str]:
+    """The model's names of its stems -> their names here, in the same order and all different.
+
+    Where several would be the same, the first keeps the name and the others get a number: "a_b", "a_b_2".
+    """
+    wanted = {name: safe_stem_name(name) for name in names}
+    taken = {safe for name, safe in wanted.items() if name == safe}
+    chosen: dict[str, str] = {}
+    for name, safe in wanted.items():
+        number, candidate = 1, safe
+        # A number must not produce the name that another stem has by itself.
+        while name != safe and (candidate in taken or (number > 1 and candidate in wanted.values())):
+            number += 1
+            suffix = f"_{number}"
+            candidate = safe[: MAX_LENGTH - len(suffix)].rstrip("_") + suffix
+        taken.add(candidate)
+        chosen[name] = candidate
+    return chosen

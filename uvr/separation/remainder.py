@@ -1,7 +1,6 @@
 """The names of the stems that a network has estimated, and the stem that is left over: one rule for every engine.
 
-- Names become safe (`uvr.models.stem_names`).
-- What a model of two stems calls `other` beside its vocals is the instrumental.
+- Names become those that clients see (`uvr.models.stem_names.client_stem_names`).
 - A network with a single stem also gives the rest of the song.
 - A network that gives vocals and no instrumental also gives the instrumental: the song without the vocals, beside the
   drums or whatever else it estimates.
@@ -12,18 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from uvr.models.catalogue import stem_pair
-from uvr.models.stem_names import safe_stem_names
+from uvr.models.stem_names import client_stem_names
 from uvr.separation.estimates import Estimates, Residual
-
-_REST_OF_VOCALS = frozenset({"other", "no_vocals", "accompaniment"})
-"""Names of everything but the vocals, in models with these two stems."""
 
 
 def with_remainder(estimates: Estimates) -> Estimates:
     """The same estimates under the names that clients see, with the stem that is left over."""
-    names, residual = safe_stem_names(estimates.names), estimates.residual
-    if len(names) == 2 and "vocals" in names.values():
-        names = {own: "instrumental" if name in _REST_OF_VOCALS else name for own, name in names.items()}
+    names, residual = client_stem_names(estimates.names), estimates.residual
     spools = {names[own]: spool for own, spool in estimates.spools.items()}
     if residual:
         residual = replace(residual, name=names[residual.name], of=names[residual.of])

@@ -3,8 +3,8 @@
 .venv-library/bin/python -m tests.support.random_checkpoints FOLDER SONG…
 
 Their files have the form of real ones: a checkpoint with its YAML, or a bag of Demucs models. Writes them to FOLDER,
-separates the songs with each, and prints the outcomes as JSON. All of it in one process: most of the time goes into the
-import of torch.
+separates the songs with each, and with two of them together, and prints the outcomes as JSON. All of it in one process:
+most of the time goes into the import of torch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 from uvr.audio.output_format import OutputFormat
 from uvr.separation.audio_separator.engine import AudioSeparatorEngine
 from uvr.separation.audio_separator.model import SeveralFiles
+from uvr.separation.engine import Separation
 from uvr.separation.jobs import Decode, Encode, Separate
 from uvr.separation.progress import SeparationObserver, ignore_progress
 
@@ -63,15 +64,26 @@ MODELS = (
     "own_bs_roformer.ckpt",
     "own_4_stems.ckpt",
     "own_mel_band_roformer.ckpt",
+    "own_target_other.ckpt",
     "own_mdx23c.ckpt",
+    "own_odd_names.ckpt",
     "own_demucs.yaml",
     "own_demucs_6.yaml",
 )
+ENSEMBLE = ("own_mel_band_roformer.ckpt", "own_4_stems.ckpt")
 
 
 def main(folder: Path, *songs: Path) -> None:
     write_models(folder)
-    json.dump({model: outcome(model, folder, songs) for model in MODELS}, sys.stdout)
+    engines = {model: AudioSeparatorEngine(SeveralFiles(model, folder), threads=1) for model in MODELS}
+    outcomes = {
+        "+".join(models): [
+            outcome([engines[model] for model in models], song, folder / f"{'+'.join(models)}-{song.stem}")
+            for song in songs
+        ]
+        for models in [*((model,) for model in MODELS), ENSEMBLE]
+    }
+    json.dump(outcomes, sys.stdout)
 
 
 def write_models(folder: Path) -> None:
@@ -83,7 +95,9 @@ def write_models(folder: Path) -> None:
     write_roformer(
         folder, "own_mel_band_roformer", MelBandRoformer, ["vocals", "other"], None, num_bands=8, sample_rate=44_100
     )
+    write_roformer(folder, "own_target_other", BSRoformer, ["vocals", "other"], "other", freqs_per_bands=bands())
     write_mdx23c(folder, "own_mdx23c", ["Vocals", "Instrumental"])
+    write_mdx23c(folder, "own_odd_names", ["Lead-Vocals", "lead vocals", "../Drums", "\u4e3b\u5531"])
     write_demucs(folder, "own_demucs", ["drums", "bass", "other", "vocals"])
     write_demucs(folder, "own_demucs_6", ["drums", "bass", "other", "vocals", "guitar", "piano"])
 
@@ -137,19 +151,28 @@ def write_demucs(folder: Path, name: str, stems: list[str]) -> None:
     (folder / f"{name}.yaml").write_text(yaml.dump({"models": [signature]}))
 
 
-def outcome(model: str, folder: Path, songs: Sequence[Path]) -> list[dict[str, Any]]:
-    """What the engine makes of the songs: the files of the stems, and facts."""
-    engine = AudioSeparatorEngine(SeveralFiles(model, folder), threads=1)
-    observer, found = SeparationObserver(ignore_progress), []
-    for song in songs:
-        work, stems = (folder / f"{kind}-{model}-{song.stem}" for kind in ("work", "stems"))
+def outcome(engines: Sequence[AudioSeparatorEngine], song: Path, folder: Path) -> dict[str, Any]:
+    """What the engines make of the song: the files of the stems, those of the last one alone, and facts."""
+    observer = SeparationObserver(ignore_progress)
+    folder.mkdir()
+    mixture, estimates = Decode(song, folder, max_seconds=60)(None, observer), []
+    for number, engine in enumerate(engines):
+        work = folder / f"network-{number}"
+        work.mkdir()
+        estimates.append(Separate(mixture, work)(engine, observer))
+
+    def encoded(name: str, *wanted_stems: str) -> Separation:
+        work, stems = folder / f"work-{name}", folder / f"stems-{name}"
         work.mkdir()
         stems.mkdir()
-        mixture = Decode(song, work, max_seconds=60)(None, observer)
-        estimates = Separate(mixture, work)(engine, observer)
-        separation = Encode(mixture, estimates, work, stems, OutputFormat.WAV)(None, observer)
-        found.append({"stems": {name: str(path) for name, path in separation.stems.items()}, **separation.facts()})
-    return found
+        return Encode(mixture, tuple(estimates), work, stems, OutputFormat.WAV, wanted_stems)(None, observer)
+
+    def files(separation: Separation) -> dict[str, str]:
+        return {name: str(path) for name, path in separation.stems.items()}
+
+    everything = encoded("all")
+    one = encoded("one", list(everything.stems)[-1])
+    return {"stems": files(everything), "wanted": files(one), **everything.facts()}
 
 
 if __name__ == "__main__":

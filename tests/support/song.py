@@ -39,4 +39,4 @@ def separate_song(
         work_dir = Path(name)
         mixture = decode_mixture(source, work_dir, max_seconds=max_seconds, observer=observer)
         estimates = engine.separate(mixture, work_dir, observer)
-        return write_stems(estimates, mixture, work_dir, output_dir, output_format, observer)
+        return write_stems([estimates], mixture, work_dir, output_dir, output_format, observer)

@@ -39,9 +39,12 @@ class Separation:
     """Of every stem."""
     notes: tuple[str, ...] = ()
     """How the stems differ from the song, in sentences for its owner: a mix-down, another sample rate."""
+    sum_error_db: float | None = None
+    """The level of the song minus all stems, in dB relative to the song; None if they add up, or some are missing."""
 
     def facts(self) -> dict[str, object]:
         """Everything but the files, in types that JSON can represent."""
+        sum_error = {} if self.sum_error_db is None else {"sum_error_db": self.sum_error_db}
         return {
             "provider": self.provider,
             "backend": self.backend,
@@ -51,6 +54,7 @@ class Separation:
             "output_format": self.output_format.value,
             "gain": self.gain,
             "notes": list(self.notes),
+            **sum_error,
         }
 
 

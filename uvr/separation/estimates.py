@@ -22,9 +22,17 @@ class Estimates:
     """Estimated stems at the network's sample rate, with the channels and the level of the mixture."""
 
     spools: Mapping[str, Spool]
-    """Stem name -> samples."""
+    """The model's own name of each stem -> samples (see `remainder` for the names that clients see)."""
     provider: str
     """What the network ran on: "cpu", "cuda"."""
     backend: str
     """What computed the network: "native", "onnxruntime", "audio-separator"."""
     residual: Residual | None = None
+    """A stem that is known to be what the network leaves over; others may follow from the names of the stems."""
+    model: str = ""
+    """The model's name, for messages."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All stems, the residual last."""
+        return (*self.spools, *((self.residual.name,) if self.residual else ()))

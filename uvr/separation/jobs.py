@@ -69,20 +69,24 @@ class Separate:
 
 @dataclass(frozen=True)
 class Encode:
-    """Write the stems into `output_dir`, from sealed `Estimates` and their sealed `Mixture`.
+    """Write the stems into `output_dir`, from the sealed `Estimates` of each network and their sealed `Mixture`.
 
-    `folder` is for temporary files.
+    Of several networks the stems are the mean. `folder` is for temporary files.
     """
 
     mixture: Sealed
-    estimates: Sealed
+    estimates: tuple[Sealed, ...]
     folder: Path
     output_dir: Path
     output_format: OutputFormat
+    wanted_stems: tuple[str, ...] = ()
+    """The only stems to write; () for all."""
 
     def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Separation:
         """See `write_stems`."""
         from uvr.separation.stem_writer import write_stems
 
-        mixture, estimates = self.mixture.open(), self.estimates.open()
-        return write_stems(estimates, mixture, self.folder, self.output_dir, self.output_format, observer)
+        mixture, networks = self.mixture.open(), [estimates.open() for estimates in self.estimates]
+        return write_stems(
+            networks, mixture, self.folder, self.output_dir, self.output_format, observer, self.wanted_stems
+        )

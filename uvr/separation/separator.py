@@ -87,7 +87,7 @@ class Separator:
         with inference_slot or nullcontext():
             estimates = run(self._network, Separate(mixture, folder))
         with self._media_child() as child:
-            separation: Separation = run(child, Encode(mixture, estimates, folder, output_dir, output_format))
+            separation: Separation = run(child, Encode(mixture, (estimates,), folder, output_dir, output_format))
         return separation
 
     def close(self) -> None:

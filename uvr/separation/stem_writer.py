@@ -1,87 +1,100 @@
-"""The last stage of a separation: writes the estimates as stem files that match the song.
+"""The last stage of a separation: writes the stems that the client wants as files that match the song.
 
 Every stem has the song's length, sample rate, channels, level, sample format and tags, as far as the output format
-supports them. All stems are scaled by the same gain, so they still add up to the song.
+supports them. All stems are scaled by the same gain, so they still add up to the song. The gain is that of all stems
+of the song, not only of those wanted: a stem has the same samples, whichever others are asked for, today or later.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
 from uvr.audio.encode import AudioWriter, Encoding, encoding_for
-from uvr.audio.format import Block
 from uvr.audio.output_format import OutputFormat
 from uvr.audio.resample import fit_to_length, resampled
 from uvr.audio.tags import Tags
+from uvr.errors import PermanentError
+from uvr.models.stem_names import safe_stem_name
 from uvr.separation.engine import Separation
 from uvr.separation.estimates import Estimates
-from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
+from uvr.separation.mixture import Mixture
 from uvr.separation.progress import SeparationObserver
-from uvr.separation.spool import Spool
-
-Blocks: TypeAlias = Callable[[], Iterator[Block]]
-"""The samples of a stem; every call starts from the beginning."""
+from uvr.separation.remainder import with_remainder
+from uvr.separation.stem_streams import Blocks, stem_streams, what_they_give
+from uvr.separation.sums import MAX_EXACT_DB, stems_to_add_up, sum_error_db
 
 
 def write_stems(
-    estimates: Estimates,
+    networks: Sequence[Estimates],
     mixture: Mixture,
     folder: Path,
     output_dir: Path,
     output_format: OutputFormat,
     observer: SeparationObserver,
+    wanted_stems: Collection[str] = (),
 ) -> Separation:
-    """Write the stems to `output_dir`/{stem}.{format}: all of them, or none. `folder` is for temporary files."""
+    """Write the stems to `output_dir`/{stem}.{format}: all of them, or none. `folder` is for temporary files.
+
+    Of several networks, the stems are the mean. With `wanted_stems` only these are written. Raises `PermanentError`
+    if one of them is not among the stems, or if the networks have no stem in common.
+    """
+    networks = [with_remainder(estimates) for estimates in networks]
     encoding = encoding_for(mixture.format, output_format)
-    song_rate_hz, rate_hz = mixture.format.sample_rate, encoding.sample_rate
-    stems = _at_rate(_stems(estimates, mixture, folder, observer), mixture, rate_hz, observer)
+    streams = stem_streams(networks, mixture, folder, observer)
+    wanted = _chosen(streams, wanted_stems, networks)
+    stems = _at_rate(streams, mixture, encoding.sample_rate, observer)
     gain = common_gain(stems, encoding.max_sample)
-    notes = mixture.notes
-    if song_rate_hz != rate_hz:
-        rates = f"The song has {song_rate_hz} Hz, the stems have {rate_hz} Hz"
-        notes = (*notes, f"{rates}: {output_format.value} does not support the song's sample rate.")
-    paths = _write(stems, output_dir, encoding, gain, mixture.tags)
+    paths = _write({name: stems[name] for name in wanted}, output_dir, encoding, gain, mixture.tags)
+    error_db = _sum_error_db(networks, streams, wanted, mixture)
     observer.report(1.0)
     return Separation(
         stems=paths,
         audio_s=mixture.audio_s,
-        sample_rate=rate_hz,
+        sample_rate=encoding.sample_rate,
         channels=encoding.channels,
         gain=gain,
-        provider=estimates.provider,
-        backend=estimates.backend,
+        provider=", ".join(dict.fromkeys(estimates.provider for estimates in networks)),
+        backend=", ".join(dict.fromkeys(estimates.backend for estimates in networks)),
         output_format=output_format,
-        notes=notes,
+        notes=(*mixture.notes, *_notes(mixture, encoding, error_db)),
+        sum_error_db=error_db,
     )
 
 
-def _stems(estimates: Estimates, mixture: Mixture, folder: Path, observer: SeparationObserver) -> dict[str, Blocks]:
-    """The stems, with the residual, at the song's own rate and length.
+def _chosen(streams: Mapping[str, Blocks], wanted_stems: Collection[str], networks: Sequence[Estimates]) -> list[str]:
+    """The names of the stems to write, in the order of `streams`."""
+    wanted = {safe_stem_name(name) for name in wanted_stems} or streams.keys()
+    if unknown := sorted(wanted - streams.keys()):
+        all_give = f", so together they give {', '.join(streams)}" if len(networks) > 1 else ""
+        raise PermanentError(f"There is no stem {', '.join(unknown)}: {what_they_give(networks)}{all_give}.")
+    return [name for name in streams if name in wanted]
 
-    The residual is computed from the decoded song while it is read. So it takes no disk space, and the stems add up
-    to the song at every frequency: what the network's rate cannot represent (above 22 kHz) is in the residual.
-    """
-    rate_hz, spools = mixture.format.sample_rate, dict(estimates.spools)
-    if rate_hz != NETWORK_RATE_HZ:
-        for name, spool in estimates.spools.items():
-            converted = resampled(observer.until_cancelled(spool.blocks()), NETWORK_RATE_HZ, rate_hz)
-            exact = fit_to_length(converted, mixture.source.samples, spool.channels)
-            spools[name] = Spool.of(exact, folder / f"{spool.path.stem}-{rate_hz}.f32", spool.channels)
-    stems: dict[str, Blocks] = {name: spool.blocks for name, spool in spools.items()}
-    if residual := estimates.residual:
-        factor, subtracted = np.float32(residual.factor), spools[residual.of]
 
-        def remaining() -> Iterator[Block]:
-            for whole, part in zip(mixture.source.blocks(), subtracted.blocks(), strict=True):
-                yield whole - factor * part
+def _sum_error_db(
+    networks: Sequence[Estimates], streams: Mapping[str, Blocks], wanted: Collection[str], mixture: Mixture
+) -> float | None:
+    """How far the written stems are from adding up to the song, in dB; None if they do, or if only some are written."""
+    names = stems_to_add_up(networks, streams)
+    if not names or not set(names) <= set(wanted):
+        return None
+    error_db = sum_error_db(mixture.source.blocks, [streams[name] for name in names])
+    return round(error_db, 1) if error_db > MAX_EXACT_DB else None
 
-        stems[residual.name] = remaining
-    return stems
+
+def _notes(mixture: Mixture, encoding: Encoding, error_db: float | None) -> list[str]:
+    """How the stems differ from the decoded song, in sentences for its owner."""
+    notes, song_rate_hz, rate_hz = [], mixture.format.sample_rate, encoding.sample_rate
+    if song_rate_hz != rate_hz:
+        rates = f"The song has {song_rate_hz} Hz, the stems have {rate_hz} Hz"
+        notes.append(f"{rates}: {encoding.output_format.value} does not support the song's sample rate.")
+    if error_db is not None:
+        level = f"{abs(error_db)} dB {'below' if error_db <= 0 else 'above'} the song"
+        notes.append(f"The stems do not add up to the song exactly: the difference is {level}.")
+    return notes
 
 
 def _at_rate(

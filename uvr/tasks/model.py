@@ -79,6 +79,9 @@ class Facts(TypedDict, total=False):
     """Of every stem."""
     gain: float
     """The factor that all stems share so that none clips; 1.0 when none would."""
+    sum_error_db: float
+    """The level of the song minus all its stems, in dB relative to the song; missing where they add up to it, or where
+    not all of them were wanted."""
     notes: list[str]
     """What is different about the stems, in sentences: a mix-down, another sample rate."""
     waits_for: str

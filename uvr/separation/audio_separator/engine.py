@@ -3,8 +3,7 @@
     mixture → WAV at the networks' level → audio-separator → back to the mixture's level → spools
 
 The stems have the mixture's level, as with `mdx`. Memory use is not constant: audio-separator holds the whole song
-several times. A stem that a model does not give is the residual of the mixture, so every model with a vocals stem also
-gives an instrumental.
+several times.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from uvr.audio.output_format import OutputFormat
 from uvr.audio.resample import fit_to_length
 from uvr.disk import bytes_free
 from uvr.errors import DiskFullError
-from uvr.models.catalogue import stem_pair
 from uvr.separation.audio_separator.model import AudioSeparatorModel, OneFile, SeveralFiles
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Residual
@@ -61,8 +59,7 @@ class AudioSeparatorEngine:
         with tempfile.TemporaryDirectory() as name:
             folder, spool = Path(name), Spool.of([tone], Path(name, "tone.f32"), 1)
             estimates = self._estimates(spool, 1.0, folder, SeparationObserver(ignore_progress))
-        residual = [estimates.residual.name] if estimates.residual else []
-        self._names = (*estimates.spools, *residual)
+        self._names = estimates.names
 
     def separate(self, mixture: Mixture, folder: Path, observer: SeparationObserver) -> Estimates:
         """Estimate the model's stems. Reports progress after each step of the architecture."""
@@ -72,7 +69,7 @@ class AudioSeparatorEngine:
         # From digital silence the architectures make noise, NaN or an error.
         if not self._names:
             self.warm_up()
-        return Estimates(dict.fromkeys(self._names, spool), self.provider, _BACKEND)
+        return Estimates(dict.fromkeys(self._names, spool), self.provider, _BACKEND, model=self._model.name)
 
     def _estimates(
         self, mixture: Spool, network_factor: float, folder: Path, observer: SeparationObserver
@@ -88,15 +85,15 @@ class AudioSeparatorEngine:
             observer.report_separated(share)
 
         with _full_disk_noticed(folder):
-            files = _with_field_names(self._model.separate(wav, folder, on_share))
+            files = self._model.separate(wav, folder, on_share)
             wav.unlink()
             residual = _residual(files, self._model.target_stem)
             stems = {
-                name: _read_stem(path, name, factor, mixture)
+                name: _read_stem(path, factor, mixture)
                 for name, path in files.items()
                 if residual is None or name != residual.name
             }
-        return Estimates(stems, self.provider, _BACKEND, residual)
+        return Estimates(stems, self.provider, _BACKEND, residual, self._model.name)
 
 
 @contextmanager
@@ -111,32 +108,24 @@ def _full_disk_noticed(folder: Path) -> Iterator[None]:
 
 
 def _residual(names: Iterable[str], target: str) -> Residual | None:
-    """The stem that is the mixture minus another one: what is left of `target`, or the partner that a stem lacks.
+    """The other one of two stems, if the network estimates only `target`: what is left of the mixture.
 
     audio-separator subtracts at the network's rate; here it is done at the song's rate, so the two add up to the song.
     """
     names = list(names)
-    if target and len(names) == 2:
-        (rest,) = [name for name in names if name != target]
-        return Residual(rest, target)
-    name = names[0] if len(names) == 1 else "vocals"
-    _, partner = stem_pair(name)
-    return Residual(partner, name) if name in names and partner not in names else None
+    if len(names) != 2 or target not in names:
+        return None
+    return Residual(next(name for name in names if name != target), target)
 
 
-def _with_field_names(files: dict[str, Path]) -> dict[str, Path]:
-    """The same files; where a model calls everything but the vocals `other`, that is the instrumental."""
-    if files.keys() == {"vocals", "other"}:
-        return {"vocals": files["vocals"], "instrumental": files["other"]}
-    return files
-
-
-def _read_stem(path: Path, name: str, factor: np.float32, mixture: Spool) -> Spool:
-    """The stem in the file `path`, with the level, the length and the channels of `mixture`."""
+def _read_stem(path: Path, factor: np.float32, mixture: Spool) -> Spool:
+    """The stem in the file `path`, with the level, the length and the channels of `mixture`. The file is deleted."""
 
     def blocks() -> Iterator[Block]:
         with AudioReader(path, max_seconds=math.inf) as stem:
             for block in fit_to_length(stem.blocks(), mixture.samples, 2):
                 yield (block if mixture.channels == 2 else block.mean(axis=0, keepdims=True)) / factor
 
-    return Spool.of(blocks(), path.with_name(f"stem-{name}.f32"), mixture.channels)
+    spool = Spool.of(blocks(), path.with_suffix(".f32"), mixture.channels)
+    path.unlink()
+    return spool

@@ -19,7 +19,6 @@ import json
 import logging
 import math
 import random
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ import torch
 
 from uvr.errors import PermanentError, TransientError, UvrError
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VrParameters, download_model_file
-from uvr.models.catalogue import MdxParameters, Model, stem_pair
+from uvr.models.catalogue import MdxParameters, Model
 from uvr.models.files import fingerprint
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation.cpu_limits import usable_cores
@@ -47,8 +46,6 @@ from audio_separator.separator import AudioExportError, InvalidAudioDataError, S
 
 _PADDING_SAMPLES = {"VR": 44_100}
 """Silence after the mixture, by architecture: VR drops the last frame if it is incomplete."""
-_UNSAFE = re.compile(r"[^a-z0-9_]")
-"""Characters that are replaced in the file names of stems."""
 _DEVICES = {"mps": "coreml"}
 """torch's name for Apple's graphics processors -> the value of DEVICE."""
 _LOOPS = {"VR": 3, "MDX": 1, "MDXC": 1, "Demucs": 2}
@@ -80,16 +77,16 @@ class AudioSeparatorModel:
         torch.set_num_threads(threads or usable_cores())
         files: list[Path] = [model.path] if isinstance(model, OneFile) else []
         self._separator = _separator(model, device, files)
-        name = model.name if isinstance(model, SeveralFiles) else model.path.name
+        self.name = model.name if isinstance(model, SeveralFiles) else model.path.name
         try:
-            self._separator.load_model(name)
+            self._separator.load_model(self.name)
         except UvrError:
             raise
         except Exception as error:  # torch, yaml, onnxruntime and audio-separator raise exceptions of many types
             if isinstance(error.__cause__, UvrError):
                 raise error.__cause__ from None
             raise PermanentError(
-                f"audio-separator cannot load {name}: check its name, and delete the file if it is damaged.",
+                f"audio-separator cannot load {self.name}: check its name, and delete the file if it is damaged.",
                 reason=str(error),
             ) from error
         parameters = model.parameters if isinstance(model, OneFile) else ""
@@ -97,10 +94,13 @@ class AudioSeparatorModel:
         """See `engine.Engine`."""
         self._loaded = self._separator.model_instance
         self.architecture = type(self._loaded).__name__.removesuffix("Separator")
-        # Keep stems at their level, in float, and named after the stem alone.
+        # Keep stems at their level and in float. Their files have numbers, because no stem's name is safe in a path.
         self._loaded.normalization_threshold = math.inf
         self._loaded.input_subtype = "FLOAT"
-        self._loaded.get_stem_output_path = lambda stem, _names: f"{_safe_name(stem)}.wav"
+        self._files: dict[str, str] = {}
+        self._loaded.get_stem_output_path = lambda stem, _names: self._files.setdefault(
+            stem, f"stem-{len(self._files)}.wav"
+        )
         if self.architecture == "MDX":
             _undo_peak(self._loaded)
         if device not in {"auto", _DEVICES.get(self.provider, self.provider)}:
@@ -121,7 +121,7 @@ class AudioSeparatorModel:
     def target_stem(self) -> str:
         """The only stem that the network estimates; the other one is the mixture minus this. "" if there are more."""
         is_only = getattr(self._loaded, "is_primary_stem_main_target", False)
-        return _safe_name(self._loaded.primary_stem_name) if is_only else ""
+        return str(self._loaded.primary_stem_name) if is_only else ""
 
     @property
     def padding_samples(self) -> int:
@@ -129,11 +129,11 @@ class AudioSeparatorModel:
         return _PADDING_SAMPLES.get(self.architecture, 0)
 
     def separate(self, mixture: Path, folder: Path, on_share: Callable[[float], None]) -> dict[str, Path]:
-        """Stem name -> float WAV file in `folder`. These and the WAV file `mixture` are stereo at 44.1 kHz.
+        """The model's name of each stem -> float WAV file in `folder`.
 
-        Calls `on_share` with the share of the song that is done, 0.0 to 1.0; an exception from it stops the
-        separation. Stems have the level of the mixture; their length may differ by some samples. Raises
-        `TransientError` and `PermanentError`.
+        These and the WAV file `mixture` are stereo at 44.1 kHz. Calls `on_share` with the share of the song that is
+        done, 0.0 to 1.0; an exception from it stops the separation. Stems have the level of the mixture; their length
+        may differ by some samples. Raises `TransientError` and `PermanentError`.
         """
         self._loaded.output_dir = str(folder)
         # Demucs shifts the song by random amounts; a song that comes again must give the same stems.
@@ -156,12 +156,8 @@ class AudioSeparatorModel:
             raise TransientError("The stems could not be written. The disk may be full.", reason=str(error)) from error
         if not files:
             raise TransientError("audio-separator wrote no stems and gave no reason; see the log.")
-        return {Path(file).stem: folder / file for file in files}
-
-
-def _safe_name(stem: str) -> str:
-    """The name of a stem in file names and tasks: "Lead Vocals" -> "lead_vocals"."""
-    return _UNSAFE.sub("_", stem_pair(stem)[0])
+        names = {file: name for name, file in self._files.items()}
+        return {names[Path(file).name]: folder / file for file in files}
 
 
 class _Progress:

@@ -45,6 +45,7 @@ class MdxEngine:
         device: Device = "auto",
         backend: Backend = "auto",
     ) -> None:
+        self._name = model_path.stem
         self._parameters = parameters
         self._fingerprint = fingerprint([model_path], "mdx", repr(parameters))
         self._network = open_network(model_path, parameters, threads=threads, device=device, backend=backend)
@@ -86,7 +87,7 @@ class MdxEngine:
             blocks = (block.mean(axis=0, keepdims=True) for block in blocks)
         estimate = Spool.of(blocks, folder / "primary.f32", spool.channels)
         residual = Residual(secondary, primary, self._parameters.compensate)
-        return Estimates({primary: estimate}, self.provider, self.backend, residual)
+        return Estimates({primary: estimate}, self.provider, self.backend, residual, self._name)
 
     def _estimates(self, mixture: Mixture, segmentation: Segmentation, observer: SeparationObserver) -> Iterator[Block]:
         """The primary stem of each segment, of shape (2, samples), at the level of the mixture."""

@@ -29,7 +29,8 @@ from uvr.uploader.housekeeping.task_files import TASK_UUID, TaskFile, files_belo
 
 log = structlog.get_logger()
 
-_STEM = rf"{TASK_UUID}_\w+\.\w+"
+# Earlier versions called some stems as their models do ("lead-vocals"), so any name counts.
+_STEM = rf"{TASK_UUID}_.+\.\w+"
 _HOUR_MS = 3_600_000
 _MAX_PER_ROUND = 1000
 

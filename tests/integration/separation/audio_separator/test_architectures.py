@@ -24,12 +24,16 @@ STEMS = {
     "own_bs_roformer.ckpt": {"vocals", "instrumental"},
     "own_4_stems.ckpt": FOUR_STEMS,
     "own_mel_band_roformer.ckpt": {"vocals", "instrumental"},
+    "own_target_other.ckpt": {"vocals", "instrumental"},
     "own_mdx23c.ckpt": {"vocals", "instrumental"},
+    "own_odd_names.ckpt": {"lead_vocals", "lead_vocals_2", "drums", "stem"},
     "own_demucs.yaml": FOUR_STEMS,
     "own_demucs_6.yaml": FOUR_STEMS | {"guitar", "piano"},
 }
-ESTIMATING_BOTH = {"own_mel_band_roformer.ckpt", "own_mdx23c.ckpt"}
-"""Their two estimates are independent of each other, and random here."""
+ENSEMBLE = "own_mel_band_roformer.ckpt+own_4_stems.ckpt"
+WITH_A_REMAINDER = {"own_bs_roformer.ckpt", "own_4_stems.ckpt", "own_target_other.ckpt"}
+WITH_A_REMAINDER |= {"own_demucs.yaml", "own_demucs_6.yaml"}
+"""Their instrumental is what the vocals leave. The estimates of the others are independent, and random here."""
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +91,40 @@ def test_a_quieter_song_gives_the_same_stems_at_its_level(outcomes: dict[str, An
         assert snr_db(stem(loud, name) / loud["gain"], stem(quiet, name) * QUIETER / quiet["gain"]) > 90
 
 
-@pytest.mark.parametrize("model", sorted(STEMS.keys() - ESTIMATING_BOTH))
+@pytest.mark.parametrize("model", sorted(WITH_A_REMAINDER))
 def test_vocals_and_instrumental_add_up_to_the_song(outcomes: dict[str, Any], model: str) -> None:
     outcome = outcomes[model][0]
     added = (stem(outcome, "vocals") + stem(outcome, "instrumental")) / outcome["gain"]
     assert snr_db(outcomes["song"], added) > 90
+
+
+@pytest.mark.parametrize("model", STEMS)
+def test_stems_add_up_to_the_song_or_their_facts_say_by_how_much_they_do_not(
+    outcomes: dict[str, Any], model: str
+) -> None:
+    outcome = outcomes[model][0]
+    if model in {"own_bs_roformer.ckpt", "own_target_other.ckpt"}:
+        assert "sum_error_db" not in outcome
+        return
+    own = STEMS[model] - {"instrumental"} if len(STEMS[model]) > 2 else STEMS[model]
+    added = sum(stem(outcome, name) for name in own) / outcome["gain"]
+    assert outcome["sum_error_db"] == pytest.approx(-snr_db(outcomes["song"], added), abs=0.1)
+    assert any("do not add up" in note for note in outcome["notes"])
+
+
+@pytest.mark.parametrize("model", [*STEMS, ENSEMBLE])
+def test_a_stem_that_is_wanted_alone_has_the_same_bytes_as_with_all_others(
+    outcomes: dict[str, Any], model: str
+) -> None:
+    for outcome in outcomes[model]:
+        ((name, file),) = outcome["wanted"].items()
+        assert [path.name for path in Path(file).parent.iterdir()] == [f"{name}.wav"]
+        assert Path(file).read_bytes() == Path(outcome["stems"][name]).read_bytes()
+
+
+def test_two_architectures_together_give_the_mean_of_what_both_give(outcomes: dict[str, Any]) -> None:
+    both, each = outcomes[ENSEMBLE][0], [outcomes[model][0] for model in ENSEMBLE.split("+")]
+    assert both["stems"].keys() == {"vocals", "instrumental"}
+    for name in both["stems"]:
+        mean = sum(stem(outcome, name) / outcome["gain"] for outcome in each) / 2
+        assert snr_db(mean, stem(both, name) / both["gain"]) > 120

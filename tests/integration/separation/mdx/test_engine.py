@@ -109,11 +109,21 @@ def test_a_float_source_needs_no_gain(tmp_path):
     assert np.abs(read_audio(made.stems["vocals"])).max() > 2
 
 
-def test_stems_are_named_after_the_models_primary_stem(tmp_path):
-    drums = replace(PARAMETERS, primary_stem="Drums")
-    engine = MdxEngine(write_network(tmp_path / "drums.onnx"), drums)
-    made = separate(engine, write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le"), tmp_path)
-    assert {name: path.name for name, path in made.stems.items()} == {"drums": "drums.wav", "no_drums": "no_drums.wav"}
+@pytest.mark.parametrize(
+    ("primary_stem", "names"),
+    [
+        ("Drums", {"drums", "no_drums"}),
+        ("Lead-Vocals", {"lead_vocals", "no_lead_vocals"}),
+        ("../Drums", {"drums", "no_drums"}),
+    ],
+)
+def test_stems_are_named_after_the_models_primary_stem(tmp_path, primary_stem, names):
+    engine = MdxEngine(write_network(tmp_path / "own.onnx"), replace(PARAMETERS, primary_stem=primary_stem))
+    (tmp_path / "stems").mkdir()
+    source = write_audio(tmp_path / "song.wav", noise(1), codec="pcm_s16le")
+    made = separate(engine, source, tmp_path / "stems")
+    assert {path.name for path in (tmp_path / "stems").iterdir()} == {f"{name}.wav" for name in names}
+    assert made.stems.keys() == names
 
 
 def test_progress_grows_to_one_with_a_step_for_each_segment(halving, tmp_path):

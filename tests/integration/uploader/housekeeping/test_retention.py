@@ -51,16 +51,18 @@ class Keeper:
             self.broker.webhooks.finish(claim(self.broker.webhooks))
         return task.task_uuid
 
-    def stem(self, task_uuid: str, *, age_ms: int = now_ms() - LONG_AGO_MS, prefix: str = "") -> Path:
+    def stem(
+        self, task_uuid: str, *, age_ms: int = now_ms() - LONG_AGO_MS, prefix: str = "", name: str = "vocals"
+    ) -> Path:
         """A stored stem of this age."""
         source = self.settings.output_dir / "source.wav"
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_bytes(b"stem")
         os.utime(source, ((now_ms() - age_ms) / 1000,) * 2)
-        key = f"{prefix}{task_uuid}_vocals.wav"
+        key = f"{prefix}{task_uuid}_{name}.wav"
         self.storage.put(source, key, "audio/wav")
         source.unlink()
-        self.broker.tasks.annotate(task_uuid, record(stems={"vocals": key}))
+        self.broker.tasks.annotate(task_uuid, record(stems={name: key}))
         return self.settings.output_dir / "stems" / key
 
 
@@ -150,6 +152,18 @@ def test_old_stems_are_deleted_and_their_task_says_so(keeper: Keeper) -> None:
     assert answers[old]["stems_deleted_at"].endswith("Z")
     assert list(answers[young]["stems"]) == ["vocals"]
     assert answers[young]["stems_deleted_at"] is None
+
+
+@pytest.mark.parametrize("name", ["lead_vocals", "lead-vocals", "a b", "1.5", "人声"])
+def test_old_stems_are_deleted_whatever_their_model_calls_them(keeper: Keeper, name: str) -> None:
+    task_uuid = keeper.ended(Status.SUCCESS, now_ms() - 200 * HOUR_MS)
+    stem = keeper.stem(task_uuid, name=name)
+    assert stem.exists()
+    keeper.enforce()
+    assert not stem.exists()
+    task = keeper.broker.store.get(task_uuid)
+    assert task is not None
+    assert task.stems_deleted_ms
 
 
 def test_stems_of_a_task_that_has_not_succeeded_stay(keeper: Keeper) -> None:

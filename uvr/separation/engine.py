@@ -39,6 +39,10 @@ class Separation:
     """Of every stem."""
     notes: tuple[str, ...] = ()
     """How the stems differ from the song, in sentences for its owner: a mix-down, another sample rate."""
+    fingerprint: str = ""
+    """Of the networks that estimated the stems (see `Engine.fingerprint`)."""
+    load_s: float = 0.0
+    """How long the song waited for its networks to be loaded; 0 if they were warm."""
 
     def facts(self) -> dict[str, object]:
         """Everything but the files, in types that JSON can represent."""

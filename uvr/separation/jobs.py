@@ -40,18 +40,27 @@ class Job(Protocol):
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """A sealed `Mixture`, and the length of the song in seconds."""
+
+    mixture: Sealed
+    audio_s: float
+
+
+@dataclass(frozen=True)
 class Decode:
-    """Decode the file `source`. The result is a sealed `Mixture` with its samples in `folder`."""
+    """Decode the file `source`. The samples of the decoded mixture are in `folder`."""
 
     source: Path
     folder: Path
     max_seconds: float
 
-    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Sealed:
+    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Decoded:
         """See `decode_mixture`."""
         from uvr.separation.mixture import decode_mixture
 
-        return Sealed.of(decode_mixture(self.source, self.folder, max_seconds=self.max_seconds, observer=observer))
+        mixture = decode_mixture(self.source, self.folder, max_seconds=self.max_seconds, observer=observer)
+        return Decoded(Sealed.of(mixture), mixture.audio_s)
 
 
 @dataclass(frozen=True)
@@ -69,20 +78,22 @@ class Separate:
 
 @dataclass(frozen=True)
 class Encode:
-    """Write the stems into `output_dir`, from sealed `Estimates` and their sealed `Mixture`.
+    """Write the stems into `output_dir`, from the sealed `Estimates` of each network and their sealed `Mixture`.
 
     `folder` is for temporary files.
     """
 
     mixture: Sealed
-    estimates: Sealed
+    estimates: tuple[Sealed, ...]
     folder: Path
     output_dir: Path
     output_format: OutputFormat
+    wanted_stems: tuple[str, ...] = ()
+    """The only stems to write; () for all."""
 
     def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Separation:
         """See `write_stems`."""
         from uvr.separation.stem_writer import write_stems
 
-        mixture, estimates = self.mixture.open(), self.estimates.open()
+        mixture, estimates = self.mixture.open(), self.estimates[0].open()
         return write_stems(estimates, mixture, self.folder, self.output_dir, self.output_format, observer)

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from uvr.errors import PermanentError, TransientError, UvrError
+from uvr.errors import OutOfMemoryError, PermanentError, TransientError, UvrError
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VrParameters, download_model_file
 from uvr.models.catalogue import MdxParameters, Model, stem_pair
 from uvr.models.files import fingerprint
@@ -51,6 +51,8 @@ _UNSAFE = re.compile(r"[^a-z0-9_]")
 """Characters that are replaced in the file names of stems."""
 _DEVICES = {"mps": "coreml"}
 """torch's name for Apple's graphics processors -> the value of DEVICE."""
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "not enough memory", "bad_alloc", "failed to allocate")
+"""What the errors of torch and ONNX Runtime say, in lower case, if memory is missing."""
 _LOOPS = {"VR": 3, "MDX": 1, "MDXC": 1, "Demucs": 2}
 """How many loops over the song an architecture runs; Demucs runs two for each network of its bag."""
 
@@ -88,6 +90,8 @@ class AudioSeparatorModel:
         except Exception as error:  # torch, yaml, onnxruntime and audio-separator raise exceptions of many types
             if isinstance(error.__cause__, UvrError):
                 raise error.__cause__ from None
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(f"There is not enough memory to load {name}.", reason=str(error)) from error
             raise PermanentError(
                 f"audio-separator cannot load {name}: check its name, and delete the file if it is damaged.",
                 reason=str(error),
@@ -157,6 +161,29 @@ class AudioSeparatorModel:
         if not files:
             raise TransientError("audio-separator wrote no stems and gave no reason; see the log.")
         return {Path(file).stem: folder / file for file in files}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was missing, of the machine or of a graphics card; torch reports it in several ways."""
+    told = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(words in told for words in _OUT_OF_MEMORY)
+
+
+def fetch_files(model: SeveralFiles) -> None:
+    """Download the files of `model` that are missing, without loading it.
+
+    Raises `UvrError` if they cannot be downloaded.
+    """
+    try:
+        _separator(model, "cpu", []).download_model_files(model.name)
+    except UvrError:
+        raise
+    except Exception as error:
+        if isinstance(error.__cause__, UvrError):
+            raise error.__cause__ from None
+        raise PermanentError(
+            f"audio-separator cannot download {model.name}: check its name.", reason=str(error)
+        ) from error
 
 
 def _safe_name(stem: str) -> str:

@@ -36,7 +36,10 @@ class Job(Protocol):
     """A request to a child process."""
 
     def __call__(self, engine: Engine | None, observer: SeparationObserver, /) -> Any:
-        """Run the job in the child, whose network is `engine`, if it has one. The parent raises its `UvrError`s."""
+        """Run the job in the child, whose network is `engine`, if it has one. The parent raises its `UvrError`s.
+
+        The result must not be None or a float, which are no results for the parent.
+        """
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from uvr.errors import PermanentError
+from uvr.errors import PermanentError, TransientError
 from uvr.models.audio_separator import catalogue_name, multi_file_model_name
-from uvr.models.catalogue import without_suffix
+from uvr.models.catalogue import ModelUnavailableError, without_suffix
 from uvr.models.files import DownloadProgress
 from uvr.models.required_files import is_present
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
@@ -29,6 +29,9 @@ from uvr.separation.engine_factory import (
 )
 from uvr.separation.mdx.backends import Backend
 from uvr.separation.progress import SeparationObserver
+
+_RETRY_AFTER_S = 60.0
+"""When a task whose model could not be downloaded is tried again."""
 
 
 @dataclass(frozen=True)
@@ -108,25 +111,32 @@ class ModelLibrary:
 
 @dataclass(frozen=True)
 class DownloadModel:
-    """A job that downloads the files of the model `name` into `folder`, as far as they are missing."""
+    """A job that downloads the files of the model `name` into `folder`, as far as they are missing. Returns `name`."""
 
     name: str
     folder: Path
     sources: ModelSources
 
-    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> None:
-        """Report the share of the current file. Raises the errors of `choose_engine`."""
+    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> str:
+        """Report the share of the current file.
+
+        Raises `TransientError` if the files cannot be downloaded: the source may be there again in a minute.
+        """
 
         def on_progress(progress: DownloadProgress) -> None:
             if progress.total_bytes:
                 observer.report(progress.done_bytes / progress.total_bytes)
 
-        if several := multi_file_model_name(self.name):
-            from uvr.separation.audio_separator.model import SeveralFiles, fetch_files  # loads torch
+        try:
+            if several := multi_file_model_name(self.name):
+                from uvr.separation.audio_separator.model import SeveralFiles, fetch_files  # loads torch
 
-            fetch_files(SeveralFiles(several, self.folder, self.sources))
-        else:
-            model_file(self.name, self.folder, self.sources, on_progress)
+                fetch_files(SeveralFiles(several, self.folder, self.sources))
+            else:
+                model_file(self.name, self.folder, self.sources, on_progress)
+        except ModelUnavailableError as error:
+            raise TransientError(error.message, retry_after_s=_RETRY_AFTER_S) from error
+        return self.name
 
 
 def load_downloader() -> None:

@@ -51,6 +51,9 @@ FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
 """Begins like the user agent of a browser, because some servers answer 403 to all others."""
 
 
+EVERY_MODEL = "*"
+"""In MODELS_OFFERED: every model whose files are in MODEL_FILE_DIR."""
+
 WAITING_TASKS_PER_USER = 1000
 UPLOAD_BYTES_PER_USER = 5 * 2**30
 """The limits with a users file, if none are set."""
@@ -71,8 +74,14 @@ def _model_in_checkout(name: str) -> str:
     return str(_in_checkout(Path(name).expanduser())) if os.sep in name else name
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """The names in a list with commas."""
+    return tuple(filter(None, map(str.strip, text.split(","))))
+
+
 CheckoutPath = Annotated[Path, AfterValidator(_in_checkout)]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_in_checkout)]
+ModelNames = Annotated[tuple[str, ...], NoDecode, _parsed_by(_names)]
 Hosts = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_hosts)]
 HttpUrl = Annotated[str, AfterValidator(checked_http_url)]
 Origins = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_origins)]
@@ -160,6 +169,8 @@ class Settings(BaseSettings):
     # Separation
     model_name: ModelName = "UVR-MDX-NET-Inst_HQ_4"
     model_file_dir: CheckoutPath = Path("models")
+    models_offered: ModelNames = ()
+    max_model_memory_bytes: int = Field(0, ge=0)
     model_sources: Places = PUBLIC_PLACES
     hf_endpoint: HttpUrl = HUGGING_FACE
     model_base_url: HttpUrl = ""
@@ -168,6 +179,7 @@ class Settings(BaseSettings):
     network_backend: Literal["auto", "native", "onnxruntime"] = "auto"
     inference_threads: int = Field(0, ge=0)
     task_timeout_seconds: Seconds = 3600
+    task_timeout_per_audio_second: float = Field(20, ge=0, allow_inf_nan=False)
     temp_dir: CheckoutPath = Path("data/temp")
     output_dir: CheckoutPath = Path("data/output")
     cache_ttl_hours: float = Field(0, ge=0, allow_inf_nan=False)

@@ -14,14 +14,19 @@ import sys
 
 import structlog
 
-from config import Settings
+from config import EVERY_MODEL, Settings
 from uvr.disk import DiskSpace
 from uvr.errors import UvrError
 from uvr.liveness.process import WorkerProcess
 from uvr.liveness.workers import UploaderWatch
+from uvr.models.announcements import ModelAnnouncements
+from uvr.models.audio_separator import catalogue_name
 from uvr.processor.handler import SeparationHandler
+from uvr.processor.model_announcer import ModelAnnouncer
 from uvr.processor.scheduler import InferenceScheduler, thread_count
-from uvr.separation.engine_factory import choose_engine
+from uvr.separation.engine_factory import ModelEngineFactory
+from uvr.separation.memory import usable_memory_bytes
+from uvr.separation.model_library import ModelLibrary
 from uvr.separation.separator import Separator
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import Status, record
@@ -31,13 +36,18 @@ from uvr.worker.worker import Worker
 
 log = structlog.get_logger()
 
+_NEGLIGIBLE_S = 1.0
+"""Loading a network that takes no longer is no reason to change the order of tasks."""
+
 
 def main() -> int:
     """Run one processor until it is stopped; returns 1 when the network cannot be loaded or a worker died."""
     process = WorkerProcess("processor")
     settings, broker = process.settings, process.broker
+    library = model_library(settings)
     try:
-        separator = start_separator(settings)
+        default = library.default_engine(settings.model_name)
+        separator = start_separator(settings, library, default)
     except UvrError as error:
         log.error("processor.not_started", error=error.message)
         return 1
@@ -53,30 +63,57 @@ def main() -> int:
     def why_idle() -> str:
         return scheduler.why_idle()
 
-    presence = process.presence(facts, paused=why_paused, idle=why_idle)
+    def loaded() -> str:
+        return ", ".join(sorted(separator.loaded_models))
+
+    presence = process.presence(facts, paused=why_paused, idle=why_idle, loaded=loaded)
     scheduler = InferenceScheduler(broker.tasks, presence.name, why_paused, settings.download_threads)
     workers = build_workers(settings, broker, SeparationHandler(settings, broker, separator, scheduler), scheduler)
-    with process.announced(presence):
+    announcements = ModelAnnouncements(broker.client, broker.root)
+    announcer = ModelAnnouncer(announcements, presence.name, library, separator, default.files[0])
+    with process.announced(presence), announcer.announcing():
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     separator.close()
     process.clients.close()
     return 0 if healthy else 1
 
 
-def start_separator(settings: Settings) -> Separator:
-    """Start the child processes and load the network; raises `UvrError` when that fails."""
-    engine_factory = choose_engine(
-        settings.model_name,
+def model_library(settings: Settings) -> ModelLibrary:
+    """The models that this processor can run."""
+    return ModelLibrary(
         settings.model_file_dir,
+        downloadable=tuple(name for name in settings.models_offered if name != EVERY_MODEL),
         engine=settings.separation_engine,
         sources=settings.sources_of_models,
         threads=settings.inference_threads,
         device=settings.device,
         backend=settings.network_backend,
     )
-    separator = Separator(engine_factory, log_level=settings.log_level, log_format=settings.log_format)
+
+
+def start_separator(settings: Settings, library: ModelLibrary, default: ModelEngineFactory) -> Separator:
+    """Start the child processes and load the `default` network; raises `UvrError` when that fails."""
+    separator = Separator(
+        default,
+        name=catalogue_name(default.files[0].name),
+        library=library,
+        max_model_bytes=settings.max_model_memory_bytes or usable_memory_bytes() // 2,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
     separator.start()
     return separator
+
+
+def record_texts(separator: Separator) -> list[str]:
+    """The texts of the record's field `models` for which a network is loaded; "" stands for a missing field.
+
+    Empty if all networks fit into the memory, or if they load within a second: then the order need not change.
+    """
+    if separator.switching_costs_s <= _NEGLIGIBLE_S:
+        return []
+    named = [str(record(models=[name])["models"]) for name in separator.loaded_models]
+    return ["", *named] if separator.name in separator.loaded_models else named
 
 
 def build_workers(

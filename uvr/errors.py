@@ -42,6 +42,10 @@ class DiskFullError(TransientError):
         super().__init__(message, retry_after_s=_ROOM_CHECK_S, **facts)
 
 
+class OutOfMemoryError(TransientError):
+    """There is not enough memory, of the machine or of its graphics card, for what a model needs."""
+
+
 class UserLimitError(TransientError):
     """A user has reached a limit, and may go on once work of theirs is done."""
 

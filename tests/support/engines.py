@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from uvr.errors import PermanentError, TransientError
+from uvr.errors import OutOfMemoryError, PermanentError, TransientError
 from uvr.separation.engine import Engine, Separation
 from uvr.separation.progress import SeparationObserver
 
@@ -87,6 +87,57 @@ class Deed:
 
     def exits(self, _watch: SeparationObserver) -> None:
         os._exit(3)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A job after which its engine holds `held_bytes` more memory."""
+
+    held_bytes: int
+
+    def __call__(self, engine: HeavyEngine, _observer: SeparationObserver) -> str:
+        engine.hold(self.held_bytes)
+        return "grown"
+
+
+class HeavyEngine(ScriptedEngine):
+    """An engine whose process holds memory, and whose fingerprint is the content of its file."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self._content = content
+        self._held: list[bytes] = []
+
+    @property
+    def fingerprint(self) -> str:
+        return self._content
+
+    def hold(self, count: int) -> None:
+        self._held.append(b"x" * count)
+
+
+@dataclass(frozen=True)
+class HeavyModel:
+    """A factory of a `HeavyEngine` from `file`, which says how many MiB it holds, or how it cannot be loaded."""
+
+    file: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.file,)
+
+    def __call__(self) -> HeavyEngine:
+        content = self.file.read_text(encoding="ascii")
+        if content == "broken":
+            raise PermanentError(f"{self.file.name} is not a network.")
+        if content == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if content == "too large once":
+            self.file.write_text("1", encoding="ascii")
+            raise OutOfMemoryError("There is not enough memory.")
+        engine = HeavyEngine(content)
+        engine.hold(int(content) * 2**20)
+        return engine
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
 """Estimates of when a task will be done, from how long recent songs took and how many processors work.
 
-The length of a song is only known once it is fetched, so every waiting task counts as the median of the recent songs.
+The length of a song is only known once it is decoded, so every waiting task counts as the median of the recent songs.
+From then on its own length counts, and the speed of its model.
 The input of the estimates is read from Redis at most every few seconds, however many clients ask.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from uvr.liveness.workers import live_workers
 from uvr.tasks.broker import Broker
+from uvr.tasks.durations import DEFAULT_MODEL
 from uvr.tasks.model import Status, Task
 from uvr.timestamps import now_ms
 
@@ -29,6 +31,8 @@ class Throughput:
     song_s: float | None
     processors: int
     processing: int
+    speeds: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of work per second of audio, by model (`RecentDurations.speeds`)."""
 
     def remaining_s(self, task: Task, position: int | None) -> int | None:
         """Seconds until the stems of `task` are made; None if there is no estimate, or the stems are made already.
@@ -39,15 +43,22 @@ class Throughput:
             return None
         if task.status is Status.PROCESSING:
             # The further a task is, the more its own speed counts, and the less that of other songs.
-            total_s = self.song_s
+            expected_s = total_s = self._work_s(task) or self.song_s
             if task.started_ms and task.progress:
                 elapsed_s = max(0.0, (now_ms() - task.started_ms) / 1000)
-                total_s = self.song_s * (1 - task.progress) + elapsed_s
+                total_s = expected_s * (1 - task.progress) + elapsed_s
             return round(total_s * (1 - task.progress))
         if task.status is not Status.QUEUED or position is None:
             return None
         tasks_ahead = position + self.processing / 2  # those in progress are half done on average
         return round(self.song_s * (tasks_ahead / self.processors + 1))
+
+    def _work_s(self, task: Task) -> float | None:
+        """How long the models of `task` usually take for a song of its length; None if one of both is not known."""
+        speeds = [self.speeds.get(model) for model in task.models or [DEFAULT_MODEL]]
+        known = [speed for speed in speeds if speed is not None]
+        audio_s = task.facts.get("audio_s")
+        return sum(known) * audio_s if audio_s and len(known) == len(speeds) else None
 
 
 class EtaEstimator:
@@ -72,6 +83,7 @@ class EtaEstimator:
                 song_s=self._broker.durations.median_s(),
                 processors=sum("paused" not in processor for processor in processors),
                 processing=self._broker.store.counts()[Status.PROCESSING],
+                speeds=self._broker.durations.speeds(),
             )
             cached = self._cached = now, throughput
         return cached[1].remaining_s(task, position)

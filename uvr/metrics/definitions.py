@@ -126,6 +126,10 @@ NETWORK_DOWNLOAD_WAIT_SECONDS = Counter(
     "uvr_network_download_wait_seconds_total",
     "Time that the network was empty because all claimed songs were still being downloaded.",
 )
+MODEL_LOAD_SECONDS = Histogram("uvr_model_load_seconds", "Time to load a model's network.", {"model": ()}, _STEP_S)
+MODELS_ENDED = Counter(
+    "uvr_models_ended_total", "Networks that were ended to make room for another model's.", {"model": ()}
+)
 STORE_SECONDS = Histogram(
     "uvr_store_seconds", "Time to store the stems of a song.", {"storage": ("s3", "local")}, _STEP_S
 )
@@ -145,7 +149,7 @@ CLAIMS = Counter(
 CHILD_CRASHES = Counter(
     "uvr_child_crashes_total",
     "Child processes of a processor that died by themselves.",
-    {"child": ("media", "network")},
+    {"child": ("media", "network", "download")},
 )
 
 METRICS: tuple[Counter | Histogram, ...] = tuple(

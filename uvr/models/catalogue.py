@@ -183,6 +183,11 @@ class ModelUnavailableError(PermanentError):
         steps = [*filter(None, [remedy]), f"put {file or model.file} into MODEL_FILE_DIR by hand", *others]
         advice = ", or ".join(steps)
         super().__init__(f"{model.name} could not be downloaded: {reason}. {advice[0].upper()}{advice[1:]}.")
+        self._parts = model, reason, remedy
+
+    def __reduce__(self) -> tuple[type[ModelUnavailableError], tuple[Model, str, str]]:
+        """The error is sent by a child process, which pickles it."""
+        return type(self), self._parts
 
 
 _OTHER_WAYS = (

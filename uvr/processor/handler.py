@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -22,11 +22,13 @@ from uvr.processor.download_shares import DownloadPlace, DownloadShares
 from uvr.processor.fetch import MinRate, download
 from uvr.processor.room import SongRoom
 from uvr.processor.scheduler import InferenceScheduler, InferenceSlot
+from uvr.separation.engine import Separation
 from uvr.separation.separator import Separator
 from uvr.storage.staging import StagingFolder
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import bind_request_id
+from uvr.tasks.durations import DEFAULT_MODEL
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed
 from uvr.webhooks import progress_events
@@ -36,6 +38,9 @@ from uvr.worker.outcome import Done, Later
 log = structlog.get_logger()
 
 _PROGRESS_EVERY_S = 0.5
+_TELL_DOWNLOAD_EVERY_S = 5.0
+_ENSEMBLE = "ensemble"
+"""The label of tasks with several models in metrics."""
 
 
 class SeparationHandler:
@@ -94,14 +99,14 @@ class SeparationHandler:
             song = Path(work_dir) / "source"
             fetch_s = self._fetch(task, song, heartbeat)
             download_place.leave()
-            model = self._separator.fingerprint
-            fingerprint = self._broker.result_cache.fingerprint(song, VERSION, model, task.output_format)
+            self._download_models(task, heartbeat)
+            fingerprint = self._fingerprint(task, song, self._separator.fingerprint(task.models))
             if copied := self._copied(fingerprint, fetch_s):
                 return copied
-            facts = {"fetch_s": round(fetch_s, 3)} | self._separate(task, lease, song, stem_dir, heartbeat)
+            separation, facts = self._separate(task, lease, song, stem_dir, heartbeat, fetch_s)
+            # A network may have been loaded only now, or again from another file.
+            fingerprint = self._fingerprint(task, song, separation.fingerprint)
             staging.publish()
-        if self._separator.fingerprint != model:
-            fingerprint = ""  # the network was loaded again from another file, and may have made these stems
         place = {"handover": staging.name, "node": self._settings.node_id, "copy_of": ""}
         separated = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
         return Done(separated, next_queue=self._broker.results)
@@ -141,12 +146,34 @@ class SeparationHandler:
         copied = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
         return Done(copied, next_queue=self._broker.results)
 
+    def _download_models(self, task: Task, heartbeat: Heartbeat) -> None:
+        """Download the models of `task` that the operator offers and that are not here yet; other songs go on."""
+        told_at = -_TELL_DOWNLOAD_EVERY_S
+
+        def tell(model: str, share: float) -> None:
+            nonlocal told_at
+            if time.monotonic() - told_at >= _TELL_DOWNLOAD_EVERY_S:
+                told_at = time.monotonic()
+                waits_for = f"The model {model} is being downloaded, {share:.0%} so far."
+                heartbeat.beat(record(facts={"waits_for": waits_for}))
+
+        limit_s = self._settings.task_timeout_seconds
+        self._separator.download(task.models, timeout_s=limit_s, on_progress=tell, cancelled=heartbeat.stopping)
+
+    def _fingerprint(self, task: Task, song: Path, networks: str) -> str:
+        """What the stems of `task` are made from; "" if nothing is reused, or if the networks are not known yet."""
+        options = [VERSION, networks, task.output_format]
+        if task.wanted_stems:
+            options += ["stems", *sorted(task.wanted_stems)]
+        return self._broker.result_cache.fingerprint(song, *options) if networks else ""
+
     def _separate(
-        self, task: Task, lease: Lease, song: Path, stem_dir: Path, heartbeat: Heartbeat
-    ) -> dict[str, object]:
-        """Split `song` into stems in `stem_dir`; returns the facts about it for the task's record."""
-        started, model = time.monotonic(), self._settings.shown_model_name
+        self, task: Task, lease: Lease, song: Path, stem_dir: Path, heartbeat: Heartbeat, fetch_s: float
+    ) -> tuple[Separation, dict[str, object]]:
+        """Split `song` into stems in `stem_dir`; returns also the facts about it for the task's record."""
+        fetched = {"fetch_s": round(fetch_s, 3)}
         slot = InferenceSlot(self._scheduler, lease, heartbeat)
+        started = time.monotonic()
         slot.prepare()
         separation = self._separator.separate(
             song,
@@ -154,22 +181,48 @@ class SeparationHandler:
             stem_dir,
             max_seconds=self._settings.max_audio_seconds,
             timeout_s=self._settings.task_timeout_seconds,
+            timeout_per_audio_s=self._settings.task_timeout_per_audio_second,
             output_format=task.output_format,
+            models=task.models,
+            wanted_stems=task.wanted_stems,
             on_progress=self._progress_recorder(task, heartbeat),
+            on_decoded=lambda audio_s: self._record_length(heartbeat, fetched, audio_s),
             cancelled=heartbeat.cancelled,
             inference_slot=slot,
         )
         separation_s = time.monotonic() - started - slot.waited_s
         durations = {"waited_s": round(slot.waited_s, 3), "separation_s": round(separation_s, 3)}
-        facts: dict[str, object] = {"model": model, **separation.facts(), **durations}
-        log.info("task.separated", **facts)
-        labels = {"model": model, "provider": separation.provider}
+        if separation.load_s:
+            durations["load_s"] = separation.load_s
+        model = ", ".join(task.models) or self._settings.shown_model_name
+        facts: dict[str, object] = {**fetched, "model": model, **separation.facts(), **durations}
+        log.info("task.separated", **{name: fact for name, fact in facts.items() if name != "fetch_s"})
+        self._measure(task, separation, separation_s)
+        return separation, facts
+
+    def _record_length(self, heartbeat: Heartbeat, fetched: Mapping[str, float], audio_s: float) -> None:
+        """Record the song's length as soon as it is known: estimates of when the task will be done go by it."""
+        heartbeat.beat(record(facts={**fetched, "audio_s": round(audio_s, 3)}))
+
+    def _measure(self, task: Task, separation: Separation, separation_s: float) -> None:
+        """Count the separation in the metrics and in the durations that estimates go by."""
+        names = task.models or [self._settings.shown_model_name]
+        # Models in metrics are those that have run here; their combinations would be too many.
+        labels = {"model": names[0] if len(names) == 1 else _ENSEMBLE, "provider": separation.provider}
         AUDIO_SECONDS.observe(separation.audio_s, **labels)
         SEPARATION_SECONDS.observe(separation_s, **labels)
         if separation.audio_s:
             REAL_TIME_FACTOR.observe(separation_s / separation.audio_s, **labels)
+        work_s = max(0.0, separation_s - separation.load_s)
         self._broker.durations.add(separation_s)
-        return facts
+        if separation.audio_s and len(task.models) <= 1:
+            self._broker.durations.add_speed(self._speed_names(task), work_s / separation.audio_s)
+
+    def _speed_names(self, task: Task) -> list[str]:
+        """The names under which the speed of the task's model is kept: also as the default one, if it is that."""
+        default = self._separator.name
+        name = task.models[0] if task.models else default
+        return list(dict.fromkeys([name, DEFAULT_MODEL])) if name == default else [name]
 
     def _progress_recorder(self, task: Task, heartbeat: Heartbeat) -> Callable[[float], None]:
         """A callback that records progress (0 to 1), at most every half second: each call is a write to Redis."""

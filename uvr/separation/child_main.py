@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import structlog
 
 from uvr import logs
-from uvr.errors import TransientError, UvrError, full_disk_explained
+from uvr.errors import OutOfMemoryError, TransientError, UvrError, full_disk_explained
 from uvr.separation.engine import Engine
 from uvr.separation.jobs import Job
 from uvr.separation.progress import SeparationObserver
@@ -94,6 +94,8 @@ def _result_or_error(work: Callable[[], T], failure: str) -> T | UvrError:
             return work()
     except UvrError as error:
         return error
+    except MemoryError:
+        return OutOfMemoryError(f"{failure} There is not enough memory.")
     except FileNotFoundError as error:
         # If the worker's lease expired, another worker has the task, and housekeeping has deleted the files.
         log.warning("separation.files_gone", error=str(error))

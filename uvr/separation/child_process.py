@@ -58,6 +58,7 @@ class Child:
 
     `build` is pickled. `name` is the name of the process in the log. `log_level` and `log_format` are those of
     `uvr.logs.configure`. With `downloads` the child may download what `build` needs, through the usual proxies.
+    `work` is what messages call its jobs.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class Child:
         log_level: str = "info",
         log_format: str = "auto",
         downloads: bool = False,
+        work: str = "separation",
     ) -> None:
         self._build = build
+        self._work = work
         self._name = name
         self._logs = ChildLogs(log_level, log_format)
         self._downloads = downloads
@@ -86,9 +89,18 @@ class Child:
         """That of the engine that was loaded last; empty before the first start and without a network."""
         return self._loaded.fingerprint
 
-    def start(self) -> None:
-        """Block until a child is ready for jobs. Raises `UvrError` with the reason if it cannot be started."""
-        self._running(_WaitLimits())
+    @property
+    def pid(self) -> int | None:
+        """The process id of the running child; None if there is none, or if it has died."""
+        process = self._process
+        return process.pid if process and process.is_alive() else None
+
+    def start(self, *, timeout_s: float = math.inf, cancelled: Callable[[], bool] = never_cancelled) -> None:
+        """Block until a child is ready for jobs. Raises `UvrError` with the reason if it cannot be started.
+
+        `timeout_s` and `cancelled` as for `run`.
+        """
+        self._running(_WaitLimits(cancelled, timeout_s, work=self._work))
 
     def run(
         self,
@@ -105,7 +117,7 @@ class Child:
         has become true. After these three, and after an exception from `on_progress`, the child has been killed and
         the next call starts a new one.
         """
-        limits = _WaitLimits(cancelled, timeout_s)
+        limits = _WaitLimits(cancelled, timeout_s, work=self._work)
         process = self._running(limits)
         with self._killed_on_error():
             process.send(JobMessage(job, structlog.contextvars.get_contextvars()))
@@ -154,13 +166,14 @@ class _WaitLimits:
     cancelled: Callable[[], bool] = never_cancelled
     timeout_s: float = math.inf
     since: float = field(default_factory=time.monotonic)
+    work: str = "separation"
 
     def check(self) -> None:
         """Raise if the wait is over."""
         if self.cancelled():
-            raise CancelledError("The separation was stopped because its result is no longer needed.")
+            raise CancelledError(f"The {self.work} was stopped because its result is no longer needed.")
         if time.monotonic() - self.since >= self.timeout_s:
-            raise TransientError(f"The separation took longer than {self.timeout_s:g} s and was stopped.")
+            raise TransientError(f"The {self.work} took longer than {self.timeout_s:g} s and was stopped.")
 
 
 class _Process:

@@ -9,39 +9,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-_ROOT = Path("/")
+from uvr.separation.control_groups import ROOT, groups_of
 
 
-def usable_cores(root: Path = _ROOT) -> int:
+def usable_cores(root: Path = ROOT) -> int:
     """The number of cores that this process may run on, or its time quota in cores rounded up if that is less.
 
     At least 1. `root` is the folder that contains proc and sys.
     """
     limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-    # The quota of a control group applies to all groups below it. Inside a container, /proc may show a path that only
-    # exists on the host. The container's own group is then the mount point itself: the last parent checked here.
-    for mount, path in _control_groups(root):
-        group = PurePosixPath(path.lstrip("/"))
-        for folder in (group, *group.parents):
-            with suppress(OSError, ValueError):
-                limits.append(math.ceil(_quota(mount / folder)))
+    for group in groups_of("cpu", root):
+        with suppress(OSError, ValueError):
+            limits.append(math.ceil(_quota(group)))
     return max(1, min(limits))
-
-
-def _control_groups(root: Path) -> Iterator[tuple[Path, str]]:
-    """Mount points of the control groups that may limit processor time, each with this process's path below it."""
-    mounts = root / "sys/fs/cgroup"
-    with suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            _, controllers, path = line.split(":", 2)
-            if not controllers:  # version 2
-                yield mounts, path
-            elif "cpu" in controllers.split(","):
-                yield mounts / "cpu", path
 
 
 def _quota(group: Path) -> float:

@@ -41,6 +41,10 @@ class Separation:
     """How the stems differ from the song, in sentences for its owner: a mix-down, another sample rate."""
     sum_error_db: float | None = None
     """The level of the song minus all stems, in dB relative to the song; None if they add up, or some are missing."""
+    fingerprint: str = ""
+    """Of the networks that estimated the stems (see `Engine.fingerprint`)."""
+    load_s: float = 0.0
+    """How long the song waited for its networks to be loaded; 0 if they were warm."""
 
     def facts(self) -> dict[str, object]:
         """Everything but the files, in types that JSON can represent."""

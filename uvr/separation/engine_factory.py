@@ -16,8 +16,8 @@ from uvr.models import store
 from uvr.models.audio_separator import ensure_model_files, multi_file_model_name, vr_parameters_of
 from uvr.models.catalogue import MdxParameters, known_model
 from uvr.models.files import ProgressCallback
+from uvr.models.required_files import model_files
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
-from uvr.separation.child_main import EngineFactory
 from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
 from uvr.separation.mdx.backends import Backend
@@ -38,6 +38,11 @@ class MdxEngineFactory:
     """The device to run on; "auto" means the best one that works."""
     backend: Backend = "auto"
     """The code that computes the network (see `backends`)."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the engine is made from."""
+        return (self.model_path,)
 
     def __call__(self) -> Engine:
         """Load the network."""
@@ -60,6 +65,11 @@ class AudioSeparatorEngineFactory:
     threads: int = 0
     device: Device = "auto"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the engine is made from; of a model of several files, those that are expected."""
+        return (self.file,) if self.file else model_files(self.name, self.folder)
+
     def __call__(self) -> Engine:
         """Load the network."""
         from uvr.separation.audio_separator.engine import AudioSeparatorEngine  # not in the parent: loads torch
@@ -74,6 +84,9 @@ class AudioSeparatorEngineFactory:
         return AudioSeparatorEngine(model, threads=self.threads, device=self.device)
 
 
+ModelEngineFactory: TypeAlias = MdxEngineFactory | AudioSeparatorEngineFactory
+
+
 def choose_engine(
     name: str,
     folder: Path,
@@ -84,7 +97,7 @@ def choose_engine(
     device: Device = "auto",
     backend: Backend = "auto",
     on_progress: ProgressCallback | None = None,
-) -> EngineFactory:
+) -> ModelEngineFactory:
     """The factory of the engine for the model `name`. Downloads the model's file to `folder` if it is missing.
 
     Raises `ModelUnavailableError` if the model cannot be downloaded, and `PermanentError` if there is no such model, if

@@ -36,22 +36,34 @@ class Job(Protocol):
     """A request to a child process."""
 
     def __call__(self, engine: Engine | None, observer: SeparationObserver, /) -> Any:
-        """Run the job in the child, whose network is `engine`, if it has one. The parent raises its `UvrError`s."""
+        """Run the job in the child, whose network is `engine`, if it has one. The parent raises its `UvrError`s.
+
+        The result must not be None or a float, which are no results for the parent.
+        """
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A sealed `Mixture`, and the length of the song in seconds."""
+
+    mixture: Sealed
+    audio_s: float
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Decode the file `source`. The result is a sealed `Mixture` with its samples in `folder`."""
+    """Decode the file `source`. The samples of the decoded mixture are in `folder`."""
 
     source: Path
     folder: Path
     max_seconds: float
 
-    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Sealed:
+    def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Decoded:
         """See `decode_mixture`."""
         from uvr.separation.mixture import decode_mixture
 
-        return Sealed.of(decode_mixture(self.source, self.folder, max_seconds=self.max_seconds, observer=observer))
+        mixture = decode_mixture(self.source, self.folder, max_seconds=self.max_seconds, observer=observer)
+        return Decoded(Sealed.of(mixture), mixture.audio_s)
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,12 @@ class Facts(TypedDict, total=False):
     """Seconds for which the song waited for its turn in the network, on disk and decoded."""
     separation_s: float
     """Seconds from the song's file to its stems, without `waited_s`."""
+    load_s: float
+    """Seconds of `separation_s` for which the song waited for its model to be loaded; missing if it was loaded."""
     store_s: float
     """Seconds that storing the stems took."""
     model: str
-    """The model's name."""
+    """The model's name; of several, their names with commas."""
     provider: str
     """The processor that ran the network: "cpu", "cuda"."""
     backend: str
@@ -85,7 +87,8 @@ class Facts(TypedDict, total=False):
     notes: list[str]
     """What is different about the stems, in sentences: a mix-down, another sample rate."""
     waits_for: str
-    """What a task waits for that has filled a disk, a sentence; gone when its stems are made."""
+    """What a task waits for, a sentence: room on a full disk, or the download of its model; gone when its stems are
+    made."""
     repeated: bool
     """True when the stems are copies of an earlier task's (`uvr.tasks.result_cache`)."""
 

@@ -35,12 +35,23 @@ def test_old_songs_do_not_count(redis_client: Redis) -> None:
     assert redis_client.llen("tasks:pace") == 20
 
 
+def test_each_model_has_the_median_of_its_latest_speeds(redis_client: Redis) -> None:
+    durations = RecentDurations(redis_client, "tasks")
+    assert durations.speeds() == {}
+    for speed in [9.0] * 20 + [0.5] * 11:
+        durations.add_speed(["A model", ""], speed)
+    durations.add_speed(["another"], 2.0)
+    assert durations.speeds() == {"A model": 0.5, "": 0.5, "another": 2.0}
+    assert len(redis_client.hget("tasks:speeds", "A model").split()) == 20
+
+
 def test_a_missing_redis_fails_no_song(tmp_path: Path) -> None:
     with Redis(unix_socket_path=str(tmp_path / "nobody.sock"), retry=Retry(NoBackoff(), 0)) as nowhere:
         durations = RecentDurations(nowhere, "tasks")
         with capture_logs() as lines:
             durations.add(1.0)
-        assert [line["event"] for line in lines] == ["pace.not_told"]
+            durations.add_speed(["a"], 1.0)
+        assert [line["event"] for line in lines] == ["pace.not_told", "pace.not_told"]
         with pytest.raises(RedisError):
             durations.median_s()
 

@@ -28,6 +28,19 @@ def test_a_queued_task_waits_for_the_tasks_ahead_and_half_of_those_in_progress(
     assert Throughput(60.0, processors, processing).remaining_s(task(), position) == expected_s
 
 
+SPEEDS = {"": 0.5, "slow": 4.0, "quick": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("models", "expected_s"), [([], 50), (["slow"], 400), (["slow", "quick"], 425), (["slow", "never seen"], 60)]
+)
+def test_once_the_length_of_a_song_is_known_the_speed_of_its_models_counts(models: list[str], expected_s: int) -> None:
+    outlook = Throughput(60.0, processors=1, processing=1, speeds=SPEEDS)
+    decoded = Task("a", "b", 3, 1, status=Status.PROCESSING, models=models, facts={"audio_s": 100.0})
+    assert outlook.remaining_s(decoded, None) == expected_s
+    assert outlook.remaining_s(Task("a", "b", 3, 1, status=Status.PROCESSING, models=models), None) == 60
+
+
 def test_a_task_in_progress_takes_the_rest_of_its_time() -> None:
     outlook = Throughput(60.0, processors=1, processing=1)
     assert outlook.remaining_s(task(Status.PROCESSING, 0.25), None) == 45

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections import Counter
 from pathlib import Path
 
@@ -132,3 +133,9 @@ def test_file_under_the_name_of_another_model_is_refused(tmp_path: Path, monkeyp
     )
     with pytest.raises(PermanentError, match="not the model that its name says"):
         store.ensure_model_file(HQ_4, tmp_path)
+
+
+def test_the_error_of_a_download_survives_the_way_from_a_child_process() -> None:
+    error = catalogue.ModelUnavailableError(catalogue.find_model(HQ_4), "the host is down")
+    received = pickle.loads(pickle.dumps(error))
+    assert (type(received), received.message) == (catalogue.ModelUnavailableError, error.message)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from uvr.errors import PermanentError, TransientError, UvrError
+from uvr.errors import OutOfMemoryError, PermanentError, TransientError, UvrError
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VrParameters, download_model_file
 from uvr.models.catalogue import MdxParameters, Model
 from uvr.models.files import fingerprint
@@ -48,6 +48,8 @@ _PADDING_SAMPLES = {"VR": 44_100}
 """Silence after the mixture, by architecture: VR drops the last frame if it is incomplete."""
 _DEVICES = {"mps": "coreml"}
 """torch's name for Apple's graphics processors -> the value of DEVICE."""
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "not enough memory", "bad_alloc", "failed to allocate")
+"""What the errors of torch and ONNX Runtime say, in lower case, if memory is missing."""
 _LOOPS = {"VR": 3, "MDX": 1, "MDXC": 1, "Demucs": 2}
 """How many loops over the song an architecture runs; Demucs runs two for each network of its bag."""
 
@@ -85,6 +87,8 @@ class AudioSeparatorModel:
         except Exception as error:  # torch, yaml, onnxruntime and audio-separator raise exceptions of many types
             if isinstance(error.__cause__, UvrError):
                 raise error.__cause__ from None
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(f"There is not enough memory to load {self.name}.", reason=str(error)) from error
             raise PermanentError(
                 f"audio-separator cannot load {self.name}: check its name, and delete the file if it is damaged.",
                 reason=str(error),
@@ -158,6 +162,29 @@ class AudioSeparatorModel:
             raise TransientError("audio-separator wrote no stems and gave no reason; see the log.")
         names = {file: name for name, file in self._files.items()}
         return {names[Path(file).name]: folder / file for file in files}
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was missing, of the machine or of a graphics card; torch reports it in several ways."""
+    told = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(words in told for words in _OUT_OF_MEMORY)
+
+
+def fetch_files(model: SeveralFiles) -> None:
+    """Download the files of `model` that are missing, without loading it.
+
+    Raises `UvrError` if they cannot be downloaded.
+    """
+    try:
+        _separator(model, "cpu", []).download_model_files(model.name)
+    except UvrError:
+        raise
+    except Exception as error:
+        if isinstance(error.__cause__, UvrError):
+            raise error.__cause__ from None
+        raise PermanentError(
+            f"audio-separator cannot download {model.name}: check its name.", reason=str(error)
+        ) from error
 
 
 class _Progress:

@@ -1,0 +1,73 @@
+"""Which models are in MODEL_FILE_DIR, and what is known about each without loading it.
+
+Reading the end of each file to recognize it takes a while in a folder of a hundred models. So what a file is, is
+remembered until the file changes. This module imports nothing heavy, and downloads nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from uvr.errors import PermanentError
+from uvr.models import store
+from uvr.models.audio_separator import catalogue_name, vr_parameters_of
+from uvr.models.required_files import is_present, networks_of_bag
+from uvr.models.stems import stems_of_model
+
+_SUFFIXES = {".onnx", ".pth", ".ckpt", ".yaml"}
+
+
+@dataclass(frozen=True)
+class PresentModel:
+    """A model whose files are all in the folder."""
+
+    name: str
+    """The catalogue's name, or the file name of the operator's own model."""
+    stems: tuple[str, ...]
+    """The stems that it gives; () if they are not known."""
+
+
+class Inventory:
+    """The models in `folder`, as they are each time it is asked. Used by one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._recognized: dict[Path, tuple[tuple[int, int], PresentModel | None]] = {}
+
+    def models(self) -> dict[str, PresentModel]:
+        """The models whose files are there, by name, in alphabetical order of their files."""
+        found: dict[str, PresentModel] = {}
+        with suppress(OSError):
+            for path in sorted(self._folder.iterdir()):
+                is_complete = path.suffix.lower() in _SUFFIXES and is_present(path.name, self._folder)
+                if is_complete and (model := self._model_of(path)):
+                    found[model.name] = model
+        return found
+
+    def _model_of(self, path: Path) -> PresentModel | None:
+        """The model whose main file is `path`, None if it is another kind of file; remembered while it is the same."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        stamp = (status.st_size, status.st_mtime_ns)
+        known = self._recognized.get(path)
+        if known is None or known[0] != stamp:
+            known = self._recognized[path] = stamp, _recognize(path)
+        return known[1]
+
+
+def _recognize(path: Path) -> PresentModel | None:
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".onnx":
+            store.parameters_of(path)
+        elif suffix == ".pth":
+            vr_parameters_of(path)
+        elif suffix == ".yaml" and not networks_of_bag(path):
+            return None
+    except (PermanentError, OSError):
+        return None
+    return PresentModel(catalogue_name(path.name), stems_of_model(path.name, path.parent))

@@ -27,7 +27,8 @@ from uvr.audio.output_format import OutputFormat
 from uvr.separation.audio_separator.engine import AudioSeparatorEngine
 from uvr.separation.audio_separator.model import SeveralFiles
 from uvr.separation.engine import Separation
-from uvr.separation.jobs import Decode, Encode, Separate
+from uvr.separation.jobs import Encode, Sealed, Separate
+from uvr.separation.mixture import decode_mixture
 from uvr.separation.progress import SeparationObserver, ignore_progress
 
 _AUDIO = {
@@ -155,7 +156,7 @@ def outcome(engines: Sequence[AudioSeparatorEngine], song: Path, folder: Path) -
     """What the engines make of the song: the files of the stems, those of the last one alone, and facts."""
     observer = SeparationObserver(ignore_progress)
     folder.mkdir()
-    mixture, estimates = Decode(song, folder, max_seconds=60)(None, observer), []
+    mixture, estimates = Sealed.of(decode_mixture(song, folder, max_seconds=60, observer=observer)), []
     for number, engine in enumerate(engines):
         work = folder / f"network-{number}"
         work.mkdir()

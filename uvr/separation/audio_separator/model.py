@@ -79,9 +79,9 @@ class AudioSeparatorModel:
         torch.set_num_threads(threads or usable_cores())
         files: list[Path] = [model.path] if isinstance(model, OneFile) else []
         self._separator = _separator(model, device, files)
-        self.name = model.name if isinstance(model, SeveralFiles) else model.path.name
+        name = self.name = model.name if isinstance(model, SeveralFiles) else model.path.name
         try:
-            self._separator.load_model(self.name)
+            self._separator.load_model(name)
         except UvrError:
             raise
         except Exception as error:  # torch, yaml, onnxruntime and audio-separator raise exceptions of many types
@@ -90,7 +90,7 @@ class AudioSeparatorModel:
             if is_out_of_memory(error):
                 raise OutOfMemoryError(f"There is not enough memory to load {self.name}.", reason=str(error)) from error
             raise PermanentError(
-                f"audio-separator cannot load {self.name}: check its name, and delete the file if it is damaged.",
+                f"audio-separator cannot load {name}: check its name, and delete the file if it is damaged.",
                 reason=str(error),
             ) from error
         parameters = model.parameters if isinstance(model, OneFile) else ""

@@ -50,7 +50,7 @@ def _table(name: str) -> dict[str, Any]:
 
 _MDX, _VR, _SEVERAL = map(_table, ("mdx.json", "audio_separator.json", "several_files.json"))
 _QUALITY = _table("quality.json")["models"]
-_QUALITY_SOURCE = "models-scores.json of audio-separator 0.47.1, medians over songs of MUSDB18-HQ"
+_QUALITY_SOURCE = "models-scores.json of audio-separator 0.47.1: medians over songs of the training part of MUSDB18-HQ"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ files: they go by audio-separator's names for them, which end in .yaml or .ckpt.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def ensure_model_files(
     for file in model.files:
         path = folder / file.name
         if file.content and not path.is_file():
-            _write(path, file.content)
+            _write(model, path, file.content)
         elif not file.content and (force or not path.is_file()):
             urls = _urls(model, file, sources)
             check = _check(model, file)
@@ -96,13 +97,29 @@ def missing_files(model: Model, folder: Path) -> list[str]:
     return [file.name for file in model.files if not (folder / file.name).is_file()]
 
 
-def _write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(path):
+def _write(model: Model, path: Path, content: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    with _folder_faults(model, path), _locked(path):
         if not path.is_file():
-            part = path.with_name(f"{path.name}.part")
             part.write_text(content, encoding="utf-8")
             part.replace(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(path):
+        yield
+
+
+@contextmanager
+def _folder_faults(model: Model, path: Path) -> Iterator[None]:
+    """Says in words why a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"MODEL_FILE_DIR cannot be used: {error.strerror or type(error).__name__}"
+        raise ModelUnavailableError(model, reason, file=path.name) from error
 
 
 def _urls(model: Model, file: ModelFile, sources: ModelSources) -> list[str]:
@@ -153,13 +170,9 @@ def download_model_file(
     """
     part, report = path.with_name(f"{path.name}.part"), on_progress or progress_log(model.name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock(path):
+        with _folder_faults(model, path), _locked(path):
             if force or not path.is_file():
                 download_from_first_that_works(urls, part, report, size_bytes=size_bytes, check=check)
                 publish(part, path)
     except NoSourceError as error:
         raise ModelUnavailableError(model, error.message, file=path.name) from error
-    except OSError as error:
-        reason = f"MODEL_FILE_DIR cannot be used: {error.strerror or type(error).__name__}"
-        raise ModelUnavailableError(model, reason, file=path.name) from error

@@ -50,7 +50,7 @@ def _table(name: str) -> dict[str, Any]:
 
 _MDX, _VR, _SEVERAL = map(_table, ("mdx.json", "audio_separator.json", "several_files.json"))
 _QUALITY = _table("quality.json")["models"]
-_QUALITY_SOURCE = "models-scores.json of audio-separator 0.47.1, medians over songs of MUSDB18-HQ"
+_QUALITY_SOURCE = "models-scores.json of audio-separator 0.47.1: medians over songs of the training part of MUSDB18-HQ"
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Model:
     quality_songs: int | None = None
     """Over how many songs `sdr_db` are medians."""
     memory_bytes: int | None = None
-    """About how much memory its process takes for a song of four minutes; only what we measured (docs/models.md)."""
+    """The peak of its process in the service's own engine, which does not depend on the song; as far as we measured."""
 
     @property
     def engine(self) -> str:
@@ -214,6 +214,7 @@ def _spleeter() -> Model:
         parameters=_SPLEETER_PARAMETERS,
         tail_md5=SPLEETER_TAIL_MD5,
         size_bytes=78_614_287,
+        memory_bytes=550_644 * 1024,
         **_terms(LICENSES["spleeter"]),
     )
 

@@ -430,3 +430,9 @@ def test_every_public_model_has_a_public_place_for_each_of_its_files() -> None:
         for file in model.files:
             assert file.content or all(url.startswith(("https://", "the Python")) for url in file.places.values())
             assert file.content or file.places
+
+
+def test_a_folder_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(PermanentError, match=r"htdemucs\.yaml could not be downloaded: MODEL_FILE_DIR cannot be used"):
+        ensure_model_files(small_bag(), tmp_path / "models")

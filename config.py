@@ -61,6 +61,14 @@ def _parsed_by(parse: Callable[[str], object]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
+def _parse_models(text: str) -> list[str]:
+    """The names in MODELS_OFFERED, separated by commas."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if paths := [name for name in names if os.sep in name]:
+        raise ValueError(f"{paths[0]} is a path; give the name of a model in MODEL_FILE_DIR, or of a preset")
+    return names
+
+
 def _in_checkout(path: Path) -> Path:
     """Relative paths start at the checkout, whatever the working directory of the process is."""
     return path if path.is_absolute() else ROOT / path
@@ -72,6 +80,7 @@ def _model_in_checkout(name: str) -> str:
 
 
 CheckoutPath = Annotated[Path, AfterValidator(_in_checkout)]
+ModelNames = Annotated[tuple[str, ...], NoDecode, _parsed_by(_parse_models)]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_in_checkout)]
 Hosts = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_hosts)]
 HttpUrl = Annotated[str, AfterValidator(checked_http_url)]
@@ -159,6 +168,8 @@ class Settings(BaseSettings):
 
     # Separation
     model_name: ModelName = "UVR-MDX-NET-Inst_HQ_4"
+    models_offered: ModelNames = ()
+    presets_file: CheckoutPath | None = None
     model_file_dir: CheckoutPath = Path("models")
     model_sources: Places = PUBLIC_PLACES
     hf_endpoint: HttpUrl = HUGGING_FACE

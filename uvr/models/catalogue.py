@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from uvr.errors import PermanentError
 from uvr.net.model_sources import HUGGING_FACE
@@ -74,6 +74,14 @@ class Model:
     size_bytes: int | None = None
     sdr_db: Mapping[str, float] = field(default_factory=dict)
     """Stem -> median signal-to-distortion ratio over MUSDB18-HQ, as published by python-audio-separator."""
+    commercial_use: Literal["allowed", "not allowed", "unknown"] = "unknown"
+    """Whether its authors are known to allow it: "allowed", "not allowed" or "unknown"."""
+    stems: tuple[str, ...] = ()
+    """The stems that it gives, the main one first."""
+    quality_source: str = ""
+    """Who published `sdr_db`, measured with which songs."""
+    quality_songs: int | None = None
+    """The number of these songs."""
 
 
 class ModelUnavailableError(PermanentError):

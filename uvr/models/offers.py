@@ -84,6 +84,8 @@ class Offers:
         Raises `PermanentError` that lists what `models` give ([] is MODEL_NAME) if one is not among them.
         """
         names = list(dict.fromkeys(map(_stem_name, wanted)))
+        if "" in names:
+            raise PermanentError("the name of a stem has letters or digits")
         models = list(models) or [self.default]
         given = self.stems_of(models)
         if given is not None and (missing := [name for name in names if name not in given]):

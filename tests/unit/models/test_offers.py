@@ -222,6 +222,12 @@ def test_stems_that_the_models_do_not_give_are_refused(models: list[str], wanted
     assert caught.value.message == message
 
 
+@pytest.mark.parametrize("name", [" ", "-", "../", "\0"])
+def test_a_stem_has_a_name(name: str) -> None:
+    with pytest.raises(PermanentError, match="the name of a stem has letters or digits"):
+        offers([]).choose_stems(["vocals", name], [])
+
+
 def test_stems_of_a_model_that_are_not_known_are_left_to_the_processor() -> None:
     assert offers([]).choose_stems(["Drums"], []) == ["drums"]
     assert offers(runnable("ours", stems=()), "*").choose_stems(["drums"], ["ours"]) == ["drums"]

@@ -74,14 +74,17 @@ def _model_in_checkout(name: str) -> str:
     return str(_in_checkout(Path(name).expanduser())) if os.sep in name else name
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """The names in a list with commas."""
-    return tuple(filter(None, map(str.strip, text.split(","))))
+def _model_names(text: str) -> tuple[str, ...]:
+    """The names in a list with commas; raises `ValueError` for a path."""
+    names = tuple(filter(None, map(str.strip, text.split(","))))
+    if paths := [name for name in names if os.sep in name]:
+        raise ValueError(f"{paths[0]} is a path; give the name of a model in MODEL_FILE_DIR, or of a preset")
+    return names
 
 
 CheckoutPath = Annotated[Path, AfterValidator(_in_checkout)]
 ModelName = Annotated[str, Field(min_length=1), AfterValidator(_model_in_checkout)]
-ModelNames = Annotated[tuple[str, ...], NoDecode, _parsed_by(_names)]
+ModelNames = Annotated[tuple[str, ...], NoDecode, _parsed_by(_model_names)]
 Hosts = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_hosts)]
 HttpUrl = Annotated[str, AfterValidator(checked_http_url)]
 Origins = Annotated[tuple[str, ...], NoDecode, _parsed_by(parse_origins)]
@@ -168,8 +171,9 @@ class Settings(BaseSettings):
 
     # Separation
     model_name: ModelName = "UVR-MDX-NET-Inst_HQ_4"
-    model_file_dir: CheckoutPath = Path("models")
     models_offered: ModelNames = ()
+    presets_file: CheckoutPath | None = None
+    model_file_dir: CheckoutPath = Path("models")
     max_model_memory_bytes: int = Field(0, ge=0)
     model_sources: Places = PUBLIC_PLACES
     hf_endpoint: HttpUrl = HUGGING_FACE

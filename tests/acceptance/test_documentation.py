@@ -296,7 +296,9 @@ def test_webhooks_have_the_documented_fields(reader: Reader, status: str) -> Non
     assert reader.succeeded
     reader.failed()
     examples = [json.loads(block.text) for block in blocks("json")]
-    shown = [example for example in examples if example.get("status") == status and "progress" not in example]
+    # That of a preset has stems that the model of these tests does not give.
+    others = ("progress", "preset")
+    shown = [each for each in examples if each.get("status") == status and not each.keys() & set(others)]
     assert shown
     for example in shown:
         assert differences(example, reader.webhook(status)) == []

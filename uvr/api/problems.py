@@ -105,8 +105,8 @@ def field_errors(error: ValidationError) -> list[FieldError]:
     found = []
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
         field = ".".join(map(str, fault["loc"])) or "body"
-        text = fault["msg"].removeprefix("Value error, ")
-        text = "is required" if text == "Field required" else re.sub(r"^(Input|String) should", "must", text)
+        text = fault["msg"].removeprefix("Value error, ").replace(" after validation,", ",")
+        text = "is required" if text == "Field required" else re.sub(r"^(Input|String|List|Value) should", "must", text)
         found.append(FieldError(field=field, message=f"{field} {text}."))
     return found
 

@@ -13,9 +13,11 @@ from config import Settings
 from uvr.api.auth.rate_limits import LocalAllowance, LoginLimits, RequestRate
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
+from uvr.api.model_offers import ModelOffers
 from uvr.api.request_slots import EventStreamSlots, LongRequests, Slots
 from uvr.liveness.workers import live_workers
 from uvr.metrics.aggregation import Totals
+from uvr.models.presets import read_presets
 from uvr.net.url_guard import UrlGuard
 from uvr.redis.clients import RedisClients, connect
 from uvr.storage.base import Storage
@@ -57,6 +59,7 @@ class Services:
     upload_slots: Slots
     event_streams: EventStreamSlots
     user_secrets: UserSecrets
+    model_offers: ModelOffers
 
     @property
     def store(self) -> TaskStore:
@@ -74,7 +77,10 @@ class Services:
 
 
 def open_services(settings: Settings) -> Services:
-    """Create the services that `settings` describe. Raises `SettingsError` for an invalid REDIS_URL or users file."""
+    """Create the services that `settings` describe.
+
+    Raises `SettingsError` for an invalid REDIS_URL, users file or file of presets.
+    """
     users = Users(settings)
     clients = connect(settings)
     broker = Broker(settings, clients)
@@ -101,6 +107,7 @@ def open_services(settings: Settings) -> Services:
         upload_slots=Slots(long_requests, "upload", instead=""),
         event_streams=EventStreamSlots(long_requests),
         user_secrets=UserSecrets(broker.client, broker.root),
+        model_offers=ModelOffers(settings, broker, read_presets(settings.presets_file)),
     )
 
 

@@ -19,6 +19,8 @@ from uvr.spelling import closest
 
 _MAX_WARNINGS = 20
 _MAX_COMPARED = 100
+_MIN_NAME_LENGTH = 5
+"""Shorter names are words of their own: an old client's `mode` does not mean `model`, nor its `stem` `stems`."""
 _MAX_NAME_LENGTH = 64
 
 
@@ -31,7 +33,8 @@ class UnknownFields:
         missing = fields.difference(names)
         # Very long or very many names were not typed by hand, and comparing them takes time.
         unknown = list(islice((name for name in names if name not in fields), _MAX_COMPARED))
-        candidates = {name: closest(name[:_MAX_NAME_LENGTH], missing) for name in unknown}
+        compared = [name for name in unknown if len(name) >= _MIN_NAME_LENGTH]
+        candidates = {name: closest(name[:_MAX_NAME_LENGTH], missing) for name in compared}
         self.near_misses = {name: field for name, field in candidates.items() if field}
         """Each name that looks misspelled, with the missing field that it comes closest to."""
         self._ignored = [name for name in unknown if name not in self.near_misses][:_MAX_WARNINGS]

@@ -128,6 +128,18 @@ def check_password(settings: Settings) -> Iterator[Finding]:
         yield Finding(Mark.OK, "password", "BASIC_AUTH_PASSWORD is set, and is not a well-known password")
 
 
+def check_presets(settings: Settings) -> Iterator[Finding]:
+    """The file with presets of the operator, which the API reads."""
+    from uvr.models.presets import read_presets
+
+    try:
+        presets = read_presets(settings.presets_file)
+    except SettingsError as error:
+        yield from (Finding(Mark.FAULT, "presets", fault) for fault in error.faults)
+    else:
+        yield Finding(Mark.OK, "presets", f"{', '.join(presets)}; GET /models shows which are offered")
+
+
 def check_users(settings: Settings) -> Iterator[Finding]:
     """The users file, and who can read it."""
     from uvr.api.auth.users_file import read_users
@@ -302,6 +314,7 @@ CHECKS: tuple[Check, ...] = (
     Check("variables", check_variables),
     Check("password", check_password, *_API),
     Check("users", check_users, *_API),
+    Check("presets", check_presets, *_API),
     Check("WEBHOOK_SECRET", check_webhook_secret),
     Check("Redis", check_redis),
     Check("storage", check_storage),

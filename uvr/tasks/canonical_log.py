@@ -40,6 +40,7 @@ def log_task_end(task: Task, webhook: WebhookState) -> None:
         "total_s": total_s,
         "queued_s": queued_s if task.started_ms else None,
         **task.facts,
+        "preset": task.preset,
         "webhook": webhook.value,
     }
     log.info("task.ended", **{name: fact for name, fact in facts.items() if fact not in (None, "", [])})

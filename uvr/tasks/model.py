@@ -13,7 +13,7 @@ is missing has its default.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
@@ -194,6 +194,19 @@ class Task:
     """The latest delivery attempts, those of earlier schedules included."""
 
     @property
+    def has_choices(self) -> bool:
+        """Whether its request had a field that the first version of the API did not have: model, stems, metadata.
+
+        Only then do answers and webhooks have the keys that came with these fields.
+        """
+        return bool(self.models or self.wanted_stems or self.metadata or self.batch)
+
+    @property
+    def chosen_model(self) -> str | list[str] | None:
+        """The models that its client chose, as answers show them: a name, several for an ensemble, None for none."""
+        return one_or_several(self.models)
+
+    @property
     def webhook_id(self) -> str:
         """The id of the webhook about this end of the task: the same on every attempt, and when it is sent again."""
         name = f"{self.task_uuid}.{self.status}"
@@ -218,6 +231,11 @@ class Task:
         if "status" in stored:
             readable.setdefault("status", Status.UNKNOWN)
         return cls(**readable) if readable.keys() >= _REQUIRED else None
+
+
+def one_or_several(models: Sequence[str]) -> str | list[str] | None:
+    """Models as requests and answers name them: one as its name, an ensemble as a list, none as None."""
+    return models[0] if len(models) == 1 else list(models) or None
 
 
 def record(**values: Any) -> dict[str, str | int | float]:

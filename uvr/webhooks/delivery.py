@@ -28,10 +28,19 @@ from uvr.logs import without_secrets
 from uvr.net.http_status import described, is_transient, redirect_target, retry_after_s
 from uvr.net.receiver_headers import origin_of
 from uvr.net.url_guard import UrlGuard
+from uvr.tasks.model import Task
 from uvr.timestamps import iso_now, timestamp_fields
 
 ReceiverHeaders = Mapping[str, Mapping[str, SecretStr]]
 """Additional headers, by the origin of the receiver that gets them, such as https://hooks.example.com:443."""
+
+PAYLOAD_KEYS = frozenset(
+    {
+        *("task_uuid", "status", "timestamp", "time", "progress", "error_message"),
+        *("stems", "model", "preset", "metadata", "batch"),
+    }
+)
+"""The keys of payloads, which no stem's name can replace."""
 
 Outcome = Literal["delivered", "retry", "final"]
 
@@ -56,23 +65,40 @@ class DeliveryAttempt:
     retry_after_s: float | None = None
 
 
-def success_payload(task_uuid: str, links: Mapping[str, str]) -> dict[str, object]:
+def success_payload(task: Task, links: Mapping[str, str]) -> dict[str, object]:
     """The payload for a task whose stems are stored; `links` maps each stem's name, such as "vocals", to its URL.
 
-    A stem with the name of one of the other keys is left out.
+    Every stem is a key of the payload, except one with the name of another key. Then, and for a task with choices
+    (`Task.has_choices`), `stems` has all of them.
     """
-    payload: dict[str, object] = {"task_uuid": task_uuid, "status": "success", **timestamp_fields()}
-    return {**payload, **{name: link for name, link in links.items() if name not in payload}}
+    at_the_top = {name: link for name, link in links.items() if name not in PAYLOAD_KEYS}
+    has_stems = task.has_choices or len(at_the_top) < len(links)
+    return {
+        "task_uuid": task.task_uuid,
+        "status": "success",
+        **timestamp_fields(),
+        **at_the_top,
+        **({"stems": dict(links)} if has_stems else {}),
+        **_choices(task),
+    }
 
 
-def failure_payload(task_uuid: str, error_message: str) -> dict[str, object]:
+def failure_payload(task: Task) -> dict[str, object]:
     """The payload for a task that has failed."""
-    return {"task_uuid": task_uuid, "status": "failed", **timestamp_fields(), "error_message": error_message}
+    payload = {"task_uuid": task.task_uuid, "status": "failed", **timestamp_fields()}
+    return {**payload, "error_message": task.error_message, **_choices(task)}
 
 
-def progress_payload(task_uuid: str, event: str, progress: float) -> dict[str, object]:
-    """The payload of a progress event; `event` is "started" or "progress", `progress` runs from 0 to 1."""
-    return {"task_uuid": task_uuid, "status": event, **timestamp_fields(), "progress": progress}
+def progress_payload(task: Task, event: str) -> dict[str, object]:
+    """The payload of a progress event; `event` is "started" or "progress"."""
+    payload = {"task_uuid": task.task_uuid, "status": event, **timestamp_fields()}
+    return {**payload, "progress": task.progress, **_choices(task)}
+
+
+def _choices(task: Task) -> dict[str, object]:
+    """What the client chose, as far as it did; the payloads of other tasks have none of these keys."""
+    chosen = {"model": task.chosen_model, "preset": task.preset, "metadata": task.metadata}
+    return {name: value for name, value in chosen.items() if value}
 
 
 def next_delay_s(delays_s: Sequence[float], attempts: int, retry_after_s: float | None) -> float | None:

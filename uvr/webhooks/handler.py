@@ -85,7 +85,7 @@ class WebhookHandler:
         with self._shares.slot(task.owner, task.hook_url) as pause_s:
             if pause_s:
                 return Done()
-            payload = delivery.progress_payload(task.task_uuid, event, task.progress)
+            payload = delivery.progress_payload(task, event)
             attempt = self._post(task, f"{task.task_uuid}.{event}.{secrets.token_hex(8)}", payload)
         log.info("webhook.news", news=event, outcome=attempt.outcome, status_code=attempt.status_code)
         return Done()
@@ -123,8 +123,8 @@ class WebhookHandler:
     def _final_payload(self, task: Task) -> dict[str, object]:
         if task.status == Status.SUCCESS:
             links = {name: self._storage.url(key, self._settings.link_ttl_seconds) for name, key in task.stems.items()}
-            return delivery.success_payload(task.task_uuid, links)
-        return delivery.failure_payload(task.task_uuid, task.error_message)
+            return delivery.success_payload(task, links)
+        return delivery.failure_payload(task)
 
     def _post(self, task: Task, webhook_id: str, payload: dict[str, object]) -> delivery.DeliveryAttempt:
         return delivery.deliver(

@@ -30,6 +30,7 @@ from schemathesis.generation import GenerationMode
 
 from tests.support.api import CREDENTIALS, application, services_of, settings_for
 from uvr.liveness.workers import WorkerPresence
+from uvr.models.announcements import ModelAnnouncements, RunnableModel
 from uvr.tasks.model import Status, Task
 
 CASES = 2_000
@@ -40,6 +41,11 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+MODELS = ("UVR-MDX-NET-Inst_HQ_4", "Kim_Vocal_2")
+OFFERED = {
+    "model": cycle(["fast", "kim vocal 2", list(MODELS)]),
+    "stems": cycle([["vocals"], ["Instrumental", "vocals"]]),
+}
 EXISTING = {"waits": Status.QUEUED, "done": Status.SUCCESS, "broken": Status.FAILED}
 
 
@@ -56,6 +62,8 @@ def app(redis_client: Redis, tmp_path: Path) -> Iterator[Flask]:
 @contextmanager
 def workers(redis_client: Redis) -> Iterator[None]:
     with ExitStack() as stack:
+        models = [RunnableModel(name, ("vocals", "instrumental")) for name in MODELS]
+        ModelAnnouncements(redis_client, "uvr_tasks").announce("processor:gone:1", models)
         for kind in ("processor", "uploader"):
             stack.enter_context(WorkerPresence(redis_client, "uvr_tasks", kind, dict).announced())
         yield
@@ -80,7 +88,10 @@ def has_input(operation: Any) -> bool:
 
 
 def sent(app: Flask, operation: Any, mode: GenerationMode, count: int) -> int:
-    """Send `count` cases, every other one to an existing task. Returns how many were sent."""
+    """Send `count` cases, every other one to an existing task, and with a model that is offered.
+
+    Returns how many were sent.
+    """
     sent_so_far = 0
     # There are no workers, so the event stream of a queued task would not end.
     names = cycle(["done", "broken"] if operation.path.endswith("/events") else EXISTING)
@@ -99,6 +110,8 @@ def sent(app: Flask, operation: Any, mode: GenerationMode, count: int) -> int:
         sent_so_far += 1
         if sent_so_far % 2 and "task_uuid" in (case.path_parameters or {}):
             case.path_parameters["task_uuid"] = stored(app, next(names))
+        if sent_so_far % 2 and isinstance(case.body, dict) and mode is GenerationMode.POSITIVE:
+            case.body |= {name: next(OFFERED[name]) for name in OFFERED.keys() & case.body.keys()}
         answer = case.call(auth=CREDENTIALS)
         case.validate_response(answer, checks=CHECKS)
 

@@ -116,15 +116,17 @@ def test_the_image_without_the_api_names_the_checks_of_the_other_image(doctor, t
     report = doctor(*without({"flask", "bcrypt", "flask_openapi3"}, tmp_path / "packages"))
     assert report.status == 0
     checked_elsewhere = ("note", "checked in the API's image; this one has no flask")
-    assert (report.lines["password"], report.lines["users"]) == (checked_elsewhere, checked_elsewhere)
+    assert {report.lines[subject] for subject in ("password", "users", "presets")} == {checked_elsewhere}
     assert report.lines["model"][0] == "note"
 
 
 def test_whatever_prevents_a_process_from_starting_is_a_fault(doctor, tmp_path):
     (tmp_path / "users").write_text("anna:secret\n")
+    (tmp_path / "presets").write_text("[]")
     report = doctor(
         API_HOST="0.0.0.0",
         BASIC_AUTH_USERS_FILE=str(tmp_path / "users"),
+        PRESETS_FILE=str(tmp_path / "presets"),
         WEBHOOK_SECRET="whsec_!",
         DEVICE="coreml",
         LOG_LEVL="debug",
@@ -133,6 +135,7 @@ def test_whatever_prevents_a_process_from_starting_is_a_fault(doctor, tmp_path):
     for subject, start in {
         "password": "BASIC_AUTH_PASSWORD: is empty, and other machines can reach API_HOST=0.0.0.0",
         "users": "BASIC_AUTH_USERS_FILE: line 1 has a hash for anna that is not from bcrypt",
+        "presets": f"PRESETS_FILE: {tmp_path / 'presets'}: must be a JSON object of presets",
         "WEBHOOK_SECRET": "The webhook secret begins with whsec_, but what follows is not base64.",
         "device": "DEVICE=coreml, but ONNX Runtime is installed without CoreML",
     }.items():

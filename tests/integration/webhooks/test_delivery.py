@@ -19,6 +19,7 @@ from tests.support.http_server import Answer, http_server
 from uploader import check_webhook_secret
 from uvr.errors import PermanentError
 from uvr.net.url_guard import UrlGuard
+from uvr.tasks.model import Task
 from uvr.webhooks import delivery
 
 GUARD = UrlGuard([ip_network("127.0.0.0/8")])
@@ -26,6 +27,10 @@ BODY = json.dumps({"task_uuid": "1", "song": "Lied für Ü"}, ensure_ascii=False
 
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def task(**fields):
+    return Task("id", "https://songs.example/a.mp3", 3, 1_700_000_000_000, **fields)
 
 
 def deliver(url, *, timeout_s=5.0, guard=GUARD, **more):
@@ -260,7 +265,7 @@ def test_retry_after_lengthens_a_delay_up_to_a_maximum():
 
 
 def test_success_payload_keeps_the_contract():
-    payload = delivery.success_payload("id", {"vocals": "https://v", "instrumental": "https://i"})
+    payload = delivery.success_payload(task(), {"vocals": "https://v", "instrumental": "https://i"})
     assert_contract_time(payload)
     assert payload == {
         "task_uuid": "id",
@@ -271,19 +276,84 @@ def test_success_payload_keeps_the_contract():
 
 
 def test_no_stem_replaces_a_key_of_the_contract():
-    payload = delivery.success_payload("id", {"status": "https://s", "time": "https://t", "vocals": "https://v"})
+    links = {"status": "https://s", "time": "https://t", "metadata": "https://m", "vocals": "https://v"}
+    payload = delivery.success_payload(task(), links)
     assert_contract_time(payload)
-    assert payload == {"task_uuid": "id", "status": "success", "vocals": "https://v"}
+    assert payload == {"task_uuid": "id", "status": "success", "vocals": "https://v", "stems": links}
 
 
 def test_failure_payload_keeps_the_contract():
-    payload = delivery.failure_payload("id", "It was not audio.")
+    payload = delivery.failure_payload(task(error_message="It was not audio."))
     assert_contract_time(payload)
     assert payload == {"task_uuid": "id", "status": "failed", "error_message": "It was not audio."}
 
 
 @pytest.mark.parametrize("event", ["started", "progress"])
 def test_progress_payload_has_the_time_as_the_contract_has_it(event: str):
-    payload = delivery.progress_payload("id", event, 0.42)
+    payload = delivery.progress_payload(task(progress=0.42), event)
     assert_contract_time(payload)
     assert payload == {"task_uuid": "id", "status": event, "progress": 0.42}
+
+
+@pytest.mark.parametrize("name", sorted(delivery.PAYLOAD_KEYS))
+def test_a_stem_that_is_called_like_a_key_is_only_in_stems(name):
+    links = {name: "https://s", "vocals": "https://v"}
+    plain = delivery.success_payload(task(), {"vocals": "https://v"})
+    payload = delivery.success_payload(task(), links)
+    assert payload.pop("stems") == links
+    assert {**payload, "timestamp": 0, "time": ""} == {**plain, "timestamp": 0, "time": ""}
+
+
+CHOICES = {"models": ["Kim_Vocal_2"], "preset": "balanced", "metadata": {"order": "4711", "Titel": "Lied für Ü"}}
+REPEATED = {"model": "Kim_Vocal_2", "preset": "balanced", "metadata": {"order": "4711", "Titel": "Lied für Ü"}}
+
+
+def test_webhooks_repeat_what_the_client_chose():
+    links = {"vocals": "https://v", "status": "https://s"}
+    success = delivery.success_payload(task(**CHOICES), links)
+    failure = delivery.failure_payload(task(**CHOICES, error_message="It was not audio."))
+    progress = delivery.progress_payload(task(**CHOICES, progress=0.42), "progress")
+    for payload in (success, failure, progress):
+        assert_contract_time(payload)
+    head = {"task_uuid": "id"}
+    assert success == {**head, "status": "success", "vocals": "https://v", "stems": links, **REPEATED}
+    assert failure == {**head, "status": "failed", "error_message": "It was not audio.", **REPEATED}
+    assert progress == {**head, "status": "progress", "progress": 0.42, **REPEATED}
+
+
+def test_an_ensemble_is_a_list_of_models():
+    assert delivery.failure_payload(task(models=["A", "B"]))["model"] == ["A", "B"]
+
+
+def test_each_choice_alone_brings_the_map_of_stems():
+    for choice in ({"wanted_stems": ["vocals"]}, {"metadata": {"a": "b"}}, {"models": ["A"]}):
+        assert delivery.success_payload(task(**choice), {"vocals": "https://v"})["stems"] == {"vocals": "https://v"}
+
+
+@pytest.mark.parametrize(
+    ("make", "body"),
+    [
+        pytest.param(
+            lambda: delivery.success_payload(task(), {"vocals": "https://v", "instrumental": "https://i"}),
+            b'{"task_uuid": "id", "status": "success", "timestamp": 1759034893, "time": "2025-09-28T04:48:13.000Z", '
+            b'"vocals": "https://v", "instrumental": "https://i"}',
+            id="success",
+        ),
+        pytest.param(
+            lambda: delivery.failure_payload(task(error_message="It was not audio.")),
+            b'{"task_uuid": "id", "status": "failed", "timestamp": 1759034893, "time": "2025-09-28T04:48:13.000Z", '
+            b'"error_message": "It was not audio."}',
+            id="failure",
+        ),
+        pytest.param(
+            lambda: delivery.progress_payload(task(progress=0.5), "progress"),
+            b'{"task_uuid": "id", "status": "progress", "timestamp": 1759034893, "time": "2025-09-28T04:48:13.000Z", '
+            b'"progress": 0.5}',
+            id="progress",
+        ),
+    ],
+)
+def test_webhooks_of_old_requests_are_the_same_bytes_as_ever(monkeypatch, make, body):
+    time_fields = {"timestamp": 1759034893, "time": "2025-09-28T04:48:13.000Z"}
+    monkeypatch.setattr(delivery, "timestamp_fields", lambda: time_fields)
+    assert json.dumps(make(), ensure_ascii=False).encode() == body

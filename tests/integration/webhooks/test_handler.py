@@ -56,6 +56,24 @@ def let_time_pass(workshop: Workshop, task_uuid: str) -> float:
     return left_s
 
 
+def test_a_webhook_has_all_stems_and_what_the_client_chose(workshop: Workshop, receiver: HttpServer) -> None:
+    chosen = {"models": ["four.ckpt"], "preset": "drums", "wanted_stems": ["drums"], "metadata": {"order": "4711"}}
+    stems = {"drums": "a_drums.wav", "status": "a_status.wav"}
+    hook_url = receiver.answer("/hook", Answer(204))
+    end(workshop, "a", hook_url, status=Status.SUCCESS, error_message="", stems=stems, **chosen)
+    with working(workshop):
+        eventually(lambda: is_settled(workshop, "a"))
+    payload = json.loads(receiver.requests[0].body)
+    assert list(payload) == [
+        *("task_uuid", "status", "timestamp", "time", "drums"),
+        *("stems", "model", "preset", "metadata"),
+    ]
+    assert payload["status"] == "success"
+    assert {name: link.partition("?")[0].rpartition("/")[2] for name, link in payload["stems"].items()} == stems
+    assert payload["drums"] == payload["stems"]["drums"]
+    assert (payload["model"], payload["preset"], payload["metadata"]) == ("four.ckpt", "drums", {"order": "4711"})
+
+
 def test_a_webhook_is_delivered_signed_and_recorded(workshop: Workshop, receiver: HttpServer) -> None:
     end(workshop, "a", receiver.answer("/hook", Answer(204)))
     with working(workshop):

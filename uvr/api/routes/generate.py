@@ -7,6 +7,7 @@ has its song; a request that fails leaves nothing of it behind.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from uvr.api.schemas.responses import Accepted
 from uvr.api.services import services
 from uvr.api.unknown_fields import UnknownFields
 from uvr.errors import PermanentError, RepeatedRequestError, TransientError, UvrError
+from uvr.models.offers import Choice
 from uvr.storage.uploads import part_file
 from uvr.tasks.model import Task, WebhookState
 
@@ -54,8 +56,8 @@ def submit(header: GenerateHeader) -> Response:
     except RepeatedRequestError as earlier:
         if not earlier.asks_for_the_same:
             abort(problem(HTTPStatus.CONFLICT, earlier.message))
-        return _accepted(earlier.task_uuid, earlier.priority, {"Idempotency-Replayed": "true"})
-    return _accepted(task.task_uuid, task.priority, {})
+        return _accepted(earlier.task_uuid, earlier.priority, {"Idempotency-Replayed": "true"}, _stored(earlier))
+    return _accepted(task.task_uuid, task.priority, {}, task)
 
 
 def _submit_url(key: str) -> Task:
@@ -78,11 +80,12 @@ def _submit_file(key: str) -> Task:
         body = _validated(GenerateForm, {**form.texts, **form.files})
         _check_url("hook_url", body.hook_url)
         song: SentFile = body.audio
+        task = _task(task_uuid, body, song.name or "upload")
         try:
             upload = services().uploads.store(song.path, task_uuid, current_user().name)
         except PermanentError as refusal:  # of the storage; the request is not at fault
             raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
-    task = _task(task_uuid, body, song.name or "upload", upload.key)
+    task = replace(task, upload=upload.key)
     try:
         services().store.submit(task, once(task.owner, key, body, f"sha256:{song.sha256}"))
     except (UvrError, ResponseError):
@@ -92,7 +95,9 @@ def _submit_file(key: str) -> Task:
     return task
 
 
-def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -> Task:
+def _task(task_uuid: str, body: GenerateRequest, audio: str) -> Task:
+    """The task of a request. Ends it with a 400 if its models or stems are not offered."""
+    choice, wanted_stems = _chosen(body)
     return Task(
         task_uuid=task_uuid,
         audio=audio,
@@ -100,21 +105,51 @@ def _task(task_uuid: str, body: GenerateRequest, audio: str, upload: str = "") -
         created_ms=0,  # set by the queue
         owner=current_user().name,
         request_id=g.request_id,
-        upload=upload,
         hook_url=body.hook_url,
+        models=choice.models,
+        preset=choice.preset,
+        wanted_stems=wanted_stems,
+        metadata=body.metadata,
         callback_events=list(body.callback_events),
         output_format=body.output_format,
         webhook=WebhookState.PENDING if body.hook_url else WebhookState.NONE,
     )
 
 
-def _accepted(task_uuid: str, priority: int, headers: dict[str, str]) -> Response:
-    accepted = Accepted(task_uuid=task_uuid, priority=priority, warnings=g.warnings)
+def _chosen(body: GenerateRequest) -> tuple[Choice, list[str]]:
+    """The models and stems of a request. Nothing is read for one that leaves both to the service."""
+    if not (body.model or body.stems):
+        return Choice(), []
+    offers, field = services().model_offers.now(), "model"
+    try:
+        choice = offers.choose(body.model)
+        field = "stems"
+        return choice, offers.choose_stems(body.stems, choice.models)
+    except PermanentError as refusal:
+        abort(field_problem(HTTPStatus.BAD_REQUEST, field, f"{field}: {refusal.message}."))
+
+
+def _stored(earlier: RepeatedRequestError) -> Task | None:
+    """The task of an earlier request whose response named a model, which is named again; None for any other."""
+    return services().store.get(earlier.task_uuid) if g.names_model else None
+
+
+def _accepted(task_uuid: str, priority: int, headers: dict[str, str], task: Task | None) -> Response:
+    accepted = Accepted(
+        task_uuid=task_uuid,
+        priority=priority,
+        model=task.chosen_model if task else None,
+        preset=task.preset if task else "",
+        warnings=g.warnings,
+    )
     return json_response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task_uuid}", **headers})
 
 
 def _validated(model: type[Body], values: dict[str, Any]) -> Body:
-    """The request as a `model`, with warnings about ignored fields in `g.warnings`. Ends it with a 400 if invalid."""
+    """The request as a `model`, with warnings about ignored fields in `g.warnings`. Ends it with a 400 if invalid.
+
+    `g.names_model` says whether it chooses a model.
+    """
     unknown = UnknownFields(model, values)
     try:
         body = model.model_validate(values)
@@ -124,7 +159,7 @@ def _validated(model: type[Body], values: dict[str, Any]) -> Body:
         abort(bad_request([*errors, *unknown.errors]))
     if unknown.errors:
         abort(bad_request(unknown.errors))
-    g.warnings = unknown.warnings
+    g.warnings, g.names_model = unknown.warnings, bool(body.model)
     return body
 
 

@@ -7,23 +7,39 @@ while other unknown parameters of GET /tasks are ignored. Descriptions and examp
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.config import JsonDict
+from pydantic_core import from_json
 
 from uvr.audio.output_format import OutputFormat
+from uvr.models.presets import MAX_ENSEMBLE
 from uvr.tasks.model import Status, WebhookState
 from uvr.tasks.store import TaskFilter
 
 MAX_URL_LENGTH = 8192
 MAX_PAGE = 200
+MAX_NAME_LENGTH = 200
+MAX_STEMS = 32
+MAX_METADATA_BYTES = 4096
 
 Url = Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+_NAME_SCHEMA: JsonDict = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH}
 CallbackEvent = Literal["started", "progress", "completed"]
 COMPLETED: CallbackEvent = "completed"
 
@@ -35,6 +51,27 @@ def _without_default(schema: JsonDict) -> None:
 def _optional(placeholder: Any) -> Any:
     """An optional field that refuses null. `placeholder`, itself not a valid value, means that the field is absent."""
     return Field(placeholder, json_schema_extra=_without_default)
+
+
+def _as_list(value: object) -> object:
+    """A single name as a list."""
+    if not isinstance(value, str | list):
+        raise ValueError("must be a string or a list of strings")  # noqa: TRY004  # pydantic expects it
+    if value == "":
+        raise ValueError("must have at least 1 character")
+    return [value] if isinstance(value, str) else value
+
+
+def _checked_metadata(value: object) -> object:
+    """A small object of strings. pydantic would report each wrong value by its key, however many and long they are."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a JSON object of strings")  # noqa: TRY004  # pydantic expects it
+    if wrong := [key for key, text in value.items() if not isinstance(text, str)]:
+        raise ValueError(f'must have only strings as values, which that of "{wrong[0][:MAX_NAME_LENGTH]}" is not')
+    size_bytes = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    if size_bytes > MAX_METADATA_BYTES:
+        raise ValueError(f"must have at most {MAX_METADATA_BYTES} bytes as JSON in UTF-8, not {size_bytes}")
+    return value
 
 
 class GenerateRequest(BaseModel):
@@ -59,6 +96,33 @@ class GenerateRequest(BaseModel):
     output_format: Annotated[OutputFormat, Field(strict=False, description="file format of the stems")] = (
         OutputFormat.WAV
     )
+    model: Annotated[
+        list[Name],
+        BeforeValidator(_as_list),
+        Field(min_length=1, max_length=MAX_ENSEMBLE),
+        WithJsonSchema(
+            {
+                "description": "a model or preset that is offered (GET /models), instead of the default model; of "
+                f"several models, at most {MAX_ENSEMBLE}, the stems are averaged",
+                "anyOf": [
+                    _NAME_SCHEMA,
+                    {"type": "array", "items": _NAME_SCHEMA, "minItems": 1, "maxItems": MAX_ENSEMBLE},
+                ],
+            }
+        ),
+    ] = _optional([])
+    stems: Annotated[
+        list[Name],
+        Field(min_length=1, max_length=MAX_STEMS, description="the only stems to store; all others are left out"),
+    ] = _optional([])
+    metadata: Annotated[
+        dict[str, str],
+        BeforeValidator(_checked_metadata),
+        Field(
+            description=f"your own data, at most {MAX_METADATA_BYTES} bytes as JSON; tasks and webhooks repeat it",
+            examples=[{"order": "4711"}],
+        ),
+    ] = _optional({})
 
 
 class GenerateForm(GenerateRequest):
@@ -73,6 +137,22 @@ class GenerateForm(GenerateRequest):
         WithJsonSchema({"type": "string", "description": "the events that hook_url receives, separated by commas"}),
     ] = [COMPLETED]
 
+    model: Annotated[
+        list[Name],
+        Field(min_length=1, max_length=MAX_ENSEMBLE),
+        WithJsonSchema({"type": "string", "description": "a model or preset; or several models, separated by commas"}),
+    ] = _optional([])
+    stems: Annotated[
+        list[Name],
+        Field(min_length=1, max_length=MAX_STEMS),
+        WithJsonSchema({"type": "string", "description": "the only stems to store, separated by commas"}),
+    ] = _optional([])
+    metadata: Annotated[
+        dict[str, str],
+        BeforeValidator(_checked_metadata),
+        WithJsonSchema({"type": "string", "description": "your own data, a JSON object of strings"}),
+    ] = _optional({})
+
     @field_validator("audio")
     @classmethod
     def require_file(cls, audio: object) -> object:
@@ -81,11 +161,20 @@ class GenerateForm(GenerateRequest):
             raise ValueError("must be a file, with a file name, in a form")  # noqa: TRY004  # pydantic expects it
         return audio
 
-    @field_validator("callback_events", mode="before")
+    @field_validator("callback_events", "model", "stems", mode="before")
     @classmethod
     def split_at_commas(cls, value: object) -> object:
         """Turn the text of a form field into a list."""
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("metadata", mode="before")
+    @classmethod
+    def parse_json(cls, value: object) -> object:
+        """Turn the text of a form field into an object."""
+        try:
+            return from_json(value, allow_inf_nan=False) if isinstance(value, str) else value
+        except ValueError as error:
+            raise ValueError(f"must be a JSON object of strings: {error}") from error
 
 
 class Parameters(BaseModel):

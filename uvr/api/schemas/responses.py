@@ -1,6 +1,7 @@
 """Response bodies as pydantic models, and the functions that turn a task into one.
 
-Every response has all its fields every time; a value that is not known yet is null. Fields may be added but are never
+Every response has all its fields every time; a value that is not known yet is null. Only what belongs to a field of the
+request that old clients do not send is absent if the request did not have it. Fields may be added but are never
 renamed. Descriptions and examples end up in the OpenAPI document.
 """
 
@@ -25,6 +26,23 @@ class FieldWarning(BaseModel):
     message: str
 
 
+def _absent(value: object) -> bool:
+    return not value
+
+
+ChosenModel = Annotated[
+    str | list[str] | None,
+    Field(
+        exclude_if=_absent,
+        description="the model that the request chose, or of several a list; absent if it chose none",
+        examples=["UVR-MDX-NET-Voc_FT"],
+    ),
+]
+ChosenPreset = Annotated[
+    str, Field(exclude_if=_absent, description="the preset that the model was taken from; absent if there was none")
+]
+
+
 class Accepted(BaseModel):
     """The task has been queued and will not be lost."""
 
@@ -32,10 +50,12 @@ class Accepted(BaseModel):
     status: Literal["queued"] = "queued"
     task_uuid: str
     priority: int
+    model: ChosenModel = None
+    preset: ChosenPreset = ""
     warnings: Annotated[
         list[FieldWarning],
         Field(
-            exclude_if=lambda warnings: not warnings,
+            exclude_if=_absent,
             description="unknown fields that were ignored, at most 20; absent if there are none",
         ),
     ] = []
@@ -63,6 +83,11 @@ class TaskSummary(BaseModel):
         str, Field(description="the song's URL with query and credentials masked, or the name of the uploaded file")
     ]
     error_message: str | None
+    model: ChosenModel = None
+    preset: ChosenPreset = ""
+    metadata: Annotated[
+        dict[str, str], Field(exclude_if=_absent, description="that of the request; absent if it had none")
+    ] = {}
 
 
 class TaskEvent(BaseModel):
@@ -160,6 +185,10 @@ class TaskDetails(TaskSummary):
         str | None, Field(description="the node that was lost with the stems, which are therefore made again")
     ]
     webhook: Webhook
+    wanted_stems: Annotated[
+        list[str],
+        Field(exclude_if=_absent, description="the stems that the request asked for; absent if it wants all"),
+    ] = []
 
 
 class TaskList(BaseModel):
@@ -184,15 +213,42 @@ class ModelEntry(BaseModel):
     downloadable: Annotated[bool, Field(description="false if its file must be put in place by hand")]
     sdr_db: Annotated[dict[str, float], Field(description="median signal-to-distortion ratio of each stem by its name")]
     in_use: Annotated[bool, Field(description="whether a running processor has loaded it")]
+    stems: Annotated[list[str], Field(description="the names of the stems that it gives, the main one first")]
+    commercial_use: Annotated[
+        Literal["allowed", "not allowed", "unknown"],
+        Field(description="whether its authors are known to allow commercial use"),
+    ]
+    quality_source: Annotated[str | None, Field(description="who measured sdr_db, and with which songs")]
+    quality_songs: Annotated[int | None, Field(description="the number of these songs")]
+    is_here: Annotated[bool, Field(description="whether the processors have its files")]
+    offered: Annotated[bool, Field(description="whether POST /generate accepts it")]
+    device: Annotated[str | None, Field(description="what it ran on: cpu, cuda, coreml")]
+    memory_bytes: Annotated[int | None, Field(description="the memory that it needed")]
+    load_s: Annotated[float | None, Field(description="the seconds that it took to load")]
+    seconds_per_audio_second: Annotated[
+        float | None, Field(description="its usual speed on these processors, from finished tasks")
+    ]
+
+
+class PresetEntry(BaseModel):
+    """One preset."""
+
+    name: str
+    purpose: str
+    offered: Annotated[bool, Field(description="whether POST /generate accepts it, because one of its models is here")]
+    model: Annotated[str | list[str] | None, Field(description="the model that a request gets now; a list is averaged")]
+    options: Annotated[list[list[str]], Field(description="its models, the preferred one first; several are averaged")]
 
 
 class ModelList(BaseModel):
-    """The catalogue of models."""
+    """The catalogue of models, with what processors have told about their own."""
 
     models: list[ModelEntry]
     in_use: Annotated[
         list[str], Field(description="models that running processors have loaded, including the operator's own")
     ]
+    default: Annotated[str, Field(description="the model of requests that choose none")]
+    presets: list[PresetEntry]
 
 
 class WorkerHealth(BaseModel):
@@ -259,6 +315,9 @@ def task_summary(task: Task) -> TaskSummary:
         finished_at=iso_time(task.finished_ms),
         audio=without_secrets(task.audio),
         error_message=task.error_message or None,
+        model=task.chosen_model,
+        preset=task.preset,
+        metadata=task.metadata,
     )
 
 
@@ -279,6 +338,7 @@ def task_details(task: Task, *, position: int | None, eta_s: int | None, links: 
         node=task.node or None,
         lost_with=task.lost_with or None,
         webhook=Webhook(state=task.webhook, tries=[WebhookTry(**attempt) for attempt in task.webhook_tries]),
+        wanted_stems=task.wanted_stems,
     )
 
 

@@ -1,4 +1,4 @@
-"""GET /models: the catalogue, and the models that processors have loaded."""
+"""GET /models: the catalogue, the presets, and what the processors have told of their models."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from redis import Redis
 
 from tests.support.api import CREDENTIALS
 from uvr.liveness.workers import WorkerPresence
+from uvr.models.announcements import ModelAnnouncements, RunnableModel
 
 
 def listed(client: FlaskClient) -> Any:
@@ -43,3 +44,45 @@ def test_a_model_of_the_operator_is_named(client: FlaskClient, redis_client: Red
 
 def test_credentials_are_required(client: FlaskClient) -> None:
     assert client.get("/models").status_code == 401
+
+
+def announce(redis_client: Redis, *models: RunnableModel) -> None:
+    """Announce `models` as those of a processor that has ended since."""
+    ModelAnnouncements(redis_client, "uvr_tasks").announce("processor:gone:1", models)
+
+
+def test_a_model_is_shown_with_what_the_processors_have_told(client: FlaskClient, redis_client: Redis) -> None:
+    told = {"device": "cuda", "memory_bytes": 10**9, "load_s": 2.5}
+    kim = RunnableModel("Kim_Vocal_2", ("vocals", "instrumental"), engine="mdx", **told)
+    announce(redis_client, kim, RunnableModel("Kim_Inst", is_here=False))
+    models = {model["name"]: model for model in listed(client)["models"]}
+    shown = models["Kim_Vocal_2"]
+    assert {name: shown[name] for name in told} == told
+    assert (shown["stems"], shown["is_here"], shown["offered"]) == (["vocals", "instrumental"], True, True)
+    assert (models["Kim_Inst"]["is_here"], models["Kim_Inst"]["offered"]) == (False, False)
+    assert (models["Kim_Vocal_1"]["is_here"], models["Kim_Vocal_1"]["device"]) == (False, None)
+    assert {model["commercial_use"] for model in models.values()} <= {"allowed", "not allowed", "unknown"}
+
+
+def test_models_of_the_operator_are_listed_too(client: FlaskClient, redis_client: Redis) -> None:
+    announce(redis_client, RunnableModel("ours.ckpt", ("drums",), engine="audio-separator"))
+    [ours] = [model for model in listed(client)["models"] if model["name"] == "ours.ckpt"]
+    assert (ours["engine"], ours["stems"], ours["is_here"]) == ("audio-separator", ["drums"], True)
+    assert (ours["offered"], ours["downloadable"], ours["license"], ours["size_bytes"]) == (False, False, "", None)
+
+
+def test_presets_are_shown_with_what_each_would_be_now(client: FlaskClient, redis_client: Redis) -> None:
+    announce(redis_client, RunnableModel("Kim_Vocal_2"), RunnableModel("Spleeter-2stems"))
+    presets = {preset["name"]: preset for preset in listed(client)["presets"]}
+    assert (presets["best"]["model"], presets["best"]["offered"]) == ("Kim_Vocal_2", True)
+    assert presets["fast"]["model"] == "Spleeter-2stems"
+    assert (presets["karaoke"]["model"], presets["karaoke"]["offered"]) == (None, False)
+    assert ["UVR_MDXNET_KARA_2"] in presets["karaoke"]["options"]
+    assert all(preset["purpose"] for preset in presets.values())
+
+
+def test_before_anything_is_announced_the_default_model_is_offered(client: FlaskClient) -> None:
+    found = listed(client)
+    assert found["default"] == "UVR-MDX-NET-Inst_HQ_4"
+    assert [model["name"] for model in found["models"] if model["offered"]] == [found["default"]]
+    assert not any(preset["offered"] for preset in found["presets"])

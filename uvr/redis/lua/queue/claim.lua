@@ -23,8 +23,11 @@ if not line then
   if ARGV[4] ~= '' then redis.call('ZADD', idle, now, ARGV[4]) end
   return nil
 end
+local models = ''
 if max_overtakes > 0 and #ARGV > 6 and not is_overdue then
-  member, id = next_of_loaded(queue, KEYS[2], line, member, loaded, max_overtakes)
+  member, id, models = next_of_loaded(queue, KEYS[2], line, member, loaded, max_overtakes)
+elseif max_overtakes > 0 then
+  models = models_of(KEYS[2], id)
 end
 local item, owner = item_key(queue, id), owner_of(line)
 redis.call('ZREM', idle, ARGV[4])
@@ -35,5 +38,4 @@ redis.call('HINCRBY', item, 'attempt', 1)
 redis.call('HSET', item, 'fence', next_fence(), 'turn', turn, 'begun', 0, 'graced', 0)
 -- One worker takes one wake-up; while items are left, the next worker must not sleep.
 if redis.call('EXISTS', queue) == 1 then wake(queue) end
-local models = max_overtakes > 0 and models_of(KEYS[2], id) or ''
 return {id, models, unpack(redis.call('HMGET', item, 'attempt', 'priority', 'failures', 'crashes', 'fence', 'score'))}

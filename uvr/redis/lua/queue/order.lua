@@ -228,21 +228,23 @@ local function overtakes(queue, line, head, member)
   return count
 end
 
--- The member, and its id, that a claim takes from a line by rule 5: an item that goes out of its turn, or the head.
--- `loaded` has the texts of the loaded models as keys.
+-- The item that a claim takes from a line by rule 5, one that goes out of its turn or the head: its member, its id and
+-- its models. `loaded` has the texts of the loaded models as keys.
 local function next_of_loaded(queue, root, line, head, loaded, max_overtakes)
   local head_id = string.sub(head, 18)
-  if loaded[models_of(root, head_id)] or was_claimed(queue, head_id) then return head, head_id end
+  local head_models = models_of(root, head_id)
+  if loaded[head_models] or was_claimed(queue, head_id) then return head, head_id, head_models end
   local items = redis.call('ZRANGE', line_key(queue, line), 0, PAGE - 1, 'WITHSCORES')
   for number = 3, #items, 2 do
     local member, id = items[number], string.sub(items[number], 18)
-    if loaded[models_of(root, id)] and redis.call('ZSCORE', queue, member) and is_item(queue, member, id) then
+    local models = models_of(root, id)
+    if loaded[models] and redis.call('ZSCORE', queue, member) and is_item(queue, member, id) then
       if overtakes(queue, line, {items[2], head}, member) >= max_overtakes then break end
       redis.call('ZADD', jumps_key(queue, line), items[number + 1], member)
-      return member, id
+      return member, id, models
     end
   end
-  return head, head_id
+  return head, head_id, head_models
 end
 
 -- Whether a claim would take another item than the leased one, if that waited again at its old place.

@@ -68,6 +68,7 @@ bench: ## measure speed on this machine and compare the engine with audio-separa
 	$(PYTHON_IN_VENV) -m bench.memory --seconds 20 600
 	$(PYTHON_IN_VENV) -m bench.pipeline
 	$(PYTHON_IN_VENV) -m bench.gaps
+	$(PYTHON_IN_VENV) -m bench.model_switching
 	$(PYTHON_IN_VENV) -m bench.queue_throughput
 	$(PYTHON_IN_VENV) -m bench.api
 

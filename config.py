@@ -147,6 +147,7 @@ class Settings(BaseSettings):
     default_priority: int = Field(3, ge=1, le=5)
     priority_max_wait_seconds: int = Field(0, ge=0)
     max_running_tasks_per_user: int = Field(0, ge=0)
+    model_stickiness: int = Field(4, ge=0, le=100)
     lease_seconds: Seconds = 60
     heartbeat_seconds: Seconds = 15
     max_attempts: int = Field(3, ge=1)

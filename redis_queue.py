@@ -2,10 +2,11 @@
 
 An item is an id. It waits in a sorted set with the score `timestamp * (6 - priority)`, lowest first: a strict priority
 (a later 5 passes an earlier 4 for some 57 years), first in first out inside one. Within a priority, first tries go
-before retries, and the owners of items take turns; uvr/redis/lua/queue/order.lua has the whole order. A worker claims
-the first item under a lease, extends the lease while it works (heartbeat), and finishes, retries or buries the item.
-When a worker dies, its lease expires, and `reap` puts the item back. Each claim draws a `fence`, a number that no other
-claim of the queue ever has. A worker that lost its lease changes nothing, because its fence is out of date.
+before retries, and the owners of items take turns. Within a limit, a worker gets items of the models that it has loaded
+first. uvr/redis/lua/queue/order.lua has the whole order. A worker claims the first item under a lease, extends the
+lease while it works (heartbeat), and finishes, retries or buries the item. When a worker dies, its lease expires, and
+`reap` puts the item back. Each claim draws a `fence`, a number that no other claim of the queue ever has. A worker that
+lost its lease changes nothing, because its fence is out of date.
 
 An item may have a record, a hash that shows its state to everyone else. A step writes the record in the same script
 that moves the item, so the two never disagree.
@@ -21,6 +22,8 @@ Keys of a queue named Q with records under the root R (`uvr_tasks` in both place
                               lease was extended), graced (its lease got its grace)
     Q:line:{class}:{owner}
                       ZSet    the items of an owner and a class that wait: member -> score (order.lua explains it)
+    Q:jumps:{class}:{owner}
+                      ZSet    items of loaded models that went before the head of the line: member -> score
     Q:turns           ZSet    the lines -> class and turn, the order in which they are served
     Q:turn            String  the last turn given out
     Q:ages            ZSet    the lines -> since when their first item waits, s
@@ -89,6 +92,8 @@ class Lease:
     """A number that no other claim of the queue has; it grows from claim to claim."""
     score: float
     """The item's place in the queue."""
+    models: str = ""
+    """The text of the record's field `models`; "" if there is none, or the queue prefers no models."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,8 @@ class RedisQueue:
     claim sent twice would lease two items. `blocking_client` serves `wait` only; its socket timeout must exceed the
     wait. `root` is the prefix of the records' keys, by default the queue's name. `max_wait_s` is the time after which
     an item goes before all priorities, 0 for never. An owner of items holds at most `max_running` leases at once, 0 for
-    any number.
+    any number. At most `max_overtakes` items, of the same owner and priority, go before another one because their
+    models are loaded; 100 is the highest limit.
     """
 
     def __init__(
@@ -191,6 +197,7 @@ class RedisQueue:
         lease_ms: int = 60_000,
         max_wait_s: int = 0,
         max_running: int = 0,
+        max_overtakes: int = 0,
     ) -> None:
         self.name = name
         self.lease_ms = lease_ms
@@ -199,6 +206,7 @@ class RedisQueue:
         self.root = root or name
         self._max_wait_s = max_wait_s
         self._max_running = max_running
+        self._max_overtakes = max_overtakes
         self._scripts = scripts.register_folder(client, "queue")
 
     def enqueue(
@@ -227,17 +235,22 @@ class RedisQueue:
             return EnqueueResult(outcome, earlier_id, int(earlier_priority), bool(is_the_same))
         return EnqueueResult(outcome)
 
-    def claim(self, idle: str = "") -> Lease | None:
+    def claim(self, idle: str = "", loaded: Sequence[str] = ()) -> Lease | None:
         """Lease the first waiting item, including delayed ones that are due; None when there is none that may run.
 
         `idle` names a worker that has nothing else to do. While it finds nothing, `overtaken` reports it to others.
+        `loaded` has the values of the records' field `models` that cost this worker no loading, "" for a missing field;
+        with none, or with all that wait, items keep their order.
         """
         args: list[Any] = [self.lease_ms, self._max_wait_s, self._max_running, idle, _IDLE_MS]
+        args += [self._max_overtakes, *loaded]
         found = self._scripts["claim"](keys=[self.name, self.root], args=args)
         if not found:
             return None
-        item_id, attempt, priority, failures, crashes, fence, score = found
-        return Lease(item_id, int(attempt), int(priority), int(failures), int(crashes), int(fence), float(score))
+        item_id, models, attempt, priority, failures, crashes, fence, score = found
+        return Lease(
+            item_id, int(attempt), int(priority), int(failures), int(crashes), int(fence), float(score), models
+        )
 
     def wait(self, timeout_s: float) -> None:
         """Block until an item may be waiting or a delayed one is due, at most `timeout_s`; then call `claim` again."""
@@ -385,9 +398,10 @@ class RedisQueue:
         return [DeadLetter(letter[0], *map(int, letter[1:])) for letter in found]
 
     def position(self, item_id: str) -> int | None:
-        """How many waiting items go before this one, not counting the effects of `max_wait_s` and `max_running`.
+        """How many waiting items go before this one; None when it does not wait.
 
-        An estimate while items of more than a hundred owners with its priority wait. None when it does not wait.
+        Does not count the effects of `max_wait_s`, `max_running` and loaded models. An estimate while items of more
+        than a hundred owners with its priority wait.
         """
         rank = self._scripts["position"](keys=[self.name], args=[item_id])
         return rank if rank is None else int(rank)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from tests.chaos.evidence import TASKS, Evidence
 from tests.chaos.hosts import Call
-from tests.chaos.plan import Song
+from tests.chaos.plan import MODELS, Song
 from tests.chaos.songs import fault_of, wav
 from uvr.storage.uploads import task_uuid_of
 
@@ -59,7 +59,8 @@ def faults_of_stems(
         links = [call.payload for call in evidence.calls.get(name, []) if call.payload.keys() >= STEMS]
         if record["status"] == "success" and links:
             stems = {stem: fetch(links[-1][stem]) for stem in STEMS}
-            if message := fault_of(stems, wav(promises.asked[name], seed), compensate):
+            song = promises.asked[name]
+            if message := fault_of(stems, wav(song, seed), MODELS[song.model], compensate):
                 yield Fault(Kind.WRONG, task_uuid, message)
 
 

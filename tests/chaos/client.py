@@ -10,7 +10,7 @@ from typing import Any
 import requests
 
 from tests.chaos.hosts import NOT_AUDIO
-from tests.chaos.plan import Song
+from tests.chaos.plan import MODELS, Song
 from tests.chaos.songs import wav
 from tests.chaos.stack import Stack
 from tests.support.service import AUTH
@@ -67,6 +67,8 @@ class Client:
         """Arguments for `requests`: a form with the song, or JSON with its URL."""
         links, receiver = self.stack.links, self.stack.receivers[song.receiver]
         fields = {"hook_url": links[song.receiver].url(receiver.expect(name, song)), "priority": song.priority}
+        if song.model != next(iter(MODELS)):
+            fields["model"] = song.model
         if song.is_sent:
             return {"data": fields, "files": {"audio": (f"{name}.wav", sound if song.succeeds else NOT_AUDIO)}}
         return {"json": {**fields, "audio": links["audio"].url(self.stack.audio_host.offer(name, song, sound))}}

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from uvr.api.schemas.requests import GenerateRequest
+
 KILLS = {"processor": 4, "child": 4, "uploader": 4, "api": 2, "api-worker": 2, "redis": 2, "s3": 1, "all": 1}
 """What is killed, and its relative frequency; "all" is every process at the same time, as if a machine went down."""
 
@@ -26,6 +28,12 @@ LINK_DISRUPTIONS = ("cut", "reset", "refuse", "delay")
 LEASE_S = 4.0
 """How long a worker can go without a heartbeat before it loses its task."""
 
+MODELS = {"half": 0.5, "quarter": 0.25}
+"""The models, the default first, and which share of a song each gives as its vocals."""
+
+_CHOSEN = list(MODELS) if "model" in GenerateRequest.model_fields else list(MODELS)[:1]
+"""Songs have these models in turns; an API without this field separates all of them with the default."""
+
 _SECONDS_PER_DISRUPTION = 1.6
 _RATES_HZ = (44_100, 44_100, 48_000, 22_050)
 _SENT_SHARE = 0.3
@@ -37,9 +45,9 @@ _HOOKS = (("broken",), ("busy",), ("hangs",), ("broken", "hangs"))
 class Song:
     """One task: generated noise, or an `end` of "gone" or "not-audio" that must fail.
 
-    It is submitted after `pause_s`. `fetches` and `hooks` list how the audio host and the receiver misbehave at first;
-    their proper answers take `fetch_s` and `hook_s`, so that disruptions hit requests under way. A song that `is_sent`
-    is uploaded and needs no audio host.
+    It is submitted after `pause_s` and separated by `model`. `fetches` and `hooks` list how the audio host and the
+    receiver misbehave at first; their proper answers take `fetch_s` and `hook_s`, so that disruptions hit requests
+    under way. A song that `is_sent` is uploaded and needs no audio host.
     """
 
     number: int
@@ -55,6 +63,7 @@ class Song:
     receiver: str
     hooks: tuple[str, ...]
     hook_s: float
+    model: str
 
     @property
     def succeeds(self) -> bool:
@@ -116,6 +125,7 @@ def _song(chance: Random, number: int, pause_s: float) -> Song:
         receiver=chance.choice(RECEIVERS),
         hooks=chance.choice(_HOOKS) if chance.random() < 0.2 else (),
         hook_s=chance.uniform(0, 0.5),
+        model=_CHOSEN[number % len(_CHOSEN)],
     )
 
 

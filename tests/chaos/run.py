@@ -48,7 +48,7 @@ class Outcome:
         return "; ".join(
             [
                 f"seed {self.seed}",
-                f"{len(self.client.accepted)} tasks, {restarted} started more than once",
+                f"{len(self.client.accepted)} tasks{self._by_model()}, {restarted} started more than once",
                 f"{self.client.unanswered} POSTs unanswered, {self.client.refused} refused",
                 self._counted("kills", "kill"),
                 self._counted("freezes", "freeze"),
@@ -58,6 +58,10 @@ class Outcome:
                 f"{self.storm_s:.0f} s of storm, settled after {self.settle_s:.0f} s",
             ]
         )
+
+    def _by_model(self) -> str:
+        counts = Counter(self.client.asked[name].model for name in self.client.accepted.values())
+        return f" ({', '.join(f'{model} {count}' for model, count in sorted(counts.items()))})"
 
     def report(self) -> str:
         """Every fault, with the record of its task if it has one."""

@@ -16,6 +16,9 @@ _HALF_SCALE = 2**14
 _TOLERANCE = 1.6 / 2**15
 """Both stems are rounded to 16 bits, and one of them is then multiplied by `compensate`, little more than 1."""
 
+_MIN_SHARE = 0.8
+"""Of white noise at 48 kHz, more than this is left after a network at 44.1 kHz."""
+
 
 def wav(song: Song, seed: int) -> bytes:
     """A WAV file of 16 bits; the same for the same song and seed."""
@@ -33,10 +36,10 @@ def noise(seconds: float, seed: int | tuple[int, ...], rate_hz: int = 44_100, ch
     return file.getvalue()
 
 
-def fault_of(stems: Mapping[str, bytes], mixture: bytes, compensate: float) -> str:
+def fault_of(stems: Mapping[str, bytes], mixture: bytes, factor: float, compensate: float) -> str:
     """Why these files are not the two stems of `mixture`; "" if they are.
 
-    `compensate` is that of the model, whose primary stem is the vocals.
+    `factor` is the model's share of the song that becomes the vocals, its primary stem; `compensate` is its own, too.
     """
     whole = read_audio(mixture)
     try:
@@ -47,5 +50,8 @@ def fault_of(stems: Mapping[str, bytes], mixture: bytes, compensate: float) -> s
         return f"the song has shape {whole.shape}, the stems have {vocals.shape} and {instrumental.shape}"
     if not (vocals.any() and instrumental.any()):
         return "a stem is silent"
+    share = float(np.vdot(vocals, whole) / np.vdot(whole, whole))
+    if not _MIN_SHARE < share / factor < 1.1:
+        return f"the vocals are {share:.2f} of the song, not {factor:.2f}, as if another model had made them"
     off = float(np.abs(vocals * np.float32(compensate) + instrumental - whole).max())
     return f"the stems' sum is off by {off:.6f}" if off > _TOLERANCE else ""

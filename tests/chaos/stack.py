@@ -20,7 +20,7 @@ from redis import Redis
 from config import Settings
 from scripts.local import redis_server
 from tests.chaos.hosts import HOOK_TIMEOUT_S, AudioHost, Receiver
-from tests.chaos.plan import LEASE_S, RECEIVERS
+from tests.chaos.plan import LEASE_S, MODELS, RECEIVERS
 from tests.chaos.proxy import Link, Network, network
 from tests.chaos.supervised import Supervised
 from tests.support.http_server import HttpServer, http_server
@@ -56,6 +56,8 @@ _TIMES = {
 }
 # No song is at fault here if its workers die, so none may be given up.
 _LIMITS = {"MAX_ATTEMPTS": "1000", "MAX_CRASHES": "1000", "MIN_FREE_BYTES": "1"}
+# Only one network is loaded at a time, so each change of the model ends one child and starts another.
+_MODELS = {"MODEL_NAME": next(iter(MODELS)), "MODELS_OFFERED": "*", "MAX_MODEL_MEMORY_BYTES": "1"}
 # Uploads take a moment, so that disruptions hit some of them.
 _LATENCIES_S = {"s3": 0.03}
 _MARK = "LC_UVRCHAOS"  # a name that children get too (uvr.separation.child_environment)
@@ -140,12 +142,11 @@ def _stack(folder: Path, chance: Random, proxies: Network, hosts: Mapping[str, H
 def _service(folder: Path, links: Mapping[str, Link], s3: S3Server) -> Service:
     model_dir = folder / "models"
     model_dir.mkdir()
-    write_model(model_dir / "half.onnx")
+    for name, factor in MODELS.items():
+        write_model(model_dir / f"{name}.onnx", factor=factor)
     storage = {**s3.settings, "S3_ENDPOINT_URL": f"http://127.0.0.1:{links['s3'].port}"}
-    more = {"MODEL_NAME": "half", "INFERENCE_THREADS": "1", _MARK: str(folder)}
-    return Service(
-        folder, f"redis://127.0.0.1:{links['redis'].port}", model_dir, **storage, **_TIMES, **_LIMITS, **more
-    )
+    settings = {**storage, **_TIMES, **_LIMITS, **_MODELS, "INFERENCE_THREADS": "1", _MARK: str(folder)}
+    return Service(folder, f"redis://127.0.0.1:{links['redis'].port}", model_dir, **settings)
 
 
 def _start(stack: Stack) -> None:

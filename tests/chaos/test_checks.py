@@ -19,7 +19,7 @@ from tests.support.audio import encoded, read_audio
 
 SEED = 3
 COMPENSATE = 1.05
-GOOD = Song(0, 3, 0.0, "success", 1.2, 22_050, 2, (), 0.0, False, "hooks-1", (), 0.0)
+GOOD = Song(0, 3, 0.0, "success", 1.2, 22_050, 2, (), 0.0, False, "hooks-1", (), 0.0, "half")
 GONE = replace(GOOD, number=1, end="gone")
 UNANSWERED = replace(GOOD, number=2)
 
@@ -216,11 +216,12 @@ def test_stems_that_add_up_to_their_song_are_right() -> None:
         stems(offset=3),
         stems(samples=26_000),
         stems(vocals=0.0),
+        stems(vocals=0.25),
         stems(song=UNANSWERED),
         {**stems(), "vocals": b"not audio"},
         {**stems(), "vocals": stems()["instrumental"]},
     ],
-    ids=["off by three steps", "too short", "silent", "another song's", "damaged", "twice the same"],
+    ids=["off by three steps", "too short", "silent", "another model's", "another song's", "damaged", "twice the same"],
 )
 def test_defective_stems_are_found(made: dict[str, bytes]) -> None:
     (fault,) = stem_faults(made)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -56,11 +56,20 @@ class InferenceScheduler(Admission):
     """Gives the tasks claimed from `queue` their turns. Used by all worker threads of a processor.
 
     `name` distinguishes this processor from all others. `why_paused` gives the reason why nothing may be claimed at
-    the moment, or "". At most `max_downloads` songs are downloaded, or wait on disk, at the same time.
+    the moment, or "". At most `max_downloads` songs are downloaded, or wait on disk, at the same time. `loaded` has the
+    values of the records' field `models` whose networks are loaded now, or nothing where loading takes no time.
     """
 
-    def __init__(self, queue: RedisQueue, name: str, why_paused: Callable[[], str], max_downloads: int) -> None:
+    def __init__(
+        self,
+        queue: RedisQueue,
+        name: str,
+        why_paused: Callable[[], str],
+        max_downloads: int,
+        loaded: Callable[[], Sequence[str]] = lambda: (),
+    ) -> None:
         super().__init__(why_paused)
+        self._loaded = loaded
         self._queue = queue
         self._name = name
         self._change = threading.Condition()
@@ -89,6 +98,16 @@ class InferenceScheduler(Admission):
         """The name of this processor while its network has nothing to do."""
         with self._change:
             return "" if self._stages.is_network_busy else self._name
+
+    def loaded(self) -> Sequence[str]:
+        """What will be loaded when the next task enters the network.
+
+        If the last of the claimed tasks loads a network, the others may have to make room for it.
+        """
+        loaded = self._loaded()
+        with self._change:
+            last = self._stages.last_models
+        return loaded if not loaded or last is None or last in loaded else (last,)
 
     def why_idle(self) -> str:
         """A sentence while the network has nothing to do because songs are still being downloaded, else ""."""

@@ -10,6 +10,8 @@ A slow download must not keep the network idle, and a quick one must not lose it
   is time, and tasks stay in the queue, where every processor can take them and a higher priority passes them;
 - only one song at a time is decoded ahead of a busy network, and at most three songs exist as samples: ahead of the
   network, in it and behind it. Only they take much disk space and memory;
+- the next task should have the models of the last one that was claimed and not of the one that is in the network now,
+  or networks would be loaded in turns;
 - of the fetched songs, the first in order is decoded next, and of the decoded ones, the first in order enters the
   network: a higher priority first, and within a priority the task that was claimed first;
 - a fetched song that a waiting task overtakes goes back to the queue. If its download was slow, which is not repeated
@@ -64,6 +66,8 @@ class _Held:
     stage: Stage
     since: float
     rank: tuple[int, int] = (0, 0)
+    models: str = ""
+    """The models of the task, as its record has them."""
     was_slow: bool = False
     """Whether its download was."""
     overtaken: bool = False
@@ -85,10 +89,10 @@ class Stages:
 
     def move(self, worker: int, stage: Stage, lease: Lease | None = None) -> None:
         """The task of `worker` enters `stage`; `lease` gives it its place in the order."""
-        rank = (-lease.priority, lease.fence) if lease else (0, 0)
+        rank, models = ((-lease.priority, lease.fence), lease.models) if lease else ((0, 0), "")
         before, now = self._held.get(worker), time.monotonic()
         was_slow = before is not None and before.stage is Stage.FETCHING and now - before.since > _SLOW_S
-        self._held[worker] = _Held(stage, now, rank, was_slow)
+        self._held[worker] = _Held(stage, now, rank, models, was_slow)
 
     def begin(self, worker: int, lease: Lease) -> None:
         """The task of `worker` may be fetched: it was claimed before those that it has overtaken."""
@@ -117,6 +121,12 @@ class Stages:
     def is_network_busy(self) -> bool:
         """Whether a task is in the network."""
         return self.count(Stage.IN_NETWORK) > 0
+
+    @property
+    def last_models(self) -> str | None:
+        """The models of the task that enters the network last, or of the one in it; None if there is no such task."""
+        last = self._in(Stage.FETCHING, Stage.FETCHED, *_AHEAD) or self._in(Stage.IN_NETWORK)
+        return max(last, key=lambda held: held.rank).models if last else None
 
     @property
     def only_downloading(self) -> bool:

@@ -29,7 +29,9 @@ class Broker:
         self.root = settings.redis_task_queue
         """The prefix of every key that belongs to no queue: records, indexes, workers, metrics."""
         self.node_id = settings.node_id
-        self.tasks = self._queue(self.root, max_running=settings.max_running_tasks_per_user)
+        self.tasks = self._queue(
+            self.root, max_running=settings.max_running_tasks_per_user, max_overtakes=settings.model_stickiness
+        )
         self.results = self.result_queue(settings.node_id)
         self.webhooks = self._queue(settings.redis_webhook_queue)
         self.uploads = UploadIndex(self.client, self.root)
@@ -52,7 +54,7 @@ class Broker:
         members: Any = self.client.zrange(f"{self.root}:nodes", 0, -1)
         return sorted({member.partition(":")[2] for member in members})
 
-    def _queue(self, name: str, max_running: int = 0) -> RedisQueue:
+    def _queue(self, name: str, *, max_running: int = 0, max_overtakes: int = 0) -> RedisQueue:
         return RedisQueue(
             self._clients.commands,
             name,
@@ -61,4 +63,5 @@ class Broker:
             lease_ms=round(self._settings.lease_seconds * 1000),
             max_wait_s=self._settings.priority_max_wait_seconds,
             max_running=max_running,
+            max_overtakes=max_overtakes,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class Admission:
@@ -24,3 +24,7 @@ class Admission:
     def idle(self) -> str:
         """The name of this process while it has nothing to do, "" if others need not know (see `RedisQueue.claim`)."""
         return ""
+
+    def loaded(self) -> Sequence[str]:
+        """The models that this process prefers (see `RedisQueue.claim`)."""
+        return ()

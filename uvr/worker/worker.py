@@ -96,7 +96,7 @@ class Worker:
             shutdown.requested.wait(_ADMISSION_EVERY_S)
             return
         try:
-            if lease := self._queue.claim(self._admission.idle()):
+            if lease := self._queue.claim(self._admission.idle(), self._admission.loaded()):
                 self._held = lease
                 self.work_on(lease, shutdown)
                 self._held = None

@@ -40,8 +40,9 @@ class Processor:
         self._encoded.set()
         self._slow: set[str] = set()
         self._excess: dict[str, float] = {}
+        self.loaded: list[str] = []
         self.claims: Counter[str] = Counter()
-        self._scheduler = InferenceScheduler(queue, name, lambda: self.closed, DOWNLOADS)
+        self._scheduler = InferenceScheduler(queue, name, lambda: self.closed, DOWNLOADS, lambda: self.loaded)
         self._shutdown = Shutdown()
         handler = ScriptedHandler(self._handle)
         self._threads = [
@@ -104,6 +105,8 @@ class Processor:
         slot.prepare()
         with slot:
             self.entered.append(lease.id)
+            if self.loaded:
+                self.loaded = [lease.models]
             self._until(self._left[lease.id], heartbeat)
         self._until(self._encoded, heartbeat)
         return Done()
@@ -114,10 +117,10 @@ class Processor:
 
 
 @pytest.fixture
-def new_processor(queue: RedisQueue, redis_client: Redis) -> Iterator[Callable[[str], Processor]]:
+def new_processor(queue: RedisQueue, redis_client: Redis) -> Iterator[Callable[..., Processor]]:
     processors: list[Processor] = []
 
-    def new(name: str = "mine") -> Processor:
+    def new(name: str = "mine", queue: RedisQueue = queue) -> Processor:
         processors.append(Processor(queue, name))
         return processors[-1]
 
@@ -387,3 +390,55 @@ def test_a_stop_releases_the_task_ahead_and_finishes_the_one_in_the_network(
     assert processor.entered == ["a"]
     assert waiting_ids(queue) == ["b"]
     assert redis_client.hget("tasks:item:b", "failures") == "0"
+
+
+def submit_models(queue: RedisQueue, *item_ids: str) -> None:
+    """Add tasks whose model is the first letter of their id."""
+    for item_id in item_ids:
+        queue.enqueue(item_id, 3, {"status": "queued", "created_ms": 1, "models": f'["{item_id[0]}"]'})
+
+
+def test_tasks_of_the_loaded_model_go_first_and_networks_change_seldom(
+    redis_client: Redis, new_processor: Callable[..., Processor]
+) -> None:
+    queue = RedisQueue(redis_client, "tasks", max_overtakes=4)
+    submit_models(queue, *(f"{model}{number}" for number in range(8) for model in "ab"))
+    processor = new_processor(queue=queue)
+    processor.loaded = ['["a"]']
+    for item_id in waiting_ids(queue, 16):
+        processor.leaves(item_id)
+    processor.start()
+    eventually(lambda: len(processor.entered) == 16)
+    assert "".join(item_id[0] for item_id in processor.entered) == "aaaaabbbbbbbbaaa"
+    assert set(processor.claims.values()) == {1}, "none was claimed and put back"
+
+
+def test_a_task_claimed_ahead_decides_which_model_is_next(
+    redis_client: Redis, new_processor: Callable[..., Processor]
+) -> None:
+    queue = RedisQueue(redis_client, "tasks", max_overtakes=1)
+    submit_models(queue, "a1", "b1", "a2", "a3", "b2")
+    processor = new_processor(queue=queue)
+    processor.loaded = ['["a"]']
+    processor.leaves("a1")
+    processor.start()
+    eventually(lambda: processor.entered == ["a1", "a2"])
+    assert leased(queue, "b1")
+    time.sleep(0.5)
+    assert waiting_ids(queue) == ["a3", "b2"], "b1 keeps its lease while tasks of the loaded model wait"
+    for item_id in ("a2", "b1", "b2", "a3"):
+        processor.leaves(item_id)
+    eventually(lambda: processor.entered == ["a1", "a2", "b1", "b2", "a3"])
+
+
+def test_where_loading_takes_no_time_tasks_keep_their_order(
+    redis_client: Redis, new_processor: Callable[..., Processor]
+) -> None:
+    queue = RedisQueue(redis_client, "tasks", max_overtakes=4)
+    arrived = ["a1", "b1", "a2", "b2"]
+    submit_models(queue, *arrived)
+    processor = new_processor(queue=queue)
+    for item_id in arrived:
+        processor.leaves(item_id)
+    processor.start()
+    eventually(lambda: processor.entered == arrived)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from redis_queue import Lease, RedisQueue
 from tests.support.leases import expire, make_older
 
 OWNERS = ("", "anna", "bert", "carl")
+MODELS = ("", '["a"]', '["b"]')
 MAX_WAIT_S = 5_000
 LONG_S = 10_000
 """By how much a test makes an item older, so that it waits for more than MAX_WAIT_S or is the first of its line."""
@@ -34,7 +36,9 @@ class Item:
     owner: str
     weight: int
     enqueued_s: int
+    models: str = ""
     failures: int = 0
+    claims: int = 0
     line: Line | None = None
     turn: int | None = None
     """The turn in which it was claimed, until others have theirs."""
@@ -49,6 +53,7 @@ class Model:
 
     max_wait_s: int
     max_running: int
+    max_overtakes: int
     waiting: dict[str, Item] = field(default_factory=dict)
     leased: dict[str, Item] = field(default_factory=dict)
     aside: dict[str, Item] = field(default_factory=dict)
@@ -58,6 +63,8 @@ class Model:
     turns: dict[Line, int] = field(default_factory=dict)
     """Of the lines in which an item waits."""
     last_turn: int = 0
+    jumps: dict[Line, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    """The items that went out of their turn, with their places, as far as they come after the head of their line."""
 
     def put_back(self, item: Item) -> None:
         line = item.weight, int(item.failures > 0), item.owner
@@ -78,25 +85,41 @@ class Model:
             self.put_back(self.aside.pop(item_id))
         self.due.clear()
 
-    def claim(self, now_s: int) -> Item | None:
+    def claim(self, now_s: int, loaded: Sequence[str] = ()) -> Item | None:
         self.promote_due()
         candidates = [item for item in self.waiting.values() if not self.is_at_limit(item.owner)]
         if not candidates:
             return None
-        overdue = [item for item in candidates if self.max_wait_s and item.enqueued_s <= now_s - self.max_wait_s]
-        if overdue:
+        if overdue := [item for item in candidates if self.is_overdue(item, now_s)]:
             return self.lease(min(overdue, key=lambda item: (item.enqueued_s, item.line, item.number)))
         line = min({item.line for item in candidates if item.line}, key=lambda line: (line[:2], self.turns[line]))
-        first = min((item for item in candidates if item.line == line), key=Item.place)
-        turn = self.turns[line]
+        first, turn = self.first_of(line, loaded), self.turns[line]
         self.lease(first)
         first.turn = turn
         if line in self.turns:
             self.turns[line] = self.next_turn()
         return first
 
+    def first_of(self, line: Line, loaded: Sequence[str]) -> Item:
+        head, *others = sorted((item for item in self.waiting.values() if item.line == line), key=Item.place)
+        loaded_items = [item for item in others if item.models in loaded]
+        if not self.max_overtakes or head.models in loaded or head.claims or not loaded_items:
+            return head
+        jumps = self.jumps.setdefault(line, {})
+        for item_id in [item_id for item_id, place in jumps.items() if place < head.place()]:
+            del jumps[item_id]
+        first = loaded_items[0]
+        if len(jumps.keys() - {first.id}) >= self.max_overtakes:
+            return head
+        jumps[first.id] = first.place()
+        return first
+
+    def is_overdue(self, item: Item, now_s: int) -> bool:
+        return 0 < self.max_wait_s <= now_s - item.enqueued_s
+
     def lease(self, item: Item) -> Item:
         assert item.line
+        item.claims += 1
         item.turn = self.turns[item.line]
         self.remove(item)
         self.leased[item.id] = item
@@ -110,23 +133,32 @@ class Model:
         for state in (self.waiting, self.leased, self.aside):
             state.pop(item.id, None)
         self.turns = {line: turn for line, turn in self.turns.items() if self.length(line)}
+        self.jumps = {line: jumps for line, jumps in self.jumps.items() if self.length(line)}
 
     def length(self, line: Line) -> int:
         return sum(item.line == line for item in self.waiting.values())
 
     def would_claim_another(self, item_id: str, now_s: int) -> bool:
-        """Whether a claim takes another item if this leased one waits again at its old place."""
+        """Whether a claim takes another item if this leased one waits again at its old place.
+
+        One that went out of its turn may have overtaken that item, unless it came back meanwhile.
+        """
         after = copy.deepcopy(self)
         item = after.leased.pop(item_id)
+        has_jumped = item.line in self.jumps and item_id in self.jumps[item.line]
         after.put_back(item)
         first = after.claim(now_s)
-        return first is not None and first.id != item_id
+        if first is None or first.id == item_id:
+            return False
+        is_first_try = first.claims == 1
+        was_passed = has_jumped and first.line == item.line and is_first_try
+        return not was_passed or self.is_overdue(first, now_s)
 
     def order(self) -> list[str]:
         """The waiting items in the order of claims, without overdue ones and limits."""
         rest = copy.deepcopy(self)
         rest.due.clear()
-        rest.max_wait_s = rest.max_running = 0
+        rest.max_wait_s = rest.max_running = rest.max_overtakes = 0
         ids = []
         while item := rest.claim(0):
             ids.append(item.id)
@@ -140,32 +172,63 @@ class AnySteps(RuleBasedStateMachine):
     items = Bundle("items")
     leases = Bundle("leases")
 
-    @initialize(max_wait_s=st.sampled_from([0, MAX_WAIT_S]), max_running=st.sampled_from([0, 0, 1, 2]))
-    def start(self, max_wait_s: int, max_running: int) -> None:
+    @initialize(
+        max_wait_s=st.sampled_from([0, MAX_WAIT_S]),
+        max_running=st.sampled_from([0, 0, 1, 2]),
+        max_overtakes=st.sampled_from([0, 1, 1, 2]),
+        has_users=st.booleans(),
+    )
+    def start(self, max_wait_s: int, max_running: int, max_overtakes: int, has_users: bool) -> None:
         self.client.flushall()
-        self.queue = RedisQueue(self.client, "tasks", max_wait_s=max_wait_s, max_running=max_running)
-        self.model = Model(max_wait_s, max_running)
+        limits = {"max_wait_s": max_wait_s, "max_running": max_running, "max_overtakes": max_overtakes}
+        self.queue = RedisQueue(self.client, "tasks", **limits)
+        self.model = Model(**limits)
+        self.has_users = has_users
+        self.overtaken: dict[str, set[str]] = {}
+        """For each item: those after it in its line that were claimed while it waited."""
         self.served: dict[Line, Counter[Line]] = {}
         """For each line that waits: how often it saw another line of its class go before it."""
 
-    @rule(target=items, owner=st.sampled_from(OWNERS), priority=st.sampled_from([3, 3, 4]), count=st.integers(1, 4))
-    def enqueue(self, owner: str, priority: int, count: int) -> str:
-        for _ in range(count):
+    @rule(
+        target=items,
+        owner=st.sampled_from(OWNERS),
+        priority=st.sampled_from([3, 3, 3, 4]),
+        models=st.lists(st.sampled_from(MODELS), min_size=1, max_size=6),
+    )
+    def enqueue(self, owner: str, priority: int, models: list[str]) -> str:
+        owner = owner if self.has_users else ""
+        for text in models:
             number = int(self.client.get("tasks:seq") or 0) + 1
-            record = {"status": "queued", "created_ms": 1, "owner": owner}
+            record = {"status": "queued", "created_ms": 1, "owner": owner} | ({"models": text} if text else {})
             assert self.queue.enqueue(f"item{number}", priority, record).accepted
             seconds = int(self.client.hget(f"tasks:item:item{number}", "score")) // (6 - priority)
-            self.model.put_back(Item(f"item{number}", number, owner, 6 - priority, seconds))
+            self.model.put_back(Item(f"item{number}", number, owner, 6 - priority, seconds, text))
         return f"item{number}"
 
-    @rule(target=leases)
-    def claim(self) -> Lease | None:
-        expected = self.model.claim(self.now_s())
-        lease = self.queue.claim()
+    @rule(target=leases, loaded=st.sets(st.sampled_from(MODELS)))
+    def claim(self, loaded: set[str]) -> Lease | None:
+        expected = self.model.claim(self.now_s(), sorted(loaded))
+        lease = self.queue.claim(loaded=sorted(loaded))
         assert (lease and lease.id) == (expected and expected.id)
-        if expected and not (self.model.max_wait_s and expected.enqueued_s <= self.now_s() - self.model.max_wait_s):
-            self.note_turn(expected)
+        if expected:
+            self.note_overtaken(expected)
+            if not self.model.is_overdue(expected, self.now_s()):
+                self.note_turn(expected)
         return lease
+
+    @rule(loaded=st.sets(st.sampled_from(MODELS)), count=st.integers(2, 8))
+    def serve(self, loaded: set[str], count: int) -> None:
+        """Claim and finish as a worker does that keeps its models."""
+        for _ in range(count):
+            self.finish(self.claim(loaded))
+
+    def note_overtaken(self, claimed: Item) -> None:
+        """Check that no item is overtaken too often in its line, and none by items of its own model."""
+        for item in self.model.waiting.values():
+            if item.line == claimed.line and item.place() < claimed.place():
+                assert item.models != claimed.models, f"{claimed} was claimed before {item}"
+                self.overtaken.setdefault(item.id, set()).add(claimed.id)
+                assert len(self.overtaken[item.id]) <= self.model.max_overtakes, f"{item} waits too long"
 
     def note_turn(self, claimed: Item) -> None:
         """Check that no line waits while another line of its class has two turns."""
@@ -247,6 +310,7 @@ class AnySteps(RuleBasedStateMachine):
         if item := self.model.waiting.get(item_id):
             make_older(self.queue, item_id, LONG_S)
             item.enqueued_s -= LONG_S
+            self.overtaken.clear()  # an item never changes its place in real life, so its line begins anew
 
     @rule(lease=leases)
     def look_whether_it_is_overtaken(self, lease: Lease | None) -> None:
@@ -271,7 +335,7 @@ class AnySteps(RuleBasedStateMachine):
         for item_id in [*self.model.waiting, *self.model.leased]:
             self.queue.cancel(item_id, [], ["queued"])
         left = set(self.client.keys())
-        assert not {key for key in left if ":line:" in key or ":running:" in key}
+        assert not {key for key in left if any(f":{kind}:" in key for kind in ("line", "jumps", "running"))}
         assert not left & {"tasks", "tasks:turns", "tasks:ages"}
 
     def held(self, lease: Lease | None) -> Item | None:

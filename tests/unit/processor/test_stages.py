@@ -28,8 +28,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def lease(fence: int, priority: int = 3) -> Lease:
-    return Lease("a", 1, priority, 0, 0, fence, 0.0)
+def lease(fence: int, priority: int = 3, models: str = "") -> Lease:
+    return Lease("a", 1, priority, 0, 0, fence, 0.0, models)
 
 
 def stages_with(*held: Stage, max_downloads: int = 4, **priorities: int) -> Stages:
@@ -183,3 +183,18 @@ def test_a_worker_that_has_ended_its_task_holds_nothing() -> None:
     held.end(0)
     held.end(0)
     assert held.count(*Stage) == 0
+
+
+def test_the_last_models_are_those_of_the_task_that_enters_the_network_last() -> None:
+    found = Stages(4)
+    assert found.last_models is None
+    for worker, (stage, models, priority) in enumerate(
+        [(BEHIND, "z", 3), (IN_NETWORK, "a", 3), (DECODED, "b", 3), (FETCHED, "c", 3), (FETCHING, "d", 4)]
+    ):
+        found.move(worker, stage, lease(worker, priority, models))
+    assert found.last_models == "c", "a higher priority enters first"
+    for worker, models in ((3, "b"), (2, "d"), (4, "a")):
+        found.end(worker)
+        assert found.last_models == models
+    found.end(1)
+    assert found.last_models is None

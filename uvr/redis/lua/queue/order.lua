@@ -5,7 +5,8 @@
 --   2. The highest priority.
 --   3. First tries before retries. A retry is an item that failed, or whose worker crashed, since it was added.
 --   4. Users take turns: a user who had a turn is next after all others who wait.
---   5. (Reserved for items of the model that the worker has loaded.)
+--   5. First tries of the models that the worker has loaded go before at most `max_overtakes` others of their user (0
+--      turns this off).
 --   6. First in, first out: the lowest score, then the lowest sequence number.
 --
 -- Items of an owner who has `max_running` leases are passed over (0 turns this off).
@@ -17,6 +18,19 @@
 -- A new line gets the next number as its turn, and so does a line that was served. Items without an owner have the
 -- lines of the owner ''. A service with one user has one line per class, so rule 4 changes nothing there.
 --
+-- Rule 5 chooses inside the line that is served, so it changes no turns. When the model of the head is not loaded, the
+-- first item of a loaded model goes out of its turn, if it is among the next hundred. Q:jumps:{line} holds the items
+-- that did so. An item was overtaken by those in it that come after it by rule 6. Whatever overtakes an item that waits
+-- also overtakes the head, so only the head is asked how often it was overtaken, and what comes before the head can be
+-- forgotten. Three more rules keep the promise when items come back:
+--   - An item that went out of its turn, came back and goes again counts once.
+--   - An item that was claimed and came back is not overtaken as the head of its line: what overtook it earlier may be
+--     forgotten. So rule 5 does nothing among retries.
+--   - A leased item that went out of its turn keeps its lease although heads wait that it has overtaken; only a head
+--     that came back takes its place. The worker decides nothing again: its loaded model at the claim is what counts.
+-- So an item with n items before it in its line is served after n + max_overtakes claims of this line, however many
+-- workers with different models there are.
+--
 -- The queue is the truth, and the lines are an index of it. A worker or an API of an older version changes the queue
 -- only: an item may not stand in its line (`adopt` adds it), or may still stand in a line after it was claimed
 -- (`next_item` removes it).
@@ -26,6 +40,8 @@ local PAGE = 100 -- how many items or lines a script touches at most in one call
 local CLASS_SPAN = 2 ^ 40 -- more than there will be turns
 
 local function line_key(queue, line) return queue .. ':line:' .. line end
+
+local function jumps_key(queue, line) return queue .. ':jumps:' .. line end
 
 local function class_of(line) return tonumber(string.sub(line, 1, 1)) end
 
@@ -50,6 +66,7 @@ local function note_new_head(queue, line)
   end
   redis.call('ZREM', queue .. ':ages', line)
   redis.call('ZREM', queue .. ':turns', line)
+  redis.call('DEL', jumps_key(queue, line))
   return false
 end
 
@@ -189,6 +206,47 @@ local function is_earlier(one, other)
   return score < other_score or score == other_score and one[2] < other[2]
 end
 
+local function was_claimed(queue, id) return redis.call('HGET', item_key(queue, id), 'attempt') ~= '0' end
+
+-- The record's field `models`; '' when there is none, or the record is faulty.
+local function models_of(root, id)
+  local models = redis.pcall('HGET', record_key(root, id), 'models')
+  return type(models) == 'string' and models or ''
+end
+
+-- How many items other than `member` have overtaken the head of a line, an item {score, member}. Forgets those that
+-- come before it, so no more than `max_overtakes` are kept.
+local function overtakes(queue, line, head, member)
+  local count, jumps = 0, redis.call('ZRANGE', jumps_key(queue, line), 0, -1, 'WITHSCORES')
+  for number = 1, #jumps, 2 do
+    if not is_earlier(head, {jumps[number + 1], jumps[number]}) then
+      redis.call('ZREM', jumps_key(queue, line), jumps[number])
+    elseif jumps[number] ~= member then
+      count = count + 1
+    end
+  end
+  return count
+end
+
+-- The item that a claim takes from a line by rule 5, one that goes out of its turn or the head: its member, its id and
+-- its models. `loaded` has the texts of the loaded models as keys.
+local function next_of_loaded(queue, root, line, head, loaded, max_overtakes)
+  local head_id = string.sub(head, 18)
+  local head_models = models_of(root, head_id)
+  if loaded[head_models] or was_claimed(queue, head_id) then return head, head_id, head_models end
+  local items = redis.call('ZRANGE', line_key(queue, line), 0, PAGE - 1, 'WITHSCORES')
+  for number = 3, #items, 2 do
+    local member, id = items[number], string.sub(items[number], 18)
+    local models = models_of(root, id)
+    if loaded[models] and redis.call('ZSCORE', queue, member) and is_item(queue, member, id) then
+      if overtakes(queue, line, {items[2], head}, member) >= max_overtakes then break end
+      redis.call('ZADD', jumps_key(queue, line), items[number + 1], member)
+      return member, id, models
+    end
+  end
+  return head, head_id, head_models
+end
+
 -- Whether a claim would take another item than the leased one, if that waited again at its old place.
 local function goes_before(queue, root, id, now, max_wait_s, max_running)
   local line, member, _, is_overdue = next_item(queue, root, now, max_wait_s, max_running, id)
@@ -200,17 +258,24 @@ local function goes_before(queue, root, id, now, max_wait_s, max_running)
   local since = seconds_of(own_line, leased[1])
   local leased_is_overdue = max_wait_s > 0 and since <= overdue_since(now, max_wait_s)
   if is_overdue ~= leased_is_overdue then return is_overdue end
-  if line == own_line then return is_earlier(first, leased) end
+
+  local function is_passed_by(head) -- of its own line
+    if not is_earlier(head, leased) then return false end
+    local has_jumped = not is_overdue and redis.call('ZSCORE', jumps_key(queue, own_line), leased[2])
+    return not has_jumped or was_claimed(queue, string.sub(head[2], 18))
+  end
+
+  if line == own_line then return is_passed_by(first) end
   if is_overdue then
     local first_since = seconds_of(line, first[1])
     return first_since < since or first_since == since and line < own_line
   end
   if tonumber(redis.call('ZSCORE', queue .. ':turns', line)) < place_in_turns(own_line, turn) then return true end
   local head = redis.call('ZRANGE', line_key(queue, own_line), 0, 0, 'WITHSCORES')
-  return head[1] and is_earlier({head[2], head[1]}, leased)
+  return head[1] and is_passed_by({head[2], head[1]})
 end
 
--- How many items go before this one by rules 2 to 6, nil when it does not wait. Of each class at most a page of lines
+-- How many items go before this one by rules 2 to 4 and 6, nil when it does not wait. Of each class at most a page of lines
 -- is read, and the others count like those.
 local function items_before(queue, id)
   local item = redis.call('HMGET', item_key(queue, id), 'member', 'line', 'priority')

@@ -67,7 +67,9 @@ def main() -> int:
         return ", ".join(sorted(separator.loaded_models))
 
     presence = process.presence(facts, paused=why_paused, idle=why_idle, loaded=loaded)
-    scheduler = InferenceScheduler(broker.tasks, presence.name, why_paused, settings.download_threads)
+    scheduler = InferenceScheduler(
+        broker.tasks, presence.name, why_paused, settings.download_threads, loaded=lambda: record_texts(separator)
+    )
     workers = build_workers(settings, broker, SeparationHandler(settings, broker, separator, scheduler), scheduler)
     announcements = ModelAnnouncements(broker.client, broker.root)
     announcer = ModelAnnouncer(announcements, presence.name, library, separator, default.files[0])

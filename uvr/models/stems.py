@@ -10,9 +10,8 @@ from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import vr_parameters_of
 from uvr.models.catalogue import stem_pair
-from uvr.models.required_files import model_files
+from uvr.models.required_files import model_files, yaml_list
 
-_INSTRUMENTS = re.compile(r"^\s*instruments:\s*\[([^]]*)\]|^\s*instruments:\s*\n((?:\s*-\s*\S.*\n?)+)", re.MULTILINE)
 _DEMUCS = ("drums", "bass", "other", "vocals", "instrumental")
 
 
@@ -28,15 +27,13 @@ def stems_of_model(name: str, folder: Path) -> tuple[str, ...]:
             return stem_pair(vr_parameters_of(main)["primary_stem"])
         if main.suffix.lower() == ".yaml":
             return _DEMUCS
-        return _described(others[0].read_text(encoding="utf-8"))
+        return _described(yaml_list(others[0], "instruments"))
     return ()
 
 
-def _described(description: str) -> tuple[str, ...]:
-    """The stems that a YAML description of a network lists, and the instrumental beside vocals alone."""
-    found = _INSTRUMENTS.search(description)
-    names = re.findall(r"[\w -]*\w", (found[1] or found[2]).lower()) if found else []
-    stems = [re.sub(r"\W", "_", name.strip(" -")) for name in names]
+def _described(instruments: list[str]) -> tuple[str, ...]:
+    """The stems of a network with these instruments, and the instrumental beside vocals."""
+    stems = [re.sub(r"[^a-z0-9_]", "_", name.lower()) for name in instruments]
     if set(stems) == {"vocals", "other"}:
         return ("vocals", "instrumental")
     return (*stems, "instrumental") if "vocals" in stems and "instrumental" not in stems else tuple(stems)

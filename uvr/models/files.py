@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,10 @@ log = structlog.get_logger()
 
 TAIL_BYTES = 10_240_000
 """UVR identifies a model by the hash of this many bytes at the end of its file; smaller files are hashed whole."""
+
+
+Stamp = tuple[tuple[str, int, int], ...]
+"""Path, size and time of change of each file of a model: files with the same stamp need not be read again."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,16 @@ def sha256(path: Path) -> str:
 def fingerprint(files: Iterable[Path], *facts: str) -> str:
     """A hash, in hex, of the content of model files and of what else decides about their results."""
     return hashlib.sha256("\n".join([*map(sha256, files), *facts]).encode()).hexdigest()
+
+
+def stamp_of(files: Iterable[Path]) -> Stamp:
+    """The stamp of `files` as they are now; a missing one is left out."""
+    found = []
+    for path in files:
+        with suppress(OSError):
+            status = path.stat()
+            found.append((str(path), status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 def recorded_sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import catalogue_name, vr_parameters_of
+from uvr.models.files import Stamp, stamp_of
 from uvr.models.required_files import is_present, networks_of_bag
 from uvr.models.stems import stems_of_model
 
@@ -34,25 +35,21 @@ class Inventory:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._recognized: dict[Path, tuple[tuple[int, int], PresentModel | None]] = {}
+        self._recognized: dict[Path, tuple[Stamp, PresentModel | None]] = {}
 
     def models(self) -> dict[str, PresentModel]:
         """The models whose files are there, by name, in alphabetical order of their files."""
         found: dict[str, PresentModel] = {}
         with suppress(OSError):
             for path in sorted(self._folder.iterdir()):
-                is_complete = path.suffix.lower() in _SUFFIXES and is_present(path.name, self._folder)
-                if is_complete and (model := self._model_of(path)):
+                model = self._model_of(path) if path.suffix.lower() in _SUFFIXES else None
+                if model and is_present(model.name, self._folder):
                     found[model.name] = model
         return found
 
     def _model_of(self, path: Path) -> PresentModel | None:
         """The model whose main file is `path`, None if it is another kind of file; remembered while it is the same."""
-        try:
-            status = path.stat()
-        except OSError:
-            return None
-        stamp = (status.st_size, status.st_mtime_ns)
+        stamp = stamp_of([path, path.with_name(f"{path.name}.json"), path.with_suffix(".yaml")])
         known = self._recognized.get(path)
         if known is None or known[0] != stamp:
             known = self._recognized[path] = stamp, _recognize(path)

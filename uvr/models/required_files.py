@@ -14,9 +14,6 @@ from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, find_vr_model, multi_file_model_name
 
-_BAG = re.compile(r"^models:\s*\[([^]]*)\]", re.MULTILINE)
-"""The networks of a Demucs bag, in its YAML file: `models: ['955717e8']`."""
-
 
 def model_files(name: str, folder: Path) -> tuple[Path, ...]:
     """The files of the model `name` in `folder`, whether or not they are there; none if there is no such model.
@@ -55,9 +52,19 @@ def _other_files(main: Path) -> Iterator[Path]:
 
 def networks_of_bag(bag: Path) -> list[str]:
     """The names of the networks in the YAML file of a Demucs bag; none for another file."""
+    return yaml_list(bag, "models")
+
+
+def yaml_list(file: Path, key: str) -> list[str]:
+    """The list of words called `key` in a YAML file, on one line or several; empty if there is none.
+
+    The API and the processor have no YAML library, and the lists in question are as simple as that.
+    """
     with suppress(OSError, UnicodeDecodeError):
-        if found := _BAG.search(bag.read_text(encoding="utf-8")):
-            return re.findall(r"[\w.-]+", found[1])
+        pattern = rf"^\s*{key}:\s*(?:\[(?P<line>[^]]*)\]|\n(?P<block>(?:\s*-\s.*\n?)+))"
+        if found := re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE):
+            words = found["line"].split(",") if found["line"] is not None else re.split(r"\n?\s*-\s", found["block"])
+            return [word for word in (each.strip(" \n'\"") for each in words) if word]
     return []
 
 

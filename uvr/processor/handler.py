@@ -158,7 +158,11 @@ class SeparationHandler:
                 heartbeat.beat(record(facts={"waits_for": waits_for}))
 
         limit_s = self._settings.task_timeout_seconds
-        self._separator.download(task.models, timeout_s=limit_s, on_progress=tell, cancelled=heartbeat.stopping)
+        try:
+            self._separator.download(task.models, timeout_s=limit_s, on_progress=tell, cancelled=heartbeat.stopping)
+        finally:
+            if told_at > 0:
+                heartbeat.beat(record(facts={}))
 
     def _fingerprint(self, task: Task, song: Path, networks: str) -> str:
         """What the stems of `task` are made from; "" if nothing is reused, or if the networks are not known yet."""

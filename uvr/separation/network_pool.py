@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from uvr.errors import CrashError, OutOfMemoryError, PermanentError
 from uvr.metrics.definitions import MODEL_LOAD_SECONDS, MODELS_ENDED
+from uvr.models.files import Stamp, stamp_of
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.child_process import Child
 from uvr.separation.jobs import Job
@@ -35,9 +35,6 @@ _BYTES_PER_FILE_BYTE = 4
 _REFUSED_FOR_S = 60.0
 """For how long a model that cannot be loaded is not tried again, unless one of its files changes: loading it would end
 other networks for each of its tasks."""
-
-Stamp = tuple[tuple[str, int, int], ...]
-"""Path, size and time of change of each file of a model: another file has another stamp."""
 
 
 @dataclass(frozen=True)
@@ -257,20 +254,9 @@ def networks_to_end(idle: Mapping[str, int], needed_bytes: int, max_bytes: int) 
     return ended
 
 
-def _files(build: EngineFactory) -> Iterable[Path]:
-    """The files that an engine is made from, as far as its factory names them."""
-    files: Iterable[Path] = getattr(build, "files", ())
-    return files
-
-
 def _stamp(build: EngineFactory) -> Stamp:
-    """The stamp of the files as they are now; a missing one is left out."""
-    found = []
-    for path in _files(build):
-        with suppress(OSError):
-            status = path.stat()
-            found.append((str(path), status.st_size, status.st_mtime_ns))
-    return tuple(found)
+    """The stamp of the files that an engine is made from, as far as its factory names them."""
+    return stamp_of(getattr(build, "files", ()))
 
 
 def _estimated_bytes(build: EngineFactory) -> int:

@@ -7,7 +7,7 @@ and the workers are read from there at the same moment. A scrape takes a few rou
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import accumulate
@@ -25,6 +25,7 @@ from uvr.api.auth.basic import ANY_CREDENTIALS, require_metrics_access
 from uvr.api.problems import Problem
 from uvr.api.services import services
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Histogram, Series
+from uvr.models.announcements import ModelAnnouncements
 
 log = structlog.get_logger()
 
@@ -108,7 +109,24 @@ def _worker_families() -> list[Metric]:
         family.add_metric(labels, count)
     kept = GaugeMetricFamily("uvr_retention_paused", "Uploaders that keep what has reached its maximum age.")
     kept.add_metric([], sum("retention" in facts for facts in workers.get("uploader", [])))
-    return [family, kept]
+    return [family, kept, *_model_families(workers.get("processor", []))]
+
+
+def _model_families(processors: Sequence[Mapping[str, str]]) -> list[Metric]:
+    """The models that processors have loaded, and the memory that a network of each takes."""
+    loaded = GaugeMetricFamily("uvr_model_loaded", "Processors that have the model loaded.", labels=["model"])
+    memory = GaugeMetricFamily(
+        "uvr_model_memory_bytes", "The highest memory of the model's process, as measured last.", labels=["model"]
+    )
+    names = [name for facts in processors for name in facts.get("loaded", "").split(", ") if name]
+    for name, count in sorted(collections.Counter(names).items()):
+        loaded.add_metric([name], count)
+    announcements = ModelAnnouncements(services().broker.client, services().broker.root)
+    announced = announcements.runnable([facts["name"] for facts in processors]) if processors else {}
+    for model in announced.values():
+        if model.memory_bytes is not None:
+            memory.add_metric([model.name], model.memory_bytes)
+    return [loaded, memory]
 
 
 def _total_families() -> Iterator[Metric]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tests.support.leases import claim
 from tests.support.waiting import PROMPT_S
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSENT
+from uvr.models.announcements import ModelAnnouncements, RunnableModel
 from uvr.tasks.model import Task
 from uvr.timestamps import now_ms
 
@@ -191,10 +194,33 @@ def test_the_token_cannot_be_guessed_without_redis_either(tmp_path: Path) -> Non
     UNSENT.take()
 
 
-def test_every_metric_is_documented_with_its_labels(client: FlaskClient) -> None:
+@contextmanager
+def processor_with(redis: Redis, *loaded: str) -> Iterator[None]:
+    """A processor that has these models loaded, each with 1 GB."""
+    presence = WorkerPresence(redis, "uvr_tasks", "processor", lambda: {"loaded": ", ".join(loaded)})
+    models = [RunnableModel(name, memory_bytes=10**9) for name in loaded]
+    ModelAnnouncements(redis, "uvr_tasks").announce(presence.name, [*models, RunnableModel("never loaded")])
+    with presence.announced():
+        yield
+
+
+def test_loaded_models_are_counted_with_their_memory(client: FlaskClient, redis_client: Redis) -> None:
+    with processor_with(redis_client, "one", "another"):
+        samples = scraped(client)
+    shown = {part: value for part, value in samples.items() if part[0].startswith("uvr_model_")}
+    assert shown == {
+        series("uvr_model_loaded", model="one"): 1,
+        series("uvr_model_loaded", model="another"): 1,
+        series("uvr_model_memory_bytes", model="one"): 1e9,
+        series("uvr_model_memory_bytes", model="another"): 1e9,
+    }
+
+
+def test_every_metric_is_documented_with_its_labels(client: FlaskClient, redis_client: Redis) -> None:
     rows = re.findall(r"^\| `(uvr_\w+)` \| ([\w, ]*)\|", DOCS, re.MULTILINE)
     documented = {name: {label for label in re.split(r"[, ]+", labels) if label} for name, labels in rows}
-    shown = {name.removesuffix("_total"): set(dict(labels)) for name, labels in families(client)}
+    with processor_with(redis_client, "one"):
+        shown = {name.removesuffix("_total"): set(dict(labels)) for name, labels in families(client)}
     assert {name.removesuffix("_total") for name in documented} == set(shown)
     for metric in METRICS:
         assert documented[metric.name] == set(metric.labels), metric.name

@@ -51,6 +51,9 @@ FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
 """Begins like the user agent of a browser, because some servers answer 403 to all others."""
 
 
+EVERY_MODEL = "*"
+"""In MODELS_OFFERED: every model whose files are in MODEL_FILE_DIR."""
+
 WAITING_TASKS_PER_USER = 1000
 UPLOAD_BYTES_PER_USER = 5 * 2**30
 """The limits with a users file, if none are set."""

@@ -26,7 +26,9 @@ def list_models() -> Response:
     offers, processors = services().model_offers.now(), services().workers().get("processor", [])
     in_use = sorted({catalogue_name(processor["model"]) for processor in processors if "model" in processor})
     catalogue = {model.name: model for model in (*CATALOGUE.values(), *VR_MODELS.values())}
-    names = dict.fromkeys([*catalogue, *offers.runnable, *offers.models])
+    # A processor that is to download what MODELS_OFFERED names does not know that some of these names are presets.
+    told = [name for name, model in offers.runnable.items() if model.is_here or name not in offers.presets]
+    names = dict.fromkeys([*catalogue, *told, *offers.models])
     entries = [_entry(catalogue.get(name) or _own(name), offers, in_use) for name in names]
     presets = [
         PresetEntry(

@@ -13,14 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from config import EVERY_MODEL
 from uvr.errors import PermanentError, TransientError
 from uvr.models.announcements import RunnableModel
 from uvr.models.catalogue import CATALOGUE, catalogue_name, without_suffix
 from uvr.models.presets import Preset
 from uvr.spelling import closest
-
-EVERY_MODEL = "*"
-"""In MODELS_OFFERED: every model that is here."""
 
 _FILE_SUFFIXES = (".onnx", ".pth", ".ckpt", ".yaml")
 _RETRY_AFTER_S = 10.0

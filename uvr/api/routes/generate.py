@@ -56,7 +56,9 @@ def submit(header: GenerateHeader) -> Response:
     except RepeatedRequestError as earlier:
         if not earlier.asks_for_the_same:
             abort(problem(HTTPStatus.CONFLICT, earlier.message))
-        return _accepted(earlier.task_uuid, earlier.priority, {"Idempotency-Replayed": "true"}, _stored(earlier))
+        # A preset may be another model by now; the response is that of the first request.
+        first = services().store.get(earlier.task_uuid)
+        return _accepted(earlier.task_uuid, earlier.priority, {"Idempotency-Replayed": "true"}, first)
     return _accepted(task.task_uuid, task.priority, {}, task)
 
 
@@ -129,11 +131,6 @@ def _chosen(body: GenerateRequest) -> tuple[Choice, list[str]]:
         abort(field_problem(HTTPStatus.BAD_REQUEST, field, f"{field}: {refusal.message}."))
 
 
-def _stored(earlier: RepeatedRequestError) -> Task | None:
-    """The task of an earlier request whose response named a model, which is named again; None for any other."""
-    return services().store.get(earlier.task_uuid) if g.names_model else None
-
-
 def _accepted(task_uuid: str, priority: int, headers: dict[str, str], task: Task | None) -> Response:
     accepted = Accepted(
         task_uuid=task_uuid,
@@ -146,10 +143,7 @@ def _accepted(task_uuid: str, priority: int, headers: dict[str, str], task: Task
 
 
 def _validated(model: type[Body], values: dict[str, Any]) -> Body:
-    """The request as a `model`, with warnings about ignored fields in `g.warnings`. Ends it with a 400 if invalid.
-
-    `g.names_model` says whether it chooses a model.
-    """
+    """The request as a `model`, with warnings about ignored fields in `g.warnings`. Ends it with a 400 if invalid."""
     unknown = UnknownFields(model, values)
     try:
         body = model.model_validate(values)
@@ -159,7 +153,7 @@ def _validated(model: type[Body], values: dict[str, Any]) -> Body:
         abort(bad_request([*errors, *unknown.errors]))
     if unknown.errors:
         abort(bad_request(unknown.errors))
-    g.warnings, g.names_model = unknown.warnings, bool(body.model)
+    g.warnings = unknown.warnings
     return body
 
 

@@ -123,6 +123,12 @@ class TaskPath(BaseModel):
     task_uuid: str
 
 
+class StemPath(TaskPath):
+    """The path of one stem of a task."""
+
+    name: Annotated[str, Field(description="name of the stem, such as vocals")]
+
+
 StatusFilter = Literal["queued", "processing", "uploading", "success", "failed", "cancelled"]
 
 

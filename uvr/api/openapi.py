@@ -72,8 +72,9 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 def _example_body(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """A request body made of the examples of the schema's fields."""
-    while "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    while "$ref" in schema or "anyOf" in schema:
+        reference = schema.get("$ref") or schema["anyOf"][0]["$ref"]
+        schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     return {name: field["examples"][0] for name, field in schema["properties"].items() if "examples" in field}
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, RootModel, WithJsonSchema, field_validator
 from pydantic.config import JsonDict
 
 from uvr.audio.output_format import OutputFormat
@@ -22,6 +22,8 @@ from uvr.tasks.store import TaskFilter
 
 MAX_URL_LENGTH = 8192
 MAX_PAGE = 200
+MAX_SONGS = 100
+"""In one request."""
 
 Url = Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH)]
 CallbackEvent = Literal["started", "progress", "completed"]
@@ -59,6 +61,13 @@ class GenerateRequest(BaseModel):
     output_format: Annotated[OutputFormat, Field(strict=False, description="file format of the stems")] = (
         OutputFormat.WAV
     )
+
+
+Songs = Annotated[list[GenerateRequest], Field(min_length=1, max_length=MAX_SONGS)]
+
+
+class OneOrManySongs(RootModel[GenerateRequest | Songs]):
+    """A song to separate, or several in one request."""
 
 
 class GenerateForm(GenerateRequest):
@@ -123,6 +132,14 @@ class TaskPath(BaseModel):
     task_uuid: str
 
 
+class TaskChange(BaseModel):
+    """What to change about a task."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    priority: Annotated[int, Field(ge=1, le=5, description="1 (lowest) to 5 (highest)", examples=[5])]
+
+
 class StemPath(TaskPath):
     """The path of one stem of a task."""
 
@@ -138,6 +155,9 @@ class TaskListQuery(Parameters):
     status: StatusFilter | None = None
     priority: Annotated[int | None, Field(ge=1, le=5)] = None
     webhook: Annotated[WebhookState | None, Field(description="state of the webhook")] = None
+    batch: Annotated[
+        str, Field(pattern=r"^[0-9a-zA-Z-]{0,64}$", description="only tasks that were submitted in this list")
+    ] = ""
     created_since: Annotated[AwareDatetime | None, Field(description="submitted at this time or later")] = None
     created_until: Annotated[AwareDatetime | None, Field(description="submitted before this time")] = None
     cursor: Annotated[
@@ -157,6 +177,7 @@ class TaskListQuery(Parameters):
             status=Status(self.status) if self.status else None,
             priority=self.priority,
             webhook=self.webhook,
+            batch=self.batch,
             since_ms=_ms(self.created_since),
             until_ms=_ms(self.created_until),
         )

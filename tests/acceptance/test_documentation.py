@@ -91,6 +91,9 @@ PRINTED = {
     "/test_api.sh": "_instrumental.wav?expires=",
     "/events": "event: state\nid: success.0\ndata: {",
     "/cancel": '"status":"cancelled"',
+    "PATCH": '"priority":5',
+    "uvr priority": DOCUMENTED_ID,
+    '"audio": "https://example.com/two.mp3"': '"batch":"',
     "/retry": '"status":"queued"',
     "DELETE": "HTTP/1.1 204 NO CONTENT",
     "status=failed": DOCUMENTED_ID,
@@ -146,6 +149,13 @@ class Reader:
     def waiting(self) -> str:
         """A task whose song never arrives."""
         return self.client.submit(self.web.url("/slow.mp3")).task_uuid
+
+    def delayed(self) -> str:
+        """A task that waits for its next attempt, because the host of its song has asked for a pause."""
+        task = self.client.submit(self.web.url("/busy.mp3"))
+        is_delayed = lambda now: (now.status, now.answer["attempt"]) == ("queued", 1)  # noqa: E731
+        eventually(lambda: is_delayed(self.client.get(task.task_uuid)), "the task is delayed", every_s=0.05)
+        return task.task_uuid
 
     def webhook(self, status: str) -> Any:
         """The latest webhook with this status."""
@@ -210,6 +220,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterato
         web.answer("/song.mp3", Answer(body=song))
         web.answer("/another.flac", Answer(body=another))
         web.answer("/hook", Answer(204))
+        web.answer("/busy.mp3", Answer(503, headers={"Retry-After": "600"}))
         web.answer("/slow.mp3", Answer(delay_s=100))
         try:
             start = checkout.run("start_local.sh")
@@ -222,6 +233,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterato
 
 def task_for(script: str) -> Callable[[Reader], str]:
     """Makes a task in the state that the commands need."""
+    if "PATCH" in script or "uvr priority" in script:
+        return Reader.delayed
     if "cancel" in script:
         return Reader.waiting
     if any(word in script for word in ("retry", "dead ", "DELETE", "status=failed", "--status failed")):

@@ -82,7 +82,8 @@ EXAMPLES_TESTED_IN = {
 
 PRINTED = {
     "uvr submit": "stems/another_vocals.wav\n",
-    "uvr separate": "stems/another song_instrumental.flac",
+    'uvr separate song.mp3 "another song.flac"': "stems/another song_instrumental.flac",
+    "uvr separate music": "stems/Album - Song_vocals.wav\n",
     "uvr cancel": DOCUMENTED_ID,
     "uvr dead": DOCUMENTED_ID,
     "uvr doctor": "ok    settings",
@@ -217,6 +218,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterato
         song, another = encoded(noise(1.5), ".mp3", codec="libmp3lame"), encoded(noise(1), ".flac", codec="flac")
         (folder / "song.mp3").write_bytes(song)
         (folder / "another song.flac").write_bytes(another)
+        (folder / "music" / "Album").mkdir(parents=True)
+        (folder / "music" / "Album" / "Song.mp3").write_bytes(song)
         web.answer("/song.mp3", Answer(body=song))
         web.answer("/another.flac", Answer(body=another))
         web.answer("/hook", Answer(204))

@@ -33,6 +33,7 @@ from uvr.api.routes.generate import generate
 from uvr.api.routes.health import health
 from uvr.api.routes.metrics import metrics
 from uvr.api.routes.models import models
+from uvr.api.routes.stems import stems
 from uvr.api.routes.tasks import tasks
 from uvr.api.routes.users import users
 from uvr.api.services import attach, open_services, services_of
@@ -76,7 +77,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     refuse_other_sites(app, settings)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
-    for blueprint in (generate, tasks, events, users, models, files, health, metrics):
+    for blueprint in (generate, tasks, events, stems, users, models, files, health, metrics):
         app.register_api(blueprint)
     register_docs(app)
     return app

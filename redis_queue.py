@@ -44,8 +44,10 @@ Keys of a queue named Q with records under the root R (`uvr_tasks` in both place
     R:tasks:{status}  ZSet    the same, by status
     R:owner:{owner}, R:owner:{owner}:{status}
                       ZSet    the same, of records with a field `owner`, which contains no colon
+    R:batch:{batch}   ZSet    the same, of records with a field `batch`: those that one request has made
     R:deleted         ZSet    id of a record that was deleted on request -> when, ms; kept for two days
-    R:asked:{name}    Hash    a request that counts once: id, and `for`, what it asked for; expires
+    R:asked:{name}    Hash    a request that counts once: id, and `for`, what it asked for; of one that made several
+                              items the first id, and `batch`; expires
 
 Scripts build further keys from the names that they get, so in a Redis Cluster Q and R must carry the same hash tag.
 """
@@ -120,6 +122,15 @@ class LimitReachedError(Exception):
 
 
 @dataclass(frozen=True)
+class NewItem:
+    """An item to add, and its record."""
+
+    id: str
+    priority: int
+    record: Record
+
+
+@dataclass(frozen=True)
 class Attachment:
     """Something that an item comes with: a member of the sorted set `index`.
 
@@ -138,7 +149,7 @@ class EnqueueResult:
     """Why it was refused: the item or its record exists already, the limit is reached, the attachment is gone, or the
     request came before."""
     earlier_id: str = ""
-    """For "repeated": the item that the request made the first time."""
+    """For "repeated": the item that the request made the first time, or the batch of a batch."""
     earlier_priority: int = 0
     asks_for_the_same: bool = True
     """False when the request has the name of an earlier one and asks for something else."""
@@ -234,6 +245,38 @@ class RedisQueue:
             earlier_id, earlier_priority, is_the_same = earlier
             return EnqueueResult(outcome, earlier_id, int(earlier_priority), bool(is_the_same))
         return EnqueueResult(outcome)
+
+    def enqueue_batch(
+        self,
+        batch: str,
+        items: Sequence[NewItem],
+        *,
+        limit: Limit | None = None,
+        idempotency_key: IdempotencyKey | None = None,
+    ) -> EnqueueResult:
+        """Add 1 to 100 items, whose records have `batch` in a field of that name; all of them, or none.
+
+        They are added in their order. Of a repeated request, `earlier_id` is the batch, "" if it made only one item.
+        """
+        if not 0 < len(items) <= _PAGE:
+            raise ValueError(f"a batch has 1 to {_PAGE} items, not {len(items)}")
+        limit = limit or Limit(self.name, 0)
+        request = idempotency_key or IdempotencyKey("", "", 0)
+        args: list[Any] = [batch, limit.max_members, request.name, request.asks_for, request.remembered_ms]
+        for item in items:
+            pairs = _pairs(item.record)
+            args += [item.id, item.priority, len(pairs), *pairs]
+        outcome, *earlier = self._scripts["enqueue_batch"](keys=[self.name, self.root, limit.key], args=args)
+        if outcome == "repeated":
+            return EnqueueResult(outcome, earlier[0], asks_for_the_same=bool(earlier[1]))
+        return EnqueueResult(outcome)
+
+    def reprioritize(self, item_id: str, priority: int, record: Record | None = None) -> bool:
+        """Give a waiting or delayed item another priority, and the place that it would have had with that one.
+
+        False and no change when it is leased, dead or gone.
+        """
+        return self._run("reprioritize", [item_id, priority, *_pairs(record)])
 
     def claim(self, idle: str = "", loaded: Sequence[str] = ()) -> Lease | None:
         """Lease the first waiting item, including delayed ones that are due; None when there is none that may run.

@@ -13,11 +13,12 @@ still becomes only one task.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -31,6 +32,9 @@ from urllib3.exceptions import NewConnectionError
 
 UploadProgress = Callable[[int, int | None], object]
 """Called with the number of bytes sent so far, and the size of the file."""
+
+Option = str | int | Sequence[str] | Mapping[str, str]
+"""A field of POST /generate, such as priority, model, stems or metadata."""
 
 _FINAL = ("success", "failed", "cancelled")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -94,6 +98,7 @@ class Task:
     created_at: str = ""
     audio: str = ""
     error_message: str | None = None
+    batch: str = ""
     stems: Mapping[str, str] = field(default_factory=dict)
     answer: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -137,21 +142,35 @@ class Client:
         *,
         idempotency_key: str = "",
         on_upload: UploadProgress = lambda _done, _total: None,
-        **options: str | int,
+        **options: Option,
     ) -> Task:
         """Queue a song: an http(s) URL, or a file to upload. Raises `OSError` if the file cannot be read.
 
-        `options` are other fields of POST /generate, such as priority, output_format and hook_url. Calls with the same
-        `idempotency_key` create one task; without a key each call creates its own.
+        `options` are other fields of POST /generate: `priority=5`, `output_format="flac"`, `hook_url="https://…"`,
+        `model="best"` or a list of models to average, `stems=["vocals"]`, `metadata={"order": "4711"}`. Calls with the
+        same `idempotency_key` create one task; without a key each call creates its own.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         if is_url(song):
             return _task(self._call("POST", "/generate", headers=headers, json={**options, "audio": str(song)}))
         with Path(song).open("rb") as file:
-            upload = _Upload(file, _text(Path(song).name, errors="replace"), options, on_upload)
+            upload = _Upload(file, _text(Path(song).name, errors="replace"), _form_fields(options), on_upload)
             headers |= upload.headers
             timeout_s = (self._timeout_s, _UPLOAD_RESPONSE_TIMEOUT_S)
             return _task(self._call("POST", "/generate", headers=headers, data=upload, timeout=timeout_s))
+
+    def submit_batch(
+        self, songs: Sequence[str | Mapping[str, Option]], *, idempotency_key: str = "", **options: Option
+    ) -> list[Task]:
+        """Queue 1 to 100 songs in one step, all or none; returns their tasks, which have the same `batch`.
+
+        A song is an http(s) URL, or a mapping with the URL as `audio` and options of its own; `options` are for all
+        others. Files cannot be in a batch. Calls with the same `idempotency_key` create one batch.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        bodies = [{**options, **({"audio": song} if isinstance(song, str) else song)} for song in songs]
+        answer = self._call("POST", "/generate", headers=headers, json=bodies, needs="tasks")
+        return [_task({"status": answer["status"], "batch": answer["batch"], **task}) for task in answer["tasks"]]
 
     def get(self, task_uuid: str) -> Task:
         """The current state of a task, with new links to its stems."""
@@ -167,6 +186,10 @@ class Client:
     def cancel(self, task_uuid: str) -> Task:
         """Cancel a task; it is no error if it is cancelled already."""
         return _task(self._call("POST", f"{_path(task_uuid)}/cancel"))
+
+    def change_priority(self, task_uuid: str, priority: int) -> Task:
+        """Give a task that waits another priority, 1 to 5; raises `ConflictError` if it no longer waits."""
+        return _task(self._call("PATCH", _path(task_uuid), json={"priority": priority}))
 
     def webhook_secret(self) -> Mapping[str, Any]:
         """What the service says about your own webhook secret, never the secret itself (docs/api.md)."""
@@ -205,8 +228,20 @@ class Client:
         name = name or song_name(task.audio) or task_uuid
         paths = {stem: folder / f"{name}_{stem}{Path(urlsplit(link).path).suffix}" for stem, link in task.stems.items()}
         for stem, path in paths.items():
-            self._with_retries(partial(self._fetch, task.stems[stem], path))
+            self._with_retries(partial(self._fetch, task.stems[stem], path, auth=_send_no_credentials))
         return paths
+
+    def download_zip(self, task_uuid: str, folder: Path, name: str = "") -> Path:
+        """Save all stems of a task in one archive, `folder`/{name}.zip, and return its path.
+
+        Without `name`, the name of the song is used. The archive appears only when it is complete. Raises `OSError` if
+        it cannot be written.
+        """
+        name = name or song_name(self.get(task_uuid).audio) or task_uuid
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.zip"
+        self._with_retries(partial(self._fetch, f"{self.url}{_path(task_uuid)}/stems.zip", path))
+        return path
 
     def _call(self, method: str, path: str, *, needs: str = "task_uuid", **options: Any) -> dict[str, Any]:
         """The JSON object that the service returns; a response without the field `needs` is not from a uvr-api.
@@ -227,14 +262,10 @@ class Client:
 
         return self._with_retries(request)
 
-    def _fetch(self, link: str, path: Path) -> None:
+    def _fetch(self, link: str, path: Path, **options: Any) -> None:
         part = path.with_name(f".{uuid.uuid4().hex}.part")
-
-        def send_no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            return request  # a link contains its own permission, and may lead to another host
-
         try:
-            with self._answer("GET", link, auth=send_no_credentials, stream=True) as answer, part.open("wb") as file:
+            with self._answer("GET", link, stream=True, **options) as answer, part.open("wb") as file:
                 for block in answer.iter_content(_BLOCK_BYTES):
                     file.write(block)
             part.replace(path)
@@ -308,6 +339,22 @@ class _Upload:
             yield block
             self._on_upload(self._file.tell(), self._size)
         yield self._tail
+
+
+def _send_no_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """For links, which contain their own permission, and may lead to another host."""
+    return request
+
+
+def _form_fields(options: Mapping[str, Option]) -> dict[str, str | int]:
+    """Options as the text fields of a form: lists with commas, mappings as JSON."""
+    fields: dict[str, str | int] = {}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            fields[name] = json.dumps(value, ensure_ascii=False)
+        else:
+            fields[name] = value if isinstance(value, str | int) else ",".join(value)
+    return fields
 
 
 def is_url(song: str | Path) -> bool:

@@ -61,6 +61,8 @@ class TooManyUploadBytesError(UserLimitError):
 class RepeatedRequestError(UvrError):
     """An idempotency key came again: `task_uuid` and `priority` are those of the task that the first request made.
 
+    For a request that made a batch, `task_uuid` is the batch.
+
     `asks_for_the_same` is False when this request differs from the first one.
     """
 

@@ -70,6 +70,51 @@ def test_songs_of_one_name_get_stems_of_their_own(service: Service, tmp_path: Pa
     assert (tmp_path / "again" / "a_third_vocals.wav").is_file()
 
 
+def test_a_folder_is_all_songs_below_it(service: Service, tmp_path: Path) -> None:
+    for name in ("music/b/song.wav", "music/a/song.wav", "music/.hidden/song.wav"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        song(tmp_path / name, 0.2)
+    (tmp_path / "music" / "cover.jpg").write_bytes(b"not a song")
+    stems = tmp_path / "music" / "stems"
+    done = run(service, "submit", tmp_path / "music", "-o", stems)
+    assert done.returncode == 0, done.stderr
+    names = [f"{name}_{stem}.wav" for name in ("a - song", "b - song") for stem in ("vocals", "instrumental")]
+    assert sorted(path.name for path in stems.iterdir()) == sorted(names)
+    (tmp_path / "none").mkdir()
+    empty = run(service, "submit", tmp_path / "music" / "a" / "song.wav", tmp_path / "none")
+    assert (empty.returncode, empty.stdout) == (2, "")
+    assert f"{tmp_path / 'none'} has no songs" in empty.stderr
+
+
+def test_a_batch_is_listed_and_the_priority_of_its_waiting_tasks_changed(service: Service, tasks: list[str]) -> None:
+    with Client(service.url, *AUTH) as client:
+        batch = client.submit_batch(["https://songs.example/1.mp3", "https://songs.example/2.mp3"], priority=1)
+    ids = [task.task_uuid for task in batch]
+    listed = run(service, "list", "--batch", batch[0].batch, "--json").stdout.splitlines()
+    assert [json.loads(line)["task_uuid"] for line in listed] == ids[::-1]
+    changed = run(service, "priority", *ids, tasks[0], "2")
+    assert (changed.returncode, changed.stdout.splitlines()) == (1, ids)
+    assert f"{tasks[0]}: The task no longer waits" in changed.stderr
+    assert run(service, "cancel", *ids).returncode == 0
+
+
+def test_options_of_a_song_are_sent_as_the_service_expects_them(web: HttpServer) -> None:
+    answer = b'{"task_uuid": "7", "status": "queued", "priority": 3}'
+    web.answer("/generate", Answer(202, answer, headers={"Content-Type": "application/json"}))
+    options = ["--model", "A,B", "--model", "C", "--stems", "vocals, drums", "--metadata", "order=4711=2", "--metadata"]
+    url = "https://songs.example.com/a.mp3"
+    done = run_uvr("submit", url, *options, "by=", "--url", web.url(""), UVR_PASSWORD="secret")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(web.requests[0].body) == {
+        "audio": url,
+        "model": ["A", "B", "C"],
+        "stems": ["vocals", "drums"],
+        "metadata": {"order": "4711=2", "by": ""},
+    }
+    assert run_uvr("submit", url, "--model", "best", "--url", web.url(""), UVR_PASSWORD="secret").returncode == 0
+    assert json.loads(web.requests[1].body) == {"audio": url, "model": "best"}
+
+
 def test_the_stems_of_a_submitted_url_are_fetched_later(service: Service, web: HttpServer, tmp_path: Path) -> None:
     source = web.answer("/a/Lied.wav", Answer(body=song(tmp_path / "song.wav").read_bytes()))
     submitted = run(service, "submit", source, "--hook", web.url("/hook"))
@@ -207,11 +252,13 @@ def test_the_version_is_printed_even_with_invalid_settings() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("submit",), "the following arguments are required: FILE|URL"),
+        (("submit",), "the following arguments are required: FILE|FOLDER|URL"),
         (("submit", "a.wav", "--priority", "6"), "invalid choice: 6"),
         (("submit", "a.wav", "-o", "config.py"), "Stems cannot be written to config.py: it is not a folder."),
         (("status", "one", "-o", "config.py/a"), "Stems cannot be written to config.py/a: Not a directory."),
         (("submit", "a.wav", "docs/a_vocals.wav", "-o", "docs"), "docs/a_vocals.wav might be overwritten by a stem"),
+        (("submit", "a.wav", "--model", "A,,B"), '"A,,B" has an empty name'),
+        (("submit", "a.wav", "--metadata", "order"), '"order" is not of the form KEY=VALUE'),
         (("list", "--limit", "-1"), "-1 is not a number of tasks"),
         (("list", "--url", "example.com"), '"example.com" is not the URL of a service'),
     ],

@@ -128,6 +128,16 @@ def test_songs_of_one_name_and_of_long_names_get_stems_of_their_own(tmp_path: Pa
     assert sorted((tmp_path / "stems").iterdir()) == sorted(places)
 
 
+def test_a_folder_is_all_songs_below_it(tmp_path: Path, model: tuple[str, ...]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "music" / name).mkdir(parents=True)
+        song(tmp_path / "music" / name / "song.wav", 0.2)
+    done = run(tmp_path / "music", "-o", tmp_path / "music" / "stems", *model)
+    assert done.returncode == 0, done.stderr
+    places = [f"{name} - song_{stem}.wav" for name in ("a", "b") for stem in ("vocals", "instrumental")]
+    assert done.stdout.splitlines() == [str(tmp_path / "music" / "stems" / place) for place in places]
+
+
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, model: tuple[str, ...]) -> None:
     arguments = command(song(tmp_path / "song.wav", 60), "-o", tmp_path / "stems", *model)
     with subprocess.Popen(**arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

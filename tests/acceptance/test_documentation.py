@@ -82,7 +82,8 @@ EXAMPLES_TESTED_IN = {
 
 PRINTED = {
     "uvr submit": "stems/another_vocals.wav\n",
-    "uvr separate": "stems/another song_instrumental.flac",
+    'uvr separate song.mp3 "another song.flac"': "stems/another song_instrumental.flac",
+    "uvr separate music": "stems/Album - Song_vocals.wav\n",
     "uvr cancel": DOCUMENTED_ID,
     "uvr dead": DOCUMENTED_ID,
     "uvr doctor": "ok    settings",
@@ -91,6 +92,9 @@ PRINTED = {
     "/test_api.sh": "_instrumental.wav?expires=",
     "/events": "event: state\nid: success.0\ndata: {",
     "/cancel": '"status":"cancelled"',
+    "PATCH": '"priority":5',
+    "uvr priority": DOCUMENTED_ID,
+    '"audio": "https://example.com/two.mp3"': '"batch":"',
     "/retry": '"status":"queued"',
     "DELETE": "HTTP/1.1 204 NO CONTENT",
     "status=failed": DOCUMENTED_ID,
@@ -146,6 +150,13 @@ class Reader:
     def waiting(self) -> str:
         """A task whose song never arrives."""
         return self.client.submit(self.web.url("/slow.mp3")).task_uuid
+
+    def delayed(self) -> str:
+        """A task that waits for its next attempt, because the host of its song has asked for a pause."""
+        task = self.client.submit(self.web.url("/busy.mp3"))
+        is_delayed = lambda now: (now.status, now.answer["attempt"]) == ("queued", 1)  # noqa: E731
+        eventually(lambda: is_delayed(self.client.get(task.task_uuid)), "the task is delayed", every_s=0.05)
+        return task.task_uuid
 
     def webhook(self, status: str) -> Any:
         """The latest webhook with this status."""
@@ -207,9 +218,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterato
         song, another = encoded(noise(1.5), ".mp3", codec="libmp3lame"), encoded(noise(1), ".flac", codec="flac")
         (folder / "song.mp3").write_bytes(song)
         (folder / "another song.flac").write_bytes(another)
+        (folder / "music" / "Album").mkdir(parents=True)
+        (folder / "music" / "Album" / "Song.mp3").write_bytes(song)
         web.answer("/song.mp3", Answer(body=song))
         web.answer("/another.flac", Answer(body=another))
         web.answer("/hook", Answer(204))
+        web.answer("/busy.mp3", Answer(503, headers={"Retry-After": "600"}))
         web.answer("/slow.mp3", Answer(delay_s=100))
         try:
             start = checkout.run("start_local.sh")
@@ -222,6 +236,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterato
 
 def task_for(script: str) -> Callable[[Reader], str]:
     """Makes a task in the state that the commands need."""
+    if "PATCH" in script or "uvr priority" in script:
+        return Reader.delayed
     if "cancel" in script:
         return Reader.waiting
     if any(word in script for word in ("retry", "dead ", "DELETE", "status=failed", "--status failed")):

@@ -114,6 +114,62 @@ def test_a_file_is_uploaded_unchanged(web: HttpServer, client: Client, tmp_path:
     assert len(sent) > 1
 
 
+MANY = {"model": ["A", "B"], "stems": ["vocals", "drums"], "metadata": {"order": "4711", "für": "Ännä"}}
+
+
+def test_lists_and_mappings_are_json_in_json_and_text_in_a_form(
+    web: HttpServer, client: Client, tmp_path: Path
+) -> None:
+    web.answer("/generate", ACCEPTED, ACCEPTED)
+    (tmp_path / "song.mp3").write_bytes(b"sound")
+    client.submit(SONG, **MANY)
+    client.submit(tmp_path / "song.mp3", **MANY, priority=2)
+    assert json.loads(web.requests[0].body) == {"audio": SONG, **MANY}
+    texts, _ = form_of(web.requests[1])
+    metadata = json.loads(texts.pop("metadata"))
+    assert (texts, metadata) == ({"model": "A,B", "stems": "vocals,drums", "priority": "2"}, MANY["metadata"])
+
+
+def test_a_batch_is_one_request_whose_options_a_song_may_override(web: HttpServer, client: Client) -> None:
+    tasks = [{"task_uuid": "1", "priority": 3}, {"task_uuid": "2", "priority": 5}]
+    web.answer("/generate", problem(503, "Full."), json_answer(202, status="queued", batch="b", tasks=tasks))
+    songs = [SONG, {"audio": SONG, "priority": 5}]
+    found = client.submit_batch(songs, priority=3, stems=["vocals"])
+    assert [(task.task_uuid, task.priority, task.status, task.batch) for task in found] == [
+        ("1", 3, "queued", "b"),
+        ("2", 5, "queued", "b"),
+    ]
+    assert json.loads(web.requests[0].body) == [
+        {"audio": SONG, "priority": 3, "stems": ["vocals"]},
+        {"audio": SONG, "priority": 5, "stems": ["vocals"]},
+    ]
+    assert keys(web)[0] == keys(web)[1]
+
+
+def test_the_priority_of_a_task_is_changed(web: HttpServer, client: Client) -> None:
+    web.answer("/tasks/7", json_answer(task_uuid="7", status="queued", priority=5), problem(409, "It no longer waits."))
+    assert client.change_priority("7", 5).priority == 5
+    assert (web.requests[0].method, json.loads(web.requests[0].body)) == ("PATCH", {"priority": 5})
+    with pytest.raises(ConflictError, match="no longer waits"):
+        client.change_priority("7", 1)
+
+
+def test_an_archive_is_complete_or_not_there_and_needs_credentials(
+    web: HttpServer, client: Client, tmp_path: Path
+) -> None:
+    archive = Answer(body=b"PK" * 1000)
+    web.answer("/tasks/7", json_answer(task_uuid="7", status="success", audio="https://a.example/Mein%20Lied.mp3"))
+    web.answer("/tasks/7/stems.zip", truncated(archive), archive)
+    assert client.download_zip("7", tmp_path / "new") == tmp_path / "new" / "Mein Lied.zip"
+    assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "Mein Lied.zip"]
+    assert (tmp_path / "new" / "Mein Lied.zip").read_bytes() == archive.body
+    assert all(request.headers["Authorization"] for request in web.requests)
+    web.answer("/tasks/7/stems.zip", problem(410, "A stem of this task is no longer stored."))
+    with pytest.raises(RefusedError, match="no longer stored"):
+        client.download_zip("7", tmp_path / "other", "name")
+    assert list((tmp_path / "other").iterdir()) == []
+
+
 def test_a_busy_service_is_retried_after_the_time_it_asks_for(web: HttpServer, client: Client) -> None:
     web.answer("/generate", problem(503, "Full.", **{"Retry-After": "1"}), problem(429, "Too many."), ACCEPTED)
     began = time.monotonic()

@@ -11,11 +11,11 @@ from http import HTTPStatus
 from flask import Flask, Response, request
 
 _PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+    "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Request-ID",
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED_HEADERS = "Location, Retry-After, X-Request-ID, Idempotency-Replayed"
+_EXPOSED_HEADERS = "Content-Disposition, Location, Retry-After, X-Request-ID, Idempotency-Replayed"
 
 
 def register_cors(app: Flask, allowed_origins: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 from redis_queue import IdempotencyKey
 from uvr.api.schemas.requests import GenerateRequest
@@ -18,11 +19,18 @@ _REMEMBERED_MS = 24 * 3_600_000
 
 def once(user: str, key: str, body: GenerateRequest, audio: str) -> IdempotencyKey | None:
     """What identifies the request, None if it has no key. `audio` stands for the song: its URL, or its hash."""
-    if not key:
-        return None
-    # Options that were left out are not hashed, so a later version with more options still recognizes the request.
-    options = body.model_dump(mode="json", exclude={"audio"}, exclude_defaults=True)
-    return IdempotencyKey(_hash([user, key]), _hash([audio, options]), _REMEMBERED_MS)
+    return IdempotencyKey(_hash([user, key]), _hash([audio, _options(body)]), _REMEMBERED_MS) if key else None
+
+
+def once_for_all(user: str, key: str, bodies: Iterable[GenerateRequest]) -> IdempotencyKey | None:
+    """What identifies a request for several songs by their URLs, None if it has no key."""
+    songs = [[body.audio, _options(body)] for body in bodies]
+    return IdempotencyKey(_hash([user, key]), _hash(["batch", songs]), _REMEMBERED_MS) if key else None
+
+
+def _options(body: GenerateRequest) -> dict[str, object]:
+    """What was asked for about a song; without what was left out, so that a later version with more options agrees."""
+    return body.model_dump(mode="json", exclude={"audio"}, exclude_defaults=True)
 
 
 def _hash(parts: list[object]) -> str:

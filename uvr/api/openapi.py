@@ -72,8 +72,9 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 def _example_body(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """A request body made of the examples of the schema's fields."""
-    while "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    while "$ref" in schema or "anyOf" in schema:
+        reference = schema.get("$ref") or schema["anyOf"][0]["$ref"]
+        schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     return {name: field["examples"][0] for name, field in schema["properties"].items() if "examples" in field}
 
 
@@ -86,7 +87,7 @@ def curl_commands(document: dict[str, Any], path: str, method: str, operation: d
     media_types = operation["responses"].get("200", {}).get("content", {})
     if "text/event-stream" in media_types:
         words.append("-N")  # show events as they arrive
-    elif any(media_type.startswith("audio/") for media_type in media_types):
+    elif any(media_type.startswith(("audio/", "application/zip")) for media_type in media_types):
         words.append("-OJ")  # save a file under its own name
     if operation.get("security"):
         words.append('-u "$CREDENTIALS"')

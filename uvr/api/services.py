@@ -39,12 +39,13 @@ _PROBE_TIMEOUT_S = 0.8
 class Services:
     """Everything that an endpoint may need. Connections are opened on first use.
 
-    `impatient_clients` are for endpoints that must answer within a second, even if Redis does not.
+    `impatient_clients` and `impatient_store` are for what must be answered within a second, even if Redis does not.
     """
 
     settings: Settings
     clients: RedisClients
     impatient_clients: RedisClients
+    impatient_store: TaskStore
     broker: Broker
     storage: Storage
     uploads: Uploads
@@ -58,6 +59,7 @@ class Services:
     eta: EtaEstimator
     upload_slots: Slots
     event_streams: EventStreamSlots
+    archive_slots: Slots
     user_secrets: UserSecrets
     model_offers: ModelOffers
 
@@ -87,10 +89,12 @@ def open_services(settings: Settings) -> Services:
     storage = open_storage(settings, LinkKey(broker.client, broker.root))
     uploads = Uploads(settings, broker.uploads)
     long_requests = LongRequests(settings.api_threads, has_users=settings.has_users)
+    impatient_clients = connect(settings, command_timeout_s=_PROBE_TIMEOUT_S)
     return Services(
         settings=settings,
         clients=clients,
-        impatient_clients=connect(settings, command_timeout_s=_PROBE_TIMEOUT_S),
+        impatient_clients=impatient_clients,
+        impatient_store=TaskStore(impatient_clients.commands, broker.tasks),
         broker=broker,
         storage=storage,
         uploads=uploads,
@@ -106,6 +110,8 @@ def open_services(settings: Settings) -> Services:
         eta=EtaEstimator(broker),
         upload_slots=Slots(long_requests, "upload", instead=""),
         event_streams=EventStreamSlots(long_requests),
+        # Of the same kind as event streams, so that a user's share of all threads does not grow.
+        archive_slots=Slots(long_requests, "stream", instead="download the stems one by one instead, or "),
         user_secrets=UserSecrets(broker.client, broker.root),
         model_offers=ModelOffers(settings, broker, read_presets(settings.presets_file)),
     )

@@ -20,6 +20,7 @@ def add_parser(commands: Any) -> None:
         description=f"List the tasks of a running service, newest first. {remote.OUTPUT_AND_EXIT_STATUS}",
     )
     parser.add_argument("--status", help="only tasks in this state: queued, processing, uploading, success, failed, …")
+    parser.add_argument("--batch", metavar="ID", help="only tasks that were submitted in this list")
     parser.add_argument(
         "--limit", type=_count, default=50, metavar="N", help="print at most N tasks, 0 for all; default: 50"
     )
@@ -29,7 +30,8 @@ def add_parser(commands: Any) -> None:
 
 def list_tasks(options: argparse.Namespace, settings: Settings) -> int:
     """Print tasks, newest first."""
-    filters = {"status": options.status} if options.status else {}
+    given = {"status": options.status, "batch": options.batch}
+    filters = {name: value for name, value in given.items() if value}
     with remote.connect(options, settings) as client:
         tasks = client.list(limit=min(options.limit or _MAX_PAGE, _MAX_PAGE), **filters)
         is_empty = True

@@ -25,6 +25,7 @@ from config import Settings
 from uvr.audio.output_format import OutputFormat
 from uvr.cli.output_names import stem_names, why_not_writable
 from uvr.cli.progress_bar import ProgressLine
+from uvr.cli.song_folders import NoSongsError, songs_with_prefixes
 from uvr.errors import PermanentError, UvrError
 from uvr.models import store
 from uvr.models.catalogue import stem_pair, without_suffix
@@ -42,7 +43,12 @@ Result = dict[str, Any]
 def add_parser(commands: Any) -> None:
     """Add `separate` to the commands of an argument parser."""
     parser = commands.add_parser("separate", help="split songs into stems", description=separate.__doc__)
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="an audio file, or a video with sound")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="an audio file, a video with sound, or a folder with all songs below it",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="save stems there as {song}_{stem}.{format}"
     )
@@ -80,8 +86,14 @@ def separate(options: argparse.Namespace, settings: Settings) -> int:
         sys.stderr.write(f"{obstacle}\n")
         return NOT_STARTED
     options.model = options.model or settings.model_name
-    sources = list(dict.fromkeys(options.inputs))
-    songs = list(map(_Song, sources, stem_names([source.stem for source in sources], options.output)))
+    try:
+        found = songs_with_prefixes(options.inputs, options.output)
+    except NoSongsError as error:
+        sys.stderr.write(f"{error}\n")
+        return NOT_STARTED
+    options.inputs = [Path(song) for song in found]
+    names = stem_names([prefix + Path(song).stem for song, prefix in found.items()], options.output)
+    songs = list(map(_Song, options.inputs, names))
     try:
         engine = _choose_engine(options, settings)
         separator = Separator(engine, log_level="error", log_format=settings.log_format)

@@ -17,8 +17,11 @@ class Storage(Protocol):
     def kind(self) -> Literal["s3", "local"]:
         """Which storage this is, as logs and metrics name it."""
 
-    def put(self, path: Path, key: str, content_type: str) -> None:
-        """Store the file at `path`. When this returns, the whole file is stored durably."""
+    def put(self, path: Path, key: str, content_type: str, download_name: str = "") -> None:
+        """Store the file at `path`. When this returns, the whole file is stored durably.
+
+        `download_name` is what clients save it as; "" means the end of its key.
+        """
 
     def url(self, key: str, ttl_s: int) -> str:
         """A link with which anyone can download the file for at least `ttl_s` seconds."""
@@ -29,8 +32,17 @@ class Storage(Protocol):
         Raises a `PermanentError` with the fact `reason` "missing" if there is no such file.
         """
 
-    def copy(self, source: str, target: str) -> None:
-        """Store an independent copy of the file under the key `target`; raises like `get`."""
+    def size_bytes(self, key: str) -> int:
+        """The size of the file; raises like `get`."""
+
+    def read(self, key: str, start: int, max_bytes: int) -> bytes:
+        """At most `max_bytes` of the file from byte `start` on, fewer only at its end; raises like `get`."""
+
+    def copy(self, source: str, target: str, download_name: str = "") -> None:
+        """Store an independent copy of the file under the key `target`; raises like `get`.
+
+        `download_name` is that of the copy; "" keeps the one that the file has.
+        """
 
     def delete(self, key: str) -> None:
         """Delete the file; it is no error if there is none."""

@@ -37,10 +37,10 @@ class LocalStorage:
         self._base_url = base_url.rstrip("/")
         self._link_key = link_key
 
-    def put(self, path: Path, key: str, content_type: str) -> None:
+    def put(self, path: Path, key: str, content_type: str, download_name: str = "") -> None:
         """Store by a hard link if `path` and the root are on one file system, else by a copy.
 
-        `content_type` is not stored; the API derives it from the key when it serves the file.
+        `content_type` and `download_name` are not stored; the API finds both when it serves the file.
         """
         target = self._path(key)
         unfinished = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
@@ -78,7 +78,22 @@ class LocalStorage:
         with _translated_disk_errors():
             _link_or_copy(self._existing(key), path)
 
-    def copy(self, source: str, target: str) -> None:
+    def path_of(self, key: str) -> Path:
+        """Where the file is; raises like `get`."""
+        return self._existing(key)
+
+    def size_bytes(self, key: str) -> int:
+        """The size of the file."""
+        with _translated_disk_errors():
+            return self._existing(key).stat().st_size
+
+    def read(self, key: str, start: int, max_bytes: int) -> bytes:
+        """A part of the file."""
+        with _translated_disk_errors(), self._existing(key).open("rb") as file:
+            file.seek(start)
+            return file.read(max_bytes)
+
+    def copy(self, source: str, target: str, download_name: str = "") -> None:
         """Store an independent entry for the same content, like `put`."""
         self.put(self._existing(source), target, "")
 

@@ -17,6 +17,8 @@ from urllib.parse import quote
 from uvr.errors import TransientError, UvrError, disk_error
 from uvr.net.bucket_address import AddressingStyle
 from uvr.net.http_status import described
+from uvr.storage.content_types import content_type
+from uvr.storage.download_name import attachment
 from uvr.storage.s3_connection import S3Connection
 from uvr.storage.s3_errors import MISSING
 
@@ -65,9 +67,9 @@ class S3Storage:
         self._acl = acl
         self._check_key = f"{key_prefix}{_CHECK_NAME}"
 
-    def put(self, path: Path, key: str, content_type: str) -> None:
-        """Upload the file, in parts if it is large."""
-        extra = {"ContentType": content_type} | self._extra
+    def put(self, path: Path, key: str, content_type: str, download_name: str = "") -> None:
+        """Upload the file, in parts if it is large; `download_name` is stored with it for all links."""
+        extra = {"ContentType": content_type} | _disposition(download_name) | self._extra
         if path.stat().st_size >= _PART_BYTES:
             self._abort_unfinished_uploads(key)
         # upload_file would hide the error code in a sentence, and upload_fileobj would hold parts in memory.
@@ -86,11 +88,26 @@ class S3Storage:
         except OSError as error:
             raise disk_error(error, "The downloaded file cannot be written") from error
 
-    def copy(self, source: str, target: str) -> None:
+    def size_bytes(self, key: str) -> int:
+        """The size of the object."""
+        with self._s3.translated_errors(MISSING):
+            return self._s3.client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
+
+    def read(self, key: str, start: int, max_bytes: int) -> bytes:
+        """A part of the object, in a request of its own: no connection waits for a slow client meanwhile."""
+        part = f"bytes={start}-{start + max_bytes - 1}"
+        with self._s3.translated_errors(MISSING):
+            return self._s3.client.get_object(Bucket=self._bucket, Key=key, Range=part)["Body"].read()
+
+    def copy(self, source: str, target: str, download_name: str = "") -> None:
         """Have the storage copy the object, of up to 5 GB, with its media type."""
+        extra = self._extra
+        if download_name:  # a copy takes over either all headers of its source or none
+            new_headers = {"ContentType": content_type(target), **_disposition(download_name)}
+            extra |= {"MetadataDirective": "REPLACE", **new_headers}
         with self._s3.translated_errors(MISSING):
             self._s3.client.copy_object(
-                Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": source}, **self._extra
+                Bucket=self._bucket, Key=target, CopySource={"Bucket": self._bucket, "Key": source}, **extra
             )
 
     def url(self, key: str, ttl_s: int) -> str:
@@ -170,3 +187,7 @@ class S3Storage:
     @property
     def _check_file(self) -> Any:
         return {"Bucket": self._bucket, "Key": self._check_key}
+
+
+def _disposition(download_name: str) -> dict[str, str]:
+    return {"ContentDisposition": attachment(download_name)} if download_name else {}

@@ -1,4 +1,4 @@
-"""What clients can do to a task that exists: cancel it, retry it, or delete it with everything that belongs to it.
+"""What clients can do to a task that exists: change its priority, cancel it, retry it, or delete it with everything.
 
 Each action takes effect in one step, even while a worker holds the task. A worker whose task was cancelled or deleted
 has lost its lease, so nothing that it does afterwards counts. It notices within half a second, and its work on the song
@@ -33,6 +33,10 @@ class TaskActions:
         Sends no webhook: the client that cancels a task knows.
         """
         return self._stop(task_uuid, [], [Status.QUEUED, Status.PROCESSING])
+
+    def change_priority(self, task_uuid: str, priority: int) -> bool:
+        """Give a task that waits another priority, 1 to 5; False and no change when it no longer waits."""
+        return self._broker.tasks.reprioritize(task_uuid, priority, record(priority=priority))
 
     def retry(self, task: Task) -> bool:
         """Queue a task again that failed or was cancelled; False and no change when it did not end like that.

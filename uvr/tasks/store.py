@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from redis_queue import NOW, Attachment, IdempotencyKey, Limit, RedisQueue
+from redis_queue import NOW, Attachment, IdempotencyKey, Limit, NewItem, RedisQueue
 from uvr.errors import RepeatedRequestError, TooManyTasksError, TransientError
 from uvr.storage.upload_index import index_key
 from uvr.tasks.model import Status, Task, WebhookState
@@ -39,10 +39,16 @@ class TaskFilter:
     """Created then or later."""
     until_ms: int = 0
     """Created before then."""
+    batch: str = ""
+    """Submitted in this batch, "" for any or none."""
 
     def matches(self, task: Task) -> bool:
-        """Whether `task` matches the filters that have no index, so that each task has to be read."""
-        return self.priority in (None, task.priority) and self.webhook in (None, task.webhook)
+        """Whether `task` matches the filters for which the index that is read may not be enough."""
+        return (
+            self.priority in (None, task.priority)
+            and self.webhook in (None, task.webhook)
+            and (not self.batch or self.status in (None, task.status))
+        )
 
 
 class TaskStore:
@@ -83,16 +89,38 @@ class TaskStore:
             )
         return result.accepted
 
+    def submit_batch(self, tasks: Sequence[Task], idempotency_key: IdempotencyKey | None = None) -> bool:
+        """Create and queue the tasks of a batch, at most 100, in one step; False and no change if one of them exists.
+
+        Raises the errors of `submit`; `RepeatedRequestError` names the batch instead of a task.
+        """
+        result = self._queue.enqueue_batch(
+            tasks[0].batch,
+            [NewItem(task.task_uuid, task.priority, {**task.to_record(), "created_ms": NOW}) for task in tasks],
+            limit=self.waiting_limit(tasks[0].owner),
+            idempotency_key=idempotency_key,
+        )
+        if result.outcome == "limited":
+            raise self.too_many_tasks(len(tasks))
+        if result.outcome == "repeated":
+            raise RepeatedRequestError(result.earlier_id, 0, asks_for_the_same=result.asks_for_the_same)
+        return result.accepted
+
+    def batch(self, batch: str) -> list[Task]:
+        """The tasks of a batch that have not been deleted, in the order in which they were submitted."""
+        members: Any = self._client.zrange(f"{self._root}:batch:{batch}", 0, -1)
+        return list(filter(None, self._get_many(members)))
+
     def waiting_limit(self, owner: str) -> Limit | None:
         """The limit on waiting tasks of `owner`, None for any number; `too_many_tasks` is the error for it."""
         return Limit(f"{self._root}:owner:{owner}:{Status.QUEUED}", self._max_waiting) if self._max_waiting else None
 
-    def too_many_tasks(self) -> TooManyTasksError:
-        """The error for an owner who has reached `waiting_limit`."""
-        return TooManyTasksError(
-            f"You have {self._max_waiting} tasks waiting, which is the limit; try again in half a minute, or when some "
-            "of them have begun."
-        )
+    def too_many_tasks(self, count: int = 1) -> TooManyTasksError:
+        """The error for an owner to whom `waiting_limit` allows no `count` more tasks."""
+        again = "try again in half a minute, or when some of them have begun."
+        if count > 1:
+            return TooManyTasksError(f"With these {count} songs, more than {self._max_waiting} would wait; {again}")
+        return TooManyTasksError(f"You have {self._max_waiting} tasks waiting, which is the limit; {again}")
 
     def get(self, task_uuid: str) -> Task | None:
         """The task, or None when there is none with this id."""
@@ -112,7 +140,7 @@ class TaskStore:
         for _ in range(_MAX_PAGES_READ):
             members = self._members(task_filter, owner, cursor, limit + 1)
             for cursor, task in zip(members[:limit], self._get_many(members[:limit]), strict=True):
-                if task is not None and task_filter.matches(task):
+                if task is not None and task_filter.matches(task) and owner in ("", task.owner):
                     tasks.append(task)
                 if len(tasks) == limit:
                     return Page(tasks, cursor if cursor != members[-1] else "")
@@ -153,6 +181,8 @@ class TaskStore:
         """Up to `count` members of the index for this filter, newest first, after `cursor`."""
         every_status = f"{self._root}:owner:{owner}" if owner else f"{self._root}:tasks"
         index = f"{every_status}:{task_filter.status}" if task_filter.status else every_status
+        if task_filter.batch:
+            index = f"{self._root}:batch:{task_filter.batch}"
         before = min(filter(None, [cursor, _first_member_at(task_filter.until_ms)]), default="")
         start = f"({before}" if before else "+"
         end = f"[{_first_member_at(task_filter.since_ms)}" if task_filter.since_ms else "-"

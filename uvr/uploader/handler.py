@@ -29,6 +29,7 @@ from uvr.storage.content_types import content_type
 from uvr.storage.uploads import Uploads
 from uvr.tasks.broker import Broker
 from uvr.tasks.canonical_log import bind_request_id
+from uvr.tasks.download_names import stem_download_name
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.outcomes import failed, succeeded
 from uvr.worker.heartbeat import Heartbeat
@@ -68,7 +69,7 @@ class StoreHandler:
             raise CancelledError("Storing did not begin: the lease is lost, or Redis does not answer.")
         started = time.monotonic()
         try:
-            self._store_all(sources, keys)
+            self._store_all(task, sources, keys)
         except UvrError as error:
             return self._after_error(task, keys, error, heartbeat)
         finally:
@@ -89,13 +90,14 @@ class StoreHandler:
         earlier = self._broker.store.get(task.copy_of)
         return earlier.stems if earlier and not earlier.stems_deleted_ms else {}
 
-    def _store_all(self, sources: Mapping[str, Path | str], keys: Mapping[str, str]) -> None:
+    def _store_all(self, task: Task, sources: Mapping[str, Path | str], keys: Mapping[str, str]) -> None:
         """Put or copy every source to its key, in parallel; raises the first error once all have ended."""
+        names = {name: stem_download_name(task, name, key) for name, key in keys.items()}
         with ThreadPoolExecutor(thread_name_prefix="store") as pool:
             futures = [
-                pool.submit(self._storage.put, source, keys[name], content_type(source.name))
+                pool.submit(self._storage.put, source, keys[name], content_type(source.name), names[name])
                 if isinstance(source, Path)
-                else pool.submit(self._storage.copy, source, keys[name])
+                else pool.submit(self._storage.copy, source, keys[name], names[name])
                 for name, source in sources.items()
             ]
         try:

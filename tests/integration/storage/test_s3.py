@@ -122,8 +122,32 @@ def test_a_copy_outlives_its_original(s3, storage_of, song):
     assert (stored["Body"].read(), stored["ContentType"]) == (song.read_bytes(), "audio/wav")
 
 
+def test_links_give_the_name_of_the_song_that_an_object_or_its_copy_was_stored_with(storage_of, song):
+    storage = storage_of()
+    storage.put(song, "named.wav", "audio/wav", "One (vocals).wav")
+    storage.copy("named.wav", "named copy.wav", "Zwei (vocals).wav")
+    for key, name in (("named.wav", "One (vocals).wav"), ("named copy.wav", "Zwei (vocals).wav")):
+        answer = requests.get(storage.url(key, 60), timeout=10)
+        assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+        assert answer.headers["Content-Type"] == "audio/wav"
+        assert "response-content-disposition" not in storage.url(key, 60)
+
+
+def test_parts_of_an_object_are_read(storage_of, song):
+    storage = storage_of()
+    storage.put(song, "parts.wav", "audio/wav")
+    assert storage.size_bytes("parts.wav") == 4000
+    assert storage.read("parts.wav", 3994, 100) == b"FFRIFF"
+
+
 def test_a_missing_object_has_an_error_of_its_own(storage_of, tmp_path):
-    for step in (lambda: storage_of().get("none", tmp_path / "a"), lambda: storage_of().copy("none", "other")):
+    storage = storage_of()
+    for step in (
+        lambda: storage.get("none", tmp_path / "a"),
+        lambda: storage.copy("none", "other"),
+        lambda: storage.size_bytes("none"),
+        lambda: storage.read("none", 0, 5),
+    ):
         with pytest.raises(PermanentError, match="no longer stored") as caught:
             step()
         assert caught.value.facts["reason"] == "missing"

@@ -1,36 +1,42 @@
 """GET /files/{key}: stems stored on this service's own disk, for clients with a valid link.
 
 The signature in the link is the permission, as in a presigned URL of S3. So it needs no credentials, can be shared, and
-can be played by a browser. Range requests work, for players that seek.
+can be played by a browser. Range requests work, for players that seek. The file is named after the song; its task says
+how, so links need not contain the name.
 """
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
-from io import FileIO
 from pathlib import Path
 
-from flask import Response, abort, request, send_file
+import structlog
+from flask import Response, abort
 from flask_openapi3.blueprint import APIBlueprint
-from werkzeug.wsgi import wrap_file
+from redis import RedisError
 
 from uvr.api.problems import Problem, problem
 from uvr.api.schemas.requests import FilePath, FileQuery
 from uvr.api.services import services
+from uvr.api.stem_file import stem_file
 from uvr.errors import PermanentError
-from uvr.storage.content_types import content_type
 from uvr.storage.local import LocalStorage
+from uvr.tasks.download_names import stem_download_name
+
+log = structlog.get_logger()
 
 files = APIBlueprint("files", __name__)
 
-_AUDIO = {"audio/*": {"schema": {"type": "string", "format": "binary"}}}
+AUDIO = {"audio/*": {"schema": {"type": "string", "format": "binary"}}}
+_TASK_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @files.get(
     "/files/<path:key>",
     responses={
-        200: {"description": "the stem", "content": _AUDIO},
-        206: {"description": "the requested range of the stem", "content": _AUDIO},
+        200: {"description": "the stem", "content": AUDIO},
+        206: {"description": "the requested range of the stem", "content": AUDIO},
         304: None,
         403: Problem,
         404: Problem,
@@ -48,24 +54,18 @@ def download(path: FilePath, query: FileQuery) -> Response:
     except PermanentError as error:
         is_missing = error.facts.get("reason") == "missing"
         abort(problem(HTTPStatus.NOT_FOUND if is_missing else HTTPStatus.FORBIDDEN, error.message))
-    response = send_file(stem, content_type(stem.name), as_attachment=True, download_name=stem.name, conditional=True)
-    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-        response.response.close()  # type: ignore[union-attr]  # Werkzeug's, which would copy the range piece by piece
-        part = FilePart(stem, response.content_range.start or 0, response.content_length or 0)
-        response.response = wrap_file(request.environ, part)
-    response.headers["Cache-Control"] = "private, max-age=3600"
-    return response
+    return stem_file(stem, _download_name(path.key, stem))
 
 
-class FilePart(FileIO):
-    """A part of a file, which the server can send as it sends whole files: without reading it."""
-
-    def __init__(self, path: Path, start: int, size: int) -> None:
-        super().__init__(path)
-        self.seek(start)
-        self._end = start + size
-
-    def read(self, size: int | None = -1) -> bytes:
-        """At most `size` bytes of what is left of the part. For servers that cannot send files."""
-        left = max(0, self._end - self.tell())
-        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+def _download_name(key: str, stem: Path) -> str:
+    """The stem's name by its task; that of the file if the task is not found, or Redis does not answer at once."""
+    if task_uuid := _TASK_UUID.match(stem.name):
+        try:
+            task = services().impatient_store.get(task_uuid[0])
+        except RedisError as error:
+            log.warning("links.name_not_read", error=str(error))
+            return stem.name
+        for name, its_key in task.stems.items() if task else ():
+            if task and its_key == key:
+                return stem_download_name(task, name, key)
+    return stem.name

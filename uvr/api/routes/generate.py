@@ -1,4 +1,4 @@
-"""POST /generate: takes the URL of a song or the song itself, and returns the id of a new task.
+"""POST /generate: takes the URL of a song, a list of them, or a song itself, and returns the ids of the new tasks.
 
 A processor fetches the song of a URL later. An uploaded song is stored before its task is queued, so the task always
 has its song; a request that fails leaves nothing of it behind.
@@ -9,30 +9,27 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Response, abort, g, request
 from flask_openapi3.models.request_body import RequestBody
 from flask_openapi3.utils import parse_body, parse_form
-from pydantic import ValidationError
 from redis import ResponseError
 
 from uvr.api.auth.basic import current_user, private_blueprint
+from uvr.api.batch import submit_batch
 from uvr.api.idempotency import once
-from uvr.api.json_body import require_json_object
+from uvr.api.json_body import require_json, validated
 from uvr.api.multipart import FORM_TYPE, SentFile, received_form
-from uvr.api.problems import Problem, bad_request, field_errors, field_problem, problem
+from uvr.api.problems import Problem, field_problem, problem
 from uvr.api.responses import json_response
-from uvr.api.schemas.requests import GenerateForm, GenerateHeader, GenerateRequest
-from uvr.api.schemas.responses import Accepted
+from uvr.api.schemas.requests import GenerateForm, GenerateHeader, GenerateRequest, OneOrManySongs
+from uvr.api.schemas.responses import Accepted, AcceptedOneOrMany
 from uvr.api.services import services
-from uvr.api.unknown_fields import UnknownFields
 from uvr.errors import PermanentError, RepeatedRequestError, TransientError, UvrError
 from uvr.models.offers import Choice
 from uvr.storage.uploads import part_file
 from uvr.tasks.model import Task, WebhookState
-
-Body = TypeVar("Body", bound=GenerateRequest)
 
 generate = private_blueprint("generate")
 
@@ -41,15 +38,18 @@ generate = private_blueprint("generate")
 def require_json_or_form() -> None:
     """Refuse other bodies; a form is read later, by the endpoint."""
     if request.mimetype != FORM_TYPE:
-        require_json_object()
+        require_json(or_form=True, or_list=True)
 
 
-@generate.post("/generate", responses={202: Accepted, 400: Problem, 409: Problem, 413: Problem, 415: Problem})
+@generate.post("/generate", responses={202: AcceptedOneOrMany, 400: Problem, 409: Problem, 413: Problem, 415: Problem})
 def submit(header: GenerateHeader) -> Response:
-    """Queue a song for separation.
+    """Queue a song for separation, or up to 100 songs as a list of such bodies, of which all are accepted or none.
 
-    Responds at once. GET /tasks/{task_uuid} shows the progress, and hook_url receives a webhook when the task ends.
+    Responds at once. GET /tasks/{task_uuid} shows the progress, and hook_url receives a webhook when the task ends. The
+    tasks of a list have a `batch` in common, by which GET /tasks finds them.
     """
+    if isinstance(g.get("body"), list):
+        return submit_batch(g.body, header.idempotency_key, _song_at_url)
     try:
         submit_song = _submit_file if request.mimetype == FORM_TYPE else _submit_url
         task = submit_song(header.idempotency_key)
@@ -63,12 +63,17 @@ def submit(header: GenerateHeader) -> Response:
 
 
 def _submit_url(key: str) -> Task:
-    body = _validated(GenerateRequest, g.body)
-    _check_url("audio", body.audio)
-    _check_url("hook_url", body.hook_url)
-    task = _task(str(uuid.uuid4()), body, body.audio)
+    body, task = _song_at_url(g.body)
     services().store.submit(task, once(task.owner, key, body, body.audio))
     return task
+
+
+def _song_at_url(values: dict[str, Any]) -> tuple[GenerateRequest, Task]:
+    """The request for one song by its URL, and its task. Ends the request with a 400 if it is not valid."""
+    body = validated(GenerateRequest, values)
+    _check_url("audio", body.audio)
+    _check_url("hook_url", body.hook_url)
+    return body, _task(str(uuid.uuid4()), body, body.audio)
 
 
 def _submit_file(key: str) -> Task:
@@ -79,7 +84,7 @@ def _submit_file(key: str) -> Task:
         services().upload_slots.take(current_user().name),
         received_form(path, max_bytes=max_bytes, require_room=services().uploads.require_room) as form,
     ):
-        body = _validated(GenerateForm, {**form.texts, **form.files})
+        body = validated(GenerateForm, {**form.texts, **form.files})
         _check_url("hook_url", body.hook_url)
         song: SentFile = body.audio
         task = _task(task_uuid, body, song.name or "upload")
@@ -142,21 +147,6 @@ def _accepted(task_uuid: str, priority: int, headers: dict[str, str], task: Task
     return json_response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks/{task_uuid}", **headers})
 
 
-def _validated(model: type[Body], values: dict[str, Any]) -> Body:
-    """The request as a `model`, with warnings about ignored fields in `g.warnings`. Ends it with a 400 if invalid."""
-    unknown = UnknownFields(model, values)
-    try:
-        body = model.model_validate(values)
-    except ValidationError as error:
-        # A missing field with a near miss is reported once, by the near miss.
-        errors = [fault for fault in field_errors(error) if fault.field not in unknown.near_misses.values()]
-        abort(bad_request([*errors, *unknown.errors]))
-    if unknown.errors:
-        abort(bad_request(unknown.errors))
-    g.warnings = unknown.warnings
-    return body
-
-
 def _check_url(field: str, url: str) -> None:
     """End the request with a 400 if `url` must not be requested; "" is a field that was left out."""
     try:
@@ -168,7 +158,7 @@ def _check_url(field: str, url: str) -> None:
 
 # flask-openapi3 can declare only one kind of body for an endpoint; this adds both to the OpenAPI document.
 _content: dict[str, Any] = {}
-for _media_types, _schemas in (parse_body(GenerateRequest), parse_form(GenerateForm)):
+for _media_types, _schemas in (parse_body(OneOrManySongs), parse_form(GenerateForm)):
     _content.update(_media_types)
     generate.components_schemas.update(_schemas)
 generate.paths["/generate"].post.requestBody = RequestBody(content=_content, required=True)

@@ -1,18 +1,21 @@
-"""The tasks of a user: list, show, cancel, retry and delete them, and send a webhook again."""
+"""The tasks of a user: list, show, change, cancel, retry and delete them, and send a webhook again."""
 
 from __future__ import annotations
 
 from functools import partial
 from http import HTTPStatus
 
-from flask import Response, abort, request
+from flask import Response, abort, g, request
+from flask_openapi3.models.request_body import RequestBody
+from flask_openapi3.utils import parse_body
 
 from uvr.api.access import accessible_task, visible_owner
 from uvr.api.auth.basic import private_blueprint
 from uvr.api.auth.client_address import service_url
+from uvr.api.json_body import require_json, validated
 from uvr.api.problems import Problem, problem
 from uvr.api.responses import json_response
-from uvr.api.schemas.requests import TaskListQuery, TaskPath
+from uvr.api.schemas.requests import TaskChange, TaskListQuery, TaskPath
 from uvr.api.schemas.responses import Redelivery, TaskDetails, TaskList, task_details, task_summary
 from uvr.api.services import services
 from uvr.api.unknown_fields import refuse_near_misses
@@ -46,6 +49,24 @@ def delete_task(path: TaskPath) -> Response:
     if not services().actions.delete(task.task_uuid):
         abort(_conflict("The task was retried at this moment; delete it again."))
     return Response(status=HTTPStatus.NO_CONTENT)
+
+
+@tasks.patch(
+    "/tasks/<task_uuid>",
+    responses={200: TaskDetails, 400: Problem, 404: Problem, 409: Problem, 413: Problem, 415: Problem},
+)
+def change_task(path: TaskPath) -> Response:
+    """Change the priority of a task that waits. It gets the place that it would have had with it from the start.
+
+    A task that has this priority already stays as it is.
+    """
+    require_json()
+    wanted = validated(TaskChange, g.body)
+    task = accessible_task(path.task_uuid)
+    if task.priority != wanted.priority and not services().actions.change_priority(task.task_uuid, wanted.priority):
+        status = accessible_task(path.task_uuid).status
+        abort(_conflict(f"The task no longer waits for a processor (it is {status}), so its priority has no effect."))
+    return json_response(_details(accessible_task(path.task_uuid)))
 
 
 @tasks.post("/tasks/<task_uuid>/cancel", responses={200: TaskDetails, 404: Problem, 409: Problem})
@@ -110,3 +131,9 @@ def _details(task: Task) -> TaskDetails:
         url = partial(storage.url, base_url=service_url()) if isinstance(storage, LocalStorage) else storage.url
         links = {name: url(key, ttl_s) for name, key in task.stems.items()}
     return task_details(task, position=position, eta_s=eta_s, links=links)
+
+
+# The body is checked like that of POST /generate; this describes it in the OpenAPI document.
+_content, _schemas = parse_body(TaskChange)
+tasks.components_schemas.update(_schemas)
+tasks.paths["/tasks/{task_uuid}"].patch.requestBody = RequestBody(content=_content, required=True)

@@ -20,6 +20,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    RootModel,
     WithJsonSchema,
     field_validator,
 )
@@ -36,6 +37,8 @@ MAX_PAGE = 200
 MAX_NAME_LENGTH = 200
 MAX_STEMS = 32
 MAX_METADATA_BYTES = 4096
+MAX_SONGS = 100
+"""In one request."""
 
 Url = Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
@@ -125,6 +128,13 @@ class GenerateRequest(BaseModel):
     ] = _optional({})
 
 
+Songs = Annotated[list[GenerateRequest], Field(min_length=1, max_length=MAX_SONGS)]
+
+
+class OneOrManySongs(RootModel[GenerateRequest | Songs]):
+    """A song to separate, or several in one request."""
+
+
 class GenerateForm(GenerateRequest):
     """A song to separate, uploaded as a file."""
 
@@ -212,6 +222,20 @@ class TaskPath(BaseModel):
     task_uuid: str
 
 
+class TaskChange(BaseModel):
+    """What to change about a task."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    priority: Annotated[int, Field(ge=1, le=5, description="1 (lowest) to 5 (highest)", examples=[5])]
+
+
+class StemPath(TaskPath):
+    """The path of one stem of a task."""
+
+    name: Annotated[str, Field(description="name of the stem, such as vocals")]
+
+
 StatusFilter = Literal["queued", "processing", "uploading", "success", "failed", "cancelled"]
 
 
@@ -221,6 +245,9 @@ class TaskListQuery(Parameters):
     status: StatusFilter | None = None
     priority: Annotated[int | None, Field(ge=1, le=5)] = None
     webhook: Annotated[WebhookState | None, Field(description="state of the webhook")] = None
+    batch: Annotated[
+        str, Field(pattern=r"^[0-9a-zA-Z-]{0,64}$", description="only tasks that were submitted in this list")
+    ] = ""
     created_since: Annotated[AwareDatetime | None, Field(description="submitted at this time or later")] = None
     created_until: Annotated[AwareDatetime | None, Field(description="submitted before this time")] = None
     cursor: Annotated[
@@ -240,6 +267,7 @@ class TaskListQuery(Parameters):
             status=Status(self.status) if self.status else None,
             priority=self.priority,
             webhook=self.webhook,
+            batch=self.batch,
             since_ms=_ms(self.created_since),
             until_ms=_ms(self.created_until),
         )

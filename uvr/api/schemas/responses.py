@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from uvr.audio.output_format import OutputFormat
 from uvr.logs import without_secrets
@@ -61,6 +61,33 @@ class Accepted(BaseModel):
     ] = []
 
 
+class QueuedTask(BaseModel):
+    """One task of a batch."""
+
+    task_uuid: str
+    priority: int
+
+
+class AcceptedBatch(BaseModel):
+    """All tasks of a list have been queued and will not be lost. They are in the order of the list."""
+
+    message: Literal["Tasks have been queued for processing"] = "Tasks have been queued for processing"
+    status: Literal["queued"] = "queued"
+    batch: Annotated[str, Field(description="what GET /tasks finds the tasks by")]
+    tasks: list[QueuedTask]
+    warnings: Annotated[
+        list[FieldWarning],
+        Field(
+            exclude_if=lambda warnings: not warnings,
+            description="unknown fields that were ignored, at most 20 of each song; absent if there are none",
+        ),
+    ] = []
+
+
+class AcceptedOneOrMany(RootModel[Accepted | AcceptedBatch]):
+    """The answer to one song, or to a list."""
+
+
 Timestamp = Annotated[int, Field(description="seconds since 1970", examples=[1795365961])]
 IsoTime = Annotated[str, Field(description="the same time in ISO 8601, UTC", examples=["2026-11-22T16:46:01.542Z"])]
 
@@ -88,6 +115,10 @@ class TaskSummary(BaseModel):
     metadata: Annotated[
         dict[str, str], Field(exclude_if=_absent, description="that of the request; absent if it had none")
     ] = {}
+    batch: Annotated[
+        str,
+        Field(exclude_if=lambda batch: not batch, description="the list it was submitted in; absent if it came alone"),
+    ] = ""
 
 
 class TaskEvent(BaseModel):
@@ -318,6 +349,7 @@ def task_summary(task: Task) -> TaskSummary:
         model=task.chosen_model,
         preset=task.preset,
         metadata=task.metadata,
+        batch=task.batch,
     )
 
 

@@ -66,8 +66,10 @@ local function has_status(root, id, statuses)
   return status and (statuses == '' or string.find(',' .. statuses .. ',', ',' .. status .. ',', 1, true))
 end
 
--- Whether a set has as many members as a limit allows; 0 allows any number.
-local function is_full(set, max_members) return max_members > 0 and redis.call('ZCARD', set) >= max_members end
+-- Whether a set has no room for `count` more members (nil: one) within a limit; 0 allows any number.
+local function is_full(set, max_members, count)
+  return max_members > 0 and redis.call('ZCARD', set) + (count or 1) > max_members
+end
 
 -- The indexes that hold a record: that of all records and that of its owner. Each exists once more for each status.
 local function indexes_of(root, owner)
@@ -75,22 +77,24 @@ local function indexes_of(root, owner)
   return (owner or '') == '' and {all} or {all, root .. ':owner:' .. owner}
 end
 
--- Replaces 'now' by the time of this server, in the fields for times (`…_ms`), from ARGV[first] on.
-local function set_times(first)
-  for number = first, #ARGV, 2 do
+-- Replaces 'now' by the time of this server, in the fields for times (`…_ms`), from ARGV[first] to ARGV[last].
+local function set_times(first, last)
+  for number = first, last, 2 do
     if ARGV[number + 1] == 'now' and string.sub(ARGV[number], -3) == '_ms' then ARGV[number + 1] = now_ms() end
   end
 end
 
--- Writes the fields and values from ARGV[first] on into the record, and moves it between the indexes by status.
-local function write_record(root, id, first)
+-- Writes the fields and values from ARGV[first] to ARGV[last] (nil: to the end) into the record, and moves it between the
+-- indexes by status. A record stands in the index of its batch, if it has one, from its creation to its end.
+local function write_record(root, id, first, last)
   local key = record_key(root, id)
-  set_times(first)
+  set_times(first, last or #ARGV)
   local before = redis.call('HGET', key, 'status')
-  redis.call('HSET', key, unpack(ARGV, first))
-  local record = redis.call('HMGET', key, 'status', 'created_ms', 'owner')
+  redis.call('HSET', key, unpack(ARGV, first, last or #ARGV))
+  local record = redis.call('HMGET', key, 'status', 'created_ms', 'owner', 'batch')
   local status, member = record[1], record[2] .. ':' .. id
   if before == status then return end
+  if not before and record[4] then redis.call('ZADD', batch_key(root, record[4]), 0, member) end
   for _, index in ipairs(indexes_of(root, record[3])) do
     if before then redis.call('ZREM', index .. ':' .. before, member) end
     redis.call('ZADD', index, 0, member)

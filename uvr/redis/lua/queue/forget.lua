@@ -12,12 +12,13 @@ for _, queue in ipairs(queues) do
 end
 
 for _, queue in ipairs(queues) do remove_item(queue, id) end
-local record = redis.call('HMGET', record_key(root, id), 'status', 'created_ms', 'owner')
+local record = redis.call('HMGET', record_key(root, id), 'status', 'created_ms', 'owner', 'batch')
 redis.call('DEL', record_key(root, id))
 for _, index in ipairs(indexes_of(root, record[3])) do
   redis.call('ZREM', index, record[2] .. ':' .. id)
   redis.call('ZREM', index .. ':' .. record[1], record[2] .. ':' .. id)
 end
+if record[4] then redis.call('ZREM', batch_key(root, record[4]), record[2] .. ':' .. id) end
 if ARGV[3] == '1' then
   redis.call('ZADD', root .. ':deleted', now_ms(), id)
   local old = redis.call('ZRANGEBYSCORE', root .. ':deleted', '-inf', now_ms() - 2 * 86400000, 'LIMIT', 0, PAGE)

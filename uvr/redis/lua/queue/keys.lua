@@ -4,4 +4,6 @@ local function item_key(queue, id) return queue .. ':item:' .. id end
 
 local function record_key(root, id) return root .. ':task:' .. id end
 
+local function batch_key(root, batch) return root .. ':batch:' .. batch end
+
 local function wake(queue) redis.call('ZADD', queue .. ':wake', 0, 'wake') end

@@ -1,0 +1,90 @@
+"""Many songs in one POST /generate: a list of bodies, of which all are accepted, or none.
+
+Each body is checked as if it came alone, and every error names its place in the list: `[3].audio`. The tasks have the
+id of their batch in common. Their own ids are in the order of the list, so a list of tasks keeps it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from flask import Response, abort, g
+from werkzeug.exceptions import HTTPException
+
+from uvr.api.auth.basic import current_user
+from uvr.api.idempotency import once_for_all
+from uvr.api.json_body import require_object
+from uvr.api.problems import FieldError, Problem, bad_request, field_problem, problem
+from uvr.api.responses import json_response
+from uvr.api.schemas.requests import MAX_SONGS, GenerateRequest
+from uvr.api.schemas.responses import AcceptedBatch, FieldWarning, QueuedTask
+from uvr.api.services import services
+from uvr.errors import RepeatedRequestError
+from uvr.tasks.model import Task
+
+CheckSong = Callable[[dict[str, Any]], tuple[GenerateRequest, Task]]
+"""Makes a task of one body. Ends the request if the body is not valid, and leaves warnings in `g.warnings`."""
+
+
+def submit_batch(values: list[Any], key: str, check: CheckSong) -> Response:
+    """Queue the songs of a list, and respond with their ids. `key` is the `Idempotency-Key`, or ""."""
+    max_songs = min(MAX_SONGS, services().settings.waiting_tasks_limit or MAX_SONGS)
+    if not 0 < len(values) <= max_songs:
+        message = f"body must be a list of 1 to {max_songs} songs, not {len(values)}; send more in several lists."
+        abort(field_problem(HTTPStatus.BAD_REQUEST, "body", message))
+    songs, warnings = _checked(values, check)
+    batch, task_uuids = str(uuid.uuid4()), sorted(str(uuid.uuid4()) for _ in songs)
+    tasks = [
+        replace(task, task_uuid=task_uuid, batch=batch) for task_uuid, (_, task) in zip(task_uuids, songs, strict=True)
+    ]
+    try:
+        services().store.submit_batch(tasks, once_for_all(current_user().name, key, [body for body, _ in songs]))
+    except RepeatedRequestError as earlier:
+        if not earlier.asks_for_the_same:
+            abort(problem(HTTPStatus.CONFLICT, earlier.message))
+        tasks = services().store.batch(earlier.task_uuid)
+        return _accepted(earlier.task_uuid, tasks, warnings, {"Idempotency-Replayed": "true"})
+    return _accepted(batch, tasks, warnings, {})
+
+
+def _checked(values: list[Any], check: CheckSong) -> tuple[list[tuple[GenerateRequest, Task]], list[FieldWarning]]:
+    """The songs, and warnings about ignored fields. Ends the request with a 400 that has the errors of all songs."""
+    songs, errors, warnings = [], list[FieldError](), list[FieldWarning]()
+    for number, value in enumerate(values):
+        try:
+            require_object(value, f"[{number}]")
+            songs.append(check(value))
+            warnings += [
+                FieldWarning(field=f"[{number}].{warning.field}", message=f"[{number}].{warning.message}")
+                for warning in g.warnings
+            ]
+        except HTTPException as refusal:
+            response = refusal.response
+            if not isinstance(response, Response) or response.status_code != HTTPStatus.BAD_REQUEST:
+                raise
+            errors += _errors_at(number, Problem.model_validate_json(response.get_data()))
+    if errors:
+        abort(bad_request(errors))
+    return songs, warnings
+
+
+def _errors_at(number: int, refusal: Problem) -> Iterable[FieldError]:
+    """The errors of one song, with its place in the list."""
+    place = f"[{number}]"
+    for error in refusal.errors:
+        if error.field.startswith(place):
+            yield error
+        else:
+            # Nearly every message begins with the name of its field.
+            link = "." if error.message.startswith(error.field) else f".{error.field}: "
+            yield FieldError(field=f"{place}.{error.field}", message=f"{place}{link}{error.message}")
+
+
+def _accepted(batch: str, tasks: Iterable[Task], warnings: list[FieldWarning], headers: dict[str, str]) -> Response:
+    queued = [QueuedTask(task_uuid=task.task_uuid, priority=task.priority) for task in tasks]
+    accepted = AcceptedBatch(batch=batch, tasks=queued, warnings=warnings)
+    return json_response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks?batch={batch}", **headers})

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 MAX_LENGTH = 32
 """With the name of a song before it, and a suffix after it, a file name must not become too long."""
 
+REST_OF_VOCALS = frozenset({"other", "no_vocals", "accompaniment"})
+"""What a model of two stems may call everything but the vocals, which is the instrumental."""
+
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _NAMELESS = "stem"
 
@@ -44,3 +47,14 @@ def safe_stem_names(names: Iterable[str]) -> dict[str, str]:
         taken.add(candidate)
         chosen[name] = candidate
     return chosen
+
+
+def client_stem_names(names: Iterable[str]) -> dict[str, str]:
+    """The model's names of all its stems -> the names that clients see.
+
+    These are safe, and what a model of two stems calls `other` beside its vocals is the instrumental.
+    """
+    safe = safe_stem_names(names)
+    if len(safe) == 2 and "vocals" in safe.values():
+        return {own: "instrumental" if name in REST_OF_VOCALS else name for own, name in safe.items()}
+    return safe

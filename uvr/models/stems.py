@@ -20,7 +20,7 @@ from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import vr_parameters_of
 from uvr.models.catalogue import known_model, stem_pair
-from uvr.models.stem_names import safe_stem_names
+from uvr.models.stem_names import client_stem_names
 
 _DEMUCS_STEMS = {
     2: ("vocals", "instrumental"),
@@ -28,9 +28,7 @@ _DEMUCS_STEMS = {
     6: ("vocals", "drums", "bass", "guitar", "piano", "other", "instrumental"),
 }
 """audio-separator names the sources of a Demucs network by their number."""
-_REST_OF_VOCALS = {"other", "no_vocals", "accompaniment"}
-"""What a model of two stems may call everything but the vocals; here it is the instrumental."""
-_MAX_DESCRIPTION_BYTES = 1 << 20
+_MAX_DESCRIPTION_BYTES = 1 << 16
 _NOT_TOLD = (PermanentError, OSError, ValueError, LookupError, TypeError)
 """What reading a file raises that does not say what is expected of it."""
 
@@ -79,13 +77,10 @@ def _stems_of_files(path: Path, description: Path) -> tuple[str, ...]:
 
 def with_rest(names: Iterable[str]) -> tuple[str, ...]:
     """The stems of a network that estimates stems with these names: their names here, and what is left of the song."""
-    stems = list(safe_stem_names(names).values())
-    if len(stems) == 2 and "vocals" in stems:
-        stems = ["instrumental" if stem in _REST_OF_VOCALS else stem for stem in stems]
+    stems = tuple(client_stem_names(names).values())
     if len(stems) == 1:
         return stem_pair(stems[0])
-    rest = ["instrumental"] if "vocals" in stems and "instrumental" not in stems else []
-    return (*stems, *rest)
+    return (*stems, "instrumental") if "vocals" in stems and "instrumental" not in stems else stems
 
 
 def _partner(primary: str) -> str:

@@ -20,7 +20,7 @@ from uvr.errors import UvrError
 from uvr.liveness.process import WorkerProcess
 from uvr.liveness.workers import UploaderWatch
 from uvr.models.announcements import ModelAnnouncements
-from uvr.models.audio_separator import catalogue_name
+from uvr.models.catalogue import catalogue_name
 from uvr.processor.handler import SeparationHandler
 from uvr.processor.model_announcer import ModelAnnouncer
 from uvr.processor.scheduler import InferenceScheduler, thread_count

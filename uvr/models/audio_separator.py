@@ -14,7 +14,6 @@ from typing import Any
 
 from uvr.errors import PermanentError
 from uvr.models.catalogue import CATALOGUE, Model, ModelFile, ModelUnavailableError, known_model
-from uvr.models.catalogue import catalogue_name as catalogue_name  # where its callers look for it
 from uvr.models.download import NoSourceError, download_from_first_that_works
 from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, recorded_sha256, sha256, tail_md5
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources

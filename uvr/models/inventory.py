@@ -12,7 +12,8 @@ from pathlib import Path
 
 from uvr.errors import PermanentError
 from uvr.models import store
-from uvr.models.audio_separator import catalogue_name, vr_parameters_of
+from uvr.models.audio_separator import vr_parameters_of
+from uvr.models.catalogue import catalogue_name
 from uvr.models.files import Stamp, stamp_of
 from uvr.models.required_files import is_present, networks_of_bag
 from uvr.models.stems import stems_of_model

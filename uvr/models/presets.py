@@ -21,8 +21,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from config import SettingsError
-from uvr.models.audio_separator import catalogue_name
-from uvr.models.catalogue import CATALOGUE
+from uvr.models.catalogue import CATALOGUE, catalogue_name
 
 VARIABLE = "PRESETS_FILE"
 MAX_ENSEMBLE = 4

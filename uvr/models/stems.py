@@ -28,7 +28,7 @@ _DEMUCS_STEMS = {
     6: ("vocals", "drums", "bass", "guitar", "piano", "other", "instrumental"),
 }
 """audio-separator names the sources of a Demucs network by their number."""
-_MAX_DESCRIPTION_BYTES = 1 << 20
+_MAX_DESCRIPTION_BYTES = 1 << 16
 _NOT_TOLD = (PermanentError, OSError, ValueError, LookupError, TypeError)
 """What reading a file raises that does not say what is expected of it."""
 
@@ -77,11 +77,10 @@ def _stems_of_files(path: Path, description: Path) -> tuple[str, ...]:
 
 def with_rest(names: Iterable[str]) -> tuple[str, ...]:
     """The stems of a network that estimates stems with these names: their names here, and what is left of the song."""
-    stems = list(client_stem_names(names).values())
+    stems = tuple(client_stem_names(names).values())
     if len(stems) == 1:
         return stem_pair(stems[0])
-    rest = ["instrumental"] if "vocals" in stems and "instrumental" not in stems else []
-    return (*stems, *rest)
+    return (*stems, "instrumental") if "vocals" in stems and "instrumental" not in stems else stems
 
 
 def _partner(primary: str) -> str:

@@ -17,7 +17,7 @@ from redis import RedisError
 
 from uvr.errors import PermanentError
 from uvr.models.announcements import ModelAnnouncements, RunnableModel
-from uvr.models.audio_separator import catalogue_name
+from uvr.models.catalogue import catalogue_name
 from uvr.models.inventory import Inventory, PresentModel
 from uvr.models.stems import stems_of_model
 from uvr.periodic import repeating

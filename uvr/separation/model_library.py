@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uvr.errors import PermanentError, TransientError
-from uvr.models.audio_separator import catalogue_name, multi_file_model_name
-from uvr.models.catalogue import ModelUnavailableError, without_suffix
+from uvr.models.catalogue import ModelUnavailableError, catalogue_name, without_suffix
 from uvr.models.files import DownloadProgress
 from uvr.models.required_files import is_present
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
@@ -128,12 +127,7 @@ class DownloadModel:
                 observer.report(progress.done_bytes / progress.total_bytes)
 
         try:
-            if several := multi_file_model_name(self.name):
-                from uvr.separation.audio_separator.model import SeveralFiles, fetch_files  # loads torch
-
-                fetch_files(SeveralFiles(several, self.folder, self.sources))
-            else:
-                model_file(self.name, self.folder, self.sources, on_progress)
+            model_file(self.name, self.folder, self.sources, on_progress)
         except ModelUnavailableError as error:
             raise TransientError(error.message, retry_after_s=_RETRY_AFTER_S) from error
         return self.name

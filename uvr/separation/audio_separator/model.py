@@ -170,23 +170,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(words in told for words in _OUT_OF_MEMORY)
 
 
-def fetch_files(model: SeveralFiles) -> None:
-    """Download the files of `model` that are missing, without loading it.
-
-    Raises `UvrError` if they cannot be downloaded.
-    """
-    try:
-        _separator(model, "cpu", []).download_model_files(model.name)
-    except UvrError:
-        raise
-    except Exception as error:
-        if isinstance(error.__cause__, UvrError):
-            raise error.__cause__ from None
-        raise PermanentError(
-            f"audio-separator cannot download {model.name}: check its name.", reason=str(error)
-        ) from error
-
-
 class _Progress:
     """Computes the share of the work that is done from the loops over one song."""
 

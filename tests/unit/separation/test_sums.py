@@ -31,6 +31,7 @@ def stream(sound: Samples) -> Blocks:
     return lambda: iter(np.split(sound, [1000], axis=1))
 
 
+@settings(deadline=None)
 @given(parts=st.lists(shares, min_size=1, max_size=6))
 def test_the_error_is_what_the_stems_leave_of_the_song(parts: list[float]) -> None:
     error_db = sum_error_db(stream(SONG), [stream(SONG * np.float32(part)) for part in parts])
@@ -45,7 +46,7 @@ def test_silence_has_no_error() -> None:
     assert sum_error_db(stream(SONG * 0), [stream(SONG * 0)] * 2) == -math.inf
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=20)  # the machine may have other things to do
 @given(
     models=st.lists(st.tuples(shares, st.floats(0.5, 1.5, width=32)), min_size=1, max_size=4),
     seconds=st.sampled_from([0.01, 1.6]),

@@ -48,8 +48,8 @@ def write_stems(
     wanted = _chosen(streams, wanted_stems, networks)
     stems = _at_rate(streams, mixture, encoding.sample_rate, observer)
     gain = common_gain(stems, encoding.max_sample)
-    paths = _write({name: stems[name] for name in wanted}, output_dir, encoding, gain, mixture.tags)
     error_db = _sum_error_db(networks, streams, wanted, mixture)
+    paths = _write({name: stems[name] for name in wanted}, output_dir, encoding, gain, mixture.tags)
     observer.report(1.0)
     return Separation(
         stems=paths,

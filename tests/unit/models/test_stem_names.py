@@ -6,7 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uvr.models.audio_separator import VR_PARAMETERS
@@ -37,6 +37,7 @@ def test_a_name_becomes_lower_case_letters_digits_and_underscores(name: str, saf
     assert safe_stem_name(name) == safe
 
 
+@settings(deadline=None)  # the machine may have other things to do
 @given(name=names)
 def test_every_name_becomes_safe_and_stays_so(name: str) -> None:
     safe = safe_stem_name(name)
@@ -45,6 +46,7 @@ def test_every_name_becomes_safe_and_stays_so(name: str) -> None:
     assert safe_stem_name(safe) == safe
 
 
+@settings(deadline=None)
 @given(own=st.lists(names, max_size=8, unique=True))
 def test_no_two_stems_of_a_model_share_a_name(own: list[str]) -> None:
     chosen = safe_stem_names(own)

@@ -46,7 +46,7 @@ def test_silence_has_no_error() -> None:
     assert sum_error_db(stream(SONG * 0), [stream(SONG * 0)] * 2) == -math.inf
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None, max_examples=20)  # the machine may have other things to do
 @given(
     models=st.lists(st.tuples(shares, st.floats(0.5, 1.5, width=32)), min_size=1, max_size=4),
     seconds=st.sampled_from([0.01, 1.6]),

@@ -1,9 +1,9 @@
 -- Leases the item that is next by the order of the queue (order.lua), under a new fence.
 -- KEYS: queue, root. ARGV: lease ms, longest wait s (0: none), leases that an owner may have (0: any number), name of
--- an idle worker or '', ms for which it counts as idle, others that items of a loaded model may overtake (0: none), the
--- texts of the records' `models` that are loaded…
+-- an idle worker or '', ms for which it counts as idle, how often rule 5 may overtake an item (0: never), the texts
+-- of the records' `models` that are loaded…
 -- Returns {id, models, attempt, priority, failures, crashes, fence, score}, or nil when no item may be claimed. `models`
--- is '' unless rule 5 is on.
+-- is the text in the record, and '' while rule 5 is off.
 
 run_when_full()
 local queue, now, idle, max_running = KEYS[1], now_ms(), KEYS[1] .. ':idle', tonumber(ARGV[3])

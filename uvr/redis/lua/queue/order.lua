@@ -275,8 +275,8 @@ local function goes_before(queue, root, id, now, max_wait_s, max_running)
   return head[1] and is_passed_by({head[2], head[1]})
 end
 
--- How many items go before this one by rules 2 to 4 and 6, nil when it does not wait. Of each class at most a page of lines
--- is read, and the others count like those.
+-- How many items go before this one by rules 2, 3, 4 and 6, nil when it does not wait. Of each class at most a page of
+-- lines is read, and the others count like those.
 local function items_before(queue, id)
   local item = redis.call('HMGET', item_key(queue, id), 'member', 'line', 'priority')
   local rank = item[1] and redis.call('ZRANK', queue, item[1])

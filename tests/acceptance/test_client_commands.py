@@ -86,16 +86,18 @@ def test_a_folder_is_all_songs_below_it(service: Service, tmp_path: Path) -> Non
     assert f"{tmp_path / 'none'} has no songs" in empty.stderr
 
 
-def test_a_batch_is_listed_and_the_priority_of_its_waiting_tasks_changed(service: Service, tasks: list[str]) -> None:
-    with Client(service.url, *AUTH) as client:
-        batch = client.submit_batch(["https://songs.example/1.mp3", "https://songs.example/2.mp3"], priority=1)
-    ids = [task.task_uuid for task in batch]
-    listed = run(service, "list", "--batch", batch[0].batch, "--json").stdout.splitlines()
-    assert [json.loads(line)["task_uuid"] for line in listed] == ids[::-1]
-    changed = run(service, "priority", *ids, tasks[0], "2")
-    assert (changed.returncode, changed.stdout.splitlines()) == (1, ids)
-    assert f"{tasks[0]}: The task no longer waits" in changed.stderr
-    assert run(service, "cancel", *ids).returncode == 0
+def test_a_batch_is_listed_and_priorities_are_changed(web: HttpServer) -> None:
+    as_json = {"Content-Type": "application/json"}
+    web.answer("/tasks", Answer(200, b'{"tasks": [{"task_uuid": "7"}], "next_cursor": null}', headers=as_json))
+    web.answer("/tasks/7", Answer(200, b'{"task_uuid": "7", "status": "queued", "priority": 5}', headers=as_json))
+    web.answer("/tasks/8", Answer(409, b'{"detail": "The task no longer waits."}', headers=as_json))
+    listed = run_uvr("list", "--batch", "b", "--json", "--url", web.url(""), UVR_PASSWORD="secret")
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, {"task_uuid": "7"})
+    assert "batch=b" in web.requests[0].path
+    changed = run_uvr("priority", "8", "7", "5", "--url", web.url(""), UVR_PASSWORD="secret")
+    assert (changed.returncode, changed.stdout) == (1, "7\n")
+    assert "8: The task no longer waits." in changed.stderr
+    assert [(it.method, json.loads(it.body)) for it in web.requests[1:]] == [("PATCH", {"priority": 5})] * 2
 
 
 def test_options_of_a_song_are_sent_as_the_service_expects_them(web: HttpServer) -> None:

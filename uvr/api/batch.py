@@ -23,6 +23,7 @@ from uvr.api.responses import json_response
 from uvr.api.schemas.requests import MAX_SONGS, GenerateRequest
 from uvr.api.schemas.responses import AcceptedBatch, FieldWarning, QueuedTask
 from uvr.api.services import services
+from uvr.api.unknown_fields import MAX_WARNINGS
 from uvr.errors import RepeatedRequestError
 from uvr.tasks.model import Task
 
@@ -86,5 +87,5 @@ def _errors_at(number: int, refusal: Problem) -> Iterable[FieldError]:
 
 def _accepted(batch: str, tasks: Iterable[Task], warnings: list[FieldWarning], headers: dict[str, str]) -> Response:
     queued = [QueuedTask(task_uuid=task.task_uuid, priority=task.priority) for task in tasks]
-    accepted = AcceptedBatch(batch=batch, tasks=queued, warnings=warnings)
+    accepted = AcceptedBatch(batch=batch, tasks=queued, warnings=warnings[:MAX_WARNINGS])
     return json_response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks?batch={batch}", **headers})

@@ -18,7 +18,7 @@ from uvr.errors import UvrError
 
 log = structlog.get_logger()
 
-_PIECE_BYTES = 8 * 2**20
+_PIECE_BYTES = 2 * 2**20
 """How much is read from the storage at a time; an archive that is being sent holds this much in memory."""
 _MAX_HEADER_BYTES = 2**20
 """More than all headers of an archive take."""

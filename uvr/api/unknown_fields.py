@@ -17,7 +17,8 @@ from uvr.api.problems import FieldError, bad_request
 from uvr.api.schemas.responses import FieldWarning
 from uvr.spelling import closest
 
-_MAX_WARNINGS = 20
+MAX_WARNINGS = 20
+"""In one response."""
 _MAX_COMPARED = 100
 _MIN_NAME_LENGTH = 5
 """Shorter names are words of their own: an old client's `mode` does not mean `model`, nor its `stem` `stems`."""
@@ -37,7 +38,7 @@ class UnknownFields:
         candidates = {name: closest(name[:_MAX_NAME_LENGTH], missing) for name in compared}
         self.near_misses = {name: field for name, field in candidates.items() if field}
         """Each name that looks misspelled, with the missing field that it comes closest to."""
-        self._ignored = [name for name in unknown if name not in self.near_misses][:_MAX_WARNINGS]
+        self._ignored = [name for name in unknown if name not in self.near_misses][:MAX_WARNINGS]
 
     @property
     def errors(self) -> list[FieldError]:

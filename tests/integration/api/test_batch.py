@@ -113,6 +113,7 @@ def test_a_large_list_needs_the_slot_of_an_upload(client: FlaskClient) -> None:
 def test_ignored_fields_are_named_with_their_place(client: FlaskClient) -> None:
     answer = post_generate(client, [songs(1)[0], {**songs(1)[0], "colour": "red"}])
     assert answer.json["warnings"] == [{"field": "[1].colour", "message": "[1].colour is not known and was ignored."}]
+    assert len(post_generate(client, songs(30, colour="red")).json["warnings"]) == 20
 
 
 def test_a_repeated_list_gets_the_same_ids_and_another_one_a_409(client: FlaskClient, redis_client: Redis) -> None:

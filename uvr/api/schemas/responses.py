@@ -79,7 +79,7 @@ class AcceptedBatch(BaseModel):
         list[FieldWarning],
         Field(
             exclude_if=lambda warnings: not warnings,
-            description="unknown fields that were ignored, at most 20 of each song; absent if there are none",
+            description="unknown fields that were ignored, at most 20; absent if there are none",
         ),
     ] = []
 

@@ -86,6 +86,7 @@ def submit(workshop: Workshop, task_uuid: str, song: str, models: Sequence[str] 
     workshop.broker.store.submit(Task(task_uuid, song, 3, created_ms=0, models=list(models)))
 
 
+@pytest.mark.usefixtures("nothing_counted")
 def test_a_task_gets_its_model_and_a_broken_one_fails_its_own_task_only(
     workshop: Workshop, song: str, folder: Path
 ) -> None:

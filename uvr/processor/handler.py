@@ -20,6 +20,7 @@ from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACT
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.download_shares import DownloadPlace, DownloadShares
 from uvr.processor.fetch import MinRate, download
+from uvr.processor.model_downloads import PAUSE_S, ModelDownloads
 from uvr.processor.room import SongRoom
 from uvr.processor.scheduler import InferenceScheduler, InferenceSlot
 from uvr.separation.engine import Separation
@@ -61,6 +62,7 @@ class SeparationHandler:
         folders = {"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}
         self._room = SongRoom(folders, is_only_disk=not settings.node_id)
         self._shares = DownloadShares(settings.download_threads, has_users=settings.has_users)
+        self._downloads = ModelDownloads()
         self._min_rate = MinRate(settings.fetch_min_bytes_per_second, settings.fetch_min_rate_seconds)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
@@ -73,6 +75,9 @@ class SeparationHandler:
             return Done()  # deleted while it waited
         bind_request_id(task)
         self._room.require(task)
+        if self._downloads.include(task.models):
+            self._scheduler.turn_away()
+            return Later(PAUSE_S)
         with self._shares.take(task) as place, full_disk_explained():
             if place.pause_s:
                 self._scheduler.turn_away()
@@ -157,9 +162,11 @@ class SeparationHandler:
                 waits_for = f"The model {model} is being downloaded, {share:.0%} so far."
                 heartbeat.beat(record(facts={"waits_for": waits_for}))
 
+        missing = self._separator.missing(task.models)
         limit_s = self._settings.task_timeout_seconds
         try:
-            self._separator.download(task.models, timeout_s=limit_s, on_progress=tell, cancelled=heartbeat.stopping)
+            with self._downloads.of(missing):
+                self._separator.download(missing, timeout_s=limit_s, on_progress=tell, cancelled=heartbeat.stopping)
         finally:
             if told_at > 0:
                 heartbeat.beat(record(facts={}))

@@ -182,7 +182,7 @@ class SeparationHandler:
         self, task: Task, lease: Lease, song: Path, stem_dir: Path, heartbeat: Heartbeat, fetch_s: float
     ) -> tuple[Separation, dict[str, object]]:
         """Split `song` into stems in `stem_dir`; returns also the facts about it for the task's record."""
-        fetched = {"fetch_s": round(fetch_s, 3)}
+        fetched: dict[str, object] = {"fetch_s": round(fetch_s, 3)}
         slot = InferenceSlot(self._scheduler, lease, heartbeat)
         started = time.monotonic()
         slot.prepare()
@@ -206,12 +206,12 @@ class SeparationHandler:
         if separation.load_s:
             durations["load_s"] = separation.load_s
         model = ", ".join(task.models) or self._settings.shown_model_name
-        facts: dict[str, object] = {**fetched, "model": model, **separation.facts(), **durations}
-        log.info("task.separated", **{name: fact for name, fact in facts.items() if name != "fetch_s"})
+        facts: dict[str, object] = {"model": model, **separation.facts(), **durations}
+        log.info("task.separated", **facts)
         self._measure(task, separation, separation_s)
-        return separation, facts
+        return separation, fetched | facts
 
-    def _record_length(self, heartbeat: Heartbeat, fetched: Mapping[str, float], audio_s: float) -> None:
+    def _record_length(self, heartbeat: Heartbeat, fetched: Mapping[str, object], audio_s: float) -> None:
         """Record the song's length as soon as it is known: estimates of when the task will be done go by it."""
         heartbeat.beat(record(facts={**fetched, "audio_s": round(audio_s, 3)}))
 

@@ -20,6 +20,7 @@ from uvr.metrics.definitions import AUDIO_SECONDS, FETCH_SECONDS, REAL_TIME_FACT
 from uvr.net.url_guard import UrlGuard
 from uvr.processor.download_shares import DownloadPlace, DownloadShares
 from uvr.processor.fetch import MinRate, download
+from uvr.processor.model_downloads import PAUSE_S, ModelDownloads
 from uvr.processor.room import SongRoom
 from uvr.processor.scheduler import InferenceScheduler, InferenceSlot
 from uvr.separation.engine import Separation
@@ -61,6 +62,7 @@ class SeparationHandler:
         folders = {"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}
         self._room = SongRoom(folders, is_only_disk=not settings.node_id)
         self._shares = DownloadShares(settings.download_threads, has_users=settings.has_users)
+        self._downloads = ModelDownloads()
         self._min_rate = MinRate(settings.fetch_min_bytes_per_second, settings.fetch_min_rate_seconds)
 
     def handle(self, lease: Lease, heartbeat: Heartbeat) -> Done | Later:
@@ -73,6 +75,9 @@ class SeparationHandler:
             return Done()  # deleted while it waited
         bind_request_id(task)
         self._room.require(task)
+        if self._downloads.include(task.models):
+            self._scheduler.turn_away()
+            return Later(PAUSE_S)
         with self._shares.take(task) as place, full_disk_explained():
             if place.pause_s:
                 self._scheduler.turn_away()
@@ -157,9 +162,11 @@ class SeparationHandler:
                 waits_for = f"The model {model} is being downloaded, {share:.0%} so far."
                 heartbeat.beat(record(facts={"waits_for": waits_for}))
 
+        missing = self._separator.missing(task.models)
         limit_s = self._settings.task_timeout_seconds
         try:
-            self._separator.download(task.models, timeout_s=limit_s, on_progress=tell, cancelled=heartbeat.stopping)
+            with self._downloads.of(missing):
+                self._separator.download(missing, timeout_s=limit_s, on_progress=tell, cancelled=heartbeat.stopping)
         finally:
             if told_at > 0:
                 heartbeat.beat(record(facts={}))
@@ -175,7 +182,7 @@ class SeparationHandler:
         self, task: Task, lease: Lease, song: Path, stem_dir: Path, heartbeat: Heartbeat, fetch_s: float
     ) -> tuple[Separation, dict[str, object]]:
         """Split `song` into stems in `stem_dir`; returns also the facts about it for the task's record."""
-        fetched = {"fetch_s": round(fetch_s, 3)}
+        fetched: dict[str, object] = {"fetch_s": round(fetch_s, 3)}
         slot = InferenceSlot(self._scheduler, lease, heartbeat)
         started = time.monotonic()
         slot.prepare()
@@ -199,12 +206,12 @@ class SeparationHandler:
         if separation.load_s:
             durations["load_s"] = separation.load_s
         model = ", ".join(task.models) or self._settings.shown_model_name
-        facts: dict[str, object] = {**fetched, "model": model, **separation.facts(), **durations}
-        log.info("task.separated", **{name: fact for name, fact in facts.items() if name != "fetch_s"})
+        facts: dict[str, object] = {"model": model, **separation.facts(), **durations}
+        log.info("task.separated", **facts)
         self._measure(task, separation, separation_s)
-        return separation, facts
+        return separation, fetched | facts
 
-    def _record_length(self, heartbeat: Heartbeat, fetched: Mapping[str, float], audio_s: float) -> None:
+    def _record_length(self, heartbeat: Heartbeat, fetched: Mapping[str, object], audio_s: float) -> None:
         """Record the song's length as soon as it is known: estimates of when the task will be done go by it."""
         heartbeat.beat(record(facts={**fetched, "audio_s": round(audio_s, 3)}))
 

@@ -112,6 +112,11 @@ class Separator:
         with self._media_child() as child:
             child.start()
 
+    def missing(self, models: Sequence[str]) -> list[str]:
+        """Those of `models` whose files are not here."""
+        library = self._library
+        return [model for model in models if library and model != self.name and not library.has(model)]
+
     def download(
         self, models: Sequence[str], *, timeout_s: float, on_progress: ModelProgress, cancelled: Callable[[], bool]
     ) -> None:

@@ -20,6 +20,7 @@ from tests.support.workers import at_work, wake_workers
 from tests.support.workshop import Workshop, open_workshop
 from uvr.metrics.definitions import UNSENT
 from uvr.models.announcements import ModelAnnouncements, RunnableModel
+from uvr.net.model_sources import ModelSources
 from uvr.processor.handler import SeparationHandler
 from uvr.processor.model_announcer import ModelAnnouncer
 from uvr.processor.scheduler import InferenceScheduler
@@ -86,6 +87,7 @@ def submit(workshop: Workshop, task_uuid: str, song: str, models: Sequence[str] 
     workshop.broker.store.submit(Task(task_uuid, song, 3, created_ms=0, models=list(models)))
 
 
+@pytest.mark.usefixtures("nothing_counted")
 def test_a_task_gets_its_model_and_a_broken_one_fails_its_own_task_only(
     workshop: Workshop, song: str, folder: Path
 ) -> None:
@@ -122,6 +124,26 @@ def test_heartbeats_go_on_while_a_network_is_loaded(workshop: Workshop, song: st
     assert (task.status, task.losses) == (Status.UPLOADING, 0), task.error_message
     assert task.facts["load_s"] > LOAD_S
     assert len(leased_until) >= 3
+
+
+def test_songs_of_a_model_that_is_being_downloaded_do_not_keep_others_waiting(
+    workshop: Workshop, song: str, folder: Path, server: HttpServer
+) -> None:
+    name = "UVR-MDX-NET-Inst_HQ_3"
+    server.answer(f"/{name}.onnx", Answer(body=b"x" * 10_000, drip_s=0.05))
+    library = ModelLibrary(folder, (name,), sources=ModelSources((server.url(""),)), threads=1)
+    separator = Separator(library.default_engine("half"), name="half.onnx", library=library)
+    with processing(workshop, separator):
+        submit(workshop, "missing", song, [name])
+        eventually(
+            lambda: f"The model {name} is being downloaded" in workshop.task("missing").facts.get("waits_for", "")
+        )
+        for number in range(4):
+            submit(workshop, f"also missing {number}", song, [name])
+        submit(workshop, "other", song)
+        eventually(lambda: workshop.task("other").status is Status.UPLOADING)
+        assert {workshop.task(f"also missing {number}").status for number in range(4)} == {Status.QUEUED}
+        assert workshop.task("missing").status is Status.PROCESSING
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def test_networks_that_fit_together_stay_loaded(networks: Networks) -> None:
     assert networks.pool.loaded == ["b", "a"]
 
 
+@pytest.mark.usefixtures("nothing_counted")
 def test_the_least_recently_used_network_is_ended_when_the_limit_would_be_passed(networks: Networks) -> None:
     loaded = []
     for name in ("a", "b", "a", "c", "b"):

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.audio import codec_of, noise, read_audio, snr_db, write_audio
 from tests.support.command_line import run_uvr, uvr_command
-from tests.support.networks import PARAMETERS, uvr_entry, write_network
+from tests.support.networks import PARAMETERS, uvr_entry, write_model, write_network
 from tests.support.waiting import eventually
 
 
@@ -173,6 +173,29 @@ def test_wrong_usage_is_reported_before_any_work(tmp_path: Path, arguments: tupl
     done = run(*(argument.format(**places) for argument in arguments))
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence.format(**places) in done.stderr
+
+
+def test_several_models_are_averaged_and_only_the_wanted_stems_are_saved(tmp_path: Path) -> None:
+    source = song(tmp_path / "song.wav", 1)
+    for name, factor in (("half", 0.5), ("quarter", 0.25)):
+        write_model(tmp_path / f"{name}.onnx", factor=factor)
+    presets = tmp_path / "presets.json"
+    presets.write_text('{"both": {"models": [["missing.onnx"], ["half.onnx", "quarter.onnx"]]}}')
+    variables = {"MODEL_FILE_DIR": str(tmp_path), "PRESETS_FILE": str(presets)}
+    stem = PARAMETERS.primary_stem.lower()
+    done = run(source, "-o", tmp_path / "both", "--model", "Both", "--stems", stem.title(), "--json", **variables)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["stems"] == {stem: str(tmp_path / "both" / f"song_{stem}.wav")}
+    assert result["facts"]["model"] == "half, quarter"
+    # Either model alone would be 9 dB away; the small networks leave out the lowest frequencies.
+    assert snr_db(read_audio(source) * 0.375, read_audio(Path(result["stems"][stem]))) > 20
+    mixed = run(source, "-o", tmp_path, "--model", "both,half.onnx", **variables)
+    assert (mixed.returncode, mixed.stdout) == (2, "")
+    assert "both is a preset; give it alone" in mixed.stderr
+    unknown = run(source, "-o", tmp_path, "--model", "half.onnx", "--stems", "drums", **variables)
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert f"{source}: " in unknown.stderr
 
 
 def test_invalid_settings_are_reported_before_any_work(tmp_path: Path) -> None:

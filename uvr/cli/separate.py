@@ -15,23 +15,27 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from config import Settings
+from config import Settings, SettingsError, refuse_to_start
 from uvr.audio.output_format import OutputFormat
+from uvr.cli.option_types import joined, separate_names
 from uvr.cli.output_names import stem_names, why_not_writable
 from uvr.cli.progress_bar import ProgressLine
 from uvr.cli.song_folders import NoSongsError, songs_with_prefixes
 from uvr.errors import PermanentError, UvrError
 from uvr.models import store
 from uvr.models.catalogue import stem_pair, without_suffix
-from uvr.separation.child_main import EngineFactory
+from uvr.models.presets import read_presets
+from uvr.models.required_files import is_present
 from uvr.separation.devices import Device
-from uvr.separation.engine_factory import MdxEngineFactory, choose_engine
+from uvr.separation.engine_factory import MdxEngineFactory, ModelEngineFactory, choose_engine
+from uvr.separation.memory import usable_memory_bytes
+from uvr.separation.model_library import ModelLibrary
 from uvr.separation.separator import Separator
 
 DONE, SOME_FAILED, NOT_STARTED = 0, 1, 2
@@ -54,8 +58,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--model",
+        type=separate_names,
+        action="append",
         metavar="NAME|PATH",
-        help="the name of a known model, or any MDX-Net ONNX file; default: MODEL_NAME",
+        help="a preset, the name of a known model, or any MDX-Net ONNX file; several models, with commas between them, "
+        "are averaged; default: MODEL_NAME",
+    )
+    parser.add_argument(
+        "--stems", type=separate_names, action="append", metavar="NAME,…", help="save only these; default: all"
     )
     parser.add_argument(
         "--params", type=Path, metavar="FILE.json", help="the model's parameters in UVR's format (docs/models.md)"
@@ -85,7 +95,6 @@ def separate(options: argparse.Namespace, settings: Settings) -> int:
     if obstacle := why_not_writable(options.output):
         sys.stderr.write(f"{obstacle}\n")
         return NOT_STARTED
-    options.model = options.model or settings.model_name
     try:
         found = songs_with_prefixes(options.inputs, options.output)
     except NoSongsError as error:
@@ -95,13 +104,23 @@ def separate(options: argparse.Namespace, settings: Settings) -> int:
     names = stem_names([prefix + Path(song).stem for song, prefix in found.items()], options.output)
     songs = list(map(_Song, options.inputs, names))
     try:
-        engine = _choose_engine(options, settings)
-        separator = Separator(engine, log_level="error", log_format=settings.log_format)
+        options.models = _chosen_models(joined(options.model) or [settings.model_name], settings)
+        engines = {model: _choose_engine(model, options, settings) for model in options.models}
+        separator = Separator(
+            engines[options.models[0]],
+            name=options.models[0],
+            library=_ChosenModels(settings.model_file_dir, engines=engines),
+            max_model_bytes=settings.max_model_memory_bytes or usable_memory_bytes() // 2,
+            log_level="error",
+            log_format=settings.log_format,
+        )
         separator.start()
+    except SettingsError as error:  # of PRESETS_FILE
+        refuse_to_start(error.faults)
     except UvrError as error:
         sys.stderr.write(f"{error.message}\n")
         return NOT_STARTED
-    stems = stem_pair(engine.parameters.primary_stem) if isinstance(engine, MdxEngineFactory) else ()
+    stems = _known_stems(list(engines.values()), joined(options.stems))
     status = DONE
     with closing(separator):
         for song in songs:
@@ -112,16 +131,53 @@ def separate(options: argparse.Namespace, settings: Settings) -> int:
     return status
 
 
-def _choose_engine(options: argparse.Namespace, settings: Settings) -> EngineFactory:
-    """The engine for the model of the command line; downloads a known model if its file is missing."""
-    path = Path(options.model)
+@dataclass(frozen=True)
+class _ChosenModels(ModelLibrary):
+    """The models of the command line, which may be files anywhere."""
+
+    engines: Mapping[str, ModelEngineFactory] = field(default_factory=dict)
+
+    def engine_factory(self, name: str) -> ModelEngineFactory:
+        return self.engines[name]
+
+
+def _chosen_models(given: list[str], settings: Settings) -> list[str]:
+    """The models of the command line. A preset is the first of its models that is here, else the first one.
+
+    Raises `SettingsError` for a PRESETS_FILE that is not valid, and `PermanentError` for a preset beside other models.
+    """
+    presets = read_presets(settings.presets_file)
+    named = [name for name in given if name.lower() in presets]
+    if not named:
+        return given
+    if len(given) > 1:
+        raise PermanentError(f"{named[0]} is a preset; give it alone, or models by their names.")
+    options = presets[named[0].lower()].options
+    return list(
+        next((each for each in options if all(is_present(it, settings.model_file_dir) for it in each)), options[0])
+    )
+
+
+def _known_stems(engines: Sequence[ModelEngineFactory], wanted: Sequence[str]) -> list[str]:
+    """The stems that will be saved, as far as they are known in advance."""
+    pairs = [
+        stem_pair(engine.parameters.primary_stem) if isinstance(engine, MdxEngineFactory) else () for engine in engines
+    ]
+    return [stem for stem in pairs[0] if all(stem in pair for pair in pairs) and (stem in wanted or not wanted)]
+
+
+def _choose_engine(given: str, options: argparse.Namespace, settings: Settings) -> ModelEngineFactory:
+    """The engine for a model of the command line; downloads a known model if its file is missing."""
+    path = Path(given)
     # Unlike in MODEL_NAME, the name of a file in the current folder counts as a path even without a slash.
-    model = str(path.absolute()) if path.is_file() or os.sep in options.model else options.model
+    model = str(path.absolute()) if path.is_file() or os.sep in given else given
     threads = settings.inference_threads if options.threads is None else options.threads
     device = options.device or settings.device
     if options.params:
         if not path.is_file():
             raise PermanentError(f"--params describes a model file, and {path} is not a file.")
+        if len(options.models) > 1:
+            raise PermanentError("--params describes one model file; for several, put FILE.onnx.json beside each.")
         parameters, backend = store.read_parameters(options.params), settings.network_backend
         return MdxEngineFactory(path.absolute(), parameters, threads, device, backend)
     with closing(ProgressLine(path.name, sys.stderr)) as line:
@@ -152,7 +208,7 @@ def _separate_song(song: _Song, options: argparse.Namespace, separator: Separato
         is_about_song = error.filename in (None, str(song.source))
         return {**result, "error_message": reason if is_about_song else f"{error.filename}: {reason}"}
     facts = {
-        "model": without_suffix(Path(options.model).name, ".onnx"),
+        "model": ", ".join(without_suffix(Path(model).name, ".onnx") for model in options.models),
         **facts,
         "separation_s": round(time.monotonic() - started, 3),
     }
@@ -178,6 +234,8 @@ def _write_stems(
             max_seconds=math.inf,
             timeout_s=math.inf,
             output_format=OutputFormat(options.format),
+            models=options.models,
+            wanted_stems=joined(options.stems),
             on_progress=line.advanced,
             cancelled=lambda: False,
         )

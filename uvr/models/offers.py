@@ -18,6 +18,7 @@ from uvr.errors import PermanentError, TransientError
 from uvr.models.announcements import RunnableModel
 from uvr.models.catalogue import CATALOGUE, catalogue_name, without_suffix
 from uvr.models.presets import Preset
+from uvr.models.stem_names import safe_stem_name
 from uvr.spelling import closest
 
 _FILE_SUFFIXES = (".onnx", ".pth", ".ckpt", ".yaml")
@@ -80,9 +81,9 @@ class Offers:
 
         Raises `PermanentError` that lists what `models` give ([] is MODEL_NAME) if one is not among them.
         """
-        names = list(dict.fromkeys(map(_stem_name, wanted)))
-        if "" in names:
+        if not all(any(map(str.isalnum, name)) for name in wanted):
             raise PermanentError("the name of a stem has letters or digits")
+        names = list(dict.fromkeys(map(safe_stem_name, wanted)))
         models = list(models) or [self.default]
         given = self.stems_of(models)
         if given is not None and (missing := [name for name in names if name not in given]):
@@ -182,10 +183,6 @@ def _not_known_yet(name: str) -> TransientError:
 
 def _preset_name(name: str) -> str:
     return name.strip().lower()
-
-
-def _stem_name(name: str) -> str:
-    return "_".join("".join(letter if letter.isalnum() else " " for letter in name.lower()).split())
 
 
 def _plain(name: str) -> str:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import structlog
@@ -17,7 +18,7 @@ from redis import RedisError
 
 from uvr.errors import PermanentError
 from uvr.models.announcements import ModelAnnouncements, RunnableModel
-from uvr.models.catalogue import catalogue_name
+from uvr.models.catalogue import known_model
 from uvr.models.inventory import Inventory, PresentModel
 from uvr.models.stems import stems_of_model
 from uvr.periodic import repeating
@@ -83,11 +84,16 @@ class ModelAnnouncer:
         """The models that this processor can run: the default one, those that are here, and those it may download."""
         here = self._inventory.models()
         default = here.get(self._separator.name) or self._default_model()
-        offered = {name: PresentModel(name, ()) for name in map(catalogue_name, self._library.downloadable)}
-        known = {default.name: default} | offered | here
+        known = {default.name: default} | self._downloadable | here
         return [
             self._told_about(model, is_here=model in here.values()) for model in known.values() if self._runs(model)
         ]
+
+    @cached_property
+    def _downloadable(self) -> dict[str, PresentModel]:
+        """The models that MODELS_OFFERED names; other names there are presets, or files that are not here yet."""
+        models = filter(None, map(known_model, self._library.downloadable))
+        return {model.name: PresentModel(model.name, model.stems) for model in models}
 
     def _default_model(self) -> PresentModel:
         """The default model if it is not in the folder of the others; its file is read once."""

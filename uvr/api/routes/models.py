@@ -24,9 +24,7 @@ def list_models() -> Response:
     """List the models of the catalogue and those of the operator, and the presets."""
     offers, processors = services().model_offers.now(), services().workers().get("processor", [])
     in_use = sorted({catalogue_name(processor["model"]) for processor in processors if "model" in processor})
-    # A processor that is to download what MODELS_OFFERED names does not know that some of these names are presets.
-    told = [name for name, model in offers.runnable.items() if model.is_here or name not in offers.presets]
-    names = dict.fromkeys([*CATALOGUE, *told, *offers.models])
+    names = dict.fromkeys([*CATALOGUE, *offers.runnable, *offers.models])
     speeds = services().broker.durations.speeds()
     entries = [_entry(CATALOGUE.get(name) or _own(name), offers, in_use, speeds.get(name)) for name in names]
     presets = [

@@ -81,11 +81,6 @@ def test_presets_are_shown_with_what_each_would_be_now(client: FlaskClient, redi
     assert all(preset["purpose"] for preset in presets.values())
 
 
-def test_a_preset_that_a_processor_takes_for_a_model_is_not_listed(client: FlaskClient, redis_client: Redis) -> None:
-    announce(redis_client, RunnableModel("Kim_Vocal_2"), RunnableModel("best", is_here=False))
-    assert "best" not in {model["name"] for model in listed(client)["models"]}
-
-
 def test_before_anything_is_announced_the_default_model_is_offered(client: FlaskClient) -> None:
     found = listed(client)
     assert found["default"] == "UVR-MDX-NET-Inst_HQ_4"

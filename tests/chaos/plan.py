@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from uvr.api.schemas.requests import GenerateRequest
-
 KILLS = {"processor": 4, "child": 4, "uploader": 4, "api": 2, "api-worker": 2, "redis": 2, "s3": 1, "all": 1}
 """What is killed, and its relative frequency; "all" is every process at the same time, as if a machine went down."""
 
@@ -29,10 +27,7 @@ LEASE_S = 4.0
 """How long a worker can go without a heartbeat before it loses its task."""
 
 MODELS = {"half": 0.5, "quarter": 0.25}
-"""The models, the default first, and which share of a song each gives as its vocals."""
-
-_CHOSEN = list(MODELS) if "model" in GenerateRequest.model_fields else list(MODELS)[:1]
-"""Songs have these models in turns; an API without this field separates all of them with the default."""
+"""The models, the default first, and which share of a song each gives as its vocals. Songs have them in turns."""
 
 _SECONDS_PER_DISRUPTION = 1.6
 _RATES_HZ = (44_100, 44_100, 48_000, 22_050)
@@ -125,7 +120,7 @@ def _song(chance: Random, number: int, pause_s: float) -> Song:
         receiver=chance.choice(RECEIVERS),
         hooks=chance.choice(_HOOKS) if chance.random() < 0.2 else (),
         hook_s=chance.uniform(0, 0.5),
-        model=_CHOSEN[number % len(_CHOSEN)],
+        model=list(MODELS)[number % len(MODELS)],
     )
 
 

@@ -18,7 +18,7 @@ from uvr.errors import TransientError, UvrError, disk_error
 from uvr.net.bucket_address import AddressingStyle
 from uvr.net.http_status import described
 from uvr.storage.content_types import content_type
-from uvr.storage.download_name import attachment
+from uvr.storage.download_name import inline
 from uvr.storage.s3_connection import S3Connection
 from uvr.storage.s3_errors import MISSING
 
@@ -190,4 +190,4 @@ class S3Storage:
 
 
 def _disposition(download_name: str) -> dict[str, str]:
-    return {"ContentDisposition": attachment(download_name)} if download_name else {}
+    return {"ContentDisposition": inline(download_name)} if download_name else {}

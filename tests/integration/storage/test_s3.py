@@ -128,7 +128,7 @@ def test_links_give_the_name_of_the_song_that_an_object_or_its_copy_was_stored_w
     storage.copy("named.wav", "named copy.wav", "Zwei (vocals).wav")
     for key, name in (("named.wav", "One (vocals).wav"), ("named copy.wav", "Zwei (vocals).wav")):
         answer = requests.get(storage.url(key, 60), timeout=10)
-        assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'
+        assert answer.headers["Content-Disposition"] == f'inline; filename="{name}"'
         assert answer.headers["Content-Type"] == "audio/wav"
         assert "response-content-disposition" not in storage.url(key, 60)
 

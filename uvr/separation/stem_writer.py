@@ -25,7 +25,7 @@ from uvr.separation.mixture import Mixture
 from uvr.separation.progress import SeparationObserver
 from uvr.separation.remainder import with_remainder
 from uvr.separation.stem_streams import Blocks, stem_streams, what_they_give
-from uvr.separation.sums import MAX_EXACT_DB, stems_to_add_up, sum_error_db
+from uvr.separation.sums import MAX_EXACT_DB, is_pair, stems_to_add_up, sum_error_db
 
 
 def write_stems(
@@ -60,7 +60,8 @@ def write_stems(
         provider=", ".join(dict.fromkeys(estimates.provider for estimates in networks)),
         backend=", ".join(dict.fromkeys(estimates.backend for estimates in networks)),
         output_format=output_format,
-        notes=(*mixture.notes, *_notes(mixture, encoding, error_db)),
+        # That the pair of an MDX-Net model differs from the song by `compensate` is how the model is meant.
+        notes=(*mixture.notes, *_notes(mixture, encoding, None if is_pair(networks) else error_db)),
         sum_error_db=error_db,
     )
 

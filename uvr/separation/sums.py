@@ -1,7 +1,8 @@
 """Whether the stems of a song add up to it, and if not, by how much.
 
-Two stems of which one is what the other leaves of the song need no measurement. All others do: networks that estimate
-several stems do so independently, and a mean of networks has the stems that they share.
+Two stems of which one is what the other leaves of the song need no measurement. All others do: an MDX-Net model whose
+`compensate` is not 1 subtracts more than its primary stem, networks that estimate several stems do so independently,
+and a mean of networks has the stems that they share.
 """
 
 from __future__ import annotations
@@ -24,11 +25,17 @@ def stems_to_add_up(networks: Sequence[Estimates], names: Collection[str]) -> li
 
     An instrumental beside drums and bass contains them, so it is not counted.
     """
-    if len(networks) == 1 and networks[0].residual and len(networks[0].spools) == 1:
+    residual = networks[0].residual
+    if is_pair(networks) and residual and residual.factor == 1.0:
         return []
     extra = {network.residual.name for network in networks if network.residual and len(network.spools) > 1}
     counted = [name for name in names if len(names) == 2 or name not in extra]
     return counted if len(counted) > 1 else []
+
+
+def is_pair(networks: Sequence[Estimates]) -> bool:
+    """Whether the stems are what one network estimates, and what is left of the song."""
+    return len(networks) == 1 and len(networks[0].spools) == 1
 
 
 def sum_error_db(song: Blocks, stems: Sequence[Blocks]) -> float:

@@ -160,10 +160,18 @@ def test_the_sum_of_chosen_stems_means_nothing(tmp_path):
     assert song.write(song.exact(0.25, 0.25, 0.3, 0.1), wanted=("drums", "vocals")).sum_error_db is None
 
 
-def test_a_pair_with_a_remainder_is_not_measured(tmp_path):
+def test_a_pair_with_a_remainder_adds_up(tmp_path):
     song = Song(tmp_path)
-    compensated = Residual("instrumental", "vocals", 1.05)
-    assert song.write(song.network("vocals", residual=compensated)).sum_error_db is None
+    assert song.write(song.network("vocals", residual=Residual("instrumental", "vocals"))).sum_error_db is None
+
+
+def test_a_pair_whose_remainder_lacks_more_than_the_other_stem_says_by_how_much(tmp_path):
+    song = Song(tmp_path)
+    network = song.network("vocals", residual=Residual("instrumental", "vocals", 1.05))
+    whole, vocals = (spool.read(0, spool.samples) for spool in (song.mixture.source, network.spools["vocals"]))
+    made = song.write(network)
+    assert made.sum_error_db == pytest.approx(-snr_db(whole, whole - 0.05 * vocals), abs=0.06)
+    assert not made.notes
 
 
 def test_an_instrumental_beside_estimates_of_two_stems_is_measured(tmp_path):

@@ -19,7 +19,7 @@ from redis import RedisError
 
 from config import VERSION, Settings, SettingsError, load_settings, read_settings, refuse_to_start
 from uvr import logs
-from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
+from uvr.api.auth.basic import SECURITY_SCHEMES, password_faults, warn_about_password
 from uvr.api.cors import register_cors
 from uvr.api.cross_site import refuse_other_sites
 from uvr.api.json_body import MAX_JSON_BYTES
@@ -33,6 +33,7 @@ from uvr.api.routes.generate import generate
 from uvr.api.routes.health import health
 from uvr.api.routes.metrics import metrics
 from uvr.api.routes.models import models
+from uvr.api.routes.session import session
 from uvr.api.routes.tasks import tasks
 from uvr.api.routes.users import users
 from uvr.api.services import attach, open_services, services_of
@@ -63,7 +64,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = OpenAPI(
         "uvr-api",
         info=Info(title="uvr-api", version=VERSION, description=ABOUT),
-        security_schemes={scheme: {"type": "http", "scheme": scheme} for scheme in (BASIC_AUTH, BEARER_TOKEN)},
+        security_schemes=SECURITY_SCHEMES,
         doc_ui=False,
         static_folder=None,
         validation_error_status=400,
@@ -76,7 +77,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     refuse_other_sites(app, settings)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
-    for blueprint in (generate, tasks, events, users, models, files, health, metrics):
+    for blueprint in (generate, tasks, events, users, session, models, files, health, metrics):
         app.register_api(blueprint)
     register_docs(app)
     return app

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
+from urllib.parse import urlencode
 
 from flask_openapi3.models import OPENAPI3_REF_TEMPLATE
 from flask_openapi3.openapi import OpenAPI
@@ -24,7 +25,8 @@ from pydantic.json_schema import JsonSchemaMode
 from uvr.api import problems
 from uvr.api.multipart import FORM_TYPE
 from uvr.api.problems import PROBLEM_TYPE
-from uvr.api.schemas import requests, responses
+from uvr.api.schemas import requests, responses, sessions
+from uvr.api.schemas.sessions import SIGN_IN_FORM
 
 ABOUT = """Splits songs into vocals and instrumental. Submit a song to get a task; poll it, or receive a webhook.
 
@@ -96,9 +98,13 @@ def curl_commands(document: dict[str, Any], path: str, method: str, operation: d
     command = " ".join(words)
     bodies = []
     for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
-        body = json.dumps(_example_body(document, media["schema"]))
-        is_form = media_type == FORM_TYPE
-        bodies.append("-F audio=@song.mp3" if is_form else f"-H 'Content-Type: {media_type}' \\\n  -d '{body}'")
+        body = _example_body(document, media["schema"])
+        if media_type == FORM_TYPE:
+            bodies.append("-F audio=@song.mp3")
+        elif media_type == SIGN_IN_FORM:
+            bodies.append(f"-d '{urlencode(body)}'")
+        else:
+            bodies.append(f"-H 'Content-Type: {media_type}' \\\n  -d '{json.dumps(body)}'")
     return [f"{command} {body}" for body in bodies] or [command]
 
 
@@ -118,7 +124,7 @@ def _pydantic_schemas(document: dict[str, Any]) -> dict[str, Any]:
     """The schema of every model that the document names, as pydantic generates it."""
     bodies = json.dumps([operation.get("requestBody") for _, _, operation in operations(document)])
     schemas = {}
-    for name, model in {**vars(problems), **vars(requests), **vars(responses)}.items():
+    for name, model in {**vars(problems), **vars(requests), **vars(responses), **vars(sessions)}.items():
         if name in document["components"]["schemas"] and isinstance(model, type) and issubclass(model, BaseModel):
             mode: JsonSchemaMode = "validation" if f'/{name}"' in bodies else "serialization"
             schemas[name] = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE, mode=mode)

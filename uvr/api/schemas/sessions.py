@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from uvr.api.auth.users import User
 from uvr.timestamps import iso_time
 
-
 SIGN_IN_FORM = "application/x-www-form-urlencoded"
 
 

@@ -15,6 +15,7 @@ from uvr.api.auth.sessions import Sessions
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
 from uvr.api.request_slots import EventStreamSlots, LongRequests, Slots
+from uvr.api.task_feed import TaskFeeds
 from uvr.liveness.workers import live_workers
 from uvr.metrics.aggregation import Totals
 from uvr.net.url_guard import UrlGuard
@@ -58,6 +59,7 @@ class Services:
     eta: EtaEstimator
     upload_slots: Slots
     event_streams: EventStreamSlots
+    feeds: TaskFeeds
     user_secrets: UserSecrets
 
     @property
@@ -82,6 +84,7 @@ def open_services(settings: Settings) -> Services:
     broker = Broker(settings, clients)
     storage = open_storage(settings, LinkKey(broker.client, broker.root))
     uploads = Uploads(settings, broker.uploads)
+    eta = EtaEstimator(broker)
     long_requests = LongRequests(settings.api_threads, has_users=settings.has_users)
     return Services(
         settings=settings,
@@ -100,9 +103,10 @@ def open_services(settings: Settings) -> Services:
         request_rate=RequestRate(broker.client, broker.root, settings.requests_per_minute),
         totals=Totals(broker.client, broker.root),
         actions=TaskActions(broker, DeadLetters(broker), storage, uploads),
-        eta=EtaEstimator(broker),
+        eta=eta,
         upload_slots=Slots(long_requests, "upload", instead=""),
         event_streams=EventStreamSlots(long_requests),
+        feeds=TaskFeeds(broker.store, eta),
         user_secrets=UserSecrets(broker.client, broker.root),
     )
 

@@ -126,9 +126,11 @@ def ran(command: str, url: str, folder: Path, variables: dict[str, str]) -> int:
     (folder / "song.mp3").write_bytes(b"not empty")
     environment = {"UVR": url, "CREDENTIALS": ":".join(CREDENTIALS), **variables}
     body = "" if "-OJ" in command else "-o /dev/null"
-    script = command.replace("curl ", f"curl -s --max-time 60 {body} -w '%{{stderr}}%{{http_code}}' ", 1)
+    is_endless = "/events" in command and "$TASK_UUID" not in command
+    limits = "--max-time 1" if is_endless else "--max-time 60"
+    script = command.replace("curl ", f"curl -s {limits} {body} -w '%{{stderr}}%{{http_code}}' ", 1)
     done = subprocess.run(
-        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=True, cwd=folder
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=not is_endless, cwd=folder
     )
     return int(done.stderr)
 

@@ -86,12 +86,6 @@ def test_page_loads_nothing_from_other_hosts(client: FlaskClient) -> None:
     assert "frame-ancestors 'none'" in policy
 
 
-def test_root_redirects_to_the_page_without_credentials(client: FlaskClient) -> None:
-    answer = client.get("/")
-    assert (answer.status_code, answer.headers["Location"]) == (302, "docs")
-    assert client.get("/", follow_redirects=True).data == client.get("/docs").data
-
-
 @pytest.mark.usefixtures("redis_client")
 def test_every_example_on_the_page_works(shared_redis: ValkeyServer, tmp_path: Path) -> None:
     if shutil.which("curl") is None:

@@ -1,4 +1,4 @@
-"""GET /openapi.json and GET /docs: the API's description for programs and for people. GET / redirects to /docs.
+"""GET /openapi.json and GET /docs: the API's description for programs and for people.
 
 The page is generated from the document alone. It has no scripts and loads nothing from other hosts, so it works on
 machines without internet access. Neither needs credentials: both contain nothing that the public source code does not.
@@ -13,9 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, redirect, render_template
+from flask import Blueprint, Response, render_template
 from flask_openapi3.openapi import OpenAPI
-from werkzeug.wrappers import Response as AnyResponse
 
 from uvr.api.openapi import curl_commands, openapi_document, operations
 from uvr.api.services import services_of
@@ -44,10 +43,6 @@ def register_docs(app: OpenAPI) -> None:
     @docs.get("/docs")
     def show_page() -> Response:
         return Response(page(), headers={"Content-Security-Policy": policy})
-
-    @docs.get("/")
-    def redirect_to_page() -> AnyResponse:
-        return redirect("docs")  # relative, so it also works behind a proxy that adds a path prefix
 
     app.register_blueprint(docs)
 

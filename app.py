@@ -26,6 +26,7 @@ from uvr.api.json_body import MAX_JSON_BYTES
 from uvr.api.openapi import ABOUT
 from uvr.api.problems import Problem, register_problems, validation_problem
 from uvr.api.responses import register_responses
+from uvr.api.routes.admin import admin
 from uvr.api.routes.console import register_console
 from uvr.api.routes.docs import register_docs
 from uvr.api.routes.events import events
@@ -78,7 +79,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     refuse_other_sites(app, settings)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
-    for blueprint in (generate, tasks, events, users, session, models, files, health, metrics):
+    for blueprint in (generate, tasks, events, users, session, models, admin, files, health, metrics):
         app.register_api(blueprint)
     register_docs(app)
     register_console(app, settings)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import ChainMap
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -25,7 +26,7 @@ from pydantic.json_schema import JsonSchemaMode
 from uvr.api import problems
 from uvr.api.multipart import FORM_TYPE
 from uvr.api.problems import PROBLEM_TYPE
-from uvr.api.schemas import requests, responses, sessions
+from uvr.api.schemas import admin, requests, responses, sessions
 from uvr.api.schemas.sessions import SIGN_IN_FORM
 
 ABOUT = """Splits songs into vocals and instrumental. Submit a song to get a task; poll it, or receive a webhook.
@@ -124,7 +125,8 @@ def _pydantic_schemas(document: dict[str, Any]) -> dict[str, Any]:
     """The schema of every model that the document names, as pydantic generates it."""
     bodies = json.dumps([operation.get("requestBody") for _, _, operation in operations(document)])
     schemas = {}
-    for name, model in {**vars(problems), **vars(requests), **vars(responses), **vars(sessions)}.items():
+    models = ChainMap(*map(vars, (problems, requests, responses, sessions, admin)))
+    for name, model in models.items():
         if name in document["components"]["schemas"] and isinstance(model, type) and issubclass(model, BaseModel):
             mode: JsonSchemaMode = "validation" if f'/{name}"' in bodies else "serialization"
             schemas[name] = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE, mode=mode)

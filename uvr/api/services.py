@@ -56,6 +56,7 @@ class Services:
     request_rate: RequestRate
     totals: Totals
     actions: TaskActions
+    dead_letters: DeadLetters
     eta: EtaEstimator
     upload_slots: Slots
     event_streams: EventStreamSlots
@@ -85,6 +86,7 @@ def open_services(settings: Settings) -> Services:
     storage = open_storage(settings, LinkKey(broker.client, broker.root))
     uploads = Uploads(settings, broker.uploads)
     eta = EtaEstimator(broker)
+    dead_letters = DeadLetters(broker)
     long_requests = LongRequests(settings.api_threads, has_users=settings.has_users)
     return Services(
         settings=settings,
@@ -102,7 +104,8 @@ def open_services(settings: Settings) -> Services:
         uncounted_tokens=LocalAllowance(),
         request_rate=RequestRate(broker.client, broker.root, settings.requests_per_minute),
         totals=Totals(broker.client, broker.root),
-        actions=TaskActions(broker, DeadLetters(broker), storage, uploads),
+        actions=TaskActions(broker, dead_letters, storage, uploads),
+        dead_letters=dead_letters,
         eta=eta,
         upload_slots=Slots(long_requests, "upload", instead=""),
         event_streams=EventStreamSlots(long_requests),

@@ -4,7 +4,7 @@ export const texts = {
   title: "Songs into stems",
   about:
     "This service splits a song into its stems, such as vocals and instrumental. Programs send songs to it; it answers " +
-    "with a task, and tells when the stems are ready.",
+    "with a task, and says when the stems are ready.",
   send: "Send a song",
   documentation: "Documentation",
   docs: "Read the documentation",

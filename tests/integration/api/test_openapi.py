@@ -22,6 +22,7 @@ from tests.support.api_process import environment, running_api
 from uvr.api.openapi import operations
 from uvr.tasks.model import Status, Task, record
 
+NEED_FAILURE = ("retry_task", "retry_dead_letter", "drop_dead_letter")
 AUDIO = "https://songs.example.com/a.mp3"
 
 
@@ -104,6 +105,7 @@ def test_every_example_on_the_page_works(shared_redis: ValkeyServer, tmp_path: P
     expected |= {"submit": [202, 202], "retry_task": [202], "redeliver_webhook": [202]}
     expected |= {"make_webhook_secret": [201], "remove_webhook_secret": [204]}
     expected |= {"sign_in": [401, 401], "sign_out": [204]}  # nobody has the password in the example
+    expected |= {"retry_dead_letter": [202], "drop_dead_letter": [204]}
     expected |= {"delete_task": [204], "show_readiness": [503]}  # there are no workers
     assert answers == expected
 
@@ -138,7 +140,7 @@ def prepared(server: ValkeyServer, folder: Path, name: str) -> dict[str, str]:
         services.storage.put(stem, "v.wav", "audio/wav")
         services.store.submit(Task(name, AUDIO, 5, 1_700_000_000_000, hook_url="https://a.example/hook"))
         if name != "cancel_task":
-            ended(services.broker.tasks, name, Status.FAILED if name == "retry_task" else Status.SUCCESS)
+            ended(services.broker.tasks, name, Status.FAILED if name in NEED_FAILURE else Status.SUCCESS)
         query = dict(parse_qsl(urlsplit(services.storage.url("v.wav", 600)).query))
     return {"TASK_UUID": name, "KEY": "v.wav", **{key.upper(): value for key, value in query.items()}}
 

@@ -6,6 +6,7 @@ Nothing is written by hand, so the document cannot contradict the code. Correcte
 - Errors have the media type of problem documents and the headers that they really have.
 - Operations are named after their functions.
 - Operations without input have no 400.
+- Answers have examples, and the webhooks that the service sends are described.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from pydantic.json_schema import JsonSchemaMode
 
 from uvr.api import problems
 from uvr.api.multipart import FORM_TYPE
+from uvr.api.openapi_examples import example_of
+from uvr.api.openapi_webhooks import webhooks
 from uvr.api.problems import PROBLEM_TYPE
 from uvr.api.schemas import admin, requests, responses, sessions
 from uvr.api.schemas.sessions import SIGN_IN_FORM
@@ -63,6 +66,8 @@ def openapi_document(app: OpenAPI) -> dict[str, Any]:
                 if "minimum" in part and part["minimum"].is_integer():
                     part["minimum"] = int(part["minimum"])
         _correct_responses(operation)
+        _add_examples(operation, document["components"]["schemas"])
+    document["webhooks"] = webhooks(document["components"]["schemas"])
     return document
 
 
@@ -132,6 +137,13 @@ def _pydantic_schemas(document: dict[str, Any]) -> dict[str, Any]:
             schemas[name] = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE, mode=mode)
             schemas[name].pop("$defs", None)
     return schemas
+
+
+def _add_examples(operation: dict[str, Any], components: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        media = response.get("content", {}).get("application/json")
+        if status.startswith("2") and media:
+            media["example"] = example_of(media["schema"], components)
 
 
 def _correct_responses(operation: dict[str, Any]) -> None:

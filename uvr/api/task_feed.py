@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -28,7 +28,8 @@ MAX_TASKS = 5000
 READ_EVERY_S = 1.0
 
 _READ_IN_TURN = 100
-_MAX_POSITIONS = 2 * _READ_IN_TURN
+_MAX_NEW_POSITIONS = 100
+_PAGE = 500
 _MAX_REMOVALS = 1000
 _MAX_FEEDS = 16
 
@@ -99,46 +100,47 @@ class TaskFeed:
     def _read(self) -> None:
         statuses = self._store.statuses(owner=self._owner, limit=MAX_TASKS)
         self._left_out = len(statuses) == MAX_TASKS
-        known, missing = self._entries, [task_uuid for task_uuid in self._entries if task_uuid not in statuses]
+        known, in_turn = self._entries, self._next_in_turn()
+        missing = [it for it in known if it not in statuses]
         changed = [it for it, status in statuses.items() if it not in known or known[it].status != status]
         at_work = [it for it, status in statuses.items() if status in (Status.PROCESSING, Status.UPLOADING)]
-        wanted = dict.fromkeys([*missing, *changed, *at_work, *self._next_in_turn()])
-        found = self._store.get_many(list(wanted))
-        # One that is missing in the indexes may have been retried while they were read, and stays.
-        gone = [it for it in wanted if it not in found or (self._left_out and it not in statuses)]
-        self._remove(it for it in gone if it in known)
-        entries = dict(self._entries)
-        for task, text in self._texts(found[it] for it in wanted if it not in gone):
-            old = entries.get(task.task_uuid)
-            if old is None or old.text != text:
-                self._number += 1
-                entries[task.task_uuid] = _Entry(self._number, task.status, text)
-        order = [it for it in (*missing, *statuses) if it in entries]
-        self._entries = {it: entries[it] for it in order}
+        # A position costs a round trip. Those whose turn it is always get one, so that none comes and goes.
+        oldest_new = islice(reversed(changed), _MAX_NEW_POSITIONS)
+        with_position = {*in_turn, *oldest_new}
+        wanted = list(dict.fromkeys([*missing, *changed, *at_work, *in_turn]))
+        entries = dict(known)
+        for start in range(0, len(wanted), _PAGE):
+            page = wanted[start : start + _PAGE]
+            found = self._store.get_many(page)
+            for task_uuid in page:
+                # One that is missing in the indexes may have been retried while they were read, and stays.
+                is_gone = task_uuid not in found or (self._left_out and task_uuid not in statuses)
+                if not is_gone:
+                    self._put(entries, found[task_uuid], has_position=task_uuid in with_position)
+                elif entries.pop(task_uuid, None):
+                    self._note_removal(task_uuid)
+        self._entries = {it: entries[it] for it in (*missing, *statuses) if it in entries}
 
     def _next_in_turn(self) -> list[str]:
         if not self._in_turn:
             self._in_turn.extend(self._entries)
         return [self._in_turn.popleft() for _ in range(min(_READ_IN_TURN, len(self._in_turn)))]
 
-    def _remove(self, gone: Iterable[str]) -> None:
-        for task_uuid in gone:
-            if len(self._removals) == _MAX_REMOVALS:
-                self._forgotten_until, _ = self._removals.popleft()
+    def _put(self, entries: dict[str, _Entry], task: Task, *, has_position: bool) -> None:
+        """Put the task into `entries`, with a new number if it has changed."""
+        is_waiting = task.status is Status.QUEUED
+        position = self._store.position(task.task_uuid) if is_waiting and has_position else None
+        text = feed_task(task, position=position, eta_s=self._eta.remaining_s(task, position)).model_dump_json()
+        old = entries.get(task.task_uuid)
+        if old is None or old.text != text:
             self._number += 1
-            del self._entries[task_uuid]
-            self._removals.append((self._number, task_uuid))
+            entries[task.task_uuid] = _Entry(self._number, task.status, text)
 
-    def _texts(self, tasks: Iterable[Task]) -> Iterable[tuple[Task, str]]:
-        """Each task with its JSON, for some of those that wait with their position, which costs a round trip each."""
-        found = list(tasks)
-        # From behind: first those whose turn it is, so that none loses its position again; then the oldest new ones.
-        waiting = (task.task_uuid for task in reversed(found) if task.status is Status.QUEUED)
-        positions = {it: self._store.position(it) for it in islice(waiting, _MAX_POSITIONS)}
-        for task in found:
-            position = positions.get(task.task_uuid)
-            eta_s = self._eta.remaining_s(task, position)
-            yield task, feed_task(task, position=position, eta_s=eta_s).model_dump_json()
+    def _note_removal(self, task_uuid: str) -> None:
+        if len(self._removals) == _MAX_REMOVALS:
+            self._forgotten_until, _ = self._removals.popleft()
+        self._number += 1
+        self._removals.append((self._number, task_uuid))
 
 
 class TaskFeeds:

@@ -190,6 +190,25 @@ def test_reading_many_tasks_takes_few_round_trips(feed: Feed, monkeypatch: pytes
     assert read == [task_feed._READ_IN_TURN]
 
 
+def test_long_addresses_of_songs_are_cut(feed: Feed) -> None:
+    task = Task("long", f"https://songs.example/{'a' * 8000}.mp3", 3, 1_700_000_000_000)
+    assert feed.broker.store.submit(task)
+    [text] = feed.changes().tasks
+    assert len(json.loads(text)["audio"]) == 301
+
+
+def test_tasks_are_read_in_pages(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_feed, "_PAGE", 2)
+    for name in "abcde":
+        feed.submit(name)
+    first = feed.changes()
+    assert ids(first) == list("edcba")
+    for name in "ac":
+        feed.broker.tasks.forget(name, [], [Status.QUEUED], on_request=True)
+    changes = feed.changes(first.version)
+    assert sorted(changes.removed) == ["a", "c"]
+
+
 def test_a_process_keeps_a_few_feeds(redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_feed, "_MAX_FEEDS", 2)
     with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app:

@@ -77,11 +77,10 @@ def follow_tasks(query: FeedQuery) -> Response:
     Last-Event-ID of a stream gets what has changed since then, or all tasks again. The number of streams is limited:
     429 with Retry-After if the user has too many, 503 if all users together have.
     """
-    user = current_user()
-    slot = services().event_streams.take(user.name)
-    feed = services().feeds.of(user.name if query.own else visible_owner())
+    name = current_user().name
+    feed = services().feeds.of(name if query.own else visible_owner())
     stream = _feed_stream(services(), feed, request.headers.get("Last-Event-ID", ""), _may_go_on(), _client())
-    return _streamed(stream, slot)
+    return _streamed(stream, services().event_streams.take(name))
 
 
 def _streamed(lines: Iterator[str], slot: Slot) -> Response:

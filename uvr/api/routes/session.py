@@ -52,6 +52,7 @@ def sign_in() -> Response:
     user = verify_password(body.username, body.password)
     if user is None or account is None:
         return refuse_sign_in()
+    services().request_rate.take(user.name)
     begun = services().sessions.begin(account)
     log.info("session.begun", user=user.name, address=client_address())
     response = json_response(who_am_i(user, begun.expires_ms))

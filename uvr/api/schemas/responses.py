@@ -294,10 +294,16 @@ def task_details(task: Task, *, position: int | None, eta_s: int | None, links: 
     )
 
 
+_MAX_FEED_AUDIO_LENGTH = 300
+
+
 def feed_task(task: Task, *, position: int | None, eta_s: int | None) -> FeedTask:
-    """`task` in the stream of all tasks."""
+    """`task` in the stream of all tasks. A long URL is cut: there may be thousands of them."""
+    summary = task_summary(task)
+    if len(summary.audio) > _MAX_FEED_AUDIO_LENGTH:
+        summary.audio = f"{summary.audio[:_MAX_FEED_AUDIO_LENGTH]}…"
     return FeedTask(
-        **dict(task_summary(task)),
+        **dict(summary),
         position=position,
         eta_s=eta_s,
         webhook=task.webhook,

@@ -253,7 +253,7 @@ def forgeries(cookie: str, others: str) -> Iterator[str]:
     yield ".".join([name, str(int(began) + 10**6), session_id, signature])
     yield ".".join([name, began, session_id])
     yield ".".join([name, began, session_id, ""])
-    yield ".".join([name, began, session_id, signature[:-1] + ("A" if signature[-1] != "A" else "B")])
+    yield ".".join([name, began, session_id, ("A" if signature[0] != "A" else "B") + signature[1:]])
     yield ".".join([name, began, others.split(".")[2], signature])
     yield from ("", ".", "....", "anna", "\x00", "é.1.2.3", "A" * 5000, f"{name}.{began}", "_w.1.x.y")
 

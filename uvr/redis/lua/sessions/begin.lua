@@ -1,9 +1,10 @@
--- Begins a session, and forgets those of its user that have expired or are too many.
+-- Begins a session, and forgets those of its user that have expired or are too many. Runs on a full server as well,
+-- where the admin has to look what fills it.
 -- KEYS: sessions of a user. ARGV: digest of the session's id, s until it expires unless it is used, how many sessions a
 -- user may have, s after which every session has ended.
 -- Returns when it began, s.
 
-refuse_when_full()
+run_when_full()
 local now = math.floor(now_ms() / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])

@@ -11,6 +11,7 @@ since then, also if nobody has asked in between.
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -30,6 +31,7 @@ READ_EVERY_S = 1.0
 _READ_IN_TURN = 100
 _MAX_NEW_POSITIONS = 100
 _PAGE = 500
+_NUMBER = re.compile("[0-9]{1,15}")
 _MAX_REMOVALS = 1000
 _MAX_FEEDS = 16
 
@@ -92,7 +94,7 @@ class TaskFeed:
     def _number_of(self, version: str) -> int | None:
         """The number of the change, None if it is of another feed or too long ago."""
         feed, _, text = version.partition(".")
-        if feed != self._id or not text.isascii() or not text.isdigit():
+        if feed != self._id or not _NUMBER.fullmatch(text):
             return None
         number = int(text)
         return number if self._forgotten_until <= number <= self._number else None

@@ -125,7 +125,22 @@ def test_a_client_that_comes_back_gets_what_it_missed(feed: Feed) -> None:
     assert missed.version == later.version
 
 
-@pytest.mark.parametrize("version", ["", ".", "x.1", "{id}", "{id}.", "{id}.-1", "{id}.99", "{id}.1.1", "{id}.²"])
+@pytest.mark.parametrize(
+    "version",
+    [
+        "",
+        ".",
+        "x.1",
+        "{id}",
+        "{id}.",
+        "{id}.-1",
+        "{id}.99",
+        "{id}.1.1",
+        "{id}.²",
+        "{id}.1\n",
+        pytest.param("{id}." + 5000 * "9", id="huge"),
+    ],
+)
 def test_a_client_with_an_unknown_version_gets_all(feed: Feed, version: str) -> None:
     feed.submit("a")
     known = feed.changes().version.partition(".")[0]

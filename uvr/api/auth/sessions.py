@@ -18,7 +18,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from itsdangerous import BadData, Signer, base64_decode, base64_encode
@@ -35,6 +35,7 @@ _MAX_PER_USER = 50
 _ID_BYTES = 16
 _SALT = "uvr-session"
 _MAX_COOKIE_LENGTH = 2048
+_NOBODY = Account(User("", is_admin=False), "")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Session:
     """One sign-in of a user. `cookie` is what the browser holds, and as good as a password until `expires_ms`."""
 
     user: User
-    cookie: str
+    cookie: str = field(repr=False)
     expires_ms: int
 
 
@@ -97,9 +98,8 @@ class Sessions:
         if len(cookie) > _MAX_COOKIE_LENGTH:
             return None
         try:
-            account = account_of(base64_decode(cookie.partition(".")[0]).decode())
-            if account is None:
-                return None
+            # An unknown name takes as long as a wrong signature, so the time does not tell which names exist.
+            account = account_of(base64_decode(cookie.partition(".")[0]).decode()) or _NOBODY
             _, began_s, session_id = self._signer(account).unsign(cookie).decode().split(".")
         except (BadData, ValueError):
             return None

@@ -39,9 +39,9 @@ def given_cookie() -> str:
 def comes_from_page() -> bool:
     """Whether a script of the page has sent the current request, which must not open the browser's password dialog.
 
-    It has the cookie, or the header X-Requested-With, which other sites cannot send and old clients do not.
+    It has the cookie or the header X-Requested-With, which other sites cannot send, and no password or token.
     """
-    return bool(given_cookie()) or "X-Requested-With" in request.headers
+    return bool(given_cookie()) or (request.authorization is None and "X-Requested-With" in request.headers)
 
 
 def current_session() -> Session | None:

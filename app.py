@@ -19,13 +19,15 @@ from redis import RedisError
 
 from config import VERSION, Settings, SettingsError, load_settings, read_settings, refuse_to_start
 from uvr import logs
-from uvr.api.auth.basic import BASIC_AUTH, BEARER_TOKEN, password_faults, warn_about_password
+from uvr.api.auth.basic import SECURITY_SCHEMES, password_faults, warn_about_password
 from uvr.api.cors import register_cors
 from uvr.api.cross_site import refuse_other_sites
 from uvr.api.json_body import MAX_JSON_BYTES
 from uvr.api.openapi import ABOUT
 from uvr.api.problems import Problem, register_problems, validation_problem
 from uvr.api.responses import register_responses
+from uvr.api.routes.admin import admin
+from uvr.api.routes.console import register_console
 from uvr.api.routes.docs import register_docs
 from uvr.api.routes.events import events
 from uvr.api.routes.files import files
@@ -33,6 +35,7 @@ from uvr.api.routes.generate import generate
 from uvr.api.routes.health import health
 from uvr.api.routes.metrics import metrics
 from uvr.api.routes.models import models
+from uvr.api.routes.session import session
 from uvr.api.routes.stems import stems
 from uvr.api.routes.tasks import tasks
 from uvr.api.routes.users import users
@@ -64,7 +67,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = OpenAPI(
         "uvr-api",
         info=Info(title="uvr-api", version=VERSION, description=ABOUT),
-        security_schemes={scheme: {"type": "http", "scheme": scheme} for scheme in (BASIC_AUTH, BEARER_TOKEN)},
+        security_schemes=SECURITY_SCHEMES,
         doc_ui=False,
         static_folder=None,
         validation_error_status=400,
@@ -77,9 +80,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     refuse_other_sites(app, settings)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
-    for blueprint in (generate, tasks, events, stems, users, models, files, health, metrics):
+    for blueprint in (generate, tasks, events, stems, users, session, models, admin, files, health, metrics):
         app.register_api(blueprint)
     register_docs(app)
+    register_console(app, settings)
     return app
 
 

@@ -129,6 +129,8 @@ class Settings(BaseSettings):
     allowed_hosts: Hosts = ()
     allowed_origins: Origins = ()
     trusted_proxies: Networks = ()
+    session_hours: float = Field(24, gt=0, le=720, allow_inf_nan=False)
+    console: bool = True
     requests_per_minute: int = Field(0, ge=0)
     max_waiting_tasks_per_user: int | None = Field(None, ge=0)
     max_upload_bytes_per_user: int | None = Field(None, ge=0)

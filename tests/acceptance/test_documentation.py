@@ -61,6 +61,8 @@ NOT_RUN = {
     "python -m uvr users add anna": "asks for a password at the terminal; cli/test_users.py types one",
     "python -m uvr users passwd anna": "asks for a password at the terminal; cli/test_users.py types one",
     "python -m uvr users token revoke *": "needs the id of a token; cli/test_users.py revokes one",
+    'curl -N -u "$CREDENTIALS" "$UVR/events"': "does not end; routes/test_events.py reads such streams",
+    "redis-cli *": "needs the command line of Redis; auth/test_sessions.py deletes the same key",
     "htpasswd *": "asks for a password at the terminal; auth/test_users.py reads such files",
     "aws *": "needs the AWS command line; test_operations_docs.py gives the same JSON to a bucket",
 }
@@ -95,7 +97,8 @@ PRINTED = {
     "PATCH": '"priority":5',
     "uvr priority": DOCUMENTED_ID,
     '"audio": "https://example.com/two.mp3"': '"batch":"',
-    "/retry": '"status":"queued"',
+    f"/tasks/{DOCUMENTED_ID}/retry": '"status":"queued"',
+    f"/dead-letters/{DOCUMENTED_ID}/retry": DOCUMENTED_ID,
     "DELETE": "HTTP/1.1 204 NO CONTENT",
     "status=failed": DOCUMENTED_ID,
     "grep -h": '"event":"task.ended"',

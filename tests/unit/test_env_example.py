@@ -40,6 +40,8 @@ def defaults() -> dict[str, str]:
 def written(value: Any) -> str:
     if value is None or value == {}:
         return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):

@@ -1,6 +1,7 @@
 """Cross-origin requests (CORS): scripts on web pages of other origins may call the API if ALLOWED_ORIGINS lists them.
 
-Such a script sends credentials in the Authorization header, which it sets itself. The API uses no cookies.
+Such a script sends credentials in the Authorization header, which it sets itself. The cookie of the service's own page
+does not count for other origins (`uvr.api.auth.session_cookie`).
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from uvr.net.hosts import is_host, is_loopback, without_port
 
 log = structlog.get_logger()
 
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -44,7 +44,7 @@ def refuse_other_sites(app: Flask, settings: Settings) -> None:
             request.routing_exception = NotFound()
         if not _may_ask_for(_host(), settings):
             return _unknown_host()
-        if request.method in _SAFE_METHODS or _origin() in settings.allowed_origins:
+        if request.method in SAFE_METHODS or _origin() in settings.allowed_origins:
             return None
         site = request.headers.get("Sec-Fetch-Site", "")
         if site not in ("", "none", "same-origin"):
@@ -53,6 +53,17 @@ def refuse_other_sites(app: Flask, settings: Settings) -> None:
         if site != "same-origin" and _origin() and not _is_own(_origin(), settings):
             return _other_site("Origin", f"Origin: {_origin()}")
         return None
+
+
+def is_from_own_page(settings: Settings, *, or_unknown: bool) -> bool:
+    """Whether the browser says that a page of this service has sent the current request.
+
+    `or_unknown` is the answer if it says nothing, which is also how an address that a user types looks.
+    """
+    site = request.headers.get("Sec-Fetch-Site", "")
+    if site:
+        return site == "same-origin" or (site == "none" and or_unknown)
+    return _is_own(_origin(), settings) if _origin() else or_unknown
 
 
 def _may_ask_for(host: str, settings: Settings) -> bool:

@@ -6,15 +6,18 @@ Nothing is written by hand, so the document cannot contradict the code. Correcte
 - Errors have the media type of problem documents and the headers that they really have.
 - Operations are named after their functions.
 - Operations without input have no 400.
+- Answers have examples, and the webhooks that the service sends are described.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import ChainMap
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
+from urllib.parse import urlencode
 
 from flask_openapi3.models import OPENAPI3_REF_TEMPLATE
 from flask_openapi3.openapi import OpenAPI
@@ -23,8 +26,11 @@ from pydantic.json_schema import JsonSchemaMode
 
 from uvr.api import problems
 from uvr.api.multipart import FORM_TYPE
+from uvr.api.openapi_examples import example_of
+from uvr.api.openapi_webhooks import webhooks
 from uvr.api.problems import PROBLEM_TYPE
-from uvr.api.schemas import requests, responses
+from uvr.api.schemas import admin, requests, responses, sessions
+from uvr.api.schemas.sessions import SIGN_IN_FORM
 
 ABOUT = """Splits songs into vocals and instrumental. Submit a song to get a task; poll it, or receive a webhook.
 
@@ -60,6 +66,8 @@ def openapi_document(app: OpenAPI) -> dict[str, Any]:
                 if "minimum" in part and part["minimum"].is_integer():
                     part["minimum"] = int(part["minimum"])
         _correct_responses(operation)
+        _add_examples(operation, document["components"]["schemas"])
+    document["webhooks"] = webhooks(document["components"]["schemas"])
     return document
 
 
@@ -97,9 +105,13 @@ def curl_commands(document: dict[str, Any], path: str, method: str, operation: d
     command = " ".join(words)
     bodies = []
     for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
-        body = json.dumps(_example_body(document, media["schema"]))
-        is_form = media_type == FORM_TYPE
-        bodies.append("-F audio=@song.mp3" if is_form else f"-H 'Content-Type: {media_type}' \\\n  -d '{body}'")
+        body = _example_body(document, media["schema"])
+        if media_type == FORM_TYPE:
+            bodies.append("-F audio=@song.mp3")
+        elif media_type == SIGN_IN_FORM:
+            bodies.append(f"-d '{urlencode(body)}'")
+        else:
+            bodies.append(f"-H 'Content-Type: {media_type}' \\\n  -d '{json.dumps(body)}'")
     return [f"{command} {body}" for body in bodies] or [command]
 
 
@@ -119,12 +131,20 @@ def _pydantic_schemas(document: dict[str, Any]) -> dict[str, Any]:
     """The schema of every model that the document names, as pydantic generates it."""
     bodies = json.dumps([operation.get("requestBody") for _, _, operation in operations(document)])
     schemas = {}
-    for name, model in {**vars(problems), **vars(requests), **vars(responses)}.items():
+    models = ChainMap(*map(vars, (problems, requests, responses, sessions, admin)))
+    for name, model in models.items():
         if name in document["components"]["schemas"] and isinstance(model, type) and issubclass(model, BaseModel):
             mode: JsonSchemaMode = "validation" if f'/{name}"' in bodies else "serialization"
             schemas[name] = model.model_json_schema(ref_template=OPENAPI3_REF_TEMPLATE, mode=mode)
             schemas[name].pop("$defs", None)
     return schemas
+
+
+def _add_examples(operation: dict[str, Any], components: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        media = response.get("content", {}).get("application/json")
+        if status.startswith("2") and media:
+            media["example"] = example_of(media["schema"], components)
 
 
 def _correct_responses(operation: dict[str, Any]) -> None:

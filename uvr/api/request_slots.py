@@ -102,7 +102,7 @@ class EventStreamSlots(Slots):
     """The slots of event streams, which all end when the process stops; clients reconnect by themselves."""
 
     def __init__(self, requests: LongRequests) -> None:
-        super().__init__(requests, "stream", instead="poll GET /tasks/{task_uuid} instead, or ")
+        super().__init__(requests, "stream", instead="poll GET /tasks or GET /tasks/{task_uuid} instead, or ")
         self._is_serving: Callable[[], bool] = lambda: True
 
     def end_unless(self, is_serving: Callable[[], bool]) -> None:

@@ -11,10 +11,12 @@ from flask import Flask, current_app
 
 from config import Settings
 from uvr.api.auth.rate_limits import LocalAllowance, LoginLimits, RequestRate
+from uvr.api.auth.sessions import Sessions
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
 from uvr.api.model_offers import ModelOffers
 from uvr.api.request_slots import EventStreamSlots, LongRequests, Slots
+from uvr.api.task_feed import TaskFeeds
 from uvr.liveness.workers import live_workers
 from uvr.metrics.aggregation import Totals
 from uvr.models.presets import read_presets
@@ -51,15 +53,18 @@ class Services:
     uploads: Uploads
     guard: UrlGuard
     users: Users
+    sessions: Sessions
     login_limits: LoginLimits
     uncounted_tokens: LocalAllowance
     request_rate: RequestRate
     totals: Totals
     actions: TaskActions
+    dead_letters: DeadLetters
     eta: EtaEstimator
     upload_slots: Slots
     event_streams: EventStreamSlots
     archive_slots: Slots
+    feeds: TaskFeeds
     user_secrets: UserSecrets
     model_offers: ModelOffers
 
@@ -88,6 +93,8 @@ def open_services(settings: Settings) -> Services:
     broker = Broker(settings, clients)
     storage = open_storage(settings, LinkKey(broker.client, broker.root))
     uploads = Uploads(settings, broker.uploads)
+    eta = EtaEstimator(broker)
+    dead_letters = DeadLetters(broker)
     long_requests = LongRequests(settings.api_threads, has_users=settings.has_users)
     impatient_clients = connect(settings, command_timeout_s=_PROBE_TIMEOUT_S)
     return Services(
@@ -102,16 +109,19 @@ def open_services(settings: Settings) -> Services:
             settings.allowed_private_networks, denied=settings.denied_hosts, allowed_ports=settings.allowed_ports
         ),
         users=users,
+        sessions=Sessions(broker.client, broker.root, ttl_s=max(1, round(settings.session_hours * 3600))),
         login_limits=LoginLimits(broker.client, broker.root),
         uncounted_tokens=LocalAllowance(),
         request_rate=RequestRate(broker.client, broker.root, settings.requests_per_minute),
         totals=Totals(broker.client, broker.root),
-        actions=TaskActions(broker, DeadLetters(broker), storage, uploads),
-        eta=EtaEstimator(broker),
+        actions=TaskActions(broker, dead_letters, storage, uploads),
+        dead_letters=dead_letters,
+        eta=eta,
         upload_slots=Slots(long_requests, "upload", instead=""),
         event_streams=EventStreamSlots(long_requests),
         # Of the same kind as event streams, so that a user's share of all threads does not grow.
         archive_slots=Slots(long_requests, "stream", instead="download the stems one by one instead, or "),
+        feeds=TaskFeeds(broker.store, eta),
         user_secrets=UserSecrets(broker.client, broker.root),
         model_offers=ModelOffers(settings, broker, read_presets(settings.presets_file)),
     )

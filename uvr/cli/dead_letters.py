@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from config import Settings, SettingsError, refuse_to_start
 
 if TYPE_CHECKING:  # commands that do not need Redis start without importing it
-    from uvr.tasks.dead_letters import DeadLetters, Kind
+    from uvr.tasks.broker import Kind
+    from uvr.tasks.dead_letters import DeadLetters
 
 DONE, SOME_UNKNOWN, NOT_DONE = 0, 1, 2
 KINDS: tuple[Kind, ...] = ("tasks", "results", "webhooks")

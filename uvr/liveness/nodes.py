@@ -22,6 +22,7 @@ import math
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from redis import RedisError
@@ -128,6 +129,20 @@ class Node:
         last_beat_ms, members = str(heartbeats.now_ms - silence_ms), [f"{kind}:{node}" for kind in _KINDS]
         if self._forget(keys=[self._broker.root], args=[last_beat_ms, *members]):
             log.info("node.forgotten", node=node)
+
+
+def silences_s(broker: Broker) -> dict[str, dict[str, float]]:
+    """For how many seconds the processor and the uploader of each node have sent no heartbeat, until it is forgotten.
+
+    By node ("" for workers without a NODE_ID), then by kind. May raise `redis.RedisError`.
+    """
+    seconds, microseconds = broker.client.time()
+    found: dict[str, dict[str, float]] = {}
+    beats: Any = broker.client.zrange(f"{broker.root}:nodes", 0, -1, withscores=True)
+    for member, beat_ms in beats:
+        kind, _, node = member.partition(":")
+        found.setdefault(node, {})[kind] = round(max(0.0, seconds + microseconds / 1e6 - beat_ms / 1000), 1)
+    return found
 
 
 def lost_with(node: str) -> dict[str, str | int | float]:

@@ -1,56 +1,22 @@
-"""The key that signs links to local stems. It is generated once and kept in Redis, where all processes find it.
+"""The key that signs links to local stems.
 
     R:link_key    String  32 random bytes in hex
 
 With read access to Redis one could sign links to any stem; one can read all tasks there anyway. `replace` makes all
-links invalid, for example after one has leaked. Every process notices that within `KEPT_S`, as long as Redis answers.
+links invalid, for example after one has leaked.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
-from typing import Any
+from redis import Redis
 
-import structlog
-from redis import Redis, RedisError
+from uvr.redis.shared_key import KEPT_S, SharedKey
 
-log = structlog.get_logger()
-
-KEPT_S = 2.0
-"""How long a process uses the key without asking Redis again: a link is revoked soon, and Redis is asked rarely."""
-
-_KEY_BYTES = 32
+__all__ = ["KEPT_S", "LinkKey"]
 
 
-class LinkKey:
-    """The key below `root`, for many threads. While Redis does not answer, the last known key stays in use."""
+class LinkKey(SharedKey):
+    """The key below `root`."""
 
     def __init__(self, client: Redis, root: str) -> None:
-        self._client = client
-        self._name = f"{root}:link_key"
-        self._key = b""
-        self._read_again_at = 0.0
-
-    def __call__(self) -> bytes:
-        """The key, which the first process that needs it generates. Raises `redis.RedisError` if it is not known."""
-        if not self._key:  # each thread that needs it now has to wait for it
-            self._key = self._stored()
-        elif time.monotonic() >= self._read_again_at:
-            self._read_again_at = time.monotonic() + KEPT_S  # before the answer, so that one thread waits and not all
-            try:
-                self._key = self._stored()
-            except RedisError as error:
-                log.warning("links.key_not_read", error=str(error))
-        return self._key
-
-    def replace(self) -> None:
-        """Generate another key, so that all links become invalid. May raise `redis.RedisError`."""
-        self._client.set(self._name, secrets.token_hex(_KEY_BYTES))
-
-    def _stored(self) -> bytes:
-        stored: Any = self._client.get(self._name)
-        if stored is None:
-            self._client.set(self._name, secrets.token_hex(_KEY_BYTES), nx=True)
-            stored = self._client.get(self._name)
-        return bytes.fromhex(stored)
+        super().__init__(client, f"{root}:link_key")

@@ -7,7 +7,7 @@ keeps its records under `root`, the name of the task queue, so the state of a ta
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 from config import Settings
 from redis_queue import RedisQueue
@@ -17,6 +17,10 @@ from uvr.storage.upload_index import UploadIndex
 from uvr.tasks.durations import RecentDurations
 from uvr.tasks.result_cache import ResultCache
 from uvr.tasks.store import TaskStore
+
+Kind = Literal["tasks", "results", "webhooks"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The kinds of queues, in the order in which a task passes through them."""
 
 
 class Broker:
@@ -53,6 +57,12 @@ class Broker:
         """
         members: Any = self.client.zrange(f"{self.root}:nodes", 0, -1)
         return sorted({member.partition(":")[2] for member in members})
+
+    def all_queues(self) -> list[tuple[Kind, str, RedisQueue]]:
+        """Every queue with its kind and, for results, its node ("" for none). May raise `redis.RedisError`."""
+        nodes = sorted({"", self.node_id, *self.node_ids()})
+        results: list[tuple[Kind, str, RedisQueue]] = [("results", node, self.result_queue(node)) for node in nodes]
+        return [("tasks", "", self.tasks), *results, ("webhooks", "", self.webhooks)]
 
     def _queue(self, name: str, *, max_running: int = 0, max_overtakes: int = 0) -> RedisQueue:
         return RedisQueue(

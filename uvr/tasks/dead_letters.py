@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from itertools import islice
+from typing import Any
 
 from redis_queue import DeadLetter, Limit, RedisQueue
-from uvr.tasks.broker import Broker
+from uvr.tasks.broker import KINDS, Broker, Kind
 from uvr.tasks.model import FINAL_STATUSES, Status, Task, WebhookState, record
 from uvr.timestamps import iso_time
-
-Kind = Literal["tasks", "results", "webhooks"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _PAGE = 100
 
@@ -44,12 +42,17 @@ class DeadLetters:
 
     def all(self, kinds: Sequence[Kind] = KINDS) -> list[DeadTask]:
         """All of these kinds, the newest of each queue first."""
-        return [
-            self._dead_task(letter, kind, node)
+        return self.page(kinds, 0, None)
+
+    def page(self, kinds: Sequence[Kind], start: int, count: int | None) -> list[DeadTask]:
+        """At most `count` of `all`, None for any number, after the first `start`."""
+        letters = (
+            (letter, kind, node)
             for kind in kinds
             for node, queue in self._queues(kind)
             for letter in _letters_in(queue)
-        ]
+        )
+        return [self._dead_task(*found) for found in islice(letters, start, None if count is None else start + count)]
 
     def retry(self, task_uuid: str, kinds: Sequence[Kind] = KINDS, *, limit: Limit | None = None) -> bool:
         """Queue a task again where it failed; False if it is no dead letter of these kinds or its record is gone.
@@ -79,10 +82,7 @@ class DeadLetters:
 
     def _queues(self, kind: Kind) -> list[tuple[str, RedisQueue]]:
         """The queues of a kind, each with its node."""
-        if kind == "results":
-            nodes = sorted({"", self._broker.node_id, *self._broker.node_ids()})
-            return [(node, self._broker.result_queue(node)) for node in nodes]
-        return [("", self._broker.tasks if kind == "tasks" else self._broker.webhooks)]
+        return [(node, queue) for found, node, queue in self._broker.all_queues() if found == kind]
 
     def _dead_task(self, letter: DeadLetter, kind: Kind, node: str) -> DeadTask:
         task = self._broker.store.get(letter.id)

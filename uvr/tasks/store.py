@@ -13,6 +13,9 @@ from uvr.errors import RepeatedRequestError, TooManyTasksError, TransientError
 from uvr.storage.upload_index import index_key
 from uvr.tasks.model import Status, Task, WebhookState
 
+_PAGE = 500
+"""How many tasks are read in one round trip."""
+
 _MAX_PAGES_READ = 10
 """How many pages of an index are searched for one page of tasks that match a filter."""
 
@@ -126,6 +129,34 @@ class TaskStore:
         """The task, or None when there is none with this id."""
         stored: Any = self._client.hgetall(f"{self._root}:task:{task_uuid}")
         return Task.from_record(stored)
+
+    def get_many(self, task_uuids: Sequence[str]) -> dict[str, Task]:
+        """Those of these tasks that exist, by id."""
+        found: dict[str, Task] = {}
+        for start in range(0, len(task_uuids), _PAGE):
+            members = [f":{task_uuid}" for task_uuid in task_uuids[start : start + _PAGE]]
+            found |= {task.task_uuid: task for task in self._get_many(members) if task is not None}
+        return found
+
+    def statuses(self, *, owner: str, limit: int) -> dict[str, Status]:
+        """The status of at most `limit` tasks of `owner` ("" for any), newest first.
+
+        Tasks that are worked on come first, whatever their age. The statuses are read one after the other in the order
+        in which a task has them, so a task that moves on meanwhile is found; one that is retried may be missing.
+        """
+        every_status = f"{self._root}:owner:{owner}" if owner else f"{self._root}:tasks"
+        statuses = [status for status in Status if status is not Status.UNKNOWN]
+        with self._client.pipeline(transaction=False) as pipeline:
+            for status in statuses:
+                pipeline.zrevrange(f"{every_status}:{status}", 0, limit - 1)
+            by_member = {
+                member: status
+                for status, members in zip(statuses, pipeline.execute(), strict=True)
+                for member in members
+            }
+        at_work = (Status.PROCESSING, Status.UPLOADING)
+        first = sorted(by_member, key=lambda member: (by_member[member] in at_work, member), reverse=True)
+        return {member.partition(":")[2]: by_member[member] for member in first[:limit]}
 
     def page(
         self, task_filter: TaskFilter | None = None, *, owner: str = "", cursor: str = "", limit: int = 50

@@ -155,7 +155,7 @@ def test_streams_and_uploads_of_one_user_leave_threads_and_slots_for_others(url:
 
         refused = greedy.get(f"{url}{theirs}/events", timeout=PROMPT_S)
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "10")
-        assert "poll GET /tasks/{task_uuid} instead" in refused.json()["detail"]
+        assert "GET /tasks/{task_uuid} instead" in refused.json()["detail"]
         assert greedy.get(f"{url}{theirs}", timeout=PROMPT_S).json()["status"] == "queued"
         with honest.get(f"{url}{own}/events", stream=True, timeout=PROMPT_S) as stream:
             assert stream.status_code == 200

@@ -113,12 +113,13 @@ ADDRESSES = (
 def test_no_address_redirects_to_another_host(api: str, target: str) -> None:
     status, head, _ = sent(api, f"GET {target} HTTP/1.1\nHost: localhost:1\nConnection: close")
     assert status < 500
-    assert re.findall("^location: (.*)\r", head, re.IGNORECASE | re.MULTILINE) == ["docs"] * (status in range(300, 400))
+    assert re.findall("^location: ", head, re.IGNORECASE | re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "SCRIPT-NAME", "PATH_INFO", "X-Forwarded-Prefix", "X-Script-Name"])
 def test_a_client_cannot_say_where_the_service_is_mounted(api: str, name: str) -> None:
     more = f"Host: localhost\nConnection: close\n{name}: /evil"
-    status, head, _ = sent(api, f"GET / HTTP/1.1\n{more}")
-    assert (status, "\r\nLocation: docs\r\n" in head) == (302, True)
+    for accepted in ("text/html", "*/*"):
+        status, head, body = sent(api, f"GET / HTTP/1.1\nAccept: {accepted}\n{more}")
+        assert (status, "evil" in head + body) == (200, False)
     assert sent(api, f"GET /evil/docs HTTP/1.1\n{more}")[0] == 404

@@ -9,7 +9,7 @@ import pytest
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis, RedisError
 
-from uvr.storage import link_key
+from uvr.redis import shared_key
 from uvr.storage.link_key import KEPT_S, LinkKey
 
 
@@ -17,7 +17,7 @@ from uvr.storage.link_key import KEPT_S, LinkKey
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time of the module, in seconds, which a test moves on."""
     now = [time.monotonic()]
-    monkeypatch.setattr(link_key.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(shared_key.time, "monotonic", lambda: now[0])
     return now
 
 

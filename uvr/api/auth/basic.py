@@ -1,7 +1,8 @@
 """Credentials for every endpoint but health checks and signed links, and the check for passwords that anybody knows.
 
 Endpoints that need credentials are registered on a `private_blueprint` and have a `current_user`. Users send a name and
-a password (Basic Auth) or a bearer token. `users` verifies both, and `rate_limits` limits failed logins and requests.
+a password (Basic Auth) or a bearer token; the page of the service sends a cookie instead (`session_cookie`). `users`
+verifies names, passwords and tokens, and `rate_limits` limits failed logins and requests.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from flask import Response, g, request
@@ -20,6 +22,8 @@ from config import Settings
 from uvr.api.auth.client_address import client_address
 from uvr.api.auth.password_checks import PATIENCE_S, RETRY_AFTER_S, TooManyChecksError
 from uvr.api.auth.rate_limits import refuse
+from uvr.api.auth.session_cookie import COOKIE, SECURE_COOKIE, comes_from_page, current_session, given_cookie
+from uvr.api.auth.sessions import Session
 from uvr.api.auth.users import User
 from uvr.api.problems import Problem, problem
 from uvr.api.services import services
@@ -40,14 +44,20 @@ _PLACEHOLDERS = ("your_", "your-", "example", "change")
 
 BASIC_AUTH = "basic"
 BEARER_TOKEN = "bearer"  # noqa: S105  # a name
+SESSION = "session"
 """Names of the security schemes in the OpenAPI document."""
-ANY_CREDENTIALS: list[dict[str, list[str]]] = [{BASIC_AUTH: []}, {BEARER_TOKEN: []}]
+SECURITY_SCHEMES: dict[str, Any] = {
+    BASIC_AUTH: {"type": "http", "scheme": BASIC_AUTH},
+    BEARER_TOKEN: {"type": "http", "scheme": BEARER_TOKEN},
+    SESSION: {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": f"{SECURE_COOKIE} over HTTPS"},
+}
+ANY_CREDENTIALS: list[dict[str, list[str]]] = [{BASIC_AUTH: []}, {BEARER_TOKEN: []}, {SESSION: []}]
 
 _USER_TOKENS, _METRICS_TOKEN = ":tokens", ":metrics"
 """What wrong tokens are counted as. No user has such a name, because names contain no colon."""
 _METRICS_PATH = "/metrics"
 
-_CHALLENGES = ('Basic realm="uvr-api", charset="UTF-8"', 'Bearer realm="uvr-api"')
+_BASIC_CHALLENGE, _BEARER_CHALLENGE = 'Basic realm="uvr-api", charset="UTF-8"', 'Bearer realm="uvr-api"'
 _TOO_MANY_CHECKS = (
     "Too many passwords are being checked at the moment; try again after Retry-After seconds. Tokens are not affected."
 )
@@ -108,14 +118,26 @@ def verify_token(token: str) -> User | None:
 
 @_basic.error_handler  # type: ignore[untyped-decorator]
 @_bearer.error_handler  # type: ignore[untyped-decorator]
-def refuse_credentials(_status: int) -> Response:
+def refuse_credentials(_status: int = HTTPStatus.UNAUTHORIZED) -> Response:
     """A 401 that asks for credentials."""
+    if comes_from_page():
+        return refuse_sign_in()
     detail = (
         "This address needs a user name and password (HTTP Basic authentication) or a bearer token; they are missing "
         "or wrong."
     )
+    return _unauthorized(detail, _BASIC_CHALLENGE, _BEARER_CHALLENGE)
+
+
+def refuse_sign_in() -> Response:
+    """A 401 for the page of the service. It does not make the browser open its own dialog for passwords."""
+    detail = "You are not signed in, or no longer: your session has ended, or the name or the password is wrong."
+    return _unauthorized(detail, _BEARER_CHALLENGE)
+
+
+def _unauthorized(detail: str, *challenges: str) -> Response:
     answer = problem(HTTPStatus.UNAUTHORIZED, detail)
-    for challenge in _CHALLENGES:
+    for challenge in challenges:
         answer.headers.add("WWW-Authenticate", challenge)
     return answer
 
@@ -128,27 +150,45 @@ def private_blueprint(name: str) -> APIBlueprint:
         abp_security=ANY_CREDENTIALS,
         abp_responses={401: Problem, 429: Problem, 503: Problem},
     )
-    blueprint.before_request(_require_user)
+    blueprint.before_request(require_user)
     return blueprint
 
 
 def current_user() -> User:
     """The user who sent the current request, in an endpoint of a `private_blueprint`."""
-    user: User = _credentials.current_user()
+    user = _user()
+    assert user is not None
     return user
 
 
 def current_user_name() -> str | None:
     """The name of the user who sent the current request; None if the user is not authenticated (yet)."""
-    user: User | None = _credentials.current_user()
+    user = _user()
     return user.name if user else None
 
 
-@_credentials.login_required  # type: ignore[untyped-decorator]
-def _require_user() -> None:
+def require_user() -> Response | None:
+    """A `before_request` for users only: 401 without valid credentials, 429 for too many requests."""
     # No user for OPTIONS: browsers send it without credentials, and flask-httpauth lets it pass.
-    if (name := current_user_name()) is not None:
+    if given_cookie() and request.method != "OPTIONS":
+        refusal = None if current_session() else refuse_sign_in()
+    else:
+        refusal = _check_credentials()
+    if refusal is None and (name := current_user_name()) is not None:
         services().request_rate.take(name)
+    return refusal
+
+
+@_credentials.login_required  # type: ignore[untyped-decorator]
+def _check_credentials() -> Response | None:
+    """401 without a right password or token."""
+    return None
+
+
+def _user() -> User | None:
+    session: Session | None = g.get("session")
+    user: User | None = session.user if session else _credentials.current_user()
+    return user
 
 
 def require_metrics_access() -> Response | None:
@@ -156,8 +196,8 @@ def require_metrics_access() -> Response | None:
     # OPTIONS needs no credentials, so nothing may depend on those that it has: they would be guesses that do not count.
     if request.method == "OPTIONS" or _has_metrics_token():
         return None
-    refusal: Response | None = _require_user()
-    user: User | None = _credentials.current_user()
+    refusal = require_user()
+    user = _user()
     if refusal is None and user is not None and not user.is_admin:
         detail = "Only the admin, and clients with METRICS_TOKEN, may see the metrics of the whole service."
         return problem(HTTPStatus.FORBIDDEN, detail)

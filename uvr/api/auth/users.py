@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -41,6 +41,14 @@ class User:
 
     name: str
     is_admin: bool
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user, with what the service stores of the password: it changes whenever the password does."""
+
+    user: User
+    stored_password: str = field(repr=False)
 
 
 class Users:
@@ -98,6 +106,13 @@ class Users:
         """The user to whom a bearer token was given, None if it is wrong or revoked."""
         found = self._current_file().tokens.get(token_digest(token))
         return User(found.user, is_admin=found.user == self._admin) if found else None
+
+    def account(self, name: str) -> Account | None:
+        """The account of this name, None if there is none."""
+        if name == self._admin:
+            return Account(User(name, is_admin=True), self._admin_password)
+        hashed = self._current_file().hashes.get(name)
+        return Account(User(name, is_admin=False), hashed) if hashed else None
 
     def _hash_for(self, name: str) -> str:
         """The bcrypt hash to check a password against; "" if there are no users but the admin.

@@ -1,4 +1,4 @@
-"""GET /openapi.json and GET /docs: the API's description for programs and for people. GET / redirects to /docs.
+"""GET /openapi.json and GET /docs: the API's description for programs and for people.
 
 The page is generated from the document alone. It has no scripts and loads nothing from other hosts, so it works on
 machines without internet access. Neither needs credentials: both contain nothing that the public source code does not.
@@ -7,15 +7,16 @@ machines without internet access. Neither needs credentials: both contain nothin
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, redirect, render_template
+from flask import Blueprint, Response, render_template
 from flask_openapi3.openapi import OpenAPI
-from werkzeug.wrappers import Response as AnyResponse
+from markupsafe import Markup, escape
 
 from uvr.api.openapi import curl_commands, openapi_document, operations
 from uvr.api.services import services_of
@@ -26,6 +27,8 @@ _TEMPLATES = Path(__file__).parent.parent / "templates"
 def register_docs(app: OpenAPI) -> None:
     """Add these addresses to `app`. Call it once every other endpoint is registered."""
     docs = Blueprint("docs", __name__, template_folder=_TEMPLATES)
+    docs.add_app_template_filter(_prose, "prose")
+    docs.add_app_template_filter(partial(json.dumps, indent=2, ensure_ascii=False), "as_json")
     style = (_TEMPLATES / "docs.css").read_text(encoding="utf-8")
     # Generated at the first request and kept, because anybody may request them, as often as they like.
     document = cache(lambda: openapi_document(app))
@@ -45,10 +48,6 @@ def register_docs(app: OpenAPI) -> None:
     def show_page() -> Response:
         return Response(page(), headers={"Content-Security-Policy": policy})
 
-    @docs.get("/")
-    def redirect_to_page() -> AnyResponse:
-        return redirect("docs")  # relative, so it also works behind a proxy that adds a path prefix
-
     app.register_blueprint(docs)
 
 
@@ -59,4 +58,10 @@ def _render(document: dict[str, Any], style: str, url: str) -> str:
         commands = curl_commands(document, path, method, operation)
         entry = {**operation, "path": path, "method": method.upper(), "commands": commands}
         groups.setdefault(operation["tags"][0], []).append(entry)
-    return render_template("docs.html", document=document, groups=groups, style=style, url=url)
+    problem = {"$ref": "#/components/schemas/Problem"}
+    return render_template("docs.html", document=document, groups=groups, style=style, url=url, problem=problem)
+
+
+def _prose(text: str) -> Markup:
+    """Text of the document as HTML, with code between backticks."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped

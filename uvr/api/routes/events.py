@@ -1,28 +1,33 @@
-"""GET /tasks/{task_uuid}/events: the state and progress of a task as server-sent events.
+"""Server-sent events: GET /tasks/{task_uuid}/events follows one task, GET /events all tasks of a user.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html. A stream begins with the present state of the task, so a
-client that reconnects misses nothing that still matters, whatever it received last. It ends when the task ends, after
-five minutes at the latest, when the service stops, and when the client does not read it.
+https://html.spec.whatwg.org/multipage/server-sent-events.html. A stream begins with the present state, so a client that
+reconnects misses nothing that still matters, whatever it received last. It ends when its task ends, after five minutes
+at the latest, when the service stops, and when the client does not read it.
 """
 
 from __future__ import annotations
 
+import json
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from socket import socket
+from typing import Any
 
 import structlog
 from flask import Response, request
 from redis import RedisError
 
-from uvr.api.access import accessible_task
+from uvr.api.access import accessible_task, visible_owner
 from uvr.api.auth.basic import current_user, private_blueprint
+from uvr.api.auth.session_cookie import current_session
 from uvr.api.problems import Problem
-from uvr.api.schemas.requests import TaskPath
+from uvr.api.request_slots import Slot
+from uvr.api.schemas.requests import FeedQuery, TaskPath
 from uvr.api.schemas.responses import task_event
 from uvr.api.services import Services, services
+from uvr.api.task_feed import READ_EVERY_S, Changes, TaskFeed
 from uvr.tasks.model import Status, Task
 
 log = structlog.get_logger()
@@ -38,13 +43,19 @@ _RECONNECT_AFTER_MS = 2000
 # On Linux, poll() reports that the client closed its side; on other systems only that the connection is gone.
 _CLOSED_BY_CLIENT = getattr(select, "POLLRDHUP", 0)
 
+_TASKS_PER_EVENT = 500
+
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-_FIELDS = {"event": {"enum": ["state", "progress"]}, "id": {"type": "string"}, "data": {"type": "string"}}
-_EVENT = {"type": "object", "properties": _FIELDS, "required": list(_FIELDS)}
-_STREAM = {"description": "stream of events", "content": {"text/event-stream": {"schema": _EVENT}}}
 
 
-@events.get("/tasks/<task_uuid>/events", responses={200: _STREAM, 204: None, 404: Problem})
+def _stream_of(*events: str) -> dict[str, Any]:
+    """A stream with these events, for the OpenAPI document."""
+    fields = {"event": {"enum": list(events)}, "id": {"type": "string"}, "data": {"type": "string"}}
+    schema = {"type": "object", "properties": fields, "required": ["event", "data"]}
+    return {"description": "stream of events", "content": {"text/event-stream": {"schema": schema}}}
+
+
+@events.get("/tasks/<task_uuid>/events", responses={200: _stream_of("state", "progress"), 204: None, 404: Problem})
 def follow_task(path: TaskPath) -> Response:
     """Follow a task: an event `state` or `progress` for each change, until the task has ended.
 
@@ -55,10 +66,39 @@ def follow_task(path: TaskPath) -> Response:
     if task.status.is_final and request.headers.get("Last-Event-ID") == _event_id(task):
         return Response(status=HTTPStatus.NO_CONTENT)
     slot = services().event_streams.take(current_user().name)
-    lines = _event_stream(services(), task.task_uuid, Client(request.environ.get("gunicorn.socket")))
+    return _streamed(_event_stream(services(), task.task_uuid, _client()), slot)
+
+
+@events.get("/events", responses={200: _stream_of("all", "changed")})
+def follow_tasks(query: FeedQuery) -> Response:
+    """Follow all your tasks, up to 5000: an event `all` with what there is, then `changed` for each change.
+
+    The admin follows the tasks of all users, or with `own` only the admin's. A client that reconnects with the
+    Last-Event-ID of a stream gets what has changed since then, or all tasks again. The number of streams is limited:
+    429 with Retry-After if the user has too many, 503 if all users together have.
+    """
+    name = current_user().name
+    feed = services().feeds.of(name if query.own else visible_owner())
+    stream = _feed_stream(services(), feed, request.headers.get("Last-Event-ID", ""), _may_go_on(), _client())
+    return _streamed(stream, services().event_streams.take(name))
+
+
+def _streamed(lines: Iterator[str], slot: Slot) -> Response:
     response = Response(lines, headers=_HEADERS, mimetype="text/event-stream")
     response.call_on_close(slot.release)
     return response
+
+
+def _client() -> Client:
+    return Client(request.environ.get("gunicorn.socket"))
+
+
+def _may_go_on() -> Callable[[], bool]:
+    """Asks whether the user of this request still exists, and is still signed in if the page has sent it."""
+    sessions, users, name, session = services().sessions, services().users, current_user().name, current_session()
+    if session is None:
+        return lambda: users.account(name) is not None
+    return lambda: sessions.find(session.cookie, users.account) is not None
 
 
 class Client:
@@ -99,6 +139,43 @@ def _event_stream(services: Services, task_uuid: str, client: Client) -> Iterato
                 return
     except RedisError as error:
         log.warning("events.broke_off", task_uuid=task_uuid, error=str(error))
+
+
+def _feed_stream(
+    services: Services, feed: TaskFeed, version: str, may_go_on: Callable[[], bool], client: Client
+) -> Iterator[str]:
+    """The stream of a feed as text, from `version` on; it ends early like `_event_stream`."""
+    yield f"retry: {_RECONNECT_AFTER_MS}\n\n"
+    ends_at = time.monotonic() + _MAX_S
+    sent_at = time.monotonic()
+    try:
+        while services.event_streams.may_continue() and time.monotonic() < ends_at and may_go_on():
+            changes = feed.changes_since(version)
+            if changes.is_all or changes.tasks or changes.removed:
+                version, sent_at = changes.version, time.monotonic()
+                yield from _feed_events(changes)
+            elif time.monotonic() - sent_at >= _KEEPALIVE_S:
+                sent_at = time.monotonic()
+                yield ": still there\n\n"
+            if client.disconnects_within(READ_EVERY_S):
+                return
+    except RedisError as error:
+        log.warning("events.broke_off", error=str(error))
+
+
+def _feed_events(changes: Changes) -> Iterator[str]:
+    """The changes as events. The id comes with the last one: whoever gets only some of them needs all again."""
+    removed = json.dumps(changes.removed)
+    for start in range(0, max(1, len(changes.tasks)), _TASKS_PER_EVENT):
+        has_more = start + _TASKS_PER_EVENT < len(changes.tasks)
+        tasks = ",".join(changes.tasks[start : start + _TASKS_PER_EVENT])
+        more, left_out = json.dumps(has_more), json.dumps(changes.left_out)
+        if changes.is_all:
+            yield f'event: all\ndata: {{"tasks":[{tasks}],"more":{more},"left_out":{left_out}}}\n'
+        else:
+            yield f'event: changed\ndata: {{"tasks":[{tasks}],"removed":{removed}}}\n'
+            removed = "[]"
+        yield "\n" if has_more else f"id: {changes.version}\n\n"
 
 
 def _event_id(task: Task) -> str:

@@ -83,10 +83,8 @@ def _queue_families() -> list[Metric]:
     leased = GaugeMetricFamily("uvr_queue_leased", "Items that a worker has leased.", labels=["queue", "node"])
     delayed = GaugeMetricFamily("uvr_queue_delayed", "Items that wait for a retry.", labels=["queue", "node"])
     dead = GaugeMetricFamily("uvr_queue_dead", "Dead letters.", labels=["queue", "node"])
-    broker = services().broker
-    results = [(["results", node], broker.result_queue(node)) for node in sorted({"", *broker.node_ids()})]
-    for labels, queue in [(["tasks", ""], broker.tasks), *results, (["webhooks", ""], broker.webhooks)]:
-        sizes = queue.sizes()
+    for kind, node, queue in services().broker.all_queues():
+        labels, sizes = [kind, node], queue.sizes()
         for priority, count in sizes.by_priority.items():
             waiting.add_metric([*labels, str(priority)], count)
             oldest.add_metric([*labels, str(priority)], sizes.oldest_s[priority])

@@ -273,6 +273,12 @@ class TaskListQuery(Parameters):
         )
 
 
+class FeedQuery(Parameters):
+    """Which tasks GET /events follows."""
+
+    own: Annotated[bool, Field(description="true: only your own tasks, although you are the admin")] = False
+
+
 def _ms(time: datetime | None) -> int:
     """Milliseconds since 1970, at least 1 because 0 means that there is no limit."""
     return max(1, math.floor(time.timestamp() * 1000)) if time else 0

@@ -133,6 +133,18 @@ class TaskEvent(BaseModel):
     error_message: str | None
 
 
+class FeedTask(TaskSummary):
+    """One task in the stream of all tasks."""
+
+    position: Annotated[
+        int | None,
+        Field(description="number of tasks that go before this one; null if it does not wait, or if many of yours do"),
+    ]
+    eta_s: Annotated[int | None, Field(description="estimated seconds until the stems are made")]
+    webhook: WebhookState
+    stems_deleted_at: Annotated[str | None, Field(description="when the stems on disk expired and were deleted")]
+
+
 class WebhookTry(BaseModel):
     """One delivery attempt of the webhook called `webhook_id`."""
 
@@ -371,6 +383,23 @@ def task_details(task: Task, *, position: int | None, eta_s: int | None, links: 
         lost_with=task.lost_with or None,
         webhook=Webhook(state=task.webhook, tries=[WebhookTry(**attempt) for attempt in task.webhook_tries]),
         wanted_stems=task.wanted_stems,
+    )
+
+
+_MAX_FEED_AUDIO_LENGTH = 300
+
+
+def feed_task(task: Task, *, position: int | None, eta_s: int | None) -> FeedTask:
+    """`task` in the stream of all tasks. A long URL is cut: there may be thousands of them."""
+    summary = task_summary(task)
+    if len(summary.audio) > _MAX_FEED_AUDIO_LENGTH:
+        summary.audio = f"{summary.audio[:_MAX_FEED_AUDIO_LENGTH]}…"
+    return FeedTask(
+        **dict(summary),
+        position=position,
+        eta_s=eta_s,
+        webhook=task.webhook,
+        stems_deleted_at=iso_time(task.stems_deleted_ms),
     )
 
 

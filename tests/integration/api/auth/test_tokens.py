@@ -96,10 +96,10 @@ def test_wrong_tokens_are_counted(client: FlaskClient) -> None:
     assert answers == [401] * 5 + [429] * 2
 
 
-def test_operations_accept_a_password_or_a_token(client: FlaskClient) -> None:
+def test_operations_accept_a_password_a_token_or_a_session(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     assert document["components"]["securitySchemes"]["bearer"] == {"type": "http", "scheme": "bearer"}
-    assert document["paths"]["/generate"]["post"]["security"] == [{"basic": []}, {"bearer": []}]
+    assert document["paths"]["/generate"]["post"]["security"] == [{"basic": []}, {"bearer": []}, {"session": []}]
 
 
 def test_secret_is_random_and_not_in_the_file(users_file: Path) -> None:

@@ -1,12 +1,14 @@
-"""GET /tasks/{task_uuid}/events over a real connection to a real `python app.py`, read line by line."""
+"""GET /tasks/{task_uuid}/events and GET /events over a real connection to a real `python app.py`, read line by line."""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.support.api_process import environment, running_api
 from tests.support.leases import begin
 from tests.support.redis_server import redis_server
 from tests.support.waiting import PATIENCE_S, eventually
+from uvr.api.routes import events
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.store import TaskStore
 
@@ -45,6 +48,16 @@ class Stream:
             event[name] = value
         raise EOFError
 
+    def next_of_all(self) -> dict[str, Any]:
+        """The next event of GET /events."""
+        event: dict[str, Any] = {}
+        for line in self._lines:
+            name, _, value = line.partition(": ")
+            if not line and "data" in event:
+                return {**json.loads(event["data"]), "event": event["event"], "id": event.get("id")}
+            event[name] = value
+        raise EOFError
+
     def is_over(self) -> bool:
         """Wait for the end of the stream; whether no event comes before it."""
         return all(line == "" or line.startswith(":") for line in self._lines)
@@ -63,7 +76,7 @@ class Api:
         assert self.store.submit(task)
 
     def get(self, task_uuid: str = "a", **headers: str) -> requests.Response:
-        url = f"{self.url}/tasks/{task_uuid}/events"
+        url = f"{self.url}/tasks/{task_uuid}/events" if task_uuid else f"{self.url}/events"
         return requests.get(url, auth=CREDENTIALS, headers=headers, stream=True, timeout=PATIENCE_S)
 
     @contextmanager
@@ -142,6 +155,44 @@ def test_a_stream_ends_when_its_task_is_deleted(api: Api) -> None:
                 pass
 
 
+def test_all_tasks_are_followed_in_one_stream_and_a_client_that_comes_back_misses_nothing(api: Api) -> None:
+    api.submit("a")
+    with api.following("") as stream:
+        event = stream.next_of_all()
+        assert (event["event"], event["more"], event["left_out"]) == ("all", False, False)
+        assert [(task["task_uuid"], task["status"]) for task in event["tasks"]] == [("a", "queued")]
+        lease = begin(api.queue)
+        api.queue.extend(lease, record(status=Status.PROCESSING, progress=0.25))
+        event = stream.next_of_all()
+        assert (event["event"], event["tasks"][0]["progress"], event["removed"]) == ("changed", 0.25, [])
+    assert requests.delete(f"{api.url}/tasks/a", auth=CREDENTIALS, timeout=PATIENCE_S).status_code == 204
+    api.submit("b")
+    with api.following("", **{"Last-Event-ID": event["id"]}) as stream:
+        event = stream.next_of_all()
+        assert (event["event"], event["removed"]) == ("changed", ["a"])
+        assert [task["task_uuid"] for task in event["tasks"]] == ["b"]
+    with api.following("", **{"Last-Event-ID": "another.1"}) as stream:
+        assert stream.next_of_all()["event"] == "all"
+
+
+def test_many_tasks_come_in_several_events_of_which_the_last_has_the_id(
+    redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_TASKS_PER_EVENT", 2)
+    api = Api("", redis_client)
+    for number in range(3):
+        api.submit(f"t{number}", status=Status.SUCCESS)
+    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app:
+        answer = app.test_client().get("/events?own=false", auth=CREDENTIALS)
+        text = b"".join(islice(answer.iter_encoded(), 5)).decode()
+        answer.close()
+    assert re.findall("^event: (.*)$", text, re.MULTILINE) == ["all", "all"]
+    parts = [json.loads(data) for data in re.findall("^data: (.*)$", text, re.MULTILINE)]
+    assert [(len(part["tasks"]), part["more"]) for part in parts] == [(2, True), (1, False)]
+    assert re.search(r"}\nid: [0-9a-f]+\.3\n\n$", text)
+    assert text.count("\nid:") == 1
+
+
 def test_streams_leave_threads_for_other_requests(api: Api) -> None:
     api.submit()
     with ExitStack() as open_streams:
@@ -175,10 +226,13 @@ def test_a_stream_ends_when_redis_stops(tmp_path: Path) -> None:
             answer.close()
 
 
-@pytest.mark.parametrize(("task_uuid", "auth", "status"), [("nobody", CREDENTIALS, 404), ("a", None, 401)])
+@pytest.mark.parametrize(
+    ("task_uuid", "auth", "status"), [("nobody", CREDENTIALS, 404), ("a", None, 401), ("", None, 401)]
+)
 def test_a_task_that_a_client_may_not_see_cannot_be_followed(api: Api, task_uuid: str, auth: Any, status: int) -> None:
     api.submit()
-    assert requests.get(f"{api.url}/tasks/{task_uuid}/events", auth=auth, timeout=PATIENCE_S).status_code == status
+    url = f"{api.url}/tasks/{task_uuid}/events" if task_uuid else f"{api.url}/events"
+    assert requests.get(url, auth=auth, timeout=PATIENCE_S).status_code == status
 
 
 def test_open_streams_do_not_delay_the_stop_of_the_api(

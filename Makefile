@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" s
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
+test-browser: ## test the pages in a headless Chromium, which it installs where it may; ARGS="-k loop" selects some tests
+	@scripts/test_browser.sh -m "not long" $(ARGS)
+
+test-all: test test-docker ## run all tests, also those in the browser that take minutes
+	@scripts/test_browser.sh
+
 chaos: ## kill random processes of a busy service, then let a user misbehave; ARGS="--tasks 300 --kills 60 --seed 7 --pairs 1"
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m tests.chaos $(ARGS)
@@ -46,20 +52,24 @@ chaos: ## kill random processes of a busy service, then let a user misbehave; AR
 test-docker: ## test the service in Docker; needs a Docker engine and is skipped without one
 	scripts/test_docker.sh
 
-lint: ## check style, types, C kernels, Lua and shell scripts
+lint: ## check style, types, JavaScript, C kernels, Lua and shell scripts
 	@scripts/setup.sh dev
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
 	$(PYTHON_IN_VENV) -m mypy
 	$(BIN)clang-format --dry-run -Werror $(KERNELS)
 	$(PYTHON_IN_VENV) -m scripts.lint_lua
+	DENO_NO_UPDATE_CHECK=1 $(BIN)deno lint --quiet
+	DENO_NO_UPDATE_CHECK=1 $(BIN)deno fmt --quiet --check
+	DENO_NO_UPDATE_CHECK=1 $(BIN)deno check --quiet web/mixer/*.js
 	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
 
-format: ## format Python with ruff, C with clang-format
+format: ## format Python with ruff, C with clang-format, JavaScript with deno
 	@scripts/setup.sh dev
 	$(BIN)ruff check --fix .
 	$(BIN)ruff format .
 	$(BIN)clang-format -i $(KERNELS)
+	DENO_NO_UPDATE_CHECK=1 $(BIN)deno fmt --quiet
 
 bench: ## measure speed on this machine and compare the engine with audio-separator; writes bench/results; ARGS=--full
 	@scripts/setup.sh dev

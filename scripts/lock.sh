@@ -25,4 +25,5 @@ compile library pyproject.toml --group embedded --group library \
   --group torch --no-emit-package torch --constraints requirements/dev.txt \
   --override requirements/library.overrides
 sed -i.whole '/^$/,$d' requirements/library.txt && rm requirements/library.txt.whole # remove a comment about torch
+compile browser --group browser --constraints requirements/dev.txt
 compile tools --group tools --constraints requirements/dev.txt

@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh local      what the service needs on one machine, in .venv
 #   scripts/setup.sh dev        the same with the tools for tests and lint, in .venv
+#   scripts/setup.sh browser    the same as dev, with what drives a browser in tests, in .venv
 #   scripts/setup.sh library    what the service needs, with audio-separator, in .venv-library
 #
 # PYTHON is the interpreter to use (3.11 or later). VENV, or LIBRARY_VENV for `library`, is your own environment: it is
@@ -112,7 +113,8 @@ describe_download() { # its size, if it was measured, and its source
   local size=""
   case $requirements in
     */local.txt) size="about 120 MB " ;;
-    */dev.txt) size="about 230 MB " ;;
+    */dev.txt) size="about 270 MB " ;;
+    */browser.txt) size="about 55 MB " ;;
     */library.txt) size="1.5 GB once installed, with TORCH=cuda 5 GB more, " ;;
   esac
   echo "${size}from $("$installer/bin/python" scripts/uv.py --show-index)"
@@ -130,6 +132,14 @@ fi
 if [ -n "$given" ]; then
   [ -x "$given/bin/python" ] || fail "VENV or LIBRARY_VENV is $given, which is not a Python environment."
   build_kernels "$given/bin/python"
+  exit 0
+fi
+if [ "$1" = browser ]; then # goes on top of dev, and of nothing else
+  scripts/setup.sh dev
+  cmp -s "$requirements" "$environment/browser.txt" && exit 0
+  echo "Installing $requirements into $environment, $(describe_download)"
+  install --require-hashes --requirement "$requirements"
+  cp "$requirements" "$environment/"
   exit 0
 fi
 if is_recent "$environment/bin/python" && is_up_to_date && has_its_torch; then

@@ -19,9 +19,10 @@ GROUPS = {
     "api": ["api"],
     "processor": ["processor"],
     "library": ["embedded", "library"],
+    "browser": ["browser"],
     "tools": ["tools"],
 }
-SLIM = ("api", "processor", "tools")
+SLIM = ("api", "processor", "tools", "browser")
 """Files that hold their groups only, and not what all three entry points need together."""
 PIN = re.compile(
     r"^(?P<requirement>[a-z0-9][^ ]*==[^ ]+(?: ; .+?)?) \\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE

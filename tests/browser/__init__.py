@@ -1,0 +1,1 @@
+"""Tests of web/ in a headless Chromium: `make test-browser`."""

@@ -345,9 +345,9 @@ class RedisQueue:
         return self._run("bury", [lease.id, lease.fence, *_pairs(record)], next_queue)
 
     def revive(self, item_id: str, record: Record | None = None, *, limit: Limit | None = None) -> bool:
-        """Bring a dead letter back as a first try, with its old score and its counters at 0; False if it is none.
+        """Bring a dead letter back as if it were added now, with its counters at 0; False if it is none.
 
-        Raises `LimitReachedError` and changes nothing when the limit is reached.
+        Only the number of its claims goes on. Raises `LimitReachedError` and changes nothing when the limit is reached.
         """
         return self._bring_back("revive", [item_id], limit, record)
 

@@ -64,7 +64,7 @@ class Model:
     """Of the lines in which an item waits."""
     last_turn: int = 0
     jumps: dict[Line, dict[int, tuple[int, int]]] = field(default_factory=dict)
-    """By number, the places of the items that went out of their turn, as far as they come after the head of their line."""
+    """By number, the places of the items that went out of their turn, as far as they come after that of the head."""
 
     def put_back(self, item: Item) -> None:
         line = item.weight, int(item.failures > 0), item.owner

@@ -64,6 +64,14 @@ def test_a_model_is_shown_with_what_the_processors_have_told(client: FlaskClient
     assert {model["commercial_use"] for model in models.values()} <= {"allowed", "not allowed", "unknown"}
 
 
+@pytest.mark.parametrize("with_file", ["first", "second"])
+def test_a_model_is_here_if_one_of_several_processors_has_it(redis_client: Redis, with_file: str) -> None:
+    announcements = ModelAnnouncements(redis_client, "uvr_tasks")
+    for worker in ("first", "second"):
+        announcements.announce(worker, [RunnableModel("Kim_Inst", is_here=worker == with_file)])
+    assert announcements.runnable(["first", "second"])["Kim_Inst"].is_here
+
+
 def test_models_of_the_operator_are_listed_too(client: FlaskClient, redis_client: Redis) -> None:
     announce(redis_client, RunnableModel("ours.ckpt", ("drums",), engine="audio-separator"))
     [ours] = [model for model in listed(client)["models"] if model["name"] == "ours.ckpt"]

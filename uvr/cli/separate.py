@@ -99,29 +99,17 @@ def separate(options: argparse.Namespace, settings: Settings) -> int:
         return NOT_STARTED
     try:
         found = songs_with_prefixes(options.inputs, options.output)
-    except NoSongsError as error:
-        sys.stderr.write(f"{error}\n")
-        return NOT_STARTED
-    options.inputs = [Path(song) for song in found]
-    names = stem_names([prefix + Path(song).stem for song, prefix in found.items()], options.output)
-    songs = list(map(_Song, options.inputs, names))
-    try:
+        options.inputs = [Path(song) for song in found]
+        names = stem_names([prefix + Path(song).stem for song, prefix in found.items()], options.output)
+        songs = list(map(_Song, options.inputs, names))
         options.models = _chosen_models(joined(options.model) or [settings.model_name], settings)
         engines = {model: _choose_engine(model, options, settings) for model in options.models}
         stems = _known_stems(engines, joined(options.stems))
-        separator = Separator(
-            engines[options.models[0]],
-            name=options.models[0],
-            library=_ChosenModels(settings.model_file_dir, engines=engines),
-            max_model_bytes=settings.max_model_memory_bytes or usable_memory_bytes() // 2,
-            log_level="error",
-            log_format=settings.log_format,
-        )
-        separator.start()
+        separator = _start_separator(engines, settings)
     except SettingsError as error:  # of PRESETS_FILE
         refuse_to_start(error.faults)
-    except UvrError as error:
-        sys.stderr.write(f"{error.message}\n")
+    except (NoSongsError, UvrError) as error:
+        sys.stderr.write(f"{error}\n")
         return NOT_STARTED
     status = DONE
     with closing(separator):
@@ -131,6 +119,21 @@ def separate(options: argparse.Namespace, settings: Settings) -> int:
             if result["status"] != "success":
                 status = SOME_FAILED
     return status
+
+
+def _start_separator(engines: Mapping[str, ModelEngineFactory], settings: Settings) -> Separator:
+    """A separator with these models, of which the first one is loaded."""
+    name, engine = next(iter(engines.items()))
+    separator = Separator(
+        engine,
+        name=name,
+        library=_ChosenModels(settings.model_file_dir, engines=engines),
+        max_model_bytes=settings.max_model_memory_bytes or usable_memory_bytes() // 2,
+        log_level="error",
+        log_format=settings.log_format,
+    )
+    separator.start()
+    return separator
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,23 @@ def test_a_model_of_the_operator_is_named(client: FlaskClient, redis_client: Red
         assert listed(client)["in_use"] == ["ours"]
 
 
+def test_all_models_that_a_processor_has_loaded_are_in_use(client: FlaskClient, redis_client: Redis) -> None:
+    facts = {"model": "UVR-MDX-NET-Inst_HQ_4", "loaded": "Kim_Vocal_2, UVR-MDX-NET-Inst_HQ_4"}
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
+        shown = listed(client)
+    names = ["Kim_Vocal_2", "UVR-MDX-NET-Inst_HQ_4"]
+    assert shown["in_use"] == names == sorted(model["name"] for model in shown["models"] if model["in_use"])
+
+
+def test_a_default_model_of_the_operator_is_in_use_once(client: FlaskClient, redis_client: Redis) -> None:
+    announce(redis_client, RunnableModel("ours.onnx"))
+    facts = {"model": "ours", "loaded": "ours.onnx"}
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
+        shown = listed(client)
+    assert shown["in_use"] == ["ours"]
+    assert [model["name"] for model in shown["models"] if model["in_use"]] == ["ours.onnx"]
+
+
 def test_credentials_are_required(client: FlaskClient) -> None:
     assert client.get("/models").status_code == 401
 

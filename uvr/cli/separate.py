@@ -29,10 +29,10 @@ from uvr.cli.progress_bar import ProgressLine
 from uvr.cli.song_folders import NoSongsError, songs_with_prefixes
 from uvr.errors import PermanentError, UvrError
 from uvr.models import store
-from uvr.models.catalogue import stem_pair, without_suffix
+from uvr.models.catalogue import without_suffix
 from uvr.models.presets import MAX_ENSEMBLE, read_presets
 from uvr.models.required_files import is_present
-from uvr.models.stem_names import safe_stem_name
+from uvr.models.stem_names import safe_stem_name, stem_pair
 from uvr.models.stems import stems_of_model
 from uvr.separation.devices import Device
 from uvr.separation.engine_factory import MdxEngineFactory, ModelEngineFactory, choose_engine

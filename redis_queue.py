@@ -240,11 +240,7 @@ class RedisQueue:
         args += [request.name, request.asks_for, request.remembered_ms]
         args += [attachment.name, *_pairs(record)]
         keys = [self.name, self.root, limit.key, attachment.index]
-        outcome, *earlier = self._scripts["enqueue"](keys=keys, args=args)
-        if outcome == "repeated":
-            earlier_id, earlier_priority, is_the_same = earlier
-            return EnqueueResult(outcome, earlier_id, int(earlier_priority), bool(is_the_same))
-        return EnqueueResult(outcome)
+        return _enqueue_result(*self._scripts["enqueue"](keys=keys, args=args))
 
     def enqueue_batch(
         self,
@@ -256,7 +252,7 @@ class RedisQueue:
     ) -> EnqueueResult:
         """Add 1 to 100 items, whose records have `batch` in a field of that name; all of them, or none.
 
-        They are added in their order. Of a repeated request, `earlier_id` is the batch, "" if it made only one item.
+        They are added in their order.
         """
         if not 0 < len(items) <= _PAGE:
             raise ValueError(f"a batch has 1 to {_PAGE} items, not {len(items)}")
@@ -266,10 +262,12 @@ class RedisQueue:
         for item in items:
             pairs = _pairs(item.record)
             args += [item.id, item.priority, len(pairs), *pairs]
-        outcome, *earlier = self._scripts["enqueue_batch"](keys=[self.name, self.root, limit.key], args=args)
-        if outcome == "repeated":
-            return EnqueueResult(outcome, earlier[0], asks_for_the_same=bool(earlier[1]))
-        return EnqueueResult(outcome)
+        return _enqueue_result(*self._scripts["enqueue_batch"](keys=[self.name, self.root, limit.key], args=args))
+
+    def earlier(self, request: IdempotencyKey) -> EnqueueResult | None:
+        """What adding the items of a request again would be answered, if it came before; None if it did not."""
+        found = self._scripts["earlier"](keys=[self.name, self.root], args=[request.name, request.asks_for])
+        return _enqueue_result(*found) if found else None
 
     def reprioritize(self, item_id: str, priority: int, record: Record | None = None) -> bool:
         """Give a waiting or delayed item another priority, and the place that it would have had with that one.
@@ -345,9 +343,9 @@ class RedisQueue:
         return self._run("bury", [lease.id, lease.fence, *_pairs(record)], next_queue)
 
     def revive(self, item_id: str, record: Record | None = None, *, limit: Limit | None = None) -> bool:
-        """Bring a dead letter back as a first try, with its old score and its counters at 0; False if it is none.
+        """Bring a dead letter back as if it were added now, with its counters at 0; False if it is none.
 
-        Raises `LimitReachedError` and changes nothing when the limit is reached.
+        Only the number of its claims goes on. Raises `LimitReachedError` and changes nothing when the limit is reached.
         """
         return self._bring_back("revive", [item_id], limit, record)
 
@@ -460,6 +458,13 @@ class RedisQueue:
     def _run(self, step: str, args: Sequence[Any], next_queue: RedisQueue | None = None) -> bool:
         keys = [self.name, self.root, (next_queue or self).name]
         return bool(self._scripts[step](keys=keys, args=args))
+
+
+def _enqueue_result(
+    outcome: Any, item_id: str = "", priority: str = "", batch: str = "", is_the_same: int = 1
+) -> EnqueueResult:
+    """The answer of a script."""
+    return EnqueueResult(outcome, batch or item_id, int(priority or 0), bool(is_the_same))
 
 
 def _pairs(record: Record | None) -> list[Any]:

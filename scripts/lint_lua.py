@@ -21,7 +21,7 @@ from lupa import lua51
 
 from uvr.redis.scripts import FOLDER, SHARED, parts_of
 
-GLOBALS = {"ARGV", "KEYS", "ipairs", "math", "pcall", "redis", "string", "tonumber", "type", "unpack"}
+GLOBALS = {"ARGV", "KEYS", "ipairs", "math", "pcall", "redis", "string", "table", "tonumber", "type", "unpack"}
 OPENINGS = ("refuse_when_full()", "run_when_full()")
 READING = {
     "EXISTS",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, abort, g
 from werkzeug.exceptions import HTTPException
@@ -27,50 +28,71 @@ from uvr.api.unknown_fields import MAX_WARNINGS
 from uvr.errors import RepeatedRequestError
 from uvr.tasks.model import Task
 
-CheckSong = Callable[[dict[str, Any]], tuple[GenerateRequest, Task]]
-"""Makes a task of one body. Ends the request if the body is not valid, and leaves warnings in `g.warnings`."""
+CheckSong = Callable[[dict[str, Any]], GenerateRequest]
+"""The request for one song. Ends the request if the body is not valid, and leaves warnings in `g.warnings`."""
+MakeTask = Callable[[GenerateRequest], Task]
+"""The task of one song. Ends the request if its model or stems are not offered."""
+Value = TypeVar("Value")
+Result = TypeVar("Result")
 
 
-def submit_batch(values: list[Any], key: str, check: CheckSong) -> Response:
+def submit_batch(values: list[Any], key: str, check: CheckSong, make_task: MakeTask) -> Response:
     """Queue the songs of a list, and respond with their ids. `key` is the `Idempotency-Key`, or ""."""
     max_songs = min(MAX_SONGS, services().settings.waiting_tasks_limit or MAX_SONGS)
     if not 0 < len(values) <= max_songs:
         message = f"body must be a list of 1 to {max_songs} songs, not {len(values)}; send more in several lists."
         abort(field_problem(HTTPStatus.BAD_REQUEST, "body", message))
-    songs, warnings = _checked(values, check)
-    batch, task_uuids = str(uuid.uuid4()), sorted(str(uuid.uuid4()) for _ in songs)
-    tasks = [
-        replace(task, task_uuid=task_uuid, batch=batch) for task_uuid, (_, task) in zip(task_uuids, songs, strict=True)
-    ]
+    warnings, errors = list[FieldWarning](), dict[int, list[FieldError]]()
+    songs = _each(enumerate(values), partial(_checked, check, warnings), errors)
+    request_once = once_for_all(current_user().name, key, songs.values())
     try:
-        services().store.submit_batch(tasks, once_for_all(current_user().name, key, [body for body, _ in songs]))
+        if not errors:
+            services().store.refuse_repeated(request_once)
+        made = _each(songs.items(), lambda _, song: make_task(song), errors)
+        if errors:
+            abort(bad_request([error for number in sorted(errors) for error in errors[number]]))
+        tasks = _as_batch(made.values())
+        services().store.submit_batch(tasks, request_once)
     except RepeatedRequestError as earlier:
         if not earlier.asks_for_the_same:
             abort(problem(HTTPStatus.CONFLICT, earlier.message))
         tasks = services().store.batch(earlier.task_uuid)
         return _accepted(earlier.task_uuid, tasks, warnings, {"Idempotency-Replayed": "true"})
-    return _accepted(batch, tasks, warnings, {})
+    return _accepted(tasks[0].batch, tasks, warnings, {})
 
 
-def _checked(values: list[Any], check: CheckSong) -> tuple[list[tuple[GenerateRequest, Task]], list[FieldWarning]]:
-    """The songs, and warnings about ignored fields. Ends the request with a 400 that has the errors of all songs."""
-    songs, errors, warnings = [], list[FieldError](), list[FieldWarning]()
-    for number, value in enumerate(values):
+def _each(
+    values: Iterable[tuple[int, Value]], step: Callable[[int, Value], Result], errors: dict[int, list[FieldError]]
+) -> dict[int, Result]:
+    """What `step` makes of each value, by its place. What it refuses with a 400 has its errors in `errors` instead."""
+    results = {}
+    for number, value in values:
         try:
-            require_object(value, f"[{number}]")
-            songs.append(check(value))
-            warnings += [
-                FieldWarning(field=f"[{number}].{warning.field}", message=f"[{number}].{warning.message}")
-                for warning in g.warnings
-            ]
+            results[number] = step(number, value)
         except HTTPException as refusal:
             response = refusal.response
             if not isinstance(response, Response) or response.status_code != HTTPStatus.BAD_REQUEST:
                 raise
-            errors += _errors_at(number, Problem.model_validate_json(response.get_data()))
-    if errors:
-        abort(bad_request(errors))
-    return songs, warnings
+            errors[number] = list(_errors_at(number, Problem.model_validate_json(response.get_data())))
+    return results
+
+
+def _checked(check: CheckSong, warnings: list[FieldWarning], number: int, value: Any) -> GenerateRequest:
+    """The request for the song at this place; warnings about its ignored fields are added to `warnings`."""
+    require_object(value, f"[{number}]")
+    song = check(value)
+    warnings += [
+        FieldWarning(field=f"[{number}].{warning.field}", message=f"[{number}].{warning.message}")
+        for warning in g.warnings
+    ]
+    return song
+
+
+def _as_batch(songs: Iterable[Task]) -> list[Task]:
+    """The tasks with an id of their batch, and with ids of their own that are in the order of the list."""
+    tasks, batch = list(songs), str(uuid.uuid4())
+    task_uuids = sorted(str(uuid.uuid4()) for _ in tasks)
+    return [replace(task, task_uuid=task_uuid, batch=batch) for task_uuid, task in zip(task_uuids, tasks, strict=True)]
 
 
 def _errors_at(number: int, refusal: Problem) -> Iterable[FieldError]:
@@ -86,6 +108,9 @@ def _errors_at(number: int, refusal: Problem) -> Iterable[FieldError]:
 
 
 def _accepted(batch: str, tasks: Iterable[Task], warnings: list[FieldWarning], headers: dict[str, str]) -> Response:
-    queued = [QueuedTask(task_uuid=task.task_uuid, priority=task.priority) for task in tasks]
+    queued = [
+        QueuedTask(task_uuid=task.task_uuid, priority=task.priority, model=task.chosen_model, preset=task.preset)
+        for task in tasks
+    ]
     accepted = AcceptedBatch(batch=batch, tasks=queued, warnings=warnings[:MAX_WARNINGS])
     return json_response(accepted, HTTPStatus.ACCEPTED, {"Location": f"/tasks?batch={batch}", **headers})

@@ -14,22 +14,25 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from config import Settings, SettingsError
+from config import EVERY_MODEL, Settings, SettingsError
 from uvr.disk import bytes_free
 from uvr.environment.variables_without_effect import RETIRED_REASON, variables_without_effect
 from uvr.errors import PermanentError, UvrError
 from uvr.models import catalogue, store
+from uvr.models.presets import read_presets
+from uvr.models.required_files import is_present
 from uvr.separation import devices
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.engine_factory import needs_audio_separator, require_audio_separator
 from uvr.separation.mdx import backends
+from uvr.spelling import closest
 
 HEALTHY, FAULTY = 0, 1
 
@@ -130,14 +133,24 @@ def check_password(settings: Settings) -> Iterator[Finding]:
 
 def check_presets(settings: Settings) -> Iterator[Finding]:
     """The file with presets of the operator, which the API reads."""
-    from uvr.models.presets import read_presets
-
     try:
         presets = read_presets(settings.presets_file)
     except SettingsError as error:
         yield from (Finding(Mark.FAULT, "presets", fault) for fault in error.faults)
     else:
         yield Finding(Mark.OK, "presets", f"{', '.join(presets)}; GET /models shows which are offered")
+
+
+def check_offers(settings: Settings) -> Iterator[Finding]:
+    """The names in MODELS_OFFERED: a misspelled one is not offered, and nobody is told."""
+    with suppress(SettingsError):
+        presets = read_presets(settings.presets_file)
+        names = [name for name in settings.models_offered if name != EVERY_MODEL and name.lower() not in presets]
+        for name in names:
+            if not catalogue.known_model(name) and not is_present(name, settings.model_file_dir):
+                meant = closest(name, [*presets, *catalogue.CATALOGUE])
+                hint = f"; did you mean {meant}?" if meant else ", nor a file in MODEL_FILE_DIR"
+                yield Finding(Mark.NOTE, "offers", f"{name} in MODELS_OFFERED is neither a preset nor a model{hint}")
 
 
 def check_users(settings: Settings) -> Iterator[Finding]:
@@ -315,6 +328,7 @@ CHECKS: tuple[Check, ...] = (
     Check("password", check_password, *_API),
     Check("users", check_users, *_API),
     Check("presets", check_presets, *_API),
+    Check("offers", check_offers, *_PROCESSOR),
     Check("WEBHOOK_SECRET", check_webhook_secret),
     Check("Redis", check_redis),
     Check("storage", check_storage),

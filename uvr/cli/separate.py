@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +29,11 @@ from uvr.cli.progress_bar import ProgressLine
 from uvr.cli.song_folders import NoSongsError, songs_with_prefixes
 from uvr.errors import PermanentError, UvrError
 from uvr.models import store
-from uvr.models.catalogue import stem_pair, without_suffix
-from uvr.models.presets import read_presets
+from uvr.models.catalogue import without_suffix
+from uvr.models.presets import MAX_ENSEMBLE, read_presets
 from uvr.models.required_files import is_present
+from uvr.models.stem_names import safe_stem_name, stem_pair
+from uvr.models.stems import stems_of_model
 from uvr.separation.devices import Device
 from uvr.separation.engine_factory import MdxEngineFactory, ModelEngineFactory, choose_engine
 from uvr.separation.memory import usable_memory_bytes
@@ -97,30 +99,18 @@ def separate(options: argparse.Namespace, settings: Settings) -> int:
         return NOT_STARTED
     try:
         found = songs_with_prefixes(options.inputs, options.output)
-    except NoSongsError as error:
-        sys.stderr.write(f"{error}\n")
-        return NOT_STARTED
-    options.inputs = [Path(song) for song in found]
-    names = stem_names([prefix + Path(song).stem for song, prefix in found.items()], options.output)
-    songs = list(map(_Song, options.inputs, names))
-    try:
+        options.inputs = [Path(song) for song in found]
+        names = stem_names([prefix + Path(song).stem for song, prefix in found.items()], options.output)
+        songs = list(map(_Song, options.inputs, names))
         options.models = _chosen_models(joined(options.model) or [settings.model_name], settings)
         engines = {model: _choose_engine(model, options, settings) for model in options.models}
-        separator = Separator(
-            engines[options.models[0]],
-            name=options.models[0],
-            library=_ChosenModels(settings.model_file_dir, engines=engines),
-            max_model_bytes=settings.max_model_memory_bytes or usable_memory_bytes() // 2,
-            log_level="error",
-            log_format=settings.log_format,
-        )
-        separator.start()
+        stems = _known_stems(engines, joined(options.stems))
+        separator = _start_separator(engines, settings)
     except SettingsError as error:  # of PRESETS_FILE
         refuse_to_start(error.faults)
-    except UvrError as error:
-        sys.stderr.write(f"{error.message}\n")
+    except (NoSongsError, UvrError) as error:
+        sys.stderr.write(f"{error}\n")
         return NOT_STARTED
-    stems = _known_stems(list(engines.values()), joined(options.stems))
     status = DONE
     with closing(separator):
         for song in songs:
@@ -129,6 +119,21 @@ def separate(options: argparse.Namespace, settings: Settings) -> int:
             if result["status"] != "success":
                 status = SOME_FAILED
     return status
+
+
+def _start_separator(engines: Mapping[str, ModelEngineFactory], settings: Settings) -> Separator:
+    """A separator with these models, of which the first one is loaded."""
+    name, engine = next(iter(engines.items()))
+    separator = Separator(
+        engine,
+        name=name,
+        library=_ChosenModels(settings.model_file_dir, engines=engines),
+        max_model_bytes=settings.max_model_memory_bytes or usable_memory_bytes() // 2,
+        log_level="error",
+        log_format=settings.log_format,
+    )
+    separator.start()
+    return separator
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,12 @@ class _ChosenModels(ModelLibrary):
 def _chosen_models(given: list[str], settings: Settings) -> list[str]:
     """The models of the command line. A preset is the first of its models that is here, else the first one.
 
-    Raises `SettingsError` for a PRESETS_FILE that is not valid, and `PermanentError` for a preset beside other models.
+    Raises `SettingsError` for a PRESETS_FILE that is not valid, and `PermanentError` for a preset beside other models,
+    and for too many models.
     """
+    given = list(dict.fromkeys(given))
+    if len(given) > MAX_ENSEMBLE:
+        raise PermanentError(f"At most {MAX_ENSEMBLE} models can be averaged, not {len(given)}.")
     presets = read_presets(settings.presets_file)
     named = [name for name in given if name.lower() in presets]
     if not named:
@@ -158,12 +167,24 @@ def _chosen_models(given: list[str], settings: Settings) -> list[str]:
     )
 
 
-def _known_stems(engines: Sequence[ModelEngineFactory], wanted: Sequence[str]) -> list[str]:
-    """The stems that will be saved, as far as they are known in advance."""
-    pairs = [
-        stem_pair(engine.parameters.primary_stem) if isinstance(engine, MdxEngineFactory) else () for engine in engines
+def _known_stems(engines: Mapping[str, ModelEngineFactory], wanted: Iterable[str]) -> list[str]:
+    """The stems that will be saved; [] if that is not known in advance.
+
+    Raises `PermanentError` if it is known and one of `wanted` is not among them.
+    """
+    each = [
+        stem_pair(engine.parameters.primary_stem)
+        if isinstance(engine, MdxEngineFactory)
+        else stems_of_model(engine.name, engine.folder)
+        for engine in engines.values()
     ]
-    return [stem for stem in pairs[0] if all(stem in pair for pair in pairs) and (stem in wanted or not wanted)]
+    if not all(each):
+        return []
+    given, names = [stem for stem in each[0] if all(stem in stems for stems in each)], set(map(safe_stem_name, wanted))
+    if missing := sorted(names - set(given)):
+        models = ", ".join(Path(model).name for model in engines)
+        raise PermanentError(f"There is no stem {', '.join(missing)}: {models} gives {', '.join(given) or 'none'}.")
+    return [stem for stem in given if stem in names or not names]
 
 
 def _choose_engine(given: str, options: argparse.Namespace, settings: Settings) -> ModelEngineFactory:

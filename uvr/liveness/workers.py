@@ -110,6 +110,11 @@ class UploaderWatch:
         return reason
 
 
+def loaded_models(facts: Mapping[str, str]) -> list[str]:
+    """The models that a processor with these facts has loaded."""
+    return [name for name in facts.get("loaded", "").split(", ") if name]
+
+
 def live_workers(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
     """The workers that announced themselves lately, by kind: `{"processor": [{"name": …, "model": …}], …}`."""
     now: Any = client.time()

@@ -58,10 +58,14 @@ class ModelAnnouncements:
         self._client.delete(f"{self._key}:{worker}")
 
     def runnable(self, workers: Iterable[str]) -> Mapping[str, RunnableModel]:
-        """By name, the models that any of these running processors can run; with none of them, those told last."""
+        """By name, the models that any of these running processors can run; with none of them, those told last.
+
+        If several tell of a model, one that has its files counts.
+        """
         keys = [f"{self._key}:{worker}" for worker in workers]
         told: Any = [text for text in map(self._client.get, keys) if text] or [self._client.get(self._key) or "[]"]
-        return {model.name: model for text in told for model in map(_read, json.loads(text))}
+        models = [_read(entry) for text in told for entry in json.loads(text)]
+        return {model.name: model for model in sorted(models, key=lambda model: model.is_here)}
 
 
 def _read(entry: dict[str, Any]) -> RunnableModel:

@@ -17,7 +17,7 @@ from typing import Any
 
 from uvr.errors import PermanentError
 from uvr.models.licenses import LICENSES, NOT_STATED, UVR_TERMS, CommercialUse, License
-from uvr.models.stem_names import safe_stem_name
+from uvr.models.stem_names import stem_pair
 from uvr.net.model_sources import HUGGING_FACE
 
 _PLACES = {
@@ -313,13 +313,6 @@ def _with_stems_and_quality(model: Model) -> Model:
         quality_songs=quality.get("songs"),
         quality_source=_QUALITY_SOURCE if quality else "",
     )
-
-
-def stem_pair(primary_stem: str) -> tuple[str, str]:
-    """The names of the primary and the secondary stem: "Vocals" -> ("vocals", "instrumental")."""
-    primary = safe_stem_name(primary_stem)
-    pair = {"vocals": "instrumental", "instrumental": "vocals"}
-    return primary, pair.get(primary) or safe_stem_name(f"no_{primary}")
 
 
 CATALOGUE: dict[str, Model] = {model.name: model for model in _models()}

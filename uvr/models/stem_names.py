@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MAX_LENGTH = 32
 """With the name of a song before it, and a suffix after it, a file name must not become too long."""
@@ -58,3 +58,20 @@ def client_stem_names(names: Iterable[str]) -> dict[str, str]:
     if len(safe) == 2 and "vocals" in safe.values():
         return {own: "instrumental" if name in REST_OF_VOCALS else name for own, name in safe.items()}
     return safe
+
+
+def stem_pair(primary_stem: str) -> tuple[str, str]:
+    """The names of the primary and the secondary stem: "Vocals" -> ("vocals", "instrumental")."""
+    primary = safe_stem_name(primary_stem)
+    pair = {"vocals": "instrumental", "instrumental": "vocals"}
+    return primary, pair.get(primary) or safe_stem_name(f"no_{primary}")
+
+
+def left_over(names: Sequence[str]) -> tuple[str, str] | None:
+    """The stem that is left of the song beside stems with these names, and the one without which it is; None if none.
+
+    Beside a single stem that is its partner. Beside several it is the instrumental, if they have vocals and lack it.
+    """
+    name = names[0] if len(names) == 1 else "vocals"
+    _, partner = stem_pair(name)
+    return (partner, name) if name in names and partner not in names else None

@@ -19,8 +19,8 @@ from typing import Any
 from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import vr_parameters_of
-from uvr.models.catalogue import known_model, stem_pair
-from uvr.models.stem_names import client_stem_names
+from uvr.models.catalogue import known_model
+from uvr.models.stem_names import client_stem_names, left_over, stem_pair
 
 _DEMUCS_STEMS = {
     2: ("vocals", "instrumental"),
@@ -78,9 +78,8 @@ def _stems_of_files(path: Path, description: Path) -> tuple[str, ...]:
 def with_rest(names: Iterable[str]) -> tuple[str, ...]:
     """The stems of a network that estimates stems with these names: their names here, and what is left of the song."""
     stems = tuple(client_stem_names(names).values())
-    if len(stems) == 1:
-        return stem_pair(stems[0])
-    return (*stems, "instrumental") if "vocals" in stems and "instrumental" not in stems else stems
+    rest = left_over(stems)
+    return (*stems, rest[0]) if rest else stems
 
 
 def _partner(primary: str) -> str:

@@ -106,7 +106,7 @@ class SeparationHandler:
             download_place.leave()
             self._download_models(task, heartbeat)
             fingerprint = self._fingerprint(task, song, self._separator.fingerprint(task.models))
-            if copied := self._copied(fingerprint, fetch_s):
+            if copied := self._copied(task, fingerprint, fetch_s):
                 return copied
             separation, facts = self._separate(task, lease, song, stem_dir, heartbeat, fetch_s)
             # A network may have been loaded only now, or again from another file.
@@ -139,14 +139,16 @@ class SeparationHandler:
         FETCH_SECONDS.observe(fetch_s)
         return fetch_s
 
-    def _copied(self, fingerprint: str, fetch_s: float) -> Done | None:
+    def _copied(self, task: Task, fingerprint: str, fetch_s: float) -> Done | None:
         """The result of an earlier task with the same song, for the uploader to copy; None if it must be separated."""
         task_uuid = self._broker.result_cache.find(fingerprint)
         earlier = self._broker.store.get(task_uuid) if task_uuid else None
         if earlier is None or earlier.status is not Status.SUCCESS or not earlier.stems or earlier.stems_deleted_ms:
             return None
         log.info("task.repeated")
-        facts = {**earlier.facts, "fetch_s": round(fetch_s, 3), "waited_s": 0.0, "separation_s": 0.0, "repeated": True}
+        made = {name: fact for name, fact in earlier.facts.items() if name != "load_s"}
+        now = {"fetch_s": round(fetch_s, 3), "waited_s": 0.0, "separation_s": 0.0, "repeated": True}
+        facts = {**made, "model": self._model_fact(task), **now}
         place = {"handover": "", "node": "", "copy_of": earlier.task_uuid}
         copied = record(status=Status.UPLOADING, progress=1.0, facts=facts, fingerprint=fingerprint, **place)
         return Done(copied, next_queue=self._broker.results)
@@ -205,11 +207,13 @@ class SeparationHandler:
         durations = {"waited_s": round(slot.waited_s, 3), "separation_s": round(separation_s, 3)}
         if separation.load_s:
             durations["load_s"] = separation.load_s
-        model = ", ".join(task.models) or self._settings.shown_model_name
-        facts: dict[str, object] = {"model": model, **separation.facts(), **durations}
+        facts: dict[str, object] = {"model": self._model_fact(task), **separation.facts(), **durations}
         log.info("task.separated", **facts)
         self._measure(task, separation, separation_s)
         return separation, fetched | facts
+
+    def _model_fact(self, task: Task) -> str:
+        return ", ".join(task.models) or self._settings.shown_model_name
 
     def _record_length(self, heartbeat: Heartbeat, fetched: Mapping[str, object], audio_s: float) -> None:
         """Record the song's length as soon as it is known: estimates of when the task will be done go by it."""

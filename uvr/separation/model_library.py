@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uvr.errors import PermanentError, TransientError
-from uvr.models.catalogue import ModelUnavailableError, catalogue_name, without_suffix
+from uvr.models.catalogue import ModelUnavailableError, catalogue_name, known_model, without_suffix
 from uvr.models.files import DownloadProgress
 from uvr.models.required_files import is_present
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
@@ -102,9 +102,10 @@ class ModelLibrary:
             raise PermanentError("The name of a model is that of a file in MODEL_FILE_DIR, without a folder.")
 
     def _missing(self, name: str) -> PermanentError:
+        download = ", or name it in MODELS_OFFERED, so that it is downloaded" if known_model(name) else ""
         return PermanentError(
-            f"The model {without_suffix(name, '.onnx')} is not on this processor: put its files into MODEL_FILE_DIR, "
-            "or name it in MODELS_OFFERED, so that it is downloaded."
+            f"The model {without_suffix(name, '.onnx')} is not on this processor: its operator can put its files into "
+            f"MODEL_FILE_DIR{download}."
         )
 
 

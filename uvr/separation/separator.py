@@ -22,6 +22,7 @@ from pathlib import Path
 
 from uvr.audio.output_format import OutputFormat
 from uvr.errors import PermanentError
+from uvr.models.catalogue import without_suffix
 from uvr.separation.child_main import EngineFactory
 from uvr.separation.child_process import Child
 from uvr.separation.engine import Separation
@@ -104,7 +105,7 @@ class Separator:
 
     def fingerprint(self, models: Sequence[str] = ()) -> str:
         """Of the networks that would separate a song now (see `Engine.fingerprint`); "" if one was never loaded."""
-        return _joined(self._networks.fingerprint(model) for model in models or [self.name])
+        return _joined(map(self._networks.fingerprint, self._names_of(models)))
 
     def start(self) -> None:
         """Block until the default network is loaded and warmed up. Raises `UvrError` with the reason if that fails."""
@@ -115,7 +116,7 @@ class Separator:
     def missing(self, models: Sequence[str]) -> list[str]:
         """Those of `models` whose files are not here."""
         library = self._library
-        return [model for model in models if library and model != self.name and not library.has(model)]
+        return [model for model in self._names_of(models) if library and model != self.name and not library.has(model)]
 
     def download(
         self, models: Sequence[str], *, timeout_s: float, on_progress: ModelProgress, cancelled: Callable[[], bool]
@@ -124,7 +125,7 @@ class Separator:
 
         Raises `PermanentError` if a model may not be downloaded or cannot be run, and the errors of the download.
         """
-        for model in models:
+        for model in self._names_of(models):
             job = self._library.download_of(model) if self._library and model != self.name else None
             if job:
                 with closing(self._new_downloader()) as child:
@@ -158,7 +159,7 @@ class Separator:
         the song if that is more. Raises the errors of the stages and of `Child.run`; `output_dir` then has no stems.
         """
         run = partial(Child.run, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
-        engines = [(model, self._engine_factory(model)) for model in models or [self.name]]
+        engines = [(model, self._engine_factory(model)) for model in self._names_of(models)]
         with self._media_child() as child:
             decoded: Decoded = run(child, Decode(source, folder, max_seconds))
         on_decoded(decoded.audio_s)
@@ -182,6 +183,14 @@ class Separator:
         self._networks.close()
         while self._idle:
             self._idle.pop().close()
+
+    def _names_of(self, models: Sequence[str]) -> list[str]:
+        """The names of `models` here, () being the default one.
+
+        Before a processor has told its name, tasks may name an operator's own default model without its suffix.
+        """
+        default = without_suffix(self.name, ".onnx")
+        return [self.name if without_suffix(model, ".onnx") == default else model for model in models] or [self.name]
 
     def _engine_factory(self, model: str) -> EngineFactory:
         if model == self.name:

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from redis_queue import NOW, Attachment, IdempotencyKey, Limit, NewItem, RedisQueue
+from redis_queue import NOW, Attachment, EnqueueResult, IdempotencyKey, Limit, NewItem, RedisQueue
 from uvr.errors import RepeatedRequestError, TooManyTasksError, TransientError
 from uvr.storage.upload_index import index_key
 from uvr.tasks.model import Status, Task, WebhookState
@@ -86,10 +86,7 @@ class TaskStore:
             raise self.too_many_tasks()
         if result.outcome == "detached":
             raise TransientError("Storing the upload took too long; send it again.")
-        if result.outcome == "repeated":
-            raise RepeatedRequestError(
-                result.earlier_id, result.earlier_priority, asks_for_the_same=result.asks_for_the_same
-            )
+        _refuse_repeated(result)
         return result.accepted
 
     def submit_batch(self, tasks: Sequence[Task], idempotency_key: IdempotencyKey | None = None) -> bool:
@@ -105,9 +102,17 @@ class TaskStore:
         )
         if result.outcome == "limited":
             raise self.too_many_tasks(len(tasks))
-        if result.outcome == "repeated":
-            raise RepeatedRequestError(result.earlier_id, 0, asks_for_the_same=result.asks_for_the_same)
+        _refuse_repeated(result)
         return result.accepted
+
+    def refuse_repeated(self, idempotency_key: IdempotencyKey | None) -> None:
+        """Raise `RepeatedRequestError` if tasks were created with the idempotency key before.
+
+        `submit` does so as well. To know it in advance helps where a request would be refused today that was accepted
+        when it came first.
+        """
+        if idempotency_key and (earlier := self._queue.earlier(idempotency_key)):
+            _refuse_repeated(earlier)
 
     def batch(self, batch: str) -> list[Task]:
         """The tasks of a batch that have not been deleted, in the order in which they were submitted."""
@@ -226,6 +231,13 @@ class TaskStore:
             for member in members:
                 pipeline.hgetall(f"{self._root}:task:{member.partition(':')[2]}")
             return list(map(Task.from_record, pipeline.execute()))
+
+
+def _refuse_repeated(result: EnqueueResult) -> None:
+    if result.outcome == "repeated":
+        raise RepeatedRequestError(
+            result.earlier_id, result.earlier_priority, asks_for_the_same=result.asks_for_the_same
+        )
 
 
 def _first_member_at(time_ms: int) -> str:

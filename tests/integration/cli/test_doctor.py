@@ -145,6 +145,13 @@ def test_whatever_prevents_a_process_from_starting_is_a_fault(doctor, tmp_path):
     assert report.lines["variables"] == ("note", sentence)
 
 
+def test_names_in_models_offered_that_are_nothing_are_noted(doctor):
+    report = doctor(MODELS_OFFERED="karaoke, kim vocal 2, Kim_Vocol_2, *")
+    sentence = "Kim_Vocol_2 in MODELS_OFFERED is neither a preset nor a model; did you mean Kim_Vocal_2?"
+    assert report.lines["offers"] == ("note", sentence)
+    assert "offers" not in doctor(MODELS_OFFERED="best").lines
+
+
 @pytest.mark.parametrize(("mode", "mark"), [(0o600, "ok"), (0o640, "ok"), (0o644, "note")])
 def test_users_file_that_everybody_can_read_is_reported(shared_redis, tmp_path, mode, mark):
     (tmp_path / "users").write_text(f"{htpasswd('anna', 'bert')}{Token.create('anna')[0].line}\n")

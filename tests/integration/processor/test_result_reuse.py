@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from redis import Redis
 import processor
 from tests.support.audio import noise, write_audio
 from tests.support.http_server import Answer, HttpServer
-from tests.support.networks import PARAMETERS, write_network
+from tests.support.networks import PARAMETERS, write_model, write_network
 from tests.support.waiting import eventually
 from tests.support.workers import at_work, wake_workers
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.processor.handler import SeparationHandler
 from uvr.processor.scheduler import InferenceScheduler
 from uvr.separation.engine_factory import MdxEngineFactory
+from uvr.separation.model_library import ModelLibrary
 from uvr.separation.separator import Separator
 from uvr.tasks.model import Status, Task
 
@@ -42,7 +44,8 @@ def song(server: HttpServer, tmp_path: Path) -> str:
 @contextmanager
 def separating(workshop: Workshop, model: Path) -> Iterator[Separator]:
     """A processor with this model, started as a new process would be."""
-    separator = Separator(MdxEngineFactory(model, PARAMETERS, threads=1))
+    library = ModelLibrary(model.parent, threads=1)
+    separator = Separator(MdxEngineFactory(model, PARAMETERS, threads=1), name=model.name, library=library)
     separator.start()
     settings, broker = workshop.settings, workshop.broker
     scheduler = InferenceScheduler(broker.tasks, "test", lambda: "", 1)
@@ -55,9 +58,9 @@ def separating(workshop: Workshop, model: Path) -> Iterator[Separator]:
         separator.close()
 
 
-def separated(workshop: Workshop, task_uuid: str, song: str) -> tuple[bool, bytes]:
+def separated(workshop: Workshop, task_uuid: str, song: str, **choices: Any) -> tuple[bool, bytes]:
     """Whether the stems of a new task are copies, and one of them."""
-    workshop.broker.store.submit(Task(task_uuid, song, 3, created_ms=0))
+    workshop.broker.store.submit(Task(task_uuid, song, 3, created_ms=0, **choices))
     eventually(lambda: workshop.task(task_uuid).status.is_final)
     task = workshop.task(task_uuid)
     assert task.status is Status.SUCCESS, task.error_message
@@ -93,3 +96,42 @@ def test_stems_are_remembered_as_those_of_the_model_that_made_them(
         third = separated(workshop, "third", song)
     assert [repeated for repeated, _ in (first, again, third)] == [False, True, True]
     assert first == (False, again[1])
+
+
+def test_stems_are_reused_for_the_same_models_and_the_same_wanted_stems_only(
+    workshop: Workshop, song: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    half, quarter = (
+        write_model(folder / "half.onnx", factor=0.5).name,
+        write_model(folder / "quarter.onnx", factor=0.25).name,
+    )
+    choices: dict[str, dict[str, Any]] = {
+        "default": {},
+        "by its name": {"models": [half]},
+        "another": {"models": [quarter]},
+        "both": {"models": [half, quarter]},
+        "vocals": {"wanted_stems": ["vocals"]},
+        "vocals again": {"models": [half], "wanted_stems": ["vocals"]},
+        "both again": {"models": [half, quarter]},
+    }
+    with separating(workshop, folder / half):
+        reused = [name for name, choice in choices.items() if separated(workshop, name, song, **choice)[0]]
+    assert reused == ["by its name", "vocals again", "both again"]
+    assert workshop.task("vocals again").stems.keys() == {"vocals"}
+
+
+def test_what_is_reused_has_the_name_of_its_own_model_and_took_no_loading(
+    workshop: Workshop, song: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("default.onnx", "one.onnx", "the same.onnx"):
+        write_model(folder / name, factor=0.25 if name == "default.onnx" else 0.5)
+    with separating(workshop, folder / "default.onnx"):
+        made = [separated(workshop, name, song, models=[name])[0] for name in ("one.onnx", "the same.onnx")]
+        assert (made, workshop.task("the same.onnx").facts["load_s"] > 0) == ([False, False], True)
+        assert separated(workshop, "again", song, models=["one.onnx"])[0]
+    facts = workshop.task("again").facts
+    assert (facts["model"], facts.get("load_s")) == ("one.onnx", None)

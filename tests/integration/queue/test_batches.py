@@ -66,14 +66,23 @@ def test_a_request_that_comes_again_names_its_batch_while_any_of_it_is_left(
     other = queue.enqueue_batch("two", items("cd", "two"), idempotency_key=IdempotencyKey("name", "others", 60_000))
     assert other == EnqueueResult("repeated", "one", asks_for_the_same=False)
     assert snapshot(redis_client) == before
+    assert queue.earlier(KEY) == again
     queue.forget("b", [], ["queued"], on_request=True)
+    assert queue.earlier(KEY) is None
     assert queue.enqueue_batch("two", items("cd", "two"), idempotency_key=KEY).accepted
+
+
+def test_one_item_under_the_key_of_a_batch_that_is_gone_is_no_batch(queue: RedisQueue) -> None:
+    queue.enqueue_batch("one", items("a"), idempotency_key=KEY)
+    queue.forget("a", [], ["queued"], on_request=True)
+    assert queue.enqueue("b", 4, {**items("b")[0].record, "priority": 4}, idempotency_key=KEY).accepted
+    assert queue.earlier(KEY) == EnqueueResult("repeated", "b", 4)
 
 
 def test_one_item_and_a_batch_under_one_key_are_different_requests(queue: RedisQueue) -> None:
     assert queue.enqueue("a", 3, items("a")[0].record, idempotency_key=KEY).accepted
     batch = queue.enqueue_batch("two", items("cd"), idempotency_key=IdempotencyKey("name", "two songs", 60_000))
-    assert batch == EnqueueResult("repeated", "", asks_for_the_same=False)
+    assert batch == EnqueueResult("repeated", "a", 3, asks_for_the_same=False)
     another = IdempotencyKey("another", "two songs", 60_000)
     assert queue.enqueue_batch("two", items("cd", "two"), idempotency_key=another).accepted
     single = queue.enqueue("e", 3, items("e")[0].record, idempotency_key=IdempotencyKey("another", "one", 60_000))

@@ -153,7 +153,28 @@ def test_buried_items_wait_for_an_operator(queue: RedisQueue, redis_client: Redi
     assert waiting_ids(notices) == ["a"]
     assert queue.revive("a")
     assert not queue.revive("a")
-    assert claim(queue).failures == 0
+    lease = claim(queue)
+    assert (lease.attempt, lease.priority, lease.failures) == (2, 4, 0)
+
+
+@pytest.mark.parametrize("max_wait_s", [0, 60])
+def test_a_revived_dead_letter_goes_behind_those_that_wait(redis_client: Redis, max_wait_s: int) -> None:
+    queue = RedisQueue(redis_client, "tasks", max_wait_s=max_wait_s)
+    for item_id in ("old", "waiting"):
+        queue.enqueue(item_id, 3)
+    make_older(queue, "old", 3600)
+    queue.bury(claim(queue))
+    assert queue.revive("old")
+    assert waiting_ids(queue) == ["waiting", "old"]
+    assert [claim(queue).id for _ in range(2)] == ["waiting", "old"]
+
+
+def test_a_dead_letter_without_its_item_cannot_be_revived(queue: RedisQueue, redis_client: Redis) -> None:
+    queue.enqueue("a", 3)
+    queue.bury(claim(queue))
+    redis_client.delete("tasks:item:a")  # evicted
+    assert not queue.revive("a")
+    assert dead_ids(queue) == ["a"]
 
 
 def test_a_dropped_dead_letter_is_gone(queue: RedisQueue) -> None:

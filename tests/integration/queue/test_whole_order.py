@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -63,8 +63,8 @@ class Model:
     turns: dict[Line, int] = field(default_factory=dict)
     """Of the lines in which an item waits."""
     last_turn: int = 0
-    jumps: dict[Line, dict[str, tuple[int, int]]] = field(default_factory=dict)
-    """The items that went out of their turn, with their places, as far as they come after the head of their line."""
+    jumps: dict[Line, dict[int, tuple[int, int]]] = field(default_factory=dict)
+    """By number, the places of the items that went out of their turn, as far as they come after that of the head."""
 
     def put_back(self, item: Item) -> None:
         line = item.weight, int(item.failures > 0), item.owner
@@ -106,12 +106,12 @@ class Model:
         if not self.max_overtakes or head.models in loaded or head.claims or not loaded_items:
             return head
         jumps = self.jumps.setdefault(line, {})
-        for item_id in [item_id for item_id, place in jumps.items() if place < head.place()]:
-            del jumps[item_id]
+        for number in [number for number, place in jumps.items() if place < head.place()]:
+            del jumps[number]
         first = loaded_items[0]
-        if len(jumps.keys() - {first.id}) >= self.max_overtakes:
+        if len(jumps.keys() - {first.number}) >= self.max_overtakes:
             return head
-        jumps[first.id] = first.place()
+        jumps[first.number] = first.place()
         return first
 
     def is_overdue(self, item: Item, now_s: int) -> bool:
@@ -145,7 +145,7 @@ class Model:
         """
         after = copy.deepcopy(self)
         item = after.leased.pop(item_id)
-        has_jumped = item.line in self.jumps and item_id in self.jumps[item.line]
+        has_jumped = item.line in self.jumps and item.number in self.jumps[item.line]
         after.put_back(item)
         first = after.claim(now_s)
         if first is None or first.id == item_id:
@@ -295,8 +295,11 @@ class AnySteps(RuleBasedStateMachine):
     def revive(self, item_id: str) -> None:
         if self.queue.revive(item_id):
             item = self.model.aside.pop(item_id)
-            item.failures, item.turn = 0, None
-            self.model.put_back(item)
+            number = int(self.client.get("tasks:seq") or 0)
+            seconds = int(self.client.hget(f"tasks:item:{item_id}", "score")) // item.weight
+            self.overtaken.pop(item_id, None)  # it stands at another place now
+            again = replace(item, number=number, enqueued_s=seconds, failures=0, line=None, turn=None)
+            self.model.put_back(again)
 
     @rule(item_id=items)
     def cancel(self, item_id: str) -> None:

@@ -70,6 +70,20 @@ def test_each_song_gets_the_stems_of_its_own_model(separator: Separator, song: P
     assert len({each.fingerprint for each in made}) == 3
 
 
+def test_the_default_model_may_be_elsewhere_and_lack_its_suffix(folder: Path, song: Path, tmp_path: Path) -> None:
+    """As a task names it that was accepted before the first processor had told its models."""
+    library = ModelLibrary(tmp_path, threads=1)
+    separator = Separator(library.default_engine(str(folder / "half.onnx")), name="half.onnx", library=library)
+    try:
+        assert separator.missing(["half"]) == []
+        made = separated(separator, song, tmp_path / "stems", ["half"])
+        assert share_of_vocals(made, song) == pytest.approx(0.5, rel=0.01)
+        assert separator.loaded_models == ["half.onnx"]
+        assert separator.fingerprint(["half"]) == made.fingerprint
+    finally:
+        separator.close()
+
+
 def test_an_ensemble_runs_one_network_after_the_other(separator: Separator, song: Path, tmp_path: Path) -> None:
     shares: list[float] = []
     models = ["half.onnx", "quarter.onnx"]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uvr.models.audio_separator import VR_PARAMETERS
-from uvr.models.catalogue import PARAMETERS, stem_pair
-from uvr.models.stem_names import MAX_LENGTH, safe_stem_name, safe_stem_names
+from uvr.models.catalogue import PARAMETERS
+from uvr.models.stem_names import MAX_LENGTH, safe_stem_name, safe_stem_names, stem_pair
 
 SAFE = re.compile(rf"(?=.{{1,{MAX_LENGTH}}}$)[a-z0-9]+(_[a-z0-9]+)*")
 

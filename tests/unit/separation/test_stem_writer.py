@@ -14,7 +14,7 @@ from uvr.audio.format import AudioFormat, SampleFormat
 from uvr.audio.output_format import OutputFormat
 from uvr.audio.tags import NO_TAGS
 from uvr.errors import PermanentError
-from uvr.models.catalogue import stem_pair
+from uvr.models.stem_names import stem_pair
 from uvr.separation.engine import Separation
 from uvr.separation.estimates import Estimates, Residual
 from uvr.separation.mixture import Mixture

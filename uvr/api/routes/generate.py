@@ -49,7 +49,7 @@ def submit(header: GenerateHeader) -> Response:
     tasks of a list have a `batch` in common, by which GET /tasks finds them.
     """
     if isinstance(g.get("body"), list):
-        return submit_batch(g.body, header.idempotency_key, _song_at_url)
+        return submit_batch(g.body, header.idempotency_key, _song_at_url, _task_at_url)
     try:
         submit_song = _submit_file if request.mimetype == FORM_TYPE else _submit_url
         task = submit_song(header.idempotency_key)
@@ -63,17 +63,24 @@ def submit(header: GenerateHeader) -> Response:
 
 
 def _submit_url(key: str) -> Task:
-    body, task = _song_at_url(g.body)
-    services().store.submit(task, once(task.owner, key, body, body.audio))
+    body = _song_at_url(g.body)
+    request_once = once(current_user().name, key, body, body.audio)
+    services().store.refuse_repeated(request_once)  # before offers, which may have changed since
+    task = _task_at_url(body)
+    services().store.submit(task, request_once)
     return task
 
 
-def _song_at_url(values: dict[str, Any]) -> tuple[GenerateRequest, Task]:
-    """The request for one song by its URL, and its task. Ends the request with a 400 if it is not valid."""
+def _song_at_url(values: dict[str, Any]) -> GenerateRequest:
+    """The request for one song by its URL. Ends the request with a 400 if it is not valid."""
     body = validated(GenerateRequest, values)
     _check_url("audio", body.audio)
     _check_url("hook_url", body.hook_url)
-    return body, _task(str(uuid.uuid4()), body, body.audio)
+    return body
+
+
+def _task_at_url(body: GenerateRequest) -> Task:
+    return _task(str(uuid.uuid4()), body, body.audio)
 
 
 def _submit_file(key: str) -> Task:
@@ -87,6 +94,8 @@ def _submit_file(key: str) -> Task:
         body = validated(GenerateForm, {**form.texts, **form.files})
         _check_url("hook_url", body.hook_url)
         song: SentFile = body.audio
+        request_once = once(current_user().name, key, body, f"sha256:{song.sha256}")
+        services().store.refuse_repeated(request_once)
         task = _task(task_uuid, body, song.name or "upload")
         try:
             upload = services().uploads.store(song.path, task_uuid, current_user().name)
@@ -94,7 +103,7 @@ def _submit_file(key: str) -> Task:
             raise TransientError(f"The service cannot store uploads at the moment. {refusal.message}") from refusal
     task = replace(task, upload=upload.key)
     try:
-        services().store.submit(task, once(task.owner, key, body, f"sha256:{song.sha256}"))
+        services().store.submit(task, request_once)
     except (UvrError, ResponseError):
         # After any other Redis error the task may have been queued nevertheless; housekeeping finds out.
         upload.withdraw()

@@ -24,6 +24,7 @@ from redis import RedisError
 from uvr.api.auth.basic import ANY_CREDENTIALS, require_metrics_access
 from uvr.api.problems import Problem
 from uvr.api.services import services
+from uvr.liveness.workers import loaded_models
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Histogram, Series
 from uvr.models.announcements import ModelAnnouncements
 
@@ -116,7 +117,7 @@ def _model_families(processors: Sequence[Mapping[str, str]]) -> list[Metric]:
     memory = GaugeMetricFamily(
         "uvr_model_memory_bytes", "The highest memory of the model's process, as measured last.", labels=["model"]
     )
-    names = [name for facts in processors for name in facts.get("loaded", "").split(", ") if name]
+    names = [name for facts in processors for name in loaded_models(facts)]
     for name, count in sorted(collections.Counter(names).items()):
         loaded.add_metric([name], count)
     announcements = ModelAnnouncements(services().broker.client, services().broker.root)

@@ -5,12 +5,15 @@ Only the processors see the model files, and the API may run on another machine.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from flask import Response
 
 from uvr.api.auth.basic import private_blueprint
 from uvr.api.responses import json_response
 from uvr.api.schemas.responses import ModelEntry, ModelList, PresetEntry
 from uvr.api.services import services
+from uvr.liveness.workers import loaded_models
 from uvr.models.announcements import RunnableModel
 from uvr.models.catalogue import CATALOGUE, Model, catalogue_name
 from uvr.models.offers import Offers
@@ -23,7 +26,7 @@ models = private_blueprint("models")
 def list_models() -> Response:
     """List the models of the catalogue and those of the operator, and the presets."""
     offers, processors = services().model_offers.now(), services().workers().get("processor", [])
-    in_use = sorted({catalogue_name(processor["model"]) for processor in processors if "model" in processor})
+    in_use = _in_use(processors, offers)
     names = dict.fromkeys([*CATALOGUE, *offers.runnable, *offers.models])
     speeds = services().broker.durations.speeds()
     entries = [_entry(CATALOGUE.get(name) or _own(name), offers, in_use, speeds.get(name)) for name in names]
@@ -39,6 +42,13 @@ def list_models() -> Response:
     ]
     default = offers.models[0]
     return json_response(ModelList(models=entries, in_use=in_use, default=default, presets=presets))
+
+
+def _in_use(processors: Sequence[Mapping[str, str]], offers: Offers) -> list[str]:
+    """The default models of the processors, as MODEL_NAME names them, and the others that they have loaded."""
+    defaults = {catalogue_name(processor["model"]) for processor in processors if "model" in processor}
+    loaded = {name for processor in processors for name in loaded_models(processor)}
+    return sorted(defaults | (loaded - set(map(offers.name_of, defaults))))
 
 
 def _own(name: str) -> Model:
@@ -58,7 +68,7 @@ def _entry(model: Model, offers: Offers, in_use: list[str], speed: float | None)
         size_bytes=model.total_bytes,
         downloadable=model.is_public,
         sdr_db=dict(model.sdr_db),
-        in_use=model.name in in_use,
+        in_use=model.name in map(offers.name_of, in_use),
         stems=list(announced.stems or model.stems),
         commercial_use=model.commercial_use,
         quality_source=model.quality_source or None,

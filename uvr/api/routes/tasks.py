@@ -60,9 +60,9 @@ def change_task(path: TaskPath) -> Response:
 
     A task that has this priority already stays as it is.
     """
+    task = accessible_task(path.task_uuid)
     require_json()
     wanted = validated(TaskChange, g.body)
-    task = accessible_task(path.task_uuid)
     if task.priority != wanted.priority and not services().actions.change_priority(task.task_uuid, wanted.priority):
         status = accessible_task(path.task_uuid).status
         abort(_conflict(f"The task no longer waits for a processor (it is {status}), so its priority has no effect."))

@@ -66,6 +66,8 @@ class QueuedTask(BaseModel):
 
     task_uuid: str
     priority: int
+    model: ChosenModel = None
+    preset: ChosenPreset = ""
 
 
 class AcceptedBatch(BaseModel):

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from uvr.audio.format import Block
-from uvr.models.catalogue import MdxParameters, stem_pair
+from uvr.models.catalogue import MdxParameters
 from uvr.models.files import fingerprint
+from uvr.models.stem_names import stem_pair
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Residual

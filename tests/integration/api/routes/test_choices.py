@@ -239,6 +239,26 @@ def test_a_request_that_is_sent_again_gets_the_model_of_the_first(client: FlaskC
 
 
 @pytest.mark.usefixtures("announced")
+def test_a_request_that_is_sent_again_is_answered_although_its_model_is_gone(
+    client: FlaskClient, redis_client: Redis
+) -> None:
+    body, key = {"audio": SONG, "model": "four", "stems": ["drums"]}, {"Idempotency-Key": "mine"}
+    first = post_generate(client, body, headers=key)
+    form = {"audio": (BytesIO(b"a song"), "song.wav"), "model": "four"}
+    upload = {"Idempotency-Key": "upload"}
+    uploaded = client.post("/generate", data=form, auth=CREDENTIALS, headers=upload)
+    ModelAnnouncements(redis_client, "uvr_tasks").announce("processor:gone:1", [RunnableModel(DEFAULT, TWO)])
+    services_of(client.application).model_offers._cached = None  # as after a few seconds
+    assert post_generate(client, body).status_code == 400
+    again = post_generate(client, body, headers=key)
+    assert (again.status_code, again.headers.get("Idempotency-Replayed"), again.text) == (202, "true", first.text)
+    form = {"audio": (BytesIO(b"a song"), "song.wav"), "model": "four"}
+    again = client.post("/generate", data=form, auth=CREDENTIALS, headers=upload)
+    assert (again.status_code, again.headers.get("Idempotency-Replayed"), again.text) == (202, "true", uploaded.text)
+    assert post_generate(client, {**body, "stems": ["bass"]}, headers=key).status_code == 409
+
+
+@pytest.mark.usefixtures("announced")
 def test_the_offers_are_read_only_when_a_request_needs_them_and_then_kept(client: FlaskClient) -> None:
     with patch.object(ModelAnnouncements, "runnable", autospec=True, side_effect=ModelAnnouncements.runnable) as read:
         for body in ({}, {"metadata": {"a": "b"}}, {"priority": 5, "output_format": "mp3"}):

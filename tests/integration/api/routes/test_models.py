@@ -42,6 +42,23 @@ def test_a_model_of_the_operator_is_named(client: FlaskClient, redis_client: Red
         assert listed(client)["in_use"] == ["ours"]
 
 
+def test_all_models_that_a_processor_has_loaded_are_in_use(client: FlaskClient, redis_client: Redis) -> None:
+    facts = {"model": "UVR-MDX-NET-Inst_HQ_4", "loaded": "Kim_Vocal_2, UVR-MDX-NET-Inst_HQ_4"}
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
+        shown = listed(client)
+    names = ["Kim_Vocal_2", "UVR-MDX-NET-Inst_HQ_4"]
+    assert shown["in_use"] == names == sorted(model["name"] for model in shown["models"] if model["in_use"])
+
+
+def test_a_default_model_of_the_operator_is_in_use_once(client: FlaskClient, redis_client: Redis) -> None:
+    announce(redis_client, RunnableModel("ours.onnx"))
+    facts = {"model": "ours", "loaded": "ours.onnx"}
+    with WorkerPresence(redis_client, "uvr_tasks", "processor", lambda: facts).announced():
+        shown = listed(client)
+    assert shown["in_use"] == ["ours"]
+    assert [model["name"] for model in shown["models"] if model["in_use"]] == ["ours.onnx"]
+
+
 def test_credentials_are_required(client: FlaskClient) -> None:
     assert client.get("/models").status_code == 401
 
@@ -62,6 +79,14 @@ def test_a_model_is_shown_with_what_the_processors_have_told(client: FlaskClient
     assert (models["Kim_Inst"]["is_here"], models["Kim_Inst"]["offered"]) == (False, False)
     assert (models["Kim_Vocal_1"]["is_here"], models["Kim_Vocal_1"]["device"]) == (False, None)
     assert {model["commercial_use"] for model in models.values()} <= {"allowed", "not allowed", "unknown"}
+
+
+@pytest.mark.parametrize("with_file", ["first", "second"])
+def test_a_model_is_here_if_one_of_several_processors_has_it(redis_client: Redis, with_file: str) -> None:
+    announcements = ModelAnnouncements(redis_client, "uvr_tasks")
+    for worker in ("first", "second"):
+        announcements.announce(worker, [RunnableModel("Kim_Inst", is_here=worker == with_file)])
+    assert announcements.runnable(["first", "second"])["Kim_Inst"].is_here
 
 
 def test_models_of_the_operator_are_listed_too(client: FlaskClient, redis_client: Redis) -> None:

@@ -60,7 +60,8 @@ def test_other_bodies_are_a_400(client: FlaskClient, body: Any, says: str) -> No
 
 
 def test_a_form_is_a_415_and_an_unknown_task_a_404(client: FlaskClient) -> None:
-    answer = client.patch("/tasks/none", data={"priority": 5}, auth=CREDENTIALS)
+    task_uuid = client.post("/generate", json={"audio": SONG}, auth=CREDENTIALS).json["task_uuid"]
+    answer = client.patch(f"/tasks/{task_uuid}", data={"priority": 5}, auth=CREDENTIALS)
     assert (answer.status_code, answer.json["detail"]) == (415, "Content-Type must be application/json.")
     assert change(client, "none", {"priority": 5}).status_code == 404
 

@@ -28,7 +28,7 @@ TASK_UUID = "6a7f6c1e-5b8b-4f3c-9d51-0c6f5a7d1a11"
 SONG = "https://songs.example/Caf%C3%A9%20Noir.mp3?sig=secret"
 KEYS = {name: f"{TASK_UUID}_{name}.wav" for name in ("vocals", "instrumental")}
 STEMS = {"vocals": b"RIFF" * 5000, "instrumental": b"WAVE" * 5000}
-NAME = "attachment; filename=\"Cafe Noir (vocals).wav\"; filename*=UTF-8''Caf%C3%A9%20Noir%20%28vocals%29.wav"
+NAME = "filename=\"Cafe Noir (vocals).wav\"; filename*=UTF-8''Caf%C3%A9%20Noir%20%28vocals%29.wav"
 
 Opener = Callable[..., FlaskClient]
 
@@ -85,7 +85,7 @@ def test_one_stem_is_served_or_redirected_to_under_the_name_of_the_song(
         assert answer.headers["Cache-Control"] == "no-store"
         answer = requests.get(answer.headers["Location"], headers={"Range": "bytes=4-7"}, timeout=PROMPT_S)
         assert (answer.status_code, answer.content) == (206, b"RIFF")
-        assert answer.headers["Content-Disposition"] == NAME
+        assert answer.headers["Content-Disposition"] == f"inline; {NAME}"  # browsers go on playing it
     else:
         assert (answer.status_code, answer.data) == (200, STEMS["vocals"])
         assert "filename*=UTF-8''Caf%C3%A9%20Noir%20%28vocals%29.wav" in answer.headers["Content-Disposition"]

@@ -106,3 +106,21 @@ end
 local function update_record(root, id, first)
   if first <= #ARGV and redis.call('EXISTS', record_key(root, id)) == 1 then write_record(root, id, first) end
 end
+
+-- The earlier request of this name, as long as anything is left of what it added: {'repeated', id of its (first) item,
+-- priority or '' when that is gone, batch or '' for a single item, 1 if it asked for the same or 0}. Else nil.
+local function earlier_request(root, request, asks_for)
+  if request == '' then return nil end
+  local earlier = redis.call('HMGET', request_key(root, request), 'id', 'for', 'batch')
+  if not earlier[1] then return nil end
+  local priority, batch = redis.call('HGET', record_key(root, earlier[1]), 'priority') or '', earlier[3] or ''
+  if priority == '' and (batch == '' or redis.call('EXISTS', batch_key(root, batch)) == 0) then return nil end
+  return {'repeated', earlier[1], priority, batch, earlier[2] == asks_for and 1 or 0}
+end
+
+-- `batch` is '' for a request that added a single item.
+local function remember_request(root, request, asks_for, remembered_ms, id, batch)
+  if request == '' then return end
+  redis.call('HSET', request_key(root, request), 'id', id, 'for', asks_for, 'batch', batch)
+  redis.call('PEXPIRE', request_key(root, request), remembered_ms)
+end

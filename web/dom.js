@@ -42,11 +42,15 @@ export function setText(node, content) {
   if (node.textContent !== content) node.textContent = content;
 }
 
+const maxAnnouncements = 5;
+
 /**
- * Tell it to users of screen readers.
+ * Tell it to users of screen readers, who hear what is added.
  *
  * @param {string} message
  */
 export function announce(message) {
-  find("#announcements").textContent = message;
+  const region = find("#announcements");
+  region.append(element("p", {}, message));
+  while (region.childElementCount > maxAnnouncements) region.firstElementChild?.remove();
 }

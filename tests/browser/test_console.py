@@ -125,7 +125,7 @@ def test_a_song_that_is_dropped_is_separated_and_its_stems_can_be_saved(visit):
     with page.expect_download() as download:
         song.get_by_role("link", name="ZIP").click()
     assert download.value.suggested_filename.endswith(".zip")
-    expect(page.locator("#announcements")).to_have_text("dropped.wav: finished")
+    expect(page.locator("#announcements")).to_contain_text("dropped.wav: finished")
     assert_accessible(page)
 
 
@@ -262,6 +262,21 @@ MANY_TASKS = """() => {
   };
   window.task = task;
 }"""
+
+
+def test_the_page_is_light_and_appears_at_once(visit):
+    page = visit(None)
+    sizes = page.evaluate(
+        """() => performance.getEntriesByType("resource").map((it) => it.encodedBodySize).reduce((a, b) => a + b, 0)"""
+    )
+    assert 10_000 < sizes <= 150_000
+    paints = []
+    for _ in range(5):
+        page.reload()
+        page.locator("#username").wait_for()
+        page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+        paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+    assert min(paints) <= 300
 
 
 def test_thousands_of_tasks_are_a_few_rows_that_stay_in_place(visit):

@@ -103,13 +103,13 @@ export class Feed extends EventTarget {
 
   /** @param {{ tasks: Task[], removed: string[] }} changes */
   #change({ tasks, removed }) {
-    const moved = tasks.filter((task) => (this.tasks.get(task.task_uuid)?.status ?? task.status) !== task.status);
+    const moved = tasks.filter((task) => this.tasks.get(task.task_uuid)?.status !== task.status);
     for (const task of tasks) this.tasks.set(task.task_uuid, task);
     for (const id of removed) this.tasks.delete(id);
     this.#changed(moved);
   }
 
-  /** @param {Task[]} moved those in another state than before */
+  /** @param {Task[]} moved those that are new or in another state than before */
   #changed(moved) {
     this.dispatchEvent(new CustomEvent("tasks", { detail: moved }));
   }

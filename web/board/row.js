@@ -78,10 +78,10 @@ function metaOf(task) {
   const ran = ranS(task);
   return [
     session.isAdmin && task.owner && task.owner !== session.user ? task.owner : "",
-    modelOf(task),
-    texts.priorityOf(texts.priorities[task.priority]),
     texts.waited(duration(waitedS(task))),
     ran === null ? "" : texts.ran(duration(ran)),
+    texts.priorityOf(texts.priorities[task.priority]),
+    modelOf(task),
   ].filter(Boolean).join(" · ");
 }
 

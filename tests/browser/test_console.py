@@ -173,6 +173,7 @@ def test_addresses_go_as_one_list_and_a_wrong_one_is_named_by_its_line(visit, se
     urls.fill("http://127.0.0.1:1/one.mp3\n\nftp://127.0.0.1/two.mp3")
     page.get_by_role("button", name="Send addresses").click()
     expect(page.get_by_role("alert")).to_contain_text("Line 2: the address")
+    expect(urls).to_have_value("http://127.0.0.1:1/one.mp3\nftp://127.0.0.1/two.mp3")
     urls.fill("https://one.invalid/one.mp3\nhttps://one.invalid/two.mp3")
     page.get_by_role("button", name="Send addresses").click()
     expect(urls).to_have_value("")

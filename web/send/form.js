@@ -125,6 +125,7 @@ export class SendForm {
     if (!this.#isReady()) return;
     if (!urls.length) return this.#complain(texts.noUrls, this.#urls);
     this.#sendUrls.disabled = true;
+    this.#urls.value = urls.join("\n"); // without empty lines, so that the number of a line is its place in the list
     try {
       for (let sent = 0; sent < urls.length; sent += maxBatch) {
         await this.#postUrls(urls.slice(sent, sent + maxBatch));

@@ -1,14 +1,60 @@
-// Shows the page in the language of the browser, and its own address in the examples. Without scripts it is in English.
+/**
+ * Starts the page: its language, who is signed in, and the view.
+ *
+ * When a session ends, the view stays as it is behind the form that begins another, so nothing that was typed is lost.
+ */
 
-import { texts as en } from "./texts/en.js";
-import { texts as zh } from "./texts/zh.js";
+import { find } from "./dom.js";
+import { texts, translatePage } from "./language.js";
+import { Router } from "./router.js";
+import { session } from "./session.js";
+import { offerKeys } from "./keys.js";
+import { showSignIn } from "./sign_in.js";
 
-const isChinese = (navigator.languages[0] ?? navigator.language).toLowerCase().startsWith("zh");
-const texts = isChinese ? zh : en;
+const view = find("#view");
+const signIn = find("#sign-in");
+const router = new Router(view);
+const signOut = /** @type {HTMLButtonElement} */ (find("#account button"));
+let shownTo = /** @type {string | null} */ (null);
+let hasLeft = false;
 
-document.documentElement.lang = isChinese ? "zh-CN" : "en";
-for (const element of document.querySelectorAll("[data-text]")) element.textContent = texts[element.dataset.text];
-for (const element of document.querySelectorAll("[data-label]")) element.ariaLabel = texts[element.dataset.label];
-for (const element of document.querySelectorAll("[data-address]")) {
-  element.textContent = new URL(".", document.baseURI).href.replace(/\/$/, "");
+translatePage();
+offerKeys();
+session.addEventListener("change", showAccount);
+signOut.addEventListener("click", leave);
+session.refresh().catch(showUnreachable);
+
+function showAccount() {
+  const { user, isAdmin } = session;
+  find("#account").hidden = !user;
+  find("#account span").textContent = user;
+  find('#navigation [href="#/"]').hidden = !user;
+  find('#navigation [href="#/admin"]').hidden = !isAdmin;
+  view.hidden = !user;
+  signIn.hidden = Boolean(user);
+  if (!user) return showSignIn(signIn, shownTo && !hasLeft ? texts.sessionOver : "");
+  signIn.replaceChildren();
+  hasLeft = false;
+  if (user !== shownTo) {
+    router.stop();
+    router.start();
+    view.focus({ preventScroll: true });
+  }
+  shownTo = user;
+}
+
+async function leave() {
+  hasLeft = true;
+  await session.signOut().catch((error) => alert(error.message));
+  if (!session.user) {
+    router.stop();
+    shownTo = null;
+  }
+  hasLeft = false;
+}
+
+/** @param {Error} error */
+function showUnreachable(error) {
+  view.textContent = error.message;
+  setTimeout(() => session.refresh().catch(showUnreachable), 3000);
 }

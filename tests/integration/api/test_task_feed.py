@@ -89,6 +89,17 @@ def test_a_client_gets_all_tasks_and_then_each_change_once(feed: Feed) -> None:
     assert feed.changes(ended.version).tasks == []
 
 
+def test_stems_are_named_once_they_can_be_downloaded(feed: Feed) -> None:
+    stems = {"vocals": "a_vocals.wav", "drums": "a_drums.wav"}
+    feed.submit("a", stems=stems)
+    first = feed.changes()
+    assert json.loads(first.tasks[0])["stems"] == [], "they are still being stored"
+    lease = begin(feed.broker.tasks)
+    feed.broker.tasks.finish(lease, record=record(status=Status.SUCCESS, stems=stems))
+    ended = feed.changes(first.version)
+    assert only(ended, "status", "stems") == ["success", ["vocals", "drums"]]
+
+
 def test_deleted_tasks_are_removed_and_new_ones_appear(feed: Feed) -> None:
     feed.submit("a")
     first = feed.changes()

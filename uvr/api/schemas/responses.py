@@ -144,6 +144,7 @@ class FeedTask(TaskSummary):
     ]
     eta_s: Annotated[int | None, Field(description="estimated seconds until the stems are made")]
     webhook: WebhookState
+    stems: Annotated[list[str], Field(description="the names of the stems that can be downloaded")]
     stems_deleted_at: Annotated[str | None, Field(description="when the stems on disk expired and were deleted")]
 
 
@@ -401,6 +402,7 @@ def feed_task(task: Task, *, position: int | None, eta_s: int | None) -> FeedTas
         position=position,
         eta_s=eta_s,
         webhook=task.webhook,
+        stems=list(task.stems) if task.status is Status.SUCCESS and not task.stems_deleted_ms else [],
         stems_deleted_at=iso_time(task.stems_deleted_ms),
     )
 

@@ -28,7 +28,7 @@ TASK_UUID = "6a7f6c1e-5b8b-4f3c-9d51-0c6f5a7d1a11"
 SONG = "https://songs.example/Caf%C3%A9%20Noir.mp3?sig=secret"
 KEYS = {name: f"{TASK_UUID}_{name}.wav" for name in ("vocals", "instrumental")}
 STEMS = {"vocals": b"RIFF" * 5000, "instrumental": b"WAVE" * 5000}
-NAME = "attachment; filename=\"Cafe Noir (vocals).wav\"; filename*=UTF-8''Caf%C3%A9%20Noir%20%28vocals%29.wav"
+NAME = "inline; filename=\"Cafe Noir (vocals).wav\"; filename*=UTF-8''Caf%C3%A9%20Noir%20%28vocals%29.wav"
 
 Opener = Callable[..., FlaskClient]
 

@@ -35,6 +35,7 @@ from uvr.api.routes.generate import generate
 from uvr.api.routes.health import health
 from uvr.api.routes.metrics import metrics
 from uvr.api.routes.models import models
+from uvr.api.routes.peaks import peaks
 from uvr.api.routes.session import session
 from uvr.api.routes.stems import stems
 from uvr.api.routes.tasks import tasks
@@ -80,7 +81,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     refuse_other_sites(app, settings)
     register_cors(app, settings.allowed_origins)
     register_problems(app)
-    for blueprint in (generate, tasks, events, stems, users, session, models, admin, files, health, metrics):
+    for blueprint in (generate, tasks, events, stems, peaks, users, session, models, admin, files, health, metrics):
         app.register_api(blueprint)
     register_docs(app)
     register_console(app, settings)

@@ -122,8 +122,12 @@ def test_working_files_are_removed_once_the_stems_are_stored(service: Service, w
         found = os.walk(service.output_dir.parent)  # it ignores folders that vanish meanwhile
         return sorted(name for _, folders, files in found for name in [*folders, *files] if task_uuid in name)
 
-    stems = [f"{task_uuid}_instrumental.wav", f"{task_uuid}_vocals.wav"]
-    service.eventually(lambda: left() == stems, "only the stems are left")
+    kept = [
+        f"{task_uuid}_{stem}{end}"
+        for stem in ("instrumental", "vocals")
+        for end in (".coarse.peaks.dat", ".fine.peaks.dat", ".wav")
+    ]
+    service.eventually(lambda: left() == kept, "only the stems and their peaks are left")
 
 
 def test_a_song_can_be_uploaded(service: Service, web: HttpServer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +58,16 @@ class Workshop:
         )
         assert self.broker.webhooks.enqueue(task_uuid, 3, task.to_record()).accepted
 
-    def separated(self, task_uuid: str, stems: dict[str, bytes], hook_url: str = "") -> Path:
+    def separated(
+        self, task_uuid: str, stems: dict[str, bytes], hook_url: str = "", peaks: Mapping[str, bytes] | None = None
+    ) -> Path:
         """A task whose stems lie in the handover folder, which is returned, and whose result is queued."""
         handover = StagingFolder(self.settings.output_dir, task_uuid, 1)
         with handover.filling() as folder:
             for name, samples in stems.items():
                 (folder / f"{name}.wav").write_bytes(samples)
+            for name, content in (peaks or {}).items():
+                (handover.peaks_path / f"{name}.dat").write_bytes(content)
             handover.publish()
         task = Task(
             task_uuid,

@@ -64,6 +64,7 @@ class Services:
     upload_slots: Slots
     event_streams: EventStreamSlots
     archive_slots: Slots
+    download_slots: Slots
     feeds: TaskFeeds
     user_secrets: UserSecrets
     model_offers: ModelOffers
@@ -121,6 +122,7 @@ def open_services(settings: Settings) -> Services:
         event_streams=EventStreamSlots(long_requests),
         # Of the same kind as event streams, so that a user's share of all threads does not grow.
         archive_slots=Slots(long_requests, "stream", instead="download the stems one by one instead, or "),
+        download_slots=Slots(long_requests, "stream", instead=""),
         feeds=TaskFeeds(broker.store, eta),
         user_secrets=UserSecrets(broker.client, broker.root),
         model_offers=ModelOffers(settings, broker, read_presets(settings.presets_file)),

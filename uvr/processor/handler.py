@@ -108,7 +108,7 @@ class SeparationHandler:
             fingerprint = self._fingerprint(task, song, self._separator.fingerprint(task.models))
             if copied := self._copied(task, fingerprint, fetch_s):
                 return copied
-            separation, facts = self._separate(task, lease, song, stem_dir, heartbeat, fetch_s)
+            separation, facts = self._separate(task, lease, song, staging, heartbeat, fetch_s)
             # A network may have been loaded only now, or again from another file.
             fingerprint = self._fingerprint(task, song, separation.fingerprint)
             staging.publish()
@@ -181,9 +181,9 @@ class SeparationHandler:
         return self._broker.result_cache.fingerprint(song, *options) if networks else ""
 
     def _separate(
-        self, task: Task, lease: Lease, song: Path, stem_dir: Path, heartbeat: Heartbeat, fetch_s: float
+        self, task: Task, lease: Lease, song: Path, staging: StagingFolder, heartbeat: Heartbeat, fetch_s: float
     ) -> tuple[Separation, dict[str, object]]:
-        """Split `song` into stems in `stem_dir`; returns also the facts about it for the task's record."""
+        """Split `song` into stems in the folder `staging`; returns also the facts about it for the task's record."""
         fetched: dict[str, object] = {"fetch_s": round(fetch_s, 3)}
         slot = InferenceSlot(self._scheduler, lease, heartbeat)
         started = time.monotonic()
@@ -191,13 +191,14 @@ class SeparationHandler:
         separation = self._separator.separate(
             song,
             song.parent,
-            stem_dir,
+            staging.path,
             max_seconds=self._settings.max_audio_seconds,
             timeout_s=self._settings.task_timeout_seconds,
             timeout_per_audio_s=self._settings.task_timeout_per_audio_second,
             output_format=task.output_format,
             models=task.models,
             wanted_stems=task.wanted_stems,
+            peaks_dir=staging.peaks_path,
             on_progress=self._progress_recorder(task, heartbeat),
             on_decoded=lambda audio_s: self._record_length(heartbeat, fetched, audio_s),
             cancelled=heartbeat.cancelled,

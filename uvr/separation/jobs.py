@@ -93,6 +93,8 @@ class Encode:
     output_format: OutputFormat
     wanted_stems: tuple[str, ...] = ()
     """The only stems to write; () for all."""
+    peaks_dir: Path | None = None
+    """Where the peaks of the stems go; None for none."""
 
     def __call__(self, _engine: Engine | None, observer: SeparationObserver, /) -> Separation:
         """See `write_stems`."""
@@ -100,5 +102,12 @@ class Encode:
 
         mixture, networks = self.mixture.open(), [estimates.open() for estimates in self.estimates]
         return write_stems(
-            networks, mixture, self.folder, self.output_dir, self.output_format, observer, self.wanted_stems
+            networks,
+            mixture,
+            self.folder,
+            self.output_dir,
+            self.output_format,
+            observer,
+            self.wanted_stems,
+            self.peaks_dir,
         )

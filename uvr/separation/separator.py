@@ -143,6 +143,7 @@ class Separator:
         output_format: OutputFormat = OutputFormat.WAV,
         models: Sequence[str] = (),
         wanted_stems: Sequence[str] = (),
+        peaks_dir: Path | None = None,
         on_progress: Callable[[float], None],
         on_decoded: Callable[[float], None] = ignore_audio_s,
         cancelled: Callable[[], bool],
@@ -152,8 +153,8 @@ class Separator:
 
         Decodes the song at once, calls `on_decoded` with its length in seconds, runs the networks of `models` (() is
         the default) one after the other inside `inference_slot`, and writes the stems afterwards: the average of what
-        the networks estimate, and only `wanted_stems` if any are named. The slot must admit one thread at a time; with
-        None the caller makes sure of that.
+        the networks estimate, and only `wanted_stems` if any are named; their peaks go to `peaks_dir`. The slot must
+        admit one thread at a time; with None the caller makes sure of that.
 
         No stage may take longer than `timeout_s`, but each network may take `timeout_per_audio_s` for each second of
         the song if that is more. Raises the errors of the stages and of `Child.run`; `output_dir` then has no stems.
@@ -172,7 +173,7 @@ class Separator:
                 progress = share_of_network(number, len(engines), on_progress)
                 runs.append(use_network(model, engine, job, on_progress=progress))
         estimates = tuple(each.result for each in runs)
-        encode = Encode(decoded.mixture, estimates, folder, output_dir, output_format, tuple(wanted_stems))
+        encode = Encode(decoded.mixture, estimates, folder, output_dir, output_format, tuple(wanted_stems), peaks_dir)
         with self._media_child() as child:
             separation: Separation = run(child, encode)
         fingerprint, load_s = _joined(each.fingerprint for each in runs), sum(each.load_s for each in runs)

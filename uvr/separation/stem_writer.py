@@ -3,18 +3,21 @@
 Every stem has the song's length, sample rate, channels, level, sample format and tags, as far as the output format
 supports them. All stems are scaled by the same gain, so they still add up to the song. The gain is that of all stems
 of the song, not only of those wanted: a stem has the same samples, whichever others are asked for, today or later.
+The peaks of the stems are made on the way, if anybody wants them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from uvr.audio.encode import AudioWriter, Encoding, encoding_for
 from uvr.audio.output_format import OutputFormat
+from uvr.audio.peaks import PeaksWriter
 from uvr.audio.resample import fit_to_length, resampled
 from uvr.audio.tags import Tags
 from uvr.errors import PermanentError
@@ -36,11 +39,13 @@ def write_stems(
     output_format: OutputFormat,
     observer: SeparationObserver,
     wanted_stems: Collection[str] = (),
+    peaks_dir: Path | None = None,
 ) -> Separation:
     """Write the stems to `output_dir`/{stem}.{format}: all of them, or none. `folder` is for temporary files.
 
-    Of several networks, the stems are the mean. With `wanted_stems` only these are written. Raises `PermanentError`
-    if one of them is not among the stems, or if the networks have no stem in common.
+    With `peaks_dir`, the peaks of each stem are written to `peaks_dir`/{stem}.fine.dat and {stem}.coarse.dat
+    (`uvr.audio.peaks`). Of several networks, the stems are the mean. With `wanted_stems` only these are written.
+    Raises `PermanentError` if one of them is not among the stems, or if the networks have no stem in common.
     """
     networks = [with_remainder(estimates) for estimates in networks]
     encoding = encoding_for(mixture.format, output_format)
@@ -49,7 +54,8 @@ def write_stems(
     stems = _at_rate(streams, mixture, encoding.sample_rate, observer)
     gain = common_gain(stems, encoding.max_sample)
     error_db = _sum_error_db(networks, streams, wanted, mixture)
-    paths = _write({name: stems[name] for name in wanted}, output_dir, encoding, gain, mixture.tags)
+    paths = {name: output_dir / f"{name}{encoding.output_format.suffix}" for name in wanted}
+    _write({path: stems[name] for name, path in paths.items()}, encoding, gain, mixture.tags, peaks_dir)
     observer.report(1.0)
     return Separation(
         stems=paths,
@@ -127,16 +133,20 @@ def common_gain(stems: Mapping[str, Blocks], highest: float) -> float:
     return 1.0 / excess
 
 
-def _write(stems: Mapping[str, Blocks], folder: Path, encoding: Encoding, gain: float, tags: Tags) -> dict[str, Path]:
-    """Encode all stems, multiplied by `gain`, into `folder`. On an error the folder is left without stems."""
-    paths = {name: folder / f"{name}{encoding.output_format.suffix}" for name in stems}
+def _write(stems: Mapping[Path, Blocks], encoding: Encoding, gain: float, tags: Tags, peaks_dir: Path | None) -> None:
+    """Encode all stems, multiplied by `gain`, each to its path. On an error none of them is left."""
     try:
-        for name, blocks in stems.items():
-            with AudioWriter(paths[name], encoding, tags) as writer:
+        for path, blocks in stems.items():
+            with ExitStack() as opened:
+                files: list[AudioWriter | PeaksWriter] = [opened.enter_context(AudioWriter(path, encoding, tags))]
+                if peaks_dir:
+                    fine, coarse = (peaks_dir / f"{path.stem}.{resolution}.dat" for resolution in ("fine", "coarse"))
+                    files.append(opened.enter_context(PeaksWriter(fine, coarse, encoding.sample_rate)))
                 for block in blocks():
-                    writer.write(block if gain == 1.0 else block * np.float32(gain))
+                    scaled = block if gain == 1.0 else block * np.float32(gain)
+                    for file in files:
+                        file.write(scaled)
     except BaseException:
-        for path in paths.values():
+        for path in stems:
             path.unlink(missing_ok=True)
         raise
-    return paths

@@ -6,7 +6,8 @@ import mimetypes
 from pathlib import PurePosixPath
 
 # Not taken from `mimetypes`, whose table depends on the operating system: .wav is audio/wav or audio/x-wav.
-_AUDIO_TYPES = {
+_TYPES = {
+    ".dat": "application/octet-stream",
     ".flac": "audio/flac",
     ".m4a": "audio/mp4",
     ".mp3": "audio/mpeg",
@@ -18,5 +19,5 @@ _AUDIO_TYPES = {
 
 def content_type(name: str) -> str:
     """The media type of a file called `name`; `application/octet-stream` if its extension is unknown."""
-    audio_type = _AUDIO_TYPES.get(PurePosixPath(name).suffix.lower())
-    return audio_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    known_type = _TYPES.get(PurePosixPath(name).suffix.lower())
+    return known_type or mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -63,8 +63,8 @@ class TaskActions:
         self._stop(task_uuid, others, [Status.QUEUED, Status.PROCESSING, Status.UPLOADING])
         task = self._broker.store.get(task_uuid)
         if task and task.status is Status.CANCELLED:
-            self._broker.strays.add(task.stems.values())
-        for key in task.stems.values() if task else ():
+            self._broker.strays.add(task.object_keys)
+        for key in task.object_keys if task else ():
             self._storage.delete(key)
         if not self._broker.tasks.forget(task_uuid, others, FINAL_STATUSES, on_request=True):
             return False

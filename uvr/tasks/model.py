@@ -180,6 +180,9 @@ class Task:
     stems: dict[str, str] = field(default_factory=dict)
     """Stem name ("vocals", "instrumental") -> object key, written before the first stem is stored. All of them are
     stored on success, and not before."""
+    peaks: dict[str, str] = field(default_factory=dict)
+    """Stem name and resolution ("vocals.fine", "vocals.coarse") -> object key of its peaks, stored and deleted with the
+    stems; {} for stems of an older version."""
     stems_deleted_ms: int = 0
     """When the stems were deleted because STEM_RETENTION_HOURS had passed."""
     facts: Facts = field(default_factory=Facts)
@@ -200,6 +203,11 @@ class Task:
         Only then do answers and webhooks have the keys that came with these fields.
         """
         return bool(self.models or self.wanted_stems or self.metadata or self.batch)
+
+    @property
+    def object_keys(self) -> list[str]:
+        """Of all that is stored for the task, or is being stored."""
+        return [*self.stems.values(), *self.peaks.values()]
 
     @property
     def chosen_model(self) -> str | list[str] | None:

@@ -2,6 +2,8 @@
 
 When the same song was separated lately there is no staging folder; the stored stems of the earlier task are copied.
 
+The peaks of the stems are stored with them, and everything that is said of stems here applies to them as well.
+
 No stem is deleted before it is saved: the staging folder is removed once the queue has acknowledged that the stems are
 stored. While the storage accepts nothing at all, because it is down or refuses every file, results wait for it. When
 it refuses only these stems the task fails. They then stay on disk, in case an operator revives the dead letter, and
@@ -11,7 +13,7 @@ those that were already stored are deleted from the storage, so that it never ho
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -37,6 +39,7 @@ from uvr.worker.outcome import Done
 
 log = structlog.get_logger()
 
+_PEAKS_SUFFIX = ".peaks.dat"
 _RETRY_S = 1.0
 """Delay of a result that waits for the storage. No worker claims it before a check of the storage has succeeded."""
 
@@ -64,16 +67,22 @@ class StoreHandler:
             return self._separate_again(task)
         prefix = f"{self._settings.s3_key_prefix}{task.task_uuid}"
         keys = {name: f"{prefix}_{name}{PurePosixPath(source).suffix}" for name, source in sources.items()}
+        peaks = self._peaks(task)
+        peak_keys = {name: f"{prefix}_{name}{_PEAKS_SUFFIX}" for name in peaks}
+        everything = [
+            (source, keys[name], stem_download_name(task, name, keys[name])) for name, source in sources.items()
+        ]
+        everything += [(source, peak_keys[name], "") for name, source in peaks.items()]
         # Before the first byte is sent, so that a deletion of the task knows which stems may be in the storage.
-        if not heartbeat.beat(record(stems=keys)):
+        if not heartbeat.beat(record(stems=keys, peaks=peak_keys)):
             raise CancelledError("Storing did not begin: the lease is lost, or Redis does not answer.")
-        started = time.monotonic()
+        started, stored_keys = time.monotonic(), [key for _, key, _ in everything]
         try:
-            self._store_all(task, sources, keys)
+            self._store_all(everything)
         except UvrError as error:
-            return self._after_error(task, keys, error, heartbeat)
+            return self._after_error(task, stored_keys, error, heartbeat)
         finally:
-            self._clean_up_if_cancelled(task, keys)
+            self._clean_up_if_cancelled(task, stored_keys)
         store_s = time.monotonic() - started
         log.info("task.stored", stems=len(keys), storage=self._storage.kind, store_s=round(store_s, 3))
         STORE_SECONDS.observe(store_s, storage=self._storage.kind)
@@ -90,15 +99,21 @@ class StoreHandler:
         earlier = self._broker.store.get(task.copy_of)
         return earlier.stems if earlier and not earlier.stems_deleted_ms else {}
 
-    def _store_all(self, task: Task, sources: Mapping[str, Path | str], keys: Mapping[str, str]) -> None:
-        """Put or copy every source to its key, in parallel; raises the first error once all have ended."""
-        names = {name: stem_download_name(task, name, key) for name, key in keys.items()}
+    def _peaks(self, task: Task) -> Mapping[str, Path | str]:
+        """Like `_sources`, for the peaks of the stems; empty also when a processor of an older version made them."""
+        if not task.copy_of:
+            return staging.peaks_of(self._settings.output_dir, task.handover)
+        earlier = self._broker.store.get(task.copy_of)
+        return earlier.peaks if earlier else {}
+
+    def _store_all(self, files: Sequence[tuple[Path | str, str, str]]) -> None:
+        """Put or copy each source to its key under its download name; raises the first error once all have ended."""
         with ThreadPoolExecutor(thread_name_prefix="store") as pool:
             futures = [
-                pool.submit(self._storage.put, source, keys[name], content_type(source.name), names[name])
+                pool.submit(self._storage.put, source, key, content_type(source.name), name)
                 if isinstance(source, Path)
-                else pool.submit(self._storage.copy, source, keys[name], names[name])
-                for name, source in sources.items()
+                else pool.submit(self._storage.copy, source, key, name)
+                for source, key, name in files
             ]
         try:
             for future in futures:
@@ -107,7 +122,7 @@ class StoreHandler:
             self._count(error)
             raise
 
-    def _after_error(self, task: Task, keys: Mapping[str, str], error: UvrError, heartbeat: Heartbeat) -> Done:
+    def _after_error(self, task: Task, keys: Sequence[str], error: UvrError, heartbeat: Heartbeat) -> Done:
         """Raises the error that decides about a retry, unless stems to be copied are gone and can be made again."""
         source_is_gone = task.copy_of and error.facts.get("reason") == "missing"
         is_outage = not source_is_gone and self._availability.confirm_outage()
@@ -115,7 +130,7 @@ class StoreHandler:
             raise TransientError(error.message, retry_after_s=_RETRY_S, **error.facts) from error
         if isinstance(error, PermanentError):
             heartbeat.beat()
-            for key in keys.values():
+            for key in keys:
                 if heartbeat.cancelled():
                     break  # another worker has the result now and may have stored this stem
                 self._delete(key)
@@ -128,7 +143,7 @@ class StoreHandler:
         if task.copy_of:
             log.info("task.not_repeated")
             self._broker.result_cache.forget(task.fingerprint)
-            queued = record(status=Status.QUEUED, progress=0.0, facts={}, stems={}, copy_of="")
+            queued = record(status=Status.QUEUED, progress=0.0, facts={}, stems={}, peaks={}, copy_of="")
             return Done(queued, next_queue=self._broker.tasks)
         # A node may restart with an empty disk. But if its processor writes to another disk this would never end.
         if task.losses >= self._settings.max_attempts:
@@ -148,7 +163,7 @@ class StoreHandler:
         if not task.copy_of:
             self._broker.result_cache.remember(task.fingerprint, task.task_uuid)
 
-    def _clean_up_if_cancelled(self, task: Task, keys: Mapping[str, str]) -> None:
+    def _clean_up_if_cancelled(self, task: Task, keys: Sequence[str]) -> None:
         """Delete the stems if the task was cancelled or deleted while they were being stored.
 
         That action could not delete them itself, because they were not all in the storage yet.
@@ -157,7 +172,7 @@ class StoreHandler:
         if current is not None and current.status is not Status.CANCELLED:
             return
         log.info("task.cleared", handover=task.handover)
-        self._broker.strays.remove([key for key in keys.values() if self._delete(key)])
+        self._broker.strays.remove([key for key in keys if self._delete(key)])
         staging.remove(self._settings.output_dir, task.handover)
 
     def _delete(self, key: str) -> bool:

@@ -22,8 +22,10 @@ from tests.support.waiting import eventually
 from tests.support.workshop import Workshop, open_workshop, working
 from uvr.storage.availability import StorageAvailability
 from uvr.storage.s3 import S3Storage
+from uvr.storage.uploads import Uploads
+from uvr.tasks.actions import TaskActions
 from uvr.tasks.dead_letters import DeadLetters
-from uvr.tasks.model import Status, WebhookState
+from uvr.tasks.model import Status, Task, WebhookState
 from uvr.worker.admission import Admission
 
 STEMS = {"vocals": b"RIFF vocals", "instrumental": b"RIFF instrumental"}
@@ -81,6 +83,28 @@ def test_stems_are_stored_and_then_deleted_from_the_disk(s3: S3Server, opened: O
             eventually(lambda: is_at(workshop, "good", Status.SUCCESS))
             eventually(lambda: not folder.exists())
     assert stored(s3, "good") == STEMS
+
+
+def test_peaks_are_stored_copied_and_deleted_with_the_stems(s3: S3Server, opened: Opener) -> None:
+    peaks = {"vocals.fine": b"fine", "vocals.coarse": b"coarse"}
+    in_storage = STEMS | {f"{name}.peaks.dat": content for name, content in peaks.items()}
+    with opened() as workshop:
+        workshop.separated("drawn", STEMS, peaks=peaks)
+        with working(workshop):
+            eventually(lambda: is_at(workshop, "drawn", Status.SUCCESS))
+            assert set(workshop.task("drawn").stems) == set(STEMS)
+            assert workshop.task("drawn").peaks == {name: f"drawn_{name}.peaks.dat" for name in peaks}
+            assert stored(s3, "drawn") == in_storage
+            copy = Task("copy", "https://songs.example/a.mp3", 3, 1, status=Status.UPLOADING, copy_of="drawn")
+            assert workshop.broker.results.enqueue("copy", 3, copy.to_record()).accepted
+            eventually(lambda: is_at(workshop, "copy", Status.SUCCESS))
+            assert stored(s3, "copy") == in_storage
+            eventually(lambda: not list((workshop.settings.output_dir / "pending").iterdir()))
+        uploads = Uploads(workshop.settings, workshop.broker.uploads)
+        actions = TaskActions(workshop.broker, DeadLetters(workshop.broker), workshop.storage, uploads)
+        eventually(lambda: actions.delete("drawn"))
+    assert stored(s3, "drawn") == {}
+    assert stored(s3, "copy") == in_storage
 
 
 def test_the_stems_of_a_song_are_stored_in_parallel(s3: S3Server, proxy: TcpProxy, opened: Opener) -> None:

@@ -94,11 +94,15 @@ class Song:
         return Estimates(spools, "cpu", "native")
 
     def write(
-        self, *networks: Estimates, wanted: tuple[str, ...] = (), output_format: OutputFormat = OutputFormat.WAV
+        self,
+        *networks: Estimates,
+        wanted: tuple[str, ...] = (),
+        output_format: OutputFormat = OutputFormat.WAV,
+        peaks_dir: Path | None = None,
     ) -> Separation:
         work, output = (Path(tempfile.mkdtemp(dir=self.folder)) for _ in range(2))
         observer = SeparationObserver(ignore_progress)
-        return write_stems(networks, self.mixture, work, output, output_format, observer, wanted)
+        return write_stems(networks, self.mixture, work, output, output_format, observer, wanted, peaks_dir)
 
     @property
     def _length_s(self) -> float:
@@ -117,6 +121,18 @@ def test_a_stem_that_is_wanted_alone_has_the_same_bytes_as_with_all_others(tmp_p
         assert alone.gain == complete.gain
         assert [file.name for file in alone.stems[name].parent.iterdir()] == [path.name]
         assert alone.stems[name].read_bytes() == path.read_bytes()
+
+
+def test_the_peaks_of_each_stem_are_those_of_its_file(tmp_path):
+    song, peaks_dir = Song(tmp_path), tmp_path / "peaks"
+    peaks_dir.mkdir()
+    made = song.write(song.network("vocals", "drums", scale=2.0), wanted=("vocals",), peaks_dir=peaks_dir)
+    assert made.gain < 1
+    assert sorted(path.name for path in peaks_dir.iterdir()) == ["vocals.coarse.dat", "vocals.fine.dat"]
+    values = np.frombuffer((peaks_dir / "vocals.fine.dat").read_bytes()[24:], np.int8).reshape(-1, 2)
+    stem = read_audio(made.stems["vocals"])
+    lowest = [stem[:, start : start + 512].min() for start in range(0, stem.shape[1], 512)]
+    assert np.abs(values[:, 0] / 128 - lowest).max() < 1 / 128
 
 
 def test_a_remainder_that_nobody_wants_is_not_computed(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from uvr.storage.staging import StagingFolder, remove, stems_of
+from uvr.storage.staging import StagingFolder, peaks_of, remove, stems_of
 
 
 def test_published_stems_are_found_by_name(tmp_path: Path) -> None:
@@ -27,6 +27,18 @@ def test_a_failed_attempt_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), staging.filling() as folder:
         (folder / "vocals.wav").write_bytes(b"half")
         raise RuntimeError
+    assert list((tmp_path / "pending").iterdir()) == []
+
+
+def test_peaks_lie_beside_the_stems_and_go_with_them(tmp_path: Path) -> None:
+    staging = StagingFolder(tmp_path, "task", fence=1)
+    with staging.filling() as folder:
+        (folder / "vocals.wav").write_bytes(b"v")
+        (staging.peaks_path / "vocals.fine.dat").write_bytes(b"p")
+        staging.publish()
+    assert list(stems_of(tmp_path, staging.name)) == ["vocals"], "older uploaders store whatever is with the stems"
+    assert {name: path.read_bytes() for name, path in peaks_of(tmp_path, staging.name).items()} == {"vocals.fine": b"p"}
+    remove(tmp_path, staging.name)
     assert list((tmp_path / "pending").iterdir()) == []
 
 

@@ -1,7 +1,7 @@
 """The stems of a task at addresses that never expire, for clients with credentials: one by one, or all in one archive.
 
 Unlike the links of a task, these addresses can be written down. A stem in an object store is a redirect to a fresh
-link; an archive is always sent by the service itself.
+link, but the page of the service, which knows no other host, gets it from the service. So it does an archive.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from uvr.api.access import accessible_task
 from uvr.api.auth.basic import current_user, private_blueprint
+from uvr.api.auth.session_cookie import given_cookie
 from uvr.api.problems import Problem, field_problem, problem
 from uvr.api.routes.files import AUDIO
 from uvr.api.schemas.requests import StemPath, TaskPath
 from uvr.api.services import services
 from uvr.api.stem_archive import ArchivedFile, archive, archive_bytes
-from uvr.api.stem_file import stem_file
+from uvr.api.stored_file import refuse_if_missing, stored_file
 from uvr.errors import PermanentError
 from uvr.storage.download_name import attachment
-from uvr.storage.local import LocalStorage
 from uvr.tasks.download_names import stem_download_name, zip_download_name
 from uvr.tasks.model import Status, Task
 
@@ -47,21 +47,17 @@ _ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 def download_stem(path: StemPath) -> AnyResponse:
     """Download one stem by its name, such as vocals.
 
-    If stems are in an object store, this redirects to a fresh link.
+    If stems are in an object store, this redirects to a fresh link, except for the page of the service.
     """
-    task = _finished(path.task_uuid)
+    task = finished_task(path.task_uuid)
     key = task.stems.get(path.name)
     if key is None:
         message = f"The task has no stem of this name; it has {', '.join(task.stems)}."
         abort(field_problem(HTTPStatus.NOT_FOUND, "name", message))
     storage = services().storage
-    if not isinstance(storage, LocalStorage):
+    if storage.kind == "s3" and not given_cookie():
         return redirect(storage.url(key, services().settings.link_ttl_seconds))
-    try:
-        return stem_file(storage.path_of(key), stem_download_name(task, path.name, key))
-    except PermanentError as error:
-        _refuse_if_missing(error)
-        raise
+    return stored_file(key, stem_download_name(task, path.name, key))
 
 
 @stems.get(
@@ -75,14 +71,14 @@ def download_stems(path: TaskPath) -> Response:
     event streams: 429 with Retry-After if the user has too many, 503 if all users together have. If a stem cannot be
     read after the archive has begun, the connection breaks off.
     """
-    task, storage = _finished(path.task_uuid), services().storage
+    task, storage = finished_task(path.task_uuid), services().storage
     try:
         files = [
             ArchivedFile(stem_download_name(task, name, key), storage.size_bytes(key), partial(storage.read, key))
             for name, key in task.stems.items()
         ]
     except PermanentError as error:
-        _refuse_if_missing(error)
+        refuse_if_missing(error)
         raise
     headers = {"Content-Disposition": attachment(zip_download_name(task)), "Accept-Ranges": "none"}
     if (size_bytes := archive_bytes(files)) is not None:
@@ -96,7 +92,7 @@ def download_stems(path: TaskPath) -> Response:
     return response
 
 
-def _finished(task_uuid: str) -> Task:
+def finished_task(task_uuid: str) -> Task:
     """The task, whose stems are stored. Ends the request with a 404 or 410 if they are not there (any more)."""
     task = accessible_task(task_uuid)
     if task.stems_deleted_ms:
@@ -105,9 +101,3 @@ def _finished(task_uuid: str) -> Task:
         reason = "has no stems" if task.status.is_final else "has no stems yet; they are there once it has succeeded"
         abort(problem(HTTPStatus.NOT_FOUND, f"The task is {task.status} and {reason}."))
     return task
-
-
-def _refuse_if_missing(error: PermanentError) -> None:
-    """End the request with a 410 if a stem is no longer in the storage."""
-    if error.facts.get("reason") == "missing":
-        abort(problem(HTTPStatus.GONE, "A stem of this task is no longer stored."))

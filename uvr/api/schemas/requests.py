@@ -236,6 +236,18 @@ class StemPath(TaskPath):
     name: Annotated[str, Field(description="name of the stem, such as vocals")]
 
 
+class PeaksQuery(Parameters):
+    """Which peaks of a task, and in which form."""
+
+    stem: Annotated[str, Field(max_length=MAX_NAME_LENGTH, description="name of the stem, such as vocals")]
+    resolution: Annotated[
+        Literal["coarse", "fine"], Field(description="8192 samples for each pair of values, or 512")
+    ] = "coarse"
+    format: Annotated[
+        Literal["dat", "json"], Field(description="audiowaveform's binary format, version 2, or its JSON")
+    ] = "dat"
+
+
 StatusFilter = Literal["queued", "processing", "uploading", "success", "failed", "cancelled"]
 
 

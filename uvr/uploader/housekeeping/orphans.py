@@ -8,6 +8,7 @@ kept for a day: it may belong to another service, or this is the wrong Redis, or
     TEMP_DIR/{task_uuid}.{fence}.*/             kept while that claim of the task lives
     OUTPUT_DIR/pending/{task_uuid}.{fence}.part/                the same
     OUTPUT_DIR/pending/{task_uuid}.{fence}/     kept while that claim lives, and then until its stems are stored
+    OUTPUT_DIR/pending/{task_uuid}.{fence}.peaks/               the same
     OUTPUT_DIR/stems/**/.{task_uuid}_*          kept while any claim of the result lives
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 import structlog
 
 from config import Settings
-from uvr.storage.staging import pending_dir
+from uvr.storage.staging import PEAKS_SUFFIX, pending_dir
 from uvr.tasks.broker import Broker
 from uvr.uploader.housekeeping.clock import ClockReading
 from uvr.uploader.housekeeping.task_files import FENCE, TASK_UUID, TaskFile, files_below, folders_in
@@ -28,7 +29,7 @@ from uvr.uploader.housekeeping.task_files import FENCE, TASK_UUID, TaskFile, fil
 log = structlog.get_logger()
 
 _WORK = rf"{TASK_UUID}\.{FENCE}\.[a-z0-9_]{{8}}"
-_STAGING = rf"{TASK_UUID}\.{FENCE}(\.part)?"
+_STAGING = rf"{TASK_UUID}\.{FENCE}(\.part|\.peaks)?"
 _UNFINISHED = rf"\.{TASK_UUID}_.+\.[0-9a-f]{{16}}"
 
 _UNKNOWN_KEPT_MS = 86_400_000
@@ -72,7 +73,7 @@ class OrphanCleaner:
         if self._is_claimed(folder):
             return True
         task = None if folder.path.suffix == ".part" else self._broker.store.get(folder.task_uuid)
-        if task is None or task.handover != folder.path.name:
+        if task is None or task.handover != folder.path.name.removesuffix(PEAKS_SUFFIX):
             return False  # the task was deleted, or another claim's stems were accepted
         # A result that failed for good is a dead letter, which an operator may revive.
         return not task.status.is_final or self._broker.results.contains(folder.task_uuid)

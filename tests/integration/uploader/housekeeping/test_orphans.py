@@ -73,6 +73,7 @@ class Node:
         staging = StagingFolder(self.output_dir, lease.id, lease.fence)
         with staging.filling() as folder:
             (folder / "vocals.wav").write_bytes(b"stem")
+            (staging.peaks_path / "vocals.fine.dat").write_bytes(b"peaks")
             staging.publish()
         return pending_dir(self.output_dir) / staging.name
 
@@ -90,6 +91,11 @@ class Node:
 
     def upload(self) -> Lease:
         return claim(self.broker.results)
+
+
+def with_peaks(folder: Path) -> list[str]:
+    """The names of a folder of stems and of that of their peaks."""
+    return [folder.name, f"{folder.name}.peaks"]
 
 
 @pytest.fixture
@@ -148,7 +154,7 @@ def test_stems_stay_until_they_are_stored(node: Node) -> None:
     lease = node.upload()
     assert node.clean() == []
     node.broker.results.finish(lease, next_queue=node.broker.webhooks, record=record(status=Status.SUCCESS))
-    assert node.clean() == [folder.name], "an uploader that did not get the answer does not remove them"
+    assert sorted(node.clean()) == with_peaks(folder), "an uploader that did not get the answer does not remove them"
     assert not folder.exists()
 
 
@@ -160,14 +166,14 @@ def test_stems_that_could_not_be_stored_stay_for_an_operator(node: Node) -> None
     assert node.clean() == []
     node.broker.results.bury(node.upload(), record=record(status=Status.FAILED))
     node.broker.results.drop(task_uuid)
-    assert node.clean() == [folder.name]
+    assert sorted(node.clean()) == with_peaks(folder)
 
 
 def test_stems_of_a_rescued_node_go(node: Node) -> None:
     _, folder = node.made()
     node.broker.results.evacuate(node.broker.tasks, record(status=Status.QUEUED, handover=""))
     again = node.claim()
-    assert node.clean() == [folder.name]
+    assert sorted(node.clean()) == with_peaks(folder)
     new = node.publish(again)
     assert node.finish(again)
     assert node.clean() == []
@@ -183,7 +189,7 @@ def test_stems_of_a_lost_claim_go(node: Node) -> None:
     assert node.finish(in_time)
     stale = node.publish(late)
     assert not node.finish(late)
-    assert node.clean() == [stale.name]
+    assert sorted(node.clean()) == with_peaks(stale)
     assert kept.is_dir()
 
 
@@ -301,5 +307,7 @@ def test_nothing_that_is_needed_is_removed_while_processors_run(node: Node) -> N
             node.clean()
     node.clean()
     assert [fine for processor in processors for fine in processor.result()] == [True] * 3 * len(ids)
-    assert sorted(folder.name.partition(".")[0] for folder in pending_dir(node.output_dir).iterdir()) == sorted(ids)
+    left = [folder.name for folder in pending_dir(node.output_dir).iterdir()]
+    assert sorted(name.partition(".")[0] for name in left if not name.endswith(".peaks")) == sorted(ids)
+    assert sum(name.endswith(".peaks") for name in left) == len(ids)
     assert list(node.temp_dir.iterdir()) == []

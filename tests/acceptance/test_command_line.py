@@ -57,7 +57,7 @@ def test_json_has_one_line_for_each_song(tmp_path: Path, model: tuple[str, ...])
     network = {"model": "half", "provider": "cpu", "backend": "onnxruntime"}
     facts = {**network, "sample_rate": 44100, "channels": 2, "output_format": "flac"}
     assert facts.items() <= separated["facts"].items()
-    assert set(separated["facts"]) == {*facts, "audio_s", "gain", "notes", "separation_s"}
+    assert set(separated["facts"]) == {*facts, "audio_s", "gain", "notes", "separation_s", "sum_error_db"}
     assert (refused["status"], refused["stems"]) == ("failed", {})
     assert refused["error_message"].startswith("The file is not audio")
     assert missing["error_message"] == "No such file or directory."

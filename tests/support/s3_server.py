@@ -150,7 +150,7 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
         "-master.electionTimeout=1s",  # alone it need not wait for others before it leads again after a kill
         "-master.heartbeatInterval=100ms",
         "-master.volumeSizeLimitMB=64",
-        "-volume.max=8",
+        "-volume.max=200",  # each bucket takes up to seven, and tests share the server
         "-volume.minFreeSpace=1",
         "-filer",
         f"-filer.localSocket={folder / 'filer.sock'}",

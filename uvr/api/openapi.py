@@ -37,6 +37,8 @@ ABOUT = """Splits songs into vocals and instrumental. Submit a song to get a tas
 Errors are problem documents (RFC 9457), each with a sentence that says what to do."""
 
 _PROBLEM_REF = "#/components/schemas/Problem"
+_OTHER_SITE = {"description": "Forbidden", "content": {PROBLEM_TYPE: {"schema": {"$ref": _PROBLEM_REF}}}}
+"""What any request that changes something gets if a page of another site sent it (`uvr.api.cross_site`)."""
 _RETRY_AFTER = {"description": "seconds to wait", "required": True, "schema": {"type": "integer", "minimum": 1}}
 _CHALLENGE = {"description": "how to authenticate", "required": True, "schema": {"type": "string"}}
 _LOCATION = {"description": "path of the task", "required": True, "schema": {"type": "string"}}
@@ -65,6 +67,8 @@ def openapi_document(app: OpenAPI) -> dict[str, Any]:
             for part in (schema, *schema.get("anyOf", ())):
                 if "minimum" in part and part["minimum"].is_integer():
                     part["minimum"] = int(part["minimum"])
+        if method != "get":
+            operation["responses"].setdefault("403", _OTHER_SITE)
         _correct_responses(operation)
         _add_examples(operation, document["components"]["schemas"])
     document["webhooks"] = webhooks(document["components"]["schemas"])

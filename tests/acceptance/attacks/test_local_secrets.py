@@ -50,4 +50,5 @@ def test_links_that_were_revoked_stop_working_at_once(service: Service, done: st
 
     eventually(is_refused, "the link is refused", PROMPT_S, every_s=0.2)
     fresh = requests.get(f"{service.url}/tasks/{done}", auth=AUTH, timeout=PROMPT_S).json()["vocals"]
-    assert requests.get(fresh, timeout=PROMPT_S).status_code == 200
+    # Five requests may have missed a process that still has the old key.
+    eventually(lambda: requests.get(fresh, timeout=PROMPT_S).ok, "the fresh link opens", PROMPT_S, every_s=0.2)

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty
@@ -26,6 +27,7 @@ from uvr.api.services import services_of
 
 log = structlog.get_logger()
 
+_PORT_PATIENCE_S = 2.0
 _MEMORY_DIR = Path("/dev/shm")  # noqa: S108  # the heartbeat files of gunicorn's workers, not secrets
 
 
@@ -108,8 +110,18 @@ def _stop_new_worker_too(arbiter: Any, worker: Any) -> None:
 
 
 def port_faults(settings: Settings) -> list[str]:
-    """Why the API cannot listen on API_HOST:API_PORT, else empty. Gunicorn would retry for five seconds first."""
+    """Why the API cannot listen on API_HOST:API_PORT, else empty.
+
+    Workers of an API that was killed give up its port within a moment, so a port in use is tried again for a while.
+    """
     host, port = settings.api_host, settings.api_port
+    tries_end = time.monotonic() + _PORT_PATIENCE_S
+    while (faults := _bind_faults(host, port)) and faults[0].startswith("API_PORT") and time.monotonic() < tries_end:
+        time.sleep(0.1)
+    return faults
+
+
+def _bind_faults(host: str, port: int) -> list[str]:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

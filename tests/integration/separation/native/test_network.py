@@ -105,13 +105,14 @@ def test_spectra_may_have_any_memory_layout():
 
 @pytest.mark.usefixtures("kernels")
 def test_a_deleted_network_frees_its_memory_and_threads():
-    before = threading_count()
+    before = threads()
     network = tiny(threads=4)
     network.run(spectrum_for(TINY))
-    assert threading_count() == before + 3
+    started = threads() - before
+    assert len(started) == 3
     assert network.bytes > 0
     del network
-    assert threading_count() == before
+    assert not started & threads()
 
 
 ENDS_WHILE_A_NETWORK_RUNS = """
@@ -130,11 +131,11 @@ def test_a_process_may_end_while_a_network_runs():
     assert subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode == 0
 
 
-def threading_count() -> int:
-    """The number of threads of this process, including those of the kernels."""
+def threads() -> set[str]:
+    """The ids of the threads of this process, including those of the kernels."""
     if not Path("/proc/self/task").is_dir():
         pytest.skip("this system does not list the threads of a process")
-    return len(list(Path("/proc/self/task").iterdir()))
+    return {task.name for task in Path("/proc/self/task").iterdir()}
 
 
 # --- how the library is built -----------------------------------------------------------------------------------------

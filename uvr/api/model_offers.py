@@ -1,7 +1,7 @@
 """What the service offers now: the settings, and what the processors have announced in Redis.
 
 It is read when a request names a model or stems, and for GET /models, at most every few seconds. A request that names
-neither costs nothing. As long as no processor has told its models, it is read every time: the API has several
+neither costs nothing. As long as no processor has announced its models, it is read every time: the API has several
 processes, and the models that GET /models shows in one of them must not be unknown to another one.
 """
 

@@ -142,7 +142,7 @@ def check_presets(settings: Settings) -> Iterator[Finding]:
 
 
 def check_offers(settings: Settings) -> Iterator[Finding]:
-    """The names in MODELS_OFFERED: a misspelled one is not offered, and nobody is told."""
+    """The names in MODELS_OFFERED: a misspelled one is not offered, and no message says so."""
     with suppress(SettingsError):
         presets = read_presets(settings.presets_file)
         names = [name for name in settings.models_offered if name != EVERY_MODEL and name.lower() not in presets]

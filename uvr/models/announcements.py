@@ -1,10 +1,10 @@
 """What processors can run: each tells it in Redis, because only processors see the model files.
 
 Every processor of one queue serves every model that is offered, so any of them speaks for all. While none is running,
-what the last one told still counts: tasks are accepted and wait.
+the last announcement still counts: tasks are accepted and wait.
 
     R:models:{worker}    String    the models of one running processor, JSON; expires with it
-    R:models             String    the models that a processor told last, JSON
+    R:models             String    the models that a processor announced last, JSON
 """
 
 from __future__ import annotations
@@ -49,22 +49,22 @@ class ModelAnnouncements:
 
     def announce(self, worker: str, models: Iterable[RunnableModel]) -> None:
         """Tell the models of the processor called `worker`; to be repeated every minute."""
-        told = json.dumps([asdict(model) for model in models], ensure_ascii=False)
-        self._client.set(self._key, told)
-        self._client.set(f"{self._key}:{worker}", told, ex=_EXPIRES_S)
+        announced = json.dumps([asdict(model) for model in models], ensure_ascii=False)
+        self._client.set(self._key, announced)
+        self._client.set(f"{self._key}:{worker}", announced, ex=_EXPIRES_S)
 
     def withdraw(self, worker: str) -> None:
         """The processor called `worker` ends."""
         self._client.delete(f"{self._key}:{worker}")
 
     def runnable(self, workers: Iterable[str]) -> Mapping[str, RunnableModel]:
-        """By name, the models that any of these running processors can run; with none of them, those told last.
+        """By name, the models that any of these running processors can run; with none of them, those announced last.
 
         If several tell of a model, one that has its files counts.
         """
         keys = [f"{self._key}:{worker}" for worker in workers]
-        told: Any = [text for text in map(self._client.get, keys) if text] or [self._client.get(self._key) or "[]"]
-        models = [_read(entry) for text in told for entry in json.loads(text)]
+        announced: Any = [text for text in map(self._client.get, keys) if text] or [self._client.get(self._key) or "[]"]
+        models = [_read(entry) for text in announced for entry in json.loads(text)]
         return {model.name: model for model in sorted(models, key=lambda model: model.is_here)}
 
 

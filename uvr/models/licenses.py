@@ -1,7 +1,7 @@
 """What is known about the licenses of model files, each with its public source.
 
-A license of code does not cover weights unless their author says so. Where nobody does, commercial use is "unknown",
-which is no permission. Nothing here is legal advice; docs/models.md quotes the sources.
+A license of code does not cover weights unless their author says so. Where the author does not, commercial use is
+"unknown", which is no permission. Nothing here is legal advice; docs/models.md quotes the sources.
 """
 
 from __future__ import annotations

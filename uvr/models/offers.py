@@ -2,7 +2,7 @@
 
 MODELS_OFFERED says it: names of models and presets, `*` for every model that is here, or nothing for the presets whose
 models are here. MODEL_NAME is always offered. Which models are here is what the processors announce; until one has
-told, only what MODELS_OFFERED names is certain, and the rest is refused for the time being.
+done so, only what MODELS_OFFERED names is certain, and the rest is refused for the time being.
 
 A preset goes before a model that is spelled like it: an operator's own model `best.onnx` is asked for as `best.onnx`.
 """
@@ -107,7 +107,7 @@ class Offers:
 
     @property
     def are_known(self) -> bool:
-        """Whether a processor has told which models are here."""
+        """Whether a processor has announced its models."""
         return bool(self.runnable)
 
     @cached_property
@@ -176,7 +176,7 @@ class Offers:
 
 def _not_known_yet(name: str) -> TransientError:
     return TransientError(
-        f"Whether {name} is here is not known yet, because no processor has told its models; try again shortly.",
+        f"Whether {name} is here is not known yet, because no processor has announced its models; try again shortly.",
         retry_after_s=_RETRY_AFTER_S,
     )
 

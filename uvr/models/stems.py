@@ -119,7 +119,7 @@ def _read_yaml(path: Path) -> Any:
 
 
 def _number_of_sources(bag: Path) -> int:
-    """How many sources the networks of a Demucs bag have; 0 if that cannot be told."""
+    """How many sources the networks of a Demucs bag have; 0 if that is not known."""
     networks = _read_yaml(bag)["models"]
     signature = re.sub(r"[^\w.-]", "", str(networks[0]))
     found = [*bag.parent.glob(f"{signature}.th"), *bag.parent.glob(f"{signature}-*.th")]

@@ -77,7 +77,7 @@ class ModelAnnouncer:
                 self._told, self._told_at = models, time.monotonic()
         except RedisError as error:
             log.debug("models.not_announced", error=str(error))
-        except Exception:  # a file that nobody expected must not end the announcements
+        except Exception:  # an unexpected file must not end the announcements
             log.exception("models.not_looked_through")
 
     def runnable(self) -> list[RunnableModel]:

@@ -188,7 +188,7 @@ class Separator:
     def _names_of(self, models: Sequence[str]) -> list[str]:
         """The names of `models` here, () being the default one.
 
-        Before a processor has told its name, tasks may name an operator's own default model without its suffix.
+        Before a processor has announced its name, tasks may name an operator's own default model without its suffix.
         """
         default = without_suffix(self.name, ".onnx")
         return [self.name if without_suffix(model, ".onnx") == default else model for model in models] or [self.name]

@@ -174,7 +174,7 @@ def test_a_preset_that_is_not_listed_is_refused() -> None:
     assert refusal(offers(runnable(DEFAULT), "fast"), "best").startswith('"best" is not offered here')
 
 
-# Before a processor has told its models
+# Before a processor has announced its models
 
 
 @pytest.mark.parametrize("listed", [(), ("*",), ("Kim_Inst",)])
@@ -188,7 +188,7 @@ def test_the_default_and_listed_models_are_offered_before_anything_is_known(list
     [((), "best"), ((), "Kim_Vocal_2"), (("*",), "whatever"), (("*",), "fast"), (("best",), "best")],
 )
 def test_what_depends_on_the_models_that_are_here_is_asked_for_again_later(listed: tuple[str, ...], name: str) -> None:
-    with pytest.raises(TransientError, match="no processor has told its models; try again shortly") as caught:
+    with pytest.raises(TransientError, match="no processor has announced its models; try again shortly") as caught:
         offers([], *listed).choose([name])
     assert caught.value.retry_after_s
 

@@ -1,7 +1,7 @@
 """GET /: the page of the service for browsers, a few lines of text for everything else. GET /console/…: its files.
 
 The page is plain HTML, CSS and ES modules in web/. It loads nothing from other hosts, and its policy allows no inline
-script or style, so text that somebody smuggles into it does nothing. Browsers keep the files and ask each time whether
+script or style, so injected text does nothing. Browsers keep the files and ask each time whether
 they have changed, so a new version of the service never meets an old page.
 """
 

@@ -164,7 +164,7 @@ def _feed_stream(
 
 
 def _feed_events(changes: Changes) -> Iterator[str]:
-    """The changes as events. The id comes with the last one: whoever gets only some of them needs all again."""
+    """The changes as events. The id comes with the last one: a client that gets only some of them needs all again."""
     removed = json.dumps(changes.removed)
     for start in range(0, max(1, len(changes.tasks)), _TASKS_PER_EVENT):
         has_more = start + _TASKS_PER_EVENT < len(changes.tasks)

@@ -1,4 +1,4 @@
-"""GET /models: the catalogue, the models and presets that are offered, and what the processors have told of theirs.
+"""GET /models: the catalogue, the models and presets that are offered, and what the processors have announced.
 
 Only the processors see the model files, and the API may run on another machine. They announce what they can run.
 """

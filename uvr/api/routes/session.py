@@ -85,7 +85,7 @@ def sign_out() -> Response:
 
 def _sent_credentials() -> SignIn:
     """The name and the password in the body, JSON or a form. Ends the request with a 4xx if there are none."""
-    if "Transfer-Encoding" in request.headers:  # it would have to be waited for, by a client that nobody knows yet
+    if "Transfer-Encoding" in request.headers:  # it would have to be waited for, by an unknown client
         abort(problem(HTTPStatus.LENGTH_REQUIRED, "Send the body with a Content-Length and not in chunks."))
     if request.mimetype == SIGN_IN_FORM:
         fields: dict[str, Any] = request.form.to_dict()

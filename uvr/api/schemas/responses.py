@@ -287,7 +287,7 @@ class PresetEntry(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The catalogue of models, with what processors have told about their own."""
+    """The catalogue of models, with what processors have announced about their own."""
 
     models: list[ModelEntry]
     in_use: Annotated[

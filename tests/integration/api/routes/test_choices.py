@@ -129,12 +129,12 @@ def test_what_is_not_offered_is_refused_before_anything_is_stored(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_before_a_processor_has_told_its_models_only_the_default_is_certain(client: FlaskClient) -> None:
+def test_before_a_processor_has_announced_its_models_only_the_default_is_certain(client: FlaskClient) -> None:
     assert post_generate(client, {"audio": SONG, "model": DEFAULT, "stems": ["drums"]}).status_code == 202
     for model in ("best", "Kim_Vocal_2", "ours"):
         answer = post_generate(client, {"audio": SONG, "model": model})
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
-        assert "no processor has told its models; try again shortly." in answer.json["detail"]
+        assert "no processor has announced its models; try again shortly." in answer.json["detail"]
 
 
 @pytest.mark.parametrize(

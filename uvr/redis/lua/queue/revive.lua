@@ -1,5 +1,5 @@
 -- Puts a dead letter back as if it were added now: as a first try behind all others, with its counters at 0. With its old
--- place, whoever retries a thousand old items would go before all who wait; only the number of its claims goes on.
+-- place, a thousand retried old items would go before all that wait; only the number of its claims goes on.
 -- KEYS: queue, root, set that limits (the queue itself for no limit). ARGV: members that the limiting set may have (0:
 -- any number), id, record…
 -- Returns 1, 0 when the item is no dead letter, or -1 when the limit is reached.

@@ -99,7 +99,9 @@ def curl_commands(document: dict[str, Any], path: str, method: str, operation: d
     media_types = operation["responses"].get("200", {}).get("content", {})
     if "text/event-stream" in media_types:
         words.append("-N")  # show events as they arrive
-    elif any(media_type.startswith(("audio/", "application/zip")) for media_type in media_types):
+    elif any(
+        media_type.startswith(("audio/", "application/zip", "application/octet-stream")) for media_type in media_types
+    ):
         words.append("-OJ")  # save a file under its own name
     if operation.get("security"):
         words.append('-u "$CREDENTIALS"')

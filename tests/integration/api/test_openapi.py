@@ -184,12 +184,19 @@ def prepared(server: ValkeyServer, folder: Path, name: str) -> dict[str, str]:
         stem = folder / "stem.wav"
         stem.write_bytes(b"sound")
         services.storage.put(stem, "v.wav", "audio/wav")
-        stems = {"vocals": "v.wav"}
-        services.store.submit(Task(name, AUDIO, 5, 1_700_000_000_000, hook_url="https://a.example/hook", stems=stems))
+        services.storage.put(stem, "v.dat", "application/octet-stream")
+        files = {"stems": {"vocals": "v.wav"}, "peaks": {"vocals.fine": "v.dat", "vocals.coarse": "v.dat"}}
+        services.store.submit(Task(name, AUDIO, 5, 1_700_000_000_000, hook_url="https://a.example/hook", **files))
         if name not in ("cancel_task", "change_task"):
             ended(services.broker.tasks, name, Status.FAILED if name in NEED_FAILURE else Status.SUCCESS)
         query = dict(parse_qsl(urlsplit(services.storage.url("v.wav", 600)).query))
-    return {"TASK_UUID": name, "NAME": "vocals", "KEY": "v.wav", **{key.upper(): value for key, value in query.items()}}
+    return {
+        "TASK_UUID": name,
+        "NAME": "vocals",
+        "STEM": "vocals",
+        "KEY": "v.wav",
+        **{key.upper(): value for key, value in query.items()},
+    }
 
 
 def ended(queue: RedisQueue, name: str, status: Status) -> None:

@@ -64,7 +64,7 @@ NOT_RUN = {
     'curl -N -u "$CREDENTIALS" "$UVR/events"': "does not end; routes/test_events.py reads such streams",
     "redis-cli *": "needs the command line of Redis; auth/test_sessions.py deletes the same key",
     "htpasswd *": "asks for a password at the terminal; auth/test_users.py reads such files",
-    "aws *": "needs the AWS command line; test_operations_docs.py gives the same JSON to a bucket",
+    "aws *": "needs the AWS command line; test_storage_docs.py gives the same JSON to a bucket",
 }
 RUN_ELSEWHERE = {
     "make demo*": "test_the_demo_says_in_twenty_lines_what_it_did_and_what_comes_next",

@@ -79,6 +79,8 @@ EXAMPLES_TESTED_IN = {
     ("docs/api.md", "function isGenuine("): "tests/integration/docs/test_api_docs.py",
     ("docs/api.md", "async function follow("): "test_a_task_is_followed_with_fetch",
     ("docs/client.md", "with Client("): "test_the_client_example_fetches_stems",
+    ("docs/examples.md", "song.mp3"): "tests/acceptance/test_examples.py",
+    ("docs/examples.md", "9000"): "tests/acceptance/test_examples.py",
 }
 
 

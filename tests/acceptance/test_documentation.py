@@ -85,7 +85,7 @@ EXAMPLES_TESTED_IN = {
 
 
 PRINTED = {
-    "uvr submit": "stems/another_vocals.wav\n",
+    "uvr submit song.mp3 https": "stems/another_vocals.wav\n",
     'uvr separate song.mp3 "another song.flac"': "stems/another song_instrumental.flac",
     "uvr separate music": "stems/Album - Song_vocals.wav\n",
     "uvr cancel": DOCUMENTED_ID,

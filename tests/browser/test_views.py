@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -254,3 +255,42 @@ def test_a_webhook_that_failed_is_found_explained_and_sent_again(visit: Visit, s
         service.wait_for_delivery(task_uuid)
         assert len(web.requests) == 2
         expect(panel(page, "Webhooks that failed")).to_contain_text("No webhook has failed.")
+
+
+def test_what_will_stop_the_service_is_named(operator: Any) -> None:
+    def worse(route: Any) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        found["workers"] = [worker for worker in found["workers"] if worker["kind"] != "uploader"]
+        found["disks"] = [{**disk, "free_bytes": 2**20, "min_free_bytes": 2**30} for disk in found["disks"]]
+        found["storage"] |= {"usable": False, "problem": "The bucket does not exist."}
+        found["redis"] |= {"max_bytes": 2**30, "used_bytes": 2**29, "writes_fail": True}
+        route.fulfill(response=answer, json=found)
+
+    operator.route("**/admin/overview", worse)
+    operator.reload()
+    expect(panel(operator, "Workers")).to_contain_text("No uploader runs", timeout=PATIENCE_S * 1000)
+    expect(panel(operator, "Disks")).to_contain_text("Too little: no task begins with less than 1.0 GiB")
+    expect(panel(operator, "Storage")).to_contain_text("Nothing can be stored. The bucket does not exist.")
+    expect(panel(operator, "Redis")).to_contain_text("512.0 MiB free of 1.0 GiB")
+    expect(panel(operator, "Redis")).to_contain_text("It cannot write to its disk")
+
+
+def test_failed_webhooks_of_old_tasks_are_found_on_request(operator: Any, task: str) -> None:
+    """The service reads only so many tasks for one answer, and says where to go on."""
+    pages = {"": [], "1:a": [], "2:b": [{"task_uuid": task, "finished_at": "2026-11-22T16:46:01.733Z"}]}
+    following = {"": "1:a", "1:a": "2:b", "2:b": None}
+
+    def answer(route: Any) -> None:
+        cursor = parse_qs(urlsplit(route.request.url).query).get("cursor", [""])[0]
+        route.fulfill(json={"tasks": pages[cursor], "next_cursor": following[cursor]})
+
+    operator.route("**/tasks?webhook=failed*", answer)
+    operator.reload()
+    webhooks = panel(operator, "Webhooks that failed")
+    expect(webhooks).to_contain_text("None has failed among the newest tasks.", timeout=PATIENCE_S * 1000)
+    webhooks.get_by_role("button", name="Look further back").click()
+    expect(webhooks.get_by_role("button", name=f"Send again: {task}")).to_be_visible()
+    expect(webhooks.get_by_role("button", name="Look further back")).to_have_count(0)
+    webhooks.get_by_role("button", name=f"Send again: {task}").click()
+    expect(operator.get_by_role("status")).to_contain_text("submitted without a hook_url")

@@ -17,23 +17,24 @@ export class Answer {
   }
 
   /**
-   * Send the request and show its answer, a stream as it arrives. Returns its header Location, "" if there is none.
+   * Send a request and show its answer, a stream as it arrives. Returns its header Location, "" if there is none.
    *
-   * @param {Request} request
-   * @param {() => void} stop ends the request
+   * @param {string} url
+   * @param {RequestInit} options
+   * @param {AbortController} controller ends the request
    */
-  async show(request, stop) {
+  async show(url, options, controller) {
     this.root.hidden = false;
     this.#details.replaceChildren();
     setText(this.#status, "Sending…");
     try {
-      const response = await fetch(request);
+      const response = await fetch(url, { ...options, signal: controller.signal });
       setText(this.#status, `${response.status} ${response.statusText}`.trim());
       this.#details.append(headers(response));
-      await this.#showBody(response, request, stop);
+      await this.#showBody(response, controller);
       return response.headers.get("Location") ?? "";
-    } catch {
-      const end = request.signal.aborted ? "stopped" : "the service did not answer, or broke off";
+    } catch (error) {
+      const end = controller.signal.aborted ? "stopped" : `broken off: ${/** @type {Error} */ (error).message}`;
       setText(this.#status, `${this.#status.textContent} – ${end}`);
       return "";
     }
@@ -41,17 +42,16 @@ export class Answer {
 
   /**
    * @param {Response} response
-   * @param {Request} request
-   * @param {() => void} stop
+   * @param {AbortController} controller
    */
-  async #showBody(response, request, stop) {
+  async #showBody(response, controller) {
     const type = response.headers.get("Content-Type") ?? "";
     if (type.startsWith("text/event-stream")) return await this.#showStream(response);
     if (/^text\/|[/+]json/.test(type)) return this.#details.append(text(await response.text(), type));
     if (response.status === 204 || !response.body) return;
     // A file may be large: the browser saves it, without this page having read it.
-    stop();
-    const link = element("a", { href: request.url, download: "" }, "Save the file");
+    controller.abort();
+    const link = element("a", { href: response.url, download: "" }, "Save the file");
     this.#details.append(element("p", {}, link));
   }
 

@@ -148,13 +148,8 @@ export class RequestForm {
     this.#stop.addEventListener("click", stop);
     this.#setSending(true);
     try {
-      const request = new Request(url, {
-        method,
-        headers: this.#headers(),
-        body: this.#body(),
-        signal: controller.signal,
-      });
-      const location = await this.#answer.show(request, stop);
+      const options = { method, headers: this.#headers(), body: this.#body() };
+      const location = await this.#answer.show(url, options, controller);
       suggestTask(/\/tasks\/([^/]+)$/.exec(location)?.[1] ?? "");
     } finally {
       this.#stop.removeEventListener("click", stop);

@@ -27,6 +27,7 @@ export class FailedWebhooks {
   #askedAt = -Infinity;
   #tasks = /** @type {EndedTask[]} */ ([]);
   #cursor = /** @type {string | null} */ (null);
+  #hasLooked = false;
   /** Tasks from further back, which are not asked for again. */
   #older = /** @type {EndedTask[]} */ ([]);
   #details = /** @type {Map<string, Promise<any>>} */ (new Map());
@@ -46,26 +47,29 @@ export class FailedWebhooks {
     this.#askedAt = performance.now();
     const { tasks, next_cursor } = await ask("GET", FAILED);
     this.#tasks = tasks;
-    if (!this.#older.length) this.#cursor = next_cursor;
+    if (!this.#hasLooked) this.#cursor = next_cursor;
     this.#show();
   }
 
   /** Something was sent again or brought back: ask for all of it. */
   forget() {
     this.#askedAt = -Infinity;
+    this.#hasLooked = false;
     this.#older = [];
     this.#details.clear();
-    this.#panel.forget();
+    this.#panel.markOutdated();
   }
 
+  /** Read back until there is one, or through some thousands of tasks: then the button is there again. */
   async #lookFurther() {
+    this.#hasLooked = true;
     for (let page = 0, found = 0; page < MAX_PAGES && !found && this.#cursor; page++) {
       const { tasks, next_cursor } = await ask("GET", `${FAILED}&cursor=${this.#cursor}`);
       this.#older.push(...tasks);
       this.#cursor = next_cursor;
       found = tasks.length;
     }
-    this.#panel.forget();
+    this.#panel.markOutdated();
     this.#show();
   }
 
@@ -106,6 +110,7 @@ export class FailedWebhooks {
   #detailsOf(task) {
     const details = this.#details.get(task) ?? ask("GET", `tasks/${task}`);
     this.#details.set(task, details);
+    details.catch(() => this.#details.delete(task));
     return details;
   }
 }

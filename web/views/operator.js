@@ -42,6 +42,9 @@ class Screen {
   #webhooks = new FailedWebhooks(this.#panels.webhooks, (...request) => this.#button(...request));
   #isOver = false;
   #isAsking = false;
+  #isOutdated = false;
+  /** What the service said when it refused the last request of the view itself, "" after an answer. */
+  #refusal = "";
 
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -52,21 +55,29 @@ class Screen {
     this.#isOver = true;
   }
 
-  /** Ask the service, and show what is new. */
-  async refresh() {
+  /**
+   * Ask the service, and show what is new.
+   *
+   * @param {boolean} [isAfterAction] then an answer that is on its way is not new enough
+   */
+  async refresh(isAfterAction = false) {
+    this.#isOutdated = isAfterAction && this.#isAsking;
     if (this.#isAsking || this.#isOver) return;
     this.#isAsking = true;
+    let refusal = "";
     try {
       const [overview, dead] = await Promise.all([ask("GET", "admin/overview"), ask("GET", "admin/dead-letters")]);
       if (!this.#isOver) this.#show(overview, dead);
       await this.#webhooks.refresh();
     } catch (error) {
       const { status, message } = /** @type {import("../service.js").Refusal} */ (error);
-      setText(this.#notice, status === 403 ? texts.adminOnly : message);
+      refusal = status === 403 ? texts.adminOnly : message;
       if (status === 403) this.#body.replaceChildren();
-    } finally {
-      this.#isAsking = false;
     }
+    if (refusal || this.#notice.textContent === this.#refusal) setText(this.#notice, refusal);
+    this.#refusal = refusal;
+    this.#isAsking = false;
+    if (this.#isOutdated) await this.refresh();
   }
 
   /** @param {any} overview @param {any} dead */
@@ -123,9 +134,9 @@ class Screen {
       } catch (error) {
         setText(this.#notice, /** @type {Error} */ (error).message);
       }
-      panel.forget();
+      panel.markOutdated();
       this.#webhooks.forget();
-      this.refresh();
+      this.refresh(true);
     });
     return button;
   }

@@ -8,6 +8,7 @@ import { element } from "../dom.js";
 export class Panel {
   #content = element("div", {});
   #shown = "";
+  #isOutdated = false;
 
   /**
    * @param {string} title
@@ -29,16 +30,16 @@ export class Panel {
   show(data, draw) {
     const found = JSON.stringify(data);
     const isInUse = this.#content.querySelector("button:focus, button:hover, details[open]") !== null;
-    if (found === this.#shown || isInUse) return;
+    if (!this.#isOutdated && (found === this.#shown || isInUse)) return;
+    this.#isOutdated = false;
     this.#shown = found;
     this.#content.replaceChildren(draw(data));
   }
 
   /** Draw it at the next `show` in any case, after something was done with what it shows. */
-  forget() {
+  markOutdated() {
     if (this.#content.contains(document.activeElement)) this.root.focus({ preventScroll: true });
-    this.#content.replaceChildren();
-    this.#shown = "";
+    this.#isOutdated = true;
   }
 }
 

@@ -123,7 +123,7 @@ def test_a_song_goes_its_whole_way_from_this_page(visit: Callable[..., Page]) ->
     page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     assert body(send(show, "200"))["status"] == "success"
     delete.get_by_role("button", name="Send").click()
-    expect(page.get_by_role("dialog")).to_contain_text(f"Really send DELETE tasks/{task_uuid}?")
+    expect(page.get_by_role("dialog")).to_contain_text(f"Send DELETE tasks/{task_uuid}?")
     assert_accessible(page, "dialog")
     page.get_by_role("dialog").get_by_role("button", name="Send").click()
     expect(delete.get_by_role("status")).to_contain_text("204")
@@ -174,8 +174,7 @@ def test_every_operation_has_a_form_that_opens(visit: Callable[..., Page]) -> No
     page = visit(color_scheme="light")
     buttons = page.get_by_role("button", name="Try it")
     assert buttons.count() == page.locator(".try-it").count() > 25
-    for button in buttons.all():
-        button.click()
+    buttons.evaluate_all("(buttons) => buttons.forEach((button) => button.click())")
     assert page.locator(".request").count() == buttons.count()
     assert_accessible(page, "body")
 

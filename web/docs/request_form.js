@@ -17,6 +17,7 @@ import { control, resolved } from "./schemas.js";
  * @property {string} operationId
  * @property {string} method in capitals
  * @property {string} path
+ * @property {string} summary
  * @property {{ name: string, in: string, required?: boolean, schema: Schema }[]} [parameters]
  * @property {{ content: Record<string, { schema: Schema, example?: unknown }> }} [requestBody]
  */
@@ -140,9 +141,9 @@ export class RequestForm {
   }
 
   async #submit() {
-    const { method } = this.#operation;
+    const { method, summary } = this.#operation;
     const url = this.#url();
-    if (method === "DELETE" && !await confirmed(`Really send ${method} ${url}? This cannot be undone.`)) return;
+    if (method === "DELETE" && !await confirmed(`${summary} Send ${method} ${url}?`)) return;
     const controller = new AbortController();
     const stop = () => controller.abort();
     this.#stop.addEventListener("click", stop);

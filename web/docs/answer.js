@@ -59,10 +59,12 @@ export class Answer {
   async #showStream(response) {
     const shown = element("pre", { tabIndex: 0, ariaLabel: "Events" });
     this.#details.append(shown);
-    const reader = /** @type {ReadableStream<BufferSource>} */ (response.body).pipeThrough(new TextDecoderStream());
-    for await (const part of reader) {
+    const body = /** @type {ReadableStream<BufferSource>} */ (response.body);
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    // Safari cannot iterate over a stream.
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
       const isAtEnd = shown.scrollHeight - shown.scrollTop - shown.clientHeight < 5;
-      shown.textContent = (shown.textContent + part).slice(-MAX_SHOWN);
+      shown.textContent = (shown.textContent + part.value).slice(-MAX_SHOWN);
       if (isAtEnd) shown.scrollTop = shown.scrollHeight;
     }
     this.#details.append(element("p", {}, "The stream has ended."));

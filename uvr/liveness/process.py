@@ -43,7 +43,7 @@ class WorkerProcess:
         """The announcements of this process: its `facts`, and those that change, each asked for every time.
 
         `paused` gives the reason for a pause and `idle` why there is nothing to do in spite of claimed tasks, "" when
-        there is none.
+        there is none; `disks` describes the disks (`uvr.liveness.disks`).
         """
 
         def current_facts() -> dict[str, str]:

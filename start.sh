@@ -107,8 +107,10 @@ states() { # one line per container: name, status, health, restarts; without tho
 }
 
 remove_unused() { # the containers of profiles that COMPOSE_PROFILES no longer names
-  local unused
-  unused=$(comm -23 <(docker compose --profile '*' config --services | sort) <(docker compose config --services | sort))
+  local all used unused
+  all=$(docker compose --profile '*' config --services) || return 0
+  used=$(docker compose config --services) || return 0
+  unused=$(comm -23 <(sort <<<"$all") <(sort <<<"$used"))
   # shellcheck disable=SC2086  # several names
   [ -z "$unused" ] || docker compose --profile '*' rm --stop --force $unused >/dev/null 2>&1 || true
 }
@@ -118,7 +120,9 @@ start_containers() { # further arguments go to `docker compose up`
     docker compose up --detach --build "$@"
     return
   fi
-  ! has_profile gpu || docker compose build processor-gpu
+  # `up` would not download an image that it could also build.
+  docker compose pull --policy missing api processor || return
+  ! has_profile gpu || docker compose build processor-gpu || return
   docker compose up --detach --no-build "$@"
 }
 

@@ -395,6 +395,7 @@ main() {
   api=http://127.0.0.1:$(sed -n 's/^API_PORT=//p' env.example | tail -n 1)
   step "./start.sh"
   start
+  docker compose --profile '*' config --quiet || fail "a profile is wrong"
   step "checking .env, images and rights"
   check_env_file
   check_images

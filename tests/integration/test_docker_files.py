@@ -150,7 +150,7 @@ def test_every_variable_is_explained_with_its_default_and_known():
     own = text.replace("$$", "")
     example = (ROOT / "env.example").read_text(encoding="utf-8")
     settings = {field.upper() for field in Settings.model_fields}
-    for name, default in set(re.findall(r"(?<!\$)\$\{([A-Z_]+)(?::-([^${}]*)\})?", own)):
+    for name, default in set(re.findall(r"(?<!\$)\$\{([A-Z0-9_]+)(?::-([^${}]*)\})?", own)):
         if name in settings | {"COMPOSE_PROJECT_NAME"}:
             continue
         assert re.search(rf"^# {name}=", example, re.MULTILINE), f"{name} is not in env.example"

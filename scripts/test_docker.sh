@@ -313,18 +313,22 @@ check_killed_redis() {
 
 # --- the profiles `minio` and `proxy`, published images, and folders of another user, as on a NAS ---------------------
 
+published=example.test/uvr-api:0.2.0 # what IMAGE names; it is only on this engine
+
+as_root() { # COMMAND...: on the folders in /work, whose files belong to another user
+  docker run --rm --user 0 --volume "$work:/work" "$published" "$@"
+}
+
 use_profiles() {
-  local image=example.test/uvr-api:0.2.0
-  docker tag "$COMPOSE_PROJECT_NAME-service" "$image"
-  docker tag "$COMPOSE_PROJECT_NAME-processor" "$image-processor"
+  docker tag "$COMPOSE_PROJECT_NAME-service" "$published"
+  docker tag "$COMPOSE_PROJECT_NAME-processor" "$published-processor"
   docker image rm "$COMPOSE_PROJECT_NAME-service" "$COMPOSE_PROJECT_NAME-processor" >/dev/null
   docker compose cp processor:/srv/uvr/models "$work/models" >/dev/null 2>&1
   mkdir "$work/data"
-  chmod 755 "$work"
-  chown -R 12345:0 "$work/models" "$work/data"
+  as_root chown -R 12345:0 /work/models /work/data
   cat >>.env <<SETTINGS
 COMPOSE_PROFILES=minio,proxy
-IMAGE=$image
+IMAGE=$published
 CONTAINER_USER=12345:0
 DATA_FOLDER=$work/data
 MODELS_FOLDER=$work/models
@@ -338,7 +342,7 @@ SETTINGS
 
 check_no_build() {
   ! docker image inspect "$COMPOSE_PROJECT_NAME-service" >/dev/null 2>&1 || fail "an image was built although IMAGE is set"
-  [ "$(containers | xargs docker inspect --format '{{.Config.Image}}' | grep -c '^example.test/uvr-api:0.2.0')" = 3 ] ||
+  [ "$(containers | xargs docker inspect --format '{{.Config.Image}}' | grep -cF "$published")" = 3 ] ||
     fail "the containers do not use IMAGE"
 }
 
@@ -348,7 +352,7 @@ check_proxy() {
   export SSL_CERT_FILE=$work/root.crt
   [ "$(https "$api/health" | grep -c '"status":"healthy"')" = 1 ] || fail "the API does not answer behind the proxy"
   send_song --links "$api/uvr-stems/"
-  [ "$(find "$work/data" ! -user 12345 | wc -l)" = 0 ] || fail "files of another user are in DATA_FOLDER"
+  [ -z "$(as_root find /work/data ! -user 12345)" ] || fail "files of another user are in DATA_FOLDER"
   unsigned=$(https --write-out '%{http_code} %{content_type}' --output /dev/null "$api/uvr-stems/x")
   [ "$unsigned" = "404 application/problem+json" ] || fail "a request without a signature got: $unsigned"
   # The stream does not end, so a proxy that collected it would show nothing by then.
@@ -377,6 +381,7 @@ clean_up() {
     cd "$clone"
     [ "$status" = 0 ] || docker compose logs --tail 30 >&2 || true
     docker compose --profile '*' down --volumes --timeout 5 >/dev/null 2>&1 || true
+    [ ! -d "$work/data" ] || as_root rm -rf /work/models /work/data || true
     docker image ls --quiet --filter "reference=$COMPOSE_PROJECT_NAME-*" --filter 'reference=example.test/uvr-api' |
       xargs --no-run-if-empty docker image rm --force >/dev/null 2>&1 || true
   fi

@@ -52,7 +52,7 @@ chaos: ## kill random processes of a busy service, then let a user misbehave; AR
 test-docker: ## test the service in Docker; needs a Docker engine and is skipped without one
 	scripts/test_docker.sh
 
-lint: ## check style, types, JavaScript, C kernels, Lua and shell scripts
+lint: ## check style, types, JavaScript, C kernels, Lua, shell scripts and workflows
 	@scripts/setup.sh dev
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
@@ -63,6 +63,7 @@ lint: ## check style, types, JavaScript, C kernels, Lua and shell scripts
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno fmt --quiet --check
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno check --quiet web/
 	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
+	$(BIN)actionlint -shellcheck $(BIN)shellcheck
 
 format: ## format Python with ruff, C with clang-format, JavaScript with deno
 	@scripts/setup.sh dev

@@ -240,8 +240,10 @@ def check_links(settings: Settings) -> Finding:
     """Where links to stems lead."""
     if settings.link_warning:
         return Finding(Mark.NOTE, "links", settings.link_warning)
-    where = f"the bucket {settings.s3_bucket_name}" if settings.s3_bucket_name else settings.base_url
-    return Finding(Mark.OK, "links", f"links to stems lead to {settings.s3_public_domain or where}")
+    bucket = settings.s3_bucket_name
+    public = settings.s3_public_domain or settings.s3_public_endpoint_url
+    where = (public or f"the bucket {bucket}") if bucket else settings.base_url
+    return Finding(Mark.OK, "links", f"links to stems lead to {where}")
 
 
 def check_folder(variable: str, settings: Settings) -> Finding:

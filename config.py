@@ -45,7 +45,7 @@ from uvr.net.ports import PortRange, parse_ports
 from uvr.net.receiver_headers import parse_receiver_headers
 
 ROOT = Path(__file__).resolve().parent
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
 """Begins like the user agent of a browser, because some servers answer 403 to all others."""

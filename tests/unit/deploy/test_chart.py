@@ -285,6 +285,17 @@ def test_a_card_is_asked_for_once_and_used() -> None:
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
 
 
+def test_an_upgrade_keeps_workers_unless_all_cards_are_in_use() -> None:
+    def maximum_missing(name: str, component: str, **worker: int) -> int:
+        strategy = render(example(name, worker=worker)).one("Deployment", f"-{component}")["spec"]["strategy"]
+        missing: int = strategy["rollingUpdate"]["maxUnavailable"]
+        return missing
+
+    assert [maximum_missing("small", component) for component in ("api", "worker")] == [0, 0]
+    assert maximum_missing("gpu", "worker") == 1
+    assert maximum_missing("small", "worker", maxUnavailable=2) == 2
+
+
 def all_containers(rendered: Rendered) -> list[Any]:
     return [it for pod in rendered.pods.values() for it in containers_of(pod["spec"])]
 

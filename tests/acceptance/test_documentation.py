@@ -62,6 +62,7 @@ NOT_RUN = {
     "python -m uvr separate --model FILE.onnx --params FILE.json": "test_command_line.py runs it",
     "python -m uvr users": "names the command; its examples are run",
     "python -m uvr users add anna": "asks for a password at the terminal; cli/test_users.py types one",
+    "BASIC_AUTH_USERS_FILE=* python -m uvr users add *": "cli/test_users.py adds users to other files",
     "python -m uvr users passwd anna": "asks for a password at the terminal; cli/test_users.py types one",
     "python -m uvr users token revoke *": "needs the id of a token; cli/test_users.py revokes one",
     'curl -N -u "$CREDENTIALS" "$UVR/events"': "does not end; routes/test_events.py reads such streams",

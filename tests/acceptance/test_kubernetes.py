@@ -54,15 +54,15 @@ class Cluster:
     port: int
     processes: dict[str, subprocess.Popen[bytes]]
 
-    def here(self, text: str) -> str:
-        """A path or a command as it is on this machine."""
-        text = text.replace("/srv/uvr/models", str(self.models)).replace("/srv/uvr/data", str(self.folder / "data"))
-        return text.replace("8000", str(self.port))
+    def here(self, path: str) -> str:
+        """A path in a container as it is on this machine."""
+        return path.replace("/srv/uvr/models", str(self.models)).replace("/srv/uvr/data", str(self.folder / "data"))
 
     def environment(self, container: str) -> dict[str, str]:
         given = environment(self.rendered, container, POD, SECRETS)
         return {
             **{name: self.here(value) for name, value in given.items()},
+            "API_PORT": str(self.port),
             "PATH": "/usr/bin:/bin",
             "HOME": str(self.folder),
             "ENV_FILE": "",
@@ -70,7 +70,7 @@ class Cluster:
         }
 
     def command(self, words: list[str]) -> list[str]:
-        return [sys.executable if word == "python" else self.here(word) for word in words]
+        return [sys.executable if word == "python" else word.replace(", 8000", f", {self.port}") for word in words]
 
     def spawn(self, container: str, words: list[str], log_name: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{log_name}.log").open("ab") as log:
@@ -78,12 +78,12 @@ class Cluster:
                 self.command(words), cwd=ROOT, env=self.environment(container), stdout=log, stderr=log
             )
 
-    def start(self) -> None:
-        """Start the containers that do not run, and wait as long as their start-up probes do."""
-        for name in CONTAINERS:
+    def start(self, *containers: str) -> None:
+        """Start those that do not run, by default of all, and wait as long as their start-up probes do."""
+        for name in containers or CONTAINERS:
             if name not in self.processes or self.processes[name].poll() is not None:
                 self.processes[name] = self.spawn(name, self.rendered.container(name)["command"], name)
-        for name in CONTAINERS:
+        for name in containers or CONTAINERS:
             eventually(partial(self.probe, name, "startup"), f"{name} starts", 2 * PATIENCE_S, every_s=0.2)
 
     def probe(self, container: str, kind: str) -> bool:
@@ -237,7 +237,7 @@ def test_a_pod_that_is_deleted_stores_its_stems_first(cluster: Cluster, web: Htt
 
 
 def test_an_api_that_is_deleted_ends_in_its_time(cluster: Cluster) -> None:
-    cluster.start()
+    cluster.start("api")
     assert cluster.pre_stop("api").wait(PATIENCE_S) == 0
     cluster.processes["api"].terminate()
     assert cluster.processes["api"].wait(PATIENCE_S) == 0

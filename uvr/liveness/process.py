@@ -16,6 +16,7 @@ from uvr.redis.clients import connect
 from uvr.redis.durability import durability_logged
 from uvr.redis.requirements import check_redis_at_start
 from uvr.tasks.broker import Broker
+from uvr.worker.shutdown import end_on_sigterm
 
 
 class WorkerProcess:
@@ -26,6 +27,7 @@ class WorkerProcess:
     """
 
     def __init__(self, kind: str) -> None:
+        end_on_sigterm()
         self._kind = kind
         self.settings = load_settings()
         keep_private(self.settings.umask)

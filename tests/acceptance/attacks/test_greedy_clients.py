@@ -40,6 +40,7 @@ def url(shared_redis: ValkeyServer, folder: Path) -> Iterator[str]:
     users = folder / "users.htpasswd"
     users.write_text(htpasswd(GREEDY, HONEST))
     limits = {"API_WORKERS": "1", "API_THREADS": str(THREADS), "SHUTDOWN_GRACE_SECONDS": "1", "MIN_FREE_BYTES": "0"}
+    limits["MAX_EVENT_STREAMS"] = str(10 * SHARE)  # a user gets a tenth
     with running_api(environment(shared_redis, folder, BASIC_AUTH_USERS_FILE=str(users), **limits), folder) as (_, url):
         yield url
 

@@ -1,4 +1,4 @@
-"""A stream of server-sent events as a response that holds no thread, whatever it tells of.
+"""A stream of server-sent events as a response that holds no thread, of any kind of news.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html. Between two looks at its `News` a stream pauses
 (`uvr.api.server.streams`). Nothing is kept for a client that reads slowly: once it has taken an event, the next one has
@@ -23,12 +23,13 @@ from uvr.api.auth.session_cookie import current_session
 from uvr.api.request_slots import EventStreams
 from uvr.api.server.streams import PAUSE
 from uvr.api.services import services
+from uvr.redis.errors import is_transient
 
 log = structlog.get_logger()
 
 _RECONNECT_AFTER_MS = 2000
 _KEEPALIVE_S = 10.0
-_CHECK_USER_EVERY_S = 3.0
+_CHECK_SESSION_EVERY_S = 3.0
 _MAX_S = 300.0
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -93,32 +94,42 @@ def _may_see() -> Callable[[], bool]:
     sessions, users, name, session = services().sessions, services().users, current_user().name, current_session()
     if session is None:
         return lambda: users.account(name) is not None
-    return lambda: sessions.find(session.cookie, users.account) is not None
+    return _now_and_then(lambda: sessions.find(session.cookie, users.account) is not None)
+
+
+def _now_and_then(asks_redis: Callable[[], bool]) -> Callable[[], bool]:
+    """The answer of `asks_redis`, which is asked every few seconds; it is true at the beginning."""
+    asked_at = time.monotonic()
+
+    def answer() -> bool:
+        nonlocal asked_at
+        if time.monotonic() - asked_at < _CHECK_SESSION_EVERY_S:
+            return True
+        asked_at = time.monotonic()
+        return asks_redis()
+
+    return answer
 
 
 def _texts(news: News, client: Client, streams: EventStreams, may_see: Callable[[], bool]) -> Iterator[str]:
     """The stream as text."""
     may_continue = streams.until_end()
-    sent_at = checked_at = time.monotonic()
+    sent_at = time.monotonic()
     ends_at = sent_at + _MAX_S
     yield f"retry: {_RECONNECT_AFTER_MS}\n\n"
     yield from client.pause(0)  # also the first look needs no thread of the requests
     try:
-        while may_continue() and not client.is_gone and (now := time.monotonic()) < ends_at:
-            if now - checked_at >= _CHECK_USER_EVERY_S:
-                checked_at = now
-                if not may_see():
-                    return
+        while may_continue() and not client.is_gone and time.monotonic() < ends_at and may_see():
             for event in news.events():
+                sent_at = time.monotonic()
                 yield event
-                sent_at = now
             if news.is_over:
                 return
-            if now - sent_at >= _KEEPALIVE_S:
-                sent_at = now
+            if time.monotonic() - sent_at >= _KEEPALIVE_S:
+                sent_at = time.monotonic()
                 yield ": still there\n\n"
             yield from client.pause(news.look_every_s)
     except RedisError as error:
-        # The others would wait for Redis one after the other, in one thread.
-        streams.end_all()
+        if is_transient(error):
+            streams.end_all()  # they would wait for Redis one after the other, in one thread
         log.warning("events.broke_off", error=str(error))

@@ -4,7 +4,7 @@ Nothing in Redis tells of changes, so a `TaskFeed` reads the tasks once a second
 reads once for all clients of a user, and for all that look at the tasks of every user. The effort of a reading is
 bounded: the indexes by status, which show what is new, gone, or in another state; the records of those and of the tasks
 that are worked on; and in turn a part of all other records, for what changes rarely, such as the state of a webhook.
-If the tasks of many users are followed, all feeds are read less often, and this takes a quarter of the time at most.
+If the tasks of many users are followed, all feeds are read less often, and this takes a quarter of a core at most.
 
 Each change has a number. A client that comes back with the number of the last change that it knows gets the changes
 since then, also if nobody has asked in between.
@@ -36,7 +36,7 @@ _PAGE = 500
 _NUMBER = re.compile("[0-9]{1,15}")
 _MAX_REMOVALS = 1000
 _MAX_UNUSED_FEEDS = 16
-_MAX_SHARE_OF_TIME = 0.25
+_MAX_SHARE_OF_CORE = 0.25
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Entry:
 
 
 class ReadingPace:
-    """How often the feeds of a process are read: so often that this takes `_MAX_SHARE_OF_TIME` at most."""
+    """How often the feeds of a process are read: so often that this takes a quarter of a core at most."""
 
     def __init__(self) -> None:
         self.every_s = READ_EVERY_S
@@ -69,10 +69,10 @@ class ReadingPace:
         self._took_s: WeakKeyDictionary[TaskFeed, float] = WeakKeyDictionary()
 
     def took(self, feed: TaskFeed, seconds: float) -> None:
-        """Note how long the last reading of `feed` took."""
+        """Note how much processor time the last reading of `feed` took."""
         with self._lock:
             self._took_s[feed] = seconds
-            self.every_s = max(READ_EVERY_S, sum(self._took_s.values()) / _MAX_SHARE_OF_TIME)
+            self.every_s = max(READ_EVERY_S, sum(self._took_s.values()) / _MAX_SHARE_OF_CORE)
 
 
 class TaskFeed:
@@ -116,12 +116,12 @@ class TaskFeed:
             return self._answers[since]
 
     def _read_at_pace(self) -> None:
-        is_first, began = not self._entries, self._clock()
+        is_first, began = not self._entries, time.thread_time()
         self._read()
         self._answers = {}
         self._read_at = self._clock()
         if not is_first:  # which takes much longer than all others
-            self._pace.took(self, self._read_at - began)
+            self._pace.took(self, time.thread_time() - began)
 
     def _changes_after(self, since: int) -> Changes:
         tasks, removed = [], []

@@ -167,7 +167,8 @@ function reading(body) {
   let memory = spareMemory.pop() ?? new Uint8Array(PART_BYTES);
   return async () => {
     const { done, value } = await reader.read(memory);
-    if (value) memory = new Uint8Array(value.buffer);
+    if (!value) return; // the browser has kept the memory
+    memory = new Uint8Array(value.buffer);
     if (!done) return value;
     spareMemory.push(memory);
   };

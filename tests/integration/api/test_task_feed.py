@@ -259,7 +259,7 @@ def test_many_feeds_are_read_less_often(feed: Feed) -> None:
     assert pace.every_s == task_feed.READ_EVERY_S
     for one in feeds:
         pace.took(one, 0.1)
-    assert pace.every_s == pytest.approx(0.8 / task_feed._MAX_SHARE_OF_TIME)
+    assert pace.every_s == pytest.approx(0.8 / task_feed._MAX_SHARE_OF_CORE)
     del feeds, one
     pace.took(feed.feed, 0.1)
     assert pace.every_s == task_feed.READ_EVERY_S

@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     client_grace_seconds: Seconds = 300
     client_min_bytes_per_second: int = Field(256 * 2**10, ge=0)
     max_connections_per_address: int = Field(100, ge=0)
+    max_event_streams: int = Field(500, ge=1)
     api_published: str = Field("", pattern=r"^(.+:[0-9]{1,5})?$")
     public_base_url: HttpUrl = ""
     allowed_hosts: Hosts = ()

@@ -14,10 +14,8 @@ import requests
 from tests.browser.listening import Recording, difference_db, place_in
 from tests.browser.wavs import wav
 from tests.support.audio import read_audio
-from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, Service, running_service
+from tests.support.service import AUTH, Service
 from tests.support.waiting import PATIENCE_S
-from uvr.models import store
 
 PAGES = Path(__file__).parent / "pages"
 SETTLED = 4000
@@ -29,18 +27,6 @@ PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><ti
 import {{ show }} from "/console/views/{view}.js";
 window.end = show(document.querySelector("#view"), {{ id: "{task}" }});
 </script></body></html>"""
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("views")
-    (folder / "redis").mkdir()
-    store.ensure_model_file("Spleeter-2stems", model_dir)
-    with (
-        redis_server(folder / "redis", tcp=True) as redis,
-        running_service(folder, f"redis://127.0.0.1:{redis.port}", model_dir, MAX_ATTEMPTS="1") as service,
-    ):
-        yield service
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from config import ROOT
 from tests.browser.range_server import Content
 from tests.browser.visits import MARY, SONG, assert_accessible, row, send, sign_in, wait_until
 from tests.support.service import AUTH
+from tests.support.waiting import eventually
 
 NOT_A_SONG = b"%PDF-1.7 a document, not a song" * 100
 
@@ -198,10 +199,11 @@ def test_the_page_is_light_and_appears_at_once(visit, service):
         for path in files
     ]
     assert 50_000 < sum(sizes) <= 150_000, "what all views take on the wire, each file compressed by itself"
-    paints = []
-    for _ in range(5):
+
+    def painted_ms() -> float:
         page.reload()
         page.locator("#username").wait_for()
         wait_until(page, "performance.getEntriesByName('first-contentful-paint').length")
-        paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
-    assert min(paints) <= 300
+        return page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+
+    eventually(lambda: painted_ms() <= 300, "the first paint after 0.3 s, in a moment without other work")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -10,6 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.visits import row, send, sign_in, upload, wait_until
 from tests.support.service import AUTH
 
+FRAME_S = 1 / 60
 SHIFTS = """
 window.shifts = [];
 new PerformanceObserver((list) => {
@@ -79,37 +81,44 @@ def test_thousands_of_tasks_are_a_few_rows_that_stay_in_place(crowd):
     assert max(kept) <= 1
 
 
-def test_thousands_of_tasks_scroll_within_a_frame(crowd):
-    """What the renderer computes for each step of the wheel, in its own time: it does not count that others work."""
-    session = crowd.context.new_cdp_session(crowd)
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+class Renderer:
+    """The renderer of a page, and how long it has computed in its own time, which does not count that others work."""
 
-    def computed_s() -> float:
-        metrics = session.send("Performance.getMetrics")["metrics"]
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._session = page.context.new_cdp_session(page)
+        self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def computed_s(self, act: Callable[[], object]) -> float:
+        """How long it computes for this and the frame that shows it."""
+        before_s = self._total_s()
+        act()
+        self._page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
+        return self._total_s() - before_s
+
+    def _total_s(self) -> float:
+        metrics = self._session.send("Performance.getMetrics")["metrics"]
         return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
 
-    crowd.mouse.move(900, 600)
-    frames_s = []
-    for _ in range(40):
-        before_s, top = computed_s(), crowd.evaluate("scrollY")
+
+def test_thousands_of_tasks_scroll_within_a_frame(crowd):
+    def scroll() -> None:
+        top = crowd.evaluate("scrollY")
         crowd.mouse.wheel(0, 700)
         wait_until(crowd, f"scrollY > {top}")
-        crowd.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
-        frames_s.append(computed_s() - before_s)
-        assert crowd.locator(".task").first.is_visible()
-    assert statistics.median(frames_s) < 0.016, frames_s
+
+    crowd.mouse.move(900, 600)
+    renderer = Renderer(crowd)
+    frames_s = [renderer.computed_s(scroll) for _ in range(20)]
+    assert statistics.median(frames_s) < FRAME_S, frames_s
+    assert crowd.locator(".task").first.is_visible()
 
 
 def test_a_change_among_thousands_of_tasks_is_shown_within_a_frame(crowd):
-    changed_ms = crowd.evaluate(
-        """() => Array.from({ length: 20 }, (_, round) => {
-          const start = performance.now();
-          say("changed", { tasks: [{ ...task(4000 + round), status: "failed" }], removed: [] });
-          document.body.getBoundingClientRect();
-          return performance.now() - start;
-        })"""
-    )
-    assert min(changed_ms) < 16
+    change = "say('changed', { tasks: [{ ...task(4000), status: 'failed', progress: Math.random() }], removed: [] })"
+    renderer = Renderer(crowd)
+    frames_s = [renderer.computed_s(lambda: crowd.evaluate(change)) for _ in range(20)]
+    assert statistics.median(frames_s) < FRAME_S, frames_s
 
 
 def test_nothing_moves_for_those_who_want_less_motion(visit):

@@ -35,15 +35,17 @@ TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 
 
 # Files run in their listed order. Ordering them by number of tests would leave the slowest files, which have few tests,
 # for the end, when all but one core have nothing left to do.
+IN_PARALLEL = --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
+
 test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" selects some of them
 	@scripts/setup.sh dev
-	$(PYTHON_IN_VENV) -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTHON_IN_VENV) -m pytest $(IN_PARALLEL) $(ARGS)
 
 test-browser: ## test the pages in a headless Chromium, which it installs where it may; ARGS="-k loop" selects some tests
-	@scripts/test_browser.sh -m "not long" $(ARGS)
+	@scripts/test_browser.sh $(IN_PARALLEL) -m "not long" $(ARGS)
 
 test-all: test test-docker ## run all tests, also those in the browser that take minutes
-	@scripts/test_browser.sh
+	@scripts/test_browser.sh $(IN_PARALLEL)
 
 chaos: ## kill random processes of a busy service, then let a user misbehave; ARGS="--tasks 300 --kills 60 --seed 7 --pairs 1"
 	@scripts/setup.sh dev

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests the pages of web/ in a headless Chromium. Arguments go to pytest.
 #
-#   make test-browser                         what takes less than two minutes
+#   make test-browser                         what takes less than four minutes
 #   CHROMIUM=/path/to/chrome make test-browser
 #
 # Where there is no Chromium, Debian's is installed if apt-get and the rights for it are there; otherwise the tests are

@@ -5,42 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import bcrypt
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.browser.visits import MARY
 from tests.support.audio import encoded, noise
-from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, Service, running_service
-from uvr.models import store
+from tests.support.service import AUTH, Service
 
 expect.set_options(timeout=20_000)
 
-OTHER = ("mary", "another password for tests")
 SONG = {"name": "song.wav", "mimeType": "audio/wav", "buffer": encoded(noise(1), ".wav", codec="pcm_s16le")}
 REFUSED = "Failed to load resource"  # what Chromium itself writes about each answer that is an error
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Service]:
-    """A service with an admin and another user."""
-    folder = tmp_path_factory.mktemp("service")
-    users = folder / "users"
-    users.write_text(f"{OTHER[0]}:{bcrypt.hashpw(OTHER[1].encode(), bcrypt.gensalt(4)).decode()}\n")
-    users.chmod(0o600)
-    store.ensure_model_file("Spleeter-2stems", model_dir)
-    (folder / "redis").mkdir()
-    with (
-        redis_server(folder / "redis", tcp=True) as redis,
-        running_service(
-            folder, f"redis://127.0.0.1:{redis.port}", model_dir, BASIC_AUTH_USERS_FILE=str(users)
-        ) as service,
-    ):
-        yield service
 
 
 @pytest.fixture
@@ -131,7 +109,7 @@ def test_a_song_goes_its_whole_way_from_this_page(visit: Callable[..., Page]) ->
 
 
 def test_a_json_request_is_filled_in_and_a_refusal_is_shown_by_keyboard_alone(visit: Callable[..., Page]) -> None:
-    page = visit(OTHER, viewport={"width": 375, "height": 700}, color_scheme="dark")
+    page = visit(MARY, viewport={"width": 375, "height": 700}, color_scheme="dark")
     page.get_by_role("button", name="Try it: POST /generate").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
@@ -155,7 +133,7 @@ def test_a_json_request_is_filled_in_and_a_refusal_is_shown_by_keyboard_alone(vi
 
 
 def test_a_stream_is_shown_until_it_is_stopped(visit: Callable[..., Page]) -> None:
-    page = visit(OTHER)
+    page = visit(MARY)
     follow = form(page, "follow_tasks")
     answer = send(follow, "200")
     expect(answer.get_by_label("Events")).to_contain_text("event: all")
@@ -165,7 +143,7 @@ def test_a_stream_is_shown_until_it_is_stopped(visit: Callable[..., Page]) -> No
 
 
 def test_the_task_of_another_user_does_not_exist_here_either(visit: Callable[..., Page], service: Service) -> None:
-    show = form(visit(OTHER), "show_task")
+    show = form(visit(MARY), "show_task")
     show.get_by_label("task_uuid").fill(service.generate("https://songs.invalid/a.mp3"))
     send(show, "404")
 

@@ -25,7 +25,7 @@ import { modelOf, titleOf } from "./titles.js";
 export function makeRow(first, actions) {
   let task = first;
   let shape = "";
-  const title = element("span", { className: "title" });
+  const title = element("span", { className: "title", dir: "auto" });
   const state = element("span", { className: "state" });
   const meta = element("div", { className: "meta" });
   const note = element("div", { className: "note" });

@@ -6,7 +6,7 @@ import { texts } from "../language.js";
 
 /** @typedef {import("./feed.js").Task} Task */
 
-/** The name of the song: that of the file, or the last part of the URL. @param {Task} task */
+/** The name of the song: that of the file, or the last part of the URL. @param {Pick<Task, "audio">} task */
 export function titleOf({ audio }) {
   const [path] = audio.split(/[?#…]/);
   if (!/^https?:/i.test(audio)) return audio;

@@ -92,6 +92,7 @@ export const texts = {
   sendAgain: "Send again",
   sendAgainName: (/** @type {string} */ name) => `Send again: ${name}`,
   leaveOut: "Leave out",
+  leaveOutAll: "Leave out all",
   leaveOutName: (/** @type {string} */ name) => `Leave out: ${name}`,
   sent: (/** @type {string} */ name) => `${name} was sent.`,
 

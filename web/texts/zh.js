@@ -83,6 +83,7 @@ export const texts = {
   sendAgain: "重新发送",
   sendAgainName: (name) => `重新发送：${name}`,
   leaveOut: "不发送",
+  leaveOutAll: "全部不发送",
   leaveOutName: (name) => `不发送：${name}`,
   sent: (name) => `${name} 已发送。`,
 

@@ -2,6 +2,7 @@
  * The mixer of one finished task: hear its stems together or alone, and download them.
  */
 
+import { titleOf } from "../board/titles.js";
 import { element, setText } from "../dom.js";
 import { language, texts as allTexts } from "../language.js";
 import { Peaks } from "../mixer/peaks.js";
@@ -58,7 +59,7 @@ async function open(root, id, signal) {
   signal.throwIfAborted();
   const names = Object.keys(task.stems);
   if (!names.length) {
-    root.replaceChildren(backLink(), element("h1", {}, titleOf(task)), element("p", {}, whyNoStems(task)));
+    root.replaceChildren(backLink(), element("h1", {}, songOf(task)), element("p", {}, whyNoStems(task)));
     return;
   }
   const address = new URL(`tasks/${id}`, document.baseURI).href;
@@ -100,12 +101,14 @@ class Desk {
     this.#player = player;
     this.#signal = signal;
     const axis = element("div", { className: "axis" });
-    const strips = player.mix.channels.map(({ name }, stem) => new Strip(player.mix, stem, `${address}/stems/${name}`));
+    const strips = player.mix.channels.map(({ name }, stem) =>
+      new Strip(player.mix, stem, `${address}/stems/${encodeURIComponent(name)}`)
+    );
     const lanes = element("div", { className: "lanes" }, element("div", { className: "corner" }), axis);
     for (const { head, lane } of strips) lanes.append(head, lane);
     root.replaceChildren(
       backLink(),
-      element("h1", {}, titleOf(task)),
+      element("h1", {}, songOf(task)),
       element("p", { className: "facts" }, factsOf(task, player)),
       this.#transport(address),
       this.#notice,
@@ -267,19 +270,9 @@ function kindNotice(kind) {
   return kind === "pieces" ? "" : texts.kind[kind];
 }
 
-/** @param {TaskDetails} task */
-function titleOf({ audio }) {
-  const name = decoded(audio.split(/[?#]/)[0].split("/").at(-1) || audio);
-  return name.replace(/\.\w{2,4}$/, "");
-}
-
-/** @param {string} name */
-function decoded(name) {
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    return name;
-  }
+/** Its name without the ending of a file. @param {TaskDetails} task */
+function songOf(task) {
+  return titleOf(task).replace(/\.\w{2,4}$/, "");
 }
 
 /**

@@ -9,6 +9,7 @@ import { openPlayer } from "../mixer/player.js";
 import { shortTime } from "../mixer/spoken_time.js";
 import { followPosition, WaveformView } from "../mixer/waveform.js";
 import { ask } from "../service.js";
+import { vocalsFirst } from "../stems.js";
 import { showMixerKeys } from "./mixer_keys.js";
 import { Strip } from "./strip.js";
 import { loadStyle } from "./style.js";
@@ -56,7 +57,7 @@ async function open(root, id, signal) {
   /** @type {TaskDetails} */
   const task = await ask("GET", `tasks/${id}`);
   signal.throwIfAborted();
-  const names = Object.keys(task.stems);
+  const names = vocalsFirst(Object.keys(task.stems));
   if (!names.length) {
     root.replaceChildren(backLink(), element("h1", {}, titleOf(task)), element("p", {}, whyNoStems(task)));
     return;
@@ -110,7 +111,7 @@ class Desk {
       this.#transport(address),
       this.#notice,
       lanes,
-      element("p", { className: "hint" }, texts.hint),
+      element("p", { className: "hint" }, texts.hint, " ", element("span", { className: "for-keys" }, texts.hintKeys)),
     );
     const options = { durationS: player.durationS, language, label: texts.position };
     this.view = new WaveformView(lanes, axis, options);
@@ -121,7 +122,7 @@ class Desk {
 
   /** @param {string} address */
   #transport(address) {
-    const keys = element("button", { type: "button", className: "quiet", "aria-keyshortcuts": "?" }, texts.keyboard);
+    const keys = element("button", { type: "button", className: "for-keys", "aria-keyshortcuts": "?" }, texts.keyboard);
     keys.addEventListener("click", showMixerKeys);
     const all = element("a", { className: "download", href: `${address}/stems.zip`, download: "" }, texts.downloadAll);
     const buttons = [this.#play, this.#time, this.#original, this.#endLoop, all, keys];
@@ -245,7 +246,8 @@ class Desk {
 async function drawLanes(view, strips, address, signal) {
   const found = await Promise.all(strips.map(({ name }) => peaksOf(address, name, signal)));
   if (signal.aborted) return true;
-  strips.forEach(({ lane }, stem) => view.addLane(lane, found[stem]));
+  const peak = Math.max(...found.map(([resolution]) => resolution?.peak ?? 0)); // a quiet song is drawn as high
+  strips.forEach(({ lane }, stem) => view.addLane(lane, found[stem], 1.08 * peak || 1));
   return found.every((resolutions) => resolutions.length > 0);
 }
 

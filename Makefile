@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker screenshots lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ chaos: ## kill random processes of a busy service, then let a user misbehave; AR
 
 test-docker: ## test the service in Docker; needs a Docker engine and is skipped without one
 	scripts/test_docker.sh
+
+screenshots: ## take the pictures of docs/images in a headless Chromium, of a real run; SONG=path for your own song
+	@SONG="$$SONG" scripts/screenshots.sh
 
 lint: ## check style, types, JavaScript, C kernels, Lua and shell scripts
 	@scripts/setup.sh dev

@@ -188,7 +188,7 @@ export const texts = {
     transport: "Playback",
     keyboard: "Keyboard",
     close: "Close",
-    hint: "Click into a waveform to go there, or drag over a part to repeat it.",
+    hint: "Click or tap a waveform to go there, or drag over a part to repeat it.",
     hintKeys: "Press ? for all keys.",
     noPeaks: "This song was separated by an older version, so its waveforms cannot be shown. It plays as usual.",
     notYet: "The stems are not ready yet. Come back when the task has succeeded.",

@@ -91,9 +91,22 @@ function noteFor(task) {
     return [element("progress", { max: 1, "aria-label": texts.progressOf(titleOf(task)) }), element("span")];
   }
   if (task.status !== "success" || task.stems_deleted_at) return [];
-  return vocalsFirst(task.stems).map((name) =>
-    element("a", { href: `tasks/${task.task_uuid}/stems/${encodeURIComponent(name)}`, download: "" }, stemTitle(name))
-  );
+  return vocalsFirst(task.stems).map((name) => stemLinks(task, name));
+}
+
+/** To hear a stem at once, alone, and to save it. @param {Task} task @param {string} name */
+function stemLinks(task, name) {
+  const [file, title] = [encodeURIComponent(name), stemTitle(name)];
+  const listen = element("a", { className: "listen", href: `#/tasks/${task.task_uuid}/${file}` }, title);
+  const save = element("a", {
+    className: "save icon-down",
+    href: `tasks/${task.task_uuid}/stems/${file}`,
+    download: "",
+  });
+  listen.ariaLabel = texts.playAlone(title, titleOf(task));
+  save.ariaLabel = texts.saveStem(title, titleOf(task));
+  save.title = save.ariaLabel;
+  return element("span", { className: "stem" }, listen, save);
 }
 
 /**

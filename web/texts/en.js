@@ -135,6 +135,8 @@ export const texts = {
   stemsDeleted: "The stems have reached their maximum age and were deleted. Send the song again to get them.",
   listen: "Listen",
   listenTo: (/** @type {string} */ name) => `Listen to ${name}`,
+  playAlone: (/** @type {string} */ stem, /** @type {string} */ song) => `${stem}: play alone, ${song}`,
+  saveStem: (/** @type {string} */ stem, /** @type {string} */ song) => `Download ${stem}, ${song}`,
   zip: "ZIP",
   zipOf: (/** @type {string} */ name) => `All stems of ${name} as ZIP`,
   details: "Details",

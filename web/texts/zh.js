@@ -120,6 +120,8 @@ export const texts = {
   stemsDeleted: "分轨已超过保存期限并被删除。重新发送歌曲即可再次得到。",
   listen: "试听",
   listenTo: (name) => `试听 ${name}`,
+  playAlone: (stem, song) => `${stem}：单独播放，${song}`,
+  saveStem: (stem, song) => `下载${stem}：${song}`,
   zip: "ZIP",
   zipOf: (name) => `${name} 的全部分轨（ZIP）`,
   details: "详情",

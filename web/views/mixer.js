@@ -30,7 +30,8 @@ const texts = allTexts.mixer;
  */
 
 /**
- * Show the mixer of the task `params.id`; the function that it returns ends it.
+ * Show the mixer of the task `params.id`, and play its stem `params.stem` alone if that is given; the function that this
+ * returns ends it.
  *
  * @param {HTMLElement} container
  * @param {Record<string, string>} params
@@ -39,7 +40,7 @@ export function show(container, params) {
   const ending = new AbortController();
   const root = element("section", { className: "mixer" }, element("p", { role: "status" }, texts.opening));
   container.append(loadStyle("../mixer/waveform.css"), loadStyle("./mixer.css"), root);
-  open(root, params.id, ending.signal).catch((error) => {
+  open(root, params, ending.signal).catch((error) => {
     if (!ending.signal.aborted) showProblem(root, error);
   });
   return () => {
@@ -50,10 +51,10 @@ export function show(container, params) {
 
 /**
  * @param {HTMLElement} root
- * @param {string} id
+ * @param {Record<string, string>} params
  * @param {AbortSignal} signal
  */
-async function open(root, id, signal) {
+async function open(root, { id, stem }, signal) {
   /** @type {TaskDetails} */
   const task = await ask("GET", `tasks/${id}`);
   signal.throwIfAborted();
@@ -73,7 +74,8 @@ async function open(root, id, signal) {
     player.close();
     return;
   }
-  new Desk(root, task, address, player, signal);
+  const desk = new Desk(root, task, address, player, signal);
+  if (stem) desk.listenTo(decoded(stem));
 }
 
 /** The open mixer: transport, time axis, and a strip for each stem. */
@@ -118,6 +120,15 @@ class Desk {
     this.#connect(strips);
     this.#tell(kindNotice(player.kind));
     drawLanes(this.view, strips, address, signal).then((hasPeaks) => hasPeaks || this.#tell(texts.noPeaks));
+  }
+
+  /** Play this stem alone. Without a click on the page before, browsers allow no sound. @param {string} name */
+  listenTo(name) {
+    const { mix } = this.#player;
+    const stem = mix.channels.findIndex((channel) => channel.name === name);
+    if (stem < 0) return;
+    mix.set(stem, { isSolo: true });
+    if (navigator.userActivation.hasBeenActive) this.#player.toggle();
   }
 
   /** @param {string} address */

@@ -119,7 +119,7 @@ export const texts = {
   connecting: "The connection is lost. Connecting again…",
   loading: "Loading…",
   noTasksTitle: "Your songs appear here",
-  noTasks: "Drop a song anywhere on this page. When it is ready, Listen opens the mixer with its stems.",
+  noTasks: "Drop a song anywhere on this page. When it is ready, one click plays its vocals alone.",
   nothingFound: "No task matches. Change the search or the state.",
   count: (/** @type {number} */ count) => plural(count, "task", "tasks"),
   countOf: (/** @type {number} */ shown, /** @type {number} */ all) => `${shown} of ${plural(all, "task", "tasks")}`,

@@ -104,7 +104,7 @@ export const texts = {
   connecting: "连接已断开，正在重新连接…",
   loading: "正在加载…",
   noTasksTitle: "歌曲会显示在这里",
-  noTasks: "把歌曲拖到本页任意位置。完成后点“试听”，即可打开混音台。",
+  noTasks: "把歌曲拖到本页任意位置。完成后点一下，就能单独听人声。",
   nothingFound: "没有符合条件的任务。请更改搜索词或状态。",
   count: (count) => `${count} 个任务`,
   countOf: (shown, all) => `${shown} / ${all} 个任务`,

@@ -186,7 +186,7 @@ def finish_songs(client: Client, folder: Path, song: Path | None) -> str:
 def songs_at_work(client: Client, folder: Path, processor: Process) -> Iterator[None]:
     """One song half way through the network, others waiting, and one cancelled, while the processor is halted."""
     long = make_song(folder / "The Long Way Round.wav", 180)
-    names = ("Morning Ferry", "Salt and Cedar", "Half a Postcard")
+    names = ("Morning Ferry", "Salt and Cedar", "Half a Postcard", "Lighthouse Keeper", "Tin Drum Waltz")
     others = [make_song(folder / f"{name}.wav", 96) for name in names]
     running = client.submit(long)
     waiting = [client.submit(song, priority=2) for song in others]

@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker chart lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker chart screenshots lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-docker: ## test the service in Docker; needs a Docker engine and is skipped
 chart: ## write the files of the Helm chart that repeat config.py, its values.yaml and the alerts
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m scripts.chart
+
+screenshots: ## take the pictures of docs/images in a headless Chromium, of a real run; SONG=path for your own song
+	@SONG="$$SONG" scripts/screenshots.sh
 
 lint: ## check style, types, JavaScript, C kernels, Lua, shell scripts and workflows
 	@scripts/setup.sh dev

@@ -196,9 +196,10 @@ print_address() {
   cat <<TEXT
 
 The service is running: $url
-  docs      $url/docs
+  page      $url/  (open it in a browser, sign in, and drop a song)
   user      ${user:-admin}
   password  BASIC_AUTH_PASSWORD in .env$(print_monitoring)
+  docs      $url/docs
   logs      docker compose logs --follow
   stop      ./stop.sh
 TEXT

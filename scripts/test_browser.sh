@@ -9,17 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-has_chromium() {
-  [ -n "${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null
-}
-
-install_chromium() {
-  local as_root=()
-  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-  command -v apt-get >/dev/null || return 1
-  echo "Installing Chromium, about 400 MB"
-  "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium
-} >&2
+. scripts/chromium.sh
 
 if ! has_chromium && ! install_chromium; then
   echo "skipped: there is no Chromium, and it could not be installed; on Debian: sudo apt-get install chromium" >&2

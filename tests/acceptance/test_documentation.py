@@ -48,6 +48,7 @@ NOT_RUN = {
     "make bench*": "takes minutes and measures",
     "python -m bench.*": "takes minutes and measures",
     "make lint": "checks the code, not the service",
+    "make screenshots*": "needs a Chromium: test_look.py runs it",
     "*make setup-library": "installs 1.5 GB with torch",
     "MODEL_NAME=UVR-DeNoise-Lite VENV=*": "needs the environment of make setup-library",
     "uv pip *": "needs a graphics card, or is what the service itself runs to fetch a package",

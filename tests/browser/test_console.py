@@ -49,7 +49,7 @@ def test_a_song_that_is_dropped_is_separated_and_its_stems_can_be_saved(visit):
     expect(song.locator(".state")).to_have_text("finished")
     expect(song.get_by_role("link", name="Listen")).to_have_attribute("href", re.compile("^#/tasks/[0-9a-f-]{36}$"))
     with page.expect_download() as download:
-        song.get_by_role("link", name="Vocals").click()
+        song.get_by_role("link", name="Download Vocals").click()
     assert download.value.suggested_filename == "dropped (vocals).flac"
     assert Path(download.value.path()).read_bytes()[:4] == b"fLaC"
     with page.expect_download() as download:

@@ -136,6 +136,7 @@ function makeRow(upload) {
   );
   const update = () => {
     setText(share, upload.state === "sending" ? shareText(upload) : texts.uploadStates[upload.state]);
+    item.classList.toggle("is-failed", upload.state === "failed");
     setText(problem, upload.problem);
     bar.value = upload.share;
     bar.hidden = upload.state !== "sending";

@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-docker lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,10 @@ test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" s
 test-browser: ## test the pages in a headless Chromium, which it installs where it may; ARGS="-k loop" selects some tests
 	@scripts/test_browser.sh -m "not long" $(ARGS)
 
-test-all: test test-docker ## run all tests, also those in the browser that take minutes
+test-server: ## test the proxies, systemd units and backups of a server; installs Caddy, nginx and Redis where it may
+	@scripts/test_server.sh $(ARGS)
+
+test-all: test test-server test-docker ## run all tests, also those in the browser that take minutes
 	@scripts/test_browser.sh
 
 chaos: ## kill random processes of a busy service, then let a user misbehave; ARGS="--tasks 300 --kills 60 --seed 7 --pairs 1"

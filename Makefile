@@ -65,7 +65,7 @@ lint: ## check style, types, JavaScript, C kernels, Lua and shell scripts
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno lint --quiet
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno fmt --quiet --check
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno check --quiet web/
-	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
+	$(BIN)shellcheck --external-sources *.sh scripts/*.sh deploy/bin/uvr .ci/run
 
 format: ## format Python with ruff, C with clang-format, JavaScript with deno
 	@scripts/setup.sh dev

@@ -16,12 +16,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import pytest
 import requests
-from dotenv import dotenv_values
 
 from config import Settings
 from tests.support.audio import encoded, noise
@@ -119,8 +117,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def settings_on_the_page() -> dict[str, str]:
     """The settings that docs/server.md gives, with passwords."""
-    [block] = [block for block in blocks("dotenv") if block.page == "docs/server.md" and "OUTPUT_DIR" in block.text]
-    values = {name: value or "" for name, value in dotenv_values(stream=StringIO(block.text)).items()}
+    [block] = [block for block in blocks("sh") if block.page == "docs/server.md" and "<<SETTINGS" in block.text]
+    values = dict(re.findall(r"^([A-Z_]+)=(.*)$", block.text, re.MULTILINE))
+    values = {name: value.replace("$NAME", "stems.example.com") for name, value in values.items() if "$(" not in value}
     return {**values, "BASIC_AUTH_PASSWORD": "a password for tests", "REDIS_PASSWORD": "another one"}
 
 

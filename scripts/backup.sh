@@ -23,6 +23,7 @@ command -v redis-cli >/dev/null || fail "redis-cli is missing; on Debian and Ubu
 
 settings=$("${VENV:-.venv}/bin/python" -c '
 from config import env_file, load_settings
+from uvr.liveness.workers import runs_on_this_host
 settings = load_settings()
 print(settings.output_dir)
 print(settings.redis_host)
@@ -32,6 +33,8 @@ print(settings.redis_url.get_secret_value() and "set")
 print(env_file() or "")
 print(settings.basic_auth_users_file or "")
 print(settings.presets_file or "")
+running = [] if settings.redis_url.get_secret_value() else ["processor", "uploader"]
+print(" and ".join(kind for kind in running if runs_on_this_host(settings, kind)))
 print("end")
 ')
 {
@@ -43,10 +46,14 @@ print("end")
   read -r env_file
   read -r users_file
   read -r presets_file
+  read -r running
 } <<<"$settings"
 [ -z "$redis_url" ] || fail "REDIS_URL is set, and this script saves only a Redis at REDIS_HOST and REDIS_PORT:" \
   "use the backups of that Redis, and copy $output_dir after it."
 [ -z "$REDISCLI_AUTH" ] || export REDISCLI_AUTH # not as an argument, which other users could see
+
+[ -z "$running" ] ||
+  echo "Warning: $running still ran here within the last seconds. Stems that move now may be missing in the backup." >&2
 
 work=$(mktemp -d "$folder/.backup.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -35,4 +35,4 @@ if [ -n "$(missing)" ] && ! install_missing; then
   [ "${CI:-}" != true ]
 fi
 scripts/setup.sh dev
-exec "${VENV:-.venv}/bin/python" -m pytest tests/server "$@"
+exec "${VENV:-.venv}/bin/python" -m pytest --numprocesses=3 --dist=loadfile tests/server "$@"

@@ -245,6 +245,12 @@ def test_a_restore_overwrites_nothing(restored: Restored, tmp_path: Path) -> Non
     assert "is not a backup" in refused.stderr
 
 
+def test_workers_that_still_run_are_reported(restored: Restored, tmp_path: Path) -> None:
+    done = run("backup.sh", restored.machine.service.environment, tmp_path)
+    assert "Warning: processor and uploader still ran here" in done.stderr
+    assert done.returncode == 0
+
+
 def test_a_redis_that_refuses_is_named_and_leaves_no_backup(restored: Restored, tmp_path: Path) -> None:
     environment = restored.machine.service.environment | {"REDIS_PASSWORD": "wrong"}
     done = run("backup.sh", environment, tmp_path)

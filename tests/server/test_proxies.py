@@ -124,11 +124,17 @@ def test_a_song_that_is_too_large_is_refused(proxied: Proxied, tmp_path: Path, s
     target = f"{HOST}:443:127.0.0.1:{proxied.place.https_port}"
     curl = ["curl", "-sS", "--noproxy", "*", "--cacert", proxied.place.authority, "--connect-to", target]
     command = [*curl, "-u", ":".join(AUTH), "-F", f"audio=@{song}", "-w", "\n%{http_code}", f"{URL}/generate"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-    body, _, status = done.stdout.rpartition("\n")
-    assert status == "413", done.stderr
-    if size_mib == 502:  # the proxy lets this pass, so that the API says what is wrong
-        assert "500 MiB" in json.loads(body)["detail"]
+    # The proxy lets 502 MiB pass, so that the API says what is wrong.
+    wanted = "500 MiB" if size_mib == 502 else ""
+
+    def is_refused() -> bool:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+        body, _, status = done.stdout.rpartition("\n")
+        assert status == "413", done.stdout + done.stderr
+        return wanted in body
+
+    # A proxy closes the connection while the client still sends. On a busy machine the sentence may get lost with it.
+    eventually(is_refused, "the API says how large a song may be", every_s=1)
 
 
 @pytest.mark.parametrize("path", ["/events", "/tasks/{task_uuid}/events"])

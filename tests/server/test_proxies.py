@@ -176,7 +176,7 @@ def test_http_leads_to_https_and_https_says_so_for_a_year(proxied: Proxied) -> N
     assert secure.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
-def test_wrong_passwords_are_counted_for_the_client_whatever_it_claims(proxied: Proxied) -> None:
+def test_wrong_passwords_are_counted_for_the_client_and_not_for_what_it_claims(proxied: Proxied) -> None:
     browser = proxied.browser("127.0.0.77")
     headers = {"X-Forwarded-For": "203.0.113.9"}
     answer = browser.get(f"{URL}/tasks", auth=("tester", "wrong"), headers=headers, timeout=PATIENCE_S)

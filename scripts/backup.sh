@@ -38,19 +38,20 @@ print(" and ".join(kind for kind in running if runs_on_this_host(settings, kind)
 print("end")
 ')
 {
-  read -r output_dir
-  read -r host
-  read -r port
-  read -r REDISCLI_AUTH
-  read -r redis_url
-  read -r env_file
-  read -r users_file
-  read -r presets_file
-  read -r running
+  IFS= read -r output_dir
+  IFS= read -r host
+  IFS= read -r port
+  IFS= read -r REDISCLI_AUTH
+  IFS= read -r redis_url
+  IFS= read -r env_file
+  IFS= read -r users_file
+  IFS= read -r presets_file
+  IFS= read -r running
 } <<<"$settings"
 [ -z "$redis_url" ] || fail "REDIS_URL is set, and this script saves only a Redis at REDIS_HOST and REDIS_PORT:" \
   "use the backups of that Redis, and copy $output_dir after it."
-[ -z "$REDISCLI_AUTH" ] || export REDISCLI_AUTH # not as an argument, which other users could see
+# Not as an argument, which other users could see.
+if [ -n "$REDISCLI_AUTH" ]; then export REDISCLI_AUTH; else unset REDISCLI_AUTH; fi
 
 [ -z "$running" ] ||
   echo "Warning: $running still ran here within the last seconds. Stems that move now may be missing in the backup." >&2
@@ -58,9 +59,10 @@ print("end")
 work=$(mktemp -d "$folder/.backup.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-said=$(redis-cli -h "$host" -p "$port" --no-auth-warning --rdb "$work/redis.rdb" 2>&1) || true
-grep -qaE '^(REDIS|VALKEY)' <(head -c 6 "$work/redis.rdb" 2>/dev/null) ||
+if ! said=$(redis-cli -h "$host" -p "$port" --no-auth-warning --rdb "$work/redis.rdb" 2>&1) ||
+  ! head -c 6 "$work/redis.rdb" | grep -qaE '^(REDIS|VALKEY)'; then
   fail "Redis at $host:$port could not be saved: ${said##*$'\n'}"
+fi
 names=(redis.rdb)
 
 copy_setting() { # FILE NAME: if there is such a file

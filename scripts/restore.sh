@@ -31,8 +31,8 @@ print(settings.basic_auth_users_file or "")
 print("end")
 ')
 {
-  read -r output_dir
-  read -r users_file
+  IFS= read -r output_dir
+  IFS= read -r users_file
 } <<<"$settings"
 tar --list --file "$backup" redis.rdb >/dev/null || fail "$backup is not a backup of scripts/backup.sh."
 is_empty "$output_dir" || fail "$output_dir has files in it: move them away first."

@@ -259,6 +259,19 @@ def test_a_redis_that_refuses_is_named_and_leaves_no_backup(restored: Restored, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_half_a_snapshot_is_no_backup(tmp_path: Path) -> None:
+    """As when the connection breaks: redis-cli leaves what it has and says so with its exit status."""
+    programs, folder = tmp_path / "programs", tmp_path / "backups"
+    programs.mkdir()
+    (programs / "redis-cli").write_text('#!/bin/sh\nprintf REDIS0009 > "$7"\necho broken >&2\nexit 1\n')
+    (programs / "redis-cli").chmod(0o755)
+    environment = new_machine(tmp_path / "machine").service.environment
+    done = run("backup.sh", environment | {"PATH": f"{programs}:{environment['PATH']}"}, folder)
+    assert done.returncode == 1
+    assert "could not be saved: broken" in done.stderr
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("version", ["6.0", "6.2", "7.0", "Valkey 9"])
 def test_every_redis_reads_its_own_snapshot(version: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     from scripts.local.redis_server import program as newest

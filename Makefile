@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker chart screenshots lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-docker chart screenshots lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,10 @@ test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" s
 test-browser: ## test the pages in a headless Chromium, which it installs where it may; ARGS="-k loop" selects some tests
 	@scripts/test_browser.sh $(IN_PARALLEL) -m "not long" $(ARGS)
 
-test-all: test test-docker ## run all tests, also those in the browser that take minutes
+test-server: ## test the proxies, systemd units and backups of a server; installs Caddy, nginx and Redis where it may
+	@scripts/test_server.sh $(ARGS)
+
+test-all: test test-server test-docker ## run all tests, also those in the browser that take minutes
 	@scripts/test_browser.sh $(IN_PARALLEL)
 
 chaos: ## kill random processes of a busy service, then let a user misbehave; ARGS="--tasks 300 --kills 60 --seed 7 --pairs 1"
@@ -71,7 +74,7 @@ lint: ## check style, types, JavaScript, C kernels, Lua, shell scripts and workf
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno lint --quiet
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno fmt --quiet --check
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno check --quiet web/
-	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
+	$(BIN)shellcheck --external-sources *.sh scripts/*.sh deploy/bin/uvr .ci/run
 	$(BIN)actionlint -shellcheck $(BIN)shellcheck
 
 format: ## format Python with ruff, C with clang-format, JavaScript with deno

@@ -11,10 +11,15 @@ export function titleOf({ audio }) {
   const [path] = audio.split(/[?#…]/);
   if (!/^https?:/i.test(audio)) return audio;
   const last = path.replace(/\/+$/, "").split("/").at(-1) ?? "";
+  return decoded(last) || audio;
+}
+
+/** A part of an address as text; as it is if it is not encoded properly. @param {string} part */
+export function decoded(part) {
   try {
-    return decodeURIComponent(last) || audio;
+    return decodeURIComponent(part);
   } catch {
-    return last || audio;
+    return part;
   }
 }
 

@@ -2,7 +2,7 @@
  * The mixer of one finished task: hear its stems together or alone, and download them.
  */
 
-import { titleOf } from "../board/titles.js";
+import { decoded, titleOf } from "../board/titles.js";
 import { element, setText } from "../dom.js";
 import { language, texts as allTexts } from "../language.js";
 import { Peaks } from "../mixer/peaks.js";

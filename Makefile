@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-monitoring test-all chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" s
 
 test-browser: ## test the pages in a headless Chromium, which it installs where it may; ARGS="-k loop" selects some tests
 	@scripts/test_browser.sh -m "not long" $(ARGS)
+
+test-monitoring: ## test alerts and dashboard with a real Prometheus, which it installs where it may
+	@scripts/install_prometheus.sh
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m pytest tests/monitoring $(ARGS)
 
 test-all: test test-docker ## run all tests, also those in the browser that take minutes
 	@scripts/test_browser.sh

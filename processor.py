@@ -66,7 +66,7 @@ def main() -> int:
     def loaded() -> str:
         return ", ".join(sorted(separator.loaded_models))
 
-    presence = process.presence(facts, paused=why_paused, idle=why_idle, loaded=loaded)
+    presence = process.presence(facts, paused=why_paused, idle=why_idle, loaded=loaded, disks=disk.announcement)
     scheduler = InferenceScheduler(
         broker.tasks, presence.name, why_paused, settings.download_threads, loaded=lambda: record_texts(separator)
     )

@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 
 from config import Settings, refuse_to_start
+from uvr.disk import DiskSpace
 from uvr.errors import PermanentError
 from uvr.liveness.process import WorkerProcess
 from uvr.storage.availability import StorageAvailability
@@ -50,7 +51,12 @@ def main() -> int:
     facts = {"storage": storage.kind, "node": settings.node_id}
     log.info("uploader.ready", **facts)
 
-    presence = process.presence(facts, paused=lambda: availability.problem, retention=lambda: housekeeping.problem)
+    presence = process.presence(
+        facts,
+        paused=lambda: availability.problem,
+        retention=lambda: housekeeping.problem,
+        disks=DiskSpace({"OUTPUT_DIR": settings.output_dir}, settings.min_free_bytes).announcement,
+    )
     with (
         availability.watching(on_change=presence.announce),
         process.announced(presence),

@@ -5,6 +5,8 @@ A full disk must not make tasks fail, so workers check `DiskSpace` before each c
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -50,6 +52,17 @@ class DiskSpace:
             else:
                 log.info("disk.enough")
         return sentence
+
+    def announcement(self) -> str:
+        """The free space now, as JSON: `{"TEMP_DIR": {"free_bytes": …, "min_free_bytes": …}}`.
+
+        A folder whose disk cannot be checked is left out.
+        """
+        found = {}
+        for variable, folder in self._folders.items():
+            with contextlib.suppress(OSError):
+                found[variable] = {"free_bytes": bytes_free(folder), "min_free_bytes": self._min_free_bytes}
+        return json.dumps(found)
 
     def _shortage_of(self, variable: str) -> str:
         if not self._min_free_bytes:

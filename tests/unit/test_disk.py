@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,11 @@ def test_each_change_is_logged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             monkeypatch.setattr(disk, "bytes_free", lambda _folder, free_bytes=free_bytes: free_bytes)
             space.shortage()
     assert [line["event"] for line in lines] == ["disk.short", "disk.enough", "disk.short"]
+
+
+def test_the_announcement_has_the_free_space_of_each_folder_that_can_be_checked(tmp_path: Path) -> None:
+    folders = {"TEMP_DIR": tmp_path, "OUTPUT_DIR": tmp_path / ("x" * 300)}
+    found = json.loads(DiskSpace(folders, 7).announcement())
+    assert list(found) == ["TEMP_DIR"]
+    assert found["TEMP_DIR"]["free_bytes"] > 0
+    assert found["TEMP_DIR"]["min_free_bytes"] == 7

@@ -115,6 +115,15 @@ def loaded_models(facts: Mapping[str, str]) -> list[str]:
     return [name for name in facts.get("loaded", "").split(", ") if name]
 
 
+def disks_of(facts: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """The free space that a worker with these facts announces (`uvr.disk.DiskSpace.announcement`), by folder.
+
+    Empty for a worker of a version that announces none.
+    """
+    found: dict[str, dict[str, int]] = json.loads(facts.get("disks") or "{}")
+    return found
+
+
 def live_workers(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
     """The workers that announced themselves lately, by kind: `{"processor": [{"name": …, "model": …}], …}`."""
     now: Any = client.time()

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FOLDERS = ("bench", "docs", "requirements", "scripts", "tests", "uvr")
+FOLDERS = ("bench", "deploy", "docs", "requirements", "scripts", "tests", "uvr")
 
 
 def text_of(page: Path) -> str:

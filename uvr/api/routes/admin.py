@@ -26,6 +26,7 @@ from uvr.api.schemas.admin import (
 from uvr.api.schemas.requests import TaskPath
 from uvr.api.services import services
 from uvr.liveness.nodes import silences_s
+from uvr.liveness.workers import disks_of
 from uvr.redis.requirements import info_of, server_name
 from uvr.tasks.broker import KINDS, Kind
 from uvr.tasks.dead_letters import DeadTask
@@ -107,7 +108,7 @@ def _queues() -> list[QueueSize]:
 
 def _workers() -> list[LiveWorker]:
     return [
-        LiveWorker(**{**facts, "kind": kind, "name": facts["name"].removeprefix(f"{kind}:")})
+        LiveWorker(**{**facts, "kind": kind, "name": facts["name"].removeprefix(f"{kind}:"), "disks": disks_of(facts)})
         for kind, workers in sorted(services().workers().items())
         for facts in workers
     ]

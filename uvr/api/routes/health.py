@@ -51,7 +51,7 @@ def _worker_health(workers: Sequence[dict[str, str]]) -> WorkerHealth:
     """The number of workers and their facts. If workers differ, as during an upgrade, a fact lists all values."""
     facts: dict[str, set[str]] = {}
     for worker in workers:
-        for name in worker.keys() - {"name"}:  # host name and process id stay private
+        for name in worker.keys() - {"name", "disks"}:  # host name, process id and free space stay private
             facts.setdefault(name, set()).add(worker[name])
     nodes = len(facts.pop("node", ()))  # and so do the names of nodes
     joined = {name: ", ".join(sorted(values)) for name, values in sorted(facts.items())}

@@ -37,6 +37,13 @@ class LiveWorker(BaseModel):
 
     kind: Annotated[str, Field(examples=["processor"])]
     name: Annotated[str, Field(description="host name and process id", examples=["studio:4711"])]
+    disks: Annotated[
+        dict[str, dict[str, int]],
+        Field(
+            description="for each of its folders free_bytes, and min_free_bytes, below which it pauses",
+            examples=[{"OUTPUT_DIR": {"free_bytes": 53687091200, "min_free_bytes": 2147483648}}],
+        ),
+    ]
 
 
 class NodeSilence(BaseModel):

@@ -33,6 +33,12 @@ DEPLOYED = ROOT / "deploy" / "monitoring"
 DASHBOARD = json.loads((DEPLOYED / "grafana-dashboard.json").read_text(encoding="utf-8"))
 TOKEN = "a token for scrapers"
 VARIABLES = {"$job": ".+", "$__rate_interval": "5m"}
+COUNTED = (
+    'uvr_webhook_tries_total{outcome="retry"}',
+    "uvr_separation_seconds_count",
+    'uvr_http_requests_total{status="404"}',
+)
+"""What each process has counted after everything happened once; it sends its sums every few seconds."""
 SONG = encoded(noise(2), ".wav", codec="pcm_s16le")
 
 
@@ -115,12 +121,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterat
         )
         found = running.enter_context(prometheus(folder, service.url))
         eventually(found.has_scraped, "the service is scraped")
-        live(service, web)
-        # Prometheus sees no increase in a series that begins with 1, so everything happens once more.
-        eventually(lambda: sum(found.values('uvr_webhook_tries_total{outcome="retry"}')) >= 1, "the first round")
-        live(service, web)
-        eventually(lambda: sum(found.values('uvr_webhook_tries_total{outcome="retry"}')) >= 2, "the second round")
-        eventually(lambda: sum(found.values("uvr_separation_seconds_count")) >= 2, "two separations")
+        # Twice, because Prometheus sees no increase in a series that begins with 1.
+        for number in (1, 2):
+            live(service, web)
+            for counted in COUNTED:
+                eventually(lambda: sum(found.values(counted)) >= number, f"{counted}: {number}")  # noqa: B023
         yield found
 
 

@@ -8,7 +8,8 @@ Songs arrive at random (Poisson) with random priorities and service times. For e
     ideal     what the same songs would wait in a queue that costs no time (`bench.queueing.ideal_waits_s`)
     measured  from the acceptance of the task to its entry into the network, by the clock of Redis
 
-Formula and ideal differ by the chance of the arrivals, ideal and measured by what the queue costs.
+Formula and ideal differ by the chance of the arrivals, ideal and measured by what the queue costs. The last line says
+how many scripts Redis ran, and how much processor time it took, for each second of a busy processor.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from uvr.worker.worker import Worker
 
 SHARES = {5: 0.2, 3: 0.6, 1: 0.2}
 DOWNLOAD_THREADS = 4
+PROGRESS_EVERY_S = 0.5
+"""As often as a processor writes the progress of a song."""
 
 
 class SleepingHandler:
@@ -60,7 +63,10 @@ class SleepingHandler:
                 seconds * 1000 + microseconds / 1000 - float(self._client.hget(f"tasks:task:{lease.id}", "created_ms"))
             )
             self._client.hset("waits", lease.id, wait_ms)
-            time.sleep(max(0.0, self._services_s[int(lease.id)] - (time.monotonic() - entered_at)))
+            service_s = self._services_s[int(lease.id)]
+            while (left_s := service_s - (time.monotonic() - entered_at)) > 0:
+                time.sleep(min(PROGRESS_EVERY_S, left_s))
+                heartbeat.beat(record(progress=round(1 - max(0.0, left_s) / service_s, 3)))
         return Done(record(status=Status.SUCCESS, progress=1.0))
 
     def give_up(self, error: Exception) -> Done:
@@ -112,15 +118,26 @@ def measured_waits_s(processors: int, songs: Sequence[Song]) -> list[float]:
             worker.start()
         while client.zcard("tasks:idle") < processors:  # each has tried to claim something
             time.sleep(0.1)
+        client.config_resetstat()
+        before_s = cpu_s(client)
         submit(RedisQueue(client, "tasks"), songs)
         while client.hlen("waits") < len(songs):
             time.sleep(0.2)
         waits: dict[str, str] = client.hgetall("waits")
+        used_s, calls = cpu_s(client) - before_s, client.info("commandstats")["cmdstat_evalsha"]["calls"]
         for worker in workers:
             worker.terminate()
         for worker in workers:
             worker.join()
+    busy_s = sum(services_s)
+    print(f"Redis: {calls / busy_s:.1f} scripts and {1000 * used_s / busy_s:.2f} CPU ms per second of a busy processor")
     return [float(waits[str(number)]) / 1000 for number in range(len(songs))]
+
+
+def cpu_s(client: Redis) -> float:
+    """The processor time that Redis has used so far."""
+    used = client.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
 
 def submit(queue: RedisQueue, songs: Sequence[Song]) -> None:

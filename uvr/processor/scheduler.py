@@ -177,6 +177,7 @@ class InferenceScheduler(Admission):
         NETWORK_BUSY_SECONDS.add(stay_s)
         self._released_at = time.monotonic()
         with self._changing():
+            self._paused_until = 0.0  # a task that was left to an idle processor may as well come to this one now
             self._stages.move(threading.get_ident(), Stage.BEHIND)
 
     def _may_claim(self) -> bool:

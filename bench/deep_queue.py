@@ -43,6 +43,7 @@ class FilledQueue:
         self._position = scripts.register_folder(client, "queue")["position"]
         self._ids: list[str] = []
         self._leases: list[Lease] = []
+        self._claimed: set[str] = set()
         client.config_set("appendonly", "no")
         client.config_set("save", "")
         empty_bytes = client.info("memory")["used_memory"]
@@ -81,12 +82,15 @@ class FilledQueue:
         lease = self._queue.claim()
         assert lease
         self._leases.append(lease)
+        self._claimed.add(lease.id)
 
     def _finish(self) -> None:
         assert self._queue.finish(self._leases.pop(), record=record(status=Status.SUCCESS))
 
     def _ask_position(self) -> None:
-        self._position(keys=["tasks"], args=[self._random.choice(self._ids)])
+        while (task_uuid := self._random.choice(self._ids)) in self._claimed:
+            pass
+        assert self._position(keys=["tasks"], args=[task_uuid]) is not None
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """What tasks really wait, beside queueing theory: `python -m bench.waits`.
 
 Processes stand for processors: each has the worker threads, the scheduler, the heartbeats and the scripts of
-processor.py, on a real Redis with `appendfsync always`, and a network that sleeps. So eight of them fit on two cores.
+processor.py, on a real Redis, and a network that sleeps. So eight of them fit on two cores.
 Songs arrive at random (Poisson) with random priorities and service times. For each priority three means are compared:
 
     formula   of `bench.queueing`
@@ -25,7 +25,7 @@ from pathlib import Path
 import structlog
 from redis import Redis
 
-from bench.queue_throughput import SPAWN, connected, server
+from bench.queue_throughput import MODES, SPAWN, connected, server
 from bench.queueing import Song, ideal_waits_s, waits_s
 from redis_queue import NOW, Lease, RedisQueue
 from uvr.processor.scheduler import InferenceScheduler, InferenceSlot, thread_count
@@ -81,7 +81,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for load in options.loads:
         songs = made_songs(options, load)
-        measured = measured_waits_s(options.processors, songs)
+        measured = measured_waits_s(options.processors, songs, options.appendfsync)
         report(options, load, songs, measured)
 
 
@@ -93,6 +93,7 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--service-s", type=float, default=1.0, help="mean time in the network (1)")
     parser.add_argument("--variation", type=float, default=1.0, help="its coefficient of variation (1: exponential)")
     parser.add_argument("--songs", type=int, default=1500, help="songs per load (1500)")
+    parser.add_argument("--appendfsync", choices=MODES, default="always", help="of Redis (always)")
     parser.add_argument("--seed", type=int, default=1, help="of arrivals, priorities and service times")
     return parser.parse_args()
 
@@ -108,9 +109,9 @@ def made_songs(options: argparse.Namespace, load: float) -> list[Song]:
     return songs
 
 
-def measured_waits_s(processors: int, songs: Sequence[Song]) -> list[float]:
+def measured_waits_s(processors: int, songs: Sequence[Song], appendfsync: str = "always") -> list[float]:
     """Submit the songs when they arrive, and return what each of them waited."""
-    with tempfile.TemporaryDirectory(prefix="waits-") as folder, server(Path(folder) / "redis", "always") as client:
+    with tempfile.TemporaryDirectory(prefix="waits-") as folder, server(Path(folder) / "redis", appendfsync) as client:
         port = client.connection_pool.connection_kwargs["port"]
         services_s = [song.service_s for song in songs]
         workers = [SPAWN.Process(target=process, args=(number, port, services_s)) for number in range(processors)]

@@ -94,7 +94,7 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--variation", type=float, default=1.0, help="its coefficient of variation (1: exponential)")
     parser.add_argument("--songs", type=int, default=1500, help="songs per load (1500)")
     parser.add_argument("--appendfsync", choices=MODES, default="always", help="of Redis (always)")
-    parser.add_argument("--seed", type=int, default=1, help="of arrivals, priorities and service times")
+    parser.add_argument("--seed", type=int, default=6, help="of arrivals, priorities and service times (6)")
     return parser.parse_args()
 
 

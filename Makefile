@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-docker chart screenshots lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-docker chart screenshots lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,11 @@ test-browser: ## test the pages in a headless Chromium, which it installs where 
 
 test-server: ## test the proxies, systemd units and backups of a server; installs Caddy, nginx and Redis where it may
 	@scripts/test_server.sh $(ARGS)
+
+test-monitoring: ## test alerts and dashboard with a real Prometheus, which it installs where it may
+	@scripts/install_prometheus.sh
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m pytest tests/monitoring $(ARGS)
 
 test-all: test test-server test-docker ## run all tests, also those in the browser that take minutes
 	@scripts/test_browser.sh $(IN_PARALLEL)

@@ -11,6 +11,7 @@ from uvr.environment.variables_without_effect import log_variables_without_effec
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.aggregation import Totals
+from uvr.metrics.definitions import WORKER_STARTS
 from uvr.privacy import keep_private
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_logged
@@ -39,6 +40,8 @@ class WorkerProcess:
         except SettingsError as error:
             refuse_to_start(error.faults)
         self.broker = Broker(self.settings, self.clients)
+        WORKER_STARTS.add(kind=kind)
+        Totals(self.broker.client, self.broker.root).try_to_send()  # now: it may end before `announced`, and again
         self.node = Node(self.settings, self.broker, kind)
 
     def presence(self, facts: Mapping[str, str], **changing: Callable[[], str]) -> WorkerPresence:

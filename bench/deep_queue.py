@@ -40,7 +40,7 @@ class FilledQueue:
         self._owners = owners
         self._random = random.Random(1)
         self._queue = RedisQueue(client, "tasks", max_overtakes=4)
-        self._position = scripts.register_folder(client, "queue")["position"]
+        self._position = scripts.register_folder(client, "queue")["positions"]
         self._ids: list[str] = []
         self._leases: list[Lease] = []
         self._claimed: set[str] = set()
@@ -90,7 +90,7 @@ class FilledQueue:
     def _ask_position(self) -> None:
         while (task_uuid := self._random.choice(self._ids)) in self._claimed:
             pass
-        assert self._position(keys=["tasks"], args=[task_uuid]) is not None
+        assert self._position(keys=["tasks"], args=[task_uuid])[0] is not None
 
 
 def main() -> None:

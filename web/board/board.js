@@ -97,7 +97,8 @@ export class Board {
     this.#empty.dataset.why = why;
     const picture = element("img", { src: "console/stems.svg", alt: "", width: 480, height: 144 });
     const welcome = [picture, element("h2", {}, texts.noTasksTitle), element("p", {}, texts.noTasks)];
-    this.#empty.replaceChildren(...(why === "noTasks" ? welcome : [element("p", {}, texts[why])]));
+    const sentence = element("p", {}, why === "loading" ? texts.loading : texts.nothingFound);
+    this.#empty.replaceChildren(...(why === "noTasks" ? welcome : [sentence]));
   }
 
   /**

@@ -151,7 +151,6 @@ export const texts = {
   prioritized: (/** @type {string} */ name, /** @type {string} */ priority) => `${name} has priority ${priority} now.`,
   removed: (/** @type {string} */ name) => `${name} is deleted.`,
   notDone: "That was not possible",
-  problem: "Problem",
   whatToDo: "What to do",
   advice: {
     notAudio: "Use the address of the audio file itself, or download the song and drop it here.",

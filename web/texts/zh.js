@@ -136,7 +136,6 @@ export const texts = {
   prioritized: (name, priority) => `${name} 的优先级现在是 ${priority}。`,
   removed: (name) => `${name} 已删除。`,
   notDone: "操作未能完成",
-  problem: "问题",
   whatToDo: "怎么办",
   advice: {
     notAudio: "请使用音频文件本身的地址，或下载歌曲后拖到这里。",

@@ -63,6 +63,7 @@ NOT_RUN = {
     "python -m uvr.liveness.drain*": "waits for the end of the processor; liveness/test_drain.py runs it",
     "python -m uvr dead": "names the command; its examples are run",
     "python -m uvr separate --model FILE.onnx --params FILE.json": "test_command_line.py runs it",
+    "python -m uvr separate four.wav *": "takes a minute and measures",
     "python -m uvr users": "names the command; its examples are run",
     "python -m uvr users add anna": "asks for a password at the terminal; cli/test_users.py types one",
     "BASIC_AUTH_USERS_FILE=* python -m uvr users add *": "cli/test_users.py adds users to other files",

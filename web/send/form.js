@@ -40,7 +40,6 @@ export class SendForm {
       "form",
       {},
       this.#dropArea(),
-      uploadsView,
       element(
         "div",
         { className: "addresses" },
@@ -52,7 +51,7 @@ export class SendForm {
       this.#choices(),
     );
     form.addEventListener("submit", (event) => (event.preventDefault(), void this.#submitUrls()));
-    this.view.append(element("h1", { id: "send-title" }, texts.send), form);
+    this.view.append(element("h1", { id: "send-title" }, texts.send), form, uploadsView);
   }
 
   start() {

@@ -137,7 +137,7 @@ def show_busy_board(studio: Studio, songs: list[Path]) -> None:
         )
         page.locator("input[type=file]").first.set_input_files(songs)
         page.locator(".uploads .is-failed").wait_for()
-        expect(page.locator(".uploads .share").first).to_have_text(re.compile(r"^[3-9]\d %"))
+        page.locator(".uploads .share", has_text=re.compile(r"^[3-9]\d %")).first.wait_for()
         studio.take(page, "busy")
     with studio.window(phone=True, chinese=True) as page:
         page.locator(".task").first.wait_for()

@@ -115,3 +115,12 @@ def test_the_receiver_takes_genuine_webhooks_once_and_refuses_others(
         lines = [line for line in printed.read_text().splitlines() if " success " in line]
     assert len(lines) == 1
     assert lines[0].startswith(f"{task_uuid} success {service.url}/files/")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_receiver_prints_why_a_task_has_failed(service: Service, tmp_path: Path, language: str) -> None:
+    with receiver(language, tmp_path, service) as (hook_url, printed):
+        task_uuid = service.send(b"<html>not a song</html>", hook_url=hook_url)
+        reason = service.wait_for_delivery(task_uuid)["error_message"]
+        assert reason
+        eventually(lambda: f"{task_uuid} failed {reason}\n" in printed.read_text(), "the receiver prints the reason")

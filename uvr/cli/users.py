@@ -89,7 +89,7 @@ def add_user(options: argparse.Namespace, settings: Settings) -> int:
     password, hashed = _new_password(options)
     _change(settings, add)
     if options.generate:
-        _print(password)
+        _show_password(options.name, password)
     return DONE
 
 
@@ -104,7 +104,7 @@ def change_password(options: argparse.Namespace, settings: Settings) -> int:
     password, hashed = _new_password(options)
     _change(settings, change)
     if options.generate:
-        _print(password)
+        _show_password(options.name, password)
     return DONE
 
 
@@ -263,6 +263,12 @@ def _refuse(sentence: str, status: int = REFUSED) -> NoReturn:
     """Print why nothing was changed, and end the command."""
     sys.stderr.write(f"{sentence}\n")
     raise SystemExit(status)
+
+
+def _show_password(name: str, password: str) -> None:
+    """The password alone goes to stdout, for scripts; what it is goes to stderr, for people."""
+    _print(password)
+    sys.stderr.write(f"This is the password of {name}. It is not stored and cannot be shown again.\n")
 
 
 def _print(line: str) -> None:

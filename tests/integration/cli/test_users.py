@@ -39,6 +39,8 @@ class Done:
 
 Run = Callable[..., Done]
 
+SAID = "This is the password of anna. It is not stored and cannot be shown again.\n"
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -93,7 +95,7 @@ def at_terminal(path: Path, *arguments: str, typed: list[str]) -> tuple[int, str
 
 def test_a_user_is_added_and_removed(run: Run, path: Path) -> None:
     done = run("add", "anna", "--generate")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, SAID)
     assert is_password(path, "anna", done.stdout.strip())
     assert path.stat().st_mode & 0o777 == 0o600
     assert run("list").stdout == "anna\n"
@@ -231,7 +233,7 @@ def test_commands_at_the_same_time_lose_nothing(path: Path) -> None:
 
 def test_the_command_line_has_the_command(path: Path) -> None:
     done = run_uvr("users", "add", "anna", "--generate", BASIC_AUTH_USERS_FILE=str(path))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, SAID)
     assert is_password(path, "anna", done.stdout.strip())
 
 

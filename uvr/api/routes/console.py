@@ -48,12 +48,14 @@ _HEADERS = {
 
 _ABOUT = """uvr-api {version} splits songs into stems, such as vocals and instrumental.
 
-For people     {url}/docs
+{page}For people     {url}/docs
 For programs   {url}/openapi.json
 Is it up?      {url}/health
 
 Send a song: curl -u USER:PASSWORD {url}/generate -F audio=@song.mp3
 """
+
+_PAGE = "In a browser   {url}/\n"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def register_console(app: Flask, settings: Settings) -> None:
         if settings.console and wants_page:
             response = _response("index.html")
         else:
-            response = Response(_ABOUT.format(version=VERSION, url=service_url()), mimetype="text/plain")
+            response = Response(_about(settings), mimetype="text/plain")
         response.vary.add("Accept")
         return response
 
@@ -87,6 +89,12 @@ def register_console(app: Flask, settings: Settings) -> None:
         return _response(name)
 
     app.register_blueprint(console)
+
+
+def _about(settings: Settings) -> str:
+    url = service_url()
+    page = _PAGE.format(url=url) if settings.console else ""
+    return _ABOUT.format(version=VERSION, url=url, page=page)
 
 
 def _response(name: str) -> Response:

@@ -25,6 +25,7 @@ def test_programs_get_a_text_that_says_what_this_is(client: FlaskClient, accept:
     answer = client.get("/", headers={"Accept": accept})
     assert (answer.status_code, answer.content_type) == (200, "text/plain; charset=utf-8")
     assert answer.text.startswith(f"uvr-api {VERSION} splits songs into stems")
+    assert "In a browser   http://uvr.test/\n" in answer.text
     for path in re.findall(r"http://uvr\.test(/\S*)", answer.text):
         assert client.get(path).status_code in (200, 405), path
     assert "Accept" in answer.headers["Vary"]
@@ -110,7 +111,9 @@ def test_without_the_console_browsers_get_the_text(redis_client: Redis, tmp_path
     settings: dict[str, Any] = {"console": off}
     with application(settings_for(redis_client.get_connection_kwargs(), tmp_path, **settings)) as app:
         client = app.test_client()
-        assert client.get("/", headers=BROWSER).content_type == "text/plain; charset=utf-8"
+        answer = client.get("/", headers=BROWSER)
+        assert answer.content_type == "text/plain; charset=utf-8"
+        assert "In a browser" not in answer.text
         assert client.get("/console/console.css").status_code == 404
 
 

@@ -13,9 +13,9 @@ import { loadStyle } from "./style.js";
 
 const texts = allTexts.operatorView;
 const REFRESH_MS = 4000;
-const WIDE = new Set(["dead", "webhooks"]);
+const WIDE = new Set(["disks", "dead", "webhooks"]);
 const PANELS =
-  /** @type {const} */ (["tasks", "queues", "workers", "disks", "storage", "redis", "nodes", "dead", "webhooks"]);
+  /** @type {const} */ (["tasks", "queues", "workers", "storage", "redis", "disks", "nodes", "dead", "webhooks"]);
 
 /**
  * Show it in `container`; the function that this returns ends it.

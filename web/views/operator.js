@@ -61,13 +61,14 @@ class Screen {
    * @param {boolean} [isAfterAction] then an answer that is on its way is not new enough
    */
   async refresh(isAfterAction = false) {
-    this.#isOutdated = isAfterAction && this.#isAsking;
+    if (this.#isAsking) this.#isOutdated ||= isAfterAction;
     if (this.#isAsking || this.#isOver) return;
     this.#isAsking = true;
+    this.#isOutdated = false;
     let refusal = "";
     try {
       const [overview, dead] = await Promise.all([ask("GET", "admin/overview"), ask("GET", "admin/dead-letters")]);
-      if (!this.#isOver) this.#show(overview, dead);
+      if (!this.#isOver && !this.#isOutdated) this.#show(overview, dead);
       await this.#webhooks.refresh();
     } catch (error) {
       const { status, message } = /** @type {import("../service.js").Refusal} */ (error);

@@ -296,6 +296,23 @@ def test_an_upgrade_keeps_workers_unless_all_cards_are_in_use() -> None:
     assert maximum_missing("small", "worker", maxUnavailable=2) == 2
 
 
+def test_no_more_pods_than_cards_if_the_operator_says_so() -> None:
+    strategy = render(example("gpu", worker={"maxSurge": 0})).one("Deployment", "-worker")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    usual = render(example("gpu")).one("Deployment", "-worker")["spec"]["strategy"]
+    assert usual["rollingUpdate"]["maxSurge"] == "25%"
+
+
+def test_an_upgrade_is_not_called_stuck_while_a_pod_may_still_end_or_start(rendered: Rendered) -> None:
+    for component in ("api", "worker"):
+        spec = rendered.one("Deployment", f"-{component}")["spec"]
+        pod = rendered.pods[component]["spec"]
+        starts_s = [
+            it["startupProbe"]["periodSeconds"] * it["startupProbe"]["failureThreshold"] for it in pod["containers"]
+        ]
+        assert spec.get("progressDeadlineSeconds", 600) > pod["terminationGracePeriodSeconds"] + max(starts_s)
+
+
 def all_containers(rendered: Rendered) -> list[Any]:
     return [it for pod in rendered.pods.values() for it in containers_of(pod["spec"])]
 

@@ -166,7 +166,7 @@ def test_the_units_are_installed_and_started(walk: Walk) -> None:
 
 
 def test_a_user_has_a_password_and_a_token(walk: Walk) -> None:
-    assert re.search(r"^uvr_\w{20,}", walk.printed, re.MULTILINE)
+    assert re.search(r"^uvr_[\w-]{20,}", walk.printed, re.MULTILINE)
     assert "anna:$2b$" in (walk.root / "var/lib/uvr-api/users.htpasswd").read_text()
 
 

@@ -100,8 +100,10 @@ USER 10001:0
 CMD ["python", "processor.py"]
 
 
+# NVIDIA's container toolkit puts the driver where the loader looks for it; GKE mounts it into this folder.
 FROM application AS processor-gpu
-ENV DEVICE=cuda
+ENV DEVICE=cuda \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64
 COPY --from=processor-gpu-packages /opt/venv /opt/venv
 COPY . .
 COPY --from=kernels /srv/uvr/uvr/separation/native/ uvr/separation/native/

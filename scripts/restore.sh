@@ -45,6 +45,14 @@ done
 tar --extract --to-stdout --file "$backup" redis.rdb >"$redis_dir/appendonly.aof"
 chown --reference="$redis_dir" "$redis_dir/appendonly.aof"
 
+# An older Redis does not start with the files of a newer one. This is no refusal: the Redis that reads the snapshot may
+# be another one than that of this program, such as the one in .venv.
+if command -v redis-check-rdb >/dev/null &&
+  grep -q "Can't handle RDB format version" < <(redis-check-rdb "$redis_dir/appendonly.aof" 2>&1); then
+  echo "Warning: a newer Redis or Valkey has written this snapshot, and the Redis of this machine cannot read it." \
+    "Start one of the same version or a later one with $redis_dir." >&2
+fi
+
 mkdir -p "$output_dir"
 tar --extract --file "$backup" --no-same-owner --strip-components=1 --directory "$output_dir" output
 chown --recursive --reference="$(dirname "$output_dir")" "$output_dir"

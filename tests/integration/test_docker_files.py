@@ -17,6 +17,7 @@ import yaml
 from config import Settings
 from tests.support.used_settings import settings_used_by
 from uvr.environment.unknown_variables import SCRIPT_VARIABLES
+from uvr.separation.child_environment import child_environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOLS = Path(sys.executable).parent
@@ -46,6 +47,14 @@ def test_compose_file_follows_the_compose_specification():
 
 def test_dockerfile_passes_hadolint():
     assert complaints("hadolint", "Dockerfile") == ""
+
+
+def test_the_image_for_cards_finds_the_driver_where_gke_mounts_it():
+    # https://pkg.go.dev/github.com/GoogleCloudPlatform/container-engine-accelerators/cmd/nvidia_gpu
+    _, _, stage = (ROOT / "Dockerfile").read_text(encoding="utf-8").partition("FROM application AS processor-gpu\n")
+    [path] = re.findall(r"LD_LIBRARY_PATH=(\S+)", stage)
+    assert path == "/usr/local/nvidia/lib64"
+    assert child_environment({"LD_LIBRARY_PATH": path})["LD_LIBRARY_PATH"] == path
 
 
 @pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda path: path.name)

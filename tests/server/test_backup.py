@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ def restored(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             assert backup.stat().st_mode & 0o077 == 0
             second.redis_dir.mkdir()
             restoring = run("restore.sh", second.service.environment, backup, second.redis_dir)
-            assert restoring.returncode == 0, restoring.stderr
+            assert (restoring.returncode, restoring.stderr) == (0, "")
             web.answer("/hook/later", Answer(204))
             with redis(second.redis_dir, second.redis_port):
                 second.service.start()
@@ -270,6 +271,24 @@ def test_half_a_snapshot_is_no_backup(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "could not be saved: broken" in done.stderr
     assert list(folder.iterdir()) == []
+
+
+def test_a_redis_that_is_too_old_for_the_snapshot_is_reported(tmp_path: Path) -> None:
+    environment = {**new_machine(tmp_path / "machine").service.environment, "BASIC_AUTH_USERS_FILE": ""}
+    with redis(tmp_path / "redis", int(environment["REDIS_PORT"])):
+        done = run("backup.sh", environment, tmp_path / "backups")
+        assert done.returncode == 0, done.stderr
+    with tarfile.open(done.stdout.strip()) as backup:
+        backup.extractall(tmp_path / "later", filter="data")
+    snapshot = tmp_path / "later" / "redis.rdb"
+    snapshot.write_bytes(b"REDIS9999" + snapshot.read_bytes()[9:])
+    with tarfile.open(tmp_path / "later.tar", "w") as backup:
+        backup.add(snapshot, "redis.rdb")
+        backup.add(tmp_path / "later" / "output", "output")
+    (tmp_path / "restored").mkdir()
+    restoring = run("restore.sh", environment, tmp_path / "later.tar", tmp_path / "restored")
+    assert "a newer Redis or Valkey has written this snapshot" in restoring.stderr
+    assert restoring.returncode == 0
 
 
 @pytest.mark.parametrize("version", ["6.0", "6.2", "7.0", "Valkey 9"])

@@ -245,6 +245,30 @@ def test_pods_may_reach_the_redis_and_the_storage_of_the_values() -> None:
     assert not arm64.policy("worker").admits("10.2.3.5", 80)
 
 
+def test_names_are_asked_for_over_udp_and_tcp_on_the_ports_of_the_cluster() -> None:
+    for ports in ([53], [53, 5353]):
+        rendered = render(example("small", networkPolicy={"dnsPorts": ports}))
+        for component in ("api", "worker"):
+            [dns, *_] = rendered.one("NetworkPolicy", f"-{component}")["spec"]["egress"]
+            assert "to" not in dns
+            asked = {(it["port"], it["protocol"]) for it in dns["ports"]}
+            assert asked == {(port, protocol) for port in ports for protocol in ("TCP", "UDP")}
+
+
+def test_ports_of_pods_go_before_those_of_services() -> None:
+    policy = render(example("arm64", networkPolicy={"s3Ports": [9001], "redisPorts": [6400]})).policy("api")
+    assert (policy.admits("storage", 9001), policy.admits("storage", 9000)) == (True, False)
+    assert (policy.admits("10.0.0.5", 6400), policy.admits("10.0.0.5", 26379)) == (True, False)
+
+
+def test_pods_with_ipv6_only_listen_on_it() -> None:
+    def listens_on(**api: str) -> str:
+        value: str = variables(render(example("small", api=api)).container("api"))["API_HOST"]["value"]
+        return value
+
+    assert (listens_on(), listens_on(host="::")) == ("0.0.0.0", "::")
+
+
 def test_keda_scales_on_waiting_and_leased_tasks_together() -> None:
     rendered = render(example("gpu"))
     scaled = rendered.one("ScaledObject")["spec"]
@@ -294,6 +318,23 @@ def test_an_upgrade_keeps_workers_unless_all_cards_are_in_use() -> None:
     assert [maximum_missing("small", component) for component in ("api", "worker")] == [0, 0]
     assert maximum_missing("gpu", "worker") == 1
     assert maximum_missing("small", "worker", maxUnavailable=2) == 2
+
+
+def test_no_more_pods_than_cards_if_the_operator_says_so() -> None:
+    strategy = render(example("gpu", worker={"maxSurge": 0})).one("Deployment", "-worker")["spec"]["strategy"]
+    assert strategy["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    usual = render(example("gpu")).one("Deployment", "-worker")["spec"]["strategy"]
+    assert usual["rollingUpdate"]["maxSurge"] == "25%"
+
+
+def test_an_upgrade_is_not_called_stuck_while_a_pod_may_still_end_or_start(rendered: Rendered) -> None:
+    for component in ("api", "worker"):
+        spec = rendered.one("Deployment", f"-{component}")["spec"]
+        pod = rendered.pods[component]["spec"]
+        starts_s = [
+            it["startupProbe"]["periodSeconds"] * it["startupProbe"]["failureThreshold"] for it in pod["containers"]
+        ]
+        assert spec.get("progressDeadlineSeconds", 600) > pod["terminationGracePeriodSeconds"] + max(starts_s)
 
 
 def all_containers(rendered: Rendered) -> list[Any]:

@@ -40,6 +40,11 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
         {"api": {"terminationGracePeriodSeconds": 30}},
         "api.terminationGracePeriodSeconds: 30 is less than the 35 s",
     ),
+    "an upgrade that replaces no pod": ("small", {"worker": {"maxSurge": 0}}, "worker.maxSurge: is 0 like"),
+    "the same as a percentage": ("small", {"worker": {"maxSurge": "0%"}}, "worker.maxSurge: is 0 like"),
+    "an API that no Service reaches": ("small", {"api": {"host": "127.0.0.1"}}, "host"),
+    "no port for names": ("small", {"networkPolicy": {"dnsPorts": []}}, "dnsPorts"),
+    "half a percentage": ("small", {"worker": {"maxSurge": "a few"}}, "maxSurge"),
     "one volume for several nodes": (
         "arm64",
         {"models": {"persistence": {"accessMode": "ReadWriteOnce"}}},

@@ -66,3 +66,12 @@ def test_settings_that_are_no_settings_of_the_chart_are_listed() -> None:
     listed = set(re.findall(r"\b[A-Z][A-Z0-9_]+\b", DOCS))
     # API_PUBLISHED takes the place of PUBLIC_BASE_URL in Docker Compose.
     assert {name.upper() for name in SET_BY_CHART - {"api_published"}} <= listed
+
+
+def test_the_values_for_openshift_are_values_of_the_chart() -> None:
+    [values] = re.findall(r"## OpenShift\n.+?```yaml\n(.+?)```", DOCS, re.DOTALL)
+    rendered = render(example("small", **yaml.safe_load(values)))
+    [dns, *_] = rendered.one("NetworkPolicy", "-worker")["spec"]["egress"]
+    assert {port["port"] for port in dns["ports"]} == {5353}
+    for pod in rendered.pods.values():
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & pod["spec"]["securityContext"].keys()

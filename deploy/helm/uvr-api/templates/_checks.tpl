@@ -15,6 +15,9 @@ secrets: give both AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or neither to us
 {{- end }}
 {{- include "uvr-api.redisFaults" . }}
 {{- include "uvr-api.graceFaults" . }}
+{{- if and (has (toString $v.worker.maxSurge) (list "0" "0%")) (eq (include "uvr-api.workerMaxUnavailable" .) "0") }}
+worker.maxSurge: is 0 like worker.maxUnavailable, so no pod could ever be replaced; raise one of the two.
+{{- end }}
 {{- if lt (int $v.keda.maxReplicas) (int $v.keda.minReplicas) }}
 keda.maxReplicas: must not be less than keda.minReplicas ({{ int $v.keda.minReplicas }}).
 {{- end }}

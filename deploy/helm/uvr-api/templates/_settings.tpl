@@ -53,6 +53,16 @@
 {{- add (int64 $worker.processor.shutdownGraceSeconds) 5 (int64 $worker.drainSeconds) (int64 $worker.uploader.shutdownGraceSeconds) 5 10 -}}
 {{- end -}}
 
+{{/* The seconds until Kubernetes kills a stopping worker pod. */}}
+{{- define "uvr-api.workerEndSeconds" -}}
+{{- default (include "uvr-api.workerGraceSeconds" .) .Values.worker.terminationGracePeriodSeconds | int64 -}}
+{{- end -}}
+
+{{/* How many worker pods may be missing during an upgrade. */}}
+{{- define "uvr-api.workerMaxUnavailable" -}}
+{{- max (int .Values.worker.maxUnavailable) (ternary 1 0 .Values.gpu.enabled) -}}
+{{- end -}}
+
 {{/* The least grace period of an API pod: a pause until no new requests come, the API's grace, and its end. */}}
 {{- define "uvr-api.apiGraceSeconds" -}}
 {{- add 5 (int64 .Values.api.shutdownGraceSeconds) 10 -}}

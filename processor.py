@@ -15,7 +15,7 @@ import sys
 import structlog
 
 from config import EVERY_MODEL, Settings
-from uvr.disk import DiskSpace
+from uvr.disk import DiskCheck
 from uvr.errors import UvrError
 from uvr.liveness.disks import disks_fact
 from uvr.liveness.process import WorkerProcess
@@ -55,7 +55,7 @@ def main() -> int:
     facts = {"model": settings.shown_model_name, "provider": separator.provider, "node": settings.node_id}
     log.info("processor.ready", **facts)
 
-    disk = DiskSpace({"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}, settings.min_free_bytes)
+    disk = DiskCheck({"TEMP_DIR": settings.temp_dir, "OUTPUT_DIR": settings.output_dir}, settings.min_free_bytes)
     uploaders = UploaderWatch(broker.client, broker.root, settings.node_id)
 
     def why_paused() -> str:

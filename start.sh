@@ -29,8 +29,10 @@ check_docker() {
     fail "The Docker engine does not answer: start it, and check your permissions (group 'docker', or sudo)."
 }
 
-setting() { # NAME: its value in .env without quotes; the last line wins
-  sed -n "s/^$1=//p" .env | tail -n 1 | sed -e 's/[[:space:]]*$//' -e "s/^\([\"']\)\(.*\)\1\$/\2/"
+setting() { # NAME: its value in .env without quotes and without a comment behind it; the last line wins
+  sed -n "s/^$1=//p" .env | tail -n 1 | sed -E \
+    -e "s/^([\"'])(.*)\1[[:space:]]*(#.*)?\$/\2/; t" \
+    -e 's/(^|[[:space:]]+)#.*$//' -e 's/[[:space:]]*$//'
 }
 
 chosen() { # NAME: its value for Docker Compose, for which the environment wins over .env

@@ -1,6 +1,6 @@
 """The disk: syncing files so that they survive a power cut, and the free space for another task.
 
-A full disk must not make tasks fail, so workers check `DiskSpace` before each claim and claim nothing without space.
+A full disk must not make tasks fail, so workers check `DiskCheck` before each claim and claim nothing without space.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-class DiskSpace:
+class DiskCheck:
     """Checks the disks of `folders`, given by the variable that sets each one. The folders need not exist yet.
 
     `min_free_bytes` must be free on each disk for users other than root; 0 turns the check off.

@@ -10,7 +10,7 @@ import { texts } from "./language.js";
  * @param {string} name
  */
 export function stemTitle(name) {
-  return texts.stemNames[name] ?? name.replaceAll("_", " ");
+  return Object.hasOwn(texts.stemNames, name) ? texts.stemNames[name] : name.replaceAll("_", " ");
 }
 
 /**

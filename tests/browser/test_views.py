@@ -176,7 +176,7 @@ def panel(page: Any, name: str) -> Any:
 
 def given_up(service: Service, **fields: str) -> str:
     """A task whose song cannot be decoded, so that it has become a dead letter."""
-    task_uuid = service.send(b"%PDF-1.7 a document" * 100, "document.wav", **fields)
+    task_uuid = service.send(b"%PDF-1.7 a document" * 100, "given up.wav", **fields)
     assert service.wait_for(task_uuid)["status"] == "failed"
     return task_uuid
 

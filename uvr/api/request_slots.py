@@ -1,7 +1,7 @@
-"""How many requests may hold a thread of this process for minutes, and each user's share of them.
+"""How many long requests a process serves at a time, and each user's share of them.
 
-Uploads and archives of stems last as long as the client likes, and a process has few threads. So each kind gets at
-most half of them, both together leave a quarter free, and with a users file one user gets at most half of each kind.
+Uploads and long downloads last as long as the client likes, and a process has few threads. So each kind gets at most
+half of them, both together leave a quarter free, and with a users file one user gets at most half of each kind.
 Streams of events hold no thread, but a connection, so they have a number of their own. All other requests are over in a
 moment and need no slot. Without a slot, a request is refused before its body is read.
 """
@@ -23,16 +23,15 @@ from uvr.api.problems import problem
 _RETRY_AFTER_S = 10
 
 
-class LongRequests:
-    """Counts the long requests of a process with that many `threads`; safe to use from several threads.
+class Shares:
+    """Counts the requests of each kind and user in this process, up to a maximum; safe to use from several threads."""
 
-    Without users besides the admin (`has_users`), the admin may have all slots.
-    """
+    max_of_a_kind: int
+    max_per_user: int
+    """Of each kind."""
+    _max: int
 
-    def __init__(self, threads: int, *, has_users: bool) -> None:
-        self.max_of_a_kind = max(1, threads // 2)
-        self.max_per_user = (self.max_of_a_kind + 1) // 2 if has_users else self.max_of_a_kind
-        self._max = max(self.max_of_a_kind, threads - max(1, threads // 4))
+    def __init__(self) -> None:
         self._held: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
@@ -54,11 +53,24 @@ class LongRequests:
             self._held += Counter()  # forgets the users that hold nothing
 
 
-class OpenStreams(LongRequests):
-    """Counts the streams of events of a process. With users besides the admin, each gets at most a tenth."""
+class LongRequests(Shares):
+    """The long requests of a process with that many `threads`.
+
+    Without users besides the admin (`has_users`), the admin may have all slots.
+    """
+
+    def __init__(self, threads: int, *, has_users: bool) -> None:
+        super().__init__()
+        self.max_of_a_kind = max(1, threads // 2)
+        self.max_per_user = (self.max_of_a_kind + 1) // 2 if has_users else self.max_of_a_kind
+        self._max = max(self.max_of_a_kind, threads - max(1, threads // 4))
+
+
+class OpenStreams(Shares):
+    """The streams of events of a process. With users besides the admin, each gets at most a tenth."""
 
     def __init__(self, max_streams: int, *, has_users: bool) -> None:
-        super().__init__(max_streams, has_users=has_users)
+        super().__init__()
         self._has_users = has_users
         self.limit_to(max_streams)
 
@@ -69,7 +81,7 @@ class OpenStreams(LongRequests):
 
 
 class Slot:
-    """The right of a request to hold its thread, until `release` or the end of the `with` block."""
+    """The right of a request to last, until `release` or the end of the `with` block."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:
         self._give_back: Callable[[], None] | None = give_back
@@ -92,7 +104,7 @@ class Slot:
 class Slots:
     """The slots of one kind of long request: "upload", "download" or "stream"."""
 
-    def __init__(self, requests: LongRequests, kind: str, *, instead: str) -> None:
+    def __init__(self, requests: Shares, kind: str, *, instead: str) -> None:
         self._requests = requests
         self._kind = kind
         self._instead = instead

@@ -2,7 +2,7 @@
 
 What is in an object store passes through this process, for a page that may load nothing from other hosts. Small parts,
 which is what a player asks for, are read before the answer begins, so they hold no thread while they are sent. Anything
-longer is read piece by piece while it is sent, in a request of its own for each piece, and counts as a stream.
+longer is read piece by piece while it is sent, in a request of its own for each piece, and counts as a download.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def stored_file(key: str, download_name: str) -> Response:
     """The file stored under `key`, or the range of it that the request asks for.
 
     Ends the request with 410 if it is not there, 416 for a range that it does not have, and 429 or 503 if a long part
-    is asked for and there are too many streams.
+    is asked for and there are too many downloads.
     """
     storage = services().storage
     try:

@@ -7,7 +7,7 @@ that are worked on; and in turn a part of all other records, for what changes ra
 If the tasks of many users are followed, all feeds are read less often, and this takes a quarter of a core at most.
 
 Each change has a number. A client that comes back with the number of the last change that it knows gets the changes
-since then, also if nobody has asked in between.
+since then, also if no other client has asked in between.
 """
 
 from __future__ import annotations

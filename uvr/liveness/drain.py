@@ -1,8 +1,8 @@
 """Waits until a node that is about to stop has no stems left that only its uploader can store.
 
 Stems are on the disk of the node that made them. If its uploader stops while some wait there, other nodes separate
-their songs again, after NODE_TIMEOUT_SECONDS. So where processor and uploader are told to stop at the same time, as in
-a pod, the uploader runs this first: it waits for the end of the processor, and then until the result queue is empty.
+their songs again, after NODE_TIMEOUT_SECONDS. So where processor and uploader have to stop at the same time, as in a
+pod, the uploader runs this first: it waits for the end of the processor, and then until the result queue is empty.
 
 `python -m uvr.liveness.drain SECONDS` exits with 0 once nothing is left, and with 1 and a sentence on stderr if that
 takes longer than SECONDS.

@@ -1,5 +1,5 @@
 /**
- * Parts of files over HTTP Range, with failures told apart by what the listener can do about them.
+ * Parts of files over HTTP Range, with failures divided by what the listener can do about them.
  */
 
 /** A server that is silent for longer is asked again: a connection can hang without an error. */

@@ -42,7 +42,7 @@ export class Mix extends EventTarget {
     return this.#channels;
   }
 
-  /** All stems at full volume, which add up to the song, whatever the faders say. */
+  /** All stems at full volume, which add up to the song; the faders do not count. */
   get isOriginal() {
     return this.#isOriginal;
   }
@@ -53,7 +53,7 @@ export class Mix extends EventTarget {
   }
 
   /**
-   * Change what `changes` names of one stem; whoever moves a fader no longer listens to the original.
+   * Change what `changes` names of one stem; a fader that moves ends the original.
    *
    * @param {number} stem
    * @param {Partial<Omit<Channel, "name">>} changes

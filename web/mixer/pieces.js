@@ -67,7 +67,7 @@ export class Pieces {
   }
 
   /**
-   * The piece from the fetch that is on its way, or from a new one. A fetch that nobody wants any longer ends.
+   * The piece from the fetch that is on its way, or from a new one. A fetch ends when no caller wants it any longer.
    *
    * @param {number} number
    * @param {AbortSignal} signal

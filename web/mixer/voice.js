@@ -68,7 +68,7 @@ export class Voice {
     }
   }
 
-  /** Fade out now, and let go of everything. */
+  /** Fade out now, and release everything. */
   fadeOut() {
     const { gain } = this.#fade;
     const now = this.#context.currentTime;

@@ -49,7 +49,7 @@ export const texts = {
   presets: /** @type {Record<string, { title: string, about: string }>} */ ({
     fast: { title: "Fast", about: "vocals and instrumental in the shortest time" },
     balanced: { title: "Balanced", about: "good quality in reasonable time" },
-    best: { title: "Best", about: "the best quality, whatever it takes" },
+    best: { title: "Best", about: "the best quality, slower" },
     karaoke: { title: "Karaoke", about: "without lead vocals, with the choir" },
     drums: { title: "Drums", about: "the drums and the rest" },
     bass: { title: "Bass", about: "the bass and the rest" },
@@ -196,15 +196,6 @@ export const texts = {
     notYet: "The stems are not ready yet. Come back when the task has succeeded.",
     noStems: "This task has no stems, because it did not succeed.",
     stemsDeleted: "The stems of this task have reached their maximum age and were deleted.",
-    stemNames: /** @type {Record<string, string>} */ ({
-      vocals: "Vocals",
-      instrumental: "Instrumental",
-      drums: "Drums",
-      bass: "Bass",
-      other: "Other",
-      piano: "Piano",
-      guitar: "Guitar",
-    }),
     kind: {
       whole: "The stems were loaded as a whole to play them in step; for long songs, WAV starts faster.",
       media: "These files are too long to play exactly in step. Choose WAV as the format to hear them exactly.",

@@ -181,15 +181,6 @@ export const texts = {
     notYet: "分轨还没有完成。请在任务成功后再来。",
     noStems: "这个任务没有成功，所以没有分轨。",
     stemsDeleted: "这个任务的分轨已到保存期限，已被删除。",
-    stemNames: /** @type {Record<string, string>} */ ({
-      vocals: "人声",
-      instrumental: "伴奏",
-      drums: "鼓",
-      bass: "贝斯",
-      other: "其他",
-      piano: "钢琴",
-      guitar: "吉他",
-    }),
     kind: {
       whole: "为了同步播放，分轨已整个载入；长歌用 WAV 格式开始得更快。",
       media: "这些文件太长，无法精确同步播放。请选用 WAV 格式。",

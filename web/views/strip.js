@@ -4,6 +4,7 @@
 
 import { element } from "../dom.js";
 import { texts as allTexts } from "../language.js";
+import { stemTitle } from "../stems.js";
 
 const texts = allTexts.mixer;
 
@@ -23,7 +24,7 @@ export class Strip {
     this.#mix = mix;
     this.#stem = stem;
     this.name = mix.channels[stem].name;
-    const shown = texts.stemNames[this.name] ?? this.name.replaceAll("_", " ");
+    const shown = stemTitle(this.name);
     const title = element("h2", {}, shown);
     for (
       const [control, purpose] of /** @type {[HTMLElement, string][]} */ ([

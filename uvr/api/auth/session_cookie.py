@@ -16,7 +16,7 @@ from http import HTTPStatus
 
 from flask import Response, abort, g, request
 
-from uvr.api.auth.client_address import service_url
+from uvr.api.auth.client_address import forwarded, is_from_proxy, service_url
 from uvr.api.auth.sessions import Session
 from uvr.api.cross_site import SAFE_METHODS, is_from_own_page
 from uvr.api.problems import field_problem
@@ -30,9 +30,15 @@ _KEPT_S = 400 * 86400  # as long as browsers keep cookies
 
 
 def given_cookie() -> str:
-    """The cookie of the current request, valid or not; "" if there is none, or other credentials, which go first."""
+    """The cookie of the current request, valid or not; "" if there is none, or other credentials, which go first.
+
+    Where a proxy says that the request came over HTTPS, only the cookie counts that this host itself has set. A sibling
+    domain, or a page over HTTP, could set the other one, and so make a browser send songs as another user.
+    """
     if request.authorization is not None:
         return ""
+    if is_from_proxy(services().settings) and forwarded("X-Forwarded-Proto").lower() == "https":
+        return request.cookies.get(SECURE_COOKIE, "")
     return request.cookies.get(SECURE_COOKIE) or request.cookies.get(COOKIE, "")
 
 

@@ -5,11 +5,11 @@
 
 The cookie holds the user's name, when the session began, its random id and a signature. The key of the signature comes
 from the shared key and from the user's password as it is stored. So a new password ends all sessions of its user, as
-does the removal of the user, and nobody can forge one who reads only Redis or only the users file. Redis decides how
-long a session lasts, by its own clock: all processes agree, and signing out takes effect at once and everywhere.
+does the removal of the user, and reading only Redis, or only the users file, is not enough to forge one. Redis decides
+how long a session lasts, by its own clock: all processes agree, and signing out takes effect at once and everywhere.
 
 A session that is used goes on; it ends `ttl_s` after its last use, and `MAX_S` after it began at the latest. Redis
-holds digests of the ids, so reading it lends nobody a session.
+holds digests of the ids, so reading it gives no session.
 """
 
 from __future__ import annotations

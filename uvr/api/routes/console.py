@@ -117,10 +117,15 @@ def _file(name: str) -> PageFile | None:
     """The file below web/ with this name, as it is now; None if there is none that browsers may have."""
     joined = safe_join(str(WEB), name)
     path = Path(joined or "")
-    if joined is None or path.suffix not in _TYPES or not path.is_file() or not path.resolve().is_relative_to(WEB):
+    if joined is None or path.suffix not in _TYPES:
         return None
-    status = path.stat()
-    return _read(path, status.st_mtime_ns, status.st_size)
+    try:
+        if not path.is_file() or not path.resolve().is_relative_to(WEB):
+            return None
+        status = path.stat()
+        return _read(path, status.st_mtime_ns, status.st_size)
+    except OSError:  # a name that is too long, or a file that is replaced at this moment
+        return None
 
 
 @lru_cache(maxsize=256)

@@ -1,7 +1,6 @@
 """Server-sent events: GET /tasks/{task_uuid}/events follows one task, GET /events all tasks of a user.
 
-A stream begins with the present state, so a client that reconnects misses nothing that still matters, whatever it
-received last.
+A stream begins with the present state, so a client that reconnects misses nothing that still matters.
 """
 
 from __future__ import annotations

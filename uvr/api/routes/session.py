@@ -62,7 +62,7 @@ def sign_in() -> Response:
 
 @session.get("/session", responses={200: WhoAmI, 401: Problem, 403: Problem, 429: Problem, 503: Problem})
 def show_session() -> Response:
-    """Show who is signed in. Without credentials, or after the session has ended, that is nobody and no error."""
+    """Show who is signed in. Without credentials, or after the session has ended, `user` is null, which is no error."""
     if request.authorization is not None:
         if refusal := require_user():
             return refusal

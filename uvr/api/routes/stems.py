@@ -67,9 +67,9 @@ def download_stem(path: StemPath) -> AnyResponse:
 def download_stems(path: TaskPath) -> Response:
     """Download all stems as one ZIP archive, in which they are named after the song.
 
-    It is made while it is sent, so it cannot be continued in the middle. The number of archives is limited like that of
-    event streams: 429 with Retry-After if the user has too many, 503 if all users together have. If a stem cannot be
-    read after the archive has begun, the connection breaks off.
+    It is made while it is sent, so it cannot be continued in the middle. The number of downloads is limited: 429 with
+    Retry-After if the user has too many, 503 if all users together have. If a stem cannot be read after the archive has
+    begun, the connection breaks off.
     """
     task, storage = finished_task(path.task_uuid), services().storage
     try:

@@ -24,7 +24,7 @@ class SignIn(BaseModel):
 class WhoAmI(BaseModel):
     """Who is signed in."""
 
-    user: Annotated[str | None, Field(description="null if nobody is", examples=["admin"])]
+    user: Annotated[str | None, Field(description="null without a session", examples=["admin"])]
     is_admin: bool
     expires_at: Annotated[
         str | None,

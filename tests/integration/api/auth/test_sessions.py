@@ -19,6 +19,7 @@ from uvr.api.auth.sessions import Sessions
 from uvr.api.auth.users import Account, User
 
 OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+OVER_HTTPS = {"X-Forwarded-Proto": "https"}
 ANNA = credentials("anna")
 BASIC = 'Basic realm="uvr-api", charset="UTF-8"'
 
@@ -129,6 +130,20 @@ def test_over_https_the_cookie_never_travels_without_it(
         gone = plain.delete("/session", headers={"Cookie": kept, **OWN_PAGE}).headers["Set-Cookie"]
         assert gone.startswith("__Host-uvr_session=;")
         assert "Secure" in gone
+
+
+def test_over_https_a_cookie_that_another_host_may_have_set_does_not_count(redis_client: Redis, tmp_path: Path) -> None:
+    """A sibling domain can give a browser the session of its own user, and would get the songs that are sent."""
+    settings = {"public_base_url": "https://stems.example.com", "trusted_proxies": "127.0.0.0/8"}
+    with application(settings_for(redis_client.get_connection_kwargs(), tmp_path, **settings)) as app:
+        browser = app.test_client()
+        own = signed_in(browser, CREDENTIALS, **OVER_HTTPS).headers["Set-Cookie"].partition(";")[0]
+        planted = own.removeprefix("__Host-")
+        browser = app.test_client(use_cookies=False)
+        for cookies, status in [(planted, 401), (own, 200), (f"{planted}; {own}", 200)]:
+            assert browser.get("/tasks", headers={"Cookie": cookies, **OVER_HTTPS}).status_code == status, cookies
+        assert browser.get("/session", headers={"Cookie": planted, **OVER_HTTPS}).json["user"] is None
+        assert browser.get("/tasks", headers={"Cookie": planted}).status_code == 200, "over HTTP there is no other one"
 
 
 def test_a_session_sees_what_its_user_sees(client: FlaskClient) -> None:

@@ -92,6 +92,7 @@ def test_a_file_that_changes_is_served_anew(
         "a.js%00.css",
         "secret.txt",
         "link.js",
+        pytest.param(f"{'a' * 300}.js", id="a name that no file can have"),
     ],
 )
 def test_nothing_else_can_be_reached(

@@ -15,7 +15,7 @@ from scripts.local.health import why_not_ready
 from tests.support.api import application, served, settings_for
 from tests.support.contract import assert_contract_time
 from tests.support.redis_server import redis_server
-from uvr.disk import DiskSpace
+from uvr.disk import DiskCheck
 from uvr.liveness.workers import WorkerPresence
 
 Facts = dict[str, str]
@@ -50,7 +50,7 @@ def test_without_one_kind_of_worker_it_is_not_ready(client: FlaskClient, redis_c
 
 
 def test_a_processor_whose_disk_is_full_says_so(client: FlaskClient, redis_client: Redis, tmp_path: Path) -> None:
-    shortage = DiskSpace({"TEMP_DIR": tmp_path}, 2**62).shortage()
+    shortage = DiskCheck({"TEMP_DIR": tmp_path}, 2**62).shortage()
     workers = [("processor", {"paused": shortage}), ("uploader", {"paused": ""})]
     status, report = ready_with(client, redis_client, *workers)
     assert status == 503

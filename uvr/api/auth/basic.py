@@ -151,7 +151,14 @@ def private_blueprint(name: str) -> APIBlueprint:
         abp_responses={401: Problem, 429: Problem, 503: Problem},
     )
     blueprint.before_request(require_user)
+    blueprint.after_request(_keep_apart)
     return blueprint
+
+
+def _keep_apart(response: Response) -> Response:
+    """Let no cache give what one user has received to the next one, who has the same browser."""
+    response.vary.update(("Authorization", "Cookie"))
+    return response
 
 
 def current_user() -> User:

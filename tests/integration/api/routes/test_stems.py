@@ -76,6 +76,17 @@ def fetch(client: FlaskClient, path: str, user: str = "anna", **headers: str) ->
     return client.get(f"/tasks/{TASK_UUID}{path}", auth=credentials(user), headers=headers, buffered=True)
 
 
+def test_no_browser_cache_gives_a_stem_to_the_next_user(opened: Opener, storage_settings: dict[str, str]) -> None:
+    """A browser keeps stems, for the mixer. It asks again if the cookie is another one."""
+    client = opened(**storage_settings)
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    user, password = credentials("anna")
+    client.post("/session", json={"username": user, "password": password}, headers=headers)
+    for path in ("stems/vocals", "stems.zip"):
+        with client.get(f"/tasks/{TASK_UUID}/{path}", headers=headers) as answer:
+            assert (answer.status_code, "Cookie" in answer.vary) == (200, True), path
+
+
 def test_one_stem_is_served_or_redirected_to_under_the_name_of_the_song(
     opened: Opener, storage_settings: dict[str, str]
 ) -> None:

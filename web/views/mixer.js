@@ -272,7 +272,8 @@ async function drawLanes(view, strips, address, signal) {
  */
 async function peaksOf(address, stem, signal) {
   const resolutions = ["coarse", "fine"].map(async (resolution) => {
-    const answer = await fetch(`${address}/peaks?${new URLSearchParams({ stem, resolution })}`, { signal });
+    const headers = { "X-Requested-With": "uvr" };
+    const answer = await fetch(`${address}/peaks?${new URLSearchParams({ stem, resolution })}`, { headers, signal });
     return answer.ok ? [new Peaks(await answer.arrayBuffer())] : [];
   });
   return (await Promise.all(resolutions).catch(() => [])).flat();

@@ -54,6 +54,7 @@ def test_a_song_is_sent_heard_and_saved_without_a_mouse(visit, tmp_path):
     recorder = json.dumps((PAGES / "recorder.js").read_text())
     script = f"window.recorderCode = {recorder};\n{(PAGES / 'tap.js').read_text()}"
     page = visit(None, script=script, bypass_csp=True)  # for the recorder only
+    expect(page.locator("#username")).to_be_focused()
     page.keyboard.type(AUTH[0])
     page.keyboard.press("Tab")
     page.keyboard.type(AUTH[1])

@@ -315,8 +315,8 @@ check_killed_redis() {
 
 published=example.test/uvr-api:0.2.0 # what IMAGE names; it is only on this engine
 
-as_root() { # COMMAND...: on the folders in /work, whose files belong to another user
-  docker run --rm --user 0 --volume "$work:/work" "$published" "$@"
+as_root() { # COMMAND...: on the folders in $work, whose files belong to another user
+  docker run --rm --user 0 --volume "$work:/mnt/test" "$published" "$@"
 }
 
 use_profiles() {
@@ -325,7 +325,7 @@ use_profiles() {
   docker image rm "$COMPOSE_PROJECT_NAME-service" "$COMPOSE_PROJECT_NAME-processor" >/dev/null
   docker compose cp processor:/srv/uvr/models "$work/models" >/dev/null 2>&1
   mkdir "$work/data"
-  as_root chown -R 12345:0 /work/models /work/data
+  as_root chown -R 12345:0 /mnt/test/models /mnt/test/data
   cat >>.env <<SETTINGS
 COMPOSE_PROFILES=minio,proxy
 IMAGE=$published
@@ -352,7 +352,7 @@ check_proxy() {
   export SSL_CERT_FILE=$work/root.crt
   [ "$(https "$api/health" | grep -c '"status":"healthy"')" = 1 ] || fail "the API does not answer behind the proxy"
   send_song --links "$api/uvr-stems/"
-  [ -z "$(as_root find /work/data ! -user 12345)" ] || fail "files of another user are in DATA_FOLDER"
+  [ -z "$(as_root find /mnt/test/data ! -user 12345)" ] || fail "files of another user are in DATA_FOLDER"
   unsigned=$(https --write-out '%{http_code} %{content_type}' --output /dev/null "$api/uvr-stems/x")
   [ "$unsigned" = "404 application/problem+json" ] || fail "a request without a signature got: $unsigned"
   # The stream does not end, so a proxy that collected it would show nothing by then.
@@ -381,7 +381,7 @@ clean_up() {
     cd "$clone"
     [ "$status" = 0 ] || docker compose logs --tail 30 >&2 || true
     docker compose --profile '*' down --volumes --timeout 5 >/dev/null 2>&1 || true
-    [ ! -d "$work/data" ] || as_root rm -rf /work/models /work/data || true
+    [ ! -d "$work/data" ] || as_root rm -rf /mnt/test/models /mnt/test/data || true
     docker image ls --quiet --filter "reference=$COMPOSE_PROJECT_NAME-*" --filter 'reference=example.test/uvr-api' |
       xargs --no-run-if-empty docker image rm --force >/dev/null 2>&1 || true
   fi

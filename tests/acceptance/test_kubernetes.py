@@ -223,7 +223,7 @@ def test_a_pod_that_is_deleted_stores_its_stems_first(cluster: Cluster, web: Htt
     draining = cluster.pre_stop("uploader")
     cluster.processes["processor"].terminate()
     assert cluster.processes["processor"].wait(PATIENCE_S) == 0
-    assert draining.poll() is None, "the uploader is not told to stop while stems wait"
+    assert draining.poll() is None, "the uploader gets no signal to stop while stems wait"
     cluster.processes["uploader"].send_signal(signal.SIGCONT)
     assert draining.wait(2 * PATIENCE_S) == 0
     cluster.processes["uploader"].terminate()

@@ -176,7 +176,7 @@ def assert_known(service: Service) -> None:
     def entries() -> dict[str, dict[str, Any]]:
         return {name: entry for name, entry in models(service).items() if name in STEMS}
 
-    eventually(lambda: all(entry["memory_bytes"] for entry in entries().values()), "memory of all models is told")
+    eventually(lambda: all(entry["memory_bytes"] for entry in entries().values()), "memory of all models is shown")
     for name, entry in entries().items():
         assert (entry["engine"], set(entry["stems"])) == (ENGINES[name], STEMS[name])
         assert (entry["is_here"], entry["offered"], entry["device"]) == (True, True, "cpu")

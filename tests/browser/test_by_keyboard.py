@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FileChooser, Page, expect
 
 from tests.browser.listening import Recording, difference_db, place_in
 from tests.browser.visits import PAGES, assert_accessible, row
 from tests.browser.wavs import wav
 from tests.support.audio import read_audio
 from tests.support.service import AUTH
+from tests.support.waiting import eventually
 
 SETTLED = 4000
 SONG_S = 8
@@ -49,20 +50,34 @@ def hear(page: Page, seconds: float) -> None:
     )
 
 
+def chosen_with(page: Page, choosers: list[FileChooser]) -> FileChooser:
+    """The dialog to choose files, once it is open."""
+
+    def opened() -> list[FileChooser]:
+        page.wait_for_timeout(20)
+        return choosers
+
+    return eventually(opened, "the dialog to choose files opens")[0]
+
+
 def test_a_song_is_sent_heard_and_saved_without_a_mouse(visit, tmp_path):
     (tmp_path / "by keyboard.wav").write_bytes(voice_and_drums())
     recorder = json.dumps((PAGES / "recorder.js").read_text())
     script = f"window.recorderCode = {recorder};\n{(PAGES / 'tap.js').read_text()}"
     page = visit(None, script=script, bypass_csp=True)  # for the recorder only
+    choosers: list[FileChooser] = []
+    # Long before the key: the browser takes a moment until it hands its dialogs over.
+    page.on(
+        "filechooser", lambda chooser: choosers.append(chooser)
+    )  # Playwright marks handlers, which a built-in refuses
     expect(page.locator("#username")).to_be_focused()
     page.keyboard.type(AUTH[0])
     page.keyboard.press("Tab")
     page.keyboard.type(AUTH[1])
     page.keyboard.press("Enter")
     expect(page.locator(".board .summary")).to_contain_text("task")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("n")
-    chooser.value.set_files(tmp_path / "by keyboard.wav")
+    page.keyboard.press("n")
+    chosen_with(page, choosers).set_files(tmp_path / "by keyboard.wav")
     expect(row(page, "by keyboard.wav").locator(".state")).to_have_text("finished")
     tab_to(page, "Listen to by keyboard.wav")
     page.keyboard.press("Enter")

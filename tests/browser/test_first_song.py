@@ -14,26 +14,12 @@ from playwright.sync_api import Browser, Page, expect
 from scripts.synthetic_song import make_song
 from tests.browser.listening import Recording, difference_db, place_in
 from tests.support.audio import read_audio
-from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, Service, running_service
+from tests.support.service import AUTH, Service
 from tests.support.waiting import PATIENCE_S
-from uvr.models import store
 
 PAGES = Path(__file__).parent / "pages"
 SETTLED = 4000
 """Samples until the gains have reached their values."""
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("first-song")
-    (folder / "redis").mkdir()
-    store.ensure_model_file("Spleeter-2stems", model_dir)
-    with (
-        redis_server(folder / "redis", tcp=True) as redis,
-        running_service(folder, f"redis://127.0.0.1:{redis.port}", model_dir) as service,
-    ):
-        yield service
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from config import ROOT
 from scripts.synthetic_song import make_song
-from tests.support.redis_server import redis_server
-from tests.support.service import AUTH, Service, running_service
-from uvr.models import store
+from tests.support.service import AUTH, Service
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
@@ -30,18 +27,6 @@ TOO_SMALL_FOR_FINGERS = """() => {
     .filter(([, { height }]) => height < 43.5)
     .map(([name, { height }]) => `${name}: ${height}`);
 }"""
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, model_dir: Path) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("look")
-    (folder / "redis").mkdir()
-    store.ensure_model_file("Spleeter-2stems", model_dir)
-    with (
-        redis_server(folder / "redis", tcp=True) as redis,
-        running_service(folder, f"redis://127.0.0.1:{redis.port}", model_dir, MAX_ATTEMPTS="1") as service,
-    ):
-        yield service
 
 
 @pytest.fixture(scope="module")

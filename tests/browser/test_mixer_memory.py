@@ -58,18 +58,18 @@ def test_an_hour_of_two_stems_takes_less_than_60_mb_while_it_plays_and_jumps(lon
     lone_chromium(f"{server.url}/pages/hour.html")
     idle: dict[int, int] = {}
     growth_bytes, deadline = 0, time.monotonic() + 300
-    while "playing" not in (told := things_told(server)):
+    while "playing" not in (reports := reports_to(server)):
         assert time.monotonic() < deadline, "it did not play to the end"
         time.sleep(0.25)
         sizes = resident_bytes_of_renderers(tmp_path)
-        if not idle and "idle" in told:
+        if not idle and "idle" in reports:
             idle = sizes
         growth_bytes = max(growth_bytes, *(size - idle[pid] for pid, size in sizes.items() if pid in idle), 0)
     assert 10 * 2**20 < growth_bytes < MAX_GROWTH_BYTES, "what is scheduled is decoded, and so takes some memory"
-    [median_start_ms] = [int(it.removeprefix("start/")) for it in told if it.startswith("start/")]
+    [median_start_ms] = [int(it.removeprefix("start/")) for it in reports if it.startswith("start/")]
     assert median_start_ms < MAX_START_MS
 
 
-def things_told(server: RangeServer) -> list[str]:
+def reports_to(server: RangeServer) -> list[str]:
     """What the page has asked for to tell how far it is."""
-    return [path.removeprefix("/told/") for path, _ in list(server.requests) if path.startswith("/told/")]
+    return [path.removeprefix("/reports/") for path, _ in list(server.requests) if path.startswith("/reports/")]

@@ -16,6 +16,7 @@ from redis import Redis
 from redis_queue import RedisQueue
 from tests.support.api import application, settings_for
 from tests.support.http_server import HttpServer, http_server
+from tests.support.s3_server import S3Server
 from tests.support.workshop import Workshop, open_workshop
 from uvr.worker.shutdown import Shutdown
 
@@ -30,6 +31,15 @@ def queue(redis_client: Redis) -> RedisQueue:
 def api_settings() -> dict[str, Any]:
     """What a test file overrides to change settings of its `client`."""
     return {}
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """A storage on disk, and one in a real bucket; a test with this fixture runs with each."""
+    if request.param == "local":
+        return {}
+    s3: S3Server = request.getfixturevalue("s3")
+    return {name.lower(): value for name, value in s3.settings.items()}
 
 
 @pytest.fixture

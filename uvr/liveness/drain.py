@@ -10,6 +10,7 @@ takes longer than SECONDS.
 
 from __future__ import annotations
 
+import argparse
 import socket
 import sys
 import time
@@ -60,5 +61,7 @@ def drain(settings: Settings, timeout_s: float) -> str:
 
 
 if __name__ == "__main__":
-    if left := drain(load_settings(), float(sys.argv[1])):
+    parser = argparse.ArgumentParser(prog="python -m uvr.liveness.drain", description="Wait until a node may stop.")
+    parser.add_argument("timeout_s", type=float, metavar="SECONDS", help="how long to wait at most")
+    if left := drain(load_settings(), parser.parse_args().timeout_s):
         sys.exit(left)

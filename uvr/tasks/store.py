@@ -148,7 +148,7 @@ class TaskStore:
     def statuses(self, *, owner: str, limit: int) -> dict[str, Status]:
         """The status of at most `limit` tasks of `owner` ("" for any), newest first.
 
-        Tasks that are worked on come first, whatever their age. The statuses are read one after the other in the order
+        Tasks that are worked on come first, at any age. The statuses are read one after the other in the order
         in which a task has them, so a task that moves on meanwhile is found; one that is retried may be missing.
         """
         every_status = f"{self._root}:owner:{owner}" if owner else f"{self._root}:tasks"

@@ -8,10 +8,10 @@ const JUMPS = 59;
 const PAUSES_MS = [100, 250, 600, 1500];
 
 const delay = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const tell = (what) => fetch(`/told/${what}`);
+const report = (what) => fetch(`/reports/${what}`);
 
 await delay(1000);
-await tell("idle");
+await report("idle");
 await delay(1000);
 const stems = ["vocals", "instrumental"].map((name) => ({ name, url: `/hour/${name}.wav` }));
 const startMs = [];
@@ -22,7 +22,7 @@ player.addEventListener("state", () => {
 });
 player.play();
 await delay(PLAY_MS);
-await tell("jumping");
+await report("jumping");
 for (let jump = 0; jump < JUMPS; jump++) {
   askedAt = performance.now();
   player.seek(3500 * ((jump * 0.618) % 1));
@@ -30,5 +30,5 @@ for (let jump = 0; jump < JUMPS; jump++) {
 }
 await delay(5000);
 startMs.sort((one, other) => one - other);
-await tell(`start/${Math.round(startMs[startMs.length >> 1])}`);
-await tell(player.state);
+await report(`start/${Math.round(startMs[startMs.length >> 1])}`);
+await report(player.state);

@@ -175,7 +175,7 @@ def test_every_example_on_the_page_works(shared_redis: ValkeyServer, tmp_path: P
     expected = {name: [200] for name in examples}
     expected |= {"submit": [202, 202], "retry_task": [202], "redeliver_webhook": [202]}
     expected |= {"make_webhook_secret": [201], "remove_webhook_secret": [204]}
-    expected |= {"sign_in": [401, 401], "sign_out": [204]}  # nobody has the password in the example
+    expected |= {"sign_in": [401, 401], "sign_out": [204]}  # the password in the example is wrong
     expected |= {"retry_dead_letter": [202], "drop_dead_letter": [204]}
     expected |= {"delete_task": [204], "show_readiness": [503]}  # there are no workers
     assert answers == expected

@@ -77,9 +77,9 @@ def test_a_client_gets_all_tasks_and_then_each_change_once(feed: Feed) -> None:
     lease = begin(feed.broker.tasks)
     feed.broker.tasks.extend(lease, record(status=Status.PROCESSING, attempt=1))
     started = feed.changes(first.version)
-    told = {json.loads(text)["task_uuid"]: json.loads(text) for text in started.tasks}
-    assert (told["a"]["status"], told["a"]["position"]) == ("processing", None)
-    assert told["b"]["position"] == 0, "the one behind it has moved up"
+    shown = {json.loads(text)["task_uuid"]: json.loads(text) for text in started.tasks}
+    assert (shown["a"]["status"], shown["a"]["position"]) == ("processing", None)
+    assert shown["b"]["position"] == 0, "the one behind it has moved up"
 
     feed.broker.tasks.extend(lease, record(progress=0.5))
     moved = feed.changes(started.version)

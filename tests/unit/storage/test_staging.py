@@ -36,7 +36,7 @@ def test_peaks_lie_beside_the_stems_and_go_with_them(tmp_path: Path) -> None:
         (folder / "vocals.wav").write_bytes(b"v")
         (staging.peaks_path / "vocals.fine.dat").write_bytes(b"p")
         staging.publish()
-    assert list(stems_of(tmp_path, staging.name)) == ["vocals"], "older uploaders store whatever is with the stems"
+    assert list(stems_of(tmp_path, staging.name)) == ["vocals"], "older uploaders store every file beside the stems"
     assert {name: path.read_bytes() for name, path in peaks_of(tmp_path, staging.name).items()} == {"vocals.fine": b"p"}
     remove(tmp_path, staging.name)
     assert list((tmp_path / "pending").iterdir()) == []

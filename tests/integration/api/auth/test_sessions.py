@@ -261,7 +261,7 @@ def test_a_user_has_a_limited_number_of_sessions(redis_client: Redis, monkeypatc
 
 
 def forgeries(cookie: str, others: str) -> Iterator[str]:
-    """What somebody who has one session tries to make of it."""
+    """What an attacker who has one session tries to make of it."""
     name, began, session_id, signature = cookie.split(".")
     admin = others.split(".")[0]
     yield ".".join([admin, began, session_id, signature])

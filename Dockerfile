@@ -1,8 +1,13 @@
-# Two images from one file. `service` runs the API and the uploader; `processor` fetches and separates songs. Each
-# contains only the hash-locked packages that it needs: the service has neither onnxruntime nor numpy nor FFmpeg.
+# Three images from one file. `service` runs the API and the uploader; `processor` fetches and separates songs, and
+# `processor-gpu` does so on an NVIDIA card. Each contains only the hash-locked packages that it needs: the service has
+# neither onnxruntime nor numpy nor FFmpeg.
 #
 #   docker build --target service .
 #   docker build --target processor .
+#   docker build --target processor-gpu .
+#
+# They run as user 10001 of group 0, or as any other user of group 0, as on OpenShift; no user needs an entry in
+# /etc/passwd.
 #
 # Set the build arguments PYTHON_IMAGE, PIP_INDEX_URL and PIP_EXTRA_INDEX_URL to use mirrors; docker-compose.yml takes
 # them from .env.
@@ -30,6 +35,16 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && /opt/venv/bin/python -m pip install --require-hashes -r /tmp/requirements.txt
 
 
+# The same with ONNX Runtime for CUDA in place of the one for CPUs, and with CUDA and cuDNN: 2 GB.
+FROM ${PYTHON_IMAGE} AS processor-gpu-packages
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+RUN --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=bind,source=requirements/processor-gpu.txt,target=/tmp/requirements.txt \
+    python -m venv /opt/venv \
+    && /opt/venv/bin/python -m pip install --require-hashes -r /tmp/requirements.txt
+
+
 # The kernels need a C compiler once. If none can be installed, the image works without them, only slower.
 FROM ${PYTHON_IMAGE} AS kernels
 WORKDIR /srv/uvr
@@ -45,8 +60,18 @@ COPY uvr/separation/native/ uvr/separation/native/
 RUN python -m uvr.separation.native.build
 
 
-# Shared by both images: an unprivileged user, and the two folders that it may write to. Everything else is read-only.
+# Shared by all images: an unprivileged user, and the two folders that it may write to. Everything else is read-only.
+# Group 0 may write there too: a platform that chooses the user, such as OpenShift, puts it into that group.
 FROM ${PYTHON_IMAGE} AS application
+ARG VERSION=local
+ARG REVISION=unknown
+ARG SOURCE=unknown
+LABEL org.opencontainers.image.title="uvr-api" \
+      org.opencontainers.image.description="Self-hosted service that splits songs into stems" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     LANG=C.UTF-8 \
@@ -54,16 +79,15 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 WORKDIR /srv/uvr
-RUN groupadd --gid 10001 uvr \
-    && useradd --uid 10001 --gid uvr --no-create-home --home-dir /tmp uvr \
-    && install --directory --owner=uvr --group=uvr data models
+RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /tmp uvr \
+    && install --directory --owner=10001 --group=0 --mode=0775 data models
 STOPSIGNAL SIGTERM
 
 
 FROM application AS service
 COPY --from=service-packages /opt/venv /opt/venv
 COPY . .
-USER 10001:10001
+USER 10001:0
 EXPOSE 8000
 CMD ["python", "app.py"]
 
@@ -72,5 +96,14 @@ FROM application AS processor
 COPY --from=processor-packages /opt/venv /opt/venv
 COPY . .
 COPY --from=kernels /srv/uvr/uvr/separation/native/ uvr/separation/native/
-USER 10001:10001
+USER 10001:0
+CMD ["python", "processor.py"]
+
+
+FROM application AS processor-gpu
+ENV DEVICE=cuda
+COPY --from=processor-gpu-packages /opt/venv /opt/venv
+COPY . .
+COPY --from=kernels /srv/uvr/uvr/separation/native/ uvr/separation/native/
+USER 10001:0
 CMD ["python", "processor.py"]

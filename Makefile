@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-docker lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-docker chart screenshots lint format bench bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,15 +35,25 @@ TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 
 
 # Files run in their listed order. Ordering them by number of tests would leave the slowest files, which have few tests,
 # for the end, when all but one core have nothing left to do.
+IN_PARALLEL = --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
+
 test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" selects some of them
 	@scripts/setup.sh dev
-	$(PYTHON_IN_VENV) -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTHON_IN_VENV) -m pytest $(IN_PARALLEL) $(ARGS)
 
 test-browser: ## test the pages in a headless Chromium, which it installs where it may; ARGS="-k loop" selects some tests
-	@scripts/test_browser.sh -m "not long" $(ARGS)
+	@scripts/test_browser.sh $(IN_PARALLEL) -m "not long" $(ARGS)
 
-test-all: test test-docker ## run all tests, also those in the browser that take minutes
-	@scripts/test_browser.sh
+test-server: ## test the proxies, systemd units and backups of a server; installs Caddy, nginx and Redis where it may
+	@scripts/test_server.sh $(ARGS)
+
+test-monitoring: ## test alerts and dashboard with a real Prometheus, which it installs where it may
+	@scripts/install_prometheus.sh
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m pytest tests/monitoring $(ARGS)
+
+test-all: test test-server test-docker ## run all tests, also those in the browser that take minutes
+	@scripts/test_browser.sh $(IN_PARALLEL)
 
 chaos: ## kill random processes of a busy service, then let a user misbehave; ARGS="--tasks 300 --kills 60 --seed 7 --pairs 1"
 	@scripts/setup.sh dev
@@ -52,7 +62,14 @@ chaos: ## kill random processes of a busy service, then let a user misbehave; AR
 test-docker: ## test the service in Docker; needs a Docker engine and is skipped without one
 	scripts/test_docker.sh
 
-lint: ## check style, types, JavaScript, C kernels, Lua and shell scripts
+chart: ## write the files of the Helm chart that repeat config.py, its values.yaml and the alerts
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m scripts.chart
+
+screenshots: ## take the pictures of docs/images in a headless Chromium, of a real run; SONG=path for your own song
+	@SONG="$$SONG" scripts/screenshots.sh
+
+lint: ## check style, types, JavaScript, C kernels, Lua, shell scripts and workflows
 	@scripts/setup.sh dev
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
@@ -62,7 +79,8 @@ lint: ## check style, types, JavaScript, C kernels, Lua and shell scripts
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno lint --quiet
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno fmt --quiet --check
 	DENO_NO_UPDATE_CHECK=1 $(BIN)deno check --quiet web/
-	$(BIN)shellcheck --external-sources *.sh scripts/*.sh .ci/run
+	$(BIN)shellcheck --external-sources *.sh scripts/*.sh deploy/bin/uvr .ci/run
+	$(BIN)actionlint -shellcheck $(BIN)shellcheck
 
 format: ## format Python with ruff, C with clang-format, JavaScript with deno
 	@scripts/setup.sh dev

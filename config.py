@@ -45,7 +45,7 @@ from uvr.net.ports import PortRange, parse_ports
 from uvr.net.receiver_headers import parse_receiver_headers
 
 ROOT = Path(__file__).resolve().parent
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 FETCH_USER_AGENT = "Mozilla/5.0 (compatible; uvr-api)"
 """Begins like the user agent of a browser, because some servers answer 403 to all others."""
@@ -80,6 +80,11 @@ def _model_names(text: str) -> tuple[str, ...]:
     if paths := [name for name in names if os.sep in name]:
         raise ValueError(f"{paths[0]} is a path; give the name of a model in MODEL_FILE_DIR, or of a preset")
     return names
+
+
+def _leads_here(url: str) -> bool:
+    """Whether only programs on this machine can open `url`."""
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 CheckoutPath = Annotated[Path, AfterValidator(_in_checkout)]
@@ -124,6 +129,7 @@ class Settings(BaseSettings):
     client_grace_seconds: Seconds = 300
     client_min_bytes_per_second: int = Field(256 * 2**10, ge=0)
     max_connections_per_address: int = Field(100, ge=0)
+    max_event_streams: int = Field(500, ge=1)
     api_published: str = Field("", pattern=r"^(.+:[0-9]{1,5})?$")
     public_base_url: HttpUrl = ""
     allowed_hosts: Hosts = ()
@@ -198,6 +204,7 @@ class Settings(BaseSettings):
     s3_bucket_name: str = ""
     s3_addressing_style: AddressingStyle = "auto"
     s3_endpoint_url: HttpUrl = ""
+    s3_public_endpoint_url: HttpUrl = ""
     s3_public_domain: HttpUrl = Field("", validation_alias=AliasChoices("s3_public_domain", "s3_base_url"))
     s3_key_prefix: str = ""
     s3_acl: str = ""
@@ -265,7 +272,7 @@ class Settings(BaseSettings):
             raise ValueError("set both AWS_ACCESS_KEY_ID and this, or neither to use the role of this machine")
         return secret
 
-    @field_validator("s3_endpoint_url")
+    @field_validator("s3_endpoint_url", "s3_public_endpoint_url")
     @classmethod
     def endpoint_names_no_other_bucket(cls, url: str, info: ValidationInfo) -> str:
         """The endpoint does not name a bucket other than S3_BUCKET_NAME."""
@@ -348,13 +355,18 @@ class Settings(BaseSettings):
     @property
     def link_warning(self) -> str:
         """A sentence if other machines can reach the API but cannot open the links in its webhooks, else ""."""
-        others_reach_api = bool(self.allowed_hosts) or not self.is_on_loopback
-        links_lead_here = is_loopback(urlsplit(self.base_url).hostname or "")
-        if self.s3_bucket_name or not (others_reach_api and links_lead_here):
+        is_public = self.public_base_url and not _leads_here(self.public_base_url)
+        others_reach_api = bool(self.allowed_hosts) or not self.is_on_loopback or is_public
+        where, variable, of = (
+            (self.s3_public_endpoint_url, "S3_PUBLIC_ENDPOINT_URL", "storage")
+            if self.s3_bucket_name
+            else (self.base_url, "PUBLIC_BASE_URL", "API")
+        )
+        if not others_reach_api or not _leads_here(where) or (self.s3_bucket_name and self.s3_public_domain):
             return ""
         return (
-            f"Links in webhooks lead to {self.base_url}, which only this machine can open: set PUBLIC_BASE_URL to the "
-            f"address at which other machines reach the API, such as https://stems.example.com."
+            f"Links in webhooks lead to {where}, which only this machine can open: set {variable} to the "
+            f"address at which other machines reach the {of}, such as https://stems.example.com."
         )
 
 

@@ -28,6 +28,7 @@ from uvr.models.audio_separator import missing_files, verify_model_files
 from uvr.models.catalogue import CATALOGUE, Model, known_model
 from uvr.net.model_sources import ModelSources
 from uvr.separation.engine_factory import model_file
+from uvr.worker.shutdown import end_on_sigterm
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -146,6 +147,7 @@ def _row(model: Model, folder: Path) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()  # it may be the first process of a container
     try:
         sys.exit(main())
     except KeyboardInterrupt:

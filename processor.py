@@ -17,6 +17,7 @@ import structlog
 from config import EVERY_MODEL, Settings
 from uvr.disk import DiskSpace
 from uvr.errors import UvrError
+from uvr.liveness.disks import disks_fact
 from uvr.liveness.process import WorkerProcess
 from uvr.liveness.workers import UploaderWatch
 from uvr.models.announcements import ModelAnnouncements
@@ -66,7 +67,10 @@ def main() -> int:
     def loaded() -> str:
         return ", ".join(sorted(separator.loaded_models))
 
-    presence = process.presence(facts, paused=why_paused, idle=why_idle, loaded=loaded)
+    def disks() -> str:
+        return disks_fact(settings, "TEMP_DIR", "OUTPUT_DIR", "MODEL_FILE_DIR")
+
+    presence = process.presence(facts, paused=why_paused, idle=why_idle, loaded=loaded, disks=disks)
     scheduler = InferenceScheduler(
         broker.tasks, presence.name, why_paused, settings.download_threads, loaded=lambda: record_texts(separator)
     )

@@ -444,8 +444,12 @@ class RedisQueue:
         Does not count the effects of `max_wait_s`, `max_running` and loaded models. An estimate while items of more
         than a hundred owners with its priority wait.
         """
-        rank = self._scripts["position"](keys=[self.name], args=[item_id])
-        return rank if rank is None else int(rank)
+        return self.positions([item_id])[0]
+
+    def positions(self, item_ids: Sequence[str]) -> list[int | None]:
+        """The `position` of each of these items, in one step of Redis: ask for few at a time."""
+        ranks = self._scripts["positions"](keys=[self.name], args=list(item_ids))
+        return [rank if rank is None else int(rank) for rank in ranks]
 
     def _bring_back(self, step: str, args: Sequence[Any], limit: Limit | None, record: Record | None) -> bool:
         limit = limit or Limit(self.name, 0)

@@ -3,8 +3,10 @@
 # every container is healthy and prints the address. A second call applies changes in .env or in the code.
 #
 #   ./start.sh                          further arguments go to `docker compose up`:
-#   ./start.sh --scale processor=2
+#   ./start.sh --scale processor=2      until the next start; PROCESSORS=2 in .env stays
 #
+# It writes what the profiles in COMPOSE_PROFILES need into .env, unless it is there, and removes the containers of
+# profiles that were taken out. With IMAGE it builds nothing and downloads the published images.
 # START_TIMEOUT_SECONDS (1800) limits the wait; the first start downloads the model.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -31,15 +33,29 @@ setting() { # NAME: its value in .env without quotes; the last line wins
   sed -n "s/^$1=//p" .env | tail -n 1 | sed -e 's/[[:space:]]*$//' -e "s/^\([\"']\)\(.*\)\1\$/\2/"
 }
 
-set_random_value() { # NAME: unless it has a value in .env; replaces an empty line or one that is commented out
-  [ -z "$(setting "$1")" ] || return 0
-  local value
-  value=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-  awk -v name="$1" -v value="$value" '
+chosen() { # NAME: its value for Docker Compose, for which the environment wins over .env
+  printf '%s' "${!1-$(setting "$1")}"
+}
+
+has_profile() { [[ ",$(chosen COMPOSE_PROFILES | tr -d ' ')," == *",$1,"* ]]; } # NAME
+
+write() { # NAME VALUE: into .env; replaces an empty line or one that is commented out
+  awk -v name="$1" -v value="$2" '
     $0 ~ "^(# )?" name "=" { if (!written++) print name "=" value; next }
     { print }
     END { if (!written) print name "=" value }' .env >.env.new
   mv .env.new .env
+}
+
+set_value() { # NAME VALUE: unless it has a value
+  [ -z "$(chosen "$1")" ] || return 0
+  write "$1" "$2"
+  echo "$1: wrote $2 into .env"
+}
+
+set_random_value() { # NAME: unless it has a value
+  [ -z "$(chosen "$1")" ] || return 0
+  write "$1" "$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')"
   echo "$1: wrote a random value into .env"
 }
 
@@ -47,11 +63,67 @@ prepare_env() {
   [ -f .env ] || cp env.example .env
   set_random_value BASIC_AUTH_PASSWORD
   set_random_value REDIS_PASSWORD
+  ! has_profile proxy || set_value DOMAIN localhost
+  ! has_profile minio || point_to_minio
+  # A processor on the CPU would take every second song away from the card, and need minutes for it.
+  ! has_profile gpu || set_value PROCESSORS 0
+  ! has_profile monitoring || { set_random_value METRICS_TOKEN && set_random_value GRAFANA_PASSWORD; }
 }
 
-states() { # one line per container: name, status, health, restarts
+point_to_minio() {
+  set_value S3_BUCKET_NAME uvr-stems
+  set_value S3_ENDPOINT_URL http://minio:9000
+  set_value S3_PUBLIC_ENDPOINT_URL "$(address_of_links)"
+  set_value AWS_ACCESS_KEY_ID uvr
+  set_random_value AWS_SECRET_ACCESS_KEY
+}
+
+address_of_links() { # the proxy passes on requests with a signature, so links need neither port nor certificate of their own
+  local host port
+  if has_profile proxy; then
+    port=$(chosen HTTPS_PORT)
+    echo "https://$(chosen DOMAIN)${port:+:$port}"
+  else
+    host=$(chosen MINIO_BIND)
+    port=$(chosen MINIO_PORT)
+    [ "${host:-0.0.0.0}" != 0.0.0.0 ] || host=127.0.0.1
+    echo "http://$host:${port:-9000}"
+  fi
+}
+
+warn_about_profiles() { # what .env says is possible, but probably not meant
+  if [ "$(chosen PROCESSORS)" = 0 ] && ! has_profile gpu; then
+    echo "Warning: PROCESSORS is 0, so songs wait until there is a processor: set it to 1 in .env."
+  fi
+  if [ -n "$(chosen DOMAIN)" ] && [[ ! "$(chosen API_BIND)" =~ ^(127\..*)?$ ]]; then
+    echo "Warning: with DOMAIN, clients should reach the API through the proxy only: remove API_BIND from .env."
+  fi
+} >&2
+
+states() { # one line per container: name, status, health, restarts; without those that have done their work
   docker compose ps --all --quiet | xargs docker inspect --format \
-    '{{slice .Name 1}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.RestartCount}}'
+    '{{slice .Name 1}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}-{{end}} {{.RestartCount}} {{.State.ExitCode}}' |
+    awk '$2 != "exited" || $5 != 0'
+}
+
+remove_unused() { # the containers of profiles that COMPOSE_PROFILES no longer names
+  local all used unused
+  all=$(docker compose --profile '*' config --services) || return 0
+  used=$(docker compose config --services) || return 0
+  unused=$(comm -23 <(sort <<<"$all") <(sort <<<"$used"))
+  # shellcheck disable=SC2086  # several names
+  [ -z "$unused" ] || docker compose --profile '*' rm --stop --force $unused >/dev/null 2>&1 || true
+}
+
+start_containers() { # further arguments go to `docker compose up`
+  if [ -z "$(chosen IMAGE)" ]; then
+    docker compose up --detach --build "$@"
+    return
+  fi
+  # `up` would not download an image that it could also build.
+  docker compose pull --policy missing api processor || return
+  ! has_profile gpu || docker compose build processor-gpu || return
+  docker compose up --detach --no-build "$@"
 }
 
 broken() { # the first container that cannot recover by itself; between two restarts "unhealthy" means nothing
@@ -120,20 +192,28 @@ print_address() {
   local user url
   user=$(setting BASIC_AUTH_USERNAME)
   url=http://$(docker compose port api 8000)
+  ! has_profile proxy || url=$(docker compose exec -T api printenv PUBLIC_BASE_URL)
   cat <<TEXT
 
 The service is running: $url
-  docs      $url/docs
+  page      $url/  (open it in a browser, sign in, and drop a song)
   user      ${user:-admin}
-  password  BASIC_AUTH_PASSWORD in .env
+  password  BASIC_AUTH_PASSWORD in .env$(print_monitoring)
+  docs      $url/docs
   logs      docker compose logs --follow
   stop      ./stop.sh
 TEXT
 }
 
+print_monitoring() {
+  ! has_profile monitoring || printf '\n  %s' "Grafana   http://$(docker compose port grafana 3000), admin, GRAFANA_PASSWORD in .env"
+}
+
 check_docker
 prepare_env
-docker compose up --detach --build "$@" || explain_failed_up
+warn_about_profiles
+remove_unused
+start_containers "$@" || explain_failed_up
 wait_for_health
 warn_about_links
 warn_unless_ready

@@ -8,4 +8,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 command -v docker >/dev/null || { echo "Docker is not installed, so there is nothing to stop." >&2; exit 1; }
-exec docker compose down "$@"
+exec docker compose --profile "*" down "$@" # also of profiles that .env no longer names

@@ -15,6 +15,7 @@ import structlog
 
 from config import Settings, refuse_to_start
 from uvr.errors import PermanentError
+from uvr.liveness.disks import disks_fact
 from uvr.liveness.process import WorkerProcess
 from uvr.storage.availability import StorageAvailability
 from uvr.storage.base import Storage
@@ -50,7 +51,12 @@ def main() -> int:
     facts = {"storage": storage.kind, "node": settings.node_id}
     log.info("uploader.ready", **facts)
 
-    presence = process.presence(facts, paused=lambda: availability.problem, retention=lambda: housekeeping.problem)
+    presence = process.presence(
+        facts,
+        paused=lambda: availability.problem,
+        retention=lambda: housekeeping.problem,
+        disks=lambda: disks_fact(settings, "TEMP_DIR", "OUTPUT_DIR"),
+    )
     with (
         availability.watching(on_change=presence.announce),
         process.announced(presence),

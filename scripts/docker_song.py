@@ -13,19 +13,20 @@ import io
 import json
 import os
 import queue
+import ssl
 import sys
 import time
 import wave
 from pathlib import Path
 from typing import Any
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 from scripts.song_server import SongServer
 
 STEMS = ("vocals", "instrumental")
 
-# Never ask a proxy for a loopback address.
-_open = build_opener(ProxyHandler({})).open
+# Never ask a proxy for a loopback address. SSL_CERT_FILE names the authority of a service behind HTTPS.
+_open = build_opener(ProxyHandler({}), HTTPSHandler(context=ssl.create_default_context())).open
 
 
 def call(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:
@@ -52,10 +53,12 @@ def frames_of(url: str) -> int:
         return int(sound.getnframes())
 
 
-def fault_of(payload: dict[str, Any], frames: int) -> str:
+def fault_of(payload: dict[str, Any], frames: int, links: str) -> str:
     """What is wrong with the outcome of a task, "" if nothing is."""
     if payload["status"] != "success":
         return str(payload["error_message"])
+    if elsewhere := [payload[name] for name in STEMS if not payload[name].startswith(links)]:
+        return f"links do not begin with {links}: {', '.join(elsewhere)}"
     lengths = {name: frames_of(payload[name]) for name in STEMS}
     wrong = [f"{name} has {length} frames, not {frames}" for name, length in lengths.items() if length != frames]
     return "; ".join(wrong)
@@ -74,7 +77,7 @@ def run(server: SongServer, options: argparse.Namespace) -> int:
             sys.stderr.write(f"no webhook after {options.timeout} s for {', '.join(waiting)}\n")
             return 1
         task_uuid = payload["task_uuid"]
-        if fault := fault_of(payload, options.frames):
+        if fault := fault_of(payload, options.frames, options.links):
             sys.stderr.write(f"{task_uuid}: {fault}\n")
             return 1
         waiting.discard(task_uuid)
@@ -90,6 +93,7 @@ def main() -> int:
     parser.add_argument("--api", required=True, help="address of the service")
     parser.add_argument("--listen", required=True, help="address of this machine that the service can reach")
     parser.add_argument("--frames", type=int, required=True, help="length of the song in sample frames")
+    parser.add_argument("--links", default="", help="what the links to the stems begin with")
     parser.add_argument("--times", type=int, default=1, help="how many tasks to send at once (1)")
     parser.add_argument("--timeout", type=float, default=120, help="seconds to wait for all webhooks (120)")
     options = parser.parse_args()

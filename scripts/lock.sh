@@ -21,6 +21,7 @@ compile dev pyproject.toml --group embedded --group test --group lint --group to
 compile local pyproject.toml --group embedded --constraints requirements/dev.txt
 compile api --group api --constraints requirements/dev.txt
 compile processor --group processor --constraints requirements/dev.txt
+compile processor-gpu --group processor-gpu --constraints requirements/dev.txt
 compile library pyproject.toml --group embedded --group library \
   --group torch --no-emit-package torch --constraints requirements/dev.txt \
   --override requirements/library.overrides

@@ -113,7 +113,7 @@ describe_download() { # its size, if it was measured, and its source
   local size=""
   case $requirements in
     */local.txt) size="about 120 MB " ;;
-    */dev.txt) size="about 270 MB " ;;
+    */dev.txt) size="about 370 MB " ;;
     */browser.txt) size="about 55 MB " ;;
     */library.txt) size="1.5 GB once installed, with TORCH=cuda 5 GB more, " ;;
   esac

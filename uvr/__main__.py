@@ -14,6 +14,7 @@ from config import VERSION, EnvFileError, Settings, SettingsError, read_settings
 from uvr import logs
 from uvr.cli import (
     cancel,
+    create_bucket,
     dead_letters,
     doctor,
     list_tasks,
@@ -39,6 +40,7 @@ _COMMANDS = (
     users,
     retention,
     revoke_links,
+    create_bucket,
     doctor,
 )
 

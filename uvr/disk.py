@@ -67,8 +67,14 @@ class DiskSpace:
 
 def bytes_free(folder: Path) -> int:
     """The free space on the disk of `folder`, which need not exist yet."""
+    return space_of(folder)[0]
+
+
+def space_of(folder: Path) -> tuple[int, int]:
+    """The free and the total bytes of the disk of `folder`, which need not exist yet."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    usage = shutil.disk_usage(existing)
+    return usage.free, usage.total
 
 
 def bytes_occupied(status: os.stat_result) -> int:

@@ -41,7 +41,9 @@ function showKeys() {
  * @param {HTMLElement[]} buttons each of them closes the dialog as well
  */
 export function showDialog(title, content, buttons = []) {
-  document.querySelector("dialog[open]")?.remove();
+  const earlier = /** @type {HTMLDialogElement | null} */ (document.querySelector("dialog[open]"));
+  earlier?.close(); // which gives the focus back, so that this one does as well
+  earlier?.remove();
   const close = element("button", { type: "button", className: "quiet" }, texts.close);
   const heading = element("h2", { id: "dialog-title" }, title);
   const row = element("div", { className: "buttons" }, ...buttons, close);

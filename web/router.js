@@ -1,5 +1,5 @@
 /**
- * Which view the page shows, by the hash of its address: #/, #/tasks/ID, #/admin. A view is loaded when it is needed.
+ * Which view the page shows, by the hash of its address: #/, #/tasks/ID, #/tasks/ID/STEM, #/admin. A view is loaded when it is needed.
  *
  * A view is a module with `show(container, params)`, which fills the container and returns a function that ends it.
  */
@@ -9,7 +9,7 @@ import { texts } from "./language.js";
 
 const views = {
   songs: /^#?\/?$/,
-  mixer: /^#\/tasks\/(?<id>[0-9a-f-]+)$/,
+  mixer: /^#\/tasks\/(?<id>[0-9a-f-]+)(?:\/(?<stem>[\w%.-]+))?$/,
   operator: /^#\/admin$/,
 };
 

@@ -30,12 +30,12 @@ export function showSignIn(container, reason) {
   const form = element(
     "form",
     { className: "card" },
-    element("h1", {}, texts.title),
-    element("p", { className: "soft" }, reason || texts.about),
+    ...(reason ? [element("p", { className: "reason", role: "status" }, reason)] : []),
     element("div", {}, element("label", { htmlFor: "username" }, texts.username), username),
     element("div", {}, element("label", { htmlFor: "password" }, texts.password), password),
     problem,
     button,
+    element("p", { className: "hint" }, texts.wherePassword),
   );
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -50,6 +50,13 @@ export function showSignIn(container, reason) {
       password.select();
     }
   });
-  container.replaceChildren(form);
+  const pitch = element(
+    "div",
+    { className: "pitch" },
+    element("img", { src: "console/stems.svg", alt: "", width: 480, height: 144 }),
+    element("h1", {}, texts.title),
+    element("p", {}, texts.about),
+  );
+  container.replaceChildren(element("div", { className: "welcome" }, pitch, form));
   username.focus();
 }

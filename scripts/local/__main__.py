@@ -21,7 +21,7 @@ _ENV_FILE = ROOT / ".env"
 
 def start() -> int:
     """Start the service. The exit status is 1 if it does not start, 2 if settings are invalid."""
-    _make_env_file_if_missing()
+    is_first_start = _make_env_file_if_missing()
     settings = read_settings()
     _report_unknown_variables()
     stack = Stack(settings)
@@ -32,7 +32,8 @@ def start() -> int:
         return 0
     else:
         say(f"The service is already running: {settings.local_url}")
-    say(_directions(settings))
+    # A terminal keeps no logs; what reads the output of a script may.
+    say(directions(settings, shows_password=is_first_start and sys.stdout.isatty()))
     _warn(settings)
     return 0
 
@@ -51,7 +52,7 @@ def restart() -> int:
     if any(service.pid() for service in stack.services):
         say("Stopping the service")
     _report_killed(stack.restart())
-    say(f"\nThe service is running: {settings.local_url}\n{_directions(settings)}")
+    say(f"\nThe service is running: {settings.local_url}\n{directions(settings)}")
     _warn(settings)
     return 0
 
@@ -76,15 +77,17 @@ def status() -> int:
     return 0 if up.issuperset(process.name for process in processes) else 1
 
 
-def _make_env_file_if_missing() -> None:
+def _make_env_file_if_missing() -> bool:
+    """Whether there was none, so that the password in it is new to the user."""
     if _ENV_FILE.exists() or "ENV_FILE" in os.environ or os.environ.get("BASIC_AUTH_PASSWORD"):
-        return
+        return False
     names = ["BASIC_AUTH_PASSWORD"]
     settings = read_settings()
     if not redis_server.listens(settings.redis_host, settings.redis_port):
         names.append("REDIS_PASSWORD")  # for the embedded Redis; one that is already running has its own, or none
     make_env_file(ROOT / "env.example", _ENV_FILE, names)
     say(f"Wrote .env with a random {' and '.join(names)}")
+    return True
 
 
 def _report_unknown_variables() -> None:
@@ -129,12 +132,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _directions(settings: Settings) -> str:
+def directions(settings: Settings, *, shows_password: bool = False) -> str:
+    """Where the service is, how to sign in, and what to do next; the password only where no log keeps it."""
+    password = settings.basic_auth_password.get_secret_value()
+    page = f"  page      {settings.local_url}/  (open it in a browser, sign in, and drop a song)"
     return "\n".join(
         [
-            f"  docs      {settings.local_url}/docs",
+            *([page] if settings.console else []),
             f"  user      {settings.basic_auth_username}",
-            "  password  BASIC_AUTH_PASSWORD in .env",
+            f"  password  {password if shows_password else 'BASIC_AUTH_PASSWORD in .env'}",
+            f"  docs      {settings.local_url}/docs",
             "  a song    ./test_api.sh song.mp3",
             "  logs      logs/*.log",
             "  status    ./status_local.sh",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from config import VERSION
 from tests.support.audio import codec_of, encoded, noise, read_audio, snr_db
 from tests.support.command_line import run_uvr, uvr_command
 from tests.support.http_server import Answer, HttpServer
@@ -248,7 +249,7 @@ def test_an_env_file_that_cannot_be_read_is_ignored_if_an_address_is_given(tmp_p
 
 def test_the_version_is_printed_even_with_invalid_settings() -> None:
     done = run_uvr("--version", API_PORT="zero")
-    assert (done.returncode, done.stdout) == (0, "uvr-api 0.1.0\n")
+    assert (done.returncode, done.stdout) == (0, f"uvr-api {VERSION}\n")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_second_start_says_that_the_service_is_already_running(service):
     again = service.run("start_local.sh")
     assert again.returncode == 0
     url = f"http://127.0.0.1:{service.environment['API_PORT']}"
-    assert f"already running: {url}\n  docs      {url}/docs\n" in again.stdout
+    assert f"already running: {url}\n  page      {url}/  (open it" in again.stdout
     assert service.pids() == pids
 
 

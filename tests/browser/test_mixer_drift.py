@@ -20,9 +20,9 @@ def impulses(channel: int) -> np.ndarray:
     return samples
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture
 def minute(open_page, server):
-    """A page that begins to play a minute when the session begins, so that other tests need not wait for it."""
+    """A page that plays a minute."""
     for channel, name in enumerate(("left", "right")):
         server.files[f"/drift/{name}.wav"] = Content.of(wav(impulses(channel)))
     page = open_page()

@@ -12,6 +12,9 @@ RATE_HZ = 44100
 SONG_S = 243
 """Silent, but for the second quarter."""
 
+BAR_STEP_PX = 3
+"""A bar and the gap behind it."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _peaks(server, tmp_path_factory):
@@ -64,6 +67,7 @@ def spoken(page) -> str:
 
 def test_sound_is_drawn_where_it_is_and_as_loud_as_it_is(view):
     columns = heights(view)
+    columns = columns[: len(columns) // BAR_STEP_PX * BAR_STEP_PX].reshape(-1, BAR_STEP_PX).max(axis=1)
     sound = slice(len(columns) // 4 + 2, len(columns) // 2 - 2)
     assert columns[sound].min() > 0.4
     assert columns[sound].max() < 0.6
@@ -78,7 +82,7 @@ def test_a_screen_with_more_pixels_gets_more_columns_and_a_new_width_a_new_drawi
     assert len(heights(page)) == pytest.approx(3 * (500 - 16), abs=2)
     page.set_viewport_size({"width": 300, "height": 400})
     page.wait_for_function("document.querySelector('.lane canvas').width < 900")
-    assert heights(page)[3 * 284 // 4 + 5] > 0.4
+    assert heights(page)[3 * 284 // 4 + 5 :][: 3 * BAR_STEP_PX].max() > 0.4
     page.context.close()
 
 

@@ -108,7 +108,10 @@ def _of_objects(record: Mapping[str, str], objects: frozenset[str]) -> Iterator[
     keys = _keys(record)
     if set(keys) != STEMS:
         yield Kind.WRONG, f"its stems are {sorted(keys)}"
-    for key in set(keys.values()) - objects:
+    peaks = _peaks(record)
+    if set(peaks) != {f"{stem}.{resolution}" for stem in STEMS for resolution in ("fine", "coarse")}:
+        yield Kind.WRONG, f"its peaks are {sorted(peaks)}"
+    for key in {*keys.values(), *peaks.values()} - objects:
         yield Kind.LOST, f"{key} is not in the bucket"
 
 
@@ -132,7 +135,8 @@ def _of_the_rest(evidence: Evidence) -> Iterator[Fault]:
         for task_uuid in ids:
             if queue != TASKS or evidence.records.get(task_uuid, {}).get("status") != "failed":
                 yield Fault(Kind.WRONG, task_uuid, f"it is a dead letter of {queue}")
-    owned = {key for record in evidence.records.values() for key in _keys(record).values()} | _kept_uploads(evidence)
+    made = {key for record in evidence.records.values() for key in (*_keys(record).values(), *_peaks(record).values())}
+    owned = made | _kept_uploads(evidence)
     there = evidence.objects | evidence.uploads.keys()
     yield from (Fault(Kind.LEFT_OVER, key, "an object that belongs to no task") for key in sorted(there - owned))
     yield from (Fault(Kind.LEFT_OVER, name, "a file that no task needs") for name in evidence.files)
@@ -152,6 +156,12 @@ def _kept_uploads(evidence: Evidence) -> set[str]:
 def _keys(record: Mapping[str, str]) -> dict[str, str]:
     """The objects of a task that succeeded, by the names of their stems."""
     keys: dict[str, str] = json.loads(record.get("stems", "{}")) if record["status"] == "success" else {}
+    return keys
+
+
+def _peaks(record: Mapping[str, str]) -> dict[str, str]:
+    """The objects with the waveforms of its stems, by stem and resolution."""
+    keys: dict[str, str] = json.loads(record.get("peaks", "{}")) if record["status"] == "success" else {}
     return keys
 
 

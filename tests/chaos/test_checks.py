@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.chaos.checks import Fault, Kind, Promises, faults, faults_of_stems, repeated
+from tests.chaos.checks import STEMS, Fault, Kind, Promises, faults, faults_of_stems, repeated
 from tests.chaos.evidence import Evidence
 from tests.chaos.hosts import Call
 from tests.chaos.plan import Song
@@ -31,8 +31,13 @@ def record(name: str, status: str, **fields: str) -> dict[str, str]:
 
 
 def success(task_uuid: str, name: str) -> dict[str, str]:
-    keys = {stem: f"{task_uuid}_{stem}.wav" for stem in ("vocals", "instrumental")}
-    return record(name, "success", stems=json.dumps(keys))
+    keys = {stem: f"{task_uuid}_{stem}.wav" for stem in STEMS}
+    return record(name, "success", stems=json.dumps(keys), peaks=json.dumps(peaks_of(task_uuid)))
+
+
+def peaks_of(task_uuid: str) -> dict[str, str]:
+    sizes = [f"{stem}.{resolution}" for stem in STEMS for resolution in ("fine", "coarse")]
+    return {size: f"{task_uuid}_{size}.peaks.dat" for size in sizes}
 
 
 def call(task_uuid: str, status: str, *, taken: bool = True) -> Call:
@@ -54,7 +59,11 @@ RIGHT = Evidence(
         "1.0": [call("gone", "failed")],
         "2.0": [call("ghost", "success")],
     },
-    objects=frozenset(f"{task}_{stem}.wav" for task in ("good", "ghost") for stem in ("vocals", "instrumental")),
+    objects=frozenset(
+        key
+        for task in ("good", "ghost")
+        for key in (*(f"{task}_{stem}.wav" for stem in STEMS), *peaks_of(task).values())
+    ),
     uploads={},
     files=[],
     alarms=[],

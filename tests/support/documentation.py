@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "README.zh-CN.md",
+    ROOT / "LOCAL_RUN.md",
+    ROOT / "MODELS.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```\n", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`([^`]+)`")

@@ -36,6 +36,8 @@ class Service:
         self.log_dir.mkdir(parents=True)
         self.pythons = dict.fromkeys(PROCESSES, Path(sys.executable))
         """The interpreter of each process, and with it the environment whose packages it has."""
+        self.code = ROOT
+        """The checkout whose code the processes run."""
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("S3_", "AWS_", "REDIS_"))},
             "ENV_FILE": "",
@@ -59,7 +61,7 @@ class Service:
             with (self.log_dir / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
                     [self.pythons[name], f"{name}.py"],
-                    cwd=ROOT,
+                    cwd=self.code,
                     env=self.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -206,6 +206,9 @@ def test_links_lead_to_the_api_unless_a_public_url_is_set(monkeypatch: pytest.Mo
     assert read_settings().base_url == "https://stems.example.org"
 
 
+LOCAL_STORAGE = {"S3_PUBLIC_ENDPOINT_URL": "http://127.0.0.1:9000"}
+
+
 @pytest.mark.parametrize(
     ("variables", "lead_here"),
     [
@@ -214,6 +217,12 @@ def test_links_lead_to_the_api_unless_a_public_url_is_set(monkeypatch: pytest.Mo
         ({"API_HOST": "192.168.1.5"}, ""),
         ({"API_HOST": "0.0.0.0", "PUBLIC_BASE_URL": "https://stems.example.org"}, ""),
         ({"API_HOST": "0.0.0.0", "S3_BUCKET_NAME": "stems"}, ""),
+        ({"API_HOST": "0.0.0.0", "S3_BUCKET_NAME": "stems", **LOCAL_STORAGE}, "http://127.0.0.1:9000"),
+        (
+            {"PUBLIC_BASE_URL": "https://stems.example.org", "S3_BUCKET_NAME": "stems", **LOCAL_STORAGE},
+            "http://127.0.0.1:9000",
+        ),
+        ({"S3_BUCKET_NAME": "stems", **LOCAL_STORAGE}, ""),
         ({"API_HOST": "0.0.0.0", "API_PUBLISHED": "127.0.0.1:9000"}, ""),
         ({"API_HOST": "0.0.0.0", "API_PUBLISHED": "0.0.0.0:9000"}, "http://127.0.0.1:9000"),
         ({"API_HOST": "0.0.0.0", "API_PUBLISHED": "[fd00::5]:9000"}, ""),

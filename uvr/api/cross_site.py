@@ -32,6 +32,7 @@ from uvr.net.hosts import is_host, is_loopback, without_port
 log = structlog.get_logger()
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_METRICS = "/metrics"
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -42,7 +43,8 @@ def refuse_other_sites(app: Flask, settings: Settings) -> None:
     def check() -> Response | None:
         if isinstance(request.routing_exception, RequestRedirect):
             request.routing_exception = NotFound()
-        if not _may_ask_for(_host(), settings):
+        # A scraper uses the name by which it reaches the API. No browser knows its token, so other names do no harm.
+        if not _may_ask_for(_host(), settings) and request.path != _METRICS:
             return _unknown_host()
         if request.method in SAFE_METHODS or _origin() in settings.allowed_origins:
             return None

@@ -6,7 +6,7 @@ Nothing is written by hand, so the document cannot contradict the code. Correcte
 - Errors have the media type of problem documents and the headers that they really have.
 - Operations are named after their functions.
 - Operations without input have no 400.
-- Answers have examples, and the webhooks that the service sends are described.
+- Requests and answers have examples, and the webhooks that the service sends are described.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def openapi_document(app: OpenAPI) -> dict[str, Any]:
         if method != "get":
             operation["responses"].setdefault("403", _OTHER_SITE)
         _correct_responses(operation)
-        _add_examples(operation, document["components"]["schemas"])
+        _add_examples(document, operation)
     document["webhooks"] = webhooks(document["components"]["schemas"])
     return document
 
@@ -90,7 +90,7 @@ def _example_body(document: dict[str, Any], schema: dict[str, Any]) -> dict[str,
     return {name: field["examples"][0] for name, field in schema["properties"].items() if "examples" in field}
 
 
-def curl_commands(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> list[str]:
+def curl_commands(path: str, method: str, operation: dict[str, Any]) -> list[str]:
     """Shell commands for an operation, one for each media type of its body, or a single one if it has no body.
 
     UVR (the base URL), CREDENTIALS and the parameters are shell variables.
@@ -111,7 +111,7 @@ def curl_commands(document: dict[str, Any], path: str, method: str, operation: d
     command = " ".join(words)
     bodies = []
     for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
-        body = _example_body(document, media["schema"])
+        body = media.get("example")
         if media_type == FORM_TYPE:
             bodies.append("-F audio=@song.mp3")
         elif media_type == SIGN_IN_FORM:
@@ -146,7 +146,11 @@ def _pydantic_schemas(document: dict[str, Any]) -> dict[str, Any]:
     return schemas
 
 
-def _add_examples(operation: dict[str, Any], components: dict[str, Any]) -> None:
+def _add_examples(document: dict[str, Any], operation: dict[str, Any]) -> None:
+    for media_type, media in operation.get("requestBody", {}).get("content", {}).items():
+        if media_type != FORM_TYPE:  # a file has no example
+            media["example"] = _example_body(document, media["schema"])
+    components = document["components"]["schemas"]
     for status, response in operation["responses"].items():
         media = response.get("content", {}).get("application/json")
         if status.startswith("2") and media:

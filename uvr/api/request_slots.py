@@ -1,12 +1,14 @@
 """How many requests may hold a thread of this process for minutes, and each user's share of them.
 
-Uploads and event streams last as long as the client likes, and a process has few threads. So each kind gets at most
-half of them, both together leave a quarter free, and with a users file one user gets at most half of each kind. All
-other requests are over in a moment and need no slot. Without a slot, a request is refused before its body is read.
+Uploads and archives of stems last as long as the client likes, and a process has few threads. So each kind gets at
+most half of them, both together leave a quarter free, and with a users file one user gets at most half of each kind.
+Streams of events hold no thread, but a connection, so they have a number of their own. All other requests are over in a
+moment and need no slot. Without a slot, a request is refused before its body is read.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -52,6 +54,20 @@ class LongRequests:
             self._held += Counter()  # forgets the users that hold nothing
 
 
+class OpenStreams(LongRequests):
+    """Counts the streams of events of a process. With users besides the admin, each gets at most a tenth."""
+
+    def __init__(self, max_streams: int, *, has_users: bool) -> None:
+        super().__init__(max_streams, has_users=has_users)
+        self._has_users = has_users
+        self.limit_to(max_streams)
+
+    def limit_to(self, max_streams: int) -> None:
+        """Accept no more than so many."""
+        self._max = self.max_of_a_kind = max_streams
+        self.max_per_user = math.ceil(max_streams / 10) if self._has_users else max_streams
+
+
 class Slot:
     """The right of a request to hold its thread, until `release` or the end of the `with` block."""
 
@@ -74,7 +90,7 @@ class Slot:
 
 
 class Slots:
-    """The slots of one kind of long request: "upload" or "stream"."""
+    """The slots of one kind of long request: "upload", "download" or "stream"."""
 
     def __init__(self, requests: LongRequests, kind: str, *, instead: str) -> None:
         self._requests = requests
@@ -98,17 +114,25 @@ class Slots:
         abort(problem(status, detail, retry_after_s=_RETRY_AFTER_S))
 
 
-class EventStreamSlots(Slots):
-    """The slots of event streams, which all end when the process stops; clients reconnect by themselves."""
+class EventStreams(Slots):
+    """The streams of events of this process; clients reconnect by themselves when it ends them."""
 
-    def __init__(self, requests: LongRequests) -> None:
-        super().__init__(requests, "stream", instead="poll GET /tasks or GET /tasks/{task_uuid} instead, or ")
+    def __init__(self, streams: OpenStreams) -> None:
+        super().__init__(streams, "stream", instead="poll GET /tasks or GET /tasks/{task_uuid} instead, or ")
+        self._streams = streams
         self._is_serving: Callable[[], bool] = lambda: True
+        self._ended = 0
 
-    def end_unless(self, is_serving: Callable[[], bool]) -> None:
-        """End every stream as soon as `is_serving()` is false."""
+    def serve(self, *, max_streams: int, is_serving: Callable[[], bool]) -> None:
+        """Accept at most `max_streams`, and end all of them as soon as `is_serving()` is false."""
+        self._streams.limit_to(min(self._streams.max_of_a_kind, max_streams))
         self._is_serving = is_serving
 
-    def may_continue(self) -> bool:
-        """Whether streams may stay open."""
-        return self._is_serving()
+    def end_all(self) -> None:
+        """End those that are open now, each at its next step."""
+        self._ended += 1
+
+    def until_end(self) -> Callable[[], bool]:
+        """A function that says whether a stream that begins now may continue."""
+        ended = self._ended
+        return lambda: self._ended == ended and self._is_serving()

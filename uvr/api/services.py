@@ -15,8 +15,9 @@ from uvr.api.auth.sessions import Sessions
 from uvr.api.auth.users import Users
 from uvr.api.eta import EtaEstimator
 from uvr.api.model_offers import ModelOffers
-from uvr.api.request_slots import EventStreamSlots, LongRequests, Slots
+from uvr.api.request_slots import EventStreams, LongRequests, OpenStreams, Slots
 from uvr.api.task_feed import TaskFeeds
+from uvr.api.task_watch import TaskWatch
 from uvr.liveness.workers import live_workers
 from uvr.metrics.aggregation import Totals
 from uvr.models.presets import read_presets
@@ -62,10 +63,11 @@ class Services:
     dead_letters: DeadLetters
     eta: EtaEstimator
     upload_slots: Slots
-    event_streams: EventStreamSlots
+    event_streams: EventStreams
     archive_slots: Slots
     download_slots: Slots
     feeds: TaskFeeds
+    watch: TaskWatch
     user_secrets: UserSecrets
     model_offers: ModelOffers
 
@@ -119,11 +121,12 @@ def open_services(settings: Settings) -> Services:
         dead_letters=dead_letters,
         eta=eta,
         upload_slots=Slots(long_requests, "upload", instead=""),
-        event_streams=EventStreamSlots(long_requests),
-        # Of the same kind as event streams, so that a user's share of all threads does not grow.
-        archive_slots=Slots(long_requests, "stream", instead="download the stems one by one instead, or "),
-        download_slots=Slots(long_requests, "stream", instead=""),
+        event_streams=EventStreams(OpenStreams(settings.max_event_streams, has_users=settings.has_users)),
+        # Of one kind, so that a user's share of all threads does not grow.
+        archive_slots=Slots(long_requests, "download", instead="download the stems one by one instead, or "),
+        download_slots=Slots(long_requests, "download", instead=""),
         feeds=TaskFeeds(broker.store, eta),
+        watch=TaskWatch(broker.store, eta),
         user_secrets=UserSecrets(broker.client, broker.root),
         model_offers=ModelOffers(settings, broker, read_presets(settings.presets_file)),
     )

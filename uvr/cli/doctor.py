@@ -191,8 +191,8 @@ def check_webhook_secret(settings: Settings) -> Finding:
     return Finding(Mark.OK, "WEBHOOK_SECRET", "webhooks are signed with it")
 
 
-def check_redis(settings: Settings) -> Finding:
-    """Whether Redis answers and can run the scripts of the service."""
+def check_redis(settings: Settings) -> Iterator[Finding]:
+    """Whether Redis answers and can run the scripts of the service, and what another program left in its queues."""
     from redis import RedisError, ResponseError
 
     from uvr.redis import requirements
@@ -201,13 +201,22 @@ def check_redis(settings: Settings) -> Finding:
     try:
         with closing(connect(settings, command_timeout_s=2.0)) as clients:
             server = requirements.check_redis(clients, settings) or "it"
+            strangers = {
+                queue: count
+                for queue in (settings.redis_task_queue, settings.redis_result_queue)
+                if (count := clients.commands.zcard(f"{queue}:foreign"))
+            }
     except SettingsError as error:
-        return Finding(Mark.FAULT, "Redis", error.faults[0])
+        yield Finding(Mark.FAULT, "Redis", error.faults[0])
     except ResponseError as error:
-        return Finding(Mark.FAULT, "Redis", f"it does not accept tasks at the moment ({error})")
+        yield Finding(Mark.FAULT, "Redis", f"it does not accept tasks at the moment ({error})")
     except RedisError as error:
-        return Finding(Mark.FAULT, "Redis", f"it does not answer ({error}); ./start_local.sh and ./start.sh start one")
-    return Finding(Mark.OK, "Redis", f"{server} answers and runs the scripts of the service")
+        yield Finding(Mark.FAULT, "Redis", f"it does not answer ({error}); ./start_local.sh and ./start.sh start one")
+    else:
+        yield Finding(Mark.OK, "Redis", f"{server} answers and runs the scripts of the service")
+        for queue, count in strangers.items():
+            sentence = f"{count} entries that another program wrote into {queue} are in {queue}:foreign and never run"
+            yield Finding(Mark.NOTE, "queue", f"{sentence} (docs/migrating.md)")
 
 
 def check_storage(settings: Settings) -> Iterator[Finding]:
@@ -231,8 +240,10 @@ def check_links(settings: Settings) -> Finding:
     """Where links to stems lead."""
     if settings.link_warning:
         return Finding(Mark.NOTE, "links", settings.link_warning)
-    where = f"the bucket {settings.s3_bucket_name}" if settings.s3_bucket_name else settings.base_url
-    return Finding(Mark.OK, "links", f"links to stems lead to {settings.s3_public_domain or where}")
+    bucket = settings.s3_bucket_name
+    public = settings.s3_public_domain or settings.s3_public_endpoint_url
+    where = (public or f"the bucket {bucket}") if bucket else settings.base_url
+    return Finding(Mark.OK, "links", f"links to stems lead to {where}")
 
 
 def check_folder(variable: str, settings: Settings) -> Finding:

@@ -20,12 +20,17 @@ from pydantic import AliasChoices
 from config import Settings
 from uvr.spelling import closest, near_miss
 
+_CONTAINERS = ("REDIS", "API", "UPLOADER", "PROCESSOR", "MINIO", "PROXY", "PROMETHEUS", "GRAFANA")
 SCRIPT_VARIABLES = frozenset(
     {
         *("API_BIND", "PYTHON_IMAGE", "REDIS_IMAGE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
-        *("REDIS_MAXMEMORY", "REDIS_MEMORY", "API_MEMORY", "UPLOADER_MEMORY", "PROCESSOR_MEMORY"),
-        *("REDIS_CPUS", "API_CPUS", "UPLOADER_CPUS", "PROCESSOR_CPUS"),
-        *("REDIS_PIDS", "API_PIDS", "UPLOADER_PIDS", "PROCESSOR_PIDS"),
+        "REDIS_MAXMEMORY",
+        *("PROCESSORS", "GPU_PROCESSORS", "IMAGE", "PROCESSOR_IMAGE"),
+        *("CONTAINER_USER", "DATA_FOLDER", "MODELS_FOLDER", "MINIO_FOLDER"),
+        *("DOMAIN", "PROXY_BIND", "HTTP_PORT", "HTTPS_PORT", "MINIO_BIND", "MINIO_PORT"),
+        *("PROMETHEUS_PORT", "GRAFANA_PORT", "GRAFANA_PASSWORD", "METRICS_RETENTION"),
+        *("MINIO_IMAGE", "CADDY_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"),
+        *(f"{part}_{limit}" for part in _CONTAINERS for limit in ("MEMORY", "CPUS", "PIDS")),
         *("ENV_FILE", "START_TIMEOUT_SECONDS", "VENV", "LIBRARY_VENV", "PYTHON", "TORCH", "API_URL", "SONG"),
     }
 )

@@ -11,11 +11,13 @@ from uvr.environment.variables_without_effect import log_variables_without_effec
 from uvr.liveness.nodes import Node
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.aggregation import Totals
+from uvr.metrics.definitions import WORKER_STARTS
 from uvr.privacy import keep_private
 from uvr.redis.clients import connect
 from uvr.redis.durability import durability_logged
 from uvr.redis.requirements import check_redis_at_start
 from uvr.tasks.broker import Broker
+from uvr.worker.shutdown import end_on_sigterm
 
 
 class WorkerProcess:
@@ -26,6 +28,7 @@ class WorkerProcess:
     """
 
     def __init__(self, kind: str) -> None:
+        end_on_sigterm()
         self._kind = kind
         self.settings = load_settings()
         keep_private(self.settings.umask)
@@ -37,13 +40,15 @@ class WorkerProcess:
         except SettingsError as error:
             refuse_to_start(error.faults)
         self.broker = Broker(self.settings, self.clients)
+        WORKER_STARTS.add(kind=kind)
+        Totals(self.broker.client, self.broker.root).try_to_send()  # now: it may end before `announced`, and again
         self.node = Node(self.settings, self.broker, kind)
 
     def presence(self, facts: Mapping[str, str], **changing: Callable[[], str]) -> WorkerPresence:
         """The announcements of this process: its `facts`, and those that change, each asked for every time.
 
         `paused` gives the reason for a pause and `idle` why there is nothing to do in spite of claimed tasks, "" when
-        there is none.
+        there is none; `disks` describes the disks (`uvr.liveness.disks`).
         """
 
         def current_facts() -> dict[str, str]:

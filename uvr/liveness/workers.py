@@ -6,7 +6,8 @@ Announcements are separate from leases: an idle worker holds no lease, and a bus
     R:worker:{name}      String  the worker's facts about itself, JSON; expires with it
 
 `python -m uvr.liveness.workers KIND`, the containers' health check, exits with 0 if a worker of that kind runs on this
-host, and with 1 if not.
+host, and with 1 if not. With `--unless-redis-is-away` it also exits with 0 while Redis does not answer: that is for
+supervisors that restart what is unhealthy, because a restart would not bring Redis back.
 """
 
 from __future__ import annotations
@@ -126,17 +127,20 @@ def live_workers(client: Redis, root: str) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def runs_on_this_host(settings: Settings, kind: str) -> bool:
-    """Whether a worker of `kind` on this host announced itself lately; False while Redis is down."""
+def runs_on_this_host(settings: Settings, kind: str, *, while_redis_is_away: bool = False) -> bool:
+    """Whether a worker of `kind` on this host announced itself lately; `while_redis_is_away` if that is not known."""
     clients = connect(settings)
     try:
         workers = live_workers(clients.commands, settings.redis_task_queue).get(kind, [])
     except RedisError:
-        return False
+        return while_redis_is_away
     finally:
         clients.close()
     return any(worker["name"].startswith(f"{kind}:{socket.gethostname()}:") for worker in workers)
 
 
 if __name__ == "__main__":
-    sys.exit(0 if runs_on_this_host(load_settings(), sys.argv[1]) else 1)
+    _is_alive = runs_on_this_host(
+        load_settings(), sys.argv[1], while_redis_is_away="--unless-redis-is-away" in sys.argv[2:]
+    )
+    sys.exit(0 if _is_alive else 1)

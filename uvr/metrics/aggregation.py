@@ -55,10 +55,10 @@ class Totals:
     def sending(self) -> Iterator[None]:
         """Send every few seconds until the block ends, and then once more."""
         try:
-            with repeating(self._try_to_send, EVERY_S, name="metrics"):
+            with repeating(self.try_to_send, EVERY_S, name="metrics"):
                 yield
         finally:
-            self._try_to_send()
+            self.try_to_send()
 
     def send_until_exit(self) -> None:
         """Like `sending`, until this process exits."""
@@ -66,7 +66,8 @@ class Totals:
         stack.enter_context(self.sending())
         atexit.register(stack.close)
 
-    def _try_to_send(self) -> None:
+    def try_to_send(self) -> None:
+        """Like `send`, but while Redis is down it leaves the sums for the next call."""
         try:
             self.send()
         except RedisError as error:

@@ -146,6 +146,14 @@ CLAIMS = Counter(
     "Claims of items, by the kind of the worker and the step of the queue that ended them.",
     {"worker": ("processor", "store", "webhook"), "step": ("finish", "later", "retry", "bury", "release", "lost")},
 )
+LEASES_EXPIRED = Counter(
+    "uvr_leases_expired_total",
+    "Leases that expired because their worker died or was frozen, by the kind of the worker that noticed it.",
+    {"worker": ("processor", "store", "webhook")},
+)
+WORKER_STARTS = Counter(
+    "uvr_worker_starts_total", "Worker processes that were started.", {"kind": ("processor", "uploader")}
+)
 CHILD_CRASHES = Counter(
     "uvr_child_crashes_total",
     "Child processes of a processor that died by themselves.",

@@ -119,7 +119,16 @@ class InferenceScheduler(Admission):
         return f"The network has nothing to do: {songs} still being downloaded."
 
     def begin(self, lease: Lease) -> None:
-        """The calling thread fetches the song of the task that it has claimed."""
+        """The calling thread fetches the song of the task that it has claimed.
+
+        Raises `CancelledError` if the network is busy and another processor is idle. All of them wait for tasks, and
+        most of those that find one may be busy; without this, it would come to the idle one after as many downloads.
+        """
+        with self._change:
+            is_ahead = self._stages.is_network_busy
+        if is_ahead and not self._has_excess() and self._is_overtaken(lease, self._name):
+            self._paused_until = time.monotonic() + _YIELD_S
+            raise self._cancelled("Another processor is idle.")
         with self._changing():
             self._stages.begin(threading.get_ident(), lease)
 
@@ -168,6 +177,7 @@ class InferenceScheduler(Admission):
         NETWORK_BUSY_SECONDS.add(stay_s)
         self._released_at = time.monotonic()
         with self._changing():
+            self._paused_until = 0.0  # a task that was left to an idle processor may as well come to this one now
             self._stages.move(threading.get_ident(), Stage.BEHIND)
 
     def _may_claim(self) -> bool:

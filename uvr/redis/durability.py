@@ -8,7 +8,7 @@ could not be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,10 @@ class Durability:
     """How many are connected."""
     min_replicas: bool
     """Whether min-replicas-to-write is set."""
+    saved_s: int | None = None
+    """Seconds since the last snapshot, or since the start of a server that has made none."""
+    writes_fail: bool | None = None
+    """Whether the last snapshot or the last write to the append-only file failed."""
 
     def risks(self) -> list[str]:
         """How accepted tasks may be lost, and which setting prevents it."""
@@ -62,15 +66,26 @@ class Durability:
 
 def read_durability(server: Redis) -> Durability:
     """The durability of `server`. Raises `redis.RedisError` when it cannot be reached."""
-    info = info_of(server)
-    policy, limited = info.get("maxmemory_policy"), info.get("maxmemory")
+    return durability_from(info_of(server), shown_config(server))
+
+
+def shown_config(server: Redis) -> dict[str, str]:
+    """The configuration of the append-only file; {} where it is not shown, as usual on a managed Redis."""
     try:
         config: Any = server.config_get("append*")  # before Redis 7 it took one pattern only
     except ResponseError:
-        config = {}  # not allowed, as usual on a managed Redis
+        return {}
+    return dict(config)
+
+
+def durability_from(info: Mapping[str, Any], config: Mapping[str, str]) -> Durability:
+    """The durability of the server with these answers to INFO and CONFIG GET."""
+    policy, limited = info.get("maxmemory_policy"), info.get("maxmemory")
     appendfsync = None
     if "appendonly" in config:
         appendfsync = str(config.get("appendfsync")) if config["appendonly"] == "yes" else "off"
+    written = [info[name] for name in ("rdb_last_bgsave_status", "aof_last_write_status") if name in info]
+    saved_at, seconds = info.get("rdb_last_save_time"), info.get("server_time_usec", 0) // 10**6
     return Durability(
         server=server_name(info) or None,
         appendfsync=appendfsync,
@@ -78,6 +93,8 @@ def read_durability(server: Redis) -> Durability:
         evicts=None if policy is None else policy if limited and policy.startswith("allkeys-") else "",
         replicas=int(info.get("connected_slaves", 0)),
         min_replicas="min_slaves_good_slaves" in info,
+        saved_s=max(0, seconds - saved_at) if seconds and saved_at else None,
+        writes_fail=any(status != "ok" for status in written) if written else None,
     )
 
 

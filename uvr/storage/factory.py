@@ -14,7 +14,17 @@ def open_storage(settings: Settings, link_key: Callable[[], bytes]) -> Storage:
     """The storage of stems: the bucket if one is set, else OUTPUT_DIR/stems with links signed by `link_key()`."""
     if not settings.s3_bucket_name:
         return LocalStorage(settings.output_dir / "stems", settings.base_url, link_key)
-    return _bucket(settings, public_domain=settings.s3_public_domain, acl=settings.s3_acl)
+    return open_bucket(settings)
+
+
+def open_bucket(settings: Settings) -> S3Storage:
+    """The bucket of the settings, as the storage of stems."""
+    return _bucket(
+        settings,
+        public_endpoint_url=settings.s3_public_endpoint_url,
+        public_domain=settings.s3_public_domain,
+        acl=settings.s3_acl,
+    )
 
 
 def open_upload_storage(settings: Settings) -> Storage:
@@ -22,10 +32,11 @@ def open_upload_storage(settings: Settings) -> Storage:
     return _bucket(settings) if settings.s3_bucket_name else LocalStorage(settings.output_dir, "", _no_link_key)
 
 
-def _bucket(settings: Settings, *, public_domain: str = "", acl: str = "") -> S3Storage:
+def _bucket(settings: Settings, *, public_endpoint_url: str = "", public_domain: str = "", acl: str = "") -> S3Storage:
     return S3Storage(
         bucket=settings.s3_bucket_name,
         endpoint_url=settings.s3_endpoint_url,
+        public_endpoint_url=public_endpoint_url,
         addressing_style=settings.s3_addressing_style,
         region=settings.aws_region,
         access_key_id=settings.aws_access_key_id,

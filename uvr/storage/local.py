@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlencode
@@ -33,7 +34,8 @@ class LocalStorage:
     kind: Literal["local"] = "local"
 
     def __init__(self, root: Path, base_url: str, link_key: Callable[[], bytes]) -> None:
-        self._root = root
+        self.root = root
+        """The folder with all files."""
         self._base_url = base_url.rstrip("/")
         self._link_key = link_key
 
@@ -104,20 +106,35 @@ class LocalStorage:
 
     def check(self) -> list[str]:
         """Write a small file and delete it again."""
-        probe = self._root / f".{secrets.token_hex(8)}"
+        probe = self.root / f".{secrets.token_hex(8)}"
         with _translated_disk_errors():
-            self._root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
             try:
                 probe.write_bytes(bytes(_PROBE_BYTES))
             finally:
                 probe.unlink(missing_ok=True)
         return []
 
+    def stored_bytes(self, max_files: int) -> int | None:
+        """The size of all complete files; None for more than `max_files`, because counting them would take long."""
+        found = 0
+        total_bytes = 0
+        for folder, folders, names in os.walk(self.root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            complete = [name for name in names if not name.startswith(".")]
+            found += len(complete)
+            if found > max_files:
+                return None
+            for name in complete:
+                with suppress(FileNotFoundError):  # deleted at this moment
+                    total_bytes += Path(folder, name).stat().st_size
+        return total_bytes
+
     def _path(self, key: str) -> Path:
         # Names that begin with a dot are reserved for unfinished files.
         if not key.isprintable() or any(not part or part.startswith(".") for part in key.split("/")):
             raise PermanentError("This is not the name of a stored file.", reason="missing")
-        return self._root / key
+        return self.root / key
 
     def _existing(self, key: str) -> Path:
         path = self._path(key)

@@ -12,15 +12,16 @@ from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from uvr.errors import TransientError, UvrError, disk_error
 from uvr.net.bucket_address import AddressingStyle
+from uvr.net.hosts import is_loopback
 from uvr.net.http_status import described
 from uvr.storage.content_types import content_type
 from uvr.storage.download_name import inline
 from uvr.storage.s3_connection import S3Connection
-from uvr.storage.s3_errors import MISSING
+from uvr.storage.s3_errors import MISSING, code_of
 
 _PART_BYTES = 16 * 2**20
 _MAX_CONCURRENT_PARTS = 4
@@ -28,15 +29,19 @@ _CHECK_NAME = ".uvr-write-check"
 _CHECK_BODY = b"uvr-api checks that it can store files here. This file may be deleted.\n"
 _CHECK_LINK_S = 60
 _CHECK_TIMEOUT_S = 10
+_NO_BUCKET = {"404", "NoSuchBucket", "NotFound"}
+_NEVER_NAMED = {"us-east-1", "auto"}
+"""Regions in which a bucket is created if no region is given; AWS refuses the name of the first one."""
 
 
 class S3Storage:
     """Objects in `bucket`. An empty string means that a parameter is not set.
 
-    `endpoint_url`: the service, if it is not AWS. `addressing_style`: see `uvr.net.bucket_address`, whose `ValueError`
-    this raises. `region`: "auto" means the region of the endpoint. Without an access key the role of this machine is
-    used. `public_domain`: the public address of the bucket, for plain links; without it links are presigned. `acl`: a
-    canned ACL for every object, for services that still use them. `key_prefix`: where `check` stores its file.
+    `endpoint_url`: the service, if it is not AWS. `public_endpoint_url`: the same as clients reach it, for signed
+    links. `addressing_style`: see `uvr.net.bucket_address`, whose `ValueError` this raises. `region`: "auto" means the
+    region of the endpoint. Without an access key the role of this machine is used. `public_domain`: the public address
+    of the bucket, for plain links; without it links are presigned. `acl`: a canned ACL for every object, for services
+    that still use them. `key_prefix`: where `check` stores its file.
     """
 
     kind: Literal["s3"] = "s3"
@@ -46,6 +51,7 @@ class S3Storage:
         *,
         bucket: str,
         endpoint_url: str = "",
+        public_endpoint_url: str = "",
         addressing_style: AddressingStyle = "auto",
         region: str = "auto",
         access_key_id: str = "",
@@ -58,12 +64,14 @@ class S3Storage:
         self._s3 = S3Connection(
             bucket=bucket,
             endpoint_url=endpoint_url,
+            public_endpoint_url=public_endpoint_url,
             addressing_style=addressing_style,
             region=region,
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
         )
         self._public_domain = public_domain.rstrip("/")
+        self._links_lead_to_loopback = is_loopback(urlsplit(public_endpoint_url).hostname or "")
         self._acl = acl
         self._check_key = f"{key_prefix}{_CHECK_NAME}"
 
@@ -116,12 +124,29 @@ class S3Storage:
             return f"{self._public_domain}/{quote(key)}"
         where = {"Bucket": self._bucket, "Key": key}
         with self._s3.translated_errors():
-            return self._s3.client.generate_presigned_url("get_object", Params=where, ExpiresIn=ttl_s)
+            return self._s3.link_client.generate_presigned_url("get_object", Params=where, ExpiresIn=ttl_s)
 
     def delete(self, key: str) -> None:
         """Delete the object if it exists."""
         with self._s3.translated_errors():
             self._s3.client.delete_object(Bucket=self._bucket, Key=key)
+
+    def create_bucket(self) -> bool:
+        """Create the bucket, private; False if it is there already."""
+        from botocore.exceptions import ClientError
+
+        with self._s3.translated_errors():
+            try:
+                self._s3.client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if code_of(error) not in _NO_BUCKET:
+                    raise
+            else:
+                return False
+            region = self._s3.client.meta.region_name
+            where: Any = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            self._s3.client.create_bucket(Bucket=self._bucket, **({} if region in _NEVER_NAMED else where))
+        return True
 
     def check(self) -> list[str]:
         """Store a small file, always under the same key, open a link to it and delete it again."""
@@ -160,7 +185,8 @@ class S3Storage:
         """What is wrong with links, or "". A missing file was deleted by the check of another process."""
         import requests
 
-        if self._public_domain:
+        # A container cannot open what only programs on its host can: neither says anything about clients.
+        if self._public_domain or self._links_lead_to_loopback:
             return self._warning("read", "s3:GetObject", lambda: self._s3.client.get_object(**self._check_file))
         link = self.url(self._check_key, _CHECK_LINK_S)
         try:
@@ -171,7 +197,7 @@ class S3Storage:
             return ""
         return (
             f"Links to stems do not open: the storage answers {described(status)}. Give the access key the right "
-            f"s3:GetObject, and check AWS_REGION and S3_ENDPOINT_URL."
+            f"s3:GetObject, and check AWS_REGION, S3_ENDPOINT_URL and S3_PUBLIC_ENDPOINT_URL."
         )
 
     def _warning(self, done: str, right: str, step: Callable[[], object]) -> str:

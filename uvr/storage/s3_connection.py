@@ -1,7 +1,8 @@
 """The connection to a bucket: a boto3 client with the right host, region and addressing style.
 
-Requests and links go to the same host. Two things that the settings may not say are asked of the server, once in each
-process: the region of a bucket at AWS, and whether an unknown service accepts the name of the bucket in the path.
+Requests and links go to the same host, unless clients reach the storage under another address. Two things that the
+settings may not say are asked of the server, once in each process: the region of a bucket at AWS, and whether an
+unknown service accepts the name of the bucket in the path.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class S3Connection:
         *,
         bucket: str,
         endpoint_url: str,
+        public_endpoint_url: str = "",
         addressing_style: AddressingStyle,
         region: str,
         access_key_id: str,
@@ -44,6 +46,9 @@ class S3Connection:
     ) -> None:
         self._bucket = bucket
         self._address = address = bucket_address(endpoint_url, bucket, addressing_style)
+        self._public_address = (
+            bucket_address(public_endpoint_url, bucket, addressing_style) if public_endpoint_url else None
+        )
         # R2 signs with the region "auto". AWS has no such region; its global endpoint is in us-east-1.
         by_endpoint = address.region or ("auto" if address.endpoint_url else "us-east-1")
         self._region = by_endpoint if region == "auto" else region
@@ -53,6 +58,7 @@ class S3Connection:
         self._is_region_open = region == "auto" and not address.endpoint_url
         self._lock = threading.Lock()
         self._connected: S3Client | None = None
+        self._link_clients: dict[Style, S3Client] = {}
         self._probe_again_at = 0.0
 
     @property
@@ -75,6 +81,20 @@ class S3Connection:
                 self._probe_again_at = time.monotonic() + _PROBE_AGAIN_S
             self._connected = self._client_for(style)
             return self._connected
+
+    @property
+    def link_client(self) -> S3Client:
+        """The client that signs links: a signature holds for one host, so it is the host that clients reach."""
+        client, address = self.client, self._public_address
+        if address is None:
+            return client
+        # The server behind both addresses is the same, so what it was found to accept counts for both.
+        config: Any = client.meta.config
+        style: Style = address.style if address.is_certain else config.s3["addressing_style"]
+        with self._lock:
+            if style not in self._link_clients:
+                self._link_clients[style] = self._client_for(style, endpoint_url=address.endpoint_url)
+            return self._link_clients[style]
 
     def _probe_style(self) -> Style:
         from botocore.exceptions import ClientError
@@ -104,8 +124,10 @@ class S3Connection:
         # Not boto3's default session, which all threads share although it is not thread-safe.
         return boto3.Session()
 
-    def _client_for(self, style: Style, *, for_probe: bool = False) -> S3Client:
-        """A boto3 client; one for a probe has short time-outs, because a client of the API may be waiting."""
+    def _client_for(self, style: Style, *, for_probe: bool = False, endpoint_url: str = "") -> S3Client:
+        """A boto3 client, of the endpoint unless another is given. One for a probe has short time-outs, because a
+        client of the API may be waiting.
+        """
         from botocore.config import Config
 
         config = Config(
@@ -121,7 +143,7 @@ class S3Connection:
         )
         return self._session.client(
             "s3",
-            endpoint_url=self._address.endpoint_url or None,
+            endpoint_url=endpoint_url or self._address.endpoint_url or None,
             region_name=self._region,
             aws_access_key_id=self._access_key_id or None,
             aws_secret_access_key=self._secret_access_key or None,

@@ -15,6 +15,8 @@ from uvr.tasks.model import Status, Task, WebhookState
 
 _PAGE = 500
 """How many tasks are read in one round trip."""
+_POSITIONS_AT_ONCE = 20
+"""Of how many tasks the position is read in one step of Redis."""
 
 _MAX_PAGES_READ = 10
 """How many pages of an index are searched for one page of tasks that match a filter."""
@@ -208,6 +210,11 @@ class TaskStore:
     def position(self, task_uuid: str) -> int | None:
         """How many tasks go before this one; None when it does not wait."""
         return self._queue.position(task_uuid)
+
+    def positions(self, task_uuids: Sequence[str]) -> list[int | None]:
+        """The `position` of each of these tasks."""
+        pages = range(0, len(task_uuids), _POSITIONS_AT_ONCE)
+        return [it for start in pages for it in self._queue.positions(task_uuids[start : start + _POSITIONS_AT_ONCE])]
 
     def was_deleted(self, task_uuid: str) -> bool:
         """Whether a task with this id was deleted on request within the last two days."""

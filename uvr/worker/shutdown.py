@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,15 @@ class Shutdown:
 
     requested: threading.Event = field(default_factory=threading.Event)
     abandoned: threading.Event = field(default_factory=threading.Event)
+
+
+def end_on_sigterm() -> None:
+    """End the process at once when it receives SIGTERM, until it collects signals; call it in the main thread.
+
+    That is what SIGTERM does anyway, except to the first process of a container, which ignores signals that it does not
+    handle. A worker that is told to stop while it starts would then claim tasks until it is killed.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
 
 
 @contextmanager

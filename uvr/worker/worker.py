@@ -18,7 +18,7 @@ from redis import RedisError
 
 from redis_queue import Lease, Record, RedisQueue
 from uvr.errors import CancelledError, PermanentError, TransientError, UvrError
-from uvr.metrics.definitions import CLAIMS
+from uvr.metrics.definitions import CLAIMS, LEASES_EXPIRED
 from uvr.redis.clients import WAIT_S
 from uvr.redis.errors import is_transient
 from uvr.redis.outage_log import OutageLog
@@ -63,6 +63,8 @@ class Worker:
         admission: Admission | None = None,
     ) -> None:
         self.name = name
+        self.kind = name.partition("-")[0]
+        """The kind of the worker in metrics: `processor`, `store` or `webhook`."""
         self._queue = queue
         self._handler = handler
         self._retry_policy = retry_policy
@@ -81,6 +83,7 @@ class Worker:
                 if time.monotonic() - self._reaped_at >= self._reap_every_s:
                     for item_id in self._queue.reap(self._waiting_record):
                         log.warning("lease.expired", worker=self.name, task_uuid=item_id)
+                        LEASES_EXPIRED.add(worker=self.kind)
                     self._reaped_at = time.monotonic()
                 self._serve(shutdown)
                 outage.recovered()
@@ -136,7 +139,7 @@ class Worker:
                     # The item is settled already: what fails now affects neither the item nor the worker.
                     log.exception("claim.afterwards_broke")
             log.info("claim.settled", step=step.name, kept=kept, elapsed_s=round(time.monotonic() - started, 3))
-        CLAIMS.add(worker=self.name.partition("-")[0], step=step.name if kept else "lost")
+        CLAIMS.add(worker=self.kind, step=step.name if kept else "lost")
 
     def _handle(self, lease: Lease, heartbeat: Heartbeat) -> _Step:
         """Run the handler; returns the step of the queue that follows from its outcome or its error."""

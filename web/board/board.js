@@ -88,7 +88,17 @@ export class Board {
     this.#rows.show(shown);
     setText(this.#count, this.#feed.isComplete ? this.#countText(shown.length, all.length) : "");
     this.#empty.hidden = shown.length > 0;
-    setText(this.#empty, !this.#feed.isComplete ? texts.loading : all.length ? texts.nothingFound : texts.noTasks);
+    this.#showEmpty(!this.#feed.isComplete ? "loading" : all.length ? "nothingFound" : "noTasks");
+  }
+
+  /** @param {"loading" | "nothingFound" | "noTasks"} why nothing is listed */
+  #showEmpty(why) {
+    if (this.#empty.dataset.why === why) return;
+    this.#empty.dataset.why = why;
+    const picture = element("img", { src: "console/stems.svg", alt: "", width: 480, height: 144 });
+    const welcome = [picture, element("h2", {}, texts.noTasksTitle), element("p", {}, texts.noTasks)];
+    const sentence = element("p", {}, why === "loading" ? texts.loading : texts.nothingFound);
+    this.#empty.replaceChildren(...(why === "noTasks" ? welcome : [sentence]));
   }
 
   /**

@@ -17,8 +17,6 @@ export function showDetails(task, actions) {
   const ran = ranS(task);
   const facts = /** @type {[string, string | null][]} */ ([
     [texts.state, texts.states[task.status]],
-    [texts.problem, task.status === "failed" ? task.error_message : null],
-    [texts.whatToDo, task.status === "failed" ? adviceFor(task.error_message) : null],
     [texts.song, task.audio],
     [texts.model, modelOf(task)],
     [texts.priority, texts.priorities[task.priority]],
@@ -34,5 +32,12 @@ export function showDetails(task, actions) {
   for (const [name, value] of facts) if (value) list.append(element("dt", {}, name), element("dd", {}, value));
   const remove = element("button", { type: "button", className: "danger" }, texts.remove);
   remove.addEventListener("click", () => queueMicrotask(() => actions.remove(task)));
-  showDialog(titleOf(task), list, [remove]);
+  const content = element("div", {}, ...(task.status === "failed" ? [explanation(task)] : []), list);
+  showDialog(titleOf(task), content, [remove]);
+}
+
+/** Why a task failed, and what to do. @param {import("./feed.js").Task} task */
+function explanation({ error_message }) {
+  const advice = element("p", {}, element("strong", {}, texts.whatToDo), adviceFor(error_message));
+  return element("div", { className: "explanation" }, element("p", {}, error_message ?? ""), advice);
 }

@@ -4,8 +4,8 @@
 
 import { element, setText } from "../dom.js";
 import { texts } from "../language.js";
-import { stemTitle } from "../send/offers.js";
 import { session } from "../session.js";
+import { stemTitle, vocalsFirst } from "../stems.js";
 import { adviceFor } from "./advice.js";
 import { showDetails } from "./details.js";
 import { duration, ranS, waitedS } from "./times.js";
@@ -25,7 +25,7 @@ import { modelOf, titleOf } from "./titles.js";
 export function makeRow(first, actions) {
   let task = first;
   let shape = "";
-  const title = element("span", { className: "title" });
+  const title = element("span", { className: "title", dir: "auto" });
   const state = element("span", { className: "state" });
   const meta = element("div", { className: "meta" });
   const note = element("div", { className: "note" });
@@ -91,9 +91,22 @@ function noteFor(task) {
     return [element("progress", { max: 1, "aria-label": texts.progressOf(titleOf(task)) }), element("span")];
   }
   if (task.status !== "success" || task.stems_deleted_at) return [];
-  return task.stems.map((name) =>
-    element("a", { href: `tasks/${task.task_uuid}/stems/${encodeURIComponent(name)}`, download: "" }, stemTitle(name))
-  );
+  return vocalsFirst(task.stems).map((name) => stemLinks(task, name));
+}
+
+/** To hear a stem at once, alone, and to save it. @param {Task} task @param {string} name */
+function stemLinks(task, name) {
+  const [file, title] = [encodeURIComponent(name), stemTitle(name)];
+  const listen = element("a", { className: "listen", href: `#/tasks/${task.task_uuid}/${file}` }, title);
+  const save = element("a", {
+    className: "save icon-down",
+    href: `tasks/${task.task_uuid}/stems/${file}`,
+    download: "",
+  });
+  listen.ariaLabel = texts.playAlone(title, titleOf(task));
+  save.ariaLabel = texts.saveStem(title, titleOf(task));
+  save.title = save.ariaLabel;
+  return element("span", { className: "stem" }, listen, save);
 }
 
 /**
@@ -144,12 +157,12 @@ function actionsFor(current, actions) {
   if (status !== "success" || stems_deleted_at) return [details];
   const title = titleOf(current());
   const listen = element("a", {
-    className: "button",
+    className: "button listen",
     href: `#/tasks/${task_uuid}`,
     "aria-label": texts.listenTo(title),
   }, texts.listen);
   const zip = element("a", {
-    className: "button quiet",
+    className: "button quiet icon-down",
     href: `tasks/${task_uuid}/stems.zip`,
     download: "",
     "aria-label": texts.zipOf(title),
@@ -177,7 +190,7 @@ function button(label, current, act) {
  * @param {Actions} actions
  */
 function prioritySelect(current, actions) {
-  const options = [5, 4, 3, 2, 1].map((it) => element("option", { value: String(it) }, texts.priorities[it]));
+  const options = [5, 4, 3, 2, 1].map((it) => element("option", { value: String(it) }, texts.priorityChoice(it)));
   const made = element("select", { "aria-label": `${texts.priority}: ${titleOf(current())}` }, ...options);
   made.addEventListener("change", () => actions.prioritize(current(), Number(made.value)));
   return made;

@@ -50,6 +50,7 @@ export class WindowList {
 
   /** @param {Item[]} items in the order in which they are shown */
   show(items) {
+    const focused = this.#focusedId();
     const anchor = this.#anchor();
     const before = anchor === undefined ? undefined : this.#places.get(anchor);
     this.#items = items;
@@ -60,6 +61,7 @@ export class WindowList {
       scrollBy({ top: (after - before) * this.#rowHeight(), behavior: "instant" });
     }
     this.#render();
+    if (anchor === focused && before !== undefined && after === undefined) this.#focusAt(before);
   }
 
   /** Bring the rows in sight up to date, such as their times. */
@@ -74,10 +76,20 @@ export class WindowList {
 
   /** The id of the row that must stay in its place. */
   #anchor() {
-    const held = this.#list.querySelector(":scope > :focus-within") ?? this.#list.querySelector(":scope > :hover");
-    const heldId = /** @type {HTMLElement | null} */ (held)?.dataset.id;
+    const hovered = /** @type {HTMLElement | null} */ (this.#list.querySelector(":scope > :hover"));
     const top = -this.#list.getBoundingClientRect().top;
-    return heldId ?? (top > 0 ? this.#items[Math.floor(top / this.#rowHeight())]?.task_uuid : undefined);
+    return this.#focusedId() ?? hovered?.dataset.id ??
+      (top > 0 ? this.#items[Math.floor(top / this.#rowHeight())]?.task_uuid : undefined);
+  }
+
+  #focusedId() {
+    return /** @type {HTMLElement | null} */ (this.#list.querySelector(":scope > :focus-within"))?.dataset.id;
+  }
+
+  /** The row with the focus is gone: the one that took its place gets it, so that keys work on. @param {number} place */
+  #focusAt(place) {
+    const item = this.#items[Math.min(place, this.#items.length - 1)];
+    this.#rows.get(item?.task_uuid)?.view.focus({ preventScroll: true });
   }
 
   #renderSoon() {
@@ -114,8 +126,7 @@ export class WindowList {
     const wanted = new Map(
       this.#items.slice(first, Math.max(first, last)).map((item, at) => [item.task_uuid, first + at]),
     );
-    const focused =
-      /** @type {HTMLElement | null} */ (this.#list.querySelector(":scope > :focus-within"))?.dataset.id ?? "";
+    const focused = this.#focusedId() ?? "";
     const place = this.#places.get(focused);
     if (place !== undefined) wanted.set(focused, place); // or the focus would be lost
     return wanted;

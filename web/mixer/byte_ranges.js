@@ -33,6 +33,10 @@ const REASONS = new Map(
 );
 const TRANSIENT = new Set(["busy", "server", "network"]);
 
+const PART_BYTES = 2 ** 16;
+/** @type {Uint8Array<ArrayBuffer>[]} to be used again */
+const spareMemory = [];
+
 /** A file that cannot be read, and whether a later request may succeed. */
 export class SourceError extends Error {
   /**
@@ -137,15 +141,50 @@ async function received(url, options, signal, expected, room) {
  * @param {() => void} onProgress
  */
 async function filled(room, response, onProgress) {
-  const reader = /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body).getReader();
+  const read = reading(/** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */ (response.body));
   let count = 0;
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+  for (let part = await read(); part; part = await read()) {
     onProgress();
-    room.set(part.value, count);
-    count += part.value.length;
-    part.value.buffer.transfer?.(0); // frees it now; browsers let hundreds of MB come together before they look for it
+    room.set(part, count);
+    count += part.length;
   }
   return room.subarray(0, count);
+}
+
+/**
+ * Reads `body` part by part; each is gone when the next one is read. All parts come in the same memory, because browsers
+ * let hundreds of MB come together before they free what was read once.
+ *
+ * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
+ * @returns {() => Promise<Uint8Array<ArrayBuffer> | undefined>}
+ */
+function reading(body) {
+  const reader = readerInto(body);
+  if (!reader) {
+    const simple = body.getReader();
+    return async () => (await simple.read()).value;
+  }
+  let memory = spareMemory.pop() ?? new Uint8Array(PART_BYTES);
+  return async () => {
+    const { done, value } = await reader.read(memory);
+    if (!value) return; // the browser has kept the memory
+    memory = new Uint8Array(value.buffer);
+    if (!done) return value;
+    spareMemory.push(memory);
+  };
+}
+
+/**
+ * A reader that writes into memory of ours; null in browsers that have none (Safari).
+ *
+ * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
+ */
+function readerInto(body) {
+  try {
+    return body.getReader({ mode: "byob" });
+  } catch {
+    return null;
+  }
 }
 
 /**

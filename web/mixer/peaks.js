@@ -27,6 +27,13 @@ export class Peaks {
     this.#scale = has8Bits ? 1 / 128 : 1 / 32768;
   }
 
+  /** The highest absolute value. */
+  get peak() {
+    let highest = 0;
+    for (const value of this.#values) highest = Math.max(highest, Math.abs(value));
+    return highest * this.#scale;
+  }
+
   get secondsPerPair() {
     return this.samplesPerPair / this.sampleRate;
   }

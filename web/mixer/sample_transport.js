@@ -10,7 +10,9 @@ import { Route } from "./route.js";
 import { Schedule } from "./schedule.js";
 import { Voice } from "./voice.js";
 
-const LOOK_AHEAD_S = 10;
+const MAX_LOOK_AHEAD_S = 10;
+/** So far at first: someone who jumps about for the right place needs no more, and each request costs memory. */
+const MIN_LOOK_AHEAD_S = 2;
 /** Playback starts with so much at hand, because the end of a piece can be near. */
 const START_WITH_S = 0.5;
 /** From scheduling to sound. */
@@ -44,6 +46,8 @@ export class SampleTransport extends EventTarget {
   #feeding = new AbortController();
   /** Everything up to the end of the song is scheduled. */
   #isComplete = false;
+  /** When playback began here, as a frame of the clock. */
+  #begunAt = 0;
   #watch = 0;
   #suspend = 0;
 
@@ -145,6 +149,7 @@ export class SampleTransport extends EventTarget {
     this.#position = position;
     this.#voice = new Voice(this.#context, this.#output);
     this.#schedule = new Schedule();
+    this.#begunAt = this.#now();
     this.#feed(position);
     this.#watch = setInterval(() => this.#watchEnd(), WATCH_MS);
   }
@@ -267,12 +272,17 @@ export class SampleTransport extends EventTarget {
   }
 
   /**
-   * Wait until less than `LOOK_AHEAD_S` is scheduled.
+   * Wait until less is scheduled than the look-ahead, which grows by two seconds in each second.
    *
    * @param {AbortSignal} signal
    */
   async #room(signal) {
-    while (!signal.aborted && this.#schedule.end - this.#now() > this.#frames(LOOK_AHEAD_S)) await delay(WATCH_MS);
+    const isFarEnough = () => {
+      const now = this.#now();
+      const lookAhead = this.#frames(MIN_LOOK_AHEAD_S) + 2 * (now - this.#begunAt);
+      return this.#schedule.end - now > Math.min(lookAhead, this.#frames(MAX_LOOK_AHEAD_S));
+    };
+    while (!signal.aborted && isFarEnough()) await delay(WATCH_MS);
   }
 
   #watchEnd() {

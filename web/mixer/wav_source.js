@@ -56,12 +56,15 @@ export class WavSource {
     if (wanted <= 0) return;
     const room = this.#spare.pop() ?? new Uint8Array(targets[0].length * frameBytes);
     const position = dataStart + first * frameBytes;
-    const { bytes, fileBytes } = await fetchRange(this.#url, position, wanted, signal, room);
-    if (fileBytes !== this.#fileBytes || bytes.length !== wanted) {
-      throw new SourceError("changed", `${this.#url}: ${fileBytes} bytes, and it had ${this.#fileBytes}`);
+    try {
+      const { bytes, fileBytes } = await fetchRange(this.#url, position, wanted, signal, room);
+      if (fileBytes !== this.#fileBytes || bytes.length !== wanted) {
+        throw new SourceError("changed", `${this.#url}: ${fileBytes} bytes, and it had ${this.#fileBytes}`);
+      }
+      decode(bytes, this.#format, targets);
+    } finally {
+      this.#spare.push(room);
     }
-    decode(bytes, this.#format, targets);
-    this.#spare.push(new Uint8Array(bytes.buffer));
   }
 }
 

@@ -13,6 +13,7 @@ const CLICK_PX = 5;
 const STEP_S = 5, FINE_STEP_S = 1, PAGE_S = 30;
 const TICKS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 const TICK_PX = 70;
+const BAR_PX = 2, BAR_STEP_PX = 3;
 
 /**
  * @typedef {{startS: number, endS: number}} Region
@@ -57,10 +58,11 @@ export class WaveformView extends EventTarget {
    *
    * @param {HTMLElement} lane
    * @param {Peaks[]} resolutions
+   * @param {number} [fullScale] the sample that reaches the edge of the lane
    */
-  addLane(lane, resolutions) {
+  addLane(lane, resolutions, fullScale = 1) {
     lane.classList.add("waveform");
-    this.#addCanvas(lane, (canvas) => drawPeaks(canvas, resolutions, this.#durationS));
+    this.#addCanvas(lane, (canvas) => drawPeaks(canvas, resolutions, this.#durationS, fullScale));
   }
 
   /** @param {number} positionS */
@@ -214,18 +216,26 @@ function slider(label, durationS) {
 }
 
 /**
+ * Rounded bars with gaps, each as high as the loudest sample above and below it; silence is a row of dots.
+ *
  * @param {HTMLCanvasElement} canvas
  * @param {Peaks[]} resolutions
  * @param {number} durationS
+ * @param {number} fullScale
  */
-function drawPeaks(canvas, resolutions, durationS) {
+function drawPeaks(canvas, resolutions, durationS, fullScale) {
   const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const peaks = suitable(resolutions, durationS, canvas.width);
-  const [middle, secondsPerColumn] = [canvas.height / 2, durationS / canvas.width];
+  const [bar, step] = [BAR_PX * devicePixelRatio, BAR_STEP_PX * devicePixelRatio];
+  const peaks = suitable(resolutions, durationS, canvas.width / step);
+  const [middle, secondsPerPixel] = [canvas.height / 2, durationS / canvas.width];
   pen.fillStyle = getComputedStyle(canvas).color;
-  for (let column = 0; column < canvas.width; column++) {
-    const [low, high] = peaks?.between(column * secondsPerColumn, (column + 1) * secondsPerColumn) ?? [0, 0];
-    pen.fillRect(column, middle - high * middle, 1, Math.max(devicePixelRatio, (high - low) * middle));
+  for (let left = 0; left < canvas.width; left += step) {
+    const found = peaks?.between(left * secondsPerPixel, (left + step) * secondsPerPixel) ?? [0, 0];
+    const [low, high] = found.map((sample) => middle * sample / fullScale);
+    const height = Math.max(bar, high - low);
+    pen.beginPath();
+    pen.roundRect(left, middle - (high + low + height) / 2, bar, height, bar / 2);
+    pen.fill();
   }
 }
 
@@ -243,7 +253,9 @@ function drawAxis(canvas, durationS) {
   pen.textBaseline = "middle";
   for (let tickS = 0; tickS < durationS; tickS += stepS) {
     const column = Math.round(tickS / durationS * canvas.width);
-    pen.fillRect(column, 0, devicePixelRatio, canvas.height);
+    pen.globalAlpha = .35;
+    pen.fillRect(column, canvas.height - 6 * devicePixelRatio, devicePixelRatio, 6 * devicePixelRatio);
+    pen.globalAlpha = 1;
     const text = shortTime(tickS);
     const left = column + 4 * devicePixelRatio;
     if (left + pen.measureText(text).width < canvas.width) pen.fillText(text, left, canvas.height / 2);

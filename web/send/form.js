@@ -11,11 +11,12 @@ import { sendFiles, uploadsView } from "./uploads.js";
 
 const formats = ["wav", "flac", "mp3", "m4a", "ogg", "opus"];
 const maxBatch = 100;
+const narrowPx = 1024; // as in send.css
 
 /** The form, from `start` until `stop`. */
 export class SendForm {
   #choice = new Choice();
-  #urls = element("textarea", { id: "urls", rows: 3, spellcheck: false, placeholder: "https://example.com/song.mp3" });
+  #urls = element("textarea", { id: "urls", rows: 2, spellcheck: false, placeholder: "https://example.com/song.mp3" });
   #format = element(
     "select",
     { id: "format" },
@@ -28,7 +29,7 @@ export class SendForm {
     ...priorityOptions(),
   );
   #problem = element("p", { className: "problem", role: "alert", hidden: true });
-  #sendUrls = element("button", { type: "submit" }, texts.sendUrls);
+  #sendUrls = element("button", { type: "submit", className: "quiet" }, texts.sendUrls);
   #files = element("input", { type: "file", multiple: true, hidden: true, accept: "audio/*,video/*" });
   #folder = element("input", { type: "file", webkitdirectory: true, hidden: true });
   #key = { body: "", key: "" };
@@ -39,25 +40,19 @@ export class SendForm {
       "form",
       {},
       this.#dropArea(),
-      element("div", {}, element("label", { htmlFor: "urls" }, texts.urls), this.#urls),
-      this.#sendUrls,
-      element("div", {}, element("label", { htmlFor: "model" }, texts.model), this.#choice.select),
+      uploadsView,
       element(
         "div",
-        { role: "group", "aria-labelledby": "stems-title" },
-        element("div", { className: "label", id: "stems-title" }, texts.stems),
-        this.#choice.stems,
-      ),
-      element(
-        "div",
-        { className: "pair" },
-        element("div", {}, element("label", { htmlFor: "format" }, texts.format), this.#format),
-        element("div", {}, element("label", { htmlFor: "priority" }, texts.priority), this.#priority),
+        { className: "addresses" },
+        element("label", { htmlFor: "urls" }, texts.urls),
+        this.#urls,
+        this.#sendUrls,
       ),
       this.#problem,
+      this.#choices(),
     );
     form.addEventListener("submit", (event) => (event.preventDefault(), void this.#submitUrls()));
-    this.view.append(element("h1", { id: "send-title" }, texts.send), form, uploadsView);
+    this.view.append(element("h1", { id: "send-title" }, texts.send), form);
   }
 
   start() {
@@ -85,6 +80,29 @@ export class SendForm {
       this.#files,
       this.#folder,
     );
+  }
+
+  /** The choices for all songs. Where the page is narrow, they are closed, so that the tasks are in sight. */
+  #choices() {
+    const choices = element(
+      "div",
+      { className: "choices" },
+      element("div", {}, element("label", { htmlFor: "model" }, texts.model), this.#choice.select),
+      element(
+        "div",
+        { role: "group", "aria-labelledby": "stems-title" },
+        element("div", { className: "label", id: "stems-title" }, texts.stems),
+        this.#choice.stems,
+      ),
+      element(
+        "div",
+        { className: "pair" },
+        element("div", {}, element("label", { htmlFor: "format" }, texts.format), this.#format),
+        element("div", {}, element("label", { htmlFor: "priority" }, texts.priority), this.#priority),
+      ),
+    );
+    const summary = element("summary", {}, texts.choices, element("span", { className: "soft" }, texts.choicesAre));
+    return element("details", { open: innerWidth >= narrowPx }, summary, choices);
   }
 
   /** The whole page takes drops, so that a near miss does not make the browser open the song. */

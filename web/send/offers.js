@@ -5,6 +5,7 @@
 import { element } from "../dom.js";
 import { texts } from "../language.js";
 import { ask } from "../service.js";
+import { stemTitle } from "../stems.js";
 
 const refreshEveryMs = 30_000;
 
@@ -110,13 +111,4 @@ export class Choice {
   #modelNamed(name) {
     return this.#offers.models.find((model) => model.name === name);
   }
-}
-
-/**
- * The name of a stem for people.
- *
- * @param {string} name
- */
-export function stemTitle(name) {
-  return texts.stemNames[name] ?? name.replaceAll("_", " ");
 }

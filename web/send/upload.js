@@ -4,12 +4,17 @@
 
 import { texts } from "../language.js";
 import { randomKey, Refusal, refusalOf } from "../service.js";
+import { session } from "../session.js";
 
 /**
  * @typedef {"waiting" | "sending" | "later" | "sent" | "failed" | "dropped"} UploadState
  */
 
+let made = 0;
+
 export class Upload {
+  /** Its place among all that were chosen. */
+  number = made++;
   /** @type {UploadState} */
   state = "waiting";
   share = 0;
@@ -43,7 +48,7 @@ export class Upload {
     } catch (error) {
       const refusal = /** @type {Refusal} */ (error);
       if (this.isDropped()) return;
-      if (refusal.status === 401) return void (this.state = "waiting"); // for the next session
+      if (await isSignedOut(refusal)) return void (this.state = "waiting"); // for the next session
       this.problem = refusal.message;
       this.state = this.#isSentLater(refusal) ? "later" : "failed";
       if (this.state === "later") setTimeout(() => this.#retry(onProgress), 1000 * refusal.retryAfterS);
@@ -100,4 +105,15 @@ export class Upload {
       request.send(form);
     });
   }
+}
+
+/**
+ * Whether the session has ended. A service that does not take a long song may break off while it is sent, and then the
+ * browser does not tell why.
+ *
+ * @param {Refusal} refusal
+ */
+async function isSignedOut({ status }) {
+  if (status === 0) await session.refresh().catch(() => {});
+  return status === 401 || !session.user;
 }

@@ -9,11 +9,14 @@ import { Upload } from "./upload.js";
 
 const maxAtOnce = 2;
 const maxShown = 30;
+const maxSentShown = 10;
+const statesShown = ["sending", "failed", "later", "sent", "waiting"];
 
 /** @type {Upload[]} */
 let uploads = [];
 const rows = /** @type {Map<Upload, ReturnType<typeof makeRow>>} */ (new Map());
 const heading = element("h2");
+const leaveOutAll = element("button", { type: "button", className: "quiet" }, texts.leaveOutAll);
 const list = element("ul", { role: "list" });
 const more = element("p", { className: "soft" });
 
@@ -21,7 +24,7 @@ const more = element("p", { className: "soft" });
 export const uploadsView = element(
   "section",
   { className: "uploads", hidden: true, "aria-label": texts.uploads },
-  heading,
+  element("div", { className: "line" }, heading, leaveOutAll),
   list,
   more,
 );
@@ -33,9 +36,11 @@ export const uploadsView = element(
  * @param {Record<string, string>} fields
  */
 export function sendFiles(files, fields) {
-  uploads.push(...files.map((file) => new Upload(file, fields)));
+  uploads = uploads.concat(files.map((file) => new Upload(file, fields)));
   goOn();
 }
+
+leaveOutAll.addEventListener("click", () => leaveOut(uploads));
 
 let owner = session.user;
 session.addEventListener("change", () => {
@@ -51,7 +56,10 @@ addEventListener("beforeunload", (event) => {
 });
 
 function goOn() {
-  uploads = uploads.filter(({ state }) => state !== "sent" && state !== "dropped");
+  const sent = uploads.filter(({ state }) => state === "sent").length;
+  uploads = uploads.filter(({ state }) => state !== "dropped");
+  // Those that were sent stay in their place for a while, so that the others do.
+  if (sent === uploads.length || sent > maxSentShown) uploads = uploads.filter(({ state }) => state !== "sent");
   const allowed = session.user ? maxAtOnce : 0;
   const free = allowed - uploads.filter(({ state }) => state === "sending").length;
   for (const upload of uploads.filter(({ state }) => state === "waiting").slice(0, Math.max(0, free))) {
@@ -67,10 +75,20 @@ function ended(upload) {
   goOn();
 }
 
+/** @param {Upload[]} unwanted songs that are not sent after all; the focus stays in the list, or goes before it */
+function leaveOut(unwanted) {
+  for (const upload of unwanted) upload.drop();
+  goOn();
+  const next = list.querySelector("button:not([hidden])") ?? document.querySelector("#view [data-key=n]");
+  /** @type {HTMLElement | null} */ (next)?.focus();
+}
+
 function show() {
   uploadsView.hidden = !uploads.length;
-  setText(heading, texts.onTheirWay(uploads.length));
-  const shown = [...uploads].sort((a, b) => rank(a) - rank(b)).slice(0, maxShown);
+  const unsent = uploads.filter(({ state }) => state !== "sent").length;
+  setText(heading, texts.onTheirWay(unsent));
+  const shown = statesShown.flatMap((state) => uploads.filter((upload) => upload.state === state)).slice(0, maxShown)
+    .sort((a, b) => a.number - b.number);
   for (const [upload, row] of rows) {
     if (shown.includes(upload)) continue;
     row.item.remove();
@@ -83,11 +101,6 @@ function show() {
     row.update();
   });
   setText(more, uploads.length > maxShown ? texts.andMore(uploads.length - maxShown) : "");
-}
-
-/** @param {Upload} upload */
-function rank({ state }) {
-  return ["sending", "failed", "later", "waiting"].indexOf(state);
 }
 
 /** @param {Upload} upload */
@@ -107,22 +120,29 @@ function makeRow(upload) {
     texts.leaveOut,
   );
   again.addEventListener("click", () => (upload.again(), goOn()));
-  drop.addEventListener("click", () => (upload.drop(), goOn()));
+  drop.addEventListener("click", () => leaveOut([upload]));
   const item = element(
     "li",
     {},
-    element("div", { className: "line" }, element("span", { className: "name", title: name }, name), share),
+    element(
+      "div",
+      { className: "line" },
+      element("span", { className: "name", title: name, dir: "auto" }, name),
+      share,
+    ),
     bar,
     problem,
-    element("div", { className: "buttons" }, again, drop),
+    element("div", { className: "buttons" }, drop, again),
   );
   const update = () => {
     setText(share, upload.state === "sending" ? shareText(upload) : texts.uploadStates[upload.state]);
+    item.classList.toggle("is-failed", upload.state === "failed");
     setText(problem, upload.problem);
     bar.value = upload.share;
     bar.hidden = upload.state !== "sending";
     problem.hidden = !upload.problem;
     again.hidden = upload.state !== "failed";
+    drop.hidden = upload.state === "sent";
   };
   return { item, update };
 }

@@ -2,6 +2,7 @@
  * The mixer of one finished task: hear its stems together or alone, and download them.
  */
 
+import { decoded, titleOf } from "../board/titles.js";
 import { element, setText } from "../dom.js";
 import { language, texts as allTexts } from "../language.js";
 import { Peaks } from "../mixer/peaks.js";
@@ -9,6 +10,7 @@ import { openPlayer } from "../mixer/player.js";
 import { shortTime } from "../mixer/spoken_time.js";
 import { followPosition, WaveformView } from "../mixer/waveform.js";
 import { ask } from "../service.js";
+import { vocalsFirst } from "../stems.js";
 import { showMixerKeys } from "./mixer_keys.js";
 import { Strip } from "./strip.js";
 import { loadStyle } from "./style.js";
@@ -29,7 +31,8 @@ const texts = allTexts.mixer;
  */
 
 /**
- * Show the mixer of the task `params.id`; the function that it returns ends it.
+ * Show the mixer of the task `params.id`, and play its stem `params.stem` alone if that is given; the function that this
+ * returns ends it.
  *
  * @param {HTMLElement} container
  * @param {Record<string, string>} params
@@ -38,7 +41,7 @@ export function show(container, params) {
   const ending = new AbortController();
   const root = element("section", { className: "mixer" }, element("p", { role: "status" }, texts.opening));
   container.append(loadStyle("../mixer/waveform.css"), loadStyle("./mixer.css"), root);
-  open(root, params.id, ending.signal).catch((error) => {
+  open(root, params, ending.signal).catch((error) => {
     if (!ending.signal.aborted) showProblem(root, error);
   });
   return () => {
@@ -49,16 +52,16 @@ export function show(container, params) {
 
 /**
  * @param {HTMLElement} root
- * @param {string} id
+ * @param {Record<string, string>} params
  * @param {AbortSignal} signal
  */
-async function open(root, id, signal) {
+async function open(root, { id, stem }, signal) {
   /** @type {TaskDetails} */
   const task = await ask("GET", `tasks/${id}`);
   signal.throwIfAborted();
-  const names = Object.keys(task.stems);
+  const names = vocalsFirst(Object.keys(task.stems));
   if (!names.length) {
-    root.replaceChildren(backLink(), element("h1", {}, titleOf(task)), element("p", {}, whyNoStems(task)));
+    root.replaceChildren(backLink(), element("h1", {}, songOf(task)), element("p", {}, whyNoStems(task)));
     return;
   }
   const address = new URL(`tasks/${id}`, document.baseURI).href;
@@ -72,7 +75,8 @@ async function open(root, id, signal) {
     player.close();
     return;
   }
-  new Desk(root, task, address, player, signal);
+  const desk = new Desk(root, task, address, player, signal);
+  if (stem) desk.listenTo(decoded(stem));
 }
 
 /** The open mixer: transport, time axis, and a strip for each stem. */
@@ -100,17 +104,19 @@ class Desk {
     this.#player = player;
     this.#signal = signal;
     const axis = element("div", { className: "axis" });
-    const strips = player.mix.channels.map(({ name }, stem) => new Strip(player.mix, stem, `${address}/stems/${name}`));
+    const strips = player.mix.channels.map(({ name }, stem) =>
+      new Strip(player.mix, stem, `${address}/stems/${encodeURIComponent(name)}`)
+    );
     const lanes = element("div", { className: "lanes" }, element("div", { className: "corner" }), axis);
     for (const { head, lane } of strips) lanes.append(head, lane);
     root.replaceChildren(
       backLink(),
-      element("h1", {}, titleOf(task)),
+      element("h1", {}, songOf(task)),
       element("p", { className: "facts" }, factsOf(task, player)),
       this.#transport(address),
       this.#notice,
       lanes,
-      element("p", { className: "hint" }, texts.hint),
+      element("p", { className: "hint" }, texts.hint, " ", element("span", { className: "for-keys" }, texts.hintKeys)),
     );
     const options = { durationS: player.durationS, language, label: texts.position };
     this.view = new WaveformView(lanes, axis, options);
@@ -119,9 +125,18 @@ class Desk {
     drawLanes(this.view, strips, address, signal).then((hasPeaks) => hasPeaks || this.#tell(texts.noPeaks));
   }
 
+  /** Play this stem alone. Without a click on the page before, browsers allow no sound. @param {string} name */
+  listenTo(name) {
+    const { mix } = this.#player;
+    const stem = mix.channels.findIndex((channel) => channel.name === name);
+    if (stem < 0) return;
+    mix.set(stem, { isSolo: true });
+    if (navigator.userActivation.hasBeenActive) this.#player.toggle();
+  }
+
   /** @param {string} address */
   #transport(address) {
-    const keys = element("button", { type: "button", className: "quiet", "aria-keyshortcuts": "?" }, texts.keyboard);
+    const keys = element("button", { type: "button", className: "for-keys", "aria-keyshortcuts": "?" }, texts.keyboard);
     keys.addEventListener("click", showMixerKeys);
     const all = element("a", { className: "download", href: `${address}/stems.zip`, download: "" }, texts.downloadAll);
     const buttons = [this.#play, this.#time, this.#original, this.#endLoop, all, keys];
@@ -245,7 +260,8 @@ class Desk {
 async function drawLanes(view, strips, address, signal) {
   const found = await Promise.all(strips.map(({ name }) => peaksOf(address, name, signal)));
   if (signal.aborted) return true;
-  strips.forEach(({ lane }, stem) => view.addLane(lane, found[stem]));
+  const peak = Math.max(...found.map(([resolution]) => resolution?.peak ?? 0)); // a quiet song is drawn as high
+  strips.forEach(({ lane }, stem) => view.addLane(lane, found[stem], 1.08 * peak || 1));
   return found.every((resolutions) => resolutions.length > 0);
 }
 
@@ -267,19 +283,9 @@ function kindNotice(kind) {
   return kind === "pieces" ? "" : texts.kind[kind];
 }
 
-/** @param {TaskDetails} task */
-function titleOf({ audio }) {
-  const name = decoded(audio.split(/[?#]/)[0].split("/").at(-1) || audio);
-  return name.replace(/\.\w{2,4}$/, "");
-}
-
-/** @param {string} name */
-function decoded(name) {
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    return name;
-  }
+/** Its name without the ending of a file. @param {TaskDetails} task */
+function songOf(task) {
+  return titleOf(task).replace(/\.\w{2,4}$/, "");
 }
 
 /**

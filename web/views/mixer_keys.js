@@ -3,6 +3,7 @@
  */
 
 import { element } from "../dom.js";
+import { showDialog } from "../keys.js";
 import { texts as allTexts } from "../language.js";
 
 const texts = allTexts.mixer;
@@ -12,11 +13,5 @@ export function showMixerKeys() {
   for (const [key, purpose] of texts.keys) {
     list.append(element("dt", {}, element("kbd", {}, key)), element("dd", {}, purpose));
   }
-  const close = element("button", { type: "button" }, texts.close);
-  const heading = element("h2", { id: "mixer-keys" }, texts.keyboard);
-  const dialog = element("dialog", { className: "keys", "aria-labelledby": "mixer-keys" }, heading, list, close);
-  close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+  showDialog(texts.keyboard, list);
 }

@@ -1,15 +1,21 @@
 /**
- * The whole service on one screen, for the admin: queues, workers, nodes, what was given up, and what can be done.
+ * The whole service on one screen, for the admin: queues, workers, nodes, disks, storage and Redis, what was given up,
+ * which webhooks failed, and what can be done.
  */
 
 import { element, setText } from "../dom.js";
-import { language, texts as allTexts } from "../language.js";
-import { shortTime } from "../mixer/spoken_time.js";
+import { texts as allTexts } from "../language.js";
 import { ask } from "../service.js";
+import { FailedWebhooks } from "./failed_webhooks.js";
+import { Panel, table, taskLink, when } from "./panel.js";
+import { counts, disks, nodes, queues, redis, storage, workers } from "./service_state.js";
 import { loadStyle } from "./style.js";
 
 const texts = allTexts.operatorView;
-const REFRESH_MS = 3000;
+const REFRESH_MS = 4000;
+const WIDE = new Set(["dead", "webhooks"]);
+const PANELS =
+  /** @type {const} */ (["tasks", "queues", "workers", "disks", "storage", "redis", "nodes", "dead", "webhooks"]);
 
 /**
  * Show it in `container`; the function that this returns ends it.
@@ -32,9 +38,13 @@ export function show(container) {
 class Screen {
   #body = element("div", { className: "panels" }, element("p", {}, texts.loading));
   #notice = element("p", { className: "notice", role: "status" });
-  #shown = "";
+  #panels = Object.fromEntries(PANELS.map((name) => [name, new Panel(texts[name], WIDE.has(name))]));
+  #webhooks = new FailedWebhooks(this.#panels.webhooks, (...request) => this.#button(...request));
   #isOver = false;
   #isAsking = false;
+  #isOutdated = false;
+  /** What the service said when it refused the last request of the view itself, "" after an answer. */
+  #refusal = "";
 
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -45,87 +55,78 @@ class Screen {
     this.#isOver = true;
   }
 
-  /** Ask the service, and show its answer if it is another one. */
-  async refresh() {
-    if (this.#isAsking) return;
+  /**
+   * Ask the service, and show what is new.
+   *
+   * @param {boolean} [isAfterAction] then an answer that is on its way is not new enough
+   */
+  async refresh(isAfterAction = false) {
+    this.#isOutdated = isAfterAction && this.#isAsking;
+    if (this.#isAsking || this.#isOver) return;
     this.#isAsking = true;
+    let refusal = "";
     try {
-      const [overview, dead, webhooks] = await Promise.all([
-        ask("GET", "admin/overview"),
-        ask("GET", "admin/dead-letters"),
-        ask("GET", "tasks?webhook=failed&limit=20"),
-      ]);
-      this.#show(overview, dead.dead_letters, webhooks.tasks);
+      const [overview, dead] = await Promise.all([ask("GET", "admin/overview"), ask("GET", "admin/dead-letters")]);
+      if (!this.#isOver) this.#show(overview, dead);
+      await this.#webhooks.refresh();
     } catch (error) {
-      const { status, message } = /** @type {{status?: number, message: string}} */ (error);
-      setText(this.#notice, status === 403 ? texts.adminOnly : message);
+      const { status, message } = /** @type {import("../service.js").Refusal} */ (error);
+      refusal = status === 403 ? texts.adminOnly : message;
       if (status === 403) this.#body.replaceChildren();
-    } finally {
-      this.#isAsking = false;
     }
+    if (refusal || this.#notice.textContent === this.#refusal) setText(this.#notice, refusal);
+    this.#refusal = refusal;
+    this.#isAsking = false;
+    if (this.#isOutdated) await this.refresh();
   }
 
-  /** @param {any} overview @param {any[]} dead @param {any[]} webhooks */
-  #show(overview, dead, webhooks) {
-    const found = JSON.stringify([overview, dead, webhooks]);
-    // Nobody loses a button that has the focus, or the pointer on it, to a new number.
-    const isInUse = this.#body.querySelector("button:focus, button:hover") !== null;
-    if (this.#isOver || found === this.#shown || isInUse) return;
-    this.#shown = found;
-    this.#body.replaceChildren(
-      counts(overview.tasks),
-      panel(texts.queues, queues(overview.queues)),
-      panel(texts.workers, workers(overview.workers)),
-      panel(texts.nodes, nodes(overview.nodes)),
-      panel(texts.redis, redis(overview.redis)),
-      panel(texts.dead, this.#deadLetters(dead)),
-      panel(texts.webhooks, this.#webhooks(webhooks)),
-    );
+  /** @param {any} overview @param {any} dead */
+  #show(overview, dead) {
+    const panels = this.#panels;
+    if (!panels.tasks.root.isConnected) this.#body.replaceChildren(...Object.values(panels).map(({ root }) => root));
+    panels.tasks.show(overview.tasks, counts);
+    panels.queues.show(overview.queues, queues);
+    panels.workers.show(overview.workers, workers);
+    panels.nodes.show(overview.nodes, nodes);
+    panels.disks.show(overview.disks, disks);
+    panels.storage.show(overview.storage, storage);
+    panels.redis.show(overview.redis, redis);
+    panels.dead.show(dead, (found) => this.#deadLetters(found));
   }
 
-  /** @param {any[]} letters */
-  #deadLetters(letters) {
-    if (!letters.length) return element("p", {}, texts.noDead);
-    const rows = letters.map(({ task_uuid, queue, error_message, buried_at, failures }) => {
+  /** @param {{ dead_letters: any[], total: number }} found */
+  #deadLetters({ dead_letters, total }) {
+    if (!dead_letters.length) return element("p", {}, texts.noDead);
+    const { dead } = this.#panels;
+    const rows = dead_letters.map(({ task_uuid, queue, error_message, buried_at, failures }) => {
       const path = `admin/dead-letters/${task_uuid}`;
       const query = `?queue=${queue}`;
-      const back = this.#button(texts.bringBack, task_uuid, ["POST", `${path}/retry${query}`, texts.broughtBack]);
-      const drop = this.#button(texts.drop, task_uuid, ["DELETE", path + query, texts.dropped], texts.really);
-      return [taskLink(task_uuid), queue, error_message, moment(buried_at), failures, group(back, drop)];
+      const back = this.#button(dead, texts.bringBack, task_uuid, ["POST", `${path}/retry${query}`, texts.broughtBack]);
+      const drop = this.#button(dead, texts.drop, task_uuid, ["DELETE", path + query, texts.dropped], texts.really);
+      const buttons = element("div", { className: "group" }, back, drop);
+      return [taskLink(task_uuid), queue, error_message, when(buried_at), failures, buttons];
     });
-    return table([texts.task, texts.queue, texts.reason, texts.when, texts.tries, texts.actions], rows);
-  }
-
-  /** @param {any[]} tasks */
-  #webhooks(tasks) {
-    if (!tasks.length) return element("p", {}, texts.noWebhooks);
-    const rows = tasks.map(({ task_uuid, finished_at }) => {
-      const again = this.#button(texts.redeliver, task_uuid, ["POST", `tasks/${task_uuid}/webhook`, texts.sentAgain]);
-      const tries = element("span", {}, "…");
-      ask("GET", `tasks/${task_uuid}`).then(
-        ({ webhook }) => setText(tries, lastTry(webhook.tries)),
-        () => setText(tries, ""),
-      );
-      return [taskLink(task_uuid), moment(finished_at), tries, again];
-    });
-    return table([texts.task, texts.when, texts.tries, texts.actions], rows);
+    const rest = total > rows.length ? [element("p", {}, texts.ofAll(rows.length, total))] : [];
+    const heads = [texts.task, texts.queue, texts.reason, texts.when, texts.failures, texts.actions];
+    return element("div", {}, table(heads, rows, "stack"), ...rest);
   }
 
   /**
-   * A button that sends a request; with `question`, only after a second press.
+   * A button that sends a request about a task; with `question`, only after a second press.
    *
+   * @param {Panel} panel that it is in
    * @param {string} label
    * @param {string} task
    * @param {[string, string, string]} request its method and path, and what is said once it was done
-   * @param {string} question
+   * @param {string} [question]
    */
-  #button(label, task, [method, path, done], question = "") {
+  #button(panel, label, task, [method, path, done], question = "") {
     const button = element("button", { type: "button", ariaLabel: `${label}: ${task}` }, label);
+    const name = (/** @type {string} */ text) =>
+      Object.assign(button, { textContent: text, ariaLabel: `${text}: ${task}` });
+    button.addEventListener("blur", () => name(label));
     button.addEventListener("click", async () => {
-      if (question && button.textContent !== question) {
-        Object.assign(button, { textContent: question, ariaLabel: `${question} ${task}` });
-        return;
-      }
+      if (question && button.textContent !== question) return name(question);
       button.disabled = true;
       try {
         await ask(method, path);
@@ -133,114 +134,10 @@ class Screen {
       } catch (error) {
         setText(this.#notice, /** @type {Error} */ (error).message);
       }
-      button.blur();
-      button.disabled = false;
-      this.#shown = "";
-      this.refresh();
+      panel.markOutdated();
+      this.#webhooks.forget();
+      this.refresh(true);
     });
     return button;
   }
-}
-
-/** @param {Record<string, number>} tasks */
-function counts(tasks) {
-  const list = element("dl", { className: "counts" });
-  for (const [status, count] of Object.entries(tasks)) {
-    list.append(element("div", {}, element("dt", {}, status), element("dd", {}, String(count))));
-  }
-  return panel(texts.tasks, list);
-}
-
-/** @param {any[]} found */
-function queues(found) {
-  const rows = found.flatMap(({ queue, node, leased, delayed, dead, priorities }) => {
-    const name = node ? `${queue} (${node})` : queue;
-    const waiting = priorities.filter((/** @type {any} */ { waiting }) => waiting);
-    const lines = waiting.length ? waiting : [{ priority: "–", waiting: 0, oldest_s: 0 }];
-    return lines.map((/** @type {any} */ line, /** @type {number} */ index) => [
-      index ? "" : name,
-      line.priority,
-      line.waiting,
-      line.waiting ? shortTime(line.oldest_s) : "–",
-      ...(index ? ["", "", ""] : [leased, delayed, dead]),
-    ]);
-  });
-  const { queue, priority, waiting, oldest, working, delayed, given } = texts;
-  return table([queue, priority, waiting, oldest, working, delayed, given], rows);
-}
-
-/** @param {any[]} found */
-function workers(found) {
-  if (!found.length) return element("p", { className: "problem" }, texts.noWorkers);
-  const rows = found.map(({ kind, name, model, provider, storage, paused, idle }) => [
-    name,
-    kind,
-    model ?? "",
-    provider ?? storage ?? "",
-    paused || idle || texts.ok,
-  ]);
-  return table([texts.worker, texts.kind, texts.model, `${texts.device} / ${texts.disk}`, texts.state], rows);
-}
-
-/** @param {any[]} found */
-function nodes(found) {
-  const ago = (/** @type {number | null} */ seconds) => seconds === null ? "–" : `${Math.round(seconds)} s`;
-  const rows = found.map(({ node, processor_s, uploader_s }) => [node ?? "–", ago(processor_s), ago(uploader_s)]);
-  return table([texts.node, texts.processor, texts.uploader], rows);
-}
-
-/** @param {any} state */
-function redis({ server, used_bytes, max_bytes, clients, up_s }) {
-  const memory = `${mib(used_bytes)} / ${max_bytes ? mib(max_bytes) : texts.noLimit}`;
-  return table(["Redis", texts.memory, texts.clients, texts.up], [
-    [server ?? "–", memory, clients ?? "–", up_s === null ? "–" : shortTime(up_s)],
-  ]);
-}
-
-/** @param {number | null} bytes */
-function mib(bytes) {
-  return bytes === null ? "–" : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-}
-
-/** @param {any[]} tries */
-function lastTry(tries) {
-  const last = tries.at(-1);
-  return last ? `${tries.length} · ${last.error || last.status_code}` : "0";
-}
-
-/** @param {string | null} time */
-function moment(time) {
-  return time ? new Date(time).toLocaleString(language) : "–";
-}
-
-/** @param {string} id */
-function taskLink(id) {
-  return element("a", { href: `#/tasks/${id}`, title: id }, id.slice(0, 8));
-}
-
-/** @param {Node[]} children */
-function group(...children) {
-  return element("span", { className: "group" }, ...children);
-}
-
-/**
- * @param {string} title
- * @param {Node} content
- */
-function panel(title, content) {
-  return element("section", { className: "panel", "aria-label": title }, element("h2", {}, title), content);
-}
-
-/**
- * @param {string[]} heads
- * @param {(string | number | Node)[][]} rows
- */
-function table(heads, rows) {
-  const head = element("tr", {}, ...heads.map((text) => element("th", { scope: "col" }, text)));
-  const lines = rows.map((cells) =>
-    element("tr", {}, ...cells.map((cell) => element("td", {}, cell instanceof Node ? cell : String(cell))))
-  );
-  const made = element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines));
-  // A wide table scrolls on a phone, also by keyboard.
-  return element("div", { className: "scroller", tabIndex: 0, role: "group", "aria-label": heads[0] }, made);
 }

@@ -37,6 +37,7 @@ export class Strip {
     this.head = element("div", { className: "strip", role: "group", "aria-label": shown });
     this.head.append(title, this.#solo, this.#mute, this.#volume, download);
     this.lane = element("div", { className: "lane" });
+    for (const part of [this.head, this.lane]) part.dataset.stem = this.name;
     this.#solo.addEventListener("click", () => mix.set(stem, { isSolo: !mix.channels[stem].isSolo }));
     this.#mute.addEventListener("click", () => mix.set(stem, { isMuted: !mix.channels[stem].isMuted }));
     this.#volume.addEventListener("input", () => mix.set(stem, { volume: this.#volume.valueAsNumber / 100 }));

@@ -183,6 +183,17 @@ def test_an_address_with_too_many_requests_is_told_so(strict: SmallApi) -> None:
         assert_answers(url)
 
 
+def test_streams_of_events_of_an_address_are_counted_apart(strict: SmallApi) -> None:
+    url = strict.url
+    source = "127.0.0.4"
+    with connections(url, 4, get(f"{url}/events", AUTHORIZATION), source=source) as streams:
+        assert {status_of(client) for client in streams} == {200}
+        with connections(url, 1, get(f"{url}/events?own=true", AUTHORIZATION), source=source) as [refused]:
+            assert status_of(refused) == 429
+        with connections(url, 4, get(f"{url}/tasks", AUTHORIZATION), source=source) as others:
+            assert {status_of(client) for client in others} == {200}
+
+
 def test_a_trusted_proxy_may_have_any_number_of_requests(strict: SmallApi) -> None:
     url, link = strict.url, strict.link
     with connections(url, 20, get(link), source="127.0.0.3") as clients:

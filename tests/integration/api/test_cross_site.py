@@ -82,6 +82,15 @@ def test_other_names_are_refused_on_loopback(opened: Opener, settings: dict[str,
     assert asked(opened(**settings), host) == 421
 
 
+def test_a_scraper_may_ask_for_the_metrics_under_any_name_but_needs_its_token(opened: Opener) -> None:
+    client = opened(**IN_CONTAINER, metrics_token="a-token-for-the-scraper")
+    scraped = {"base_url": "http://api:8000", "environ_base": {"REMOTE_ADDR": "172.18.0.5"}}
+    assert client.get("/metrics", **scraped).status_code == 401
+    token = {"Authorization": "Bearer a-token-for-the-scraper"}
+    assert client.get("/metrics", headers=token, **scraped).status_code == 200
+    assert client.get("/tasks", headers=token, **scraped).status_code == 421
+
+
 def test_a_proxy_that_is_trusted_or_on_a_unix_socket_checks_names_itself(opened: Opener) -> None:
     client = opened(trusted_proxies="127.0.0.0/8,172.16.0.0/12")
     assert asked(client, "stems.example.com") == 200

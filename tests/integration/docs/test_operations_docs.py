@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
-from tests.support.s3_server import ADMIN, S3Server
-
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-
-
-def test_the_lifecycle_rule_is_taken_by_a_bucket(s3: S3Server) -> None:
-    [rule] = re.findall(r"```json\n(.+?)```", DOCS, re.DOTALL)
-    client = s3.client(ADMIN)
-    client.create_bucket(Bucket="with-a-lifecycle")
-    client.put_bucket_lifecycle_configuration(Bucket="with-a-lifecycle", LifecycleConfiguration=json.loads(rule))
-    [taken] = client.get_bucket_lifecycle_configuration(Bucket="with-a-lifecycle")["Rules"]
-    assert taken["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
-    assert taken["Expiration"]["Days"] == 30
 
 
 def test_events_worth_an_alarm_are_logged_somewhere() -> None:

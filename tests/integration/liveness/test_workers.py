@@ -59,3 +59,19 @@ def test_the_containers_health_check_asks_for_a_worker_on_this_host(
         eventually(lambda: "processor" in live_workers(redis_client, "uvr_tasks"))
         assert health_check("processor") == 0
         assert health_check("uploader") == 1
+
+
+def test_a_supervisor_that_restarts_workers_does_not_do_so_because_redis_is_away(tmp_path: Path) -> None:
+    def health_check(*options: str) -> int:
+        environment = {**os.environ, "ENV_FILE": "", "REDIS_URL": f"unix://{tmp_path / 'no-redis.sock'}"}
+        command = [sys.executable, "-m", "uvr.liveness.workers", "processor", *options]
+        return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode
+
+    assert health_check("--unless-redis-is-away") == 0
+    assert health_check() == 1
+
+
+def test_a_worker_that_does_not_run_is_restarted_while_redis_answers(shared_redis: ValkeyServer) -> None:
+    environment = {**os.environ, "ENV_FILE": "", "REDIS_URL": f"unix://{shared_redis.unix_socket_path}"}
+    command = [sys.executable, "-m", "uvr.liveness.workers", "processor", "--unless-redis-is-away"]
+    assert subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode == 1

@@ -352,6 +352,20 @@ def test_a_task_claimed_ahead_goes_to_an_idle_processor(
     assert mine.entered == ["long"]
 
 
+def test_a_busy_processor_leaves_a_task_to_an_idle_one_before_it_downloads_the_song(
+    queue: RedisQueue, redis_client: Redis, new_processor: Callable[[], Processor]
+) -> None:
+    mine = new_processor()
+    mine.fetches_slowly("next")
+    submit(queue, "long")
+    mine.start()
+    eventually(lambda: mine.entered == ["long"])
+    redis_client.zadd("tasks:idle", {"other": (redis_client.time()[0] + 3600) * 1000})
+    submit(queue, "next")
+    eventually(lambda: mine.claims["next"] and queue.sizes().waiting == 1, "the task is back in the queue")
+    assert redis_client.hget("tasks:item:next", "failures") == "0"
+
+
 def test_a_single_task_stays_with_the_processor_that_claimed_it(
     queue: RedisQueue, redis_client: Redis, new_processor: Callable[[str], Processor]
 ) -> None:

@@ -10,7 +10,7 @@ import requests
 from config import Settings
 from tests.support.http_server import Answer, http_server
 from tests.support.ports import free_port
-from tests.support.s3_server import BUCKET, DEPOSITOR, READER
+from tests.support.s3_server import ADMIN, BUCKET, DEPOSITOR, READER
 from uvr.errors import PermanentError, TransientError
 from uvr.storage import s3_connection
 from uvr.storage.factory import open_storage
@@ -171,6 +171,36 @@ def test_deleted_object_is_gone_and_may_be_deleted_again(storage_of, song):
 def test_public_domain_gives_plain_links(storage_of):
     storage = storage_of(s3_public_domain="https://cdn.example/")
     assert storage.url("stems/a b.wav", 60) == "https://cdn.example/stems/a%20b.wav"
+
+
+def test_signed_links_lead_to_the_endpoint_that_clients_reach(s3, storage_of, tmp_path):
+    """They open there: the signature holds for the host of the link, not for the one that the service uses."""
+    public = s3.endpoint_url.replace("127.0.0.1", "localhost")
+    storage = storage_of(s3_public_endpoint_url=public)
+    (tmp_path / "stem").write_bytes(b"sound")
+    storage.put(tmp_path / "stem", "public/stem", "audio/wav")
+    link = storage.url("public/stem", 60)
+    assert link.startswith(f"{public}/{BUCKET}/public/stem?")
+    assert requests.get(link, timeout=5).content == b"sound"
+    assert requests.get(link.replace("localhost", "127.0.0.1"), timeout=5).status_code == 403
+
+
+def test_links_for_this_machine_only_are_not_opened_by_the_check(storage_of):
+    assert storage_of(s3_public_endpoint_url="http://127.0.0.1:1").check() == []
+    [warning] = storage_of(s3_public_endpoint_url="http://192.0.2.1:1").check()
+    assert "cannot be opened from this machine" in warning
+
+
+def test_the_bucket_is_created_once_and_is_private(s3, storage_of, tmp_path):
+    keys = {"aws_access_key_id": ADMIN.access_key_id, "aws_secret_access_key": ADMIN.secret_access_key}
+    storage = storage_of(s3_bucket_name="created-here", **keys)
+    assert storage.create_bucket() is True
+    assert storage.create_bucket() is False
+    (tmp_path / "stem").write_bytes(b"sound")
+    storage.put(tmp_path / "stem", "stem", "audio/wav")
+    assert requests.get(f"{s3.endpoint_url}/created-here/stem", timeout=5).status_code == 403
+    with pytest.raises(PermanentError):
+        storage_of(s3_bucket_name="not-allowed").create_bucket()
 
 
 def test_check_stores_reads_and_deletes_a_small_file(s3, storage_of):

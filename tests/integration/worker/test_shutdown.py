@@ -169,3 +169,11 @@ def test_a_process_runs_until_it_is_signalled(queue: RedisQueue, redis_client: R
     assert run_until_stopped([worker_for(queue, ScriptedHandler(lambda _lease, _heartbeat: done))], grace_s=1)
     signaller.join()
     assert status_of(redis_client) == "success"
+
+
+def test_a_worker_that_starts_ends_at_once_when_it_is_told_to_stop() -> None:
+    # As the first process of a container it would ignore a signal that it does not handle.
+    code = "import os, signal; from uvr.worker.shutdown import end_on_sigterm; end_on_sigterm()\n"
+    code += "assert callable(signal.getsignal(signal.SIGTERM)); os.kill(os.getpid(), signal.SIGTERM); print('went on')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "")

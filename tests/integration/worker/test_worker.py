@@ -17,6 +17,7 @@ from tests.support.leases import begin, claim, dead_ids, expire, waiting_ids
 from tests.support.waiting import PATIENCE_S, eventually
 from tests.support.workers import ScriptedHandler, raising, status_of, submit, worker_for
 from uvr.errors import CancelledError, CrashError, DiskFullError, PermanentError, TransientError
+from uvr.metrics.definitions import LEASES_EXPIRED, UNSENT
 from uvr.worker.heartbeat import Heartbeat
 from uvr.worker.outcome import Done, Later
 from uvr.worker.retry_policy import RetryPolicy
@@ -296,7 +297,10 @@ def test_a_stopping_worker_claims_no_further_item(queue: RedisQueue, shutdown: S
     assert waiting_ids(queue) == ["b"]
 
 
-def test_a_worker_reaps_the_leases_of_dead_workers(queue: RedisQueue, redis_client: Redis, shutdown: Shutdown) -> None:
+@pytest.mark.usefixtures("nothing_counted")
+def test_a_worker_reaps_and_counts_the_leases_of_dead_workers(
+    queue: RedisQueue, redis_client: Redis, shutdown: Shutdown
+) -> None:
     submit(queue)
     queue.claim()
     redis_client.zadd("tasks:lease", {"a": 0})
@@ -309,6 +313,7 @@ def test_a_worker_reaps_the_leases_of_dead_workers(queue: RedisQueue, redis_clie
     thread.start()
     thread.join(PATIENCE_S)
     assert status_of(redis_client) == "success"
+    assert UNSENT.take()[(LEASES_EXPIRED.name, "", "test")] == 1
 
 
 def test_a_worker_survives_any_outage(tmp_path: Path) -> None:

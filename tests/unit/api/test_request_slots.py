@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
-from uvr.api.request_slots import LongRequests, Slot
+from uvr.api.request_slots import EventStreams, LongRequests, OpenStreams, Slot
 
 OWN_SHARE, ALL_TAKEN = HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -55,3 +55,28 @@ def test_a_slot_is_given_back_once() -> None:
     with Slot(lambda: given_back.append(1)) as slot:
         slot.release()
     assert given_back == [1]
+
+
+def test_a_user_among_others_gets_a_tenth_of_the_streams() -> None:
+    streams = OpenStreams(15, has_users=True)
+    assert begun(streams, "stream", "mallory", 3) == [None, None, OWN_SHARE]
+    assert begun(OpenStreams(2, has_users=False), "stream", "admin", 3) == [None, None, ALL_TAKEN]
+
+
+def test_streams_end_together_and_later_ones_do_not() -> None:
+    streams = EventStreams(OpenStreams(500, has_users=False))
+    is_serving = True
+    streams.serve(max_streams=1, is_serving=lambda: is_serving)
+    first = streams.until_end()
+    assert first()
+    streams.end_all()
+    later = streams.until_end()
+    assert (first(), later()) == (False, True)
+    is_serving = False
+    assert not later()
+
+
+def test_a_server_with_fewer_connections_has_fewer_streams() -> None:
+    counted = OpenStreams(500, has_users=True)
+    EventStreams(counted).serve(max_streams=20, is_serving=lambda: True)
+    assert (counted.max_of_a_kind, counted.max_per_user) == (20, 2)

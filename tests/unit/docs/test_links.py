@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FOLDERS = ("bench", "docs", "requirements", "scripts", "tests", "uvr")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "deploy").rglob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FOLDERS = ("bench", "deploy", "docs", "requirements", "scripts", "tests", "uvr")
 
 
 def text_of(page: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from config import Settings
+from scripts.local.__main__ import directions
 from scripts.local.failure import explain, reason_in
 from scripts.local.process import Process
 from scripts.local.saved_settings import REDIS_SETTINGS, SERVICE_SETTINGS, changed_settings, save_hashes
@@ -69,3 +70,13 @@ def test_the_explanation_of_a_process_without_output_names_its_log_file(tmp_path
     (tmp_path / "api.log").touch()
     process = Process("api", tmp_path, tmp_path)
     assert explain(process, "api did not start") == f"api did not start, and it wrote nothing to {tmp_path}/api.log."
+
+
+def test_the_directions_name_page_user_and_password_as_far_as_others_may_see_them() -> None:
+    mine = settings(basic_auth_username="anna", basic_auth_password="a secret of mine", api_port=8123)
+    shown = directions(mine, shows_password=True)
+    assert "  page      http://127.0.0.1:8123/  (" in shown
+    assert "  user      anna\n  password  a secret of mine\n" in shown
+    assert "  password  BASIC_AUTH_PASSWORD in .env\n" in directions(mine)
+    assert "secret" not in directions(mine)
+    assert "page" not in directions(settings(console=False))

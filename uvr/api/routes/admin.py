@@ -8,6 +8,7 @@ import structlog
 from flask import Response, abort
 
 from uvr.api.auth.basic import current_user, current_user_name, private_blueprint
+from uvr.api.overview import overview
 from uvr.api.problems import Problem, field_problem, problem
 from uvr.api.responses import json_response
 from uvr.api.schemas.admin import (
@@ -16,17 +17,10 @@ from uvr.api.schemas.admin import (
     DeadLetterList,
     DeadLetterListQuery,
     DeadLetterQuery,
-    LiveWorker,
-    NodeSilence,
     Overview,
-    PrioritySize,
-    QueueSize,
-    RedisState,
 )
 from uvr.api.schemas.requests import TaskPath
 from uvr.api.services import services
-from uvr.liveness.nodes import silences_s
-from uvr.redis.requirements import info_of, server_name
 from uvr.tasks.broker import KINDS, Kind
 from uvr.tasks.dead_letters import DeadTask
 
@@ -45,14 +39,8 @@ def require_admin() -> Response | None:
 
 @admin.get("/admin/overview", responses={200: Overview, 403: Problem})
 def show_overview() -> Response:
-    """Show the queues, the workers, the nodes and Redis, all in one answer."""
-    tasks = {status.value: count for status, count in services().store.counts().items()}
-    nodes = [
-        NodeSilence(node=node or None, processor_s=silent.get("processor"), uploader_s=silent.get("uploader"))
-        for node, silent in sorted(silences_s(services().broker).items())
-    ]
-    overview = Overview(tasks=tasks, queues=_queues(), workers=_workers(), nodes=nodes, redis=_redis())
-    return json_response(overview)
+    """Show the queues, the workers, the nodes, the disks, the storage and Redis, all in one answer."""
+    return json_response(overview())
 
 
 @admin.get("/admin/dead-letters", responses={200: DeadLetterList, 403: Problem})
@@ -81,47 +69,6 @@ def drop_dead_letter(path: TaskPath, query: DeadLetterQuery) -> Response:
         abort(_no_dead_letter())
     log.info("dead_letter.dropped", task_uuid=path.task_uuid, user=current_user().name)
     return Response(status=HTTPStatus.NO_CONTENT)
-
-
-def _queues() -> list[QueueSize]:
-    found = []
-    for kind, node, queue in services().broker.all_queues():
-        sizes = queue.sizes()
-        priorities = [
-            PrioritySize(priority=priority, waiting=waiting, oldest_s=sizes.oldest_s[priority])
-            for priority, waiting in sorted(sizes.by_priority.items(), reverse=True)
-        ]
-        found.append(
-            QueueSize(
-                queue=kind,
-                node=node or None,
-                waiting=sizes.waiting,
-                leased=sizes.leased,
-                delayed=sizes.delayed,
-                dead=sizes.dead,
-                priorities=priorities,
-            )
-        )
-    return found
-
-
-def _workers() -> list[LiveWorker]:
-    return [
-        LiveWorker(**{**facts, "kind": kind, "name": facts["name"].removeprefix(f"{kind}:")})
-        for kind, workers in sorted(services().workers().items())
-        for facts in workers
-    ]
-
-
-def _redis() -> RedisState:
-    info = info_of(services().clients.server_of(services().broker.root))
-    return RedisState(
-        server=server_name(info) or None,
-        used_bytes=info.get("used_memory"),
-        max_bytes=info.get("maxmemory") or None,
-        clients=info.get("connected_clients"),
-        up_s=info.get("uptime_in_seconds"),
-    )
 
 
 def _kinds(queue: Kind | None) -> tuple[Kind, ...]:

@@ -1,7 +1,9 @@
 """GET /openapi.json and GET /docs: the API's description for programs and for people.
 
-The page is generated from the document alone. It has no scripts and loads nothing from other hosts, so it works on
-machines without internet access. Neither needs credentials: both contain nothing that the public source code does not.
+The page is generated from the document alone. It loads nothing from other hosts, so it works on machines without
+internet access. Neither needs credentials: both contain nothing that the public source code does not. People who are
+signed in on the page of the service can send requests from here: the only script, web/docs/try_it.js, adds a form to
+each operation ([decision 38](docs/decisions/0038-try-it.md)). With CONSOLE=off there is no script.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from flask import Blueprint, Response, render_template
 from flask_openapi3.openapi import OpenAPI
 from markupsafe import Markup, escape
 
+from config import Settings
 from uvr.api.openapi import curl_commands, openapi_document, operations
 from uvr.api.services import services_of
 
@@ -33,12 +36,9 @@ def register_docs(app: OpenAPI) -> None:
     # Generated at the first request and kept, because anybody may request them, as often as they like.
     document = cache(lambda: openapi_document(app))
     text = cache(lambda: json.dumps(document(), ensure_ascii=False))
-    page = cache(lambda: _render(document(), style, services_of(app).settings.base_url))
-    # Allows this one style sheet, and nothing else from anywhere.
-    digest = b64encode(sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    settings = services_of(app).settings
+    page = cache(lambda: _render(document(), style, settings))
+    headers = _headers(style, has_scripts=settings.console)
 
     @docs.get("/openapi.json")
     def show_document() -> Response:
@@ -46,20 +46,40 @@ def register_docs(app: OpenAPI) -> None:
 
     @docs.get("/docs")
     def show_page() -> Response:
-        return Response(page(), headers={"Content-Security-Policy": policy})
+        return Response(page(), headers=headers)
 
     app.register_blueprint(docs)
 
 
-def _render(document: dict[str, Any], style: str, url: str) -> str:
+def _headers(style: str, *, has_scripts: bool) -> dict[str, str]:
+    """The policy allows this one style sheet, with `has_scripts` our own scripts, and nothing else from anywhere."""
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    scripts = "script-src 'self'; connect-src 'self'; " if has_scripts else ""
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; {scripts}base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    # With no-referrer, as elsewhere, some browsers would send the Origin "null" with what the forms send.
+    return {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
+
+
+def _render(document: dict[str, Any], style: str, settings: Settings) -> str:
     """The page, with the operations grouped by their blueprint and curl commands for each."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, method, operation in operations(document):
-        commands = curl_commands(document, path, method, operation)
+        commands = curl_commands(path, method, operation)
         entry = {**operation, "path": path, "method": method.upper(), "commands": commands}
         groups.setdefault(operation["tags"][0], []).append(entry)
     problem = {"$ref": "#/components/schemas/Problem"}
-    return render_template("docs.html", document=document, groups=groups, style=style, url=url, problem=problem)
+    return render_template(
+        "docs.html",
+        document=document,
+        groups=groups,
+        style=style,
+        url=settings.base_url,
+        problem=problem,
+        has_console=settings.console,
+    )
 
 
 def _prose(text: str) -> Markup:

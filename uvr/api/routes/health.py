@@ -17,6 +17,7 @@ from redis import RedisError, ResponseError
 from uvr.api.responses import json_response
 from uvr.api.schemas.responses import Components, Health, PartReadiness, PartsReadiness, Readiness, WorkerHealth
 from uvr.api.services import services
+from uvr.liveness import disks
 from uvr.redis.requirements import UnsuitableRedisError, check_redis
 from uvr.timestamps import timestamp_fields
 
@@ -51,7 +52,7 @@ def _worker_health(workers: Sequence[dict[str, str]]) -> WorkerHealth:
     """The number of workers and their facts. If workers differ, as during an upgrade, a fact lists all values."""
     facts: dict[str, set[str]] = {}
     for worker in workers:
-        for name in worker.keys() - {"name"}:  # host name and process id stay private
+        for name in worker.keys() - {"name", disks.FACT}:  # host name, process id and disks stay private
             facts.setdefault(name, set()).add(worker[name])
     nodes = len(facts.pop("node", ()))  # and so do the names of nodes
     joined = {name: ", ".join(sorted(values)) for name, values in sorted(facts.items())}

@@ -24,6 +24,7 @@ from redis import RedisError
 from uvr.api.auth.basic import ANY_CREDENTIALS, require_metrics_access
 from uvr.api.problems import Problem
 from uvr.api.services import services
+from uvr.liveness.disks import announced_spaces
 from uvr.liveness.workers import loaded_models
 from uvr.metrics.definitions import ABOVE, METRICS, SUM, Histogram, Series
 from uvr.models.announcements import ModelAnnouncements
@@ -108,7 +109,25 @@ def _worker_families() -> list[Metric]:
         family.add_metric(labels, count)
     kept = GaugeMetricFamily("uvr_retention_paused", "Uploaders that keep what has reached its maximum age.")
     kept.add_metric([], sum("retention" in facts for facts in workers.get("uploader", [])))
-    return [family, kept, *_model_families(workers.get("processor", []))]
+    everyone = [facts for facts_of_kind in workers.values() for facts in facts_of_kind]
+    return [family, kept, *_disk_families(everyone), *_model_families(workers.get("processor", []))]
+
+
+def _disk_families(workers: Sequence[Mapping[str, str]]) -> list[Metric]:
+    """The free space of each node's folders: what the worker sees that has the least."""
+    labels = ["node", "folder"]
+    free = GaugeMetricFamily("uvr_disk_free_bytes", "Free space on the disk of a worker's folder.", labels=labels)
+    required = GaugeMetricFamily("uvr_disk_min_free_bytes", "Free space below which workers pause.", labels=labels)
+    found: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for facts in workers:
+        for space in announced_spaces(facts):
+            place = facts.get("node", ""), space.folder
+            found.setdefault(place, []).append((space.free_bytes, space.min_free_bytes))
+    for place, disks in sorted(found.items()):
+        free_bytes, min_free_bytes = min(disks)
+        free.add_metric(place, free_bytes)
+        required.add_metric(place, min_free_bytes)
+    return [free, required]
 
 
 def _model_families(processors: Sequence[Mapping[str, str]]) -> list[Metric]:

@@ -47,14 +47,67 @@ class NodeSilence(BaseModel):
     uploader_s: float | None
 
 
+class DiskSpace(BaseModel):
+    """The disk of one folder of one process. Several folders may be on the same disk."""
+
+    kind: Annotated[str, Field(description="processor, uploader or api", examples=["processor"])]
+    name: Annotated[str, Field(description="host name and process id", examples=["studio:4711"])]
+    node: Annotated[str | None, Field(description="the NODE_ID of the process; null without one")]
+    folder: Annotated[str, Field(description="the variable that sets the folder", examples=["OUTPUT_DIR"])]
+    free_bytes: Annotated[int, Field(examples=[81_604_378_624])]
+    total_bytes: Annotated[int, Field(examples=[214_748_364_800])]
+    min_free_bytes: Annotated[
+        int,
+        Field(description="MIN_FREE_BYTES, with less than which processors begin no task; 0 if not checked here"),
+    ]
+
+
+class StorageState(BaseModel):
+    """Where stems and uploaded songs are stored, and whether uploaders can store them."""
+
+    kind: Literal["s3", "local"]
+    bucket: Annotated[str | None, Field(description="S3_BUCKET_NAME; null for a storage on disk", examples=["stems"])]
+    endpoint: Annotated[
+        str | None,
+        Field(description="S3_ENDPOINT_URL; null if it is not set", examples=["https://s3.eu-central-1.amazonaws.com"]),
+    ]
+    folder: Annotated[
+        str | None, Field(description="the folder of a storage on disk; null for a bucket", examples=[None])
+    ]
+    usable: Annotated[
+        bool | None, Field(description="whether an uploader can store files; null while no uploader runs")
+    ]
+    problem: Annotated[
+        str | None, Field(description="why uploaders cannot store files, a sentence; null without a problem")
+    ]
+    stored_bytes: Annotated[
+        int | None,
+        Field(
+            description="size of all stored stems; null for a bucket, and for more than 10,000 files", examples=[None]
+        ),
+    ]
+
+
 class RedisState(BaseModel):
     """The Redis server; null for what it does not show."""
 
     server: Annotated[str | None, Field(examples=["Valkey 9.1.2"])]
-    used_bytes: int | None
-    max_bytes: Annotated[int | None, Field(description="maxmemory; null without a limit")]
+    used_bytes: Annotated[int | None, Field(examples=[1_837_000])]
+    max_bytes: Annotated[int | None, Field(description="maxmemory; null without a limit", examples=[536_870_912])]
     clients: int | None
-    up_s: int | None
+    up_s: Annotated[int | None, Field(examples=[86_400])]
+    appendfsync: Annotated[
+        str | None,
+        Field(description="when it writes to its disk; off without an append-only file", examples=["always"]),
+    ]
+    saved_s: Annotated[int | None, Field(description="seconds since the last snapshot on its disk")]
+    writes_fail: Annotated[
+        bool | None,
+        Field(description="whether the last snapshot or write to the append-only file failed", examples=[False]),
+    ]
+    risks: Annotated[
+        list[str], Field(description="how accepted tasks may be lost with these settings, in sentences", examples=[[]])
+    ]
 
 
 class Overview(BaseModel):
@@ -64,6 +117,10 @@ class Overview(BaseModel):
     queues: list[QueueSize]
     workers: list[LiveWorker]
     nodes: list[NodeSilence]
+    disks: Annotated[
+        list[DiskSpace], Field(description="of the workers, as they announce them, and of the process that answers")
+    ]
+    storage: StorageState
     redis: RedisState
 
 

@@ -22,7 +22,7 @@ class State(Enum):
     RECEIVING = auto()
     """The event loop, which waits for a request or for the rest of one."""
     ANSWERING = auto()
-    """A thread that produces the response, or the sender."""
+    """A thread that produces the response, the sender, or a pause."""
     LINGERING = auto()
     """The event loop, which waits for the client to close the connection."""
 
@@ -44,6 +44,7 @@ class Connection:
         self.parser.unreader = self.reader
         self.outbox = Outbox(sock, limits)
         self.threads: Any = None  # those that answer the present request
+        self.is_stream = False  # whether that asks for a stream of events
 
     def close(self) -> None:
         """Close it, and drop what was not sent."""
@@ -57,7 +58,7 @@ class Connections:
     def __init__(self) -> None:
         self._open: dict[Connection, None] = {}
         self._by_address: Counter[str] = Counter()
-        self._answering: Counter[str] = Counter()
+        self._answering: Counter[tuple[str, bool]] = Counter()  # by address, streams apart
 
     def __len__(self) -> int:
         return len(self._open)
@@ -83,18 +84,19 @@ class Connections:
         """Hand a connection over."""
         was_answering, is_answering = (it is State.ANSWERING for it in (connection.state, state))
         connection.state = state
+        counted = connection.address, connection.is_stream
         if is_answering and not was_answering:
-            self._answering[connection.address] += 1
+            self._answering[counted] += 1
         elif was_answering and not is_answering:
-            _decrement(self._answering, connection.address)
+            _decrement(self._answering, counted)
 
     def of(self, address: str) -> int:
         """How many connections an address has."""
         return self._by_address[address]
 
-    def answering(self, address: str) -> int:
-        """How many requests of an address are being answered."""
-        return self._answering[address]
+    def answering(self, address: str, *, is_stream: bool = False) -> int:
+        """How many requests of an address are being answered: streams of events, or all others."""
+        return self._answering[address, is_stream]
 
     def oldest_unused(self, address: str | None = None) -> Connection | None:
         """The oldest connection, of this or of any address, on which no request is being answered."""
@@ -104,8 +106,8 @@ class Connections:
         return None
 
 
-def _decrement(counter: Counter[str], address: str) -> None:
-    """Count one less, and forget addresses that have none left."""
-    counter[address] -= 1
-    if not counter[address]:
-        del counter[address]
+def _decrement(counter: Counter[Any], key: object) -> None:
+    """Count one less, and forget keys that have none left."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -2,7 +2,7 @@
 
 Whenever the kernel does not take what was written so far, and there is more to come, the thread leaves the exchange;
 once the client has taken that, any thread goes on with it. So a response of any length holds one piece of itself in
-memory, and a client that does not read holds no thread.
+memory, and a client that does not read holds no thread. Nor does a response that pauses (`streams.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gunicorn.http.wsgi import FileWrapper, Response, create
 from uvr.api.server.connections import Connection
 from uvr.api.server.incoming import SMALL_BODY_BYTES
 from uvr.api.server.malformed_requests import error_response, status_of
+from uvr.api.server.streams import PAUSE
 
 log = structlog.get_logger()
 
@@ -46,11 +47,14 @@ class Exchange:
         # The application finds its context variables again, whichever thread goes on.
         self._context = copy_context()
         self._steps = self._run()
+        self.pause_s: float | None = None
+        """How long the response pauses before its next piece, None if it does not."""
         self.is_over = False
         self.keeps_connection = False
 
     def advance(self) -> None:
-        """Go on until it is over or the client has to take something first. Runs in a thread; raises nothing."""
+        """Go on until it is over, pauses, or the client has to take something. Runs in a thread; raises nothing."""
+        self.pause_s = None
         try:
             self._context.run(next, self._steps)
         except StopIteration:
@@ -84,6 +88,7 @@ class Exchange:
         response, environ = create(request, sock, self._connection.peer, self._connection.server, server.cfg)
         self._response = response
         environ["wsgi.multithread"] = True
+        environ[PAUSE] = self._pause
         if not server.may_keep_alive():
             response.force_close()
         body = server.wsgi(environ, response.start_response)
@@ -91,7 +96,8 @@ class Exchange:
             if not (isinstance(body, FileWrapper) and response.sendfile(body)):
                 for piece in body:
                     response.write(piece)
-                    if not (outbox.flush() or _is_complete(response)):
+                    is_taken = outbox.flush() or _is_complete(response)
+                    if not is_taken or self.pause_s is not None:
                         yield
             response.close()
         finally:
@@ -100,6 +106,10 @@ class Exchange:
             server.cfg.post_request(server, request, environ, response)
         outbox.flush()
         self.keeps_connection = not response.should_close() and self._skip_rest_of_body()
+
+    def _pause(self, seconds: float) -> None:
+        """Go on with the response only after so many seconds. It calls this before it yields an empty piece."""
+        self.pause_s = seconds
 
     def _skip_rest_of_body(self) -> bool:
         """Whether the next request can be found: not if the rest of an unread body would have to be waited for."""

@@ -22,7 +22,7 @@ from gunicorn.glogging import Logger
 
 from config import Settings
 from uvr.api.server.limits import ClientLimits
-from uvr.api.server.worker import patient_worker
+from uvr.api.server.worker import PatientWorker, patient_worker
 from uvr.api.services import services_of
 
 log = structlog.get_logger()
@@ -59,9 +59,12 @@ class Server(Application):
         def log_address(arbiter: Any) -> None:
             log.info("api.ready", address=" ".join(map(str, arbiter.LISTENERS)), workers=arbiter.num_workers)
 
-        def end_event_streams_at_stop(worker: Any) -> None:
+        def serve_event_streams(worker: Any) -> None:
             # A worker that stops waits for its open requests; an event stream would keep it until it is killed.
-            services_of(worker.wsgi).event_streams.end_unless(lambda: worker.alive)
+            # Streams leave half of the connections to others; in gunicorn's own worker each would hold a thread.
+            is_ours = isinstance(worker, PatientWorker)
+            max_streams = max(1, worker.max_connections // 2 if is_ours else self._settings.api_threads // 4)
+            services_of(worker.wsgi).event_streams.serve(max_streams=max_streams, is_serving=lambda: worker.alive)
 
         return {
             "bind": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"],
@@ -78,7 +81,7 @@ class Server(Application):
             "forwarded_allow_ips": "",
             "when_ready": log_address,
             "post_fork": _stop_new_worker_too,
-            "post_worker_init": end_event_streams_at_stop,
+            "post_worker_init": serve_event_streams,
         }
 
     def load_config(self) -> None:

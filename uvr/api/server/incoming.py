@@ -26,6 +26,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNO
 _CHUNK_SIZE = re.compile(rb"[0-9a-f]+(?=[ \t;\r])", re.IGNORECASE)
 _EXPECT_CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 _PROBE = re.compile(rb"(?:GET|HEAD) /(?:health|ready)[? ]")
+_STREAM = re.compile(rb"GET /(?:tasks/[^/ ]+/)?events[? ]")
 _TOO_SLOW = "The body arrived too slowly; send it again over a faster connection."
 
 
@@ -51,6 +52,11 @@ class IncomingRequest:
     def is_probe(self) -> bool:
         """Whether it asks for /health or /ready."""
         return bool(_PROBE.match(self._data))
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it asks for a stream of events."""
+        return bool(_STREAM.match(self._data))
 
     def add(self, data: bytes) -> None:
         """Append bytes that have arrived."""

@@ -9,9 +9,10 @@ A few dozen clients that send or read a byte now and then would lock out all oth
 - What the client does not take of the response at once is left to the sender. The client may pause for
   CLIENT_TIMEOUT_SECONDS, and has to take 8 KiB per second.
 - After the last response, the loop gives the client two seconds to read it and close the connection.
+- Streams of events leave their threads while there is nothing to send; one thread goes on with all of them.
 - GET /health and GET /ready have threads of their own, so they are answered while all others are busy.
-- An address may have MAX_CONNECTIONS_PER_ADDRESS requests at a time. Further ones are refused with 429. Connections on
-  which nothing happens are closed, the oldest first, if an address or the process has too many.
+- An address may have MAX_CONNECTIONS_PER_ADDRESS requests at a time, and as many streams. Further ones are refused with
+  429. Connections on which nothing happens are closed, the oldest first, if an address or the process has too many.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from uvr.api.server.incoming import IncomingRequest
 from uvr.api.server.limits import ClientLimits
 from uvr.api.server.malformed_requests import error_response
 from uvr.api.server.outgoing import Sender
+from uvr.api.server.streams import StreamThread
 
 log = structlog.get_logger()
 
@@ -68,6 +70,7 @@ class PatientWorker(Worker):
         """Run the worker. Gunicorn calls this in the worker's process; it returns when the worker stops."""
         self._loop = EventLoop()
         self._sender = Sender()
+        self._streams = StreamThread()
         self._threads = ThreadPoolExecutor(self.cfg.threads, "request")
         self._probe_threads = ThreadPoolExecutor(_PROBE_THREADS, "probe")
         self._connections = Connections()
@@ -75,7 +78,7 @@ class PatientWorker(Worker):
         self._may_accept_at = self._ticked_at = time.monotonic()
         self._refusals: Counter[str] = Counter()  # by address, since the last tick
         open_files = _allow_open_files(2 * self.cfg.worker_connections + _OTHER_FILES)
-        self._max_connections = min(self.cfg.worker_connections, max(2, open_files - _OTHER_FILES) // 2)
+        self.max_connections = min(self.cfg.worker_connections, max(2, open_files - _OTHER_FILES) // 2)
         super().init_process()
 
     def run(self) -> None:
@@ -88,11 +91,13 @@ class PatientWorker(Worker):
         for listener in self.sockets:
             listener.close()  # so that the next start finds the port free, even if requests still take a while here
         self._expect_no_more_requests()
+        self._streams.hurry()
         stops_at = time.monotonic() + self.cfg.graceful_timeout
         while len(self._connections) and time.monotonic() < stops_at:
             self._turn()
         self._threads.shutdown(wait=False)
         self._probe_threads.shutdown(wait=False)
+        self._streams.stop()
         self._sender.stop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -137,7 +142,7 @@ class PatientWorker(Worker):
         """Whether the process can take one more connection, if need be instead of an unused one."""
         if time.monotonic() < self._may_accept_at:
             return False
-        return len(self._connections) < self._max_connections or self._connections.oldest_unused() is not None
+        return len(self._connections) < self.max_connections or self._connections.oldest_unused() is not None
 
     def _accept(self, listener: socket) -> None:
         """Accept a connection, if need be instead of an unused one of the same address."""
@@ -162,9 +167,10 @@ class PatientWorker(Worker):
         Returns whether there is room now.
         """
         maximum = self.limits.max_connections
-        if address and maximum and self._connections.of(address) >= maximum + _SPARE_CONNECTIONS:
+        counted = self._connections.of(address) - self._connections.answering(address, is_stream=True)
+        if address and maximum and counted >= maximum + _SPARE_CONNECTIONS:
             unused = self._connections.oldest_unused(address)
-        elif len(self._connections) >= self._max_connections:
+        elif len(self._connections) >= self.max_connections:
             unused = self._connections.oldest_unused()
         else:
             return True
@@ -202,7 +208,8 @@ class PatientWorker(Worker):
         if not request.is_ready():
             return
         self._loop.forget(connection.sock)
-        if not request.is_probe and self._has_too_many_requests(connection.address):
+        connection.is_stream = request.is_stream
+        if not request.is_probe and self._has_too_many_requests(connection):
             self._refuse(connection)
             return
         self._connections.change(connection, State.ANSWERING)
@@ -211,9 +218,11 @@ class PatientWorker(Worker):
         connection.threads = self._probe_threads if request.is_probe else self._threads
         connection.threads.submit(self._advance, connection, Exchange(self, connection))
 
-    def _has_too_many_requests(self, address: str) -> bool:
-        maximum = self.limits.max_connections
-        return bool(address and maximum) and self._connections.answering(address) >= maximum
+    def _has_too_many_requests(self, connection: Connection) -> bool:
+        maximum, address = self.limits.max_connections, connection.address
+        if not (address and maximum):
+            return False
+        return self._connections.answering(address, is_stream=connection.is_stream) >= maximum
 
     def _refuse(self, connection: Connection) -> None:
         """Tell the client, without a thread, that its address has too many requests already."""
@@ -233,22 +242,31 @@ class PatientWorker(Worker):
         try:
             exchange.advance()
         finally:
-            if connection.outbox.is_empty:
+            if not connection.outbox.is_empty:
+                self._sender.send(connection.outbox, proceed)
+            elif exchange.pause_s is None or exchange.is_over:
                 proceed(True)
             else:
-                self._sender.send(connection.outbox, proceed)
+                self._pause(connection, exchange, exchange.pause_s)
 
     def _proceed(self, connection: Connection, exchange: Exchange, is_sent: bool) -> None:
         """Go on once the client has taken what was written, or the connection is broken."""
         if not is_sent:
             connection.threads.submit(exchange.abort)
             self._drop(connection)
+        elif exchange.pause_s is not None and not exchange.is_over:
+            self._pause(connection, exchange, exchange.pause_s)
         elif not exchange.is_over:
             connection.threads.submit(self._advance, connection, exchange)
-        elif exchange.keeps_connection:
+        elif exchange.keeps_connection and self.alive:
             self._receive(connection, self.cfg.keepalive)
         else:
             self._linger(connection)
+
+    def _pause(self, connection: Connection, exchange: Exchange, pause_s: float) -> None:
+        """Go on with an exchange in the thread of the streams, when its pause is over. Called in any thread."""
+        connection.threads = self._streams
+        self._streams.submit_later(pause_s, self._advance, connection, exchange)
 
     def _linger(self, connection: Connection) -> None:
         """Let the client read its last response and close the connection."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from redis_queue import RedisQueue
 from tests.support.api import CREDENTIALS, credentials, htpasswd, services_of
 from tests.support.leases import begin
 from uvr.api.services import Services
+from uvr.liveness.disks import disks_fact
 from uvr.liveness.workers import WorkerPresence
 from uvr.redis import scripts
+from uvr.storage.local import LocalStorage
 from uvr.tasks.model import Status, Task, record
 
 ENDPOINTS = [
@@ -84,6 +87,78 @@ def test_the_overview_of_a_service_that_has_just_started_is_complete(client: Fla
     assert (found["workers"], found["nodes"]) == ([], [])
     assert found["redis"]["used_bytes"] > 0
     assert found["redis"]["server"].startswith(("Redis ", "Valkey "))
+    storage = found["storage"]
+    assert (storage["kind"], storage["usable"], storage["problem"], storage["stored_bytes"]) == ("local", None, None, 0)
+
+
+def test_the_overview_shows_the_disks_that_workers_announce_and_those_of_the_api(
+    client: FlaskClient, services: Services, redis_client: Redis, tmp_path: Path
+) -> None:
+    facts = {"model": "M", "node": "studio", "disks": disks_fact(services.settings, "TEMP_DIR", "MODEL_FILE_DIR")}
+    announced = [facts, {"model": "of an older version"}, {"disks": "of a newer version"}, {"disks": '[{"folder": 1}]'}]
+    for number, each in enumerate(announced):
+        presence = WorkerPresence(redis_client, "uvr_tasks", "processor", lambda each=each: each)  # type: ignore[misc]
+        presence.name += f":{number}"  # one process stands for several
+        presence.announce()
+    found = overview(client)
+    disks = [(disk["kind"], disk["node"], disk["folder"]) for disk in found["disks"]]
+    assert disks == [
+        ("processor", "studio", "TEMP_DIR"),
+        ("processor", "studio", "MODEL_FILE_DIR"),
+        ("api", None, "TEMP_DIR"),
+        ("api", None, "OUTPUT_DIR"),
+    ]
+    total_bytes = shutil.disk_usage(tmp_path).total
+    assert {disk["total_bytes"] for disk in found["disks"] if disk["folder"] == "TEMP_DIR"} == {total_bytes}
+    assert all(0 < disk["free_bytes"] <= disk["total_bytes"] for disk in found["disks"])
+    bounds = {disk["folder"]: disk["min_free_bytes"] for disk in found["disks"]}
+    assert bounds["TEMP_DIR"] == bounds["OUTPUT_DIR"] == services.settings.min_free_bytes > 0
+    assert bounds["MODEL_FILE_DIR"] == 0
+    assert all("disks" not in worker for worker in found["workers"])
+    processor = client.get("/health").json["components"]["processor"]
+    assert (processor["workers"], "disks" in processor) == (4, False), "free space is for the admin only"
+
+
+def test_the_overview_shows_what_is_stored_and_why_nothing_can_be(
+    client: FlaskClient, services: Services, redis_client: Redis, tmp_path: Path
+) -> None:
+    song = tmp_path / "song.wav"
+    song.write_bytes(bytes(1000))
+    services.storage.put(song, "a_vocals.wav", "audio/wav")
+    services.storage.put(song, "folder/b_vocals.wav", "audio/wav")
+    (tmp_path / "output/stems/.unfinished").write_bytes(bytes(500))
+    states = []
+    for name, reason in (("1", "The disk is read-only."), ("2", ""), ("1", "")):
+        presence = WorkerPresence(redis_client, "uvr_tasks", "uploader", lambda reason=reason: {"paused": reason})  # type: ignore[misc]
+        presence.name += name
+        presence.announce()
+        storage = overview(client)["storage"]
+        states.append((storage["usable"], storage["problem"]))
+    assert states == [(False, "The disk is read-only."), (True, "The disk is read-only."), (True, None)]
+    assert (storage["folder"], storage["bucket"]) == (str(tmp_path / "output/stems"), None)
+    assert storage["stored_bytes"] == 2000
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_the_size_of_too_many_files_is_not_counted(many: bool, tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "stems", "", bytes)
+    assert storage.stored_bytes(3) == 0
+    (tmp_path / "song").write_bytes(b"song")
+    for number in range(3 + many):
+        storage.put(tmp_path / "song", f"{number}/vocals.wav", "audio/wav")
+    assert storage.stored_bytes(3) == (None if many else 12)
+
+
+def test_the_overview_says_how_redis_keeps_tasks(client: FlaskClient, redis_client: Redis) -> None:
+    redis_client.config_set("appendonly", "no")
+    redis_client.config_set("maxmemory", "1gb")
+    try:
+        found = overview(client)["redis"]
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert (found["max_bytes"], found["appendfsync"], found["writes_fail"]) == (2**30, "off", False)
+    assert found["saved_s"] >= 0
+    assert [risk.partition(":")[0] for risk in found["risks"]] == ["appendonly is off"]
 
 
 def test_the_overview_shows_queues_by_priority_workers_nodes_and_dead_letters(

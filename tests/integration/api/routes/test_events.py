@@ -97,9 +97,9 @@ class Api:
 
 @pytest.fixture(scope="module")
 def url(shared_redis: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One process with SLOTS streams for the tests of this file."""
+    """One process that serves SLOTS streams, for the tests of this file."""
     folder = tmp_path_factory.mktemp("events")
-    variables = environment(shared_redis, folder, API_WORKERS="1", API_THREADS=str(2 * SLOTS))
+    variables = environment(shared_redis, folder, API_WORKERS="1", API_THREADS="1", MAX_EVENT_STREAMS=str(SLOTS))
     with running_api(variables, folder) as (_, url):
         yield url
 
@@ -193,7 +193,7 @@ def test_many_tasks_come_in_several_events_of_which_the_last_has_the_id(
     assert text.count("\nid:") == 1
 
 
-def test_streams_leave_threads_for_other_requests(api: Api) -> None:
+def test_streams_hold_no_thread_and_their_number_is_limited(api: Api) -> None:
     api.submit()
     with ExitStack() as open_streams:
         streams = [open_streams.enter_context(api.following()) for _ in range(SLOTS)]

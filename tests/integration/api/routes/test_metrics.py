@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from redis import Redis
 from tests.support.api import CREDENTIALS, application, hashed, post_generate, services_of, settings_for
 from tests.support.leases import claim
 from tests.support.waiting import PROMPT_S
+from uvr.liveness.disks import FolderSpace
 from uvr.liveness.workers import WorkerPresence
 from uvr.metrics.definitions import HTTP_REQUESTS, METRICS, STORAGE_ERRORS, UNSENT
 from uvr.models.announcements import ModelAnnouncements, RunnableModel
@@ -216,9 +219,30 @@ def test_loaded_models_are_counted_with_their_memory(client: FlaskClient, redis_
     }
 
 
+def announced_disk(redis: Redis, number: int, free_bytes: int) -> None:
+    """A worker of the node north with so much free space; one process stands for several."""
+    space = FolderSpace("OUTPUT_DIR", free_bytes, total_bytes=1000, min_free_bytes=50)
+    disks = json.dumps([asdict(space)])
+    presence = WorkerPresence(redis, "uvr_tasks", "processor", lambda: {"node": "north", "disks": disks})
+    presence.name += f":{number}"
+    presence.announce()
+
+
+def test_the_least_free_space_of_a_node_is_shown_to_scrapers_and_not_to_everyone(
+    client: FlaskClient, redis_client: Redis
+) -> None:
+    announced_disk(redis_client, 1, 700)
+    announced_disk(redis_client, 2, 300)
+    samples, where = scraped(client), {"node": "north", "folder": "OUTPUT_DIR"}
+    assert samples[series("uvr_disk_free_bytes", **where)] == 300
+    assert samples[series("uvr_disk_min_free_bytes", **where)] == 50
+    assert "disks" not in client.get("/health").json["components"]["processor"]
+
+
 def test_every_metric_is_documented_with_its_labels(client: FlaskClient, redis_client: Redis) -> None:
     rows = re.findall(r"^\| `(uvr_\w+)` \| ([\w, ]*)\|", DOCS, re.MULTILINE)
     documented = {name: {label for label in re.split(r"[, ]+", labels) if label} for name, labels in rows}
+    announced_disk(redis_client, 1, 700)
     with processor_with(redis_client, "one"):
         shown = {name.removesuffix("_total"): set(dict(labels)) for name, labels in families(client)}
     assert {name.removesuffix("_total") for name in documented} == set(shown)

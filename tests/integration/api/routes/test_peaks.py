@@ -142,11 +142,11 @@ def test_the_page_gets_stems_from_the_service_wherever_they_are(
     assert fetch_as_page(client).status_code == 410
 
 
-def test_long_downloads_from_a_bucket_count_as_streams_and_parts_do_not(opened: Opener, s3: S3Server) -> None:
+def test_long_downloads_from_a_bucket_are_limited_like_archives_and_parts_are_not(opened: Opener, s3: S3Server) -> None:
     client = opened(api_threads=4, **{name.lower(): value for name, value in s3.settings.items()})
     for _ in range(2):  # a finished one counts no more
         assert fetch_as_page(client).status_code == 200
-    with services_of(client.application).event_streams.take("anna"):
+    with services_of(client.application).archive_slots.take("anna"):
         assert fetch_as_page(client, Range="bytes=0-99").status_code == 206
         answer = fetch_as_page(client)
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "10")

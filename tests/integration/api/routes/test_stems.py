@@ -129,12 +129,12 @@ def test_all_stems_come_in_one_archive(opened: Opener, storage_settings: dict[st
     assert head.headers["Content-Length"] == answer.headers["Content-Length"]
 
 
-def test_archives_count_as_streams(opened: Opener) -> None:
+def test_archives_are_limited(opened: Opener) -> None:
     client = opened(api_threads=4)
     services = services_of(client.application)
     for path in ("/stems.zip", "/stems.zip"):  # a finished one counts no more
         assert fetch(client, path).status_code == 200
-    with services.event_streams.take("anna"):
+    with services.archive_slots.take("anna"):
         answer = fetch(client, "/stems.zip")
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "10")
         assert "one by one" in answer.json["detail"]

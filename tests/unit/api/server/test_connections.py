@@ -63,6 +63,9 @@ def test_connections_and_requests_are_counted_by_address(opened: Opener) -> None
         connections.add(connection)
     connections.change(first, State.ANSWERING)
     connections.change(first, State.ANSWERING)
+    other.is_stream = True
+    connections.change(other, State.ANSWERING)
+    assert (connections.answering("192.0.2.2"), connections.answering("192.0.2.2", is_stream=True)) == (0, 1)
     assert (connections.of("192.0.2.1"), connections.answering("192.0.2.1")) == (2, 1)
     connections.change(first, State.RECEIVING)
     connections.change(second, State.ANSWERING)

@@ -18,6 +18,7 @@ from tests.support.waiting import PATIENCE_S
 from uvr.api.server.connections import Connection
 from uvr.api.server.exchange import Exchange
 from uvr.api.server.limits import ClientLimits
+from uvr.api.server.streams import PAUSE
 
 LIMITS = ClientLimits(timeout_s=15, grace_s=300, min_bytes_per_s=0, max_connections=0, trusted_proxies=())
 GET = b"GET / HTTP/1.1\r\nHost: uvr\r\n\r\n"
@@ -62,6 +63,23 @@ def test_small_response_is_sent_at_once() -> None:
         assert it.keeps_connection
         assert connection.outbox.is_empty
         assert client.recv(4096).endswith(b"\r\n\r\nok")
+
+
+def test_a_response_that_pauses_leaves_its_thread_and_says_for_how_long() -> None:
+    def pausing(environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"before"
+        environ[PAUSE](7.0)
+        yield b""
+        yield b"after"
+
+    with exchange(pausing, GET) as (it, connection, client):
+        it.advance()
+        assert (it.is_over, it.pause_s, connection.outbox.is_empty) == (False, 7.0, True)
+        assert client.recv(4096).endswith(b"\r\n6\r\nbefore\r\n"), "an empty piece must not end the response"
+        it.advance()
+        assert (it.is_over, it.pause_s) == (True, None)
+        assert client.recv(4096) == b"5\r\nafter\r\n0\r\n\r\n"
 
 
 def test_an_endless_response_stops_until_the_client_takes_it_and_continues_in_its_context() -> None:

@@ -6,11 +6,13 @@ before memory is used for it, and the bytes of a tensor are read from the file i
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,20 @@ from uvr.separation.roformer.tensor_pickle import MAX_PICKLE_BYTES, StoredTensor
 
 Floats = NDArray[np.float32]
 
-_MAX_HEADER_BYTES = 1 << 26
+_MAX_READ_BYTES = 1 << 23
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    NotImplementedError,
+    EOFError,
+    KeyError,
+    struct.error,
+    ValueError,
+    OverflowError,
+)
 _FLOAT_TYPES = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "float64": "<f8"}
 _SAFETENSORS_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
-_ZIP, _OLD_TAR = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -39,32 +51,49 @@ class Tensor:
     """Returns it as float32, in C order."""
 
 
-@contextmanager
-def open_checkpoint(path: Path) -> Iterator[Mapping[str, Tensor]]:
-    """The tensors with floating point numbers in the checkpoint `path`, by name; they can be read until it is closed.
+def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
+    """The tensors with floating point numbers in the checkpoint `path`, by name.
 
-    Raises `PermanentError` if it is not a checkpoint that can be read, with a sentence that names the file and says what
-    to do.
+    Raises `PermanentError` if it cannot be read, with a sentence that names the file and says what to do.
     """
-    with path.open("rb") as file:
-        head = file.read(len(_OLD_TAR))
     try:
-        if head.startswith(_ZIP):
-            with zipfile.ZipFile(path) as archive:
-                yield _of_archive(path, archive)
-        elif path.suffix.lower() == ".safetensors":
-            yield _of_safetensors(path)
-        elif head == _OLD_TAR or head[:2] == b"\x80\x02":
-            raise PermanentError(
-                f"{path.name} is in the format of torch before 1.6, which may run code when it is read. Convert it with "
-                "torch: torch.save(torch.load(OLD, weights_only=True), NEW)."
-            )
-        else:
-            raise PermanentError(f"{path.name} is not a checkpoint: delete it and download it again.")
+        tensors = _tensors_of(path)
     except UnreadablePickleError as error:
         raise PermanentError(f"{path.name} {error.message}") from error
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError, KeyError) as error:
+    except _DAMAGED as error:
         raise PermanentError(f"{path.name} is damaged: delete it and download it again.") from error
+    # Tensors may share what is stored, as the tables of rotary embeddings do, but not so that they fill the memory.
+    stored_bytes = sum(math.prod(each.size) * np.dtype(_FLOAT_TYPES[each.type]).itemsize for each in tensors.values())
+    if stored_bytes > 2 * path.stat().st_size:
+        raise PermanentError(f"{path.name} is damaged: its tensors are larger than the file.")
+    return tensors
+
+
+def _tensors_of(path: Path) -> Mapping[str, Tensor]:
+    with path.open("rb") as file:
+        head = file.read(len(_ZIP))
+    if head.startswith(_ZIP):
+        with _CautiousFile(path) as cautious, zipfile.ZipFile(cautious) as archive:
+            return _of_archive(path, archive)
+    if path.suffix.lower() == ".safetensors":
+        return _of_safetensors(path)
+    if head[:1] == b"\x80":
+        raise PermanentError(
+            f"{path.name} is in the format of torch before 1.6, which may run code when it is read. Convert it with "
+            "torch: torch.save(torch.load(OLD, weights_only=True), NEW)."
+        )
+    raise PermanentError(f"{path.name} is not a checkpoint: delete it and download it again.")
+
+
+class _CautiousFile(io.FileIO):
+    """A file whose parts are read only if they are small: a list of the archive's files may claim any size."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(os.fstat(self.fileno()).st_size - self.tell(), 0)
+        wanted = left if size is None or size < 0 else size
+        if wanted > _MAX_READ_BYTES:
+            raise zipfile.BadZipFile
+        return super().read(wanted)
 
 
 def _of_archive(path: Path, archive: zipfile.ZipFile) -> Mapping[str, Tensor]:
@@ -73,13 +102,18 @@ def _of_archive(path: Path, archive: zipfile.ZipFile) -> Mapping[str, Tensor]:
     if len(pickles) != 1:
         raise PermanentError(f"{path.name} is not a checkpoint of torch: it needs exactly one data.pkl.")
     folder = pickles[0].removesuffix("data.pkl")
-    if (order := entries.get(f"{folder}byteorder")) and archive.read(order)[:6] != b"little":
+    description, order = entries[pickles[0]], entries.get(f"{folder}byteorder")
+    if any(
+        entry.compress_type != zipfile.ZIP_STORED or entry.file_size > MAX_PICKLE_BYTES
+        for entry in (description, order or description)
+    ):
+        raise PermanentError(
+            f"{path.name} describes its tensors in a way that torch does not: save it again with torch."
+        )
+    if order and archive.read(order)[:6] != b"little":
         raise PermanentError(
             f"{path.name} was written on a machine with another byte order: save it again on this one."
         )
-    description = entries[pickles[0]]
-    if description.file_size > MAX_PICKLE_BYTES:
-        raise PermanentError(f"{path.name} describes its tensors in more than 64 MiB, which no model needs.")
     offsets = {
         name.removeprefix(f"{folder}data/"): _content_of(path, info)
         for name, info in entries.items()
@@ -131,7 +165,7 @@ def _of_safetensors(path: Path) -> Mapping[str, Tensor]:
     """https://github.com/huggingface/safetensors: the length of a JSON header, the header, and the bytes."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > min(_MAX_HEADER_BYTES, path.stat().st_size - 8):
+        if length > min(_MAX_READ_BYTES, path.stat().st_size - 8):
             raise PermanentError(f"{path.name} is damaged: delete it and download it again.")
         try:
             header = json.loads(file.read(length))

@@ -95,7 +95,7 @@ class NetworkShape(BaseModel):
 
     @property
     def mask_layers(self) -> int:
-        """The number of linear layers in a mask estimator: the two networks count `mask_estimator_depth` differently."""
+        """Linear layers in a mask estimator; the two networks count `mask_estimator_depth` differently."""
         if self.kind == "bs_roformer":
             return self.mask_estimator_depth or 2
         return (self.mask_estimator_depth or 1) + 1

@@ -52,8 +52,10 @@ def split_bands(weights: RoformerWeights, bands: Bands, spectrum: Spectrum) -> F
 def transformed(transformer: Transformer, shape: NetworkShape, sequences: Floats) -> Floats:
     """Sequences of shape (sequences, positions, dim) after all layers of a transformer."""
     for attention, feed_forward in transformer.layers:
-        attend = attended if isinstance(attention, Attention) else linearly_attended
-        sequences = sequences + attend(attention, shape, sequences)
+        if isinstance(attention, Attention):
+            sequences = sequences + attended(attention, shape, sequences)
+        else:
+            sequences = sequences + linearly_attended(attention, shape, sequences)
         sequences = sequences + fed_forward(feed_forward, sequences)
     return sequences if transformer.norm is None else rms_norm(sequences, transformer.norm)
 
@@ -116,11 +118,11 @@ def softmax(scores: Floats) -> Floats:
 
 def sigmoid(values: Floats) -> Floats:
     """1 / (1 + exp(-x)), without overflow."""
-    return (np.tanh(values / 2) + 1) / 2
+    return np.asarray((np.tanh(values / 2) + 1) / 2, np.float32)
 
 
 def gelu(values: Floats) -> Floats:
-    """x times the probability that a normal variable is below x."""
+    """Each value times the probability that a normal variable is below it."""
     return values * normal_distribution(values)
 
 
@@ -133,7 +135,7 @@ def normal_distribution(values: Floats) -> Floats:
     t = 1 / (1 + 0.3275911 * x)
     series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
     tail = series * np.exp(-x * x) / 2
-    return np.where(values < 0, tail, 1 - tail).astype(values.dtype)
+    return np.asarray(np.where(values < 0, tail, 1 - tail), np.float32)
 
 
 def _heads(layer: Linear, shape: NetworkShape, sequences: Floats) -> Floats:

@@ -1,9 +1,8 @@
 """Reads the pickle in which torch keeps the tensors of a checkpoint, and nothing but tensors.
 
 A pickle is a program: an ordinary unpickler calls what it names. This one is a machine with a stack that knows the
-steps from which torch builds a dictionary of tensors, and the few names that such a dictionary contains. Everything else
-ends in a sentence. It calls nothing, hashes nothing but short strings, and allocates no more than the pickle itself is
-long.
+steps from which torch builds a dictionary of tensors, and the few names that such a dictionary contains. Everything
+else ends in a sentence. It calls nothing, hashes nothing but strings and numbers, and uses at most 200 MB of memory.
 
 The opcodes are those of Python's pickletools, which also finds truncated arguments. What torch writes is described by
 torch/serialization.py and torch/_utils.py (2.13): a tensor is `_rebuild_tensor_v2(storage, offset, size, stride, …)`,
@@ -13,14 +12,17 @@ and a storage a persistent id `("storage", type, key, place, numel)`.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from uvr.errors import PermanentError
 
-MAX_PICKLE_BYTES = 1 << 26
-"""More than a hundred times what published models need."""
+MAX_PICKLE_BYTES = 1 << 23
+"""Ten times what the largest published models need."""
+MAX_STEPS = 1_000_000
+"""How many opcodes a pickle may have; the largest published models have a fifth of it."""
 
 STORAGE_TYPES: Mapping[str, str] = {
     "FloatStorage": "float32",
@@ -68,6 +70,8 @@ _REBUILD_TENSOR = "torch._utils._rebuild_tensor_v2"
 _REBUILD_PARAMETER = "torch._utils._rebuild_parameter"
 _KNOWN = (*_DICTIONARIES, _REBUILD_TENSOR, _REBUILD_PARAMETER, *(f"torch.{name}" for name in STORAGE_TYPES))
 _MARK = _Mark()
+_MAX_DIMENSIONS = 8
+_TOO_LONG = "describes its tensors in more than 8 MiB or a million steps, which no model needs."
 
 
 class UnreadablePickleError(PermanentError):
@@ -90,15 +94,18 @@ def read_tensors(content: bytes) -> dict[str, StoredTensor]:
 
 
 class _Machine:
+    """The stack machine of a pickle, with those steps that dictionaries of tensors need."""
+
     def __init__(self) -> None:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
     def run(self, content: bytes) -> Any:
+        """The object that the pickle describes."""
         if len(content) > MAX_PICKLE_BYTES:
-            raise UnreadablePickleError("describes its tensors in more than 64 MiB, which no model needs.")
+            raise UnreadablePickleError(_TOO_LONG)
         try:
-            for opcode, argument, _ in pickletools.genops(content):
+            for opcode, argument, _ in islice(pickletools.genops(content), MAX_STEPS):
                 if opcode.name == "STOP":
                     return self._stack.pop()
                 self._step(opcode.name, argument)
@@ -108,66 +115,59 @@ class _Machine:
             raise UnreadablePickleError(
                 "is damaged: its description of the tensors breaks off or makes no sense."
             ) from error
-        raise UnreadablePickleError("is damaged: its description of the tensors breaks off.")
+        raise UnreadablePickleError(_TOO_LONG)
 
     def _step(self, opcode: str, argument: Any) -> None:
-        stack = self._stack
-        match opcode:
-            case "PROTO" | "FRAME":
-                pass
-            case "MARK":
-                stack.append(_MARK)
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "NONE":
-                stack.append(None)
-            case "NEWTRUE" | "NEWFALSE":
-                stack.append(opcode == "NEWTRUE")
-            case (
-                "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT"
-                | "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "SHORT_BINSTRING" | "BINSTRING"
-            ):  # fmt: skip
-                stack.append(argument)
-            case "BINPUT" | "LONG_BINPUT":
-                self._memo[argument] = stack[-1]
-            case "MEMOIZE":
-                self._memo[len(self._memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(self._memo[argument])
-            case "TUPLE":
-                stack.append(tuple(self._group()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack[-int(opcode[-1]) :] = [tuple(stack[-int(opcode[-1]) :])]
-            case "APPEND":
-                value = stack.pop()
-                stack[-1].append(value)
-            case "APPENDS":
-                values = self._group()
-                stack[-1].extend(values)
-            case "SETITEM":
-                self._set([stack.pop(-2), stack.pop()])
-            case "SETITEMS":
-                self._set(self._group())
-            case "GLOBAL":
-                stack.append(_name(*argument.split(" ", 1)))
-            case "STACK_GLOBAL":
-                text = stack.pop()
-                stack.append(_name(stack.pop(), text))
-            case "BINPERSID":
-                stack.append(_storage(stack.pop()))
-            case "REDUCE":
-                arguments = stack.pop()
-                stack.append(_called(stack.pop(), arguments))
-            case "BUILD":  # attributes of a dictionary, such as torch's `_metadata`, say nothing about the tensors
-                stack.pop()
-                if not isinstance(stack[-1], dict):
-                    raise UnreadablePickleError("contains an object with a state, which no tensor has.")
-            case _:
-                raise UnreadablePickleError(f"contains something else than tensors (opcode {opcode}).")
+        if opcode in _PUSHED:
+            self._stack.append(_PUSHED[opcode](argument))
+        elif opcode in _REPLACED:
+            count, made = _REPLACED[opcode]
+            values = [self._stack.pop() for _ in range(count)][::-1]
+            self._stack.append(made(*values))
+        elif step := _STEPS.get(opcode):
+            step(self, argument)
+        else:
+            raise UnreadablePickleError(f"contains something else than tensors (opcode {opcode}).")
+
+    def skip(self, _argument: Any) -> None:
+        """PROTO and FRAME say how the pickle is stored."""
+
+    def remember(self, argument: int | None) -> None:
+        """BINPUT and MEMOIZE: the value on top can be had again."""
+        self._memo[len(self._memo) if argument is None else argument] = self._stack[-1]
+
+    def recall(self, argument: int) -> None:
+        """BINGET."""
+        self._stack.append(self._memo[argument])
+
+    def join(self, _argument: Any) -> None:
+        """TUPLE."""
+        self._stack.append(tuple(self._group()))
+
+    def append(self, _argument: Any) -> None:
+        """APPEND."""
+        value = self._stack.pop()
+        self._stack[-1].append(value)
+
+    def extend(self, _argument: Any) -> None:
+        """APPENDS."""
+        values = self._group()
+        self._stack[-1].extend(values)
+
+    def set_one(self, _argument: Any) -> None:
+        """SETITEM."""
+        value, key = self._stack.pop(), self._stack.pop()
+        self._set([key, value])
+
+    def set_many(self, _argument: Any) -> None:
+        """SETITEMS."""
+        self._set(self._group())
+
+    def build(self, _argument: Any) -> None:
+        """BUILD: attributes of a dictionary, such as torch's `_metadata`, say nothing about the tensors."""
+        self._stack.pop()
+        if not isinstance(self._stack[-1], dict):
+            raise UnreadablePickleError("contains an object with a state, which no tensor has.")
 
     def _group(self) -> list[Any]:
         """The values above the last mark, which are taken away with it."""
@@ -183,9 +183,7 @@ class _Machine:
     def _set(self, pairs: list[Any]) -> None:
         target = self._stack[-1]
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if not isinstance(
-                key, str | int
-            ):  # the hash of a deeply nested tuple would overflow the interpreter's stack
+            if not isinstance(key, str | int):  # the hash of a deeply nested tuple would overflow the stack
                 raise UnreadablePickleError("contains a dictionary whose keys are no names.")
             target[key] = value
 
@@ -208,20 +206,67 @@ def _storage(identity: Any) -> _Storage:
 
 def _called(function: Any, arguments: Any) -> Any:
     if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-        raise ValueError("no call")
+        raise TypeError("no call")
     if function.text in _DICTIONARIES and arguments in ((), ([],)):
         return {}
     if function.text == _REBUILD_TENSOR:
-        storage, offset, size, stride = arguments[:4]
-        if not isinstance(storage, _Storage) or not all(map(_is_count, (offset, *size, *stride))):
-            raise ValueError("no tensor")
-        if len(size) != len(stride) or len(size) > 8:
-            raise ValueError("no shape")
-        return StoredTensor(storage.key, storage.type, offset, tuple(size), tuple(stride))
+        return _tensor(*arguments[:4])
     if function.text == _REBUILD_PARAMETER and isinstance(arguments[0], StoredTensor):
         return arguments[0]
     raise ValueError("no tensor")
 
 
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any) -> StoredTensor:
+    if not isinstance(storage, _Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
+        raise TypeError("no tensor")
+    if len(size) != len(stride) or len(size) > _MAX_DIMENSIONS or not all(map(_is_count, (offset, *size, *stride))):
+        raise ValueError("no shape")
+    return StoredTensor(storage.key, storage.type, offset, size, stride)
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 1 << 40
+
+
+_NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
+_STRINGS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "SHORT_BINSTRING", "BINSTRING")
+
+_PUSHED: Mapping[str, Callable[[Any], Any]] = {
+    **dict.fromkeys((*_NUMBERS, *_STRINGS), lambda argument: argument),
+    "MARK": lambda _: _MARK,
+    "EMPTY_DICT": lambda _: {},
+    "EMPTY_LIST": lambda _: [],
+    "EMPTY_TUPLE": lambda _: (),
+    "NONE": lambda _: None,
+    "NEWTRUE": lambda _: True,
+    "NEWFALSE": lambda _: False,
+    "GLOBAL": lambda argument: _name(*argument.split(" ", 1)),
+}
+"""Opcode -> the value that it puts on the stack, from its argument."""
+
+_REPLACED: Mapping[str, tuple[int, Callable[..., Any]]] = {
+    "TUPLE1": (1, lambda *values: values),
+    "TUPLE2": (2, lambda *values: values),
+    "TUPLE3": (3, lambda *values: values),
+    "STACK_GLOBAL": (2, _name),
+    "BINPERSID": (1, _storage),
+    "REDUCE": (2, _called),
+}
+"""Opcode -> how many values it takes from the stack, and what it puts there instead."""
+
+_STEPS: Mapping[str, Callable[[_Machine, Any], None]] = {
+    "PROTO": _Machine.skip,
+    "FRAME": _Machine.skip,
+    "BINPUT": _Machine.remember,
+    "LONG_BINPUT": _Machine.remember,
+    "MEMOIZE": _Machine.remember,
+    "BINGET": _Machine.recall,
+    "LONG_BINGET": _Machine.recall,
+    "TUPLE": _Machine.join,
+    "APPEND": _Machine.append,
+    "APPENDS": _Machine.extend,
+    "SETITEM": _Machine.set_one,
+    "SETITEMS": _Machine.set_many,
+    "BUILD": _Machine.build,
+}
+"""The opcodes that do something else."""

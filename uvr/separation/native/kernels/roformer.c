@@ -51,8 +51,8 @@ static int make_workspace(roformer *net, struct roformer_workspace *work) {
 }
 
 static void free_workspace(struct roformer_workspace *work) {
-    float *arrays[] = {work->tokens,      work->normal, work->queries, work->keys,     work->values, work->packed_keys,
-                       work->scores,      work->gates,  work->attended, work->hidden,  work->second_hidden};
+    float *arrays[] = {work->tokens, work->normal, work->queries,  work->keys,   work->values,       work->packed_keys,
+                       work->scores, work->gates,  work->attended, work->hidden, work->second_hidden};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }
 
@@ -119,7 +119,8 @@ static int is_band(const roformer *net, int band) { return band >= 0 && band < n
 
 int roformer_split(roformer *net, const struct roformer_linear *linear, int band, const float *inputs, long stride,
                    float *features) {
-    if (!net || !linear || !inputs || !features || !is_band(net, band) || !fits(net, linear)) return TDFNET_BAD_ARGUMENT;
+    if (!net || !linear || !inputs || !features || !is_band(net, band) || !fits(net, linear))
+        return TDFNET_BAD_ARGUMENT;
     if (linear->outputs != net->shape.dim) return TDFNET_BAD_ARGUMENT;
     struct roformer_call call = {
         .linear = linear, .band = band, .inputs = inputs, .stride = stride, .features = features};
@@ -136,8 +137,7 @@ int roformer_transform(roformer *net, const struct roformer_layer *layer, float 
         return TDFNET_BAD_ARGUMENT;
     if (!layer->output.weight || layer->output.inputs != inner || layer->output.outputs != dim)
         return TDFNET_BAD_ARGUMENT;
-    if (!fits(net, &layer->inner) || layer->inner.inputs != dim)
-        return TDFNET_BAD_ARGUMENT;
+    if (!fits(net, &layer->inner) || layer->inner.inputs != dim) return TDFNET_BAD_ARGUMENT;
     if (!fits(net, &layer->outer) || layer->outer.inputs != layer->inner.outputs || layer->outer.outputs != dim)
         return TDFNET_BAD_ARGUMENT;
     struct roformer_call call = {.layer = layer, .features = features};

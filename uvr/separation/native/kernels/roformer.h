@@ -1,7 +1,7 @@
 /* The layers of BS-RoFormer and Mel-Band RoFormer, in float32.
  *
- * A network is built once from packed weights, which the caller keeps: nothing is copied. The features of a chunk lie in
- * one array [frames][bands][dim] that the caller owns; each call changes them by one layer, so the caller can report
+ * A network is built once from packed weights, which the caller keeps: nothing is copied. The features of a chunk lie
+ * in one array [frames][bands][dim] that the caller owns; each call changes them by one layer, so the caller can report
  * progress and stop between two layers. Results do not depend on the number of threads.
  *
  * Packed weights of a linear layer are [outputs / 32, rounded up][inputs][32], zeros at the end. Biases have as many
@@ -25,8 +25,8 @@ struct roformer_linear {
  *
  * `query_key_value` has for each head the queries, the keys (`turned` outputs each) and the values (`values` outputs).
  * The outputs of queries and keys are permuted: first the even ones, rounded up to 16, then the odd ones, so that pairs
- * are turned without moving them; queries are scaled by dim_head^-0.5. `cosines` and `sines` are [positions][turned / 2].
- * `norm` is NULL, or the gamma of a norm behind this layer. */
+ * are turned without moving them; queries are scaled by dim_head^-0.5. `cosines` and `sines` are [positions][turned /
+ * 2]. `norm` is NULL, or the gamma of a norm behind this layer. */
 struct roformer_layer {
     struct roformer_linear query_key_value, gates, output, inner, outer;
     const float *cosines, *sines, *norm;
@@ -52,9 +52,9 @@ TDFNET_API int roformer_split(roformer *net, const struct roformer_linear *linea
 
 TDFNET_API int roformer_transform(roformer *net, const struct roformer_layer *layer, float *features);
 
-/* outputs[frames][stride]: the numbers of the masks of one band, from its features after `layers` linear layers with tanh
- * between them and a gated linear unit at the end. The gates are packed behind the numbers, from a multiple of 32 on.
- * `normalize`: whether the features are scaled to the length sqrt(dim) first. */
+/* outputs[frames][stride]: the numbers of the masks of one band, from its features after `layers` linear layers with
+ * tanh between them and a gated linear unit at the end. The gates are packed behind the numbers, from a multiple of 32
+ * on. `normalize`: whether the features are scaled to the length sqrt(dim) first. */
 TDFNET_API int roformer_mask(roformer *net, const struct roformer_linear *linear, int layers, int normalize, int band,
                              const float *features, float *outputs, long stride, int numbers);
 

@@ -72,8 +72,8 @@ INLINE void linear_product(const struct roformer_linear *linear, int first, int 
     }
 }
 
-/* Scales a row of `padded` values, of which `dim` are not zero padding, to the length sqrt(dim) or, with a gamma, to that
- * times gamma. */
+/* Scales a row of `padded` values, of which `dim` are not zero padding, to the length sqrt(dim) or, with a gamma, to
+ * that times gamma. */
 INLINE void normalize(const float *from, int dim, int padded, const float *gamma, float *to) {
     vector squares = {0};
     for (int i = 0; i < padded; i += VECTOR_FLOATS) squares += load(from + i) * load(from + i);
@@ -88,7 +88,8 @@ INLINE void turn(const struct roformer *net, const struct roformer_layer *layer,
     const int half = net->turned / 2;
     for (int token = 0, position = 0; token < tokens; token++) {
         float *even = heads + (ptrdiff_t)token * net->turned, *odd = even + half;
-        const float *cosine = layer->cosines + (ptrdiff_t)position * half, *sine = layer->sines + (ptrdiff_t)position * half;
+        const float *cosine = layer->cosines + (ptrdiff_t)position * half,
+                    *sine = layer->sines + (ptrdiff_t)position * half;
         for (int i = 0; i < half; i += VECTOR_FLOATS) {
             const vector x = load(even + i), y = load(odd + i), c = load(cosine + i), s = load(sine + i);
             store(even + i, x * c - y * s);
@@ -146,7 +147,8 @@ INLINE void attend(const struct roformer *net, const struct roformer_workspace *
                 vector sum[MAX_TILE_ROWS][MAX_VECTORS];
                 clear(TOKENS, 2, sum);
                 multiply(TOKENS, 2, query + (ptrdiff_t)row * net->turned, net->turned, 1,
-                         work->packed_keys + (ptrdiff_t)panel * net->turned + part, ROFORMER_PANEL, net->turned, 0, sum);
+                         work->packed_keys + (ptrdiff_t)panel * net->turned + part, ROFORMER_PANEL, net->turned, 0,
+                         sum);
                 for (int i = 0; i < TOKENS; i++)
                     for (int j = 0; j < 2; j++)
                         store(work->scores + i * score_row + panel + part + j * VECTOR_FLOATS, sum[i][j]);
@@ -159,7 +161,8 @@ INLINE void attend(const struct roformer *net, const struct roformer_workspace *
             clear(TOKENS, 2, sum);
             multiply(TOKENS, 2, work->scores, score_row, 1, value + part, net->valued, positions, 0, sum);
             for (int i = 0; i < rows; i++) {
-                float *to = work->attended + (ptrdiff_t)(first + row + i) * net->attended_row + head * net->shape.dim_head;
+                float *to =
+                    work->attended + (ptrdiff_t)(first + row + i) * net->attended_row + head * net->shape.dim_head;
                 for (int j = 0; j < 2; j++) store_unaligned(to + part + j * VECTOR_FLOATS, sum[i][j] * factor[i]);
             }
         }
@@ -201,7 +204,8 @@ static void transform_job(void *context, int job, int thread) {
         const int count = tokens - first < FEED_TOKENS ? tokens - first : FEED_TOKENS;
         float *rows = work->tokens + (ptrdiff_t)first * padded;
         for (int token = 0; token < count; token++)
-            normalize(rows + (ptrdiff_t)token * padded, net->shape.dim, padded, NULL, work->normal + (ptrdiff_t)token * padded);
+            normalize(rows + (ptrdiff_t)token * padded, net->shape.dim, padded, NULL,
+                      work->normal + (ptrdiff_t)token * padded);
         linear_product(&layer->inner, 0, hidden, work->normal, padded, count, work->hidden, hidden, GELU);
         linear_product(&layer->outer, 0, padded, work->hidden, hidden, count, rows, padded, ADD);
     }
@@ -251,10 +255,8 @@ static void mask_job(void *context, int job, int thread) {
     for (int number = 0; number < call->layers; number++) {
         const struct roformer_linear *linear = &call->linear[number];
         const int outputs = (int)round_up(linear->outputs, ROFORMER_PANEL);
-        if (number + 1 < call->layers)
-            linear_product(linear, 0, outputs, from, from_row, count, to, outputs, TANH);
-        else
-            linear_product(linear, 0, outputs, from, from_row, count, to, outputs, STORE);
+        if (number + 1 < call->layers) linear_product(linear, 0, outputs, from, from_row, count, to, outputs, TANH);
+        else linear_product(linear, 0, outputs, from, from_row, count, to, outputs, STORE);
         from = to;
         from_row = outputs;
         to = other;

@@ -108,6 +108,8 @@ class RoformerConfiguration:
     shape: NetworkShape
     stems: tuple[str, ...]
     """The stems that the network estimates, by the names of its authors."""
+    has_target: bool
+    """Whether the network was trained for one of several stems."""
     others: tuple[str, ...]
     """The stems that it was not trained to estimate: with a target, what the rest of the song is called."""
     segment_frames: int
@@ -155,7 +157,9 @@ def read_configuration(document: Any, name: str) -> RoformerConfiguration:
             f"{name} cannot be used: num_stems is {found.model.num_stems}, but `training:` names {', '.join(stems)}."
         )
     others = tuple(each for each in instruments if each not in stems)
-    return RoformerConfiguration(found.model, stems, others, found.inference.dim_t, found.inference.num_overlap)
+    return RoformerConfiguration(
+        found.model, stems, bool(target), others, found.inference.dim_t, found.inference.num_overlap
+    )
 
 
 def _first_fault(error: ValidationError) -> str:

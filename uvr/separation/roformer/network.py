@@ -58,6 +58,11 @@ class RoformerNetwork:
         self._masks = [[self._mask(stem, band) for band in range(len(bands.bins))] for stem in range(shape.num_stems)]
 
     @property
+    def frames(self) -> int:
+        """The frames of a chunk."""
+        return self._frames
+
+    @property
     def bytes(self) -> int:
         """The memory of its workspaces."""
         return self._kernels.bytes

@@ -15,6 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from uvr.disk import bytes_free, sync
 from uvr.errors import DiskFullError, OutOfMemoryError, disk_error
-from uvr.models.files import file_lock, stamp_of
+from uvr.models.files import file_lock, fingerprint, stamp_of
 from uvr.privacy import make_private_folder
 from uvr.separation.roformer import packing
 from uvr.separation.roformer.checkpoint import Floats
@@ -38,8 +39,18 @@ _HEADER = len(_MAGIC) + 8
 Arrays = Mapping[str, Floats]
 
 
-def packed_weights(model: Path, description: Path, make: Callable[[], Iterable[tuple[str, Floats]]]) -> Arrays:
-    """The packed weights of `model`, read-only and shared; `make` gives them if they are not there yet.
+@dataclass(frozen=True)
+class PackedWeights:
+    """The weights of a model in the order in which the kernels read them."""
+
+    arrays: Arrays
+    """By name, read-only and shared by all processes."""
+    fingerprint: str
+    """Of the files that they were made from (`engine.Engine`)."""
+
+
+def packed_weights(model: Path, description: Path, make: Callable[[], Iterable[tuple[str, Floats]]]) -> PackedWeights:
+    """The packed weights of `model`; `make` gives them if they are not there yet.
 
     Raises `DiskFullError` or `OutOfMemoryError` if there is no room for them, and the errors of `make`.
     """
@@ -48,17 +59,17 @@ def packed_weights(model: Path, description: Path, make: Callable[[], Iterable[t
     try:
         with file_lock(folder / model.name):
             remove_stale(folder, model, keep=path)
-            arrays = _mapped(path)
-            if arrays is None:
+            weights = _mapped(path)
+            if weights is None:
                 _require_room(model, folder)
-                _write(path, make())
-                arrays = _mapped(path)
+                _write(path, make(), fingerprint([model, description], "roformer"))
+                weights = _mapped(path)
     except MemoryError as error:
         raise OutOfMemoryError(f"There is not enough memory to convert {model.name}.") from error
     except OSError as error:
         raise disk_error(error, f"{model.name} could not be converted") from error
-    assert arrays is not None
-    return arrays
+    assert weights is not None
+    return weights
 
 
 def folder_for(models: Path) -> Path:
@@ -99,7 +110,7 @@ def _require_room(model: Path, folder: Path) -> None:
         )
 
 
-def _write(path: Path, arrays: Iterable[tuple[str, Floats]]) -> None:
+def _write(path: Path, arrays: Iterable[tuple[str, Floats]], made_from: str) -> None:
     """Write the file as a whole or not at all: the arrays, each from a multiple of 64 bytes on, and then an index."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -111,7 +122,7 @@ def _write(path: Path, arrays: Iterable[tuple[str, Floats]]) -> None:
                 index[name] = (file.tell(), array.shape)
                 file.write(np.ascontiguousarray(array, np.float32).data)
             start = file.tell()
-            file.write(json.dumps(index).encode())
+            file.write(json.dumps({"fingerprint": made_from, "arrays": index}).encode())
             file.seek(0)
             file.write(_MAGIC + start.to_bytes(8, "little"))
         sync(part)
@@ -120,15 +131,16 @@ def _write(path: Path, arrays: Iterable[tuple[str, Floats]]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _mapped(path: Path) -> Arrays | None:
-    """The arrays in the file; None if there is none, or if it is damaged."""
+def _mapped(path: Path) -> PackedWeights | None:
+    """The weights in the file; None if there is none, or if it is damaged."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         content = np.memmap(path, np.uint8, "r")
         start = int.from_bytes(content[len(_MAGIC) : _HEADER].tobytes(), "little")
         if content[: len(_MAGIC)].tobytes() != _MAGIC:
             return None
         index = json.loads(content[start:].tobytes())
-        return {name: _array(content, *entry) for name, entry in index.items()}
+        arrays = {name: _array(content, *entry) for name, entry in index["arrays"].items()}
+        return PackedWeights(arrays, index["fingerprint"])
     return None
 
 

@@ -19,6 +19,7 @@ from uvr.models import store
 from uvr.models.audio_separator import vr_parameters_of
 from uvr.models.catalogue import known_model
 from uvr.models.descriptions import read_description
+from uvr.models.roformers import roformer_description
 from uvr.models.stem_names import client_stem_names, left_over, stem_pair
 
 _DEMUCS_STEMS = {
@@ -51,7 +52,7 @@ def stems_of_model(name: str, folder: Path) -> tuple[str, ...]:
 
 def _file_by_suffix(name: str, folder: Path) -> Path | None:
     """The operator's own MDX-Net file, whose name may lack `.onnx`."""
-    if name.lower().endswith((".pth", ".ckpt", ".yaml")):
+    if name.lower().endswith((".pth", ".ckpt", ".safetensors", ".yaml")):
         return None
     with suppress(PermanentError):
         path = store.model_file_path(name, folder)
@@ -63,10 +64,12 @@ def _stems_of_files(path: Path, description: Path) -> tuple[str, ...]:
     match path.suffix.lower():
         case ".onnx":
             return stem_pair(store.parameters_of(path).primary_stem)
+        case ".pth" if roformer_description(path.name, path.parent):
+            return _described_stems(description)
         case ".pth":
             primary = str(vr_parameters_of(path)["primary_stem"])
             return with_rest([primary, _partner(primary)])
-        case ".ckpt":
+        case ".ckpt" | ".safetensors":
             return _described_stems(description)
         case ".yaml":
             return _DEMUCS_STEMS.get(_number_of_sources(path), ())

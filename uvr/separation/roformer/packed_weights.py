@@ -54,9 +54,9 @@ def packed_weights(model: Path, description: Path, make: Callable[[], Iterable[t
 
     Raises `DiskFullError` or `OutOfMemoryError` if there is no room for them, and the errors of `make`.
     """
-    folder = folder_for(model.parent)
-    path = folder / f".{model.name}.{_digest([model, description])}{_SUFFIX}"
     try:
+        folder = folder_for(model.parent)
+        path = folder / f".{model.name}.{_digest([model, description])}{_SUFFIX}"
         with file_lock(folder / model.name):
             remove_stale(folder, model, keep=path)
             weights = _mapped(path)

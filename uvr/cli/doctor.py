@@ -26,11 +26,13 @@ from uvr.disk import bytes_free
 from uvr.environment.variables_without_effect import RETIRED_REASON, variables_without_effect
 from uvr.errors import PermanentError, UvrError
 from uvr.models import catalogue, store
+from uvr.models.descriptions import read_description
 from uvr.models.presets import read_presets
 from uvr.models.required_files import is_present
+from uvr.models.roformers import roformer_description
 from uvr.separation import devices
 from uvr.separation.cpu_limits import usable_cores
-from uvr.separation.engine_factory import needs_audio_separator, require_audio_separator
+from uvr.separation.engine_factory import engine_of, require_audio_separator
 from uvr.separation.mdx import backends
 from uvr.spelling import closest
 
@@ -294,9 +296,9 @@ def check_model(settings: Settings) -> Iterator[Finding]:
     """The model file, and what computes its network."""
     name = settings.model_name
     try:
-        if needs_audio_separator(name, settings.separation_engine):
-            require_audio_separator(name)
-            yield Finding(Mark.OK, "model", f"audio-separator runs {name}")
+        engine = engine_of(name, settings.model_file_dir, settings.separation_engine, settings.device)
+        if engine != "mdx":
+            yield _other_finding(engine, name, settings.model_file_dir)
             return
         path = store.model_file_path(name, settings.model_file_dir)
         if not path.is_file():
@@ -307,6 +309,22 @@ def check_model(settings: Settings) -> Iterator[Finding]:
         yield _network_finding(settings, path, parameters)
     except PermanentError as error:
         yield Finding(Mark.FAULT, "model", error.message)
+
+
+def _other_finding(engine: str, name: str, folder: Path) -> Finding:
+    """What runs a model that is not MDX-Net."""
+    if engine == "audio-separator":
+        require_audio_separator(name)
+        return Finding(Mark.OK, "model", f"audio-separator runs {name}")
+    name, folder = store.split_model_path(name, folder)
+    if not is_present(name, folder):
+        return Finding(Mark.NOTE, "model", f"{name} is not in MODEL_FILE_DIR; the first start downloads it")
+    from uvr.separation.roformer.configuration import read_configuration  # not before it is needed: takes time
+
+    description = roformer_description(name, folder)
+    assert description is not None
+    read_configuration(read_description(description), description.name)
+    return Finding(Mark.OK, "model", f"our own kernels run {name}, without torch")
 
 
 def _network_finding(settings: Settings, path: Path, parameters: catalogue.MdxParameters) -> Finding:

@@ -29,7 +29,7 @@ class RunnableModel:
     stems: tuple[str, ...] = ()
     """The names of the stems that it gives, the main one first."""
     engine: str = ""
-    """The engine that runs it: "mdx", "audio-separator"."""
+    """The engine that runs it: "mdx", "roformer", "audio-separator"."""
     is_here: bool = True
     """Whether its files are in MODEL_FILE_DIR."""
     device: str = ""

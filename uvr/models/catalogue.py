@@ -40,7 +40,8 @@ _DEMUCS = "https://dl.fbaipublicfiles.com/demucs/hybrid_transformer"
 SPLEETER_NAME = "Spleeter-2stems"
 SPLEETER_TAIL_MD5 = "c20a57ce259ba78c23158b2e37043a53"
 _MDX_ARCHITECTURES = ("MDX-Net", "Spleeter U-Nets")
-_SUFFIXES = (".onnx", ".pth", ".ckpt", ".yaml")
+_ROFORMERS = ("BS-RoFormer", "Mel-Band RoFormer")
+_SUFFIXES = (".onnx", ".pth", ".ckpt", ".safetensors", ".yaml")
 
 
 def _table(name: str) -> dict[str, Any]:
@@ -129,7 +130,9 @@ class Model:
 
     @property
     def engine(self) -> str:
-        """The engine that runs it if SEPARATION_ENGINE is `auto`: "mdx" or "audio-separator"."""
+        """The engine that runs it on a CPU if SEPARATION_ENGINE is `auto`: "mdx", "roformer" or "audio-separator"."""
+        if self.architecture in _ROFORMERS:
+            return "roformer"
         return "mdx" if self.architecture in _MDX_ARCHITECTURES else "audio-separator"
 
     @property

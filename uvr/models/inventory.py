@@ -16,9 +16,10 @@ from uvr.models.audio_separator import vr_parameters_of
 from uvr.models.catalogue import catalogue_name
 from uvr.models.files import Stamp, stamp_of
 from uvr.models.required_files import is_present, networks_of_bag
+from uvr.models.roformers import roformer_description
 from uvr.models.stems import stems_of_model
 
-_SUFFIXES = {".onnx", ".pth", ".ckpt", ".yaml"}
+_SUFFIXES = {".onnx", ".pth", ".ckpt", ".safetensors", ".yaml"}
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,23 @@ class Inventory:
 
 
 def _recognize(path: Path) -> PresentModel | None:
-    suffix = path.suffix.lower()
     try:
-        if suffix == ".onnx":
-            store.parameters_of(path)
-        elif suffix == ".pth":
-            vr_parameters_of(path)
-        elif suffix == ".yaml" and not networks_of_bag(path):
+        if not _is_model(path):
             return None
     except (PermanentError, OSError):
         return None
     return PresentModel(catalogue_name(path.name), stems_of_model(path.name, path.parent))
+
+
+def _is_model(path: Path) -> bool:
+    """Whether this is the main file of a model; raises `PermanentError` if what belongs to it is not known."""
+    suffix = path.suffix.lower()
+    if suffix in (".pth", ".safetensors") and roformer_description(path.name, path.parent):
+        return True
+    if suffix == ".onnx":
+        store.parameters_of(path)
+    elif suffix == ".pth":
+        vr_parameters_of(path)
+    elif suffix == ".yaml":
+        return bool(networks_of_bag(path))
+    return suffix != ".safetensors"

@@ -21,7 +21,7 @@ from uvr.models.presets import Preset
 from uvr.models.stem_names import safe_stem_name
 from uvr.spelling import closest
 
-_FILE_SUFFIXES = (".onnx", ".pth", ".ckpt", ".yaml")
+_FILE_SUFFIXES = (".onnx", ".pth", ".ckpt", ".safetensors", ".yaml")
 _RETRY_AFTER_S = 10.0
 _MAX_NAMED = 10
 _MAX_SHOWN_LENGTH = 64

@@ -13,6 +13,7 @@ from pathlib import Path
 from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.catalogue import known_model
+from uvr.models.roformers import roformer_description
 
 
 def model_files(name: str, folder: Path) -> tuple[Path, ...]:
@@ -22,11 +23,12 @@ def model_files(name: str, folder: Path) -> tuple[Path, ...]:
     """
     main = folder / name
     if main.suffix.lower() == ".pth" and main.is_file():
-        return (main,)
+        description = roformer_description(name, folder)
+        return (main, description) if description else (main,)
     model = known_model(name)
     if model and model.engine != "mdx":
         return tuple(folder / file.name for file in model.files)
-    if main.suffix.lower() in (".ckpt", ".yaml"):
+    if main.suffix.lower() in (".ckpt", ".safetensors", ".yaml"):
         return (main, *_other_files(main))
     try:
         return (store.model_file_path(name, folder),)
@@ -42,7 +44,7 @@ def is_present(name: str, folder: Path) -> bool:
 
 def _other_files(main: Path) -> Iterator[Path]:
     """The files besides `main` that a model of the operator's own needs."""
-    if main.suffix.lower() == ".ckpt":
+    if main.suffix.lower() != ".yaml":
         yield main.with_suffix(".yaml")
     else:
         yield from (_network_of_bag(main.parent, network) for network in networks_of_bag(main))
@@ -51,7 +53,7 @@ def _other_files(main: Path) -> Iterator[Path]:
 def networks_of_bag(bag: Path) -> list[str]:
     """The names of the networks in the YAML file of a Demucs bag, on one line or several; none for another file.
 
-    The service has no YAML library outside audio-separator's environment, and needs none for such a list.
+    Without a YAML library: the API has none, and needs none for such a list.
     """
     with suppress(OSError, UnicodeDecodeError):
         pattern = r"^\s*models:\s*(?:\[(?P<line>[^]]*)\]|\n(?P<block>(?:\s*-\s.*\n?)+))"

@@ -7,19 +7,19 @@ here runs code from a file: YAML is read without Python objects, and a pickle is
 
 from __future__ import annotations
 
-import importlib
 import pickletools
 import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import vr_parameters_of
 from uvr.models.catalogue import known_model
+from uvr.models.descriptions import read_description
+from uvr.models.roformers import roformer_description
 from uvr.models.stem_names import client_stem_names, left_over, stem_pair
 
 _DEMUCS_STEMS = {
@@ -28,7 +28,6 @@ _DEMUCS_STEMS = {
     6: ("vocals", "drums", "bass", "guitar", "piano", "other", "instrumental"),
 }
 """audio-separator names the sources of a Demucs network by their number."""
-_MAX_DESCRIPTION_BYTES = 1 << 16
 _NOT_TOLD = (PermanentError, OSError, ValueError, LookupError, TypeError)
 """What reading a file raises that does not say what is expected of it."""
 
@@ -53,7 +52,7 @@ def stems_of_model(name: str, folder: Path) -> tuple[str, ...]:
 
 def _file_by_suffix(name: str, folder: Path) -> Path | None:
     """The operator's own MDX-Net file, whose name may lack `.onnx`."""
-    if name.lower().endswith((".pth", ".ckpt", ".yaml")):
+    if name.lower().endswith((".pth", ".ckpt", ".safetensors", ".yaml")):
         return None
     with suppress(PermanentError):
         path = store.model_file_path(name, folder)
@@ -65,10 +64,12 @@ def _stems_of_files(path: Path, description: Path) -> tuple[str, ...]:
     match path.suffix.lower():
         case ".onnx":
             return stem_pair(store.parameters_of(path).primary_stem)
+        case ".pth" if roformer_description(path.name, path.parent):
+            return _described_stems(description)
         case ".pth":
             primary = str(vr_parameters_of(path)["primary_stem"])
             return with_rest([primary, _partner(primary)])
-        case ".ckpt":
+        case ".ckpt" | ".safetensors":
             return _described_stems(description)
         case ".yaml":
             return _DEMUCS_STEMS.get(_number_of_sources(path), ())
@@ -90,9 +91,7 @@ def _partner(primary: str) -> str:
 
 def _described_stems(description: Path) -> tuple[str, ...]:
     """The stems in the YAML file of a checkpoint: its instruments, the one that the network estimates first."""
-    if description.stat().st_size > _MAX_DESCRIPTION_BYTES:
-        return ()
-    training = dict(_read_yaml(description)["training"])
+    training = dict(read_description(description)["training"])
     instruments = [str(instrument) for instrument in training["instruments"]]
     target = training.get("target_instrument")
     if target in instruments[:2] and len(instruments) <= 2:
@@ -102,25 +101,9 @@ def _described_stems(description: Path) -> tuple[str, ...]:
     return with_rest(instruments)
 
 
-def _read_yaml(path: Path) -> Any:
-    """The content of a YAML file without Python objects: what has such a tag becomes None."""
-    try:
-        # Comes with audio-separator, without which no such model runs.
-        yaml: Any = importlib.import_module("yaml")
-    except ModuleNotFoundError as error:
-        raise PermanentError("YAML files can be read where audio-separator is installed.") from error
-    loader: Any = type("DescriptionLoader", (yaml.SafeLoader,), {})
-    # Descriptions list bands with the tags of Python's tuples.
-    loader.add_multi_constructor("", lambda _loader, _tag, _node: None)
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), loader)  # derived from SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        raise PermanentError(f"{path.name} is not a YAML file.") from error
-
-
 def _number_of_sources(bag: Path) -> int:
     """How many sources the networks of a Demucs bag have; 0 if that is not known."""
-    networks = _read_yaml(bag)["models"]
+    networks = read_description(bag)["models"]
     signature = re.sub(r"[^\w.-]", "", str(networks[0]))
     found = [*bag.parent.glob(f"{signature}.th"), *bag.parent.glob(f"{signature}-*.th")]
     if not found or not zipfile.is_zipfile(found[0]):

@@ -22,7 +22,7 @@ from uvr.models.catalogue import known_model
 from uvr.models.inventory import Inventory, PresentModel
 from uvr.models.stems import stems_of_model
 from uvr.periodic import repeating
-from uvr.separation.engine_factory import needs_audio_separator, require_audio_separator
+from uvr.separation.engine_factory import EngineName, require_audio_separator
 from uvr.separation.model_library import ModelLibrary
 from uvr.separation.separator import Separator
 
@@ -106,18 +106,22 @@ class ModelAnnouncer:
         if model.name == self._separator.name:
             return True
         try:
-            if needs_audio_separator(model.name, self._library.engine):
+            if self._engine_of(model) == "audio-separator":
                 require_audio_separator(model.name)
         except PermanentError:
             return False
         return True
+
+    def _engine_of(self, model: PresentModel) -> EngineName:
+        folder = self._default_folder if model.name == self._separator.name else self._library.folder
+        return self._library.engine_of(model.name, folder)
 
     def _told_about(self, model: PresentModel, *, is_here: bool) -> RunnableModel:
         facts = self._separator.facts(model.name)
         return RunnableModel(
             name=model.name,
             stems=model.stems,
-            engine="audio-separator" if needs_audio_separator(model.name, self._library.engine) else "mdx",
+            engine=self._engine_of(model),
             is_here=is_here or model.name == self._separator.name,
             device=facts.provider,
             memory_bytes=facts.memory_bytes,

@@ -7,6 +7,7 @@ device was requested, the start fails instead: otherwise the first sign would be
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -56,6 +57,15 @@ def may_have_cuda() -> bool:
     spec = importlib.util.find_spec("onnxruntime")
     folders = spec.submodule_search_locations if spec else None
     return any(any(Path(folder, "capi").glob("*onnxruntime_providers_cuda*")) for folder in folders or ())
+
+
+def torch_may_have_card() -> bool:
+    """Whether torch is installed for graphics cards. Checks its files only, because loading it takes time."""
+    spec = importlib.util.find_spec("torch")
+    folders = spec.submodule_search_locations if spec else None
+    return any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders or ()) or (
+        bool(spec) and sys.platform == "darwin"
+    )
 
 
 def check(device: Device, active: str) -> None:

@@ -7,9 +7,12 @@ model's file. It imports no network runtime, and it only checks whether audio-se
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+import structlog
 
 from uvr.errors import PermanentError
 from uvr.models import store
@@ -17,13 +20,18 @@ from uvr.models.audio_separator import ensure_model_files, multi_file_model_name
 from uvr.models.catalogue import MdxParameters, known_model
 from uvr.models.files import ProgressCallback
 from uvr.models.required_files import model_files
+from uvr.models.roformers import roformer_description
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
+from uvr.separation import devices
 from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
 from uvr.separation.mdx.backends import Backend
 
+log = structlog.get_logger()
+
 EngineChoice: TypeAlias = Literal["auto", "mdx", "audio-separator"]
-"""`auto` means the service's own engine for MDX-Net models, and audio-separator for all others."""
+"""`auto` means the service's own engines for MDX-Net models and, on CPUs, for RoFormers; else audio-separator."""
+EngineName: TypeAlias = Literal["mdx", "roformer", "audio-separator"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,56 @@ class AudioSeparatorEngineFactory:
         return AudioSeparatorEngine(model, threads=self.threads, device=self.device)
 
 
-ModelEngineFactory: TypeAlias = MdxEngineFactory | AudioSeparatorEngineFactory
+@dataclass(frozen=True)
+class RoformerEngineFactory:
+    """Makes a `RoformerEngine`, or the engine of `fallback` if there is a card or if the kernels cannot be used."""
+
+    model_path: Path
+    description: Path
+    threads: int = 0
+    device: Device = "auto"
+    fallback: AudioSeparatorEngineFactory | None = None
+    """None where audio-separator is not installed, or cannot read such a file."""
+
+    @property
+    def name(self) -> str:
+        """The file name of the checkpoint."""
+        return self.model_path.name
+
+    @property
+    def folder(self) -> Path:
+        """Where the model's files are."""
+        return self.model_path.parent
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the engine is made from."""
+        return (self.model_path, self.description)
+
+    def __call__(self) -> Engine:
+        """Load the network."""
+        from uvr.separation.native.bindings import LibraryError  # not in the parent: loads numpy
+        from uvr.separation.roformer.engine import RoformerEngine
+        from uvr.separation.roformer.self_check import KernelsRefusedError
+
+        if self.fallback and self.device == "auto" and devices.torch_may_have_card():
+            engine = self.fallback()
+            if engine.provider != "cpu":
+                return engine
+            del engine  # frees its memory before the next network is loaded
+        try:
+            return RoformerEngine(self.model_path, self.description, threads=self.threads)
+        except (LibraryError, KernelsRefusedError) as error:
+            if self.fallback is None:
+                raise PermanentError(
+                    f"{self.model_path.name} cannot be run: {error}. audio-separator can run it without the kernels: "
+                    "run `make setup-library` and start the processor from .venv-library (docs/models.md)."
+                ) from error
+            log.warning("network.kernels_refused", reason=str(error))
+            return self.fallback()
+
+
+ModelEngineFactory: TypeAlias = MdxEngineFactory | RoformerEngineFactory | AudioSeparatorEngineFactory
 
 
 def choose_engine(
@@ -103,36 +160,66 @@ def choose_engine(
     Raises `ModelUnavailableError` if the model cannot be downloaded, and `PermanentError` if there is no such model, if
     `engine` cannot run it, or if it needs audio-separator and that is not installed.
     """
-    if not needs_audio_separator(name, engine):
+    chosen = engine_of(name, folder, engine, device)
+    if chosen == "mdx":
         path = store.ensure_model_file(name, folder, sources=sources, on_progress=on_progress)
         return MdxEngineFactory(path, store.parameters_of(path), threads=threads, device=device, backend=backend)
-    require_audio_separator(name)
+    if chosen == "audio-separator":
+        require_audio_separator(name)
     file = model_file(name, folder, sources, on_progress)
     name, folder = store.split_model_path(name, folder)
     several = multi_file_model_name(name)
     only = None if several else file
-    return AudioSeparatorEngineFactory(several or name, folder, only, sources, threads=threads, device=device)
+    library = AudioSeparatorEngineFactory(several or name, folder, only, sources, threads=threads, device=device)
+    description = roformer_description(name, folder) if chosen == "roformer" else None
+    if description is None:
+        return library
+    fallback = library if several and _has_audio_separator() else None
+    return RoformerEngineFactory(file, description, threads, device, fallback)
 
 
-def needs_audio_separator(name: str, engine: EngineChoice) -> bool:
-    """Whether audio-separator runs the model `name`. Raises `PermanentError` if `engine` does not allow that."""
+def engine_of(name: str, folder: Path, engine: EngineChoice, device: Device) -> EngineName:
+    """The engine that runs the model `name` in `folder`. Raises `PermanentError` if `engine` does not allow that."""
     file = Path(name).name
     model = known_model(file)
-    is_not_mdx = model.engine != "mdx" if model else file.lower().endswith((".pth", ".ckpt", ".yaml"))
+    suffixes = (".pth", ".ckpt", ".safetensors", ".yaml")
+    is_not_mdx = model.engine != "mdx" if model else file.lower().endswith(suffixes)
     if engine == "mdx" and is_not_mdx:
         raise PermanentError(
-            f"{name} is not an MDX-Net model, so only audio-separator can run it: "
-            "run `make setup-library`, and set SEPARATION_ENGINE=auto (docs/models.md)."
+            f"{name} is not an MDX-Net model, and SEPARATION_ENGINE=mdx runs no others: set SEPARATION_ENGINE=auto, "
+            "and run `make setup-library` if the model is not a RoFormer (docs/models.md)."
         )
-    return is_not_mdx or engine == "audio-separator"
+    if is_not_mdx and engine == "auto" and _runs_as_roformer(name, folder, device):
+        return "roformer"
+    return "audio-separator" if is_not_mdx or engine == "audio-separator" else "mdx"
+
+
+def _runs_as_roformer(name: str, folder: Path, device: Device) -> bool:
+    """Whether `name` is a RoFormer that our own kernels can run here."""
+    if device not in ("auto", "cpu") or not kernels_are_built():
+        return False
+    folder = Path(name).parent if os.sep in name else folder
+    return roformer_description(Path(name).name, folder) is not None
+
+
+def kernels_are_built() -> bool:
+    """Whether the kernels of these sources are built for this machine."""
+    from uvr.separation.native.build import library_path  # only where a model may need it
+
+    return library_path().is_file()
+
+
+def _has_audio_separator() -> bool:
+    return importlib.util.find_spec("audio_separator") is not None
 
 
 def require_audio_separator(name: str) -> None:
     """Raise `PermanentError`, which names the model, if audio-separator is not installed."""
-    if importlib.util.find_spec("audio_separator") is None:
+    if not _has_audio_separator():
         raise PermanentError(
             f"{name} needs audio-separator, which is not installed: run `make setup-library` and start the processor "
-            "from .venv-library (docs/models.md), or choose an MDX-Net model."
+            "from .venv-library (docs/models.md), or choose an MDX-Net model, or on a CPU a RoFormer, for which "
+            "`make setup` builds kernels if there is a C compiler."
         )
 
 
@@ -150,6 +237,8 @@ def model_file(
     """
     name, folder = store.split_model_path(name, folder)
     path = folder / name
+    if path.suffix.lower() in (".pth", ".safetensors") and path.is_file() and roformer_description(name, folder):
+        return path
     if path.suffix.lower() == ".pth" and path.is_file():
         vr_parameters_of(path)
         return path

@@ -20,10 +20,11 @@ from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
 from uvr.separation.engine_factory import (
     EngineChoice,
+    EngineName,
     ModelEngineFactory,
     choose_engine,
+    engine_of,
     model_file,
-    needs_audio_separator,
     require_audio_separator,
 )
 from uvr.separation.mdx.backends import Backend
@@ -84,9 +85,13 @@ class ModelLibrary:
             return None
         if not self.may_download(name):
             raise self._missing(name)
-        if needs_audio_separator(name, self.engine):
+        if self.engine_of(name, self.folder) == "audio-separator":
             require_audio_separator(name)
         return DownloadModel(name, self.folder, self.sources)
+
+    def engine_of(self, name: str, folder: Path) -> EngineName:
+        """The engine that runs the model `name` in `folder`. Raises `PermanentError` if the settings allow none."""
+        return engine_of(name, folder, self.engine, self.device)
 
     def has(self, name: str) -> bool:
         """Whether all files of the model `name` are in the folder."""

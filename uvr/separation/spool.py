@@ -6,7 +6,8 @@ The owner of its folder deletes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -30,14 +31,21 @@ class Spool:
     @classmethod
     def of(cls, blocks: Iterable[Block], path: Path, channels: int) -> Self:
         """Write `blocks`, each of shape (`channels`, any number of samples), to the new file `path`."""
-        samples, peak = 0, 0.0
-        with path.open("xb") as file:
+        return cls.several(blocks, [path], channels)[0]
+
+    @classmethod
+    def several(cls, blocks: Iterable[Block], paths: Sequence[Path], channels: int) -> list[Self]:
+        """Write `blocks` to the new files `paths`, to each the next `channels` rows."""
+        samples, peaks = 0, [0.0] * len(paths)
+        with ExitStack() as stack:
+            files = [stack.enter_context(path.open("xb")) for path in paths]
             for block in blocks:
                 if block.shape[1]:
-                    file.write(np.ascontiguousarray(block.T, dtype=np.float32).data)
                     samples += block.shape[1]
-                    peak = max(peak, float(block.max()), -float(block.min()))
-        return cls(path, channels, samples, peak)
+                    for number, part in enumerate(np.split(block, len(paths))):
+                        files[number].write(np.ascontiguousarray(part.T, dtype=np.float32).data)
+                        peaks[number] = max(peaks[number], float(part.max()), -float(part.min()))
+        return [cls(path, channels, samples, peak) for path, peak in zip(paths, peaks, strict=True)]
 
     def read(self, start: int, stop: int) -> Block:
         """The samples `start` to `stop`, of shape (channels, stop - start); zeros outside the file."""

@@ -12,7 +12,7 @@ from uvr.models import store
 from uvr.models.audio_separator import multi_file_model_name
 from uvr.models.catalogue import CATALOGUE, catalogue_name, find_model, known_model
 from uvr.net.model_sources import ModelSources
-from uvr.separation.engine_factory import model_file, needs_audio_separator
+from uvr.separation.engine_factory import engine_of, model_file
 
 KIM = CATALOGUE["Kim_Vocal_2"]
 
@@ -73,9 +73,9 @@ def test_a_path_without_a_file_is_refused_and_nothing_is_downloaded(tmp_path: Pa
         ("Kim_Vocal_2", ""),
     ],
 )
-def test_models_with_several_files_are_found_without_their_suffix(name: str, file: str) -> None:
+def test_models_with_several_files_are_found_without_their_suffix(tmp_path: Path, name: str, file: str) -> None:
     assert multi_file_model_name(name) == file
-    assert needs_audio_separator(name, "auto") is bool(file)
+    assert (engine_of(name, tmp_path, "auto", "cuda") == "audio-separator") is bool(file)
 
 
 def test_every_model_of_the_catalogue_is_found_by_its_file_and_its_title() -> None:
@@ -111,7 +111,7 @@ def test_a_model_for_audio_separator_is_refused_with_its_right_spelling(tmp_path
 def test_a_path_to_a_model_for_audio_separator_is_split(tmp_path: Path) -> None:
     (tmp_path / "own_bag.yaml").write_text("models: []")
     assert store.split_model_path(f"{tmp_path}/own_bag.yaml", ROOT) == ("own_bag.yaml", tmp_path)
-    assert needs_audio_separator(f"{tmp_path}/own_bag.yaml", "auto")
+    assert engine_of(f"{tmp_path}/own_bag.yaml", ROOT, "auto", "auto") == "audio-separator"
     assert model_file(f"{tmp_path}/own_bag.yaml", ROOT) == tmp_path / "own_bag.yaml"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,12 @@ from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS
 from uvr.models.catalogue import MdxParameters, known_model
 from uvr.net.model_sources import ModelSources
 from uvr.separation import engine_factory
-from uvr.separation.engine_factory import AudioSeparatorEngineFactory, MdxEngineFactory, choose_engine
+from uvr.separation.engine_factory import (
+    AudioSeparatorEngineFactory,
+    MdxEngineFactory,
+    RoformerEngineFactory,
+    choose_engine,
+)
 
 PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, primary_stem="Vocals")
 
@@ -45,12 +51,64 @@ def test_an_mdx_model_gets_audio_separator_on_request(own_mdx_model, tmp_path):
     assert pickle.loads(pickle.dumps(factory)) == factory
 
 
+@pytest.fixture
+def with_kernels(monkeypatch):
+    """As after `make setup` with a C compiler."""
+    monkeypatch.setattr(engine_factory, "kernels_are_built", lambda: True)
+
+
+def write_roformer(folder, name):
+    (folder / name).write_bytes(b"a checkpoint")
+    (folder / name).with_suffix(".yaml").write_text("model:\n  freqs_per_bands: !!python/tuple [2, 3]\n")
+
+
+@pytest.mark.usefixtures("with_kernels")
+@pytest.mark.parametrize("name", ["own.ckpt", "own.safetensors", "own.pth"])
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_roformer_gets_the_services_own_engine_on_cpus(name, device, tmp_path):
+    write_roformer(tmp_path, name)
+    factory = choose_engine(name, tmp_path, threads=3, device=device)
+    assert isinstance(factory, RoformerEngineFactory)
+    assert factory.files == (tmp_path / name, tmp_path / "own.yaml")
+    assert (factory.threads, factory.device) == (3, device)
+    assert pickle.loads(pickle.dumps(factory)) == factory
+    assert choose_engine(str(tmp_path / name), Path("/elsewhere"), threads=3, device=device) == factory
+
+
+@pytest.mark.usefixtures("with_kernels", "with_audio_separator")
+@pytest.mark.parametrize("options", [{"engine": "audio-separator"}, {"device": "cuda"}])
+def test_audio_separator_runs_a_roformer_on_request_and_on_cards(options, tmp_path):
+    write_roformer(tmp_path, "own.ckpt")
+    assert isinstance(choose_engine("own.ckpt", tmp_path, **options), AudioSeparatorEngineFactory)
+
+
 @pytest.mark.usefixtures("with_audio_separator")
-@pytest.mark.parametrize("name", ["htdemucs_ft.yaml", "model_bs_roformer_ep_317_sdr_12.9755.ckpt", "new_one.ckpt"])
-def test_models_of_several_files_go_to_audio_separator_by_name(name, tmp_path):
+def test_audio_separator_runs_a_roformer_if_the_kernels_are_not_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_factory, "kernels_are_built", lambda: False)
+    write_roformer(tmp_path, "own.ckpt")
+    assert isinstance(choose_engine("own.ckpt", tmp_path), AudioSeparatorEngineFactory)
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_a_roformer_of_the_catalogue_is_known_before_it_is_downloaded(tmp_path):
+    name = "model_bs_roformer_ep_317_sdr_12.9755.ckpt"
+    assert engine_factory.engine_of(name, tmp_path, "auto", "auto") == "roformer"
+    assert engine_factory.engine_of("MDX23C-8KFFT-InstVoc_HQ.ckpt", tmp_path, "auto", "auto") == "audio-separator"
+
+
+@pytest.mark.usefixtures("with_audio_separator")
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        ("htdemucs_ft.yaml", "auto"),
+        ("model_bs_roformer_ep_317_sdr_12.9755.ckpt", "audio-separator"),
+        ("new_one.ckpt", "auto"),
+    ],
+)
+def test_models_of_several_files_go_to_audio_separator_by_name(name, engine, tmp_path):
     for file in model.files if (model := known_model(name)) else ():
         (tmp_path / file.name).touch()
-    factory = choose_engine(name, tmp_path, sources=ModelSources(("http://mirror.example",)))
+    factory = choose_engine(name, tmp_path, engine=engine, sources=ModelSources(("http://mirror.example",)))
     assert factory == AudioSeparatorEngineFactory(name, tmp_path, None, ModelSources(("http://mirror.example",)))
 
 

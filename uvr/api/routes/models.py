@@ -6,6 +6,7 @@ Only the processors see the model files, and the API may run on another machine.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from flask import Response
 
@@ -56,13 +57,20 @@ def _own(name: str) -> Model:
     return Model(name=name, file=name, title=name, architecture="", license="")
 
 
+def _engine(name: str) -> Literal["mdx", "roformer", "audio-separator"]:
+    match name:
+        case "mdx" | "roformer":
+            return name
+    return "audio-separator"
+
+
 def _entry(model: Model, offers: Offers, in_use: list[str], speed: float | None) -> ModelEntry:
     announced = offers.runnable.get(model.name) or RunnableModel(model.name, is_here=False)
     return ModelEntry(
         name=model.name,
         title=model.title,
         architecture=model.architecture,
-        engine="mdx" if (announced.engine or model.engine) == "mdx" else "audio-separator",
+        engine=_engine(announced.engine or model.engine),
         primary_stem=model.parameters.primary_stem if model.parameters else None,
         license=model.license,
         size_bytes=model.total_bytes,

@@ -251,7 +251,8 @@ class ModelEntry(BaseModel):
     title: Annotated[str, Field(description="its name in the menus of UVR")]
     architecture: str
     engine: Annotated[
-        Literal["mdx", "audio-separator"], Field(description="the engine that runs it; mdx is the service's own")
+        Literal["mdx", "roformer", "audio-separator"],
+        Field(description="the engine that runs it; mdx and roformer are the service's own"),
     ]
     primary_stem: str | None
     license: str

@@ -24,17 +24,19 @@ _BAND_BINS = 128
 class Stft:
     """Transforms segments of `frames` frames, which are `hop_length` · (frames - 1) samples.
 
-    Spectra contain only the lowest `dim_f` of the `n_fft` / 2 + 1 bins; the inverse sets the others to zero.
+    Spectra contain only the lowest `dim_f` of the `n_fft` / 2 + 1 bins; the inverse sets the others to zero. The window
+    has `window` samples, 0 meaning `n_fft`, and stands in the middle of a frame.
     """
 
-    def __init__(self, *, n_fft: int, hop_length: int, dim_f: int, frames: int, threads: int = 1) -> None:
+    def __init__(
+        self, *, n_fft: int, hop_length: int, dim_f: int, frames: int, threads: int = 1, window: int = 0
+    ) -> None:
         self._n_fft = n_fft
         self._hop = hop_length
         self._dim_f = dim_f
         self._frames = frames
         self._inside = slice(n_fft // 2, n_fft // 2 + hop_length * (frames - 1))
-        periodic_hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-        self._window: NDArray[np.float32] = periodic_hann.astype(np.float32)
+        self._window = _periodic_hann(window or n_fft, n_fft)
         self._scaled_window = self._window * np.float32(n_fft)
         self._bands = [slice(start, min(start + _BAND_BINS, dim_f)) for start in range(0, dim_f, _BAND_BINS)]
         squares = np.broadcast_to(self._window**2, (frames, n_fft))
@@ -91,3 +93,9 @@ class Stft:
             part = frames[:, piece * self._hop : (piece + 1) * self._hop]
             total[piece : piece + count, : part.shape[1]] += part
         return total.reshape(-1)
+
+
+def _periodic_hann(size: int, frame: int) -> NDArray[np.float32]:
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    before = (frame - size) // 2
+    return np.pad(hann, (before, frame - size - before)).astype(np.float32)

@@ -104,20 +104,20 @@ class Library:
     def create(self, instruction_set: InstructionSet, threads: int, shape: tuple[int, int, int]) -> c_void_p:
         """Create a network without layers for input of `shape`: channels, bins, frames."""
         net = c_void_p()
-        self._check(self._c.tdfnet_create(ctypes.byref(net), instruction_set, threads, *shape))
+        self.check(self._c.tdfnet_create(ctypes.byref(net), instruction_set, threads, *shape))
         return net
 
     def add(self, net: c_void_p, layer: str, *arguments: object) -> None:
         """Append a layer by its name in tdfnet.h, such as "convolution"; its weights are copied."""
-        self._check(getattr(self._c, f"tdfnet_add_{layer}")(net, *arguments))
+        self.check(getattr(self._c, f"tdfnet_add_{layer}")(net, *arguments))
 
     def finish(self, net: c_void_p) -> None:
         """Allocate the memory and start the threads of a complete network."""
-        self._check(self._c.tdfnet_finish(net))
+        self.check(self._c.tdfnet_finish(net))
 
     def run(self, net: c_void_p, source: Array, result: Array) -> None:
         """Compute `result` from `source`, without holding Python's GIL."""
-        self._check(self._c.tdfnet_run(net, source, result))
+        self.check(self._c.tdfnet_run(net, source, result))
 
     def free(self, net: c_void_p) -> None:
         """Free a network and end its threads."""
@@ -139,6 +139,11 @@ class Library:
         """The number of output channels of the last layer."""
         return int(self._c.tdfnet_outputs_of(net))
 
-    def _check(self, status: int) -> None:
+    def function(self, name: str) -> Any:
+        """A function of the library, with argument types of its own."""
+        return self._c[name]
+
+    def check(self, status: int) -> None:
+        """Raise `KernelError` for a status that is an error."""
         if status:
             raise KernelError(self._c.tdfnet_message(status).decode())

@@ -38,6 +38,14 @@ int best_isa(void) { return kernels_baseline.isa; }
 static const struct kernels *const widest_first[] = {&kernels_baseline};
 #endif
 
+int resolve_isa(int requested) {
+    const int best = best_isa();
+    if (requested < TDFNET_BEST || requested > TDFNET_NEON) return TDFNET_BAD_ARGUMENT;
+    if (requested == TDFNET_BEST || best == requested) return best;
+    if (best == TDFNET_NEON) return requested == TDFNET_BASELINE ? best : TDFNET_UNSUPPORTED;
+    return requested < best ? requested : TDFNET_UNSUPPORTED;
+}
+
 const struct kernels *kernels_for(int isa, int inputs, int outputs) {
     for (size_t i = 0; i < sizeof widest_first / sizeof *widest_first; i++) {
         const struct kernels *kernels = widest_first[i];

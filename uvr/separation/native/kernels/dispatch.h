@@ -9,6 +9,9 @@ extern const struct kernels kernels_avx512, kernels_avx2, kernels_baseline;
 /* The widest instruction set of this machine. */
 int best_isa(void);
 
+/* The instruction set to use for the requested one, or a negative status. */
+int resolve_isa(int requested);
+
 /* The kernels of the widest instruction set, up to `isa`, whose vector width divides both `inputs` and `outputs`; NULL
  * if there are none. */
 const struct kernels *kernels_for(int isa, int inputs, int outputs);

@@ -1,8 +1,12 @@
 /* All kernels, compiled once for each instruction set. The including file defines KERNELS (the name of the table), ISA,
  * VECTOR_FLOATS and TILE_1, TILE_2, TILE_3. */
+#include <math.h>
+#include <string.h>
+
 #include "layers.h"
 #include "tdfnet.h"
 #include "dispatch.h"
+#include "roformer_jobs.h"
 #include "vector.inl"
 #include "multiply.inl"
 #include "transforms.inl"
@@ -10,6 +14,7 @@
 #include "tdf.inl"
 #include "resampling.inl"
 #include "pointwise.inl"
+#include "roformer.inl"
 
 const struct kernels KERNELS = {
     .isa = ISA,
@@ -20,4 +25,5 @@ const struct kernels KERNELS = {
             [TDF] = tdf_job,
             [DOWN] = down_job,
             [UP] = up_job},
+    .roformer = {[SPLIT] = split_job, [TRANSFORM] = transform_job, [MASK] = mask_job},
 };

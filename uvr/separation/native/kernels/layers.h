@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include "pool.h"
+
 /* An activation. Rows are frames, columns are bins, and the channels of a pixel are adjacent in memory ("NHWC"): the
  * inner loops of the layers run along the channels, and the pixels of a frame are the matrix that TDF multiplies. */
 struct image {
@@ -13,6 +15,8 @@ struct image {
 };
 
 static inline float *image_row(const struct image *image, int row) { return image->data + row * image->stride; }
+
+enum roformer_job { SPLIT, TRANSFORM, MASK, ROFORMER_JOBS };
 
 enum layer_kind { POINTWISE, CONVOLUTION, TDF, DOWN, UP, LAYER_KINDS };
 
@@ -50,6 +54,7 @@ struct kernels {
     int width;                 /* floats per vector */
     int tile[MAX_VECTORS + 1]; /* tile[v]: rows of a register tile that is v vectors wide */
     layer_job *job[LAYER_KINDS];
+    pool_job *roformer[ROFORMER_JOBS]; /* see roformer_jobs.h */
 };
 
 /* Winograd's F(4x4, 3x3): 4x4 outputs from 6x6 inputs. */

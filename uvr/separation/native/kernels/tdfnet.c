@@ -67,15 +67,6 @@ static int fits(int channels, int bins, int frames) {
     return image_floats(&image) <= MAX_FLOATS;
 }
 
-/* The instruction set to use for the requested one, or a negative status. */
-static int resolve_isa(int requested) {
-    const int best = best_isa();
-    if (requested < TDFNET_BEST || requested > TDFNET_NEON) return TDFNET_BAD_ARGUMENT;
-    if (requested == TDFNET_BEST || best == requested) return best;
-    if (best == TDFNET_NEON) return requested == TDFNET_BASELINE ? best : TDFNET_UNSUPPORTED;
-    return requested < best ? requested : TDFNET_UNSUPPORTED;
-}
-
 int tdfnet_create(tdfnet **result, int isa, int threads, int channels, int bins, int frames) {
     if (!result) return TDFNET_BAD_ARGUMENT;
     *result = NULL;

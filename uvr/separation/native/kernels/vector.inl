@@ -13,6 +13,10 @@ INLINE vector load(const float *from) { return *(const vector *)from; }
 
 INLINE void store(float *to, vector x) { *(vector *)to = x; }
 
+typedef float unaligned_vector __attribute__((vector_size(VECTOR_FLOATS * 4), may_alias, aligned(4)));
+
+INLINE void store_unaligned(float *to, vector x) { *(unaligned_vector *)to = x; }
+
 /* Prefetches `floats` floats. Any address is valid. */
 INLINE void fetch(const float *from, ptrdiff_t floats) {
     for (ptrdiff_t i = 0; i < floats; i += LINE) __builtin_prefetch(from + i);

@@ -1,0 +1,51 @@
+"""Which models are RoFormers, by the catalogue or by the YAML file beside a checkpoint.
+
+Imports nothing heavy: the processes that choose an engine load no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from uvr.errors import PermanentError
+from uvr.models.catalogue import known_model
+from uvr.models.descriptions import read_description
+from uvr.models.files import Stamp, stamp_of
+
+CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".safetensors")
+_BANDS = ("freqs_per_bands", "num_bands")
+"""Keys that only a RoFormer's description has."""
+
+
+def roformer_description(name: str, folder: Path) -> Path | None:
+    """The YAML file of the RoFormer `name` in `folder`; None if the model is another one, or not known to be one.
+
+    The file of a model of the catalogue may still be missing.
+    """
+    model = known_model(name)
+    if model and model.engine != "roformer":
+        return None
+    if model and model.further_files:
+        path = folder / model.further_files[0].name
+        return path if not path.is_file() or _describes_roformer(path) else None
+    checkpoint = folder / name
+    path = checkpoint.with_suffix(".yaml")
+    if not name.lower().endswith(CHECKPOINT_SUFFIXES) or not checkpoint.is_file() or not path.is_file():
+        return None
+    return path if _describes_roformer(path) else None
+
+
+def _describes_roformer(path: Path) -> bool:
+    return _read(path, stamp_of([path]))
+
+
+@lru_cache(maxsize=256)  # a processor asks for all its models every few seconds
+def _read(path: Path, _stamp: Stamp) -> bool:
+    try:
+        description = read_description(path)
+    except (PermanentError, OSError):
+        return False
+    section = description.get("model") if isinstance(description, Mapping) else None
+    return isinstance(section, Mapping) and any(key in section for key in _BANDS)

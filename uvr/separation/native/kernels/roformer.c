@@ -1,0 +1,166 @@
+/* Memory and threads of a RoFormer, and the calls that run one layer. */
+#include "roformer.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "dispatch.h"
+#include "memory.h"
+#include "roformer_jobs.h"
+
+#define MAX_THREADS 256
+#define MAX_SIDE (1 << 20)
+
+static int larger(int a, int b) { return a > b ? a : b; }
+
+static int tokens_per_job(const struct roformer_shape *shape) {
+    const int longest = larger(shape->frames, shape->bands);
+    return larger(longest, larger(JOB_TOKENS, FEED_TOKENS));
+}
+
+static int is_possible(const struct roformer_shape *shape) {
+    const int sides[] = {shape->frames, shape->bands, shape->dim, shape->heads, shape->dim_head, shape->widest};
+    for (size_t i = 0; i < sizeof sides / sizeof *sides; i++)
+        if (sides[i] < 1 || sides[i] > MAX_SIDE) return 0;
+    return shape->dim_head % 2 == 0;
+}
+
+/* Allocates one array of a workspace, zeros, and counts it. */
+static float *array_of(roformer *net, ptrdiff_t rows, ptrdiff_t row) {
+    net->bytes += (size_t)rows * (size_t)row * sizeof(float);
+    return new_floats((size_t)rows * (size_t)row);
+}
+
+static int make_workspace(roformer *net, struct roformer_workspace *work) {
+    const ptrdiff_t tokens = tokens_per_job(&net->shape) + SPARE_TOKENS;
+    const ptrdiff_t positions = round_up(larger(net->shape.frames, net->shape.bands), ROFORMER_PANEL);
+    const ptrdiff_t widest = round_up(net->shape.widest, ROFORMER_PANEL);
+    work->tokens = array_of(net, tokens, net->padded_dim);
+    work->normal = array_of(net, tokens, net->padded_dim);
+    work->queries = array_of(net, tokens, net->turned);
+    work->keys = array_of(net, tokens, net->turned);
+    work->values = array_of(net, tokens, net->valued);
+    work->packed_keys = array_of(net, positions, net->turned);
+    work->scores = array_of(net, MAX_TILE_ROWS, positions);
+    work->gates = array_of(net, tokens, net->gate_row);
+    work->attended = array_of(net, tokens, net->attended_row);
+    work->hidden = array_of(net, FEED_TOKENS + SPARE_TOKENS, widest);
+    work->second_hidden = array_of(net, FEED_TOKENS + SPARE_TOKENS, widest);
+    return work->tokens && work->normal && work->queries && work->keys && work->values && work->packed_keys &&
+           work->scores && work->gates && work->attended && work->hidden && work->second_hidden;
+}
+
+static void free_workspace(struct roformer_workspace *work) {
+    float *arrays[] = {work->tokens, work->normal, work->queries,  work->keys,   work->values,       work->packed_keys,
+                       work->scores, work->gates,  work->attended, work->hidden, work->second_hidden};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
+}
+
+int roformer_create(roformer **result, int isa, int threads, const struct roformer_shape *shape) {
+    if (!result || !shape) return TDFNET_BAD_ARGUMENT;
+    *result = NULL;
+    if (threads < 1 || threads > MAX_THREADS || !is_possible(shape)) return TDFNET_BAD_ARGUMENT;
+    isa = resolve_isa(isa);
+    if (isa < 0) return isa;
+    roformer *net = calloc(1, sizeof *net);
+    if (!net) return TDFNET_NO_MEMORY;
+    if (pthread_mutex_init(&net->lock, NULL)) {
+        free(net);
+        return TDFNET_NO_MEMORY;
+    }
+    net->shape = *shape;
+    net->threads = threads;
+    net->kernels = kernels_for(isa, 0, 0);
+    net->padded_dim = (int)round_up(shape->dim, ROFORMER_PANEL);
+    net->turned = 2 * (int)round_up(shape->dim_head / 2, LINE);
+    net->valued = (int)round_up(shape->dim_head, ROFORMER_PANEL);
+    net->gate_row = (int)round_up(shape->heads, ROFORMER_PANEL);
+    net->attended_row = (int)round_up((shape->heads - 1) * shape->dim_head + net->valued, LINE);
+    net->workspace = calloc((size_t)threads, sizeof *net->workspace);
+    int status = net->workspace ? TDFNET_OK : TDFNET_NO_MEMORY;
+    for (int i = 0; i < threads && !status; i++)
+        if (!make_workspace(net, &net->workspace[i])) status = TDFNET_NO_MEMORY;
+    if (!status) status = pool_create(&net->pool, threads);
+    if (status) {
+        roformer_free(net);
+        return status;
+    }
+    *result = net;
+    return TDFNET_OK;
+}
+
+void roformer_free(roformer *net) {
+    if (!net) return;
+    pool_free(net->pool);
+    for (int i = 0; i < net->threads && net->workspace; i++) free_workspace(&net->workspace[i]);
+    free(net->workspace);
+    pthread_mutex_destroy(&net->lock);
+    free(net);
+}
+
+int roformer_isa_of(const roformer *net) { return net->kernels->isa; }
+
+size_t roformer_bytes_of(const roformer *net) { return net->bytes; }
+
+static int run(roformer *net, enum roformer_job kind, struct roformer_call *call, int jobs) {
+    call->net = net;
+    pthread_mutex_lock(&net->lock);
+    pool_run(net->pool, net->kernels->roformer[kind], call, jobs);
+    pthread_mutex_unlock(&net->lock);
+    return TDFNET_OK;
+}
+
+static int fits(const roformer *net, const struct roformer_linear *linear) {
+    return linear->weight && linear->inputs >= 1 && linear->outputs >= 1 && linear->inputs <= net->shape.widest &&
+           linear->outputs <= net->shape.widest;
+}
+
+static int is_band(const roformer *net, int band) { return band >= 0 && band < net->shape.bands; }
+
+int roformer_split(roformer *net, const struct roformer_linear *linear, int band, const float *inputs, long stride,
+                   float *features) {
+    if (!net || !linear || !inputs || !features || !is_band(net, band) || !fits(net, linear))
+        return TDFNET_BAD_ARGUMENT;
+    if (linear->outputs != net->shape.dim) return TDFNET_BAD_ARGUMENT;
+    struct roformer_call call = {
+        .linear = linear, .band = band, .inputs = inputs, .stride = stride, .features = features};
+    return run(net, SPLIT, &call, divide_up(net->shape.frames, FEED_TOKENS));
+}
+
+int roformer_transform(roformer *net, const struct roformer_layer *layer, float *features) {
+    if (!net || !layer || !features || !layer->cosines || !layer->sines) return TDFNET_BAD_ARGUMENT;
+    const struct roformer_linear *heads = &layer->query_key_value;
+    const int dim = net->shape.dim, inner = net->shape.heads * net->shape.dim_head;
+    if (!heads->weight || heads->inputs != dim || heads->outputs != net->shape.heads * (2 * net->turned + net->valued))
+        return TDFNET_BAD_ARGUMENT;
+    if (!fits(net, &layer->gates) || layer->gates.inputs != dim || layer->gates.outputs != net->shape.heads)
+        return TDFNET_BAD_ARGUMENT;
+    if (!layer->output.weight || layer->output.inputs != inner || layer->output.outputs != dim)
+        return TDFNET_BAD_ARGUMENT;
+    if (!fits(net, &layer->inner) || layer->inner.inputs != dim) return TDFNET_BAD_ARGUMENT;
+    if (!fits(net, &layer->outer) || layer->outer.inputs != layer->inner.outputs || layer->outer.outputs != dim)
+        return TDFNET_BAD_ARGUMENT;
+    struct roformer_call call = {.layer = layer, .features = features};
+    const int sequences = layer->along_bands ? net->shape.frames : net->shape.bands;
+    return run(net, TRANSFORM, &call, divide_up(sequences, sequences_per_job(positions_of(net, layer))));
+}
+
+int roformer_mask(roformer *net, const struct roformer_linear *linear, int layers, int normalize, int band,
+                  const float *features, float *outputs, long stride, int numbers) {
+    if (!net || !linear || layers < 1 || !features || !outputs || !is_band(net, band)) return TDFNET_BAD_ARGUMENT;
+    int inputs = net->shape.dim;
+    for (int i = 0; i < layers; i++) {
+        if (!fits(net, &linear[i]) || linear[i].inputs != inputs) return TDFNET_BAD_ARGUMENT;
+        inputs = linear[i].outputs;
+    }
+    if (numbers < 1 || inputs != 2 * (int)round_up(numbers, ROFORMER_PANEL)) return TDFNET_BAD_ARGUMENT;
+    struct roformer_call call = {.linear = linear,
+                                 .layers = layers,
+                                 .normalize = normalize,
+                                 .band = band,
+                                 .features = (float *)features,
+                                 .outputs = outputs,
+                                 .stride = stride,
+                                 .numbers = numbers};
+    return run(net, MASK, &call, divide_up(net->shape.frames, FEED_TOKENS));
+}

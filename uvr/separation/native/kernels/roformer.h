@@ -1,0 +1,61 @@
+/* The layers of BS-RoFormer and Mel-Band RoFormer, in float32.
+ *
+ * A network is built once from packed weights, which the caller keeps: nothing is copied. The features of a chunk lie
+ * in one array [frames][bands][dim] that the caller owns; each call changes them by one layer, so the caller can report
+ * progress and stop between two layers. Results do not depend on the number of threads.
+ *
+ * Packed weights of a linear layer are [outputs / 32, rounded up][inputs][32], zeros at the end. Biases have as many
+ * values as there are packed outputs. All arrays are aligned to 64 bytes. */
+#ifndef ROFORMER_H
+#define ROFORMER_H
+
+#include "tdfnet.h"
+
+#define ROFORMER_PANEL 32
+
+typedef struct roformer roformer;
+
+/* `weight` is packed; `bias` may be NULL. */
+struct roformer_linear {
+    const float *weight, *bias;
+    int inputs, outputs;
+};
+
+/* Attention and feed-forward along one axis. The gammas of the norms are part of the weights behind them.
+ *
+ * `query_key_value` has for each head the queries, the keys (`turned` outputs each) and the values (`values` outputs).
+ * The outputs of queries and keys are permuted: first the even ones, rounded up to 16, then the odd ones, so that pairs
+ * are turned without moving them; queries are scaled by dim_head^-0.5. `cosines` and `sines` are [positions][turned /
+ * 2]. `norm` is NULL, or the gamma of a norm behind this layer. */
+struct roformer_layer {
+    struct roformer_linear query_key_value, gates, output, inner, outer;
+    const float *cosines, *sines, *norm;
+    int along_bands; /* sequences along the bands of a frame; otherwise along the frames of a band */
+};
+
+struct roformer_shape {
+    int frames, bands, dim, heads, dim_head;
+    int widest; /* the largest number of packed outputs of any linear layer but `query_key_value` */
+};
+
+/* Creates a network with `threads` threads (1 to 256, including the caller's) that uses no instruction set wider than
+ * `isa`. This and all other functions return a status of tdfnet.h. */
+TDFNET_API int roformer_create(roformer **net, int isa, int threads, const struct roformer_shape *shape);
+TDFNET_API void roformer_free(roformer *net);
+TDFNET_API int roformer_isa_of(const roformer *net);
+TDFNET_API size_t roformer_bytes_of(const roformer *net); /* memory for the workspaces of all threads */
+
+/* features[frames][bands][dim] of band `band` from its inputs [frames][stride], of which the first `linear->inputs` of
+ * each frame belong to the band. */
+TDFNET_API int roformer_split(roformer *net, const struct roformer_linear *linear, int band, const float *inputs,
+                              long stride, float *features);
+
+TDFNET_API int roformer_transform(roformer *net, const struct roformer_layer *layer, float *features);
+
+/* outputs[frames][stride]: the numbers of the masks of one band, from its features after `layers` linear layers with
+ * tanh between them and a gated linear unit at the end. The gates are packed behind the numbers, from a multiple of 32
+ * on. `normalize`: whether the features are scaled to the length sqrt(dim) first. */
+TDFNET_API int roformer_mask(roformer *net, const struct roformer_linear *linear, int layers, int normalize, int band,
+                             const float *features, float *outputs, long stride, int numbers);
+
+#endif

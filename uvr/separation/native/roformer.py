@@ -1,0 +1,127 @@
+"""Python bindings of the kernels for RoFormers (`kernels/roformer.h`), by ctypes.
+
+The caller keeps the arrays to which the structures point for as long as it uses them. A status other than 0 is raised
+as `KernelError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from ctypes import POINTER, Structure, c_int, c_long, c_size_t, c_void_p
+from typing import Any
+
+import numpy as np
+
+from uvr.separation.native import bindings
+from uvr.separation.native.bindings import Array, InstructionSet
+
+_ALIGNMENT = 64
+
+
+class LinearLayer(Structure):
+    """`struct roformer_linear`."""
+
+    _fields_ = (("weight", c_void_p), ("bias", c_void_p), ("inputs", c_int), ("outputs", c_int))
+
+    @classmethod
+    def of(cls, weight: Array, bias: Array | None, outputs: int) -> LinearLayer:
+        """The layer of a packed `weight` (panels, inputs, 32), of whose outputs the first `outputs` count."""
+        return cls(address(weight), None if bias is None else address(bias), weight.shape[1], outputs)
+
+
+class TransformerLayer(Structure):
+    """`struct roformer_layer`."""
+
+    _fields_ = (
+        *((name, LinearLayer) for name in ("query_key_value", "gates", "output", "inner", "outer")),
+        *((name, c_void_p) for name in ("cosines", "sines", "norm")),
+        ("along_bands", c_int),
+    )
+
+
+class NetworkSize(Structure):
+    """`struct roformer_shape`."""
+
+    _fields_ = tuple((name, c_int) for name in ("frames", "bands", "dim", "heads", "dim_head", "widest"))
+
+
+_ARGUMENTS: dict[str, list[Any]] = {
+    "create": [POINTER(c_void_p), c_int, c_int, POINTER(NetworkSize)],
+    "free": [c_void_p],
+    "isa_of": [c_void_p],
+    "bytes_of": [c_void_p],
+    "split": [c_void_p, POINTER(LinearLayer), c_int, c_void_p, c_long, c_void_p],
+    "transform": [c_void_p, POINTER(TransformerLayer), c_void_p],
+    "mask": [c_void_p, POINTER(LinearLayer), c_int, c_int, c_int, c_void_p, c_void_p, c_long, c_int],
+}
+
+
+class RoformerKernels:
+    """The workspaces and threads for chunks of one size.
+
+    Raises `LibraryError` if the kernels cannot be loaded, and `KernelError` if memory or threads are missing.
+    """
+
+    def __init__(self, size: NetworkSize, *, threads: int, instruction_set: InstructionSet) -> None:
+        self._library = bindings.load()
+        self._functions = {name: self._library.function(f"roformer_{name}") for name in _ARGUMENTS}
+        for name, arguments in _ARGUMENTS.items():
+            self._functions[name].argtypes = arguments
+        self._functions["free"].restype = None
+        self._functions["bytes_of"].restype = c_size_t
+        self._net = c_void_p()
+        self._call("create", ctypes.byref(self._net), instruction_set, threads, ctypes.byref(size), of_network=False)
+        # Not at the end of the process, when a daemon thread may still be in a call.
+        weakref.finalize(self, self._functions["free"], self._net).atexit = False
+
+    @property
+    def instruction_set(self) -> InstructionSet:
+        """The widest instruction set that is used."""
+        return InstructionSet(self._functions["isa_of"](self._net))
+
+    @property
+    def bytes(self) -> int:
+        """The memory of the workspaces."""
+        return int(self._functions["bytes_of"](self._net))
+
+    def split(self, layer: LinearLayer, band: int, inputs: Array, column: int, features: Array) -> None:
+        """Write the features of `band` from its `inputs` (frames, all), which begin at `column`."""
+        self._call("split", layer, band, address(inputs) + 4 * column, inputs.shape[1], address(features))
+
+    def transform(self, layer: TransformerLayer, features: Array) -> None:
+        """Change the features by one layer of attention and feed-forward, without holding Python's GIL."""
+        self._call("transform", layer, address(features))
+
+    def mask(
+        self,
+        layers: ctypes.Array[LinearLayer],
+        band: int,
+        features: Array,
+        outputs: Array,
+        columns: slice,
+        *,
+        normalize: bool,
+    ) -> None:
+        """Write the mask of `band` to `columns` of `outputs` (frames, all)."""
+        place, width = address(outputs) + 4 * columns.start, columns.stop - columns.start
+        self._call("mask", layers, len(layers), normalize, band, address(features), place, outputs.shape[1], width)
+
+    def _call(self, name: str, *arguments: object, of_network: bool = True) -> None:
+        first = (self._net,) if of_network else ()
+        self._library.check(self._functions[name](*first, *arguments))
+
+
+def address(array: Array) -> int:
+    """Where the values of `array` lie, which the kernels read in C order and aligned."""
+    if array.dtype != np.float32 or not array.flags.c_contiguous or array.ctypes.data % _ALIGNMENT:
+        raise TypeError("kernels take aligned C-ordered float32 arrays")
+    return int(array.ctypes.data)
+
+
+def aligned(*shape: int) -> Array:
+    """An array of zeros that begins at a multiple of 64 bytes."""
+    count = int(np.prod(shape))
+    memory = np.zeros(count + _ALIGNMENT // 4, np.float32)
+    start = -memory.ctypes.data % _ALIGNMENT // 4
+    return memory[start : start + count].reshape(shape)

@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-docker chart screenshots lint format bench bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-docker chart screenshots lint format bench bench-network bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,10 @@ bench: ## measure speed on this machine and compare the engine with audio-separa
 	$(PYTHON_IN_VENV) -m bench.model_switching
 	$(PYTHON_IN_VENV) -m bench.queue_throughput
 	$(PYTHON_IN_VENV) -m bench.api
+
+bench-network: ## compare the kernels with ONNX Runtime, and show where their time goes; ARGS="--isa AVX2 --rounds 5"
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m bench.network $(ARGS)
 
 bench-api: ## measure requests per second of the API and compare it with a bare endpoint; ARGS="--rounds 3"
 	@scripts/setup.sh dev

@@ -1,9 +1,13 @@
-"""The speed of our kernels compared with ONNX Runtime, for the network alone: `python -m bench.network`.
+"""The kernels compared with ONNX Runtime, for the network alone, and where their time goes: `make bench-network`.
 
-Each contender is a process that computes the same segment, with one thread and with two. They take turns, in reverse
-order in every second round. The network is the stand-in of UVR-MDX-NET-Inst_HQ_4 (`bench.standin`). Times are medians;
-ratios are medians of the ratios within each round. Memory is the peak of the process (VmHWM). SNR compares each
-estimate with the same network in float64, which takes a minute and 8 GB once (`--no-snr` skips it).
+Each contender is a process that computes the same segment, with one thread and with two: the kernels with each
+instruction set in question, and ONNX Runtime, which uses the widest one. They take turns, in reverse order in every
+second round. The network is the stand-in of UVR-MDX-NET-Inst_HQ_4 (`bench.standin`). Times are medians; ratios are
+medians of the ratios within each round. Memory is the peak of the process (VmHWM). SNR compares each estimate with the
+same network in float64, which takes a minute and 8 GB once (`--no-snr` skips it).
+
+The tables by class of layer (`bench.layers`) compare the kernels with what the same instruction set reaches in loops
+that only multiply and add, or only read or write memory, on the same number of threads, measured before the turns.
 """
 
 from __future__ import annotations
@@ -27,27 +31,47 @@ import onnx
 from numpy.typing import NDArray
 
 from bench import standin
-from bench.support import ROOT, machine, write_results
+from bench.layers import Ceiling, table, works
+from bench.support import ROOT, best_bytes_per_s, machine, write_results
 from bench.worker import peak_rss_mib
 from uvr import logs
 from uvr.models.store import parameters_of
 from uvr.separation.mdx.stft import Spectrum
+from uvr.separation.native import bindings
 from uvr.separation.native.bindings import InstructionSet
+from uvr.separation.native.graph_matcher import recognise
+from uvr.separation.native.peak import Peak, peak_rate
 
 KERNELS, RUNTIME = "kernels", "ONNX Runtime"
-MIN_RATIO, MIN_SNR_DB = 1.9, 75.0
+MIN_RATIO = {"AVX512": 2.4, "AVX2": 1.6}
+"""How many times as fast as ONNX Runtime, which is free to use AVX-512, the kernels shall be with two threads."""
+MIN_SNR_DB = 75.0
 
 
 @dataclass
 class Contender:
     """A process with a loaded network, and the durations of its turns."""
 
-    name: str
+    engine: str
+    instruction_set: str
+    """Of the kernels; "" for ONNX Runtime."""
     threads: int
     process: subprocess.Popen[str]
     output: Path
     seconds: list[float] = field(default_factory=list)
+    steps: list[list[float]] = field(default_factory=list)
+    """Of the kernels: the seconds of each step of each turn (see `NativeNetwork.seconds`)."""
     peak_mib: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of the engine and its instruction set."""
+        return f"{self.engine}, {self.instruction_set}" if self.instruction_set else self.engine
+
+    @property
+    def step_seconds(self) -> list[float]:
+        """The median of each step."""
+        return [statistics.median(step) for step in zip(*self.steps, strict=True)]
 
     def take_turn(self) -> None:
         """Compute the segment once."""
@@ -56,6 +80,7 @@ class Contender:
         print("go", file=self.process.stdin, flush=True)
         answer = json.loads(self.process.stdout.readline())
         self.seconds.append(answer["seconds"])
+        self.steps.append(answer["steps"])
         self.peak_mib = answer["peak_mib"]
 
 
@@ -64,23 +89,29 @@ def main() -> None:
     options = parsed_options()
     model = standin.ensure()
     if options.serve:
-        serve(options.serve, model, options.segment, options.threads[0], options.isa)
+        serve(options.serve, model, options.segment, options.threads[0], options.isa[0])
         return
-    with tempfile.TemporaryDirectory(prefix="uvr-bench-") as name, ExitStack() as stack:
-        segment = Path(name) / "segment.npy"
+    names = instruction_sets(options.isa)
+    ceilings = {(name, threads): ceiling_of(name, threads) for name in names for threads in options.threads}
+    with tempfile.TemporaryDirectory(prefix="uvr-bench-") as folder, ExitStack() as stack:
+        segment = Path(folder) / "segment.npy"
         np.save(segment, standin.spectrum())
-        engines = [
-            stack.enter_context(contender(engine, segment, threads, options.isa))
+        contenders = [
+            stack.enter_context(contender(engine, name, segment, threads))
             for threads in options.threads
-            for engine in (KERNELS, RUNTIME)
+            for engine, name in [*((KERNELS, name) for name in names), (RUNTIME, "")]
         ]
-        for number in range(-1, options.rounds):
-            for one in engines if number % 2 == 0 else reversed(engines):
-                one.take_turn()
-                if number < 0:  # the warm-up round
-                    one.seconds.clear()
-        snrs = [] if options.no_snr else snrs_db(model, np.load(segment), engines)
-        report(engines, snrs, options)
+        take_turns(contenders, options.rounds)
+        snrs = [] if options.no_snr else snrs_db(model, np.load(segment), contenders)
+        report(contenders, snrs, options.rounds)
+    report_layers(model, contenders, ceilings)
+    on = machine() | {"ceilings": {f"{name}, {threads}": vars(found) for (name, threads), found in ceilings.items()}}
+    rows = [
+        {"network": one.name, "threads": one.threads, "seconds": one.seconds, "peak_mib": one.peak_mib}
+        | {"step_seconds": one.step_seconds}
+        for one in contenders
+    ]
+    write_results("network", {"machine": on, "rows": rows, "snrs_db": snrs})
 
 
 def parsed_options() -> argparse.Namespace:
@@ -90,9 +121,9 @@ def parsed_options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (1 2)")
     parser.add_argument(
         "--isa",
-        default="BEST",
+        nargs="+",
         choices=[one.name for one in InstructionSet],
-        help="instruction set of the kernels (BEST)",
+        help="instruction sets of the kernels (all of this processor but BASELINE)",
     )
     parser.add_argument("--no-snr", action="store_true", help="skip the comparison with float64")
     parser.add_argument("--serve", choices=(KERNELS, RUNTIME), help=argparse.SUPPRESS)
@@ -100,36 +131,65 @@ def parsed_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def instruction_sets(named: list[str] | None) -> list[str]:
+    """The instruction sets to measure, each by its own name instead of BEST, and once."""
+    library = bindings.load()
+    wide = [one for one in library.instruction_sets if one is not InstructionSet.BASELINE] or [library.best]
+    sets = [InstructionSet[name] for name in named] if named else wide
+    return list(dict.fromkeys((library.best if one is InstructionSet.BEST else one).name for one in sets))
+
+
+def ceiling_of(name: str, threads: int) -> Ceiling:
+    """What this processor can do at most with an instruction set."""
+    isa = InstructionSet[name]
+    return Ceiling(peak_rate(Peak.MULTIPLY, isa, threads), best_bytes_per_s(isa, threads))
+
+
 @contextmanager
-def contender(name: str, segment: Path, threads: int, isa: str) -> Iterator[Contender]:
+def contender(engine: str, isa: str, segment: Path, threads: int) -> Iterator[Contender]:
     """A process that loads the network and runs while the block does."""
-    options = ["--segment", str(segment), "--threads", str(threads), "--isa", isa]
-    command = [sys.executable, "-m", "bench.network", "--serve", name, *options]
+    options = ["--segment", str(segment), "--threads", str(threads), *(["--isa", isa] if isa else ["--isa", "BEST"])]
+    command = [sys.executable, "-m", "bench.network", "--serve", engine, *options]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
-        yield Contender(name, threads, process, segment.with_name(f"{name}-{threads}.npy"))
+        yield Contender(engine, isa, threads, process, output_of(engine, isa or "BEST", segment, threads))
 
 
-def serve(name: str, model: Path, segment: Path, threads: int, isa: str) -> None:
+def output_of(engine: str, isa: str, segment: Path, threads: int) -> Path:
+    """The file with the last estimate of a contender."""
+    return segment.with_name(f"{engine}-{isa}-{threads}.npy")
+
+
+def take_turns(contenders: list[Contender], rounds: int) -> None:
+    """Let all compute the segment in turns, once to warm up and then `rounds` times."""
+    for number in range(-1, rounds):
+        for one in contenders if number % 2 == 0 else reversed(contenders):
+            one.take_turn()
+            if number < 0:
+                one.seconds.clear()
+                one.steps.clear()
+
+
+def serve(engine: str, model: Path, segment: Path, threads: int, isa: str) -> None:
     """What such a process does: compute the segment once for each line of input."""
     logs.configure("warning", "json", process="bench")
-    network = loaded(name, model, threads, isa)
+    network = loaded(engine, model, threads, isa)
     spectrum = np.load(segment)
     for _ in sys.stdin:
         started = time.perf_counter()
         estimate = network.run(spectrum)
         seconds = time.perf_counter() - started
-        np.save(segment.with_name(f"{name}-{threads}.npy"), estimate)
-        print(json.dumps({"seconds": seconds, "peak_mib": peak_rss_mib()}), flush=True)
+        np.save(output_of(engine, isa, segment, threads), estimate)
+        steps = network.seconds if engine == KERNELS else []
+        print(json.dumps({"seconds": seconds, "steps": steps, "peak_mib": peak_rss_mib()}), flush=True)
 
 
-def loaded(name: str, model: Path, threads: int, isa: str) -> Any:
+def loaded(engine: str, model: Path, threads: int, isa: str) -> Any:
     """The loaded network; imports only what this contender needs."""
-    if name == RUNTIME:
+    if engine == RUNTIME:
         from uvr.separation.mdx.onnxruntime_network import OnnxRuntimeNetwork
 
         return OnnxRuntimeNetwork(model, parameters_of(model), threads=threads, device="cpu")
-    from uvr.separation.native.graph_matcher import recognise
     from uvr.separation.native.network import NativeNetwork
 
     return NativeNetwork(recognise(model.read_bytes()), threads=threads, instruction_set=InstructionSet[isa])
@@ -155,31 +215,60 @@ def in_double(model: Path, spectrum: Spectrum) -> NDArray[np.float64]:
     return exact
 
 
-def report(engines: list[Contender], snrs: list[float], options: argparse.Namespace) -> None:
-    """Print the figures and compare them with the targets; write the same as JSON."""
+def report(contenders: list[Contender], snrs: list[float], rounds: int) -> None:
+    """Print how fast, how large and how exact all are, and compare that with the targets."""
     on = machine()
-    print(f"{on['cores']} cores of {on['processor']}; medians of {options.rounds} turns, range in brackets\n")
+    print(f"{on['cores']} cores of {on['processor']}; medians of {rounds} turns, range in brackets\n")
     print("| network | threads | seconds per segment | peak MiB | SNR to float64, dB |\n|---|---|---|---|---|")
-    rows = []
-    for number, one in enumerate(engines):
+    for number, one in enumerate(contenders):
         snr = f"{snrs[number]:.1f}" if snrs else ""
         seconds = f"{statistics.median(one.seconds):.2f} ({min(one.seconds):.2f} to {max(one.seconds):.2f})"
         print(f"| {one.name} | {one.threads} | {seconds} | {one.peak_mib:.0f} | {snr} |")
-        rows.append({"network": one.name, "threads": one.threads, "seconds": one.seconds, "peak_mib": one.peak_mib})
-    print("\n| what | target | reached |\n|---|---|---|")
-    for ours, theirs in zip(engines[::2], engines[1::2], strict=True):
-        ratio = statistics.median(
-            theirs_s / ours_s for ours_s, theirs_s in zip(ours.seconds, theirs.seconds, strict=True)
+    print("\n| what | aim | reached |\n|---|---|---|")
+    ours = [one for one in contenders if one.engine == KERNELS]
+    for one in ours:
+        (theirs,) = (other for other in contenders if other.engine == RUNTIME and other.threads == one.threads)
+        print_reached(
+            f"{one.name}, {threads_of(one)}: times as fast as ONNX Runtime",
+            MIN_RATIO.get(one.instruction_set),
+            ratio_of(one, theirs),
+            2,
         )
-        missed = "" if ratio >= MIN_RATIO else " (missed)"
-        threads = f"{ours.threads} thread{'s' * (ours.threads > 1)}"
-        print(f"| {threads}: times as fast as ONNX Runtime | {MIN_RATIO} | {ratio:.2f}{missed} |")
     if snrs:
-        worst = min(snrs[::2])
-        print(f"| SNR to float64, dB | {MIN_SNR_DB:g} | {worst:.1f}{'' if worst >= MIN_SNR_DB else ' (missed)'} |")
-        estimates = {np.load(one.output).tobytes() for one in engines[::2]}
-        print(f"| different results for different numbers of threads | 1 | {len(estimates)} |")
-    write_results("network", {"machine": on, "rows": rows, "snrs_db": snrs, "instruction_set": options.isa})
+        worst = min(snr for snr, one in zip(snrs, contenders, strict=True) if one.engine == KERNELS)
+        print_reached("SNR to float64, dB", MIN_SNR_DB, worst, 1)
+    for name in dict.fromkeys(one.instruction_set for one in ours):
+        estimates = {np.load(one.output).tobytes() for one in ours if one.instruction_set == name}
+        print(f"| {name}: different results for different numbers of threads | 1 | {len(estimates)} |")
+
+
+def print_reached(what: str, aim: float | None, reached: float, digits: int) -> None:
+    """One row of the table of aims."""
+    missed = " (missed)" if aim is not None and reached < aim else ""
+    print(f"| {what} | {'' if aim is None else format(aim, 'g')} | {reached:.{digits}f}{missed} |")
+
+
+def ratio_of(ours: Contender, theirs: Contender) -> float:
+    """How many times as fast `ours` is, as the median over all rounds."""
+    pairs = zip(ours.seconds, theirs.seconds, strict=True)
+    return statistics.median(theirs_s / ours_s for ours_s, theirs_s in pairs)
+
+
+def threads_of(one: Contender) -> str:
+    """The number of threads in words."""
+    return f"{one.threads} thread{'s' * (one.threads > 1)}"
+
+
+def report_layers(model: Path, contenders: list[Contender], ceilings: dict[tuple[str, int], Ceiling]) -> None:
+    """Print for the kernels where the time goes, by class of layer and level."""
+    steps = list(works(recognise(model.read_bytes())))
+    for one in contenders:
+        if one.engine != KERNELS:
+            continue
+        ceiling = ceilings[one.instruction_set, one.threads]
+        peak, bandwidth = ceiling.macs_per_s / 1e9, ceiling.bytes_per_s / 1e9
+        print(f"\n{one.instruction_set}, {threads_of(one)}: peak {peak:.1f} GMAC/s, bandwidth {bandwidth:.1f} GB/s\n")
+        print("\n".join(table(steps, one.step_seconds, ceiling)))
 
 
 if __name__ == "__main__":

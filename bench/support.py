@@ -23,6 +23,8 @@ from typing import Any, Self
 
 from uvr.models.files import tail_md5
 from uvr.models.store import parameters_of
+from uvr.separation.native.bindings import InstructionSet
+from uvr.separation.native.peak import Peak, peak_rate
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -172,6 +174,19 @@ def install(python: Path, *arguments: str) -> None:
     """Install packages into the environment of `python` with uv and pip's settings."""
     command = [sys.executable, "scripts/uv.py", "pip", "install", "--quiet", "--python", str(python), *arguments]
     subprocess.run(command, check=True, cwd=ROOT)
+
+
+def best_bytes_per_s(instruction_set: InstructionSet, threads: int) -> float:
+    """The bandwidth of the memory: the best of reading, copying and a triad, with arrays well beyond the caches."""
+    moves = (Peak.READ, Peak.COPY, Peak.TRIAD)
+    size = max(1 << 27, 4 * largest_cache_bytes())
+    return max(peak_rate(move, instruction_set, threads, array_bytes=size) for move in moves)
+
+
+def largest_cache_bytes() -> int:
+    """The size of the largest cache, as Linux reports it; 0 if it does not."""
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    return max((int(size.read_text().strip().rstrip("K")) * 1024 for size in sizes), default=0)
 
 
 def load_average() -> float:

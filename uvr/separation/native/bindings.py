@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_size_t, c_void_p
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -93,6 +93,7 @@ class Library:
             getattr(self._c, f"tdfnet_{name}").argtypes = [c_void_p]
         self._c.tdfnet_free.restype = None
         self._c.tdfnet_run.argtypes = _RUN
+        self._c.tdfnet_seconds_of.argtypes = [c_void_p, POINTER(c_double), c_int]
         for name, arguments in _LAYERS.items():
             getattr(self._c, f"tdfnet_add_{name}").argtypes = [c_void_p, *arguments]
 
@@ -100,6 +101,13 @@ class Library:
     def best(self) -> InstructionSet:
         """The instruction set that BEST means on this processor."""
         return InstructionSet(self._c.tdfnet_best_isa())
+
+    @property
+    def instruction_sets(self) -> list[InstructionSet]:
+        """All instruction sets of this processor for which there are kernels, the widest first."""
+        if self.best is InstructionSet.NEON:
+            return [InstructionSet.NEON]
+        return [InstructionSet(number) for number in range(self.best, InstructionSet.BEST, -1)]
 
     def create(self, instruction_set: InstructionSet, threads: int, shape: tuple[int, int, int]) -> c_void_p:
         """Create a network without layers for input of `shape`: channels, bins, frames."""
@@ -118,6 +126,14 @@ class Library:
     def run(self, net: c_void_p, source: Array, result: Array) -> None:
         """Compute `result` from `source`, without holding Python's GIL."""
         self.check(self._c.tdfnet_run(net, source, result))
+
+    def seconds_of(self, net: c_void_p) -> list[float]:
+        """What each step of the last run took: the import, each layer in order, the export (see tdfnet.h)."""
+        count = self._c.tdfnet_seconds_of(net, None, 0)
+        self.check(min(count, 0))
+        seconds = (c_double * count)()
+        self._c.tdfnet_seconds_of(net, seconds, count)
+        return list(seconds)
 
     def free(self, net: c_void_p) -> None:
         """Free a network and end its threads."""

@@ -65,6 +65,11 @@ class NativeNetwork:
         """The memory that it holds."""
         return self._library.bytes_of(self._net)
 
+    @property
+    def seconds(self) -> list[float]:
+        """What each step of the last run took: the import, each layer in order, the export."""
+        return self._library.seconds_of(self._net)
+
     def run(self, spectrum: Spectrum) -> Spectrum:
         """Estimate the spectrum of the primary stem from that of the mixture; both have shape (4, dim_f, dim_t)."""
         if spectrum.shape != self._shape:

@@ -7,6 +7,7 @@
 #include "tdfnet.h"
 #include "dispatch.h"
 #include "roformer_jobs.h"
+#include "peak_jobs.h"
 #include "vector.inl"
 #include "multiply.inl"
 #include "transforms.inl"
@@ -15,6 +16,7 @@
 #include "resampling.inl"
 #include "pointwise.inl"
 #include "roformer.inl"
+#include "peak.inl"
 
 const struct kernels KERNELS = {
     .isa = ISA,
@@ -26,4 +28,8 @@ const struct kernels KERNELS = {
             [DOWN] = down_job,
             [UP] = up_job},
     .roformer = {[SPLIT] = split_job, [TRANSFORM] = transform_job, [MASK] = mask_job},
+    .peak = {[PEAK_MULTIPLY] = peak_multiply_job,
+             [PEAK_READ] = peak_read_job,
+             [PEAK_COPY] = peak_copy_job,
+             [PEAK_TRIAD] = peak_triad_job},
 };

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "peak.h"
 #include "pool.h"
 
 /* An activation. Rows are frames, columns are bins, and the channels of a pixel are adjacent in memory ("NHWC"): the
@@ -55,6 +56,7 @@ struct kernels {
     int tile[MAX_VECTORS + 1]; /* tile[v]: rows of a register tile that is v vectors wide */
     layer_job *job[LAYER_KINDS];
     pool_job *roformer[ROFORMER_JOBS]; /* see roformer_jobs.h */
+    pool_job *peak[PEAK_KINDS];        /* see peak_jobs.h */
 };
 
 /* Winograd's F(4x4, 3x3): 4x4 outputs from 6x6 inputs. */

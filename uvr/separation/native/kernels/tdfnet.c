@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "dispatch.h"
 #include "layers.h"
@@ -35,6 +36,7 @@ struct tdfnet {
     float *arena, *workspace;
     size_t workspace_floats; /* per thread */
     struct pool *pool;
+    double clock, *seconds; /* of the steps of the last run, and when the step at work began */
 };
 
 int tdfnet_version(void) { return TDFNET_VERSION; }
@@ -323,6 +325,8 @@ int tdfnet_finish(tdfnet *net) {
     if (!net || net->finished || !net->layers || net->open) return TDFNET_BAD_ARGUMENT;
     int status = net->arena ? TDFNET_OK : make_arena(net);
     if (!status && !net->workspace) status = make_workspaces(net);
+    if (!status && !net->seconds) net->seconds = calloc((size_t)net->layers + 2, sizeof *net->seconds);
+    if (!status && !net->seconds) status = TDFNET_NO_MEMORY;
     if (!status) status = pool_create(&net->pool, net->threads);
     net->finished = !status;
     return status;
@@ -336,6 +340,7 @@ void tdfnet_free(tdfnet *net) {
     free(net->kept);
     free(net->arena);
     free(net->workspace);
+    free(net->seconds);
     pthread_mutex_destroy(&net->lock);
     free(net);
 }
@@ -382,17 +387,37 @@ static void run_job(void *context, int job, int thread) {
     layer->kernels->job[layer->kind](layer, job, work->net->workspace + work->net->workspace_floats * thread);
 }
 
+/* Stores the time of a step that ends now, when the next one begins. */
+static void end_step(tdfnet *net, int step) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    const double now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+    net->seconds[step] = now - net->clock;
+    net->clock = now;
+}
+
 int tdfnet_run(tdfnet *net, const float *input, float *output) {
     if (!net || !net->finished || !input || !output) return TDFNET_BAD_ARGUMENT;
     const int transfers = divide_up(net->input.rows, LINE_FRAMES);
     struct transfer import = {.image = &net->input, .from = input}, export = {.image = &net->output, .to = output};
     if (pthread_mutex_lock(&net->lock)) return TDFNET_BAD_ARGUMENT;
+    end_step(net, 0); /* sets the clock */
     pool_run(net->pool, transfer_frames, &import, transfers);
+    end_step(net, 0);
     for (int i = 0; i < net->layers; i++) {
         struct work work = {net, &net->layer[i]};
         pool_run(net->pool, run_job, &work, layer_jobs(work.layer));
+        end_step(net, i + 1);
     }
     pool_run(net->pool, transfer_frames, &export, divide_up(net->output.rows, LINE_FRAMES));
+    end_step(net, net->layers + 1);
     pthread_mutex_unlock(&net->lock);
     return TDFNET_OK;
+}
+
+int tdfnet_seconds_of(tdfnet *net, double *seconds, int count) {
+    if (!net || !net->finished || (!seconds && count) || pthread_mutex_lock(&net->lock)) return TDFNET_BAD_ARGUMENT;
+    for (int i = 0; i < count && i < net->layers + 2; i++) seconds[i] = net->seconds[i];
+    pthread_mutex_unlock(&net->lock);
+    return net->layers + 2;
 }

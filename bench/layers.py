@@ -1,0 +1,199 @@
+"""What each layer of an MDX-Net network computes and moves, and how well a processor did that.
+
+A multiply-add counts as one operation (MAC). `direct` is what the layer's definition needs; `done` is what the kernels
+multiply: a Winograd convolution F(4x4, 3x3) does 36 products instead of 144 for each 4x4 outputs, at the edges also for
+outputs outside of the image. The bytes are those that must move if no cache holds them: what goes in, what comes out,
+and the weights, each once, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from uvr.separation.native.architecture import Architecture, Convolution, Down, Layer, Pointwise, Tdf, Up
+
+FLOAT_BYTES = 4
+TILE = 4
+"""Winograd: the width and height of the outputs of a tile."""
+ELEMENTS = (TILE + 2) ** 2
+"""Products for each tile and pair of channels."""
+TRANSFER = "import, export"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step of the network computes and moves."""
+
+    kind: str
+    level: int
+    """How often the image was halved before."""
+    direct: int
+    done: int
+    moved_bytes: int
+
+    def __add__(self, other: Work) -> Work:
+        """Both together, by the names of the first."""
+        sums = (self.direct + other.direct, self.done + other.done, self.moved_bytes + other.moved_bytes)
+        return Work(self.kind, self.level, *sums)
+
+
+@dataclass(frozen=True)
+class Image:
+    """The size of what lies between two layers."""
+
+    channels: int
+    bins: int
+    frames: int
+
+    @property
+    def pixels(self) -> int:
+        """Positions that have a value for each channel."""
+        return self.bins * self.frames
+
+    @property
+    def values(self) -> int:
+        """All numbers of it."""
+        return self.pixels * self.channels
+
+
+def works(architecture: Architecture) -> Iterator[Work]:
+    """The work of each step in the order of `NativeNetwork.seconds`: the import, each layer, the export."""
+    image, level = Image(architecture.channels, architecture.bins, architecture.frames), 0
+    yield _transfer(image)
+    for layer in architecture.layers:
+        following = _image_behind(layer, image)
+        level += isinstance(layer, Down) - isinstance(layer, Up)
+        yield work_of(layer, image, following, level - isinstance(layer, Down))
+        image = following
+    yield _transfer(image)
+
+
+def work_of(layer: Layer, inside: Image, outside: Image, level: int) -> Work:
+    """The work of one layer between two images."""
+    pairs, values = inside.channels * outside.channels, inside.values + outside.values
+    match layer:
+        case Pointwise():
+            return _work("pointwise", level, inside.pixels * pairs, values + pairs)
+        case Convolution():
+            tiles = -(-inside.bins // TILE) * -(-inside.frames // TILE)
+            return _work(
+                "convolution", level, inside.pixels * 9 * pairs, values + ELEMENTS * pairs, tiles * ELEMENTS * pairs
+            )
+        case Tdf(narrow, _):
+            hidden = narrow.weight.shape[1]
+            return _work("TDF", level, 2 * inside.values * hidden, values + 2 * inside.bins * hidden)
+        case Down():
+            return _work("down", level, outside.pixels * 4 * pairs, values + 4 * pairs)
+        case Up():  # reads the skip, which has the size of what it writes
+            return _work("up", level, inside.pixels * 4 * pairs, values + outside.values + 4 * pairs)
+        case _:
+            assert_never(layer)
+
+
+def _work(kind: str, level: int, direct: int, values: int, done: int | None = None) -> Work:
+    return Work(kind, level, direct, direct if done is None else done, FLOAT_BYTES * values)
+
+
+def _transfer(image: Image) -> Work:
+    return Work(TRANSFER, 0, 0, 0, 2 * FLOAT_BYTES * image.values)
+
+
+def _image_behind(layer: Layer, image: Image) -> Image:
+    match layer:
+        case Pointwise(weight) | Convolution(weight):
+            return Image(len(weight), image.bins, image.frames)
+        case Down(weight):
+            return Image(len(weight), image.bins // 2, image.frames // 2)
+        case Up(weight):
+            return Image(weight.shape[1], image.bins * 2, image.frames * 2)
+        case _:
+            return image
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What the processor can do at most on some number of threads: multiply-adds and bytes moved, each in a second."""
+
+    macs_per_s: float
+    bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Some work, and the time that it took."""
+
+    work: Work
+    seconds: float
+
+    def __add__(self, other: Measured) -> Measured:
+        """Both together, by the names of the first."""
+        return Measured(self.work + other.work, self.seconds + other.seconds)
+
+    @property
+    def macs_per_s(self) -> float:
+        """Multiply-adds that were really done in a second."""
+        return self.work.done / self.seconds
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Bytes that had to move, in a second."""
+        return self.work.moved_bytes / self.seconds
+
+
+def by_class(works: Sequence[Work], seconds: Sequence[float], *, levels: bool) -> list[Measured]:
+    """The steps added up by kind, and if `levels` by level of the network, in the order of their first step.
+
+    Steps that were computed together, of which all but the last have 0 s, are added up as a kind of their own, with the
+    level of their first one.
+    """
+    found: dict[tuple[str, int], Measured] = {}
+    for step in _units(works, seconds):
+        key = (step.work.kind, step.work.level if levels else 0)
+        found[key] = found[key] + step if key in found else step
+    kinds = list(dict.fromkeys(kind for kind, _ in found))
+    return [found[key] for key in sorted(found, key=lambda key: (kinds.index(key[0]), key[1]))]
+
+
+def _units(works: Sequence[Work], seconds: Sequence[float]) -> Iterator[Measured]:
+    together: list[Work] = []
+    for work, taken in zip(works, seconds, strict=True):
+        together.append(work)
+        if taken:
+            total = together[0]
+            for other in together[1:]:
+                total = total + other
+            if len(together) > 1:
+                total = Work("block", total.level, total.direct, total.done, total.moved_bytes)
+            yield Measured(total, taken)
+            together = []
+
+
+HEAD = """\
+| class | level | ms | GMAC | GMAC done | GMAC/s | of the peak | MB to move | of the bandwidth |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def line(measured: Measured, ceiling: Ceiling, level: str) -> str:
+    """One row of the table below `HEAD`. Steps without multiplications leave their columns empty."""
+    work = measured.work
+    rate = f"{measured.macs_per_s / 1e9:.1f} | {measured.macs_per_s / ceiling.macs_per_s:.0%}" if work.done else " | "
+    counts = f"{work.direct / 1e9:.2f} | {work.done / 1e9:.2f}" if work.done else " | "
+    share = f"{measured.bytes_per_s / ceiling.bytes_per_s:.0%}"
+    return (
+        f"| {work.kind} | {level} | {1e3 * measured.seconds:.1f} | {counts} | {rate} "
+        f"| {work.moved_bytes / 1e6:.0f} | {share} |"
+    )
+
+
+def table(works: Sequence[Work], seconds: Sequence[float], ceiling: Ceiling) -> list[str]:
+    """The table by class and level, then the sums of each class and of all."""
+    parts = by_class(works, seconds, levels=True)
+    rows = [line(each, ceiling, str(each.work.level)) for each in parts]
+    sums = by_class(works, seconds, levels=False)
+    rows += [line(each, ceiling, "all") for each in sums if sum(part.work.kind == each.work.kind for part in parts) > 1]
+    everything = Measured(Work("network", 0, 0, 0, 0), 0.0)
+    for each in sums:
+        everything += each
+    return [HEAD, *rows, line(everything, ceiling, "all")]

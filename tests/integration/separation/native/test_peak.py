@@ -1,0 +1,65 @@
+"""The loops to which benchmarks compare the kernels, and the times of the steps of a run."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from tests.integration.separation.native.test_kernels import network, numbers, small_network
+from uvr.separation.native.bindings import InstructionSet, KernelError, Library
+from uvr.separation.native.peak import Peak, peak_rate
+
+ARRAY_BYTES = 1 << 24
+
+
+@pytest.mark.parametrize("peak", Peak)
+def test_every_instruction_set_has_a_rate(kernels: Library, peak: Peak) -> None:
+    for instruction_set in kernels.instruction_sets:
+        rate = peak_rate(peak, instruction_set, 1, array_bytes=ARRAY_BYTES, seconds=0.01)
+        assert 1e8 < rate < 1e13
+
+
+def test_a_wider_instruction_set_multiplies_faster(kernels: Library) -> None:
+    rates = [peak_rate(Peak.MULTIPLY, instruction_set, 1, seconds=0.1) for instruction_set in kernels.instruction_sets]
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_the_multiply_adds_that_are_counted_need_their_time() -> None:
+    """No processor does more than four multiply-adds of its widest vectors in a cycle, at 8 GHz at most."""
+    assert peak_rate(Peak.MULTIPLY, InstructionSet.BEST, 1, seconds=0.05) < 4 * 16 * 8e9
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize(("threads", "size"), [(0, ARRAY_BYTES), (257, ARRAY_BYTES), (1, 0)])
+def test_wrong_arguments_are_errors(threads: int, size: int) -> None:
+    with pytest.raises(KernelError, match="wrong argument"):
+        peak_rate(Peak.READ, InstructionSet.BEST, threads, array_bytes=size)
+
+
+def test_an_instruction_set_of_another_processor_is_an_error(kernels: Library) -> None:
+    missing = next(one for one in (InstructionSet.NEON, InstructionSet.AVX2) if one not in kernels.instruction_sets)
+    with pytest.raises(KernelError, match="no kernel for this instruction set"):
+        peak_rate(Peak.MULTIPLY, missing, 1)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_times_of_the_steps_add_up_to_that_of_the_run(kernels: Library, threads: int) -> None:
+    layers = small_network(48, 64)
+    with network(kernels, (4, 64, 128), *layers, threads=threads) as net:
+        source, result = numbers(0, 4, 64, 128), np.empty((4, 64, 128), np.float32)
+        kernels.run(net, source, result)
+        started = time.perf_counter()
+        kernels.run(net, source, result)
+        whole_s = time.perf_counter() - started
+        steps = kernels.seconds_of(net)
+        assert len(steps) == len(layers) + 2
+        assert min(steps) >= 0
+        assert 0.5 * whole_s < sum(steps) <= whole_s
+
+
+def test_a_network_that_never_ran_has_no_times(kernels: Library) -> None:
+    with network(kernels, (4, 8, 8), *small_network(16, 8)) as net:
+        assert set(kernels.seconds_of(net)) == {0.0}

@@ -94,6 +94,7 @@ def model_library(settings: Settings) -> ModelLibrary:
         threads=settings.inference_threads,
         device=settings.device,
         backend=settings.network_backend,
+        instruction_set=settings.network_isa,
     )
 
 

@@ -136,7 +136,7 @@ def instruction_sets(named: list[str] | None) -> list[str]:
     library = bindings.load()
     wide = [one for one in library.instruction_sets if one is not InstructionSet.BASELINE] or [library.best]
     sets = [InstructionSet[name] for name in named] if named else wide
-    return list(dict.fromkeys((library.best if one is InstructionSet.BEST else one).name for one in sets))
+    return list(dict.fromkeys(library.resolved(one).name for one in sets))
 
 
 def ceiling_of(name: str, threads: int) -> Ceiling:

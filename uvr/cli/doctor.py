@@ -33,6 +33,7 @@ from uvr.models.roformers import roformer_description
 from uvr.separation import devices
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.engine_factory import engine_of, require_audio_separator
+from uvr.separation.instruction_sets import limit_to
 from uvr.separation.mdx import backends
 from uvr.spelling import closest
 
@@ -264,8 +265,8 @@ def check_folder(variable: str, settings: Settings) -> Finding:
     return Finding(Mark.OK, variable, sentence)
 
 
-def check_kernels(_settings: Settings) -> Finding:
-    """Whether the library of our own kernels is built."""
+def check_kernels(settings: Settings) -> Finding:
+    """Whether the library of our own kernels is built, and which instruction set it uses."""
     from uvr.separation.native import bindings
     from uvr.separation.native.build import BuildError, compiler
 
@@ -277,7 +278,15 @@ def check_kernels(_settings: Settings) -> Finding:
         except BuildError as no_compiler:
             remedy = f"{no_compiler}; install one, then run `make setup`"
         return Finding(Mark.NOTE, "kernels", f"{error}; {remedy}")
-    return Finding(Mark.OK, "kernels", f"they are built; this CPU runs {loaded.best.name} instructions")
+    widest = loaded.instruction_sets[0].name
+    try:
+        limit_to(settings.network_isa)
+    except PermanentError as error:
+        return Finding(Mark.FAULT, "kernels", error.message)
+    if loaded.best.name == widest:
+        return Finding(Mark.OK, "kernels", f"they are built; this CPU runs {widest} instructions")
+    used = f"NETWORK_ISA limits them to {loaded.best.name} instructions"
+    return Finding(Mark.OK, "kernels", f"they are built; this CPU runs {widest}, and {used}")
 
 
 def check_device(settings: Settings) -> Iterator[Finding]:

@@ -200,7 +200,7 @@ def _choose_engine(given: str, options: argparse.Namespace, settings: Settings) 
         if len(options.models) > 1:
             raise PermanentError("--params describes one model file; for several, put FILE.onnx.json beside each.")
         parameters, backend = store.read_parameters(options.params), settings.network_backend
-        return MdxEngineFactory(path.absolute(), parameters, threads, device, backend)
+        return MdxEngineFactory(path.absolute(), parameters, threads, device, backend, settings.network_isa)
     with closing(ProgressLine(path.name, sys.stderr)) as line:
         return choose_engine(
             model,
@@ -210,6 +210,7 @@ def _choose_engine(given: str, options: argparse.Namespace, settings: Settings) 
             threads=threads,
             device=device,
             backend=settings.network_backend,
+            instruction_set=settings.network_isa,
             on_progress=line.downloaded,
         )
 

@@ -16,8 +16,8 @@ _ALLOWED = re.compile(
     "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR|TMP|TEMP|XDG_CACHE_HOME"
     # libraries, Python, certificates
     "|(DY)?LD_[A-Z_]+|GLIBC_TUNABLES|MALLOC_[A-Z_]+|VIRTUAL_ENV|PYTHON[A-Z]+|[AL]SAN_OPTIONS|SSL_CERT_(FILE|DIR)"
-    # threads of numeric libraries, graphics cards, ONNX Runtime, torch and where it keeps models
-    "|(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|NUMEXPR|VECLIB|ORT|CUDA|CUDNN|CUBLAS|ROCR|HIP|HSA|PYTORCH)_[A-Z0-9_]+"
+    # our kernels, threads of numeric libraries, graphics cards, ONNX Runtime, torch and where it keeps models
+    "|NETWORK_ISA|(OMP|GOMP|KMP|MKL|OPENBLAS|BLIS|NUMEXPR|VECLIB|ORT|CUDA|CUDNN|CUBLAS|ROCR|HIP|HSA|PYTORCH)_[A-Z0-9_]+"
     "|NVIDIA_(VISIBLE_DEVICES|DRIVER_CAPABILITIES|TF32_OVERRIDE)|TORCH_HOME|AUDIO_SEPARATOR_MODEL_DIR"
 )
 _PROXY = re.compile("(HTTPS?|ALL|NO)_PROXY|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE", re.IGNORECASE)

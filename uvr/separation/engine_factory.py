@@ -23,8 +23,10 @@ from uvr.models.required_files import model_files
 from uvr.models.roformers import roformer_description
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation import devices
+from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
+from uvr.separation.instruction_sets import InstructionSetChoice, limit_to, require_supported
 from uvr.separation.mdx.backends import Backend
 
 log = structlog.get_logger()
@@ -46,6 +48,8 @@ class MdxEngineFactory:
     """The device to run on; "auto" means the best one that works."""
     backend: Backend = "auto"
     """The code that computes the network (see `backends`)."""
+    instruction_set: InstructionSetChoice = "auto"
+    """The widest instruction set that the kernels use."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -56,6 +60,7 @@ class MdxEngineFactory:
         """Load the network."""
         from uvr.separation.mdx.engine import MdxEngine  # not in the parent: loads numpy
 
+        limit_to(self.instruction_set)
         return MdxEngine(
             self.model_path, self.parameters, threads=self.threads, device=self.device, backend=self.backend
         )
@@ -102,6 +107,8 @@ class RoformerEngineFactory:
     device: Device = "auto"
     fallback: AudioSeparatorEngineFactory | None = None
     """None where audio-separator is not installed, or cannot read such a file."""
+    instruction_set: InstructionSetChoice = "auto"
+    """The widest instruction set that the kernels use."""
 
     @property
     def name(self) -> str:
@@ -129,8 +136,9 @@ class RoformerEngineFactory:
             if engine.provider != "cpu":
                 return engine
             del engine  # frees its memory before the next network is loaded
+        limit_to(self.instruction_set)
         try:
-            return RoformerEngine(self.model_path, self.description, threads=self.threads)
+            roformer = RoformerEngine(self.model_path, self.description, threads=self.threads)
         except (LibraryError, KernelsRefusedError) as error:
             if self.fallback is None:
                 raise PermanentError(
@@ -139,6 +147,9 @@ class RoformerEngineFactory:
                 ) from error
             log.warning("network.kernels_refused", reason=str(error))
             return self.fallback()
+        facts = {"instruction_set": roformer.instruction_set, "threads": self.threads or usable_cores()}
+        log.info("network.loaded", device=self.device, provider="cpu", backend="native", **facts)
+        return roformer
 
 
 ModelEngineFactory: TypeAlias = MdxEngineFactory | RoformerEngineFactory | AudioSeparatorEngineFactory
@@ -153,17 +164,20 @@ def choose_engine(
     threads: int = 0,
     device: Device = "auto",
     backend: Backend = "auto",
+    instruction_set: InstructionSetChoice = "auto",
     on_progress: ProgressCallback | None = None,
 ) -> ModelEngineFactory:
     """The factory of the engine for the model `name`. Downloads the model's file to `folder` if it is missing.
 
     Raises `ModelUnavailableError` if the model cannot be downloaded, and `PermanentError` if there is no such model, if
-    `engine` cannot run it, or if it needs audio-separator and that is not installed.
+    `engine` cannot run it, if this processor lacks `instruction_set`, or if the model needs audio-separator and that is
+    not installed.
     """
+    require_supported(instruction_set)
     chosen = engine_of(name, folder, engine, device)
     if chosen == "mdx":
         path = store.ensure_model_file(name, folder, sources=sources, on_progress=on_progress)
-        return MdxEngineFactory(path, store.parameters_of(path), threads=threads, device=device, backend=backend)
+        return MdxEngineFactory(path, store.parameters_of(path), threads, device, backend, instruction_set)
     if chosen == "audio-separator":
         require_audio_separator(name)
     file = model_file(name, folder, sources, on_progress)
@@ -175,7 +189,7 @@ def choose_engine(
     if description is None:
         return library
     fallback = library if several and _has_audio_separator() else None
-    return RoformerEngineFactory(file, description, threads, device, fallback)
+    return RoformerEngineFactory(file, description, threads, device, fallback, instruction_set)
 
 
 def engine_of(name: str, folder: Path, engine: EngineChoice, device: Device) -> EngineName:

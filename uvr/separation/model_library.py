@@ -27,6 +27,7 @@ from uvr.separation.engine_factory import (
     model_file,
     require_audio_separator,
 )
+from uvr.separation.instruction_sets import InstructionSetChoice
 from uvr.separation.mdx.backends import Backend
 from uvr.separation.progress import SeparationObserver
 
@@ -46,6 +47,7 @@ class ModelLibrary:
     threads: int = 0
     device: Device = "auto"
     backend: Backend = "auto"
+    instruction_set: InstructionSetChoice = "auto"
 
     def default_engine(self, name: str) -> ModelEngineFactory:
         """The factory of the engine for the model `name`, whose file is downloaded if it is missing.
@@ -73,6 +75,7 @@ class ModelLibrary:
             threads=self.threads,
             device=self.device,
             backend=self.backend,
+            instruction_set=self.instruction_set,
         )
 
     def download_of(self, name: str) -> DownloadModel | None:

@@ -246,6 +246,19 @@ def test_kernels_and_the_result_of_their_self_check_are_reported(doctor, kernels
     assert sentence.startswith("ONNX Runtime: the self-check found 8.2 dB")
 
 
+def test_the_instruction_set_in_use_is_reported(doctor, kernels):
+    widest, narrowest = kernels.instruction_sets[0], kernels.instruction_sets[-1]
+    mark, sentence = doctor(NETWORK_ISA="baseline").lines["kernels"]
+    used = f"{widest.name}, and NETWORK_ISA limits them to {narrowest.name} instructions"
+    assert (mark, sentence) == ("ok", f"they are built; this CPU runs {used}")
+    missing = "avx2" if widest.name == "NEON" else "neon"
+    report = doctor(NETWORK_ISA=missing)
+    assert report.status == 1
+    assert report.lines["kernels"][0] == "FAULT"
+    assert f"NETWORK_ISA={missing}" in report.lines["kernels"][1]
+    assert widest.name.lower() in report.lines["kernels"][1]
+
+
 @pytest.mark.usefixtures("model")
 def test_the_requested_backend_and_threads_are_reported(doctor):
     mark, sentence = doctor(MODEL_NAME="small", NETWORK_BACKEND="onnxruntime", INFERENCE_THREADS="3").lines["network"]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uvr.separation.instruction_sets import supported_by, widest_allowed
 from uvr.separation.native.build import library_path
 
 Array = NDArray[np.float32]
@@ -26,7 +27,7 @@ VERSION = 1
 
 
 class InstructionSet(IntEnum):
-    """The instruction sets that the kernels are compiled for. BEST means the widest that this processor supports."""
+    """The instruction sets that the kernels are compiled for. BEST means the widest that this process may use."""
 
     BEST = 0
     BASELINE = 1
@@ -99,20 +100,22 @@ class Library:
 
     @property
     def best(self) -> InstructionSet:
-        """The instruction set that BEST means on this processor."""
-        return InstructionSet(self._c.tdfnet_best_isa())
+        """The instruction set that BEST means: the widest one of this processor, or that of NETWORK_ISA."""
+        return InstructionSet[widest_allowed(self._c.tdfnet_best_isa()).upper()]
 
     @property
     def instruction_sets(self) -> list[InstructionSet]:
         """All instruction sets of this processor for which there are kernels, the widest first."""
-        if self.best is InstructionSet.NEON:
-            return [InstructionSet.NEON]
-        return [InstructionSet(number) for number in range(self.best, InstructionSet.BEST, -1)]
+        return [InstructionSet[name.upper()] for name in supported_by(self._c.tdfnet_best_isa())]
+
+    def resolved(self, instruction_set: InstructionSet) -> InstructionSet:
+        """The instruction set itself, or the one that BEST means."""
+        return self.best if instruction_set is InstructionSet.BEST else instruction_set
 
     def create(self, instruction_set: InstructionSet, threads: int, shape: tuple[int, int, int]) -> c_void_p:
         """Create a network without layers for input of `shape`: channels, bins, frames."""
         net = c_void_p()
-        self.check(self._c.tdfnet_create(ctypes.byref(net), instruction_set, threads, *shape))
+        self.check(self._c.tdfnet_create(ctypes.byref(net), self.resolved(instruction_set), threads, *shape))
         return net
 
     def add(self, net: c_void_p, layer: str, *arguments: object) -> None:

@@ -21,7 +21,7 @@ _MAX_THREADS = 256
 class NativeNetwork:
     """A loaded network. `threads` 0 means one per core that this process may use.
 
-    Uses the widest instruction set that this processor supports, up to `instruction_set`. The result does not depend
+    Uses the widest instruction set that fits a layer, up to `instruction_set`. The result does not depend
     on the number of threads. Raises `LibraryError` if the kernels cannot be loaded, and `KernelError` if they cannot
     run `architecture`.
     """

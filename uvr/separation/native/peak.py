@@ -30,5 +30,5 @@ def peak_rate(
     function = library.function("peak_rate")
     function.argtypes = [c_int, c_int, c_int, c_size_t, c_double, POINTER(c_double)]
     rate = c_double()
-    library.check(function(instruction_set, threads, peak, array_bytes, seconds, ctypes.byref(rate)))
+    library.check(function(library.resolved(instruction_set), threads, peak, array_bytes, seconds, ctypes.byref(rate)))
     return rate.value

@@ -71,7 +71,8 @@ class RoformerKernels:
         self._functions["free"].restype = None
         self._functions["bytes_of"].restype = c_size_t
         self._net = c_void_p()
-        self._call("create", ctypes.byref(self._net), instruction_set, threads, ctypes.byref(size), of_network=False)
+        isa = self._library.resolved(instruction_set)
+        self._call("create", ctypes.byref(self._net), isa, threads, ctypes.byref(size), of_network=False)
         # Not at the end of the process, when a daemon thread may still be in a call.
         weakref.finalize(self, self._functions["free"], self._net).atexit = False
 

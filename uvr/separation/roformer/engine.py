@@ -68,6 +68,11 @@ class RoformerEngine:
         require_agreement(model, self._weights.fingerprint, library, read, self._shape, self._bands, self._network_of)
 
     @property
+    def instruction_set(self) -> str:
+        """The widest instruction set that the kernels use."""
+        return self._network.instruction_set.name
+
+    @property
     def fingerprint(self) -> str:
         """Of the checkpoint and its YAML file."""
         return self._weights.fingerprint

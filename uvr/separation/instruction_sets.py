@@ -1,0 +1,60 @@
+"""Which instruction sets of the kernels this processor has, and which of them this process may use (NETWORK_ISA).
+
+The limit holds for a process and for the processes that it starts: it is kept in the environment, under the name of the
+setting. Imports nothing heavy, because the processes that choose an engine load no network.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+from typing import Literal, TypeAlias
+
+from uvr.errors import PermanentError
+
+InstructionSetChoice: TypeAlias = Literal["auto", "avx512", "avx2", "neon", "baseline"]
+"""`auto` is the widest one of this processor; `baseline` the one that all processors of its kind have."""
+
+VARIABLE = "NETWORK_ISA"
+_NUMBERS = {"baseline": 1, "avx2": 2, "avx512": 3, "neon": 4}
+"""`enum tdfnet_isa`."""
+
+
+def supported_by(best: int) -> list[str]:
+    """The sets of a processor whose widest one has the number `best` in tdfnet.h, the widest first."""
+    if best == _NUMBERS["neon"]:
+        return ["neon", "baseline"]
+    narrower = [name for name, number in _NUMBERS.items() if number <= best]
+    return narrower[::-1]
+
+
+def limit_to(choice: InstructionSetChoice) -> None:
+    """Let the kernels of this process use no wider instruction set than `choice`, which must be one of this processor.
+
+    Raises `PermanentError` if it is not.
+    """
+    require_supported(choice)
+    os.environ[VARIABLE] = choice
+
+
+def require_supported(choice: InstructionSetChoice) -> None:
+    """Raise `PermanentError` if this processor lacks the instruction set. Without kernels here, all are accepted."""
+    if choice == "auto":
+        return
+    from uvr.separation.native.build import library_path  # only where it is needed
+
+    with suppress(OSError, AttributeError):
+        names = supported_by(ctypes.CDLL(str(library_path())).tdfnet_best_isa())
+        if choice not in names:
+            raise PermanentError(
+                f"NETWORK_ISA={choice}, but the kernels on this processor can use {' or '.join(names)} only: set it to "
+                "one of them, or to auto."
+            )
+
+
+def widest_allowed(best: int) -> str:
+    """The name of the widest set that this process may use on a processor whose widest one has the number `best`."""
+    names = supported_by(best)
+    limit = os.environ.get(VARIABLE, "auto").strip().lower()
+    return limit if limit in names else names[0]

@@ -4,7 +4,7 @@
 PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
 
-KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
+KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) tests/support/kernels/*.[ch])
 
 .DEFAULT_GOAL := help
 
@@ -12,10 +12,10 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl))
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-docker chart screenshots lint format bench bench-network bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-docker chart screenshots lint format bench bench-network bench-api bench-quality lock upgrade clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the service needs into .venv
 	@scripts/setup.sh local
@@ -51,6 +51,10 @@ test-monitoring: ## test alerts and dashboard with a real Prometheus, which it i
 	@scripts/install_prometheus.sh
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m pytest tests/monitoring $(ARGS)
+
+test-sanitizers: ## run the C kernels under ASan, UBSan and TSan, which make test does too
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m pytest tests/integration/separation/native/test_sanitizers.py $(ARGS)
 
 test-all: test test-server test-docker ## run all tests, also those in the browser that take minutes
 	@scripts/test_browser.sh $(IN_PARALLEL)

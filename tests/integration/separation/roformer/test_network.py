@@ -33,6 +33,7 @@ def in_memory(weights: RoformerWeights, shape: NetworkShape) -> dict[str, Floats
     return arrays
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_kernels_compute_the_formulas(name: str, instruction_set: InstructionSet) -> None:
     shape, bands, weights, _ = random_network(GEOMETRIES[name])

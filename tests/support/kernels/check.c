@@ -1,0 +1,55 @@
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void require(int holds, const char *what) {
+    if (holds) return;
+    fprintf(stderr, "%s\n", what);
+    exit(1);
+}
+
+void expect(int status, int expected, const char *what) {
+    if (status == expected) return;
+    fprintf(stderr, "%s: %s instead of: %s\n", what, tdfnet_message(status), tdfnet_message(expected));
+    exit(1);
+}
+
+static float *fill(float *array, size_t count) {
+    require(array != NULL, "no memory for the check itself");
+    for (size_t i = 0; i < count; i++) array[i] = (float)(rand() % 2001 - 1000) / 2000;
+    return array;
+}
+
+void *__real_malloc(size_t bytes); /* which does not fail on purpose, see failures.c */
+
+float *numbers(size_t count) { return fill(__real_malloc(count * sizeof(float)), count); }
+
+float *aligned_numbers(size_t count) {
+    void *memory = NULL;
+    if (posix_memalign(&memory, 64, count * sizeof(float))) memory = NULL;
+    return fill(memory, count);
+}
+
+void require_finite(const float *array, size_t count, const char *what) {
+    for (size_t i = 0; i < count; i++) require(isfinite(array[i]), what);
+}
+
+static int has(int isa) {
+    tdfnet *net;
+    const int status = tdfnet_create(&net, isa, 1, 1, 1, 1);
+    tdfnet_free(net);
+    return !status;
+}
+
+int main(void) {
+    for (int isa = TDFNET_BASELINE; isa <= TDFNET_NEON; isa++) {
+        if (!has(isa)) continue;
+        check_tdfnet(isa);
+        check_roformer(isa);
+    }
+    check_tdfnets_side_by_side();
+    check_roformers_side_by_side();
+    return 0;
+}

@@ -14,6 +14,7 @@ from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
 from tests.support.roformers import GEOMETRIES, write_model
 from tests.support.song import separate_song
 from uvr.errors import CancelledError, DiskFullError, PermanentError
+from uvr.models.stems import stems_of_model
 from uvr.separation.roformer import packed_weights, self_check
 from uvr.separation.roformer.engine import RoformerEngine
 from uvr.separation.roformer.self_check import KernelsRefusedError
@@ -116,6 +117,15 @@ def test_several_stems_come_from_one_pass(folder: Path, tmp_path: Path) -> None:
     stems = separated(engine_of(path), noise(2.0, channels=2), tmp_path)
     assert set(stems) >= {"drums", "bass", "vocals"}
     assert not np.allclose(stems["drums"], stems["bass"])
+
+
+def test_one_of_three_stems_and_the_rest_add_up_to_the_song(folder: Path, tmp_path: Path) -> None:
+    instruments = ["vocals", "drums", "bass"]
+    path = write_model(folder, "drums.ckpt", GEOMETRIES["kims_hop"], instruments, target="drums")
+    song = noise(1.0, channels=2)
+    stems = separated(engine_of(path), song, tmp_path)
+    assert tuple(stems) == stems_of_model(path.name, folder) == ("drums", "no_drums")
+    assert snr_db(song, stems["drums"] + stems["no_drums"]) > 100
 
 
 def test_digital_silence_stays_silent(small: RoformerEngine, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from uvr.audio.format import Block
 from uvr.models.descriptions import read_description
+from uvr.models.packed_files import BESIDE_MODELS, PackedFilesPolicy
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.estimates import Estimates
 from uvr.separation.mdx.stft import Stft
@@ -49,7 +50,14 @@ class RoformerEngine:
     provider = "cpu"
     backend = "native"
 
-    def __init__(self, model: Path, description: Path, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: Path,
+        description: Path,
+        *,
+        threads: int = 0,
+        packed_files: PackedFilesPolicy = BESIDE_MODELS,
+    ) -> None:
         library = bindings.load()
         self._name = model.stem
         self._threads = threads
@@ -63,7 +71,7 @@ class RoformerEngine:
         def packed() -> Iterator[tuple[str, Floats]]:
             return packed_arrays(read(), self._shape)
 
-        self._weights = packed_weights(model, description, packed)
+        self._weights = packed_weights(model, description, packed, packed_files)
         self._network = self._network_of(self._configuration.segment_frames)
         require_agreement(model, self._weights.fingerprint, library, read, self._shape, self._bands, self._network_of)
 

@@ -183,6 +183,7 @@ class Settings(BaseSettings):
     models_offered: ModelNames = ()
     presets_file: CheckoutPath | None = None
     model_file_dir: CheckoutPath = Path("models")
+    model_cache_dir: CheckoutPath = Path("data/model-cache")
     max_model_memory_bytes: int = Field(0, ge=0)
     model_sources: Places = PUBLIC_PLACES
     hf_endpoint: HttpUrl = HUGGING_FACE

@@ -11,6 +11,7 @@ from __future__ import annotations
 import uvr.prerequisites  # noqa: F401  # explains the set-up when a package is missing
 
 import sys
+from functools import partial
 
 import structlog
 
@@ -22,6 +23,8 @@ from uvr.liveness.process import WorkerProcess
 from uvr.liveness.workers import UploaderWatch
 from uvr.models.announcements import ModelAnnouncements
 from uvr.models.catalogue import catalogue_name
+from uvr.models.packed_files import PackedFilesPolicy
+from uvr.periodic import repeating
 from uvr.processor.handler import SeparationHandler
 from uvr.processor.model_announcer import ModelAnnouncer
 from uvr.processor.scheduler import InferenceScheduler, thread_count
@@ -37,6 +40,7 @@ from uvr.worker.worker import Worker
 
 log = structlog.get_logger()
 
+_CLEAN_UP_EVERY_S = 10.0
 _NEGLIGIBLE_S = 1.0
 """Loading a network that takes no longer is no reason to change the order of tasks."""
 
@@ -77,7 +81,12 @@ def main() -> int:
     workers = build_workers(settings, broker, SeparationHandler(settings, broker, separator, scheduler), scheduler)
     announcements = ModelAnnouncements(broker.client, broker.root)
     announcer = ModelAnnouncer(announcements, presence.name, library, separator, default.files[0])
-    with process.announced(presence), announcer.announcing():
+    clean_up = partial(library.clean_up, default.files[0].parent)
+    with (
+        process.announced(presence),
+        announcer.announcing(),
+        repeating(clean_up, _CLEAN_UP_EVERY_S, name="model-cleaner", at_once=True),
+    ):
         healthy = run_until_stopped(workers, settings.shutdown_grace_seconds)
     separator.close()
     process.clients.close()
@@ -95,6 +104,7 @@ def model_library(settings: Settings) -> ModelLibrary:
         device=settings.device,
         backend=settings.network_backend,
         instruction_set=settings.network_isa,
+        packed_files=PackedFilesPolicy.of(settings),
     )
 
 

@@ -72,9 +72,13 @@ def bytes_free(folder: Path) -> int:
 
 def space_of(folder: Path) -> tuple[int, int]:
     """The free and the total bytes of the disk of `folder`, which need not exist yet."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    usage = shutil.disk_usage(existing)
+    usage = shutil.disk_usage(existing_part(folder))
     return usage.free, usage.total
+
+
+def existing_part(path: Path) -> Path:
+    """The longest part of `path` that exists."""
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 def bytes_occupied(status: os.stat_result) -> int:

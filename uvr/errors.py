@@ -42,6 +42,10 @@ class DiskFullError(TransientError):
         super().__init__(message, retry_after_s=_ROOM_CHECK_S, **facts)
 
 
+class NoRoomForModelError(DiskFullError):
+    """A disk has no room for what a model is converted into; the size of the song makes no difference."""
+
+
 class OutOfMemoryError(TransientError):
     """There is not enough memory, of the machine or of its graphics card, for what a model needs."""
 

@@ -15,7 +15,7 @@ SET_BY_CHART = frozenset(
     {
         *("api_host", "api_port", "api_published", "basic_auth_users_file", "presets_file"),
         *("redis_host", "redis_port", "redis_db", "node_id", "shutdown_grace_seconds"),
-        *("temp_dir", "output_dir", "model_file_dir"),
+        *("temp_dir", "output_dir", "model_file_dir", "model_cache_dir"),
     }
 )
 """Settings that the chart sets itself, from other values or because of the paths in its pods."""

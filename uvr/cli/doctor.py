@@ -24,15 +24,16 @@ from typing import Any
 from config import EVERY_MODEL, Settings, SettingsError
 from uvr.disk import bytes_free
 from uvr.environment.variables_without_effect import RETIRED_REASON, variables_without_effect
-from uvr.errors import PermanentError, UvrError
+from uvr.errors import DiskFullError, PermanentError, UvrError
 from uvr.models import catalogue, store
 from uvr.models.descriptions import read_description
+from uvr.models.packed_files import PackedFilesPolicy
 from uvr.models.presets import read_presets
-from uvr.models.required_files import is_present
+from uvr.models.required_files import is_present, model_files
 from uvr.models.roformers import roformer_description
 from uvr.separation import devices
 from uvr.separation.cpu_limits import usable_cores
-from uvr.separation.engine_factory import engine_of, require_audio_separator
+from uvr.separation.engine_factory import usable_engine_of
 from uvr.separation.instruction_sets import limit_to
 from uvr.separation.mdx import backends
 from uvr.spelling import closest
@@ -256,8 +257,10 @@ def check_folder(variable: str, settings: Settings) -> Finding:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         # A folder of model files that the operator has filled may be read-only.
-        mark = Mark.NOTE if variable == "MODEL_FILE_DIR" else Mark.FAULT
-        return Finding(mark, variable, f"{folder} is not writable")
+        if variable == "MODEL_FILE_DIR":
+            cache_dir = settings.model_cache_dir
+            return Finding(Mark.NOTE, variable, f"{folder} is not writable; converted RoFormers go into {cache_dir}")
+        return Finding(Mark.FAULT, variable, f"{folder} is not writable")
     free_bytes = bytes_free(folder)
     sentence = f"{folder} is writable and has {free_bytes / 2**30:.1f} GiB free"
     if variable != "MODEL_FILE_DIR" and free_bytes < min_free_bytes:
@@ -305,9 +308,9 @@ def check_model(settings: Settings) -> Iterator[Finding]:
     """The model file, and what computes its network."""
     name = settings.model_name
     try:
-        engine = engine_of(name, settings.model_file_dir, settings.separation_engine, settings.device)
+        engine = usable_engine_of(name, settings.model_file_dir, settings.separation_engine, settings.device)
         if engine != "mdx":
-            yield _other_finding(engine, name, settings.model_file_dir)
+            yield _other_finding(engine, name, settings)
             return
         path = store.model_file_path(name, settings.model_file_dir)
         if not path.is_file():
@@ -316,16 +319,15 @@ def check_model(settings: Settings) -> Iterator[Finding]:
         parameters = store.parameters_of(path)
         yield Finding(Mark.OK, "model", f"{path.name} is in place")
         yield _network_finding(settings, path, parameters)
-    except PermanentError as error:
+    except (PermanentError, DiskFullError) as error:
         yield Finding(Mark.FAULT, "model", error.message)
 
 
-def _other_finding(engine: str, name: str, folder: Path) -> Finding:
-    """What runs a model that is not MDX-Net."""
+def _other_finding(engine: str, name: str, settings: Settings) -> Finding:
+    """What runs a model that is not MDX-Net. Raises `DiskFullError` if a RoFormer cannot be converted."""
     if engine == "audio-separator":
-        require_audio_separator(name)
         return Finding(Mark.OK, "model", f"audio-separator runs {name}")
-    name, folder = store.split_model_path(name, folder)
+    name, folder = store.split_model_path(name, settings.model_file_dir)
     if not is_present(name, folder):
         return Finding(Mark.NOTE, "model", f"{name} is not in MODEL_FILE_DIR; the first start downloads it")
     from uvr.separation.roformer.configuration import read_configuration  # not before it is needed: takes time
@@ -333,7 +335,12 @@ def _other_finding(engine: str, name: str, folder: Path) -> Finding:
     description = roformer_description(name, folder)
     assert description is not None
     read_configuration(read_description(description), description.name)
-    return Finding(Mark.OK, "model", f"our own kernels run {name}, without torch")
+    sentence = f"our own kernels run {name}, without torch"
+    file, policy = model_files(name, folder)[0], PackedFilesPolicy.of(settings)
+    if policy.is_packed(file):
+        return Finding(Mark.OK, "model", sentence)
+    policy.require_room(policy.folder_for(folder, create=False), file.name, file.stat().st_size)
+    return Finding(Mark.OK, "model", f"{sentence}; the first start converts it, which takes up to a minute")
 
 
 def _network_finding(settings: Settings, path: Path, parameters: catalogue.MdxParameters) -> Finding:

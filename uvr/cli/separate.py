@@ -30,6 +30,7 @@ from uvr.cli.song_folders import NoSongsError, songs_with_prefixes
 from uvr.errors import PermanentError, UvrError
 from uvr.models import store
 from uvr.models.catalogue import without_suffix
+from uvr.models.packed_files import PackedFilesPolicy
 from uvr.models.presets import MAX_ENSEMBLE, read_presets
 from uvr.models.required_files import is_present
 from uvr.models.stem_names import safe_stem_name, stem_pair
@@ -211,6 +212,7 @@ def _choose_engine(given: str, options: argparse.Namespace, settings: Settings) 
             device=device,
             backend=settings.network_backend,
             instruction_set=settings.network_isa,
+            packed_files=PackedFilesPolicy.of(settings),
             on_progress=line.downloaded,
         )
 

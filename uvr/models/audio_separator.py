@@ -148,7 +148,8 @@ def vr_parameters_of(path: Path) -> VrParameters:
     if parameters is None:
         raise PermanentError(
             f"The parameters of {path.name} are not known: its hash {tail_md5(path)} is not in UVR's table of VR "
-            "models. If it comes from UVR it is damaged: delete it and download it again."
+            "models. If it comes from UVR it is damaged: delete it and download it again. If it is a RoFormer, put the "
+            f"YAML file that describes it beside it, as {path.with_suffix('.yaml').name}."
         )
     return parameters
 

@@ -37,6 +37,25 @@ def roformer_description(name: str, folder: Path) -> Path | None:
     return path if _describes_roformer(path) else None
 
 
+def require_description(name: str, folder: Path) -> None:
+    """Raise `PermanentError` if the YAML file beside the checkpoint `name` in `folder` is missing or cannot be read.
+
+    What a model of the catalogue lacks is no fault: it can be downloaded.
+    """
+    model = known_model(name)
+    checkpoint = folder / (model.file if model else name)
+    if checkpoint.suffix.lower() not in (".ckpt", ".safetensors"):
+        return
+    path = folder / model.further_files[0].name if model else checkpoint.with_suffix(".yaml")
+    if not path.is_file() and checkpoint.is_file() and not model:
+        raise PermanentError(
+            f"{name} needs the YAML file that describes its network: put it beside the model, as {path.name} "
+            "(docs/models.md)."
+        )
+    if path.is_file():
+        read_description(path)
+
+
 def _describes_roformer(path: Path) -> bool:
     return _read(path, stamp_of([path]))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 MAX_LENGTH = 32
 """With the name of a song before it, and a suffix after it, a file name must not become too long."""
@@ -16,6 +17,7 @@ MAX_LENGTH = 32
 REST_OF_VOCALS = frozenset({"other", "no_vocals", "accompaniment"})
 """What a model of two stems may call everything but the vocals, which is the instrumental."""
 
+_PARTNERS = {"vocals": "instrumental", "instrumental": "vocals"}
 _UNSAFE = re.compile(r"[^a-z0-9]+")
 _NAMELESS = "stem"
 
@@ -60,11 +62,38 @@ def client_stem_names(names: Iterable[str]) -> dict[str, str]:
     return safe
 
 
+@dataclass(frozen=True)
+class CheckpointStems:
+    """The stems of a checkpoint by its authors' names, as the section `training:` of its YAML file has them."""
+
+    estimated: tuple[str, ...]
+    """What the network estimates."""
+    rest: str = ""
+    """What the authors call the rest of the song, beside a single estimate; "" if they do not say."""
+
+
+def checkpoint_stems(instruments: Sequence[str], target: str | None) -> CheckpointStems:
+    """What a network gives that was trained on `instruments`: for all of them, or for `target` only."""
+    if not target:
+        return CheckpointStems(tuple(instruments))
+    others = [name for name in instruments if name.casefold() != target.casefold()]
+    is_one_of_two = len(others) == 1 and len(instruments) == 2
+    return CheckpointStems((target,), others[0] if is_one_of_two else "")
+
+
+def pair_names(estimated: str, rest: str) -> tuple[str, str]:
+    """The names that clients see of a single estimate, and of what its authors call the rest of the song.
+
+    Beside vocals the rest is the instrumental, and the other way round, under every name that the authors gave it.
+    """
+    own, rest = client_stem_names([estimated, rest]).values()
+    return own, _PARTNERS.get(own, rest)
+
+
 def stem_pair(primary_stem: str) -> tuple[str, str]:
     """The names of the primary and the secondary stem: "Vocals" -> ("vocals", "instrumental")."""
     primary = safe_stem_name(primary_stem)
-    pair = {"vocals": "instrumental", "instrumental": "vocals"}
-    return primary, pair.get(primary) or safe_stem_name(f"no_{primary}")
+    return primary, _PARTNERS.get(primary) or safe_stem_name(f"no_{primary}")
 
 
 def left_over(names: Sequence[str]) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ from uvr.models.audio_separator import vr_parameters_of
 from uvr.models.catalogue import known_model
 from uvr.models.descriptions import read_description
 from uvr.models.roformers import roformer_description
-from uvr.models.stem_names import client_stem_names, left_over, stem_pair
+from uvr.models.stem_names import checkpoint_stems, client_stem_names, left_over, pair_names, stem_pair
 
 _DEMUCS_STEMS = {
     2: ("vocals", "instrumental"),
@@ -90,15 +90,11 @@ def _partner(primary: str) -> str:
 
 
 def _described_stems(description: Path) -> tuple[str, ...]:
-    """The stems in the YAML file of a checkpoint: its instruments, the one that the network estimates first."""
+    """The stems in the YAML file of a checkpoint, those that the network estimates first."""
     training = dict(read_description(description)["training"])
     instruments = [str(instrument) for instrument in training["instruments"]]
-    target = training.get("target_instrument")
-    if target in instruments[:2] and len(instruments) <= 2:
-        instruments = [target, *(other for other in instruments if other != target)]
-    if target and len(instruments) == 1:
-        instruments.append(f"No {target}")
-    return with_rest(instruments)
+    stems = checkpoint_stems(instruments, training.get("target_instrument"))
+    return pair_names(stems.estimated[0], stems.rest) if stems.rest else with_rest(stems.estimated)
 
 
 def _number_of_sources(bag: Path) -> int:

@@ -209,8 +209,8 @@ class SeparationHandler:
         if separation.load_s:
             durations["load_s"] = separation.load_s
         facts: dict[str, object] = {"model": self._model_fact(task), **separation.facts(), **durations}
-        if not task.has_choices and separation.backend != "audio-separator":
-            # How far the pair of an MDX-Net model is from the song, by `compensate`, is not news to old clients.
+        if not task.has_choices and separation.differs_by_compensate:
+            # Every song of such a model has this fact, so it is no news to clients that chose nothing.
             facts.pop("sum_error_db", None)
         log.info("task.separated", **facts)
         self._measure(task, separation, separation_s)

@@ -22,7 +22,7 @@ from uvr.models.catalogue import known_model
 from uvr.models.inventory import Inventory, PresentModel
 from uvr.models.stems import stems_of_model
 from uvr.periodic import repeating
-from uvr.separation.engine_factory import EngineName, require_audio_separator
+from uvr.separation.engine_factory import EngineName
 from uvr.separation.model_library import ModelLibrary
 from uvr.separation.separator import Separator
 
@@ -55,6 +55,7 @@ class ModelAnnouncer:
         self._default_folder = default_file.parent
         self._told: list[RunnableModel] = []
         self._told_at = -math.inf
+        self._reasons: dict[str, str] = {}
 
     @contextmanager
     def announcing(self) -> Iterator[None]:
@@ -102,15 +103,20 @@ class ModelAnnouncer:
         return self._default
 
     def _runs(self, model: PresentModel) -> bool:
-        """Whether the engine that `model` needs is allowed and installed."""
+        """Whether the engine that `model` needs is allowed and installed; the log says once why it is passed over."""
         if model.name == self._separator.name:
             return True
         try:
-            if self._engine_of(model) == "audio-separator":
-                require_audio_separator(model.name)
-        except PermanentError:
+            self._library.usable_engine_of(model.name, self._library.folder)
+        except PermanentError as error:
+            self._log_once("model.passed_over", model.name, error.message)
             return False
         return True
+
+    def _log_once(self, event: str, model: str, reason: str) -> None:
+        if self._reasons.get(model) != reason:
+            self._reasons[model] = reason
+            log.info(event, model=model, reason=reason)
 
     def _engine_of(self, model: PresentModel) -> EngineName:
         folder = self._default_folder if model.name == self._separator.name else self._library.folder

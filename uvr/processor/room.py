@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from uvr.disk import bytes_free, bytes_occupied
-from uvr.errors import DiskFullError, PermanentError, full_disk_explained
+from uvr.errors import DiskFullError, NoRoomForModelError, PermanentError, full_disk_explained
 from uvr.tasks.model import Task, record
 from uvr.timestamps import now_ms
 from uvr.worker.heartbeat import Heartbeat
@@ -52,6 +52,9 @@ class SongRoom:
         try:
             with full_disk_explained():
                 yield
+        except NoRoomForModelError as error:
+            heartbeat.beat(record(facts={"waits_for": error.message}))
+            raise
         except DiskFullError as error:
             variable = min(own, key=lambda name: bytes_free(own[name]))
             device = own[variable].stat().st_dev

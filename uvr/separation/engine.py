@@ -41,6 +41,8 @@ class Separation:
     """How the stems differ from the song, in sentences for its owner: a mix-down, another sample rate."""
     sum_error_db: float | None = None
     """The level of the song minus all stems, in dB relative to the song; None if they add up, or some are missing."""
+    differs_by_compensate: bool = False
+    """Whether `sum_error_db` is what the parameter `compensate` of an MDX-Net model makes of its pair of stems."""
     fingerprint: str = ""
     """Of the networks that estimated the stems (see `Engine.fingerprint`)."""
     load_s: float = 0.0

@@ -19,8 +19,9 @@ from uvr.models import store
 from uvr.models.audio_separator import ensure_model_files, multi_file_model_name, vr_parameters_of
 from uvr.models.catalogue import MdxParameters, known_model
 from uvr.models.files import ProgressCallback
+from uvr.models.packed_files import BESIDE_MODELS, PackedFilesPolicy
 from uvr.models.required_files import model_files
-from uvr.models.roformers import roformer_description
+from uvr.models.roformers import require_description, roformer_description
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation import devices
 from uvr.separation.cpu_limits import usable_cores
@@ -109,6 +110,7 @@ class RoformerEngineFactory:
     """None where audio-separator is not installed, or cannot read such a file."""
     instruction_set: InstructionSetChoice = "auto"
     """The widest instruction set that the kernels use."""
+    packed_files: PackedFilesPolicy = BESIDE_MODELS
 
     @property
     def name(self) -> str:
@@ -138,7 +140,9 @@ class RoformerEngineFactory:
             del engine  # frees its memory before the next network is loaded
         limit_to(self.instruction_set)
         try:
-            roformer = RoformerEngine(self.model_path, self.description, threads=self.threads)
+            roformer = RoformerEngine(
+                self.model_path, self.description, threads=self.threads, packed_files=self.packed_files
+            )
         except (LibraryError, KernelsRefusedError) as error:
             if self.fallback is None:
                 raise PermanentError(
@@ -165,6 +169,7 @@ def choose_engine(
     device: Device = "auto",
     backend: Backend = "auto",
     instruction_set: InstructionSetChoice = "auto",
+    packed_files: PackedFilesPolicy = BESIDE_MODELS,
     on_progress: ProgressCallback | None = None,
 ) -> ModelEngineFactory:
     """The factory of the engine for the model `name`. Downloads the model's file to `folder` if it is missing.
@@ -174,12 +179,10 @@ def choose_engine(
     not installed.
     """
     require_supported(instruction_set)
-    chosen = engine_of(name, folder, engine, device)
+    chosen = usable_engine_of(name, folder, engine, device)
     if chosen == "mdx":
         path = store.ensure_model_file(name, folder, sources=sources, on_progress=on_progress)
         return MdxEngineFactory(path, store.parameters_of(path), threads, device, backend, instruction_set)
-    if chosen == "audio-separator":
-        require_audio_separator(name)
     file = model_file(name, folder, sources, on_progress)
     name, folder = store.split_model_path(name, folder)
     several = multi_file_model_name(name)
@@ -189,7 +192,19 @@ def choose_engine(
     if description is None:
         return library
     fallback = library if several and _has_audio_separator() else None
-    return RoformerEngineFactory(file, description, threads, device, fallback, instruction_set)
+    return RoformerEngineFactory(file, description, threads, device, fallback, instruction_set, packed_files)
+
+
+def usable_engine_of(name: str, folder: Path, engine: EngineChoice, device: Device) -> EngineName:
+    """The engine that runs the model `name` in `folder`. Raises `PermanentError` if it is not allowed or not installed.
+
+    So does a checkpoint whose YAML file is missing or cannot be read.
+    """
+    chosen = engine_of(name, folder, engine, device)
+    if chosen == "audio-separator":
+        require_description(*store.split_model_path(name, folder))
+        require_audio_separator(name)
+    return chosen
 
 
 def engine_of(name: str, folder: Path, engine: EngineChoice, device: Device) -> EngineName:

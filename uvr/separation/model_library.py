@@ -11,9 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from uvr.errors import PermanentError, TransientError
 from uvr.models.catalogue import ModelUnavailableError, catalogue_name, known_model, without_suffix
 from uvr.models.files import DownloadProgress
+from uvr.models.packed_files import BESIDE_MODELS, PackedFilesPolicy
 from uvr.models.required_files import is_present
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation.devices import Device
@@ -25,11 +28,13 @@ from uvr.separation.engine_factory import (
     choose_engine,
     engine_of,
     model_file,
-    require_audio_separator,
+    usable_engine_of,
 )
 from uvr.separation.instruction_sets import InstructionSetChoice
 from uvr.separation.mdx.backends import Backend
 from uvr.separation.progress import SeparationObserver
+
+log = structlog.get_logger()
 
 _RETRY_AFTER_S = 60.0
 """When a task whose model could not be downloaded is tried again."""
@@ -48,6 +53,7 @@ class ModelLibrary:
     device: Device = "auto"
     backend: Backend = "auto"
     instruction_set: InstructionSetChoice = "auto"
+    packed_files: PackedFilesPolicy = BESIDE_MODELS
 
     def default_engine(self, name: str) -> ModelEngineFactory:
         """The factory of the engine for the model `name`, whose file is downloaded if it is missing.
@@ -76,6 +82,7 @@ class ModelLibrary:
             device=self.device,
             backend=self.backend,
             instruction_set=self.instruction_set,
+            packed_files=self.packed_files,
         )
 
     def download_of(self, name: str) -> DownloadModel | None:
@@ -88,13 +95,16 @@ class ModelLibrary:
             return None
         if not self.may_download(name):
             raise self._missing(name)
-        if self.engine_of(name, self.folder) == "audio-separator":
-            require_audio_separator(name)
+        self.usable_engine_of(name, self.folder)
         return DownloadModel(name, self.folder, self.sources)
 
     def engine_of(self, name: str, folder: Path) -> EngineName:
         """The engine that runs the model `name` in `folder`. Raises `PermanentError` if the settings allow none."""
         return engine_of(name, folder, self.engine, self.device)
+
+    def usable_engine_of(self, name: str, folder: Path) -> EngineName:
+        """The same, if that engine is installed; otherwise `PermanentError` says what to do."""
+        return usable_engine_of(name, folder, self.engine, self.device)
 
     def has(self, name: str) -> bool:
         """Whether all files of the model `name` are in the folder."""
@@ -103,6 +113,17 @@ class ModelLibrary:
     def may_download(self, name: str) -> bool:
         """Whether the operator has named this model."""
         return catalogue_name(name) in map(catalogue_name, self.downloadable)
+
+    def clean_up(self, *further_folders: Path) -> None:
+        """Remove the packed files of models that are gone or were replaced, here and in `further_folders`.
+
+        Never fails: what cannot be removed stays until the next time.
+        """
+        for folder in {self.folder, *further_folders}:
+            try:
+                self.packed_files.remove_unowned(folder)
+            except OSError as error:
+                log.warning("model.packed_files_not_removed", error=str(error))
 
     def _require_plain(self, name: str) -> None:
         """Names come from clients: none may lead out of the folder."""

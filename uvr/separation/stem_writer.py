@@ -54,6 +54,7 @@ def write_stems(
     stems = _at_rate(streams, mixture, encoding.sample_rate, observer)
     gain = common_gain(stems, encoding.max_sample)
     error_db = _sum_error_db(networks, streams, wanted, mixture)
+    is_meant = is_pair(networks)  # the pair of an MDX-Net model differs from the song by `compensate`
     paths = {name: output_dir / f"{name}{encoding.output_format.suffix}" for name in wanted}
     _write({path: stems[name] for name, path in paths.items()}, encoding, gain, mixture.tags, peaks_dir)
     observer.report(1.0)
@@ -66,9 +67,9 @@ def write_stems(
         provider=", ".join(dict.fromkeys(estimates.provider for estimates in networks)),
         backend=", ".join(dict.fromkeys(estimates.backend for estimates in networks)),
         output_format=output_format,
-        # That the pair of an MDX-Net model differs from the song by `compensate` is how the model is meant.
-        notes=(*mixture.notes, *_notes(mixture, encoding, None if is_pair(networks) else error_db)),
+        notes=(*mixture.notes, *_notes(mixture, encoding, None if is_meant else error_db)),
         sum_error_db=error_db,
+        differs_by_compensate=is_meant and error_db is not None,
     )
 
 

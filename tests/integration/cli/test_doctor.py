@@ -17,6 +17,8 @@ from redis_queue import RedisQueue
 from tests.support.api import htpasswd, settings_for
 from tests.support.networks import write_model
 from tests.support.ports import free_port
+from tests.support.roformers import GEOMETRIES
+from tests.support.roformers import write_model as write_roformer
 from tests.support.s3_server import DEPOSITOR, READER, WRITER
 from uvr.api.auth.users_file import Token
 from uvr.cli.doctor import findings
@@ -228,6 +230,55 @@ def test_a_model_for_audio_separator_is_a_fault_if_the_settings_exclude_it(docto
     mark, sentence = doctor(MODEL_NAME="UVR-DeNoise-Lite", SEPARATION_ENGINE="mdx").lines["model"]
     assert mark == "FAULT"
     assert "SEPARATION_ENGINE=auto" in sentence
+
+
+@pytest.fixture
+def roformer(tmp_path: Path) -> Path:
+    """A RoFormer in MODEL_FILE_DIR."""
+    folder = tmp_path / "model_file_dir"
+    folder.mkdir()
+    return write_roformer(folder, "own.ckpt", GEOMETRIES["kims_hop"], ["vocals", "other"], target="vocals")
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_roformer_is_converted_at_the_first_start(doctor, roformer):
+    mark, sentence = doctor(MODEL_NAME="own.ckpt").lines["model"]
+    assert (mark, sentence) == (
+        "ok",
+        "our own kernels run own.ckpt, without torch; the first start converts it, which takes up to a minute",
+    )
+    roformer.with_name(".own.ckpt.0123456789abcdef.packed").touch()
+    assert doctor(MODEL_NAME="own.ckpt").lines["model"] == ("ok", "our own kernels run own.ckpt, without torch")
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_roformer_without_room_for_its_conversion_is_a_fault(doctor, roformer):
+    report = doctor(MODEL_NAME=roformer.name, MIN_FREE_BYTES=str(2**60))
+    mark, sentence = report.lines["model"]
+    assert (mark, report.status) == ("FAULT", 1)
+    assert "own.ckpt needs" in sentence
+    assert "MIN_FREE_BYTES" in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "own.yaml"), ("model: [", "own.yaml cannot be read as YAML"), ("x: 1", "needs audio-separator")],
+    ids=["missing", "unreadable", "of another model"],
+)
+def test_a_roformer_whose_yaml_file_is_wrong_is_a_fault(doctor, roformer, text, words):
+    description = roformer.with_suffix(".yaml")
+    description.write_text(text) if text else description.unlink()
+    mark, sentence = doctor(MODEL_NAME="own.ckpt").lines["model"]
+    assert mark == "FAULT"
+    assert words in sentence
+
+
+@pytest.mark.usefixtures("kernels")
+def test_an_unknown_key_of_a_roformer_is_a_fault(doctor, roformer):
+    description = roformer.with_suffix(".yaml")
+    description.write_text(description.read_text().replace("model:\n", "model:\n  new_trick: 3\n"))
+    mark, sentence = doctor(MODEL_NAME="own.ckpt").lines["model"]
+    assert (mark, sentence) == ("FAULT", "own.yaml cannot be used: the service does not know the key model.new_trick.")
 
 
 def test_kernels_and_the_result_of_their_self_check_are_reported(doctor, kernels, model):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from uvr.models import audio_separator, inventory
 from uvr.models.inventory import Inventory
@@ -54,6 +55,31 @@ def test_a_model_is_one_whose_files_are_complete(folder: Path) -> None:
         "three.ckpt": ("drums", "bass", "vocals", "instrumental"),
         "two.ckpt": ("vocals", "instrumental"),
     }
+
+
+def test_what_a_model_lacks_is_in_the_log_once(folder: Path) -> None:
+    found = Inventory(folder)
+    with capture_logs() as logs:
+        found.models()
+        found.models()
+    reasons = {line["model"]: line["reason"] for line in logs if line["event"] == "model.passed_over"}
+    assert len(reasons) == len(logs)
+    assert reasons["alone.ckpt"].startswith("alone.ckpt needs the YAML file that describes its network")
+    assert "its hash" in reasons["nameless.onnx"]
+    assert "If it is a RoFormer" in reasons["old.pth"]
+
+
+def test_the_stems_of_a_model_of_the_catalogue_follow_its_yaml_file_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    (tmp_path / "BS-Roformer-SW.ckpt").write_text("a network")
+    found = Inventory(tmp_path)
+    assert not found.models()
+    (tmp_path / "BS-Roformer-SW.yaml").write_text(ON_ONE_LINE)
+    assert found.models()["BS-Roformer-SW.ckpt"].stems == ("drums", "bass", "vocals", "instrumental")
+    name = "melband_roformer_inst_v1.ckpt"
+    (tmp_path / name).write_text("a network")
+    assert name not in found.models()
+    (tmp_path / "config_melbandroformer_inst.yaml").write_text(ON_ONE_LINE)
+    assert found.models()[name].stems == ("drums", "bass", "vocals", "instrumental")
 
 
 def test_a_known_vr_model_is_found_by_its_hash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

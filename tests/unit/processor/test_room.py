@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from uvr.errors import DiskFullError, PermanentError
+from uvr.errors import DiskFullError, NoRoomForModelError, PermanentError
 from uvr.processor import room as room_module
 from uvr.processor.room import SongRoom
 from uvr.tasks.model import Task
@@ -72,6 +72,16 @@ def test_what_the_try_has_written_and_an_eighth_is_needed(own: dict[str, Path]) 
     assert variable in own
     assert needed_bytes == 2 * 2**20 * 9 // 8, "both folders are on one disk; the linked song stays where it is"
     assert kept.facts["waits_for"].startswith(f"The disk of {variable} is full; the song waits until more than")
+
+
+@pytest.mark.usefixtures("disk")
+def test_a_model_without_room_says_so_and_teaches_nothing_about_the_song(own: dict[str, Path]) -> None:
+    beats: Any = Beats()
+    with pytest.raises(NoRoomForModelError), room(own).learned(own, beats):
+        raise NoRoomForModelError("own.ckpt needs 5 MiB")
+    kept = Task.from_record({**TASK, **beats.records[0]})
+    assert kept is not None
+    assert (kept.facts["waits_for"], kept.needs_bytes) == ("own.ckpt needs 5 MiB", {})
 
 
 TASK = {"task_uuid": "a", "audio": "a.wav", "priority": "3", "created_ms": "1", "status": "queued"}

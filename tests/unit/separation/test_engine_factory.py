@@ -89,6 +89,37 @@ def test_audio_separator_runs_a_roformer_if_the_kernels_are_not_built(tmp_path, 
     assert isinstance(choose_engine("own.ckpt", tmp_path), AudioSeparatorEngineFactory)
 
 
+def test_a_checkpoint_without_its_yaml_file_names_the_file(tmp_path):
+    for name in ("own.ckpt", "other.safetensors"):
+        (tmp_path / name).write_bytes(b"a checkpoint")
+        with pytest.raises(PermanentError) as refused:
+            choose_engine(name, tmp_path)
+        yaml = Path(name).with_suffix(".yaml").name
+        assert refused.value.message == (
+            f"{name} needs the YAML file that describes its network: put it beside the model, as {yaml} "
+            "(docs/models.md)."
+        )
+        with pytest.raises(PermanentError, match=yaml):
+            choose_engine(str(tmp_path / name), Path("/elsewhere"))
+
+
+@pytest.mark.parametrize("name", ["own.ckpt", "vocals_mel_band_roformer.ckpt"])
+def test_a_yaml_file_that_cannot_be_read_is_named(name, tmp_path):
+    (tmp_path / name).write_bytes(b"a checkpoint")
+    (tmp_path / name).with_suffix(".yaml").write_text("model: [")
+    with pytest.raises(PermanentError, match=r"\.yaml cannot be read as YAML: .* in line"):
+        choose_engine(name, tmp_path)
+
+
+@pytest.mark.usefixtures("with_audio_separator")
+def test_another_pth_file_says_what_a_roformer_needs(tmp_path):
+    (tmp_path / "own.pth").write_bytes(b"a checkpoint")
+    with pytest.raises(
+        PermanentError, match="If it is a RoFormer, put the YAML file that describes it beside it, as own"
+    ):
+        choose_engine("own.pth", tmp_path)
+
+
 @pytest.mark.usefixtures("with_kernels")
 def test_a_roformer_of_the_catalogue_is_known_before_it_is_downloaded(tmp_path):
     name = "model_bs_roformer_ep_317_sdr_12.9755.ckpt"

@@ -50,6 +50,7 @@ def test_stems_and_what_they_leave(estimated: list[str], named: list[str], resid
     [
         ("vocals", "other", Residual("instrumental", "vocals")),
         ("other", "vocals", Residual("vocals", "instrumental")),
+        ("vocals", "music", Residual("instrumental", "vocals")),
         ("Lead-Vocals", "Backing", Residual("backing", "lead_vocals")),
     ],
 )

@@ -187,12 +187,15 @@ def test_a_pair_whose_remainder_lacks_more_than_the_other_stem_says_by_how_much(
     whole, vocals = (spool.read(0, spool.samples) for spool in (song.mixture.source, network.spools["vocals"]))
     made = song.write(network)
     assert made.sum_error_db == pytest.approx(-snr_db(whole, whole - 0.05 * vocals), abs=0.06)
+    assert made.differs_by_compensate
     assert not made.notes
 
 
 def test_an_instrumental_beside_estimates_of_two_stems_is_measured(tmp_path):
     song = Song(tmp_path)
-    assert song.write(song.network("vocals", "instrumental")).sum_error_db is not None
+    made = song.write(song.network("vocals", "instrumental"))
+    assert made.sum_error_db is not None
+    assert not made.differs_by_compensate
 
 
 @pytest.mark.parametrize("rate_hz", [RATE_HZ, 48_000])

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from uvr.errors import PermanentError
+from uvr.models.stem_names import checkpoint_stems
+from uvr.separation.estimates import Residual
 
 Kind = Literal["bs_roformer", "mel_band_roformer"]
 
@@ -108,14 +110,17 @@ class RoformerConfiguration:
     shape: NetworkShape
     stems: tuple[str, ...]
     """The stems that the network estimates, by the names of its authors."""
-    has_target: bool
-    """Whether the network was trained for one of several stems."""
-    others: tuple[str, ...]
-    """The stems that it was not trained to estimate: with a target, what the rest of the song is called."""
+    rest: str
+    """What its authors call the rest of the song beside a single stem; "" if they do not say."""
     segment_frames: int
     """`dim_t`: the frames of a chunk."""
     overlap: int
     """How many chunks cover each sample."""
+
+    @property
+    def residual(self) -> Residual | None:
+        """What the network leaves over, if its authors have a name for that; see `remainder` for all other cases."""
+        return Residual(self.rest, self.stems[0]) if self.rest else None
 
     @property
     def chunk_samples(self) -> int:
@@ -150,16 +155,15 @@ def read_configuration(document: Any, name: str) -> RoformerConfiguration:
         found = _Document.model_validate(document)
     except ValidationError as error:
         raise PermanentError(f"{name} cannot be used: {_first_fault(error)}.") from None
-    target, instruments = found.training.target_instrument, found.training.instruments
-    stems = (target,) if target else instruments
+    named = checkpoint_stems(found.training.instruments, found.training.target_instrument)
+    stems = named.estimated
+    if len(set(stems)) < len(stems):
+        raise PermanentError(f"{name} cannot be used: training.instruments has the same name twice.")
     if found.model.num_stems != len(stems):
         raise PermanentError(
             f"{name} cannot be used: num_stems is {found.model.num_stems}, but `training:` names {', '.join(stems)}."
         )
-    others = tuple(each for each in instruments if each not in stems)
-    return RoformerConfiguration(
-        found.model, stems, bool(target), others, found.inference.dim_t, found.inference.num_overlap
-    )
+    return RoformerConfiguration(found.model, stems, named.rest, found.inference.dim_t, found.inference.num_overlap)
 
 
 def _first_fault(error: ValidationError) -> str:

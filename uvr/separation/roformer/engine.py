@@ -16,8 +16,9 @@ import numpy as np
 
 from uvr.audio.format import Block
 from uvr.models.descriptions import read_description
+from uvr.models.packed_files import BESIDE_MODELS, PackedFilesPolicy
 from uvr.separation.cpu_limits import usable_cores
-from uvr.separation.estimates import Estimates, Residual
+from uvr.separation.estimates import Estimates
 from uvr.separation.mdx.stft import Stft
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
 from uvr.separation.native import bindings
@@ -49,7 +50,14 @@ class RoformerEngine:
     provider = "cpu"
     backend = "native"
 
-    def __init__(self, model: Path, description: Path, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        model: Path,
+        description: Path,
+        *,
+        threads: int = 0,
+        packed_files: PackedFilesPolicy = BESIDE_MODELS,
+    ) -> None:
         library = bindings.load()
         self._name = model.stem
         self._threads = threads
@@ -63,7 +71,7 @@ class RoformerEngine:
         def packed() -> Iterator[tuple[str, Floats]]:
             return packed_arrays(read(), self._shape)
 
-        self._weights = packed_weights(model, description, packed)
+        self._weights = packed_weights(model, description, packed, packed_files)
         self._network = self._network_of(self._configuration.segment_frames)
         require_agreement(model, self._weights.fingerprint, library, read, self._shape, self._bands, self._network_of)
 
@@ -91,16 +99,7 @@ class RoformerEngine:
         paths = [folder / f"stem-{number}.f32" for number in range(len(stems))]
         spools = Spool.several(blocks, paths, spool.channels)
         named = dict(zip(stems, spools, strict=True))
-        return Estimates(named, self.provider, self.backend, self._residual, self._name)
-
-    @property
-    def _residual(self) -> Residual | None:
-        """What the network leaves over, if it was trained for one stem only."""
-        configuration = self._configuration
-        if not configuration.has_target:
-            return None
-        (target,) = configuration.stems
-        return Residual(configuration.others[0] if len(configuration.others) == 1 else f"No {target}", target)
+        return Estimates(named, self.provider, self.backend, self._configuration.residual, self._name)
 
     def _frames_for(self, samples: int) -> int:
         """The frames of a chunk; a song that is shorter than one is a chunk of its own."""

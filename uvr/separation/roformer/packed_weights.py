@@ -1,9 +1,9 @@
 """The packed weights of a checkpoint in a file that is mapped into memory.
 
 A checkpoint is converted once. Every later start maps the file, which takes milliseconds, and all processes that use
-the model share its memory. The file lies beside the model, or where that folder is read-only in a temporary folder that
-only this user can read. Its name holds a hash of what it was made from, so a changed model is converted again; files
-whose model has changed or is gone are removed when a model is opened.
+the model share its memory. `PackedFilesPolicy` says where the file lies. Its name holds a hash of what it was made
+from, so a changed model is converted again; files whose model has changed or is gone are removed when a model is
+opened, and by the processor (`ModelLibrary.clean_up`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from uvr.disk import bytes_free, sync
-from uvr.errors import DiskFullError, OutOfMemoryError, disk_error
+from uvr.disk import sync
+from uvr.errors import DiskFullError, NoRoomForModelError, OutOfMemoryError, disk_error
 from uvr.models.files import file_lock, fingerprint, stamp_of
-from uvr.privacy import make_private_folder
+from uvr.models.packed_files import SUFFIX, PackedFilesPolicy, owner_of
 from uvr.separation.roformer import packing
 from uvr.separation.roformer.checkpoint import Floats
 
@@ -33,7 +32,6 @@ log = structlog.get_logger()
 
 _MAGIC = b"UVRROF01"
 _LINE_BYTES = 64
-_SUFFIX = ".packed"
 _HEADER = len(_MAGIC) + 8
 
 Arrays = Mapping[str, Floats]
@@ -49,38 +47,31 @@ class PackedWeights:
     """Of the files that they were made from (`engine.Engine`)."""
 
 
-def packed_weights(model: Path, description: Path, make: Callable[[], Iterable[tuple[str, Floats]]]) -> PackedWeights:
+def packed_weights(
+    model: Path, description: Path, make: Callable[[], Iterable[tuple[str, Floats]]], policy: PackedFilesPolicy
+) -> PackedWeights:
     """The packed weights of `model`; `make` gives them if they are not there yet.
 
-    Raises `DiskFullError` or `OutOfMemoryError` if there is no room for them, and the errors of `make`.
+    Raises `NoRoomForModelError` or `OutOfMemoryError` if there is no room for them, and the errors of `make`.
     """
     try:
-        folder = folder_for(model.parent)
-        path = folder / f".{model.name}.{_digest([model, description])}{_SUFFIX}"
+        folder = policy.folder_for(model.parent)
+        path = folder / f".{model.name}.{_digest([model, description])}{SUFFIX}"
         with file_lock(folder / model.name):
             remove_stale(folder, model, keep=path)
             weights = _mapped(path)
             if weights is None:
-                _require_room(model, folder)
+                # Half precision becomes float32, and every layer is rounded up.
+                policy.require_room(folder, model.name, 2 * model.stat().st_size + (1 << 24))
                 _write(path, make(), fingerprint([model, description], "roformer"))
                 weights = _mapped(path)
     except MemoryError as error:
         raise OutOfMemoryError(f"There is not enough memory to convert {model.name}.") from error
     except OSError as error:
-        raise disk_error(error, f"{model.name} could not be converted") from error
+        failure = disk_error(error, f"{model.name} could not be converted")
+        raise NoRoomForModelError(failure.message) if isinstance(failure, DiskFullError) else failure from error
     assert weights is not None
     return weights
-
-
-def folder_for(models: Path) -> Path:
-    """The folder for the packed files of the models in the folder `models`."""
-    if os.access(models, os.W_OK | os.X_OK):
-        return models
-    own = Path(tempfile.gettempdir()) / f"uvr-packed-models-{os.geteuid()}"
-    make_private_folder(own)
-    folder = own / hashlib.sha256(os.fsencode(models.resolve())).hexdigest()[:16]
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
 
 
 def remove_stale(folder: Path, model: Path, keep: Path) -> None:
@@ -88,8 +79,8 @@ def remove_stale(folder: Path, model: Path, keep: Path) -> None:
 
     A process that still maps such a file keeps it until it ends.
     """
-    for path in folder.glob(f".*{_SUFFIX}*"):
-        owner = path.name[1:].partition(_SUFFIX)[0].rpartition(".")[0]
+    for path in folder.glob(f".*{SUFFIX}*"):
+        owner = owner_of(path)
         if path != keep and (owner == model.name or not (model.parent / owner).exists()):
             log.info("roformer.stale_file_removed", file=path.name)
             path.unlink(missing_ok=True)
@@ -98,16 +89,6 @@ def remove_stale(folder: Path, model: Path, keep: Path) -> None:
 def _digest(files: Iterable[Path]) -> str:
     made_from = json.dumps([stamp_of(files), packing.FORMAT, packing.PANEL])
     return hashlib.sha256(made_from.encode()).hexdigest()[:16]
-
-
-def _require_room(model: Path, folder: Path) -> None:
-    # Half precision becomes float32, and every layer is rounded up.
-    needed = 2 * model.stat().st_size + (1 << 24)
-    if bytes_free(folder) < needed:
-        raise DiskFullError(
-            f"{model.name} needs {needed >> 20} MiB of free disk space beside it (in the temporary folder if that "
-            "is read-only): its weights are kept there in the order in which processors read them."
-        )
 
 
 def _write(path: Path, arrays: Iterable[tuple[str, Floats]], made_from: str) -> None:

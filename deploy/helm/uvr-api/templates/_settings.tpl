@@ -9,7 +9,7 @@
 
 {{/* The variables of the ConfigMap, as YAML: `settings`, and what the chart knows itself. */}}
 {{- define "uvr-api.settings" -}}
-{{- $fixed := dict "TEMP_DIR" "/srv/uvr/data/temp" "OUTPUT_DIR" "/srv/uvr/data/output" "MODEL_FILE_DIR" "/srv/uvr/models" -}}
+{{- $fixed := dict "TEMP_DIR" "/srv/uvr/data/temp" "OUTPUT_DIR" "/srv/uvr/data/output" "MODEL_FILE_DIR" "/srv/uvr/models" "MODEL_CACHE_DIR" "/srv/uvr/data/model-cache" -}}
 {{- if not .Values.secrets.REDIS_URL -}}
 {{- $_ := set $fixed "REDIS_HOST" .Values.redis.host -}}
 {{- $_ := set $fixed "REDIS_PORT" .Values.redis.port -}}

@@ -14,7 +14,9 @@ from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
 from tests.support.roformers import GEOMETRIES, write_model
 from tests.support.song import separate_song
 from uvr.errors import CancelledError, DiskFullError, PermanentError
-from uvr.separation.roformer import packed_weights, self_check
+from uvr.models import packed_files
+from uvr.models.stems import stems_of_model
+from uvr.separation.roformer import self_check
 from uvr.separation.roformer.engine import RoformerEngine
 from uvr.separation.roformer.self_check import KernelsRefusedError
 
@@ -118,6 +120,15 @@ def test_several_stems_come_from_one_pass(folder: Path, tmp_path: Path) -> None:
     assert not np.allclose(stems["drums"], stems["bass"])
 
 
+def test_one_of_three_stems_and_the_rest_add_up_to_the_song(folder: Path, tmp_path: Path) -> None:
+    instruments = ["vocals", "drums", "bass"]
+    path = write_model(folder, "drums.ckpt", GEOMETRIES["kims_hop"], instruments, target="drums")
+    song = noise(1.0, channels=2)
+    stems = separated(engine_of(path), song, tmp_path)
+    assert tuple(stems) == stems_of_model(path.name, folder) == ("drums", "no_drums")
+    assert snr_db(song, stems["drums"] + stems["no_drums"]) > 100
+
+
 def test_digital_silence_stays_silent(small: RoformerEngine, tmp_path: Path) -> None:
     stems = separated(small, np.zeros((2, 150_000), np.float32), tmp_path)
     assert not any(sound.any() for sound in stems.values())
@@ -138,7 +149,7 @@ def test_a_restart_is_ready_at_once(small: RoformerEngine, folder: Path) -> None
     assert again.fingerprint == small.fingerprint
 
 
-def packed_files(folder: Path) -> list[str]:
+def packed_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if ".packed" in path.name)
 
 
@@ -149,19 +160,19 @@ def one_model(tmp_path: Path) -> Path:
 
 def test_a_changed_model_is_converted_again_and_old_files_are_removed(one_model: Path, tmp_path: Path) -> None:
     first = engine_of(one_model)
-    (before,) = packed_files(tmp_path)
+    (before,) = packed_in(tmp_path)
     (tmp_path / ".gone.ckpt.0123456789abcdef.packed").write_bytes(b"of a model that was deleted")
     (tmp_path / f"{before}.123.part").write_bytes(b"of a process that was killed")
     write_model(tmp_path, "own.ckpt", GEOMETRIES["kims_hop"], ["vocals"], target="vocals")
     second = engine_of(one_model)
-    (after,) = packed_files(tmp_path)
+    (after,) = packed_in(tmp_path)
     assert before != after
     assert first.fingerprint != second.fingerprint
 
 
 def test_a_damaged_packed_file_is_made_again(one_model: Path, tmp_path: Path) -> None:
     engine_of(one_model)
-    (name,) = packed_files(tmp_path)
+    (name,) = packed_in(tmp_path)
     for content in (b"", b"UVRROF01" + bytes(100), (tmp_path / name).read_bytes()[:-5000]):
         (tmp_path / name).unlink()
         (tmp_path / name).write_bytes(content)
@@ -173,15 +184,15 @@ def test_a_read_only_folder_is_no_obstacle(
 ) -> None:
     temporary = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    monkeypatch.setattr(packed_weights.os, "access", lambda *_: False)  # as root may write to every folder
+    monkeypatch.setattr(packed_files.os, "access", lambda *_: False)  # as root may write to every folder
     first, again = engine_of(one_model), engine_of(one_model)
     assert first.fingerprint == again.fingerprint
-    assert not packed_files(tmp_path)
+    assert not packed_in(tmp_path)
     assert len([*temporary.glob("uvr-packed-models-*/*/.own.ckpt.*.packed")]) == 1
 
 
 def test_a_full_disk_is_named(one_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_weights, "bytes_free", lambda _folder: 1_000_000)
+    monkeypatch.setattr(packed_files, "bytes_free", lambda _folder: 1_000_000)
     with pytest.raises(DiskFullError, match=r"own\.ckpt needs \d+ MiB of free disk space"):
         engine_of(one_model)
 

@@ -64,8 +64,8 @@ class RoformerEngine:
             return packed_arrays(read(), self._shape)
 
         self._weights = packed_weights(model, description, packed)
+        require_agreement(model, description, self._weights.fingerprint, library, threads)
         self._network = self._network_of(self._configuration.segment_frames)
-        require_agreement(model, self._weights.fingerprint, library, read, self._shape, self._bands, self._network_of)
 
     @property
     def fingerprint(self) -> str:

@@ -3,7 +3,7 @@
 The spectrum is that of synthetic music which reaches every bin: notes with many harmonics, bursts of noise, and a decay
 of 60 dB, so that loud and quiet parts are compared. Every network is judged by it, also one that answers with silence.
 
-For a network of HQ_4's size ONNX Runtime takes 1.2 GB, for some seconds, in a process that ends afterwards. Where the
+For a network of HQ_4's size ONNX Runtime takes 1.3 GB, for some seconds, in a process that ends afterwards. Where the
 machine or the container has less left, or if a check has died before, a quarter of the spectrum is compared instead: a
 ConvTDFNet computes any number of frames, and a quarter takes no more memory than the network itself.
 """
@@ -47,21 +47,25 @@ class OnnxRuntimeComparison:
 
     def __call__(self) -> float:
         """The signal-to-noise ratio of the kernels against ONNX Runtime in dB."""
-        data = self.model.read_bytes()
-        architecture = graph_matcher.recognise(data)
+        architecture = graph_matcher.recognise(self.model.read_bytes())
         frames = frames_to_check(architecture, is_short=self.is_short)
         spectrum = fixed_spectrum(replace(self.parameters, dim_t=frames))
         estimate = NativeNetwork(replace(architecture, frames=frames), threads=self.threads).run(spectrum)
-        del architecture
-        return snr_db(spectrum, self._reference(data, spectrum), estimate)
+        del architecture  # frees the weights for ONNX Runtime
+        return snr_db(spectrum, self._reference(spectrum), estimate)
 
-    def _reference(self, data: bytes, spectrum: Spectrum) -> Spectrum:
+    def _reference(self, spectrum: Spectrum) -> Spectrum:
         from uvr.separation.mdx.onnxruntime_network import OnnxRuntimeNetwork  # not in the caller
 
-        frames = spectrum.shape[2]
-        content = None if frames == self.parameters.dim_t else cut(data, frames)
-        parameters = replace(self.parameters, dim_t=frames)
-        network = OnnxRuntimeNetwork(self.model, parameters, threads=self.threads, device="cpu", content=content)
+        parameters = replace(self.parameters, dim_t=spectrum.shape[2])
+        is_whole = parameters == self.parameters
+        network = OnnxRuntimeNetwork(
+            self.model,
+            parameters,
+            threads=self.threads,
+            device="cpu",
+            content=None if is_whole else cut(self.model.read_bytes(), parameters.dim_t),
+        )
         return network.run(spectrum)
 
 

@@ -361,7 +361,7 @@ def _network_finding(settings: Settings, path: Path, parameters: catalogue.MdxPa
 _BACKENDS = {
     "native": "our own kernels",
     "onnxruntime": "ONNX Runtime",
-    "unchecked": "ONNX Runtime, then our own kernels if their results agree in the first song",
+    "unchecked": "our own kernels if they agree with ONNX Runtime",
 }
 
 _API = (("flask", "bcrypt"), "API's")

@@ -39,6 +39,30 @@ def usable_memory_bytes(root: Path = ROOT) -> int:
     return min(limits)
 
 
+def available_memory_bytes(root: Path = ROOT) -> int:
+    """The memory that is left for this process, on the machine and below the limits of its control groups.
+
+    Cached files count as left. Systems that do not tell it are taken to have all their memory left.
+    """
+    left = [usable_memory_bytes(root)]
+    with suppress(OSError, KeyError, ValueError):
+        left.append(_kib_fields(root / "proc/meminfo")["MemAvailable"])
+    names = (("memory.max", "memory.current", ""), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"))
+    for group in groups_of("memory", root):
+        for limit, usage, prefix in names:  # of version 2 and 1; "max" means no limit
+            with suppress(OSError, ValueError):
+                used = int((group / usage).read_text(encoding="ascii")) - _cached_bytes(group, prefix)
+                left.append(int((group / limit).read_text(encoding="ascii")) - used)
+    return max(min(left), 0)
+
+
+def _cached_bytes(group: Path, prefix: str) -> int:
+    """The memory of files that a control group would give up first."""
+    lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+    counts = {name: int(value) for name, _, value in (line.partition(" ") for line in lines)}
+    return counts.get(f"{prefix}inactive_file", 0) + counts.get(f"{prefix}active_file", 0)
+
+
 def memory_of(pid: int) -> ProcessMemory | None:
     """The memory of the process `pid`; None if the system does not tell it, or if the process has ended."""
     with suppress(OSError, KeyError, ValueError):

@@ -286,7 +286,7 @@ def test_kernels_and_the_result_of_their_self_check_are_reported(doctor, kernels
     assert before.lines["kernels"] == ("ok", f"they are built; this CPU runs {kernels.best.name} instructions")
     mark, sentence = before.lines["network"]
     assert (mark, before.status) == ("note", 0)
-    assert "with the first song" in sentence
+    assert "when the model is loaded for the first time" in sentence
     Record(model, model.read_bytes(), bindings.load()).conclude(81.5)
     mark, sentence = doctor(MODEL_NAME="small").lines["network"]
     assert mark == "ok"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uvr.separation import memory
-from uvr.separation.memory import usable_memory_bytes
+from uvr.separation.memory import available_memory_bytes, usable_memory_bytes
 from uvr.separation.network_pool import networks_to_end
 from uvr.separation.progress import DECODED, SEPARATED
 from uvr.separation.separator import network_limit_s, share_of_network
@@ -49,6 +49,28 @@ def test_the_lowest_limit_of_a_group_and_its_parents_applies(tmp_path: Path) -> 
 def test_version_1_has_limits_of_its_own(tmp_path: Path) -> None:
     limits = {"sys/fs/cgroup/memory/memory.limit_in_bytes": str(2 * GIB)}
     assert usable_memory_bytes(machine(tmp_path, "7:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc", limits)) == 2 * GIB
+
+
+MEMINFO = {"proc/meminfo": f"MemTotal: {8 * GIB >> 10} kB\nMemAvailable: {6 * GIB >> 10} kB"}
+
+
+def test_a_machine_has_what_linux_says_is_available(tmp_path: Path) -> None:
+    assert available_memory_bytes(machine(tmp_path, "0::/", MEMINFO)) == 6 * GIB
+    assert available_memory_bytes(tmp_path / "of another system") == 8 * GIB
+
+
+def test_a_container_has_what_its_group_does_not_use_yet_and_cached_files_count_as_left(tmp_path: Path) -> None:
+    group = {"memory.max": str(2 * GIB), "memory.current": str(GIB)}
+    group["memory.stat"] = f"anon {GIB // 2}\ninactive_file {GIB // 4}\nactive_file {GIB // 8}"
+    limits = {f"sys/fs/cgroup/pod/{name}": text for name, text in group.items()}
+    assert available_memory_bytes(machine(tmp_path, "0::/pod", MEMINFO | limits)) == 2 * GIB - GIB + GIB // 4 + GIB // 8
+
+
+def test_version_1_has_names_of_its_own_and_never_less_than_nothing(tmp_path: Path) -> None:
+    group = {"memory.limit_in_bytes": str(GIB), "memory.usage_in_bytes": str(2 * GIB)}
+    group["memory.stat"] = f"cache 0\ntotal_inactive_file {GIB // 4}\ntotal_active_file 0"
+    limits = {f"sys/fs/cgroup/memory/{name}": text for name, text in group.items()}
+    assert available_memory_bytes(machine(tmp_path, "7:memory:/", MEMINFO | limits)) == 0
 
 
 @given(

@@ -4,7 +4,8 @@
     onnxruntime    ONNX Runtime: for every network, and on graphics cards
     auto           the kernels wherever they can be used and agree with ONNX Runtime, else ONNX Runtime
 
-Nothing heavy is imported here: ONNX Runtime and the kernels are loaded when a network needs them.
+Whether they agree is found out when a model is loaded for the first time (`self_check`). Nothing heavy is imported
+here: ONNX Runtime and the kernels are loaded when a network needs them.
 """
 
 from __future__ import annotations
@@ -56,13 +57,13 @@ class Decision:
     """How to run a model on processor cores."""
 
     way: Literal["native", "onnxruntime", "unchecked"]
-    """`unchecked` means ONNX Runtime until the self-check has a verdict, and then what the verdict allows."""
+    """`unchecked` means what the self-check allows, which is made when the network is loaded."""
     reason: str
     """The end of a sentence for logs and operators."""
     architecture: Architecture | None = None
-    """None, as `record`, if the kernels cannot be used."""
+    """Of a network that the kernels run. None while it is unchecked: the check needs the memory of the weights."""
     record: Record | None = None
-    """The record of the kernels' self-check."""
+    """The record of the kernels' self-check; None if the kernels cannot be used."""
 
 
 class KernelsUnavailableError(Exception):
@@ -117,7 +118,7 @@ def decide(model_path: Path, parameters: MdxParameters, *, device: Device, backe
         return Decision("native", "NETWORK_BACKEND=native", architecture, record)
     if backend == "native":
         raise KernelsUnavailableError(verdict.sentence)
-    return Decision("onnxruntime" if verdict.is_final else "unchecked", verdict.sentence, architecture, record)
+    return Decision("onnxruntime" if verdict.is_final else "unchecked", verdict.sentence, record=record)
 
 
 def _examine(model_path: Path, parameters: MdxParameters, device: Device) -> tuple[Architecture, Record]:
@@ -154,15 +155,24 @@ class _Loader:
     device: Device
 
     def load(self, decision: Decision) -> Network:
+        if decision.way == "unchecked":
+            decision = self._checked(decision)
         failed_check = decision.way == "onnxruntime" and decision.record
         (log.warning if failed_check else log.info)("network.decided", way=decision.way, reason=decision.reason)
-        if decision.way == "native":
-            assert decision.architecture is not None
-            return self.native(decision.architecture)
-        if decision.way == "unchecked":
-            assert decision.record is not None
-            return _UncheckedNetwork(self, decision.record)
-        return self.onnxruntime()
+        return self.native(decision.architecture) if decision.way == "native" else self.onnxruntime()
+
+    def _checked(self, decision: Decision) -> Decision:
+        """The decision after the self-check."""
+        from uvr.separation.mdx.self_check import OnnxRuntimeComparison
+        from uvr.separation.native.self_check import checked
+
+        assert decision.record is not None
+
+        def comparison_of(tries: int) -> OnnxRuntimeComparison:
+            return OnnxRuntimeComparison(self.model_path, self.parameters, self.threads, is_short=tries > 0)
+
+        verdict = checked(decision.record, comparison_of)
+        return Decision("native" if verdict.agrees else "onnxruntime", verdict.sentence, record=decision.record)
 
     def onnxruntime(self) -> Network:
         from uvr.separation.mdx.onnxruntime_network import OnnxRuntimeNetwork  # slow to import, and needs memory
@@ -183,62 +193,3 @@ class _Loader:
         facts = {"instruction_set": network.instruction_set.name, "threads": network.threads, "bytes": network.bytes}
         log.info("network.loaded", device=self.device, provider="cpu", backend="native", **facts)
         return network
-
-
-class _UncheckedNetwork:
-    """A network on ONNX Runtime until the self-check of one segment; on the kernels afterwards if they agree."""
-
-    provider = "cpu"
-
-    def __init__(self, loader: _Loader, record: Record) -> None:
-        self._loader = loader
-        self._record = record
-        self._network: Network | None = loader.onnxruntime()
-        """None while the kernels are checked, and, if they fail, until the next run loads ONNX Runtime again."""
-        self._is_checked = False
-
-    @property
-    def backend(self) -> str:
-        return self._network.backend if self._network else "onnxruntime"
-
-    def warm_up(self) -> None:
-        """Nothing to do: ONNX Runtime needs no warm-up on processor cores."""
-
-    def run(self, spectrum: Spectrum) -> Spectrum:
-        from uvr.separation.native.bindings import KernelError
-        from uvr.separation.native.self_check import is_conclusive
-
-        self._network = self._network or self._loader.onnxruntime()
-        if self._is_checked:
-            return self._network.run(spectrum)
-        # A copy, because ONNX Runtime keeps all its memory as long as any of its arrays exists.
-        reference = self._network.run(spectrum).copy()
-        if not is_conclusive(spectrum, reference):
-            return reference
-        self._is_checked = True
-        self._network = None  # frees ONNX Runtime's memory for the kernels
-        try:
-            with self._record.lock():
-                self._network, estimate = self._check(spectrum, reference)
-        except (KernelsUnavailableError, KernelError) as error:
-            log.warning("network.kernels_refused", reason=str(error), snr_db=self._record.read().snr_db)
-            return reference
-        return estimate
-
-    def _check(self, spectrum: Spectrum, reference: Spectrum) -> tuple[Network, Spectrum]:
-        """The kernels and their estimate. Raises `KernelsUnavailableError` or `KernelError` if they are unusable."""
-        from uvr.separation.native.self_check import snr_db
-
-        verdict = self._record.read()  # another process may have made the check meanwhile
-        if not verdict.is_final:
-            self._record.begin()
-        elif not verdict.agrees:
-            raise KernelsUnavailableError(verdict.sentence)
-        network = self._loader.native()
-        estimate = network.run(spectrum)
-        if not verdict.is_final:
-            verdict = self._record.conclude(snr_db(spectrum, reference, estimate))
-        if not verdict.agrees:
-            raise KernelsUnavailableError(verdict.sentence)
-        log.info("network.checked", snr_db=verdict.snr_db)
-        return network, estimate

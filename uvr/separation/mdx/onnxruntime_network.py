@@ -23,17 +23,23 @@ log = structlog.get_logger()
 class OnnxRuntimeNetwork:
     """A loaded network on `device`. `threads` 0 means one per core that this process may use.
 
-    Raises `PermanentError` if the file is not a network, if the network's shape does not match `parameters`, or if the
-    requested device does not work.
+    `content` takes the place of that of the file. Raises `PermanentError` if the file is not a network, if the
+    network's shape does not match `parameters`, or if the requested device does not work.
     """
 
     backend = "onnxruntime"
 
     def __init__(
-        self, model_path: Path, parameters: MdxParameters, *, threads: int = 0, device: Device = "auto"
+        self,
+        model_path: Path,
+        parameters: MdxParameters,
+        *,
+        threads: int = 0,
+        device: Device = "auto",
+        content: bytes | None = None,
     ) -> None:
         threads = threads or usable_cores()
-        self._session = _load(model_path, threads, device)
+        self._session = _load(model_path, content, threads, device)
         self._shape = (1, 4, parameters.dim_f, parameters.dim_t)
         self._input = self._session.get_inputs()[0].name
         active = self._session.get_providers()[0]
@@ -63,7 +69,7 @@ class OnnxRuntimeNetwork:
             self.run(np.zeros(self._shape[1:], np.float32))
 
 
-def _load(model_path: Path, threads: int, device: Device) -> onnxruntime.InferenceSession:
+def _load(model_path: Path, content: bytes | None, threads: int, device: Device) -> onnxruntime.InferenceSession:
     providers = devices.providers(device, onnxruntime.get_available_providers())
     if any(name == "CUDAExecutionProvider" for name, _ in providers):
         # Loads CUDA and cuDNN from Python packages, if installed. Prints what is missing, which must not go to stdout.
@@ -76,7 +82,7 @@ def _load(model_path: Path, threads: int, device: Device) -> onnxruntime.Inferen
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(model_path, options, providers=providers)
+        return onnxruntime.InferenceSession(content or model_path, options, providers=providers)
     except Exception as error:  # the only common base class of ONNX Runtime's exceptions
         message = f"The model file {model_path.name} cannot be loaded; delete it and download the model again."
         raise PermanentError(message, onnxruntime=str(error)) from error

@@ -1,13 +1,13 @@
-"""Compares the kernels with ONNX Runtime once per model, on the first conclusive segment of a song.
+"""Whether the kernels compute a model as they should: found out once, kept beside the model's file.
 
-The kernels are tested, but not with every compiler, processor and model. So ONNX Runtime separates until a segment
-contains enough of a stem; the kernels then separate the same segment. They are used from then on if they agree to
-`MIN_SNR_DB`, else ONNX Runtime is. The verdict is stored next to the model's file, for this file, this library and this
-kind of processor. If that folder is read-only, it is stored in a temporary folder that only this user can read.
+The kernels are tested, but not with every compiler, processor and model. So before a model is used for the first time,
+a slower implementation and the kernels compute the same input (`mdx.self_check`, `roformer.self_check`), and the
+kernels are used only if they agree to `MIN_SNR_DB`. That happens in a process that ends afterwards (`check_process`).
 
-The two never hold memory at the same time, so the check needs as much memory as ONNX Runtime alone: 1.2 GB once for
-HQ_4. If several processes start, one checks and the others wait for its verdict. If a process dies during the check,
-the check stays unfinished; after `MAX_TRIES` unfinished checks ONNX Runtime is used.
+The verdict is stored next to the model's file, for this file, this library, this processor and the instruction set in
+use. If that folder is read-only, it is stored in a temporary folder that only this user can read. If several processes
+start, one checks and the others wait for its verdict. A check that dies is repeated; after `MAX_TRIES` of them the
+kernels are not used. Records that no longer apply to anything are removed before a check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import math
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,20 +30,21 @@ from numpy.typing import NDArray
 
 from uvr.models.files import file_lock
 from uvr.privacy import make_private_folder
-from uvr.separation.mdx.stft import Spectrum
 from uvr.separation.native.bindings import Library
+from uvr.separation.native.check_process import Comparison, UnfinishedCheckError, run_check
 
 log = structlog.get_logger()
 
 MIN_SNR_DB = 60.0
 MAX_TRIES = 3
 
-_MIN_STEM_SHARE = 1e-4
-"""A segment is not conclusive if the power of its stem is below this share of the segment's power."""
 _MIN_LEVEL_SHARE = 0.1
-"""Rounding errors grow with the segment's level, so the error is compared with at least this share of its power."""
+"""Rounding errors grow with the input's level, so the error is compared with at least this share of its power."""
 _MAX_SNR_DB = 300.0
 """The recorded value for identical results."""
+_UNUSED_S = 30 * 86_400
+"""Other processors and instruction sets may share the folder: their records stay as long as they are used."""
+_SUFFIX = ".self-check.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Verdict:
     """Signal-to-noise ratio of the kernels' estimate against that of ONNX Runtime; None before a finished check."""
     tries: int = 0
     """The number of checks that were started and not finished."""
+    failure: str = ""
+    """Why the latest of these did not finish, as far as it is known."""
 
     @property
     def agrees(self) -> bool:
@@ -70,23 +74,32 @@ class Verdict:
         if self.snr_db is not None:
             return f"the self-check found {self.snr_db:.1f} dB; at least {MIN_SNR_DB:.0f} dB are required"
         if self.is_final:
-            return f"the self-check was started {self.tries} times and never finished; delete its record to repeat it"
-        return "the self-check will run with the first song"
+            because = f" ({self.failure})" if self.failure else ""
+            return (
+                f"the self-check was started {self.tries} times and never finished{because}; delete its record to "
+                "repeat it"
+            )
+        return "the self-check runs when the model is loaded for the first time"
 
 
 class Record:
-    """The stored verdict on one model file, for this kind of processor and this library.
+    """The stored verdict on one model, whose file or fingerprint is `content`, for this processor and this library.
 
     If the verdict cannot be written to disk, it lasts as long as this object.
     """
 
-    def __init__(self, model_path: Path, data: bytes, library: Library) -> None:
-        folder = _folder_for(model_path.parent)
-        self._lock_path = folder / model_path.name
-        self._about = {"model": model_path.name, "processor": _processor(), "instruction_set": library.best.name}
-        digest = hashlib.sha256(json.dumps(self._about).encode())
-        digest.update(hashlib.sha256(data).digest() + library.digest)
-        self.path = folder / f".{model_path.name}.{digest.hexdigest()[:16]}.self-check.json"
+    def __init__(self, model_path: Path, content: bytes, library: Library) -> None:
+        self._folder = _folder_for(model_path.parent)
+        self._models = model_path.parent
+        self._about = {
+            "model": model_path.name,
+            "processor": _processor(),
+            "instruction_set": library.best.name,
+            "library": library.digest.hex(),
+            "content": hashlib.sha256(content).hexdigest(),
+        }
+        name = hashlib.sha256(json.dumps(self._about).encode()).hexdigest()[:16]
+        self.path = self._folder / f".{model_path.name}.{name}{_SUFFIX}"
         self._verdict = Verdict()
 
     def read(self) -> Verdict:
@@ -94,26 +107,57 @@ class Record:
         with suppress(OSError, ValueError, KeyError, TypeError):
             entry = json.loads(self.path.read_text(encoding="utf-8"))
             snr_db = entry["snr_db"]
-            self._verdict = Verdict(None if snr_db is None else float(snr_db), int(entry["tries"]))
+            tries, failure = int(entry["tries"]), str(entry["failure"])
+            self._verdict = Verdict(None if snr_db is None else float(snr_db), tries, failure)
+        with suppress(OSError):
+            os.utime(self.path)  # it is in use
         return self._verdict
 
     def begin(self) -> None:
         """Record that a check starts."""
-        self._write(replace(self.read(), tries=self.read().tries + 1))
+        self._write(replace(self.read(), tries=self.read().tries + 1, failure=""))
+
+    def fail(self, failure: str) -> None:
+        """Record why the check that began did not finish."""
+        self._write(replace(self.read(), failure=failure))
 
     def conclude(self, snr_db: float) -> Verdict:
-        """Record the result of a check."""
+        """Record the result of a check; `snr_db` may be infinite."""
         bounded = max(-_MAX_SNR_DB, min(snr_db, _MAX_SNR_DB))
         self._write(Verdict(round(bounded, 1)))
         return self._verdict
 
+    def remove_stale(self) -> None:
+        """Remove records of models that are gone, of older files and libraries, and those that are no longer used.
+
+        For the holder of the lock: only that process may be writing.
+        """
+        parts = self._folder.glob(f".*{_SUFFIX}.*.part")
+        records = (path for path in self._folder.glob(f".*{_SUFFIX}") if path != self.path and self._is_stale(path))
+        for path in (*parts, *records):
+            log.info("self_check.stale_record_removed", file=path.name)
+            with suppress(OSError):
+                path.unlink()
+
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes from making the same check at the same time."""
+        """Keep other processes from making a check at the same time: each needs much memory for some seconds."""
         with ExitStack() as stack:
             with suppress(OSError):
-                stack.enter_context(file_lock(self._lock_path))
+                stack.enter_context(file_lock(self._folder / "self-check"))
             yield
+
+    def _is_stale(self, path: Path) -> bool:
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            model, _ = str(about["model"]), about["content"]  # which records of older versions lack
+            is_unused = time.time() - path.stat().st_mtime > _UNUSED_S
+            same = {name for name, value in self._about.items() if about.get(name) == value}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return True
+        if "model" not in same:
+            return is_unused or not (self._models / model).exists()
+        return is_unused or "content" not in same or {"processor", "instruction_set"} <= same
 
     def _write(self, verdict: Verdict) -> None:
         self._verdict = verdict
@@ -127,18 +171,42 @@ class Record:
                 part.unlink(missing_ok=True)
 
 
-def is_conclusive(segment: Spectrum, reference: Spectrum) -> bool:
-    """Whether `reference`, ONNX Runtime's estimate for `segment`, is loud enough to compare with."""
-    power = _power(reference)
-    return math.isfinite(power) and power > _MIN_STEM_SHARE * _power(segment)
+def checked(record: Record, comparison_of: Callable[[int], Comparison]) -> Verdict:
+    """The verdict in `record`. If there is none yet, the check is made first, or another process is waited for.
+
+    `comparison_of` gives the comparison to run after so many unfinished ones.
+    """
+    verdict = record.read()
+    if verdict.is_final:
+        return verdict
+    with record.lock():
+        record.remove_stale()
+        while not (verdict := record.read()).is_final:
+            record.begin()
+            try:
+                result = run_check(comparison_of(verdict.tries))
+            except UnfinishedCheckError as error:
+                record.fail(str(error))
+                log.warning("network.check_unfinished", tries=verdict.tries + 1, reason=str(error))
+            else:
+                record.conclude(result.snr_db)
+                facts = {"elapsed_s": result.elapsed_s, "memory_bytes": result.max_bytes}
+                log.info("network.checked", snr_db=record.read().snr_db, **facts)
+    return verdict
 
 
-def snr_db(segment: Spectrum, reference: Spectrum, estimate: Spectrum) -> float:
-    """Signal-to-noise ratio of `estimate` against `reference`; minus infinity if `estimate` is not finite."""
+Numbers = NDArray[np.floating]
+
+
+def snr_db(source: Numbers, reference: Numbers, estimate: Numbers) -> float:
+    """Signal-to-noise ratio of `estimate` against `reference`; minus infinity if one of them is not finite.
+
+    Both are computed from `source`. Where a network answers it with next to nothing, the level of `source` counts.
+    """
     noise = _power(reference.astype(np.float64) - estimate)
     if not math.isfinite(noise):
         return -math.inf
-    level = max(_power(reference), _MIN_LEVEL_SHARE * _power(segment))
+    level = max(_power(reference), _MIN_LEVEL_SHARE * _power(source))
     return 10 * math.log10(level / noise) if noise else math.inf
 
 
@@ -162,7 +230,9 @@ def _folder_for(models: Path) -> Path:
     except OSError as error:
         log.warning("self_check.folder_refused", folder=str(own), reason=error.strerror)
         return models
-    return own
+    folder = own / hashlib.sha256(os.fsencode(models.resolve())).hexdigest()[:16]
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def _processor() -> str:

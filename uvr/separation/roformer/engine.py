@@ -72,8 +72,8 @@ class RoformerEngine:
             return packed_arrays(read(), self._shape)
 
         self._weights = packed_weights(model, description, packed, packed_files)
+        require_agreement(model, description, self._weights.fingerprint, library, threads, packed_files)
         self._network = self._network_of(self._configuration.segment_frames)
-        require_agreement(model, self._weights.fingerprint, library, read, self._shape, self._bands, self._network_of)
 
     @property
     def instruction_set(self) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from tests.support.audio import Samples, noise, read_audio, snr_db, write_audio
+from tests.support.check_processes import in_check_process
 from tests.support.roformers import GEOMETRIES, write_model
 from tests.support.song import separate_song
 from uvr.errors import CancelledError, DiskFullError, PermanentError
 from uvr.models import packed_files
 from uvr.models.stems import stems_of_model
-from uvr.separation.roformer import self_check
+from uvr.separation.native import self_check
 from uvr.separation.roformer.engine import RoformerEngine
 from uvr.separation.roformer.self_check import KernelsRefusedError
 
@@ -185,6 +186,10 @@ def test_a_read_only_folder_is_no_obstacle(
     temporary = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     monkeypatch.setattr(packed_files.os, "access", lambda *_: False)  # as root may write to every folder
+    in_check_process(temporary / "check", monkeypatch)(f"""
+import os, tempfile
+os.access, tempfile.tempdir = lambda *_: False, {str(temporary)!r}
+""")
     first, again = engine_of(one_model), engine_of(one_model)
     assert first.fingerprint == again.fingerprint
     assert not packed_in(tmp_path)
@@ -197,10 +202,31 @@ def test_a_full_disk_is_named(one_model: Path, monkeypatch: pytest.MonkeyPatch) 
         engine_of(one_model)
 
 
-def test_kernels_that_compute_something_else_are_refused(one_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(self_check.reference, "masks", lambda *_: np.ones((1, 1, 1025, 48), np.complex64))
-    with pytest.raises(KernelsRefusedError, match="at least 60 dB are required"):
+def test_kernels_that_compute_something_else_are_refused(
+    one_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_check_process(tmp_path / "check", monkeypatch)("""
+from uvr.separation.roformer.network import RoformerNetwork
+masks = RoformerNetwork.masks
+RoformerNetwork.masks = lambda self, spectrum: masks(self, spectrum) + 0.1
+""")
+    for _ in range(2):
+        with pytest.raises(KernelsRefusedError, match="at least 60 dB are required"):
+            engine_of(one_model)
+
+
+def test_a_check_that_never_finishes_refuses_the_model_and_says_why(
+    one_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_check_process(tmp_path / "check", monkeypatch)("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(KernelsRefusedError, match=r"was started 3 times and never finished \(.*not enough memory\)"):
         engine_of(one_model)
+
+
+def test_a_model_is_checked_once(one_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine_of(one_model)
+    monkeypatch.setattr(self_check, "run_check", lambda _comparison: pytest.fail("it was checked again"))
+    engine_of(one_model)
 
 
 def test_an_unknown_key_is_refused_by_its_name(one_model: Path) -> None:

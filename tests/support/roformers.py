@@ -14,8 +14,9 @@ import yaml
 from numpy.typing import NDArray
 
 from uvr.separation.roformer.bands import Bands
+from uvr.separation.roformer.checkpoint import Tensor
 from uvr.separation.roformer.configuration import NetworkShape
-from uvr.separation.roformer.weights import RoformerWeights, _Reader, _Source
+from uvr.separation.roformer.weights import RoformerWeights, read_weights, tensor_sizes
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -94,27 +95,23 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
 """Networks that differ in everything that the constructors of audio-separator take."""
 
 
-class _RandomSource(_Source):
-    def __init__(self, seed: int) -> None:
-        super().__init__({}, "random")
-        self._random = np.random.default_rng(seed)
-        self.tensors: Tensors = {}
-
-    def take(self, key: str, *size: int) -> NDArray[np.float32]:
-        if key.endswith("gamma"):
-            made = 1 + 0.2 * self._random.standard_normal(size)
-        elif key.endswith("freqs"):
-            made = 10_000.0 ** (-np.arange(size[0]) / size[0])
-        else:
-            made = self._random.standard_normal(size) * (size[-1] ** -0.5 if len(size) > 1 else 0.1)
-        return self.tensors.setdefault(key, np.asarray(made, np.float32))
-
-
 def random_network(geometry: Mapping[str, Any], seed: int = 0) -> tuple[NetworkShape, Bands, RoformerWeights, Tensors]:
     """A network with random weights, and the tensors of its checkpoint."""
     shape = NetworkShape(**geometry)
-    bands, source = Bands(shape), _RandomSource(seed)
-    return shape, bands, _Reader(source, shape, bands).read(), source.tensors
+    bands, random = Bands(shape), np.random.default_rng(seed)
+    tensors = {key: random_tensor(random, key, size) for key, size in tensor_sizes(shape, bands).items()}
+    stored = {key: Tensor(tensor.shape, "float32", lambda tensor=tensor: tensor) for key, tensor in tensors.items()}
+    return shape, bands, read_weights(stored, shape, bands, "random"), tensors
+
+
+def random_tensor(random: np.random.Generator, key: str, size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Numbers of the magnitude that trained networks have in the tensor `key`."""
+    if key.endswith("freqs"):
+        return np.asarray(10_000.0 ** (-np.arange(size[0]) / size[0]), np.float32)
+    numbers = random.standard_normal(size, np.float32)
+    if key.endswith("gamma"):
+        return 1 + np.float32(0.2) * numbers
+    return numbers * np.float32(size[-1] ** -0.5 if len(size) > 1 else 0.1)
 
 
 def random_spectrum(shape: NetworkShape, frames: int, seed: int = 0) -> NDArray[np.complex64]:
@@ -124,14 +121,19 @@ def random_spectrum(shape: NetworkShape, frames: int, seed: int = 0) -> NDArray[
 
 
 def write_model(
-    folder: Path, name: str, geometry: Mapping[str, Any], stems: list[str], *, target: str | None = None
+    folder: Path, name: str, geometry: Mapping[str, Any], stems: list[str], *, target: str | None = None, seed: int = 0
 ) -> Path:
     """A checkpoint `name` with its YAML file, whose chunks have 87 frames."""
     path = folder / name
-    _, _, _, tensors = random_network(geometry)
+    _, _, _, tensors = random_network(geometry, seed)
     path.write_bytes(b"")
     (write_safetensors if path.suffix == ".safetensors" else write_zip)(path, tensors)
-    path.with_suffix(".yaml").write_text(yaml.dump(description(geometry, stems, target)))
+    return write_description(path, description(geometry, stems, target))
+
+
+def write_description(path: Path, content: Mapping[str, Any]) -> Path:
+    """The YAML file beside the checkpoint `path`, which is returned."""
+    path.with_suffix(".yaml").write_text(yaml.dump(content))
     return path
 
 

@@ -107,5 +107,15 @@ def file_lock(path: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on `path`."""
+    with path.with_name(f".{path.name}.lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
 def _record_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")

@@ -1,7 +1,7 @@
 """Reads the weights of a checkpoint without torch: `.ckpt` and `.pth` in torch's zip format, and `.safetensors`.
 
 The files come from strangers. Nothing in them is executed (`tensor_pickle`), every size is checked against the file
-before memory is used for it, and the bytes of a tensor are read from the file in place, when they are asked for.
+before memory is used for it, and the bytes of a tensor are read when they are asked for.
 """
 
 from __future__ import annotations
@@ -154,9 +154,9 @@ def _of_storage(path: Path, name: str, tensor: StoredTensor, offsets: Mapping[st
         raise PermanentError(f"{path.name} is damaged: {name[:100]} is larger than what is stored of it.")
 
     def read() -> Floats:
-        stored = np.memmap(path, dtype, "r", start, (size_bytes // dtype.itemsize,))
+        stored = _stored(path, dtype, start + tensor.offset * dtype.itemsize, last + 1 - tensor.offset)
         strides = [stride * dtype.itemsize for stride in tensor.stride]
-        return _as_float32(np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.size, strides), tensor.type)
+        return _as_float32(np.lib.stride_tricks.as_strided(stored, tensor.size, strides), tensor.type)
 
     return Tensor(tensor.size, tensor.type, read)
 
@@ -190,9 +190,17 @@ def _of_bytes(path: Path, name: str, start: int, kind: str, size: tuple[int, ...
         raise PermanentError(f"{path.name} is damaged: {name[:100]} is larger than what is stored of it.")
 
     def read() -> Floats:
-        return _as_float32(np.memmap(path, dtype, "r", start + begin, size), kind)
+        return _as_float32(_stored(path, dtype, start + begin, math.prod(size)).reshape(size), kind)
 
     return Tensor(size, kind, read)
+
+
+def _stored(path: Path, dtype: np.dtype[Any], place: int, count: int) -> NDArray[Any]:
+    """Numbers of the file. Not mapped: if the file became shorter meanwhile, that would kill the process."""
+    numbers = np.fromfile(path, dtype, count, offset=place)
+    if len(numbers) < count:
+        raise PermanentError(f"{path.name} became shorter while it was read.")
+    return numbers
 
 
 def _as_float32(stored: NDArray[Any], kind: str) -> Floats:

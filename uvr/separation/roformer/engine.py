@@ -9,6 +9,7 @@ difference. A network for one channel estimates each channel on its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,11 +29,11 @@ from uvr.separation.roformer.checkpoint import Floats, read_checkpoint
 from uvr.separation.roformer.chunks import Chunks
 from uvr.separation.roformer.configuration import read_configuration
 from uvr.separation.roformer.network import RoformerNetwork
-from uvr.separation.roformer.packed_weights import packed_weights
+from uvr.separation.roformer.packed_weights import Conversion, packed_weights
 from uvr.separation.roformer.packing import packed_arrays
 from uvr.separation.roformer.reference import Spectrum
 from uvr.separation.roformer.self_check import require_agreement
-from uvr.separation.roformer.weights import RoformerWeights, read_weights
+from uvr.separation.roformer.weights import RoformerWeights, read_weights, tensor_sizes
 from uvr.separation.spool import Spool
 
 _SHORT_SONG_S = 10
@@ -68,10 +69,11 @@ class RoformerEngine:
         def read() -> RoformerWeights:
             return read_weights(read_checkpoint(model), self._shape, self._bands, model.name)
 
-        def packed() -> Iterator[tuple[str, Floats]]:
-            return packed_arrays(read(), self._shape)
+        def conversion() -> Conversion:
+            numbers = sum(map(math.prod, tensor_sizes(self._shape, self._bands).values()))
+            return Conversion(numbers, packed_arrays(read(), self._shape))
 
-        self._weights = packed_weights(model, description, packed, packed_files)
+        self._weights = packed_weights(model, description, conversion, packed_files)
         require_agreement(model, description, self._weights.fingerprint, library, threads, packed_files)
         self._network = self._network_of(self._configuration.segment_frames)
 

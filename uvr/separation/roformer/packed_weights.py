@@ -1,9 +1,10 @@
 """The packed weights of a checkpoint in a file that is mapped into memory.
 
-A checkpoint is converted once. Every later start maps the file, which takes milliseconds, and all processes that use
-the model share its memory. `PackedFilesPolicy` says where the file lies. Its name holds a hash of what it was made
-from, so a changed model is converted again; files whose model has changed or is gone are removed when a model is
-opened, and by the processor (`ModelLibrary.clean_up`).
+A checkpoint is converted once, one array after the other. Every later start maps the file, which takes milliseconds,
+and all processes that use the model share its memory. `PackedFilesPolicy` says where the file lies. Its name holds a
+hash of what it was made from, so a changed model is converted again; files whose model has changed or is gone are
+removed when a model is opened, and by the processor (`ModelLibrary.clean_up`). What a killed conversion has left is
+removed when a model is opened.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +24,8 @@ import structlog
 from numpy.typing import NDArray
 
 from uvr.disk import sync
-from uvr.errors import DiskFullError, NoRoomForModelError, OutOfMemoryError, disk_error
-from uvr.models.files import file_lock, fingerprint, stamp_of
+from uvr.errors import DiskFullError, NoRoomForModelError, OutOfMemoryError, PermanentError, TransientError, disk_error
+from uvr.models.files import file_lock, fingerprint, is_locked
 from uvr.models.packed_files import SUFFIX, PackedFilesPolicy, owner_of
 from uvr.separation.roformer import packing
 from uvr.separation.roformer.checkpoint import Floats
@@ -32,7 +34,10 @@ log = structlog.get_logger()
 
 _MAGIC = b"UVRROF01"
 _LINE_BYTES = 64
+_PART = ".part"
 _HEADER = len(_MAGIC) + 8
+_HEAD_BYTES, _TAIL_BYTES, _SAMPLE_BYTES = 1 << 16, 1 << 20, 1 << 12
+_SAMPLES = 64
 
 Arrays = Mapping[str, Floats]
 
@@ -47,23 +52,41 @@ class PackedWeights:
     """Of the files that they were made from (`engine.Engine`)."""
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """What makes a packed file."""
+
+    numbers: int
+    """How many numbers the tensors of the checkpoint have."""
+    arrays: Iterable[tuple[str, Floats]]
+    """The packed arrays by name. Each is made when it is asked for, so that memory is needed for one of them only."""
+
+    @property
+    def max_bytes(self) -> int:
+        """More than the file takes: layers are rounded up, which adds 1 to 3 % to published models."""
+        return 5 * self.numbers + (1 << 24)
+
+
 def packed_weights(
-    model: Path, description: Path, make: Callable[[], Iterable[tuple[str, Floats]]], policy: PackedFilesPolicy
+    model: Path, description: Path, make: Callable[[], Conversion], policy: PackedFilesPolicy
 ) -> PackedWeights:
     """The packed weights of `model`; `make` gives them if they are not there yet.
 
-    Raises `NoRoomForModelError` or `OutOfMemoryError` if there is no room for them, and the errors of `make`.
+    Of several processes that start at once, one converts and the others wait for it. Raises `NoRoomForModelError` or
+    `OutOfMemoryError` if there is no room for the weights, and the errors of `make`.
     """
     try:
         folder = policy.folder_for(model.parent)
-        path = folder / f".{model.name}.{_digest([model, description])}{SUFFIX}"
+        digest = _digest(model, description)
+        path = folder / f".{model.name}.{digest}{SUFFIX}"
         with file_lock(folder / model.name):
             remove_stale(folder, model, keep=path)
+            _remove_parts(folder)
             weights = _mapped(path)
             if weights is None:
-                # Half precision becomes float32, and every layer is rounded up.
-                policy.require_room(folder, model.name, 2 * model.stat().st_size + (1 << 24))
-                _write(path, make(), fingerprint([model, description], "roformer"))
+                conversion = make()
+                policy.require_room(folder, model.name, conversion.max_bytes)
+                _convert(model, description, conversion, path, digest)
                 weights = _mapped(path)
     except MemoryError as error:
         raise OutOfMemoryError(f"There is not enough memory to convert {model.name}.") from error
@@ -86,30 +109,68 @@ def remove_stale(folder: Path, model: Path, keep: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _digest(files: Iterable[Path]) -> str:
-    made_from = json.dumps([stamp_of(files), packing.FORMAT, packing.PANEL])
-    return hashlib.sha256(made_from.encode()).hexdigest()[:16]
+def _remove_parts(folder: Path) -> None:
+    """Remove what is left of conversions that were killed, of any model."""
+    for part in folder.glob(f".*{SUFFIX}.*{_PART}"):
+        if (owner := owner_of(part)) and not is_locked(folder / owner):
+            log.info("roformer.part_removed", file=part.name)
+            part.unlink(missing_ok=True)
 
 
-def _write(path: Path, arrays: Iterable[tuple[str, Floats]], made_from: str) -> None:
-    """Write the file as a whole or not at all: the arrays, each from a multiple of 64 bytes on, and then an index."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+def _digest(model: Path, description: Path) -> str:
+    """A hash that changes with the model, from its size, its time and samples of it: a start reads no whole files.
+
+    The end of a checkpoint of torch has a checksum of every tensor.
+    """
+    about = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (model, description)]
+    digest = hashlib.sha256(json.dumps([about, packing.FORMAT, packing.PANEL]).encode())
+    digest.update(description.read_bytes())
+    for sample in _samples(model):
+        digest.update(sample)
+    return digest.hexdigest()[:16]
+
+
+def _samples(path: Path) -> Iterator[bytes]:
+    size = path.stat().st_size
+    places = [(size * number // _SAMPLES, _SAMPLE_BYTES) for number in range(_SAMPLES)]
+    with path.open("rb") as file:
+        for start, length in [(0, _HEAD_BYTES), *places, (max(size - _TAIL_BYTES, 0), _TAIL_BYTES)]:
+            file.seek(start)
+            yield file.read(length)
+
+
+def _convert(model: Path, description: Path, conversion: Conversion, path: Path, digest: str) -> None:
+    began = time.monotonic()
+    log.info("roformer.converting", model=model.name, max_bytes=conversion.max_bytes)
+    part = path.with_name(f"{path.name}.{os.getpid()}{_PART}")
     try:
-        with part.open("wb") as file:
-            file.write(bytes(_HEADER))
-            index = {}
-            for name, array in arrays:
-                file.write(bytes(-file.tell() % _LINE_BYTES))
-                index[name] = (file.tell(), array.shape)
-                file.write(np.ascontiguousarray(array, np.float32).data)
-            start = file.tell()
-            file.write(json.dumps({"fingerprint": made_from, "arrays": index}).encode())
-            file.seek(0)
-            file.write(_MAGIC + start.to_bytes(8, "little"))
-        sync(part)
+        _write(part, conversion, fingerprint([model, description], "roformer"), model.name)
+        if _digest(model, description) != digest:
+            raise TransientError(f"{model.name} was replaced while it was converted.")
         part.replace(path)
+        sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
+    elapsed_s = round(time.monotonic() - began, 1)
+    log.info("roformer.converted", model=model.name, bytes=path.stat().st_size, elapsed_s=elapsed_s)
+
+
+def _write(path: Path, conversion: Conversion, made_from: str, name: str) -> None:
+    """Write the arrays, each from a multiple of 64 bytes on, and then an index."""
+    with path.open("wb") as file:
+        file.write(bytes(_HEADER))
+        index = {}
+        for array_name, array in conversion.arrays:
+            file.write(bytes(-file.tell() % _LINE_BYTES))
+            index[array_name] = (file.tell(), array.shape)
+            file.write(np.ascontiguousarray(array, np.float32).data)
+            if file.tell() > conversion.max_bytes:
+                raise PermanentError(f"{name} has much narrower bands than any known model, and is not converted.")
+        start = file.tell()
+        file.write(json.dumps({"fingerprint": made_from, "arrays": index}).encode())
+        file.seek(0)
+        file.write(_MAGIC + start.to_bytes(8, "little"))
+    sync(path)
 
 
 def _mapped(path: Path) -> PackedWeights | None:

@@ -1,13 +1,19 @@
 """The weights of a RoFormer by what they do, from the tensors of a checkpoint.
 
 Every tensor is used exactly once and has the shape that the configuration demands. One that is missing, has another
-shape or is left over means that the configuration belongs to another checkpoint, and the message names it.
+shape or is left over means that the configuration belongs to another checkpoint, and the message names it. All of this
+is checked first. Then the parts of the network are read one at a time, when they are asked for, because a checkpoint in
+half precision would need twice its size if all of them were in memory as float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TypeVar, overload
 
 import numpy as np
 
@@ -15,6 +21,11 @@ from uvr.errors import PermanentError
 from uvr.separation.roformer.bands import Bands
 from uvr.separation.roformer.checkpoint import Floats, Tensor
 from uvr.separation.roformer.configuration import NetworkShape
+
+MAX_TENSOR_NUMBERS = 1 << 24
+"""The largest tensor of published models has a sixth of it."""
+
+Part = TypeVar("Part", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -72,72 +83,97 @@ class Block:
     frequency: Transformer
 
 
+class Parts(Sequence[Part]):
+    """Parts of a network. Each is read from the checkpoint when it is asked for, and not kept."""
+
+    def __init__(self, count: int, read: Callable[[int], Part]) -> None:
+        self._numbers = range(count)
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, number: int) -> Part: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[Part]: ...
+    def __getitem__(self, number: int | slice) -> Part | Sequence[Part]:
+        if isinstance(number, slice):
+            return [self._read(each) for each in self._numbers[number]]
+        return self._read(self._numbers[number])
+
+
 @dataclass(frozen=True)
 class RoformerWeights:
     """A whole network."""
 
-    band_norms: tuple[Floats, ...]
-    band_inputs: tuple[Linear, ...]
-    blocks: tuple[Block, ...]
+    band_norms: Sequence[Floats]
+    band_inputs: Sequence[Linear]
+    blocks: Sequence[Block]
     final_norm: Floats | None
-    masks: tuple[tuple[tuple[Linear, ...], ...], ...]
+    masks: Sequence[Sequence[Sequence[Linear]]]
     """For each stem and each band, the layers of the mask estimator; the last one has two values for each output."""
 
 
 def read_weights(tensors: Mapping[str, Tensor], shape: NetworkShape, bands: Bands, name: str) -> RoformerWeights:
     """The weights in the checkpoint called `name`. Raises `PermanentError` if they do not fit the configuration."""
-    source = _Source(tensors, name)
-    weights = _Reader(source, shape, bands).read()
-    if source.unused:
+    expected = tensor_sizes(shape, bands)
+    for key, size in expected.items():
+        _require(key, size, tensors.get(key), name)
+    if unused := tensors.keys() - expected.keys():
         raise PermanentError(
-            f"{name} has {len(source.unused)} tensors that its YAML file does not describe, such as "
-            f"{min(source.unused)[:100]}: the YAML file belongs to another checkpoint."
+            f"{name} has {len(unused)} tensors that its YAML file does not describe, such as {min(unused)[:100]}: the "
+            "YAML file belongs to another checkpoint."
         )
-    return weights
+    return _Reader(lambda key, *_size: tensors[key].read(), shape, bands).read()
 
 
-class _Source:
-    def __init__(self, tensors: Mapping[str, Tensor], name: str) -> None:
-        self._tensors = tensors
-        self._name = name
-        self.unused = set(tensors)
+def tensor_sizes(shape: NetworkShape, bands: Bands) -> dict[str, tuple[int, ...]]:
+    """The size of every tensor in the checkpoint of a network, by its name."""
+    sizes: dict[str, tuple[int, ...]] = {}
 
-    def take(self, key: str, *size: int) -> Floats:
-        tensor = self._tensors.get(key)
-        if tensor is None:
-            raise PermanentError(f"{self._name} has no tensor {key}: its YAML file belongs to another checkpoint.")
-        if tensor.size != size:
-            raise PermanentError(
-                f"{self._name}: the tensor {key} has the shape {tensor.size}, but its YAML file demands {size}."
-            )
-        self.unused.discard(key)
-        return tensor.read()
+    def note(key: str, *size: int) -> Floats:
+        sizes[key] = size
+        return np.broadcast_to(np.float32(0), size)  # takes no memory
 
-    def linear(self, key: str, inputs: int, outputs: int, *, bias: bool = True) -> Linear:
-        return Linear(self.take(f"{key}.weight", outputs, inputs), self.take(f"{key}.bias", outputs) if bias else None)
+    network = _Reader(note, shape, bands).read()
+    for _ in chain(network.band_norms, network.band_inputs, network.blocks, *network.masks):
+        pass
+    return sizes
+
+
+def _require(key: str, size: tuple[int, ...], tensor: Tensor | None, name: str) -> None:
+    if tensor is None:
+        raise PermanentError(f"{name} has no tensor {key}: its YAML file belongs to another checkpoint.")
+    if tensor.size != size:
+        raise PermanentError(f"{name}: the tensor {key} has the shape {tensor.size}, but its YAML file demands {size}.")
+    if math.prod(size) > MAX_TENSOR_NUMBERS:
+        raise PermanentError(
+            f"{name}: the tensor {key} has {math.prod(size)} numbers; the service runs networks with up to "
+            f"{MAX_TENSOR_NUMBERS} in one tensor."
+        )
 
 
 class _Reader:
-    def __init__(self, source: _Source, shape: NetworkShape, bands: Bands) -> None:
-        self._source = source
+    """Builds a network from `take(key, *size)`, which gives the tensor of that name and size."""
+
+    def __init__(self, take: Callable[..., Floats], shape: NetworkShape, bands: Bands) -> None:
+        self._take = take
         self._shape = shape
         self._bands = bands
 
     def read(self) -> RoformerWeights:
-        take, linear, shape, widths = self._source.take, self._source.linear, self._shape, self._bands.widths
-        splits = [f"band_split.to_features.{number}" for number in range(len(widths))]
+        take, shape, widths = self._take, self._shape, self._bands.widths
+
+        def split(band: int) -> str:
+            return f"band_split.to_features.{band}"
+
         return RoformerWeights(
-            band_norms=tuple(take(f"{key}.0.gamma", width) for key, width in zip(splits, widths, strict=True)),
-            band_inputs=tuple(linear(f"{key}.1", width, shape.dim) for key, width in zip(splits, widths, strict=True)),
-            blocks=tuple(self._block(f"layers.{number}") for number in range(shape.depth)),
+            band_norms=Parts(len(widths), lambda band: take(f"{split(band)}.0.gamma", widths[band])),
+            band_inputs=Parts(len(widths), lambda band: self._linear(f"{split(band)}.1", widths[band], shape.dim)),
+            blocks=Parts(shape.depth, lambda number: self._block(f"layers.{number}")),
             final_norm=take("final_norm.gamma", shape.dim) if shape.kind == "bs_roformer" else None,
-            masks=tuple(
-                tuple(
-                    self._mask_layers(f"mask_estimators.{stem}.to_freqs.{number}.0", 2 * width)
-                    for number, width in enumerate(widths)
-                )
-                for stem in range(shape.num_stems)
-            ),
+            masks=[Parts(len(widths), partial(self._mask_layers, stem)) for stem in range(shape.num_stems)],
         )
 
     def _block(self, key: str) -> Block:
@@ -152,11 +188,11 @@ class _Reader:
     def _transformer(self, key: str, depth: int, *, linear: bool = False) -> Transformer:
         layers = [f"{key}.layers.{number}" for number in range(depth)]
         attention = self._linear_attention if linear else self._attention
-        norm = None if self._shape.kind == "bs_roformer" else self._source.take(f"{key}.norm.gamma", self._shape.dim)
+        norm = None if self._shape.kind == "bs_roformer" else self._take(f"{key}.norm.gamma", self._shape.dim)
         return Transformer(tuple((attention(f"{each}.0"), self._feed_forward(f"{each}.1")) for each in layers), norm)
 
     def _attention(self, key: str) -> Attention:
-        take, linear, shape = self._source.take, self._source.linear, self._shape
+        take, linear, shape = self._take, self._linear, self._shape
         inner = shape.heads * shape.dim_head
         return Attention(
             norm=take(f"{key}.norm.gamma", shape.dim),
@@ -167,7 +203,7 @@ class _Reader:
         )
 
     def _linear_attention(self, key: str) -> LinearAttention:
-        take, linear, shape = self._source.take, self._source.linear, self._shape
+        take, linear, shape = self._take, self._linear, self._shape
         inner = shape.heads * shape.dim_head
         return LinearAttention(
             norm=take(f"{key}.norm.gamma", shape.dim),
@@ -177,16 +213,20 @@ class _Reader:
         )
 
     def _feed_forward(self, key: str) -> FeedForward:
-        take, linear, dim = self._source.take, self._source.linear, self._shape.dim
+        take, linear, dim = self._take, self._linear, self._shape.dim
         return FeedForward(
             norm=take(f"{key}.net.0.gamma", dim),
             inner=linear(f"{key}.net.1", dim, 4 * dim),
             outer=linear(f"{key}.net.4", 4 * dim, dim),
         )
 
-    def _mask_layers(self, key: str, outputs: int) -> tuple[Linear, ...]:
+    def _mask_layers(self, stem: int, band: int) -> tuple[Linear, ...]:
+        key, outputs = f"mask_estimators.{stem}.to_freqs.{band}.0", 2 * self._bands.widths[band]
         shape, count = self._shape, self._shape.mask_layers
         sizes = (shape.dim, *[shape.dim * shape.mlp_expansion_factor] * (count - 1), outputs)
-        return tuple(
-            self._source.linear(f"{key}.{2 * number}", sizes[number], sizes[number + 1]) for number in range(count)
+        return tuple(self._linear(f"{key}.{2 * number}", sizes[number], sizes[number + 1]) for number in range(count))
+
+    def _linear(self, key: str, inputs: int, outputs: int, *, bias: bool = True) -> Linear:
+        return Linear(
+            self._take(f"{key}.weight", outputs, inputs), self._take(f"{key}.bias", outputs) if bias else None
         )

@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) test
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-docker chart screenshots lint format bench bench-network bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-docker chart screenshots lint format bench bench-network bench-roformer bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,10 @@ bench: ## measure speed on this machine and compare the engine with audio-separa
 bench-network: ## compare the kernels with ONNX Runtime, and show where their time goes; ARGS="--isa AVX2 --rounds 5"
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m bench.network $(ARGS)
+
+bench-roformer: ## compare RoFormers on the kernels with audio-separator in torch; ARGS="--geometry kim ep_317 --song-s 0"
+	@scripts/setup.sh dev
+	$(PYTHON_IN_VENV) -m bench.roformer $(ARGS)
 
 bench-api: ## measure requests per second of the API and compare it with a bare endpoint; ARGS="--rounds 3"
 	@scripts/setup.sh dev

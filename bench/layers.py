@@ -19,12 +19,12 @@ TILE = 4
 """Winograd: the width and height of the outputs of a tile."""
 ELEMENTS = (TILE + 2) ** 2
 """Products for each tile and pair of channels."""
-TRANSFER = "import, export"
+CONVOLUTION, TRANSFER = "convolution", "import, export"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a step of the network computes and moves."""
+    """What a part of the network computes and moves."""
 
     kind: str
     level: int
@@ -59,7 +59,7 @@ class Image:
 
 
 def works(architecture: Architecture) -> Iterator[Work]:
-    """The work of each step in the order of `NativeNetwork.seconds`: the import, each layer, the export."""
+    """The work of each part in the order of `NativeNetwork.seconds`: the import, each layer, the export."""
     image, level = Image(architecture.channels, architecture.bins, architecture.frames), 0
     yield _transfer(image)
     for layer in architecture.layers:
@@ -120,16 +120,23 @@ class Ceiling:
     bytes_per_s: float
 
 
+STEPS = ("input transform", "products", "output transform")
+"""Of a convolution, in the order of `NativeNetwork.seconds`."""
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Some work, and the time that it took."""
+    """Some work, and the time that it took: that of all threads divided by their number."""
 
     work: Work
     seconds: float
+    steps: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Of these, those of the steps of convolutions."""
 
     def __add__(self, other: Measured) -> Measured:
         """Both together, by the names of the first."""
-        return Measured(self.work + other.work, self.seconds + other.seconds)
+        steps = tuple(map(sum, zip(self.steps, other.steps, strict=True)))
+        return Measured(self.work + other.work, self.seconds + other.seconds, steps)
 
     @property
     def macs_per_s(self) -> float:
@@ -137,63 +144,75 @@ class Measured:
         return self.work.done / self.seconds
 
     @property
+    def products_per_s(self) -> float:
+        """The same within the products of convolutions; 0 without convolutions."""
+        return self.work.done / self.steps[1] if self.steps[1] else 0.0
+
+    @property
     def bytes_per_s(self) -> float:
         """Bytes that had to move, in a second."""
         return self.work.moved_bytes / self.seconds
 
 
-def by_class(works: Sequence[Work], seconds: Sequence[float], *, levels: bool) -> list[Measured]:
-    """The steps added up by kind, and if `levels` by level of the network, in the order of their first step.
+def measured(works: Sequence[Work], seconds: Sequence[Sequence[float]], threads: int) -> list[Measured]:
+    """Each part of the network with its time from `NativeNetwork.seconds`, which are those of all threads."""
+    return [
+        Measured(work, whole / threads, tuple(step / threads for step in steps))
+        for work, (whole, *steps) in zip(works, seconds, strict=True)
+    ]
 
-    Steps that were computed together, of which all but the last have 0 s, are added up as a kind of their own, with the
-    level of their first one.
-    """
+
+def by_class(parts: Sequence[Measured], *, levels: bool) -> list[Measured]:
+    """The parts added up by kind, and if `levels` by level of the network, in the order of their first part."""
     found: dict[tuple[str, int], Measured] = {}
-    for step in _units(works, seconds):
-        key = (step.work.kind, step.work.level if levels else 0)
-        found[key] = found[key] + step if key in found else step
+    for part in parts:
+        key = (part.work.kind, part.work.level if levels else 0)
+        found[key] = found[key] + part if key in found else part
     kinds = list(dict.fromkeys(kind for kind, _ in found))
     return [found[key] for key in sorted(found, key=lambda key: (kinds.index(key[0]), key[1]))]
 
 
-def _units(works: Sequence[Work], seconds: Sequence[float]) -> Iterator[Measured]:
-    together: list[Work] = []
-    for work, taken in zip(works, seconds, strict=True):
-        together.append(work)
-        if taken:
-            total = together[0]
-            for other in together[1:]:
-                total = total + other
-            if len(together) > 1:
-                total = Work("block", total.level, total.direct, total.done, total.moved_bytes)
-            yield Measured(total, taken)
-            together = []
+HEAD = f"""\
+| class | level | ms | GMAC | GMAC done | GMAC/s | of the peak | products alone | MB to move | of the bandwidth |
+{"|---" * 10}|"""
 
 
-HEAD = """\
-| class | level | ms | GMAC | GMAC done | GMAC/s | of the peak | MB to move | of the bandwidth |
-|---|---|---|---|---|---|---|---|---|"""
+def line(part: Measured, ceiling: Ceiling, level: str) -> str:
+    """One row of the table below `HEAD`. Parts without multiplications leave their columns empty."""
+    work, columns = part.work, [f"{1e3 * part.seconds:.1f}"]
+    if work.done:
+        columns += [f"{work.direct / 1e9:.2f}", f"{work.done / 1e9:.2f}", f"{part.macs_per_s / 1e9:.1f}"]
+        products = f"{part.products_per_s / ceiling.macs_per_s:.0%}" if work.kind == CONVOLUTION else ""
+        columns += [f"{part.macs_per_s / ceiling.macs_per_s:.0%}", products]
+    else:
+        columns += [""] * 5
+    columns += [f"{work.moved_bytes / 1e6:.0f}", f"{part.bytes_per_s / ceiling.bytes_per_s:.0%}"]
+    return row(work.kind, level, *columns)
 
 
-def line(measured: Measured, ceiling: Ceiling, level: str) -> str:
-    """One row of the table below `HEAD`. Steps without multiplications leave their columns empty."""
-    work = measured.work
-    rate = f"{measured.macs_per_s / 1e9:.1f} | {measured.macs_per_s / ceiling.macs_per_s:.0%}" if work.done else " | "
-    counts = f"{work.direct / 1e9:.2f} | {work.done / 1e9:.2f}" if work.done else " | "
-    share = f"{measured.bytes_per_s / ceiling.bytes_per_s:.0%}"
-    return (
-        f"| {work.kind} | {level} | {1e3 * measured.seconds:.1f} | {counts} | {rate} "
-        f"| {work.moved_bytes / 1e6:.0f} | {share} |"
-    )
+def row(*columns: str) -> str:
+    """A row of a table; missing columns at its end stay empty."""
+    return f"| {' | '.join([*columns, *[''] * (10 - len(columns))])} |"
 
 
-def table(works: Sequence[Work], seconds: Sequence[float], ceiling: Ceiling) -> list[str]:
-    """The table by class and level, then the sums of each class and of all."""
-    parts = by_class(works, seconds, levels=True)
-    rows = [line(each, ceiling, str(each.work.level)) for each in parts]
-    sums = by_class(works, seconds, levels=False)
-    rows += [line(each, ceiling, "all") for each in sums if sum(part.work.kind == each.work.kind for part in parts) > 1]
-    everything = Measured(Work("network", 0, 0, 0, 0), 0.0)
+def table(parts: Sequence[Measured], wall_s: float, ceiling: Ceiling) -> list[str]:
+    """The table by class and level, then the sums of each class, the steps of the convolutions, and the whole run.
+
+    `wall_s` is the time of the run. What its parts did not take, threads spent waiting for each other.
+    """
+    by_level, sums = by_class(parts, levels=True), by_class(parts, levels=False)
+    rows = [line(each, ceiling, str(each.work.level)) for each in by_level]
     for each in sums:
-        everything += each
-    return [HEAD, *rows, line(everything, ceiling, "all")]
+        if sum(one.work.kind == each.work.kind for one in by_level) > 1:
+            rows.append(line(each, ceiling, "all"))
+        if each.work.kind == CONVOLUTION:
+            rows += [
+                row(f"{CONVOLUTION}: {name}", "all", f"{1e3 * seconds:.1f}")
+                for name, seconds in zip(STEPS, each.steps, strict=True)
+            ]
+    waiting_s = max(0.0, wall_s - sum(each.seconds for each in sums))
+    everything = sum(sums[1:], sums[0])
+    whole = Measured(
+        Work("network", 0, everything.work.direct, everything.work.done, everything.work.moved_bytes), wall_s
+    )
+    return [HEAD, *rows, row("waiting", "", f"{1e3 * waiting_s:.1f}"), line(whole, ceiling, "all")]

@@ -31,7 +31,7 @@ import onnx
 from numpy.typing import NDArray
 
 from bench import standin
-from bench.layers import Ceiling, table, works
+from bench.layers import Ceiling, measured, table, works
 from bench.support import ROOT, best_bytes_per_s, machine, write_results
 from bench.worker import peak_rss_mib
 from uvr import logs
@@ -59,8 +59,8 @@ class Contender:
     process: subprocess.Popen[str]
     output: Path
     seconds: list[float] = field(default_factory=list)
-    steps: list[list[float]] = field(default_factory=list)
-    """Of the kernels: the seconds of each step of each turn (see `NativeNetwork.seconds`)."""
+    parts: list[list[list[float]]] = field(default_factory=list)
+    """Of the kernels, for each turn: where its time went (see `NativeNetwork.seconds`)."""
     peak_mib: float = 0.0
 
     @property
@@ -69,9 +69,9 @@ class Contender:
         return f"{self.engine}, {self.instruction_set}" if self.instruction_set else self.engine
 
     @property
-    def step_seconds(self) -> list[float]:
-        """The median of each step."""
-        return [statistics.median(step) for step in zip(*self.steps, strict=True)]
+    def part_seconds(self) -> list[list[float]]:
+        """The medians of the parts of all turns."""
+        return [[statistics.median(step) for step in zip(*part, strict=True)] for part in zip(*self.parts, strict=True)]
 
     def take_turn(self) -> None:
         """Compute the segment once."""
@@ -80,7 +80,7 @@ class Contender:
         print("go", file=self.process.stdin, flush=True)
         answer = json.loads(self.process.stdout.readline())
         self.seconds.append(answer["seconds"])
-        self.steps.append(answer["steps"])
+        self.parts.append(answer["parts"])
         self.peak_mib = answer["peak_mib"]
 
 
@@ -108,7 +108,7 @@ def main() -> None:
     on = machine() | {"ceilings": {f"{name}, {threads}": vars(found) for (name, threads), found in ceilings.items()}}
     rows = [
         {"network": one.name, "threads": one.threads, "seconds": one.seconds, "peak_mib": one.peak_mib}
-        | {"step_seconds": one.step_seconds}
+        | {"part_seconds": one.part_seconds}
         for one in contenders
     ]
     write_results("network", {"machine": on, "rows": rows, "snrs_db": snrs})
@@ -167,7 +167,7 @@ def take_turns(contenders: list[Contender], rounds: int) -> None:
             one.take_turn()
             if number < 0:
                 one.seconds.clear()
-                one.steps.clear()
+                one.parts.clear()
 
 
 def serve(engine: str, model: Path, segment: Path, threads: int, isa: str) -> None:
@@ -180,8 +180,8 @@ def serve(engine: str, model: Path, segment: Path, threads: int, isa: str) -> No
         estimate = network.run(spectrum)
         seconds = time.perf_counter() - started
         np.save(output_of(engine, isa, segment, threads), estimate)
-        steps = network.seconds if engine == KERNELS else []
-        print(json.dumps({"seconds": seconds, "steps": steps, "peak_mib": peak_rss_mib()}), flush=True)
+        parts = network.seconds if engine == KERNELS else []
+        print(json.dumps({"seconds": seconds, "parts": parts, "peak_mib": peak_rss_mib()}), flush=True)
 
 
 def loaded(engine: str, model: Path, threads: int, isa: str) -> Any:
@@ -268,7 +268,8 @@ def report_layers(model: Path, contenders: list[Contender], ceilings: dict[tuple
         ceiling = ceilings[one.instruction_set, one.threads]
         peak, bandwidth = ceiling.macs_per_s / 1e9, ceiling.bytes_per_s / 1e9
         print(f"\n{one.instruction_set}, {threads_of(one)}: peak {peak:.1f} GMAC/s, bandwidth {bandwidth:.1f} GB/s\n")
-        print("\n".join(table(steps, one.step_seconds, ceiling)))
+        parts = measured(steps, one.part_seconds, one.threads)
+        print("\n".join(table(parts, statistics.median(one.seconds), ceiling)))
 
 
 if __name__ == "__main__":

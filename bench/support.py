@@ -52,7 +52,7 @@ class Contender:
 class Worker:
     """A running engine; use it in a `with` statement. `ready_s` is the time from its start until it can take a song."""
 
-    def __init__(self, command: list[str], log: Path) -> None:
+    def __init__(self, command: list[str], log: Path, **variables: str) -> None:
         path = os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]])
         self._log = log
         self._started = time.perf_counter()
@@ -60,16 +60,18 @@ class Worker:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=os.environ | {"PATH": path},
+                env=os.environ | {"PATH": path} | variables,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
             )
         self.ready_s = 0.0
+        self.facts: dict[str, Any] = {}
+        """What the engine said when it was ready."""
 
     def __enter__(self) -> Self:
-        self._answer()
+        self.facts = self._answer()
         self.ready_s = time.perf_counter() - self._started
         return self
 
@@ -87,8 +89,12 @@ class Worker:
     def separate(self, source: Path, folder: Path) -> dict[str, float]:
         """Separate one song: its wall and processor seconds, share outside the network, and peak memory in MiB."""
         folder.mkdir(exist_ok=True)
+        return self.ask({"source": str(source), "folder": str(folder)})
+
+    def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Give the engine a job and wait for its answer."""
         assert self._process.stdin
-        print(json.dumps({"source": str(source), "folder": str(folder)}), file=self._process.stdin, flush=True)
+        print(json.dumps(job), file=self._process.stdin, flush=True)
         return self._answer()
 
     def ended(self) -> dict[str, float]:
@@ -133,18 +139,22 @@ def their_model_folder(model: Path, folder: Path) -> Path:
         "mdx_n_fft_scale_set": parameters.n_fft,
         "primary_stem": parameters.primary_stem,
     }
-    kinds = ("vr_download_list", "mdx_download_vip_list", "demucs_download_list", "mdx23c_download_list")
-    kinds = (*kinds, "mdx23c_download_vip_list", "roformer_download_list")
+    write_model_lists(folder, {"mdx_download_list": {"MDX-Net Model: bench": model.name}}, {tail_md5(model): entry})
+    (folder / model.name).symlink_to(model.resolve())
+    return folder / model.name
+
+
+def write_model_lists(folder: Path, known: dict[str, Any], mdx_parameters: dict[str, Any]) -> None:
+    """Write the lists that audio-separator would otherwise download; `known` has those that are not empty."""
+    kinds = ("vr_download_list", "mdx_download_list", "mdx_download_vip_list", "demucs_download_list")
+    kinds = (*kinds, "mdx23c_download_list", "mdx23c_download_vip_list", "roformer_download_list")
     files: dict[str, dict[str, Any]] = {
-        "download_checks.json": {"mdx_download_list": {"MDX-Net Model: bench": model.name}}
-        | {kind: {} for kind in kinds},
-        "mdx_model_data.json": {tail_md5(model): entry},
+        "download_checks.json": {kind: {} for kind in kinds} | known,
+        "mdx_model_data.json": mdx_parameters,
         "vr_model_data.json": {},
     }
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), encoding="utf-8")
-    (folder / model.name).symlink_to(model.resolve())
-    return folder / model.name
 
 
 def make_their_environment() -> None:

@@ -51,13 +51,13 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--warm", action="store_true", help="warm up before the first song")
     options = parser.parse_args()
-    replies = _redirect_stdout()
+    replies = redirect_stdout()
     network = Stopwatch()
     separate = ENGINES[options.engine](options.model, network, warm=options.warm)
-    _reply(replies, {"pid": os.getpid()})
+    reply(replies, {"pid": os.getpid()})
     for line in sys.stdin:
         job = json.loads(line)
-        _reply(replies, _measured(separate, Path(job["source"]), Path(job["folder"]), network))
+        reply(replies, _measured(separate, Path(job["source"]), Path(job["folder"]), network))
 
 
 def uvr_api(model: Path, network: Stopwatch, *, warm: bool, backend: Backend = "auto") -> Separate:
@@ -82,7 +82,7 @@ def audio_separator(model: Path, network: Stopwatch, *, warm: bool) -> Separate:
 
     It has no warm-up. The stems of float songs are written by soundfile, because its default writer rounds to 16 bits.
     """
-    _without_torchvision()
+    without_torchvision()
     from audio_separator.separator import Separator
 
     (entry,) = json.loads((model.parent / "mdx_model_data.json").read_text()).values()
@@ -115,7 +115,7 @@ ENGINES = {
 }
 
 
-def _without_torchvision() -> None:
+def without_torchvision() -> None:
     """Replace torchvision, which audio-separator imports through onnx2torch but does not use here."""
     ops = types.ModuleType("torchvision.ops")
     ops.roi_align = None  # type: ignore[attr-defined]
@@ -126,18 +126,19 @@ def _without_torchvision() -> None:
 
 def _measured(separate: Separate, source: Path, folder: Path, network: Stopwatch) -> dict[str, float]:
     network.seconds = 0.0
-    started, cpu_before = time.perf_counter(), _cpu_s()
+    started, cpu_before = time.perf_counter(), cpu_s()
     separate(source, folder)
     wall_s = time.perf_counter() - started
     return {
         "wall_s": wall_s,
-        "cpu_s": _cpu_s() - cpu_before,
+        "cpu_s": cpu_s() - cpu_before,
         "outside": 1 - network.seconds / wall_s,
         "peak_rss_mib": peak_rss_mib(),
     }
 
 
-def _cpu_s() -> float:
+def cpu_s() -> float:
+    """The processor time of this process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
@@ -151,14 +152,15 @@ def peak_rss_mib() -> float:
     raise RuntimeError("/proc/self/status has no VmHWM")
 
 
-def _redirect_stdout() -> TextIO:
+def redirect_stdout() -> TextIO:
     """The real standard output; whatever libraries print goes to standard error from now on."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return replies
 
 
-def _reply(replies: TextIO, message: dict[str, Any]) -> None:
+def reply(replies: TextIO, message: dict[str, Any]) -> None:
+    """Write one line of JSON."""
     print(json.dumps(message), file=replies, flush=True)
 
 

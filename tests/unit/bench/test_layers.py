@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from bench.layers import TRANSFER, Ceiling, Image, Measured, Work, by_class, line, table, work_of, works
+from bench.layers import TRANSFER, Ceiling, Image, Measured, Work, by_class, line, measured, table, work_of, works
 from bench.standin import HQ_4, Geometry
 from uvr.separation.native.architecture import Architecture, Convolution, Down, Layer, Linear, Pointwise, Tdf, Up
 
@@ -114,43 +114,46 @@ WORKS = [
 ]
 
 
-def test_steps_are_added_up_by_class_and_level() -> None:
-    found = by_class(WORKS, [1.0, 4.0, 2.0, 1.0], levels=True)
-    assert found == [
-        Measured(Work("pointwise", 0, 20, 20, 200), 2.0),
-        Measured(WORKS[1], 4.0),
-        Measured(WORKS[2], 2.0),
-    ]
-    assert by_class(WORKS, [1.0, 4.0, 2.0, 1.0], levels=False)[1] == Measured(Work("convolution", 0, 135, 60, 300), 6.0)
+PARTS = measured(WORKS, [(2.0, 0, 0, 0), (8.0, 2.0, 5.0, 1.0), (4.0, 1.0, 2.0, 1.0), (2.0, 0, 0, 0)], threads=2)
 
 
-def test_layers_that_are_computed_together_are_one_class() -> None:
-    found = by_class(WORKS, [1.0, 0.0, 3.0, 1.0], levels=True)
-    assert found[1] == Measured(Work("block", 0, 135, 60, 300), 3.0)
+def test_the_time_of_a_part_is_that_of_all_threads_divided_by_their_number() -> None:
+    assert PARTS[1] == Measured(WORKS[1], 4.0, (1.0, 2.5, 0.5))
+
+
+def test_parts_are_added_up_by_class_and_level() -> None:
+    pointwise = Measured(Work("pointwise", 0, 20, 20, 200), 2.0)
+    assert by_class(PARTS, levels=True) == [pointwise, PARTS[1], PARTS[2]]
+    convolutions = Measured(Work("convolution", 0, 135, 60, 300), 6.0, (1.5, 3.5, 1.0))
+    assert by_class(PARTS, levels=False) == [pointwise, convolutions]
 
 
 def test_shares_are_of_the_peak_and_of_the_bandwidth() -> None:
-    measured = Measured(Work("convolution", 1, 45_000_000_000, 20_000_000_000, 30_000_000_000), 0.5)
-    assert measured.macs_per_s == 40e9
-    assert measured.bytes_per_s == 60e9
-    shown = line(measured, Ceiling(macs_per_s=50e9, bytes_per_s=120e9), "1")
-    assert shown == "| convolution | 1 | 500.0 | 45.00 | 20.00 | 40.0 | 80% | 30000 | 50% |"
+    work = Work("convolution", 1, 45_000_000_000, 20_000_000_000, 30_000_000_000)
+    part = Measured(work, 0.5, (0.03, 0.45, 0.02))
+    assert part.macs_per_s == 40e9
+    assert part.bytes_per_s == 60e9
+    shown = line(part, Ceiling(macs_per_s=50e9, bytes_per_s=120e9), "1")
+    assert shown == "| convolution | 1 | 500.0 | 45.00 | 20.00 | 40.0 | 80% | 89% | 30000 | 50% |"
 
 
 def test_the_table_has_a_row_for_each_class_and_level_and_sums() -> None:
-    rows = table(WORKS, [1.0, 4.0, 2.0, 1.0], Ceiling(1e9, 1e9))
-    named = [row.split(" | ")[:2] for row in rows[1:]]
+    rows = table(PARTS, 8.5, Ceiling(1e9, 1e9))
+    named = [row.split(" | ")[:3] for row in rows[1:]]
     assert named == [
-        ["| pointwise", "0"],
-        ["| convolution", "0"],
-        ["| convolution", "1"],
-        ["| convolution", "all"],
-        ["| network", "all"],
+        ["| pointwise", "0", "2000.0"],
+        ["| convolution", "0", "4000.0"],
+        ["| convolution", "1", "2000.0"],
+        ["| convolution", "all", "6000.0"],
+        ["| convolution: input transform", "all", "1500.0"],
+        ["| convolution: products", "all", "3500.0"],
+        ["| convolution: output transform", "all", "1000.0"],
+        ["| waiting", "", "500.0"],
+        ["| network", "all", "8500.0"],
     ]
-    assert rows[-1].split(" | ")[2] == "8000.0"
 
 
 def test_a_table_in_markdown_has_as_many_columns_in_every_row() -> None:
-    transfer = Work(TRANSFER, 0, 0, 0, 100)
-    head, *rows = "\n".join(table([transfer, *WORKS], [1.0] * 5, Ceiling(1e9, 1e9))).splitlines()
+    transfer = Measured(Work(TRANSFER, 0, 0, 0, 100), 1.0)
+    head, *rows = "\n".join(table([transfer, *PARTS], 10.0, Ceiling(1e9, 1e9))).splitlines()
     assert {row.count("|") for row in rows} == {head.count("|")}

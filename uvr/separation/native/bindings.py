@@ -94,7 +94,7 @@ class Library:
             getattr(self._c, f"tdfnet_{name}").argtypes = [c_void_p]
         self._c.tdfnet_free.restype = None
         self._c.tdfnet_run.argtypes = _RUN
-        self._c.tdfnet_seconds_of.argtypes = [c_void_p, POINTER(c_double), c_int]
+        self._c.tdfnet_seconds_of.argtypes = [c_void_p, c_int, POINTER(c_double)]
         for name, arguments in _LAYERS.items():
             getattr(self._c, f"tdfnet_add_{name}").argtypes = [c_void_p, *arguments]
 
@@ -130,13 +130,11 @@ class Library:
         """Compute `result` from `source`, without holding Python's GIL."""
         self.check(self._c.tdfnet_run(net, source, result))
 
-    def seconds_of(self, net: c_void_p) -> list[float]:
-        """What each step of the last run took: the import, each layer in order, the export (see tdfnet.h)."""
-        count = self._c.tdfnet_seconds_of(net, None, 0)
-        self.check(min(count, 0))
-        seconds = (c_double * count)()
-        self._c.tdfnet_seconds_of(net, seconds, count)
-        return list(seconds)
+    def seconds_of(self, net: c_void_p, part: int) -> tuple[float, ...]:
+        """What a part of the last run took on all threads together, and the steps of a convolution (see tdfnet.h)."""
+        seconds = (c_double * 4)()
+        self.check(self._c.tdfnet_seconds_of(net, part, seconds))
+        return tuple(seconds)
 
     def free(self, net: c_void_p) -> None:
         """Free a network and end its threads."""

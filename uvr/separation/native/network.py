@@ -37,6 +37,7 @@ class NativeNetwork:
         instruction_set: InstructionSet = InstructionSet.BEST,
     ) -> None:
         self._library = bindings.load()
+        self._layers = len(architecture.layers)
         self._shape = (architecture.channels, architecture.bins, architecture.frames)
         self._net = self._library.create(instruction_set, min(threads or usable_cores(), _MAX_THREADS), self._shape)
         try:
@@ -66,9 +67,11 @@ class NativeNetwork:
         return self._library.bytes_of(self._net)
 
     @property
-    def seconds(self) -> list[float]:
-        """What each step of the last run took: the import, each layer in order, the export."""
-        return self._library.seconds_of(self._net)
+    def seconds(self) -> list[tuple[float, ...]]:
+        """Where the time of the last run went: for the import, each layer in order and the export, what all threads
+        together spent on it; of a convolution also its input transform, its products and its output transform.
+        """
+        return [self._library.seconds_of(self._net, part) for part in range(self._layers + 2)]
 
     def run(self, spectrum: Spectrum) -> Spectrum:
         """Estimate the spectrum of the primary stem from that of the mixture; both have shape (4, dim_f, dim_t)."""

@@ -135,13 +135,17 @@ INLINE void convolve(const struct layer *layer, int job, float *workspace, int v
     const ptrdiff_t patch_stride = element_stride(layer->tiles, channels);
     const ptrdiff_t product_stride = element_stride(layer->tiles, block);
     float *patches = workspace, *products = workspace + ELEMENTS * patch_stride;
+    struct stopwatch *watch = stopwatch_of(workspace);
     transform_patches(layer, tiles, patches, patch_stride);
+    end_step(watch, INPUT_TRANSFORM);
     for (int from = 0; from < layer->outputs; from += block) {
         const float *filters = layer->weight + (ptrdiff_t)from * ELEMENTS * channels;
         for (int element = 0; element < ELEMENTS; element++, filters += (ptrdiff_t)channels * block)
             multiply_element(vectors, tiles.count, patches + element * patch_stride, channels, filters,
                              products + element * product_stride);
+        end_step(watch, PRODUCTS);
         transform_products(layer, tiles, from, products, product_stride, vectors);
+        end_step(watch, OUTPUT_TRANSFORM);
     }
     finish_stores();
 }

@@ -15,3 +15,14 @@ size_t layer_workspace(const struct layer *layer) {
     if (layer->kind == TDF) return ((size_t)layer->hidden + TDF_CHUNK * MAX_TILE_ROWS) * layer->block;
     return 0;
 }
+
+_Static_assert(sizeof(struct stopwatch) <= LINE * sizeof(float), "a stopwatch has a cache line of its own");
+
+void run_layer_job(const struct layer *layer, int job, float *workspace, int thread) {
+    struct stopwatch *watch = stopwatch_of(workspace);
+    const double start = monotonic_s();
+    *watch = (struct stopwatch){.started = start};
+    layer->kernels->job[layer->kind](layer, job, workspace);
+    watch->seconds[WHOLE_JOB] = monotonic_s() - start;
+    for (int step = 0; step < STEPS; step++) layer->seconds[thread][step] += watch->seconds[step];
+}

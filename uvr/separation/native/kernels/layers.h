@@ -6,6 +6,7 @@
 
 #include "peak.h"
 #include "pool.h"
+#include "stopwatch.h"
 
 /* An activation. Rows are frames, columns are bins, and the channels of a pixel are adjacent in memory ("NHWC"): the
  * inner loops of the layers run along the channels, and the pixels of a frame are the matrix that TDF multiplies. */
@@ -39,8 +40,9 @@ struct layer {
     int hidden;                    /* TDF only */
     int tiles;                     /* convolution only: Winograd tiles per job */
     float *weight, *bias;
-    struct linear linear[2]; /* TDF only */
-    struct image in, out;    /* TDF: `out` is `in`; up: `out` is the input that the matching down layer kept */
+    struct linear linear[2];  /* TDF only */
+    double (*seconds)[STEPS]; /* [thread]: of its jobs in the last run */
+    struct image in, out;     /* TDF: `out` is `in`; up: `out` is the input that the matching down layer kept */
 };
 
 /* A job computes a part of a layer's output. The jobs of a layer may run in any order and in parallel. Each thread
@@ -84,6 +86,12 @@ static inline ptrdiff_t element_stride(int tiles, int channels) {
 
 /* The number of jobs that the layer consists of. */
 int layer_jobs(const struct layer *layer);
+
+/* Runs a job, and adds its time to that of the layer. */
+void run_layer_job(const struct layer *layer, int job, float *workspace, int thread);
+
+/* The stopwatch in front of a thread's workspace. */
+static inline struct stopwatch *stopwatch_of(float *workspace) { return (struct stopwatch *)(workspace - LINE); }
 
 /* Floats of workspace that each thread needs for the layer. */
 size_t layer_workspace(const struct layer *layer);

@@ -2,23 +2,17 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "dispatch.h"
 #include "memory.h"
 #include "peak_jobs.h"
 #include "pool.h"
+#include "stopwatch.h"
 
 #define MAX_THREADS 256
 #define JOBS_PER_THREAD 16 /* a thread that wakes up late delays the others by one job at most */
 
 static const int arrays[PEAK_KINDS] = {[PEAK_READ] = 1, [PEAK_COPY] = 2, [PEAK_TRIAD] = 3};
-
-static double monotonic_s(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* Sets the memory in the same order as the loops use it, so that each page is near one of the processors at work. */
 static void clear_job(void *context, int job, int thread) {

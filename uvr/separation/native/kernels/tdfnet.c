@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "dispatch.h"
 #include "layers.h"
@@ -33,10 +32,12 @@ struct tdfnet {
     int *kept; /* down layers without their up layer: their input is kept */
     int open;  /* number of entries in `kept` */
     size_t bytes;
-    float *arena, *workspace;
+    float *arena, *workspaces;
+    float *workspace;        /* of the first thread; its stopwatch is in front of it */
     size_t workspace_floats; /* per thread */
     struct pool *pool;
-    double clock, *seconds; /* of the steps of the last run, and when the step at work began */
+    double (*seconds)[STEPS]; /* [layer][thread]: of the last run, see layers.h */
+    double import_s, export_s;
 };
 
 int tdfnet_version(void) { return TDFNET_VERSION; }
@@ -314,19 +315,26 @@ static int make_arena(tdfnet *net) {
 static int make_workspaces(tdfnet *net) {
     for (int i = 0; i < net->layers; i++) {
         const size_t floats = layer_workspace(&net->layer[i]);
-        if (floats > net->workspace_floats) net->workspace_floats = (size_t)round_up((ptrdiff_t)floats, LINE) + LINE;
+        if (floats > net->workspace_floats) net->workspace_floats = (size_t)round_up((ptrdiff_t)floats, LINE);
     }
-    net->workspace = scratch_floats(net->workspace_floats * (size_t)net->threads);
+    net->workspace_floats += 2 * LINE; /* what vectors may read beyond the end, and the stopwatch of the next thread */
+    net->workspaces = scratch_floats(LINE + net->workspace_floats * (size_t)net->threads);
     net->bytes += net->workspace_floats * (size_t)net->threads * sizeof(float);
-    return net->workspace ? TDFNET_OK : TDFNET_NO_MEMORY;
+    if (net->workspaces) net->workspace = net->workspaces + LINE;
+    return net->workspaces ? TDFNET_OK : TDFNET_NO_MEMORY;
+}
+
+static int make_stopwatches(tdfnet *net) {
+    net->seconds = calloc((size_t)net->layers * (size_t)net->threads, sizeof *net->seconds);
+    for (int i = 0; i < net->layers && net->seconds; i++) net->layer[i].seconds = net->seconds + i * net->threads;
+    return net->seconds ? TDFNET_OK : TDFNET_NO_MEMORY;
 }
 
 int tdfnet_finish(tdfnet *net) {
     if (!net || net->finished || !net->layers || net->open) return TDFNET_BAD_ARGUMENT;
     int status = net->arena ? TDFNET_OK : make_arena(net);
     if (!status && !net->workspace) status = make_workspaces(net);
-    if (!status && !net->seconds) net->seconds = calloc((size_t)net->layers + 2, sizeof *net->seconds);
-    if (!status && !net->seconds) status = TDFNET_NO_MEMORY;
+    if (!status && !net->seconds) status = make_stopwatches(net);
     if (!status) status = pool_create(&net->pool, net->threads);
     net->finished = !status;
     return status;
@@ -339,7 +347,7 @@ void tdfnet_free(tdfnet *net) {
     free(net->layer);
     free(net->kept);
     free(net->arena);
-    free(net->workspace);
+    free(net->workspaces);
     free(net->seconds);
     pthread_mutex_destroy(&net->lock);
     free(net);
@@ -384,16 +392,7 @@ struct work {
 static void run_job(void *context, int job, int thread) {
     const struct work *work = context;
     const struct layer *layer = work->layer;
-    layer->kernels->job[layer->kind](layer, job, work->net->workspace + work->net->workspace_floats * thread);
-}
-
-/* Stores the time of a step that ends now, when the next one begins. */
-static void end_step(tdfnet *net, int step) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    const double now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-    net->seconds[step] = now - net->clock;
-    net->clock = now;
+    run_layer_job(layer, job, work->net->workspace + work->net->workspace_floats * thread, thread);
 }
 
 int tdfnet_run(tdfnet *net, const float *input, float *output) {
@@ -401,23 +400,31 @@ int tdfnet_run(tdfnet *net, const float *input, float *output) {
     const int transfers = divide_up(net->input.rows, LINE_FRAMES);
     struct transfer import = {.image = &net->input, .from = input}, export = {.image = &net->output, .to = output};
     if (pthread_mutex_lock(&net->lock)) return TDFNET_BAD_ARGUMENT;
-    end_step(net, 0); /* sets the clock */
+    const double start = monotonic_s();
+    memset(net->seconds, 0, (size_t)net->layers * (size_t)net->threads * sizeof *net->seconds);
     pool_run(net->pool, transfer_frames, &import, transfers);
-    end_step(net, 0);
+    net->import_s = monotonic_s() - start;
     for (int i = 0; i < net->layers; i++) {
         struct work work = {net, &net->layer[i]};
         pool_run(net->pool, run_job, &work, layer_jobs(work.layer));
-        end_step(net, i + 1);
     }
+    const double last = monotonic_s();
     pool_run(net->pool, transfer_frames, &export, divide_up(net->output.rows, LINE_FRAMES));
-    end_step(net, net->layers + 1);
+    net->export_s = monotonic_s() - last;
     pthread_mutex_unlock(&net->lock);
     return TDFNET_OK;
 }
 
-int tdfnet_seconds_of(tdfnet *net, double *seconds, int count) {
-    if (!net || !net->finished || (!seconds && count) || pthread_mutex_lock(&net->lock)) return TDFNET_BAD_ARGUMENT;
-    for (int i = 0; i < count && i < net->layers + 2; i++) seconds[i] = net->seconds[i];
+int tdfnet_seconds_of(tdfnet *net, int part, double *seconds) {
+    if (!net || !net->finished || !seconds || part < 0 || part > net->layers + 1) return TDFNET_BAD_ARGUMENT;
+    if (pthread_mutex_lock(&net->lock)) return TDFNET_BAD_ARGUMENT;
+    for (int step = 0; step < STEPS; step++) {
+        seconds[step] = 0;
+        for (int thread = 0; thread < net->threads && part > 0 && part <= net->layers; thread++)
+            seconds[step] += net->seconds[(part - 1) * net->threads + thread][step];
+    }
+    if (part == 0) seconds[WHOLE_JOB] = net->import_s * net->threads;
+    if (part == net->layers + 1) seconds[WHOLE_JOB] = net->export_s * net->threads;
     pthread_mutex_unlock(&net->lock);
-    return net->layers + 2;
+    return TDFNET_OK;
 }

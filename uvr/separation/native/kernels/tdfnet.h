@@ -90,10 +90,11 @@ TDFNET_API size_t tdfnet_bytes_of(const tdfnet *net); /* memory for weights, act
 /* input[channels][bins][frames] -> output[outputs][bins][frames]; the two must not overlap. */
 TDFNET_API int tdfnet_run(tdfnet *net, const float *input, float *output);
 
-/* Sets seconds[0] to seconds[count - 1] to the times of the steps of the last tdfnet_run, as far as there are so many,
- * and returns the number of steps: the import, each layer in order, the export. A layer that is computed together with
- * the next one has 0 s, and the last of such layers has the time of all of them. */
-TDFNET_API int tdfnet_seconds_of(tdfnet *net, double *seconds, int count);
+/* Where the time of the last tdfnet_run went. `part` 0 is the import, 1 the first layer, and so on, and the one behind
+ * the last layer the export. Sets seconds[0] to what all threads together spent on this part. Of a convolution,
+ * seconds[1], [2] and [3] are what they spent on its input transform, its products and its output transform; otherwise
+ * 0. */
+TDFNET_API int tdfnet_seconds_of(tdfnet *net, int part, double seconds[4]);
 
 /* Ends the network's threads and frees its memory. `net` may be NULL. */
 TDFNET_API void tdfnet_free(tdfnet *net);

@@ -14,7 +14,6 @@ from typing import Any
 
 from uvr.errors import PermanentError
 from uvr.models.catalogue import CATALOGUE, Model, ModelFile, ModelUnavailableError, known_model
-from uvr.models.download import NoSourceError, download_from_first_that_works
 from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, recorded_sha256, sha256, tail_md5
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 
@@ -168,6 +167,8 @@ def download_model_file(
 
     An existing file is kept, unless `force` is set. Raises `ModelUnavailableError` if all fail.
     """
+    from uvr.models.download import NoSourceError, download_from_first_that_works  # loads requests
+
     part, report = path.with_name(f"{path.name}.part"), on_progress or progress_log(model.name)
     try:
         with _folder_faults(model, path), _locked(path):

@@ -26,7 +26,6 @@ from uvr.models.catalogue import (
     find_model,
     without_suffix,
 )
-from uvr.models.download import NoSourceError, download_from_first_that_works
 from uvr.models.files import ProgressCallback, file_lock, progress_log, publish, recorded_sha256, sha256, tail_md5
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 
@@ -170,6 +169,8 @@ def _fetch(model: Model, path: Path, sources: ModelSources, on_progress: Progres
 
 def _download(model: Model, path: Path, sources: ModelSources, on_progress: ProgressCallback) -> None:
     """Download the file from the first source whose file is this model, and publish it."""
+    from uvr.models.download import NoSourceError, download_from_first_that_works  # loads requests
+
     urls = sources.urls(model.file, model.places)
     if not (model.places or sources.has_mirrors):
         raise ModelUnavailableError(model, "UVR offers it to its supporters only")

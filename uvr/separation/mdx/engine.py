@@ -12,6 +12,7 @@ it, so every mixture is scaled to the same peak before the network, and its esti
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,10 @@ class MdxEngine:
     ) -> None:
         self._name = model_path.stem
         self._parameters = parameters
-        self._fingerprint = fingerprint([model_path], "mdx", repr(parameters))
-        self._network = open_network(model_path, parameters, threads=threads, device=device, backend=backend)
+        with ThreadPoolExecutor(1, thread_name_prefix="fingerprint") as background:
+            made_from = background.submit(fingerprint, [model_path], "mdx", repr(parameters))
+            self._network = open_network(model_path, parameters, threads=threads, device=device, backend=backend)
+        self._fingerprint = made_from.result()
         self._stft = Stft(
             n_fft=parameters.n_fft,
             hop_length=parameters.hop_length,

@@ -1,12 +1,13 @@
 """The short-time Fourier transform of MDX-Net: converts samples to spectra for the network, and back.
 
 Computes the same numbers as `torch.stft(center=True)` and `torch.istft` with a periodic Hann window, in float32 and
-with numpy only. One FFT call transforms all frames of a channel, and each channel has its own thread, so the transforms
-take little time compared with the network.
+with numpy only. One FFT call transforms many frames of a channel, and each channel has its own thread, so the
+transforms take little time and memory compared with the network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,6 +20,8 @@ Spectrum = NDArray[np.float32]
 
 _BAND_BINS = 128
 """How many bins are transposed at a time. More rows would evict each other from the processor's cache."""
+_BATCH_FRAMES = 64
+"""How many frames are transformed at a time. With all of them at once, a segment takes 15 MB more and the same time."""
 
 
 class Stft:
@@ -39,8 +42,9 @@ class Stft:
         self._window = _periodic_hann(window or n_fft, n_fft)
         self._scaled_window = self._window * np.float32(n_fft)
         self._bands = [slice(start, min(start + _BAND_BINS, dim_f)) for start in range(0, dim_f, _BAND_BINS)]
+        self._batches = [slice(start, min(start + _BATCH_FRAMES, frames)) for start in range(0, frames, _BATCH_FRAMES)]
         squares = np.broadcast_to(self._window**2, (frames, n_fft))
-        self._squares = self._overlap_add(squares)[self._inside]
+        self._squares = self._overlap_add([squares])[self._inside]
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="stft")
 
     def forward(self, segment: Block) -> Spectrum:
@@ -63,35 +67,42 @@ class Stft:
         # Contiguous, because np.pad keeps the memory order, and interleaved channels take twice as long.
         padded = np.pad(np.ascontiguousarray(channel), self._n_fft // 2, mode="reflect")
         frames = np.lib.stride_tricks.sliding_window_view(padded, self._n_fft)[:: self._hop]
-        # norm="forward", because with the default numpy computes in float64, which takes three times as long.
-        bins = np.fft.rfft(frames * self._scaled_window, norm="forward")
-        for band in self._bands:
-            parts[0, band] = bins[:, band].real.T
-            parts[1, band] = bins[:, band].imag.T
+        for batch in self._batches:
+            # norm="forward", because with the default numpy computes in float64, which takes three times as long.
+            bins = np.fft.rfft(frames[batch] * self._scaled_window, norm="forward")
+            for band in self._bands:
+                parts[0, band, batch] = bins[:, band].real.T
+                parts[1, band, batch] = bins[:, band].imag.T
 
     def _inverse(self, parts: NDArray[np.float32]) -> NDArray[np.float32]:
         """One channel, of shape (samples,), from its `parts`, of shape (2, dim_f, frames)."""
-        bins = np.empty((self._frames, self._dim_f), np.complex64)
+        whole = self._overlap_add(self._frames_of(parts[:, :, batch]) for batch in self._batches)[self._inside]
+        whole /= self._squares
+        return whole
+
+    def _frames_of(self, parts: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The windowed frames, of shape (frames, n_fft), of a batch of shape (2, dim_f, frames)."""
+        bins = np.empty((parts.shape[2], self._dim_f), np.complex64)
         for band in self._bands:
             bins[:, band].real = parts[0, band].T
             bins[:, band].imag = parts[1, band].T
         frames = np.fft.irfft(bins, self._n_fft).astype(np.float32, copy=False)
         frames *= self._window
-        whole: NDArray[np.float32] = self._overlap_add(frames)[self._inside] / self._squares
-        return whole
+        return frames
 
-    def _overlap_add(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The sum of `frames`, of shape (frames, n_fft), each starting one hop after the one before.
+    def _overlap_add(self, batches: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The sum of the frames of all `batches`, of shape (frames, n_fft), each starting a hop after the one before.
 
         A frame is divided into pieces of one hop. The n-th pieces of all frames do not overlap, so one addition adds
         them all.
         """
-        count, size = frames.shape
-        pieces = -(-size // self._hop)
-        total = np.zeros((count + pieces, self._hop), np.float32)
-        for piece in range(pieces):
-            part = frames[:, piece * self._hop : (piece + 1) * self._hop]
-            total[piece : piece + count, : part.shape[1]] += part
+        pieces, start = -(-self._n_fft // self._hop), 0
+        total = np.zeros((self._frames + pieces, self._hop), np.float32)
+        for frames in batches:
+            for piece in range(pieces):
+                part = frames[:, piece * self._hop : (piece + 1) * self._hop]
+                total[start + piece : start + piece + len(part), : part.shape[1]] += part
+            start += len(frames)
         return total.reshape(-1)
 
 

@@ -21,7 +21,7 @@ from uvr.models.catalogue import MdxParameters, known_model
 from uvr.models.files import ProgressCallback
 from uvr.models.packed_files import BESIDE_MODELS, PackedFilesPolicy
 from uvr.models.required_files import model_files
-from uvr.models.roformers import require_description, roformer_description
+from uvr.models.roformers import require_description, roformer_description, times_through_network
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation import devices
 from uvr.separation.devices import Device
@@ -79,6 +79,12 @@ class AudioSeparatorEngineFactory:
         """The files that the engine is made from; of a model of several files, those that are expected."""
         return (self.file,) if self.file else model_files(self.name, self.folder)
 
+    @property
+    def times_through_network(self) -> int:
+        """How often each part of a song goes through the network, as far as that multiplies the time it may take."""
+        description = roformer_description(self.name, self.folder)
+        return times_through_network(description) if description else 1
+
     def __call__(self) -> Engine:
         """Load the network."""
         from uvr.separation.audio_separator.engine import AudioSeparatorEngine  # not in the parent: loads torch
@@ -119,6 +125,11 @@ class RoformerEngineFactory:
     def files(self) -> tuple[Path, ...]:
         """The files that the engine is made from."""
         return (self.model_path, self.description)
+
+    @property
+    def times_through_network(self) -> int:
+        """How often each part of a song goes through the network."""
+        return times_through_network(self.description)
 
     def __call__(self) -> Engine:
         """Load the network."""

@@ -142,6 +142,9 @@ class RoformerEngineFactory:
             if engine.provider != "cpu":
                 return engine
             del engine  # frees its memory before the next network is loaded
+        if self.fallback is None and self.device == "auto" and devices.has_nvidia_card():
+            reason = "RoFormers run on cards in audio-separator, which is not installed (docs/devices.md)"
+            log.info("network.card_not_used", model=self.name, reason=reason)
         try:
             return RoformerEngine(
                 self.model_path, self.description, threads=self.threads, packed_files=self.packed_files

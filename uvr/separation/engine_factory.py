@@ -146,7 +146,7 @@ class RoformerEngineFactory:
             reason = "RoFormers run on cards in audio-separator, which is not installed (docs/devices.md)"
             log.info("network.card_not_used", model=self.name, reason=reason)
         try:
-            return RoformerEngine(
+            made = RoformerEngine(
                 self.model_path, self.description, threads=self.threads, packed_files=self.packed_files
             )
         except (LibraryError, KernelsRefusedError) as error:
@@ -157,6 +157,8 @@ class RoformerEngineFactory:
                 ) from error
             log.warning("network.kernels_refused", reason=str(error))
             return self.fallback()
+        log.info("network.loaded", device=self.device, provider="cpu", backend="native", threads=self.threads)
+        return made
 
 
 ModelEngineFactory: TypeAlias = MdxEngineFactory | RoformerEngineFactory | AudioSeparatorEngineFactory

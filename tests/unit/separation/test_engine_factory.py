@@ -113,7 +113,7 @@ def own_roformer(tmp_path, monkeypatch):
 def test_a_roformer_runs_on_a_card_if_audio_separator_finds_one(own_roformer, library, options, chosen):
     with capture_logs() as logs:
         assert own_roformer(library, **options).name == chosen
-    is_said = [line["event"] for line in logs] == ["network.card_not_used"]
+    is_said = "network.card_not_used" in [line["event"] for line in logs]
     assert is_said == (library == "" and options.get("card", True))
 
 

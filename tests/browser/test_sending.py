@@ -182,3 +182,24 @@ def test_ten_thousand_files_are_a_short_list_that_can_be_left_out_at_once(visit)
     assert page.locator(".uploads li").count() <= 30
     page.get_by_role("button", name="Leave out all").click()
     expect(page.locator(".uploads")).to_be_hidden()
+
+
+def test_the_choice_of_a_model_shows_its_stems_and_its_license(visit):
+    stems = ["bass", "drums", "other", "vocals", "guitar", "piano", "instrumental"]
+    six = {"name": "six.ckpt", "title": "Six", "stems": stems, "license": "none found", "commercial_use": "unknown"}
+    kim = {"name": "kim.ckpt", "title": "Kim", "stems": ["vocals"], "license": "MIT", "commercial_use": "allowed"}
+    own = {"name": "own.ckpt", "title": "own.ckpt", "stems": [], "license": "", "commercial_use": "unknown"}
+    best = {"name": "best", "purpose": "the best", "offered": True, "model": "kim.ckpt"}
+    offers = {"models": [{**model, "offered": True} for model in (own, six, kim)], "presets": [best]}
+    page = visit()
+    page.route("**/models", lambda route: route.fulfill(json={**offers, "default": "own.ckpt"}))
+    page.reload()
+    about, choice = page.locator("#about-model"), page.locator("#model")
+    expect(page.locator("#model option", has_text="Standard: own.ckpt")).to_have_count(1)
+    expect(about).to_be_hidden()
+    choice.select_option("six.ckpt")
+    expect(about).to_have_text("License: none found. Commercial use: unknown.")
+    expect(page.locator(".stems input")).to_have_count(len(stems))
+    choice.select_option("best")
+    expect(about).to_have_text("At the moment this is Kim. License: MIT. Commercial use: allowed.")
+    assert_accessible(page)

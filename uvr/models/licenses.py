@@ -42,17 +42,27 @@ LICENSES = {
         "https://github.com/facebookresearch/demucs/issues/327",
     ),
     "kim": License(
-        "unknown, as its model card says",
-        "unknown",
+        "MIT, as its model card says since April 2026 (GPL 3.0 since June 2025, nothing before)",
+        "allowed",
         "https://huggingface.co/KimberleyJSN/melbandroformer",
     ),
     "syh99999": License(
-        "MIT, as its model card says; it is trained further from Kim's model, whose license is unknown",
-        "unknown",
+        "MIT, as its model card says; it is trained further from Kim's model, which is under the MIT license too",
+        "allowed",
         "https://huggingface.co/SYH99999/MelBandRoformerSYHFT",
     ),
     "anvuew": License(
         "GPL 3.0, as its model card says", "allowed", "https://huggingface.co/anvuew/dereverb_mel_band_roformer"
+    ),
+    "sw": License(
+        "unknown, as the model card says; who trained it is not known either",
+        "unknown",
+        "https://github.com/ZFTurbo/Music-Source-Separation-Training/issues/248",
+    ),
+    "karaoke": License(
+        "none found; its authors were asked",
+        "unknown",
+        "https://github.com/Anjok07/ultimatevocalremovergui/issues/2295",
     ),
     "sucial": License(
         "CC BY-NC-SA 4.0, as its model card says",

@@ -15,6 +15,7 @@ from uvr.models.descriptions import read_description
 from uvr.models.files import Stamp, stamp_of
 
 CHECKPOINT_SUFFIXES = (".ckpt", ".pth", ".safetensors")
+_OVERLAP, _MAX_OVERLAP = 8, 256
 _BANDS = ("freqs_per_bands", "num_bands")
 """Keys that only a RoFormer's description has."""
 
@@ -35,6 +36,15 @@ def roformer_description(name: str, folder: Path) -> Path | None:
     if not name.lower().endswith(CHECKPOINT_SUFFIXES) or not checkpoint.is_file() or not path.is_file():
         return None
     return path if _describes_roformer(path) else None
+
+
+def times_through_network(description: Path) -> int:
+    """How often each part of a song goes through the RoFormer of a YAML file: `num_overlap`, 1 if that is unknown."""
+    try:
+        overlap = dict(read_description(description)["inference"]).get("num_overlap", _OVERLAP)
+    except (PermanentError, OSError, LookupError, TypeError, ValueError):
+        return 1
+    return min(overlap, _MAX_OVERLAP) if isinstance(overlap, int) and overlap > 0 else 1
 
 
 def require_description(name: str, folder: Path) -> None:

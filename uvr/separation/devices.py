@@ -59,6 +59,11 @@ def may_have_cuda() -> bool:
     return any(any(Path(folder, "capi").glob("*onnxruntime_providers_cuda*")) for folder in folders or ())
 
 
+def has_nvidia_card() -> bool:
+    """Whether this process sees an NVIDIA card with its driver."""
+    return Path("/dev/nvidiactl").exists()
+
+
 def torch_may_have_card() -> bool:
     """Whether torch is installed for graphics cards. Checks its files only, because loading it takes time."""
     spec = importlib.util.find_spec("torch")

@@ -21,7 +21,7 @@ from uvr.models.catalogue import MdxParameters, known_model
 from uvr.models.files import ProgressCallback
 from uvr.models.packed_files import BESIDE_MODELS, PackedFilesPolicy
 from uvr.models.required_files import model_files
-from uvr.models.roformers import require_description, roformer_description
+from uvr.models.roformers import require_description, roformer_description, times_through_network
 from uvr.net.model_sources import PUBLIC_SOURCES, ModelSources
 from uvr.separation import devices
 from uvr.separation.cpu_limits import usable_cores
@@ -84,6 +84,12 @@ class AudioSeparatorEngineFactory:
         """The files that the engine is made from; of a model of several files, those that are expected."""
         return (self.file,) if self.file else model_files(self.name, self.folder)
 
+    @property
+    def times_through_network(self) -> int:
+        """How often each part of a song goes through the network, as far as that multiplies the time it may take."""
+        description = roformer_description(self.name, self.folder)
+        return times_through_network(description) if description else 1
+
     def __call__(self) -> Engine:
         """Load the network."""
         from uvr.separation.audio_separator.engine import AudioSeparatorEngine  # not in the parent: loads torch
@@ -127,6 +133,11 @@ class RoformerEngineFactory:
         """The files that the engine is made from."""
         return (self.model_path, self.description)
 
+    @property
+    def times_through_network(self) -> int:
+        """How often each part of a song goes through the network."""
+        return times_through_network(self.description)
+
     def __call__(self) -> Engine:
         """Load the network."""
         from uvr.separation.native.bindings import LibraryError  # not in the parent: loads numpy
@@ -138,6 +149,9 @@ class RoformerEngineFactory:
             if engine.provider != "cpu":
                 return engine
             del engine  # frees its memory before the next network is loaded
+        if self.fallback is None and self.device == "auto" and devices.has_nvidia_card():
+            reason = "RoFormers run on cards in audio-separator, which is not installed (docs/devices.md)"
+            log.info("network.card_not_used", model=self.name, reason=reason)
         limit_to(self.instruction_set)
         try:
             roformer = RoformerEngine(

@@ -157,21 +157,23 @@ class Separator:
         admit one thread at a time; with None the caller makes sure of that.
 
         No stage may take longer than `timeout_s`, but each network may take `timeout_per_audio_s` for each second of
-        the song if that is more. Raises the errors of the stages and of `Child.run`; `output_dir` then has no stems.
+        the song if that is more (see `network_limit_s`). Raises the errors of the stages and of `Child.run`;
+        `output_dir` then has no stems.
         """
         run = partial(Child.run, timeout_s=timeout_s, on_progress=on_progress, cancelled=cancelled)
         engines = [(model, self._engine_factory(model)) for model in self._names_of(models)]
         with self._media_child() as child:
             decoded: Decoded = run(child, Decode(source, folder, max_seconds))
         on_decoded(decoded.audio_s)
-        limit_s = network_limit_s(timeout_s, timeout_per_audio_s, decoded.audio_s)
-        use_network = partial(self._networks.run, timeout_s=limit_s, cancelled=cancelled)
         runs: list[NetworkRun] = []
         with inference_slot or nullcontext():
             for number, (model, engine) in enumerate(engines):
                 job = Separate(decoded.mixture, _made(folder / f"network-{number}"))
                 progress = share_of_network(number, len(engines), on_progress)
-                runs.append(use_network(model, engine, job, on_progress=progress))
+                limit_s = network_limit_s(timeout_s, timeout_per_audio_s, decoded.audio_s, engine)
+                runs.append(
+                    self._networks.run(model, engine, job, timeout_s=limit_s, on_progress=progress, cancelled=cancelled)
+                )
         estimates = tuple(each.result for each in runs)
         encode = Encode(decoded.mixture, estimates, folder, output_dir, output_format, tuple(wanted_stems), peaks_dir)
         with self._media_child() as child:
@@ -213,9 +215,12 @@ class Separator:
             self._idle.append(child)
 
 
-def network_limit_s(floor_s: float, per_audio_s: float, audio_s: float) -> float:
-    """How long one network may work on a song of `audio_s`: `per_audio_s` for each second, and at least `floor_s`."""
-    return max(floor_s, per_audio_s * audio_s)
+def network_limit_s(floor_s: float, per_audio_s: float, audio_s: float, engine: object = None) -> float:
+    """How long one network may work on a song of `audio_s`: `per_audio_s` for each second, and at least `floor_s`.
+
+    A RoFormer has this time for each of the several chunks that cover every second.
+    """
+    return max(floor_s, per_audio_s * audio_s * getattr(engine, "times_through_network", 1))
 
 
 def share_of_network(number: int, count: int, on_progress: Callable[[float], None]) -> Callable[[float], None]:

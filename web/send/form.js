@@ -86,7 +86,7 @@ export class SendForm {
     const choices = element(
       "div",
       { className: "choices" },
-      element("div", {}, element("label", { htmlFor: "model" }, texts.model), this.#choice.select),
+      element("div", {}, element("label", { htmlFor: "model" }, texts.model), this.#choice.select, this.#choice.about),
       element(
         "div",
         { role: "group", "aria-labelledby": "stems-title" },

@@ -1,5 +1,5 @@
 /**
- * The choice of a model or a preset, and of the stems that it gives.
+ * The choice of a model or a preset, of the stems that it gives, and what is known about its license.
  */
 
 import { element } from "../dom.js";
@@ -10,8 +10,18 @@ import { stemTitle } from "../stems.js";
 const refreshEveryMs = 30_000;
 
 /**
+ * @typedef {object} Model
+ * @property {string} name
+ * @property {string} title
+ * @property {boolean} offered
+ * @property {string[]} stems
+ * @property {string} license empty for a model of the operator's own
+ * @property {"allowed" | "not allowed" | "unknown"} commercial_use
+ */
+
+/**
  * @typedef {object} Offers the answer to GET /models
- * @property {{ name: string, title: string, offered: boolean, stems: string[] }[]} models
+ * @property {Model[]} models
  * @property {{ name: string, purpose: string, offered: boolean, model: string | string[] | null }[]} presets
  * @property {string} default
  */
@@ -22,10 +32,12 @@ export class Choice {
   #shown = "";
   #timer = 0;
   select = element("select", { id: "model" });
+  about = element("p", { className: "about-model soft", id: "about-model" });
   stems = element("div", { className: "stems" });
 
   constructor() {
-    this.select.addEventListener("change", () => this.#showStems());
+    this.select.setAttribute("aria-describedby", this.about.id);
+    this.select.addEventListener("change", () => this.#showChosen());
     this.#fill();
   }
 
@@ -83,7 +95,21 @@ export class Choice {
     );
     this.select.value = chosen;
     if (this.select.selectedIndex < 0) this.select.selectedIndex = 0;
+    this.#showChosen();
+  }
+
+  #showChosen() {
     this.#showStems();
+    const isPreset = this.#offers.presets.some(({ name }) => name === this.select.value);
+    const models = this.#modelNames().map((name) => this.#modelNamed(name)).filter((model) => model !== undefined);
+    const sentences = models.map(({ title, license, commercial_use }) =>
+      [
+        ...(isPreset ? [texts.modelOfPreset(title)] : []),
+        ...(license ? [texts.license(license, texts.commercialUse[commercial_use])] : []),
+      ].join(" ")
+    );
+    this.about.textContent = sentences.join(" ");
+    this.about.hidden = !this.about.textContent;
   }
 
   #showStems() {
@@ -99,11 +125,16 @@ export class Choice {
     );
   }
 
-  /** Of several models, whose estimates are averaged, the stems that all of them give. */
-  #stemNames() {
+  /** The models that a song gets which is sent now. */
+  #modelNames() {
     const value = this.select.value || this.#offers.default;
     const preset = this.#offers.presets.find(({ name }) => name === value);
-    const lists = [preset?.model ?? value].flat().map((name) => this.#modelNamed(name)?.stems ?? []);
+    return [preset?.model ?? value].flat();
+  }
+
+  /** Of several models, whose estimates are averaged, the stems that all of them give. */
+  #stemNames() {
+    const lists = this.#modelNames().map((name) => this.#modelNamed(name)?.stems ?? []);
     return lists.reduce((common, stems) => common.filter((stem) => stems.includes(stem)));
   }
 

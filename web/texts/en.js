@@ -54,6 +54,10 @@ export const texts = {
     drums: { title: "Drums", about: "the drums and the rest" },
     bass: { title: "Bass", about: "the bass and the rest" },
   }),
+  modelOfPreset: (/** @type {string} */ title) => `At the moment this is ${title}.`,
+  license: (/** @type {string} */ license, /** @type {string} */ commercialUse) =>
+    `License: ${license}. Commercial use: ${commercialUse}.`,
+  commercialUse: { allowed: "allowed", "not allowed": "not allowed", unknown: "unknown" },
   stems: "Stems",
   allStems: "all that the model gives",
   stemNames: /** @type {Record<string, string>} */ ({

@@ -52,6 +52,9 @@ export const texts = {
     drums: { title: "鼓", about: "鼓和其余部分" },
     bass: { title: "贝斯", about: "贝斯和其余部分" },
   },
+  modelOfPreset: (title) => `目前是 ${title}。`,
+  license: (license, commercialUse) => `许可：${license}。商业使用：${commercialUse}。`,
+  commercialUse: { allowed: "允许", "not allowed": "不允许", unknown: "未知" },
   stems: "分轨",
   allStems: "模型给出的全部分轨",
   stemNames: {

@@ -5,21 +5,25 @@ from __future__ import annotations
 import importlib.util
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from uvr.errors import PermanentError
 from uvr.models import store
 from uvr.models.audio_separator import DOWNLOAD_CHECKS, VR_MODELS, VR_PARAMETERS, ensure_model_files, find_vr_model
 from uvr.models.catalogue import MdxParameters, known_model
 from uvr.net.model_sources import ModelSources
-from uvr.separation import engine_factory
+from uvr.separation import devices, engine_factory
 from uvr.separation.engine_factory import (
     AudioSeparatorEngineFactory,
     MdxEngineFactory,
     RoformerEngineFactory,
     choose_engine,
 )
+from uvr.separation.native.bindings import LibraryError
+from uvr.separation.roformer.self_check import KernelsRefusedError
 
 PARAMETERS = MdxParameters(compensate=1.0, dim_f=2048, dim_t=256, n_fft=6144, primary_stem="Vocals")
 
@@ -73,6 +77,55 @@ def test_a_roformer_gets_the_services_own_engine_on_cpus(name, device, tmp_path)
     assert (factory.threads, factory.device) == (3, device)
     assert pickle.loads(pickle.dumps(factory)) == factory
     assert choose_engine(str(tmp_path / name), Path("/elsewhere"), threads=3, device=device) == factory
+
+
+class FakeEngine(SimpleNamespace):
+    """What a factory makes: `name` is what made it, `provider` what it runs on."""
+
+
+@pytest.fixture
+def own_roformer(tmp_path, monkeypatch):
+    """A function that makes the engine of a RoFormer; `library` is the provider of audio-separator, "" without it."""
+    write_roformer(tmp_path, "own.ckpt")
+    kernels = lambda *_, **__: FakeEngine(name="kernels", provider="cpu")  # noqa: E731
+    monkeypatch.setattr("uvr.separation.roformer.engine.RoformerEngine", kernels)
+
+    def engine(library, *, device="auto", torch_for_cards=True, card=True):
+        monkeypatch.setattr(devices, "torch_may_have_card", lambda: torch_for_cards)
+        monkeypatch.setattr(devices, "has_nvidia_card", lambda: card)
+        fallback = (lambda: FakeEngine(name="library", provider=library)) if library else None
+        return RoformerEngineFactory(tmp_path / "own.ckpt", tmp_path / "own.yaml", 2, device, fallback)()
+
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("library", "options", "chosen"),
+    [
+        ("cuda", {}, "library"),
+        ("cpu", {}, "kernels"),  # torch for cards is installed, and there is none
+        ("cuda", {"torch_for_cards": False}, "kernels"),
+        ("cuda", {"device": "cpu"}, "kernels"),
+        ("", {}, "kernels"),
+        ("", {"card": False}, "kernels"),
+    ],
+)
+def test_a_roformer_runs_on_a_card_if_audio_separator_finds_one(own_roformer, library, options, chosen):
+    with capture_logs() as logs:
+        assert own_roformer(library, **options).name == chosen
+    is_said = "network.card_not_used" in [line["event"] for line in logs]
+    assert is_said == (library == "" and options.get("card", True))
+
+
+@pytest.mark.parametrize("error", [LibraryError("not built"), KernelsRefusedError("12 dB")])
+def test_kernels_that_cannot_be_used_leave_a_roformer_to_audio_separator(own_roformer, monkeypatch, error):
+    def refused(*_, **__):
+        raise error
+
+    monkeypatch.setattr("uvr.separation.roformer.engine.RoformerEngine", refused)
+    assert own_roformer("cpu", torch_for_cards=False).name == "library"
+    with pytest.raises(PermanentError, match=f"own.ckpt cannot be run: {error}. audio-separator can run it"):
+        own_roformer("")
 
 
 @pytest.mark.usefixtures("with_kernels", "with_audio_separator")

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uvr.separation import memory
+from uvr.separation.engine_factory import AudioSeparatorEngineFactory, RoformerEngineFactory
 from uvr.separation.memory import available_memory_bytes, usable_memory_bytes
 from uvr.separation.network_pool import networks_to_end
 from uvr.separation.progress import DECODED, SEPARATED
@@ -95,6 +96,23 @@ def test_the_least_recently_used_networks_go_and_no_more_than_necessary(
 )
 def test_a_long_song_has_more_time(floor_s: float, per_audio_s: float, audio_s: float, expected_s: float) -> None:
     assert network_limit_s(floor_s, per_audio_s, audio_s) == expected_s
+
+
+@pytest.mark.parametrize(
+    ("inference", "times"),
+    [
+        ("{dim_t: 801, num_overlap: 4}", 4),
+        ("{dim_t: 801}", 8),
+        ("{num_overlap: 1000000}", 256),
+        ("{num_overlap: a}", 1),
+    ],
+)
+def test_a_roformer_has_time_for_every_overlap(tmp_path: Path, inference: str, times: int) -> None:
+    checkpoint, description = tmp_path / "own.ckpt", tmp_path / "own.yaml"
+    checkpoint.touch()
+    description.write_text(f"model: {{num_bands: 60}}\ninference: {inference}\n")
+    for engine in RoformerEngineFactory(checkpoint, description), AudioSeparatorEngineFactory("own.ckpt", tmp_path):
+        assert network_limit_s(3600, 20, 300, engine) == max(3600, 6000 * times)
 
 
 def test_the_networks_of_an_ensemble_share_the_progress() -> None:

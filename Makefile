@@ -39,7 +39,7 @@ IN_PARALLEL = --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-re
 
 test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" selects some of them
 	@scripts/setup.sh dev
-	$(PYTHON_IN_VENV) -m pytest $(IN_PARALLEL) $(ARGS)
+	$(PYTHON_IN_VENV) -m pytest $(IN_PARALLEL) -m "not long" $(ARGS)
 
 test-browser: ## test the pages in a headless Chromium, which it installs where it may; ARGS="-k loop" selects some tests
 	@scripts/test_browser.sh $(IN_PARALLEL) -m "not long" $(ARGS)
@@ -56,7 +56,8 @@ test-sanitizers: ## run the C kernels under ASan, UBSan and TSan, which make tes
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m pytest tests/integration/separation/native/test_sanitizers.py $(ARGS)
 
-test-all: test test-server test-docker ## run all tests, also those in the browser that take minutes
+test-all: test test-server test-docker ## run all tests, also those that take minutes, and those in the browser
+	$(PYTHON_IN_VENV) -m pytest -m long
 	@scripts/test_browser.sh $(IN_PARALLEL)
 
 chaos: ## kill random processes of a busy service, then let a user misbehave; ARGS="--tasks 300 --kills 60 --seed 7 --pairs 1"

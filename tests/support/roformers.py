@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +108,24 @@ def random_tensor(random: np.random.Generator, key: str, size: tuple[int, ...]) 
     """Numbers of the magnitude that trained networks have in the tensor `key`."""
     if key.endswith("freqs"):
         return np.asarray(10_000.0 ** (-np.arange(size[0]) / size[0]), np.float32)
-    numbers = random.standard_normal(size, np.float32)
+    return scaled(key, random.standard_normal(size, np.float32))
+
+
+def scaled(key: str, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Normal numbers as the gammas of a norm, the weights of a layer or biases."""
     if key.endswith("gamma"):
         return 1 + np.float32(0.2) * numbers
-    return numbers * np.float32(size[-1] ** -0.5 if len(size) > 1 else 0.1)
+    return numbers * np.float32(numbers.shape[-1] ** -0.5 if numbers.ndim > 1 else 0.1)
+
+
+def repeated_tensors(sizes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Tensors of these sizes whose numbers are cut from the same million, which takes no time for large networks."""
+    many = np.random.default_rng(0).standard_normal(1_000_003, np.float32)
+    for place, (key, size) in enumerate(sorted(sizes.items())):
+        if key.endswith("freqs"):
+            yield key, random_tensor(np.random.default_rng(0), key, size)
+        else:
+            yield key, scaled(key, np.resize(np.roll(many, 7919 * place), size))
 
 
 def random_spectrum(shape: NetworkShape, frames: int, seed: int = 0) -> NDArray[np.complex64]:

@@ -241,8 +241,9 @@ def layers_over_any_shape(draw: st.DrawFn) -> tuple[tuple[int, int, int], list[t
 
 def test_layers_of_any_shape_match_the_reference(kernels: Library, instruction_set: InstructionSet) -> None:
     """Shapes that no table has. They are the same in every run, so a failure can be repeated."""
+    examples = 25 if kernels.best == InstructionSet.NEON else 150  # an emulator takes a second for each
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
     @given(layers_over_any_shape(), st.sampled_from([1, 2, 3, 7]))
     def check(case: tuple[tuple[int, int, int], list[tuple[str, Arguments]]], threads: int) -> None:
         shape, layers = case

@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) test
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-docker chart screenshots lint format bench bench-network bench-roformer bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-neon test-docker test-arm chart screenshots lint format bench bench-network bench-roformer bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,10 @@ test-sanitizers: ## run the C kernels under ASan, UBSan and TSan, which make tes
 	@scripts/setup.sh dev
 	$(PYTHON_IN_VENV) -m pytest tests/integration/separation/native/test_sanitizers.py $(ARGS)
 
-test-all: test test-server test-docker ## run all tests, also those that take minutes, and those in the browser
+test-neon: ## test the C kernels on an emulated ARM processor; installs a cross compiler and qemu where it may
+	@scripts/test_neon.sh $(ARGS)
+
+test-all: test test-neon test-server test-docker test-arm ## run all tests, also those that take minutes, and those in the browser
 	$(PYTHON_IN_VENV) -m pytest -m long
 	@scripts/test_browser.sh $(IN_PARALLEL)
 
@@ -66,6 +69,9 @@ chaos: ## kill random processes of a busy service, then let a user misbehave; AR
 
 test-docker: ## test the service in Docker; needs a Docker engine and is skipped without one
 	scripts/test_docker.sh
+
+test-arm: ## test the images for arm64 with two songs; emulates ARM where it may; needs a Docker engine like test-docker
+	scripts/test_arm.sh
 
 chart: ## write the files of the Helm chart that repeat config.py, its values.yaml and the alerts
 	@scripts/setup.sh dev
@@ -130,6 +136,6 @@ upgrade: ## write requirements/*.txt with the newest versions
 	@scripts/lock.sh --upgrade
 
 clean: ## remove .venv, kernels and caches; keeps .env, models, data and logs
-	rm -rf .venv .venv-library .venv-audio-separator .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
+	rm -rf .venv .venv-library .venv-audio-separator .venv-arm64 .pytest_cache .mypy_cache .ruff_cache .hypothesis demo
 	rm -f uvr/separation/native/libtdfnet-*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

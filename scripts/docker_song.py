@@ -68,6 +68,8 @@ def run(server: SongServer, options: argparse.Namespace) -> int:
     """Submit the songs, wait for the webhooks, check the stems; 0 if everything is right."""
     started = time.monotonic()
     song = {"audio": server.song_url, "hook_url": server.hook_url}
+    if options.model:
+        song["model"] = options.model
     waiting = {str(call(f"{options.api}/generate", song)["task_uuid"]) for _ in range(options.times)}
     while waiting:
         left_s = started + options.timeout - time.monotonic()
@@ -81,8 +83,9 @@ def run(server: SongServer, options: argparse.Namespace) -> int:
             sys.stderr.write(f"{task_uuid}: {fault}\n")
             return 1
         waiting.discard(task_uuid)
-        attempt = call(f"{options.api}/tasks/{task_uuid}")["attempt"]
-        sys.stdout.write(f"{task_uuid}: both stems after {time.monotonic() - started:.1f} s, attempt {attempt}\n")
+        task = call(f"{options.api}/tasks/{task_uuid}")
+        took_s, backend = time.monotonic() - started, task["facts"]["backend"]
+        sys.stdout.write(f"{task_uuid}: both stems after {took_s:.1f} s, attempt {task['attempt']}, by {backend}\n")
     return 0
 
 
@@ -94,6 +97,7 @@ def main() -> int:
     parser.add_argument("--listen", required=True, help="address of this machine that the service can reach")
     parser.add_argument("--frames", type=int, required=True, help="length of the song in sample frames")
     parser.add_argument("--links", default="", help="what the links to the stems begin with")
+    parser.add_argument("--model", default="", help="what separates it (the default model)")
     parser.add_argument("--times", type=int, default=1, help="how many tasks to send at once (1)")
     parser.add_argument("--timeout", type=float, default=120, help="seconds to wait for all webhooks (120)")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-/* Lets one call of an allocator or of pthreads fail. The linker sends the calls of the kernels here (-Wl,--wrap). */
+/* Lets one call of an allocator or of pthreads fail. The linker sends the calls here (link.flags). */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>

@@ -9,7 +9,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -224,7 +224,7 @@ channels, sides = st.integers(1, 26).map(lambda count: 4 * count), st.integers(1
 
 
 @st.composite
-def layers_over_any_shape(draw: st.DrawFn) -> tuple[tuple[int, int, int], list[tuple[str, Arguments]]]:
+def layers_of_any_shape(draw: st.DrawFn) -> tuple[tuple[int, int, int], list[tuple[str, Arguments]]]:
     """A shape, and layers that fit it."""
     inputs, outputs, bins, frames = draw(channels), draw(channels), draw(sides), draw(st.integers(1, 18))
     kind = draw(st.sampled_from(["convolution", "tdf", "down_and_up", "pointwise"]))
@@ -241,9 +241,11 @@ def layers_over_any_shape(draw: st.DrawFn) -> tuple[tuple[int, int, int], list[t
 
 def test_layers_of_any_shape_match_the_reference(kernels: Library, instruction_set: InstructionSet) -> None:
     """Shapes that no table has. They are the same in every run, so a failure can be repeated."""
+    examples = 25 if kernels.best == InstructionSet.NEON else 150  # an emulator takes a second for each
+    slow = [HealthCheck.too_slow]  # as any test on a busy machine
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
-    @given(layers_over_any_shape(), st.sampled_from([1, 2, 3, 7]))
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=slow)
+    @given(layers_of_any_shape(), st.sampled_from([1, 2, 3, 7]))
     def check(case: tuple[tuple[int, int, int], list[tuple[str, Arguments]]], threads: int) -> None:
         shape, layers = case
         x = numbers(0, *shape)

@@ -38,8 +38,13 @@ def in_memory(weights: RoformerWeights, shape: NetworkShape) -> dict[str, Floats
     return arrays
 
 
-@pytest.mark.kernels
-@pytest.mark.parametrize("name", GEOMETRIES)
+# The others take minutes on an emulated processor.
+EMULATED = ("bands_of_bs_roformer", "mono", "short_window")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.kernels if name in EMULATED else ()) for name in GEOMETRIES]
+)
 def test_kernels_compute_the_formulas(name: str, instruction_set: InstructionSet) -> None:
     shape, bands, weights, _ = random_network(GEOMETRIES[name])
     spectrum, arrays = random_spectrum(shape, FRAMES), in_memory(weights, shape)

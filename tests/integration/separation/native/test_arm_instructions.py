@@ -1,0 +1,81 @@
+"""The kernels of every ARM processor are NEON code: what a cross compiler makes of their inner loops."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from uvr.separation.native.build import FLAGS, SOURCES
+
+TOOLS = COMPILER, DISASSEMBLER, SYMBOLS = [f"aarch64-linux-gnu-{tool}" for tool in ("gcc", "objdump", "nm")]
+SCALAR_SUMS = {"fmadd", "fmsub", "fnmadd", "fnmsub"}
+
+Instructions = list[tuple[int, str, str]]
+"""Address, name, operands."""
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not all(map(shutil.which, TOOLS)):
+        pytest.skip("needs a compiler for ARM: gcc-aarch64-linux-gnu, which make test-neon installs")
+    target = tmp_path_factory.mktemp("arm") / "kernels.o"
+    warnings = ("-Wall", "-Wextra", "-Werror")
+    subprocess.run([COMPILER, *FLAGS, *warnings, "-c", SOURCES / "kernels_baseline.c", "-o", target], check=True)
+    return target
+
+
+@pytest.fixture(scope="module")
+def functions(compiled: Path) -> dict[str, Instructions]:
+    command = [DISASSEMBLER, "--disassemble", "--no-show-raw-insn", compiled]
+    functions: dict[str, Instructions] = {}
+    name = ""
+    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+        if begin := re.fullmatch(r"[0-9a-f]+ <(.+)>:", line):
+            name = begin[1]
+            functions[name] = []
+        elif found := re.match(r"\s*([0-9a-f]+):\s+(\S+)\s*(.*)", line):
+            functions[name].append((int(found[1], 16), found[2], found[3]))
+    return functions
+
+
+def inner_loops(instructions: Instructions) -> list[Instructions]:
+    """The loops that contain no other loop."""
+    place = {address: i for i, (address, _, _) in enumerate(instructions)}
+    loops = []
+    for i, (address, name, operands) in enumerate(instructions):
+        target = re.search(r"\b([0-9a-f]+) <", operands)
+        if target and (name.startswith("b.") or name in {"cbz", "cbnz", "tbz", "tbnz"}):
+            begin = int(target[1], 16)
+            if begin < address and begin in place:
+                loops.append((place[begin], i))
+    inner = [loop for loop in loops if not any(loop != o and loop[0] <= o[0] and o[1] <= loop[1] for o in loops)]
+    return [instructions[begin : end + 1] for begin, end in inner]
+
+
+def vector_sums(instructions: Instructions) -> int:
+    """How many multiply and add four numbers."""
+    return sum(name in {"fmla", "fmls"} and ".4s" in operands for _, name, operands in instructions)
+
+
+def test_products_are_computed_in_registers_of_four(functions: dict[str, Instructions]) -> None:
+    """Every kernel that multiplies matrices has a loop that adds to a whole register tile, and no scalar product."""
+    products = {name: code for name, code in functions.items() if name.endswith("_job") and name != "pointwise_job"}
+    assert len(products) >= 7  # convolution, TDF, up, down; split, transform, mask
+    assert {name: max(map(vector_sums, inner_loops(code))) for name, code in products.items()} == {
+        name: pytest.approx(24, abs=8) for name in products
+    }
+    scalar = {name for name, code in products.items() if any(each in SCALAR_SUMS for _, each, _ in code)}
+    assert not scalar
+
+
+def test_exponentials_are_computed_four_at_a_time(compiled: Path, functions: dict[str, Instructions]) -> None:
+    """In the softmax, gates, GELU and tanh: e^x shifts four exponents, and no function of the C library is called."""
+    called = subprocess.run([SYMBOLS, "--undefined-only", compiled], capture_output=True, text=True, check=True).stdout
+    assert set(called.replace("U", "").split()) <= {"memcpy", "memset", "sqrtf"}
+    for name in ("transform_job", "mask_job"):
+        loops = inner_loops(functions[name])
+        assert any(each == "shl" and re.search(r"\.4s.*#23", operands) for loop in loops for _, each, operands in loop)

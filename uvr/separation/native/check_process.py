@@ -4,8 +4,8 @@
     pickled comparison ──▶ standard input  ──▶ runs it
                 result ◀── standard output ◀── one line of JSON
 
-The process ends with its caller, however that ends, because its standard input closes then. So whoever kills the caller
-(a task is cancelled, the service stops, memory runs out) also stops the check.
+The process ends with its caller, however that ends, because its standard input closes then. So a check also stops when
+its task is cancelled, when the service stops, and when the caller is killed for lack of memory.
 """
 
 from __future__ import annotations
@@ -66,9 +66,11 @@ def run_check(comparison: Comparison) -> CheckResult:
         finally:
             overdue.cancel()
             process.kill()
+    elapsed_s = round(time.monotonic() - started, 3)
     if "snr_db" not in reply:
-        raise UnfinishedCheckError(reply.get("error") or _cause_of_death(process.returncode))
-    return CheckResult(reply["snr_db"], round(time.monotonic() - started, 3), reply["max_bytes"])
+        overlong = f"it took longer than {MAX_CHECK_S:g} s" if elapsed_s >= MAX_CHECK_S else ""
+        raise UnfinishedCheckError(reply.get("error") or overlong or _cause_of_death(process.returncode))
+    return CheckResult(reply["snr_db"], elapsed_s, reply["max_bytes"])
 
 
 def _reply_of(process: subprocess.Popen[bytes], comparison: Comparison) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def _answer(comparison: Comparison) -> dict[str, Any]:
         return {"error": "there was not enough memory"}
     except UvrError as error:
         return {"error": error.message}
-    except Exception as error:  # whatever it is, the kernels are not used
+    except Exception as error:  # no matter which: the kernels are not used
         return {"error": f"{type(error).__name__}: {error}"}
     return {"snr_db": snr_db, "max_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 

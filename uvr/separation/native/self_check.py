@@ -225,13 +225,13 @@ def _folder_for(models: Path) -> Path:
     if os.access(models, os.W_OK | os.X_OK):
         return models
     own = Path(tempfile.gettempdir()) / f"uvr-self-checks-{os.geteuid()}"
+    folder = own / hashlib.sha256(os.fsencode(models.resolve())).hexdigest()[:16]
     try:
         make_private_folder(own)
+        folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         log.warning("self_check.folder_refused", folder=str(own), reason=error.strerror)
         return models
-    folder = own / hashlib.sha256(os.fsencode(models.resolve())).hexdigest()[:16]
-    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

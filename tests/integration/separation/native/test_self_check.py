@@ -33,6 +33,7 @@ from uvr.separation.mdx.backends import open_network
 from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.mdx.self_check import fixed_spectrum
 from uvr.separation.native import bindings, self_check
+from uvr.separation.native import check_process as check_process_module
 from uvr.separation.native.network import NativeNetwork
 from uvr.separation.native.self_check import MAX_TRIES, MIN_SNR_DB, Record, Verdict
 
@@ -196,6 +197,13 @@ def test_a_check_that_never_finishes_is_not_repeated_forever(model, check_proces
         assert opened(model).backend == "onnxruntime"
     assert failure in logs[0]["reason"]
     assert "network.check_unfinished" not in {line["event"] for line in logs}
+
+
+def test_a_check_that_hangs_is_ended_and_says_so(model, check_process, monkeypatch):
+    check_process("import time; time.sleep(600)")
+    monkeypatch.setattr(check_process_module, "MAX_CHECK_S", 0.5)
+    assert opened(model).backend == "onnxruntime"
+    assert "it took longer than 0.5 s" in record_of(model).read().failure
 
 
 def test_tries_count_if_the_whole_container_is_killed_in_a_check(model):

@@ -14,6 +14,9 @@
 #include "tdf.inl"
 #include "resampling.inl"
 #include "pointwise.inl"
+#include "elementary_functions.inl"
+#include "panels.inl"
+#include "attention.inl"
 #include "roformer.inl"
 
 const struct kernels KERNELS = {

@@ -30,6 +30,12 @@ class LinearLayer(Structure):
         return cls(address(weight), None if bias is None else address(bias), weight.shape[1], outputs)
 
 
+class BandMask(Structure):
+    """`struct roformer_mask`."""
+
+    _fields_ = (("layers", POINTER(LinearLayer)), ("numbers", c_int), ("column", c_int))
+
+
 class TransformerLayer(Structure):
     """`struct roformer_layer`."""
 
@@ -53,7 +59,7 @@ _ARGUMENTS: dict[str, list[Any]] = {
     "bytes_of": [c_void_p],
     "split": [c_void_p, POINTER(LinearLayer), c_int, c_void_p, c_long, c_void_p],
     "transform": [c_void_p, POINTER(TransformerLayer), c_void_p],
-    "mask": [c_void_p, POINTER(LinearLayer), c_int, c_int, c_int, c_void_p, c_void_p, c_long, c_int],
+    "masks": [c_void_p, POINTER(BandMask), *[c_int] * 4, c_void_p, c_void_p, c_long],
 }
 
 
@@ -94,19 +100,20 @@ class RoformerKernels:
         """Change the features by one layer of attention and feed-forward, without holding Python's GIL."""
         self._call("transform", layer, address(features))
 
-    def mask(
+    def masks(
         self,
-        layers: ctypes.Array[LinearLayer],
-        band: int,
+        masks: ctypes.Array[BandMask],
+        layers: int,
+        bands: range,
         features: Array,
         outputs: Array,
-        columns: slice,
         *,
         normalize: bool,
     ) -> None:
-        """Write the mask of `band` to `columns` of `outputs` (frames, all)."""
-        place, width = address(outputs) + 4 * columns.start, columns.stop - columns.start
-        self._call("mask", layers, len(layers), normalize, band, address(features), place, outputs.shape[1], width)
+        """Write the masks of some of the bands to their columns of `outputs` (frames, all), without holding the GIL."""
+        first = ctypes.byref(masks[bands.start])
+        places = address(features), address(outputs), outputs.shape[1]
+        self._call("masks", first, layers, normalize, bands.start, len(bands), *places)
 
     def _call(self, name: str, *arguments: object, of_network: bool = True) -> None:
         first = (self._net,) if of_network else ()

@@ -11,7 +11,15 @@ import numpy as np
 from uvr.errors import OutOfMemoryError
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.native.bindings import InstructionSet, KernelError
-from uvr.separation.native.roformer import LinearLayer, NetworkSize, RoformerKernels, TransformerLayer, address, aligned
+from uvr.separation.native.roformer import (
+    BandMask,
+    LinearLayer,
+    NetworkSize,
+    RoformerKernels,
+    TransformerLayer,
+    address,
+    aligned,
+)
 from uvr.separation.roformer import reference
 from uvr.separation.roformer.bands import Bands
 from uvr.separation.roformer.checkpoint import Floats
@@ -23,6 +31,9 @@ from uvr.separation.roformer.weights import Transformer
 
 _MAX_THREADS = 256
 """The limit of the kernels."""
+
+_BANDS_PER_STEP = 10
+"""So many masks take less time than a layer."""
 
 
 def no_step(_share: float) -> None:
@@ -55,7 +66,8 @@ class RoformerNetwork:
             raise OutOfMemoryError(f"The network cannot be made ready: {error}.") from error
         self._steps = [*self._layers()]
         self._splits = [self._linear(f"split.{band}", shape.dim) for band in range(len(bands.bins))]
-        self._masks = [[self._mask(stem, band) for band in range(len(bands.bins))] for stem in range(shape.num_stems)]
+        self._masks = [self._masks_of(stem) for stem in range(shape.num_stems)]
+        self._features = aligned(frames, len(bands.bins), shape.dim)
 
     @property
     def frames(self) -> int:
@@ -75,7 +87,8 @@ class RoformerNetwork:
     def masks(self, spectrum: Spectrum, on_step: Callable[[float], None] = no_step) -> Spectrum:
         """The masks, of shape (stems, channels, bins, frames), for a spectrum of shape (channels, bins, frames).
 
-        Calls `on_step` after each layer with the share of the work that is done; an exception from it stops the work.
+        Calls `on_step` after each layer, and several times for each stem, with the share of the work that is done; an
+        exception from it stops the work.
         """
         channels, bins, frames = spectrum.shape
         if (channels, bins, frames) != (self._shape.channels, self._shape.bins, self._frames):
@@ -87,8 +100,11 @@ class RoformerNetwork:
             on_step(number / steps)
         masks = np.empty((self._shape.num_stems, *spectrum.shape), np.complex64)
         for stem in range(self._shape.num_stems):
-            masks[stem] = self._mask_of(stem, features)
-            on_step((len(self._steps) + stem + 1) / steps)
+
+            def on_bands(share: float, done: int = len(self._steps) + stem) -> None:
+                on_step((done + share) / steps)
+
+            masks[stem] = self._mask_of(stem, features, on_bands)
         return masks
 
     @cached_property
@@ -107,11 +123,10 @@ class RoformerNetwork:
         numbers = np.ascontiguousarray(spectrum.transpose(2, 1, 0)).view(np.float32)
         numbers = numbers.reshape(self._frames, self._shape.bins, -1)
         inputs = aligned(self._frames, sum(self._bands.widths))
-        features = aligned(self._frames, len(self._bands.bins), self._shape.dim)
         for band, (bins, columns) in enumerate(zip(self._bands.bins, self._columns, strict=True)):
-            inputs[:, columns] = numbers[:, bins].reshape(self._frames, -1)
-            self._kernels.split(self._splits[band], band, inputs, columns.start, features)
-        return features
+            inputs[:, columns] = numbers[:, bins[0] : bins[-1] + 1].reshape(self._frames, -1)
+            self._kernels.split(self._splits[band], band, inputs, columns.start, self._features)
+        return self._features
 
     def _transformed(self, step: TransformerLayer | Transformer, features: Floats) -> Floats:
         if isinstance(step, TransformerLayer):
@@ -121,15 +136,23 @@ class RoformerNetwork:
         features[...] = reference.transformed(step, self._shape, tokens).reshape(features.shape)
         return features
 
-    def _mask_of(self, stem: int, features: Floats) -> Spectrum:
+    def _mask_of(self, stem: int, features: Floats, on_bands: Callable[[float], None]) -> Spectrum:
         shape, bands = self._shape, self._bands
         numbers = aligned(self._frames, sum(bands.widths))
+        normalize, all_bands = shape.kind == "bs_roformer", range(len(bands.bins))
+        for first in all_bands[::_BANDS_PER_STEP]:
+            some = all_bands[first : first + _BANDS_PER_STEP]
+            self._kernels.masks(self._masks[stem], shape.mask_layers, some, features, numbers, normalize=normalize)
+            on_bands(some.stop / all_bands.stop)
+        return self._mean_of_bands(numbers)
+
+    def _mean_of_bands(self, numbers: Floats) -> Spectrum:
+        """One mask, of shape (channels, bins, frames), from the numbers of all bands."""
+        shape, bands = self._shape, self._bands
         total = np.zeros((self._frames, shape.bins, shape.channels), np.complex64)
-        normalize = shape.kind == "bs_roformer"
-        for band, (bins, columns) in enumerate(zip(bands.bins, self._columns, strict=True)):
-            self._kernels.mask(self._masks[stem][band], band, features, numbers, columns, normalize=normalize)
+        for bins, columns in zip(bands.bins, self._columns, strict=True):
             mask = np.ascontiguousarray(numbers[:, columns]).view(np.complex64)
-            total[:, bins] += mask.reshape(self._frames, len(bins), shape.channels)
+            total[:, bins[0] : bins[-1] + 1] += mask.reshape(self._frames, len(bins), shape.channels)
         total /= bands.bands_of_bin[:, None]
         return total.transpose(2, 1, 0)
 
@@ -172,12 +195,16 @@ class RoformerNetwork:
     def _linear(self, name: str, outputs: int) -> LinearLayer:
         return LinearLayer.of(self._arrays[f"{name}.weight"], self._arrays.get(f"{name}.bias"), outputs)
 
-    def _mask(self, stem: int, band: int) -> ctypes.Array[LinearLayer]:
+    def _masks_of(self, stem: int) -> ctypes.Array[BandMask]:
         shape, count = self._shape, self._shape.mask_layers
-        hidden, last = shape.dim * shape.mlp_expansion_factor, 2 * round_up(self._bands.widths[band], PANEL)
-        outputs = [*[hidden] * (count - 1), last]
-        layers = [self._linear(f"masks.{stem}.{band}.{number}", size) for number, size in enumerate(outputs)]
-        return (LinearLayer * count)(*layers)
+        hidden = [shape.dim * shape.mlp_expansion_factor] * (count - 1)
+        masks = (BandMask * len(self._columns))()
+        for band, columns in enumerate(self._columns):
+            numbers = columns.stop - columns.start
+            outputs = enumerate([*hidden, 2 * round_up(numbers, PANEL)])
+            layers = [self._linear(f"masks.{stem}.{band}.{number}", size) for number, size in outputs]
+            masks[band] = BandMask((LinearLayer * count)(*layers), numbers, columns.start)
+        return masks
 
 
 def _aligned_copy(table: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """Brings the weights of a RoFormer into the order in which the kernels read them (`native/kernels/roformer.h`).
 
 What can be computed once is computed here: the gammas of the norms and the scale of the queries become part of the
-weights behind them.
+weights behind them. The kernels take powers of 2 for those of e, so log2(e) is part of that scale.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from uvr.separation.roformer.weights import (
     Transformer,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Changes with everything that changes the arrays or their names."""
 
 PANEL = 32
@@ -52,7 +52,7 @@ def _transformer(name: str, transformer: Transformer, shape: NetworkShape) -> Na
         yield f"{key}.query_key_value.weight", packed_heads(attention, shape)
         yield f"{key}.frequencies", attention.frequencies
         yield from _linear(f"{key}.gates", attention.gates, attention.norm)
-        yield from _linear(f"{key}.output", attention.output)
+        yield f"{key}.output.weight", packed_output(attention, shape)
         yield from _linear(f"{key}.inner", feed_forward.inner, feed_forward.norm)
         yield from _linear(f"{key}.outer", feed_forward.outer)
     if transformer.norm is not None:
@@ -134,13 +134,20 @@ def packed_heads(attention: Attention, shape: NetworkShape) -> Floats:
     """The weights of queries, keys and values of all heads, one head after the other."""
     weight = attention.query_key_value.weight * attention.norm
     query, key, value = weight.reshape(3, shape.heads, shape.dim_head, shape.dim)
-    query = query * np.float32(shape.dim_head**-0.5)
+    query = query * np.float32(shape.dim_head**-0.5 * np.log2(np.e))
     parts = [
         part
         for head in range(shape.heads)
         for part in (_turned(query[head]), _turned(key[head]), _padded_rows(value[head], PANEL))
     ]
     return packed(np.concatenate(parts))
+
+
+def packed_output(attention: Attention, shape: NetworkShape) -> Floats:
+    """The weight behind the heads, whose values are rounded up to whole panels."""
+    heads = attention.output.weight.reshape(-1, shape.heads, shape.dim_head)
+    padding = round_up(shape.dim_head, PANEL) - shape.dim_head
+    return packed(np.pad(heads, ((0, 0), (0, 0), (0, padding))).reshape(len(heads), -1))
 
 
 def _turned(head: Floats) -> Floats:

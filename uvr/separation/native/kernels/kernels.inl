@@ -15,6 +15,9 @@
 #include "tdf.inl"
 #include "resampling.inl"
 #include "pointwise.inl"
+#include "elementary_functions.inl"
+#include "panels.inl"
+#include "attention.inl"
 #include "roformer.inl"
 #include "peak.inl"
 

@@ -15,7 +15,7 @@ static int larger(int a, int b) { return a > b ? a : b; }
 
 static int tokens_per_job(const struct roformer_shape *shape) {
     const int longest = larger(shape->frames, shape->bands);
-    return larger(longest, larger(JOB_TOKENS, FEED_TOKENS));
+    return larger(longest, larger(JOB_TOKENS, BLOCK_TOKENS));
 }
 
 static int is_possible(const struct roformer_shape *shape) {
@@ -25,34 +25,41 @@ static int is_possible(const struct roformer_shape *shape) {
     return shape->dim_head % 2 == 0;
 }
 
-/* Allocates one array of a workspace, zeros, and counts it. */
-static float *array_of(roformer *net, ptrdiff_t rows, ptrdiff_t row) {
-    net->bytes += (size_t)rows * (size_t)row * sizeof(float);
-    return new_floats((size_t)rows * (size_t)row);
+/* Allocates one array of a workspace, and counts it. */
+static float *array_of(roformer *net, ptrdiff_t count) {
+    net->bytes += (size_t)count * sizeof(float);
+    return new_floats((size_t)count);
+}
+
+/* Panels for so many values of so many tokens. */
+static struct panels panels_of(roformer *net, int values, int tokens) {
+    const ptrdiff_t stride = panel_stride(tokens);
+    return (struct panels){array_of(net, divide_up(values, ROFORMER_PANEL) * stride), stride};
 }
 
 static int make_workspace(roformer *net, struct roformer_workspace *work) {
-    const ptrdiff_t tokens = tokens_per_job(&net->shape) + SPARE_TOKENS;
+    const int tokens = tokens_per_job(&net->shape), dim = net->shape.dim, heads = net->shape.heads;
     const ptrdiff_t positions = round_up(larger(net->shape.frames, net->shape.bands), ROFORMER_PANEL);
-    const ptrdiff_t widest = round_up(net->shape.widest, ROFORMER_PANEL);
-    work->tokens = array_of(net, tokens, net->padded_dim);
-    work->normal = array_of(net, tokens, net->padded_dim);
-    work->queries = array_of(net, tokens, net->turned);
-    work->keys = array_of(net, tokens, net->turned);
-    work->values = array_of(net, tokens, net->valued);
-    work->packed_keys = array_of(net, positions, net->turned);
-    work->scores = array_of(net, MAX_TILE_ROWS, positions);
-    work->gates = array_of(net, tokens, net->gate_row);
-    work->attended = array_of(net, tokens, net->attended_row);
-    work->hidden = array_of(net, FEED_TOKENS + SPARE_TOKENS, widest);
-    work->second_hidden = array_of(net, FEED_TOKENS + SPARE_TOKENS, widest);
-    return work->tokens && work->normal && work->queries && work->keys && work->values && work->packed_keys &&
-           work->scores && work->gates && work->attended && work->hidden && work->second_hidden;
+    work->tokens = panels_of(net, dim, tokens);
+    work->normal = panels_of(net, dim, tokens);
+    work->queries = panels_of(net, net->turned, tokens);
+    work->keys = panels_of(net, net->turned, tokens);
+    work->values = panels_of(net, net->valued, tokens);
+    work->gates = panels_of(net, heads, tokens);
+    work->attended = panels_of(net, heads * net->valued, tokens);
+    work->hidden = panels_of(net, net->shape.widest, BLOCK_TOKENS);
+    work->second_hidden = panels_of(net, net->shape.widest, BLOCK_TOKENS);
+    work->packed_keys = array_of(net, positions * net->turned);
+    work->scores = array_of(net, positions * MAX_TILE_ROWS);
+    return work->tokens.data && work->normal.data && work->queries.data && work->keys.data && work->values.data &&
+           work->gates.data && work->attended.data && work->hidden.data && work->second_hidden.data &&
+           work->packed_keys && work->scores;
 }
 
 static void free_workspace(struct roformer_workspace *work) {
-    float *arrays[] = {work->tokens, work->normal, work->queries,  work->keys,   work->values,       work->packed_keys,
-                       work->scores, work->gates,  work->attended, work->hidden, work->second_hidden};
+    float *arrays[] = {work->tokens.data,        work->normal.data, work->queries.data,  work->keys.data,
+                       work->values.data,        work->gates.data,  work->attended.data, work->hidden.data,
+                       work->second_hidden.data, work->packed_keys, work->scores};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }
 
@@ -74,8 +81,6 @@ int roformer_create(roformer **result, int isa, int threads, const struct roform
     net->padded_dim = (int)round_up(shape->dim, ROFORMER_PANEL);
     net->turned = 2 * (int)round_up(shape->dim_head / 2, LINE);
     net->valued = (int)round_up(shape->dim_head, ROFORMER_PANEL);
-    net->gate_row = (int)round_up(shape->heads, ROFORMER_PANEL);
-    net->attended_row = (int)round_up((shape->heads - 1) * shape->dim_head + net->valued, LINE);
     net->workspace = calloc((size_t)threads, sizeof *net->workspace);
     int status = net->workspace ? TDFNET_OK : TDFNET_NO_MEMORY;
     for (int i = 0; i < threads && !status; i++)
@@ -124,13 +129,13 @@ int roformer_split(roformer *net, const struct roformer_linear *linear, int band
     if (linear->outputs != net->shape.dim) return TDFNET_BAD_ARGUMENT;
     struct roformer_call call = {
         .linear = linear, .band = band, .inputs = inputs, .stride = stride, .features = features};
-    return run(net, SPLIT, &call, divide_up(net->shape.frames, FEED_TOKENS));
+    return run(net, SPLIT, &call, divide_up(net->shape.frames, BLOCK_TOKENS));
 }
 
 int roformer_transform(roformer *net, const struct roformer_layer *layer, float *features) {
     if (!net || !layer || !features || !layer->cosines || !layer->sines) return TDFNET_BAD_ARGUMENT;
     const struct roformer_linear *heads = &layer->query_key_value;
-    const int dim = net->shape.dim, inner = net->shape.heads * net->shape.dim_head;
+    const int dim = net->shape.dim, inner = net->shape.heads * net->valued;
     if (!heads->weight || heads->inputs != dim || heads->outputs != net->shape.heads * (2 * net->turned + net->valued))
         return TDFNET_BAD_ARGUMENT;
     if (!fits(net, &layer->gates) || layer->gates.inputs != dim || layer->gates.outputs != net->shape.heads)
@@ -145,22 +150,28 @@ int roformer_transform(roformer *net, const struct roformer_layer *layer, float 
     return run(net, TRANSFORM, &call, divide_up(sequences, sequences_per_job(positions_of(net, layer))));
 }
 
-int roformer_mask(roformer *net, const struct roformer_linear *linear, int layers, int normalize, int band,
-                  const float *features, float *outputs, long stride, int numbers) {
-    if (!net || !linear || layers < 1 || !features || !outputs || !is_band(net, band)) return TDFNET_BAD_ARGUMENT;
+static int is_mask(const roformer *net, const struct roformer_mask *mask, int layers, long stride) {
     int inputs = net->shape.dim;
+    if (!mask->linear || mask->numbers < 1 || mask->column < 0 || mask->column + (long)mask->numbers > stride) return 0;
     for (int i = 0; i < layers; i++) {
-        if (!fits(net, &linear[i]) || linear[i].inputs != inputs) return TDFNET_BAD_ARGUMENT;
-        inputs = linear[i].outputs;
+        if (!fits(net, &mask->linear[i]) || mask->linear[i].inputs != inputs) return 0;
+        inputs = mask->linear[i].outputs;
     }
-    if (numbers < 1 || inputs != 2 * (int)round_up(numbers, ROFORMER_PANEL)) return TDFNET_BAD_ARGUMENT;
-    struct roformer_call call = {.linear = linear,
+    return inputs == 2 * (int)round_up(mask->numbers, ROFORMER_PANEL);
+}
+
+int roformer_masks(roformer *net, const struct roformer_mask *masks, int layers, int normalize, int first, int count,
+                   const float *features, float *outputs, long stride) {
+    if (!net || !masks || layers < 1 || !features || !outputs) return TDFNET_BAD_ARGUMENT;
+    if (first < 0 || count < 1 || count > net->shape.bands - first) return TDFNET_BAD_ARGUMENT;
+    for (int i = 0; i < count; i++)
+        if (!is_mask(net, &masks[i], layers, stride)) return TDFNET_BAD_ARGUMENT;
+    struct roformer_call call = {.masks = masks,
                                  .layers = layers,
                                  .normalize = normalize,
-                                 .band = band,
+                                 .band = first,
                                  .features = (float *)features,
                                  .outputs = outputs,
-                                 .stride = stride,
-                                 .numbers = numbers};
-    return run(net, MASK, &call, divide_up(net->shape.frames, FEED_TOKENS));
+                                 .stride = stride};
+    return run(net, MASK, &call, count * divide_up(net->shape.frames, BLOCK_TOKENS));
 }

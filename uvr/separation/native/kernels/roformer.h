@@ -21,12 +21,20 @@ struct roformer_linear {
     int inputs, outputs;
 };
 
+/* The mask of one band: linear layers with tanh between them and a gated linear unit at the end, whose gates are packed
+ * behind the `numbers`, from a multiple of 32 on. `column`: where its numbers begin in a row of the outputs. */
+struct roformer_mask {
+    const struct roformer_linear *linear;
+    int numbers, column;
+};
+
 /* Attention and feed-forward along one axis. The gammas of the norms are part of the weights behind them.
  *
  * `query_key_value` has for each head the queries, the keys (`turned` outputs each) and the values (`values` outputs).
  * The outputs of queries and keys are permuted: first the even ones, rounded up to 16, then the odd ones, so that pairs
- * are turned without moving them; queries are scaled by dim_head^-0.5. `cosines` and `sines` are [positions][turned /
- * 2]. `norm` is NULL, or the gamma of a norm behind this layer. */
+ * are turned without moving them; queries are scaled by dim_head^-0.5 log2(e). `output` has for each head `values`
+ * inputs. `values` is dim_head, rounded up to 32. `cosines` and `sines` are [positions][turned / 2]. `norm` is NULL, or
+ * the gamma of a norm behind this layer. */
 struct roformer_layer {
     struct roformer_linear query_key_value, gates, output, inner, outer;
     const float *cosines, *sines, *norm;
@@ -52,10 +60,9 @@ TDFNET_API int roformer_split(roformer *net, const struct roformer_linear *linea
 
 TDFNET_API int roformer_transform(roformer *net, const struct roformer_layer *layer, float *features);
 
-/* outputs[frames][stride]: the numbers of the masks of one band, from its features after `layers` linear layers with
- * tanh between them and a gated linear unit at the end. The gates are packed behind the numbers, from a multiple of 32
- * on. `normalize`: whether the features are scaled to the length sqrt(dim) first. */
-TDFNET_API int roformer_mask(roformer *net, const struct roformer_linear *linear, int layers, int normalize, int band,
-                             const float *features, float *outputs, long stride, int numbers);
+/* outputs[frames][stride]: the numbers of `count` masks, those of the bands from `first` on, each of `layers` linear
+ * layers. `normalize`: whether the features are scaled to the length sqrt(dim) first. */
+TDFNET_API int roformer_masks(roformer *net, const struct roformer_mask *masks, int layers, int normalize, int first,
+                              int count, const float *features, float *outputs, long stride);
 
 #endif

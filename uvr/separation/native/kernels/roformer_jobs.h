@@ -7,24 +7,33 @@
 #include "layers.h"
 #include "roformer.h"
 
-/* Tokens that go through a feed-forward layer at a time: their hidden values stay in the L2 cache. A multiple of the
- * rows of every register tile. */
-#define FEED_TOKENS 96
+/* Tokens that go through a linear layer at a time: they stay in the L2 cache while the weights pass by. A multiple of
+ * the rows of every register tile. */
+#define BLOCK_TOKENS 96
+
+/* Hidden values of a feed-forward layer that are computed, and used, at a time. */
+#define FEED_VALUES 256
 
 /* Tokens of a job that has several short sequences. */
 #define JOB_TOKENS 480
 
-/* Rows beyond the tokens of a job, which the last register tile computes. */
-#define SPARE_TOKENS MAX_TILE_ROWS
+/* [panel][token][ROFORMER_PANEL], `stride` floats from panel to panel */
+struct panels {
+    float *data;
+    ptrdiff_t stride;
+};
+
+/* The distance between panels of so many tokens. There is room for the tokens that the last register tile computes
+ * beyond them, and it is never a multiple of 4 kB: the panels of a token would share the same few cache sets. */
+static inline ptrdiff_t panel_stride(int tokens) { return (round_up(tokens, 32) + 12) * ROFORMER_PANEL; }
 
 struct roformer_workspace {
-    float *tokens, *normal;         /* [tokens][padded_dim] */
-    float *queries, *keys, *values; /* of one head: [tokens][turned], and [tokens][valued] */
-    float *packed_keys;             /* of one sequence */
-    float *scores;                  /* of a register tile of queries with all keys */
-    float *gates;                   /* [tokens][gate_row] */
-    float *attended;                /* [tokens][attended_row] */
-    float *hidden, *second_hidden;  /* [FEED_TOKENS][widest] */
+    struct panels tokens, normal;        /* the features of the tokens, and the same after a norm */
+    struct panels queries, keys, values; /* of one head */
+    struct panels gates, attended;       /* of all heads */
+    struct panels hidden, second_hidden; /* of BLOCK_TOKENS tokens */
+    float *packed_keys;                  /* of one sequence */
+    float *scores;                       /* of a register tile of queries with all keys */
 };
 
 struct roformer {
@@ -32,7 +41,6 @@ struct roformer {
     struct roformer_shape shape;
     int padded_dim;
     int turned, valued; /* values of a head's queries and keys, and of its values, rounded up */
-    int gate_row, attended_row;
     int threads;
     const struct kernels *kernels;
     size_t bytes;
@@ -44,7 +52,8 @@ struct roformer_call {
     const struct roformer *net;
     const struct roformer_layer *layer;
     const struct roformer_linear *linear;
-    int layers, normalize, band, numbers;
+    const struct roformer_mask *masks;
+    int layers, normalize, band;
     const float *inputs;
     float *features, *outputs;
     ptrdiff_t stride;
@@ -67,18 +76,22 @@ static inline struct sequences sequences_of(const struct roformer *net, const st
     return (struct sequences){first, left < count ? left : count, positions};
 }
 
-/* Where a token of a job lies in the features. */
+/* Where the features of a frame and band lie. */
+static inline ptrdiff_t feature_of(const struct roformer *net, int frame, int band) {
+    return ((ptrdiff_t)frame * net->shape.bands + band) * net->shape.dim;
+}
+
+/* Where the features of a token of a job lie. */
 static inline ptrdiff_t place_of(const struct roformer *net, const struct roformer_layer *layer,
                                  const struct sequences *group, int token) {
     const int sequence = group->first + token / group->positions, position = token % group->positions;
-    const ptrdiff_t frame = layer->along_bands ? sequence : position, band = layer->along_bands ? position : sequence;
-    return (frame * net->shape.bands + band) * net->shape.dim;
+    return layer->along_bands ? feature_of(net, sequence, position) : feature_of(net, position, sequence);
 }
 
-/* The frames of a job that takes FEED_TOKENS of them. */
+/* The frames of a job that takes BLOCK_TOKENS of them. */
 static inline int frames_of(const struct roformer *net, int job) {
-    const int left = net->shape.frames - job * FEED_TOKENS;
-    return left < FEED_TOKENS ? left : FEED_TOKENS;
+    const int left = net->shape.frames - job * BLOCK_TOKENS;
+    return left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
 }
 
 #endif

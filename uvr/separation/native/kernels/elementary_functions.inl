@@ -1,0 +1,96 @@
+/* Elementary functions of vectors, without branches and without exp, by polynomials and quotients of polynomials.
+ *
+ * The coefficients were fitted here, for the smallest greatest error. The errors below are absolute, unless they are in
+ * percent of the result, and include the rounding of float32. */
+
+INLINE vector minimum(vector x, vector y) {
+#if VECTOR_FLOATS == 16
+    return (vector)_mm512_min_ps((__m512)x, (__m512)y);
+#elif VECTOR_FLOATS == 8
+    return (vector)_mm256_min_ps((__m256)x, (__m256)y);
+#else
+    const mask below = x < y;
+    return (vector)(((mask)x & below) | ((mask)y & ~below));
+#endif
+}
+
+INLINE vector maximum(vector x, vector y) {
+#if VECTOR_FLOATS == 16
+    return (vector)_mm512_max_ps((__m512)x, (__m512)y);
+#elif VECTOR_FLOATS == 8
+    return (vector)_mm256_max_ps((__m256)x, (__m256)y);
+#else
+    const mask above = x > y;
+    return (vector)(((mask)x & above) | ((mask)y & ~above));
+#endif
+}
+
+INLINE vector limited(vector x, float limit) { return minimum(maximum(x, (vector){0} - limit), (vector){0} + limit); }
+
+/* 2^x for x <= 0, to 0.00002 %; below -126 the result is that of -126. The fraction |f| <= 0.5 goes through a
+ * polynomial, and the integer is added to the exponent's bits. */
+INLINE vector power_of_two(vector x) {
+    const float to_integer = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, whose bits are the lowest */
+    x = maximum(x, (vector){0} - 126.0f);
+    const vector shifted = x + to_integer, f = x - (shifted - to_integer);
+    vector p = f * 1.32647e-3f + 9.67151e-3f;
+    p = p * f + 5.550734e-2f;
+    p = p * f + 2.4022242e-1f;
+    p = p * f + 6.9314698e-1f;
+    p = p * f + 1.0f;
+    return (vector)((mask)p + ((mask)shifted << 23));
+}
+
+/* tanh(x), to 4e-7; beyond 8.5 it is 1. */
+INLINE vector hyperbolic_tangent(vector x) {
+    x = limited(x, 8.5f);
+    const vector u = x * x;
+    vector p = u * 1.40992149e-8f + 2.11215417e-5f;
+    p = p * u + 3.52581719e-3f;
+    p = p * u + 1.34062042e-1f;
+    p = p * u + 9.99999946e-1f;
+    vector q = u * 8.07360473e-7f + 3.33568715e-4f;
+    q = q * u + 2.59911273e-2f;
+    q = q * u + 4.67395156e-1f;
+    q = q * u + 1.0f;
+    return x * p / q;
+}
+
+/* 1 / (1 + e^-x), to 2e-7 */
+INLINE vector sigmoid(vector x) { return 0.5f + 0.5f * hyperbolic_tangent(0.5f * x); }
+
+/* The probability that a normal variable lies between -x and x, negative for negative x: erf(x / sqrt(2)), to 4e-7;
+ * beyond 5.4 it is 1. */
+INLINE vector normal_share(vector x) {
+    x = limited(x, 5.4f);
+    const vector u = x * x;
+    vector p = u * 4.67734698e-8f + 1.27200535e-5f;
+    p = p * u + 3.28644215e-4f;
+    p = p * u + 9.30170749e-3f;
+    p = p * u + 6.67445296e-2f;
+    p = p * u + 7.97884491e-1f;
+    vector q = u * 1.21659149e-6f + 7.24003375e-5f;
+    q = q * u + 1.85898382e-3f;
+    q = q * u + 2.83787091e-2f;
+    q = q * u + 2.50317952e-1f;
+    q = q * u + 1.0f;
+    return x * p / q;
+}
+
+/* x times the probability that a normal variable is below x */
+INLINE vector gelu(vector x) {
+    const vector half = 0.5f * x;
+    return half + half * normal_share(x);
+}
+
+INLINE float sum_of(vector x) {
+    for (int half = VECTOR_FLOATS / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) x[i] += x[i + half];
+    return x[0];
+}
+
+INLINE float largest_of(vector x) {
+    for (int half = VECTOR_FLOATS / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) x[i] = x[i] > x[i + half] ? x[i] : x[i + half];
+    return x[0];
+}

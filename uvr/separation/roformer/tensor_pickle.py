@@ -2,7 +2,8 @@
 
 A pickle is a program: an ordinary unpickler calls what it names. This one is a machine with a stack that knows the
 steps from which torch builds a dictionary of tensors, and the few names that such a dictionary contains. Everything
-else ends in a sentence. It calls nothing, hashes nothing but strings and short numbers, and uses at most 200 MB of memory.
+else ends in a sentence. It calls nothing, hashes nothing but strings and short numbers, and uses at most 200 MB of
+memory.
 
 The opcodes are those of Python's pickletools, which also finds truncated arguments. What torch writes is described by
 torch/serialization.py and torch/_utils.py (2.13): a tensor is `_rebuild_tensor_v2(storage, offset, size, stride, …)`,

@@ -51,11 +51,14 @@ def mel_bands(count: int, n_fft: int, sample_rate: int) -> list[NDArray[np.int64
     """
     edges = _hertz(np.linspace(_mel(0.0), _mel(sample_rate / 2), count + 2))
     frequencies = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
-    rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - frequencies) / np.diff(edges)[1:, None]
-    belongs = np.minimum(rising, falling) > 0
-    belongs[0, 0] = belongs[-1, -1] = True
-    return [np.flatnonzero(row) for row in belongs]
+    bins = []
+    for band, (low, middle, high) in enumerate(zip(edges, edges[1:], edges[2:], strict=False)):
+        rising, falling = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
+        belongs = np.minimum(rising, falling) > 0
+        belongs[0] |= band == 0
+        belongs[-1] |= band == count - 1
+        bins.append(np.flatnonzero(belongs))
+    return bins
 
 
 _LINEAR_STEP_HZ = 200 / 3

@@ -29,7 +29,7 @@ _MAX_READ_BYTES = 1 << 23
 _DAMAGED = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
-    NotImplementedError,
+    RuntimeError,  # an entry that is encrypted, or compressed in an unknown way
     EOFError,
     KeyError,
     struct.error,
@@ -39,6 +39,7 @@ _DAMAGED = (
 _FLOAT_TYPES = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "float64": "<f8"}
 _SAFETENSORS_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 _ZIP = b"PK\x03\x04"
+_MAX_DIMENSIONS = 8
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
     if stored_bytes > 2 * path.stat().st_size:
         raise PermanentError(f"{path.name} is damaged: its tensors are larger than the file.")
     return tensors
+
+
+def shown(name: str) -> str:
+    """The name of a tensor for a message, which stays short and has one line."""
+    return "".join(each if each.isprintable() else "?" for each in name[:100])
 
 
 def _tensors_of(path: Path) -> Mapping[str, Tensor]:
@@ -151,7 +157,7 @@ def _of_storage(path: Path, name: str, tensor: StoredTensor, offsets: Mapping[st
         or (last + 1) * dtype.itemsize > size_bytes
         or math.prod(tensor.size) * dtype.itemsize > size_bytes
     ):
-        raise PermanentError(f"{path.name} is damaged: {name[:100]} is larger than what is stored of it.")
+        raise PermanentError(f"{path.name} is damaged: {shown(name)} is larger than what is stored of it.")
 
     def read() -> Floats:
         stored = _stored(path, dtype, start + tensor.offset * dtype.itemsize, last + 1 - tensor.offset)
@@ -179,15 +185,19 @@ def _of_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 def _entry_of(value: Mapping[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
     size, (begin, end) = tuple(value["shape"]), value["data_offsets"]
-    if not all(type(each) is int and 0 <= each < 1 << 40 for each in (*size, begin, end)):
+    if len(size) > _MAX_DIMENSIONS or not all(map(_is_count, (*size, begin, end))):
         raise ValueError("no tensor")
     return _SAFETENSORS_TYPES.get(value["dtype"], ""), size, begin, end
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 40
 
 
 def _of_bytes(path: Path, name: str, start: int, kind: str, size: tuple[int, ...], begin: int, end: int) -> Tensor:
     dtype = np.dtype(_FLOAT_TYPES[kind])
     if 0 in size or end - begin != math.prod(size) * dtype.itemsize or start + end > path.stat().st_size:
-        raise PermanentError(f"{path.name} is damaged: {name[:100]} is larger than what is stored of it.")
+        raise PermanentError(f"{path.name} is damaged: {shown(name)} is larger than what is stored of it.")
 
     def read() -> Floats:
         return _as_float32(_stored(path, dtype, start + begin, math.prod(size)).reshape(size), kind)

@@ -22,6 +22,9 @@ Kind = Literal["bs_roformer", "mel_band_roformer"]
 # Every size has a limit well above those of published models, so that a damaged file cannot ask for all memory.
 Size = Annotated[int, Field(ge=1, le=8192)]
 Depth = Annotated[int, Field(ge=1, le=64)]
+StemName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+MAX_CHUNK_NUMBERS = 1 << 29
+"""The features of a chunk, and the masks of all stems, may have so many numbers; published models need a tenth."""
 
 
 class NetworkShape(BaseModel):
@@ -129,8 +132,8 @@ class RoformerConfiguration:
 
 
 class _Training(BaseModel):
-    instruments: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
-    target_instrument: str | None = None
+    instruments: Annotated[tuple[StemName, ...], Field(min_length=1, max_length=16)]
+    target_instrument: StemName | None = None
 
 
 class _Inference(BaseModel):
@@ -142,6 +145,15 @@ class _Document(BaseModel):
     model: NetworkShape
     training: _Training
     inference: _Inference
+
+    @model_validator(mode="after")
+    def _has_chunks_that_fit(self) -> _Document:
+        shape = self.model
+        features = (shape.num_bands or len(shape.freqs_per_bands or ())) * shape.dim
+        masks = 2 * shape.num_stems * shape.channels * shape.bins
+        if self.inference.dim_t * max(features, masks) > MAX_CHUNK_NUMBERS:
+            raise ValueError(f"a chunk of {self.inference.dim_t} frames (inference.dim_t) is too large")
+        return self
 
 
 def read_configuration(document: Any, name: str) -> RoformerConfiguration:
@@ -168,7 +180,8 @@ def read_configuration(document: Any, name: str) -> RoformerConfiguration:
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(map(str, fault["loc"]))
+    place = "".join(each if each.isprintable() else "?" for each in ".".join(map(str, fault["loc"]))[:100])
     if fault["type"] == "extra_forbidden":
         return f"the service does not know the key {place}"
-    return f"{place}: {fault['msg'].removeprefix('Value error, ')}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

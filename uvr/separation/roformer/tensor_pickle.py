@@ -2,7 +2,8 @@
 
 A pickle is a program: an ordinary unpickler calls what it names. This one is a machine with a stack that knows the
 steps from which torch builds a dictionary of tensors, and the few names that such a dictionary contains. Everything
-else ends in a sentence. It calls nothing, hashes nothing but strings and numbers, and uses at most 200 MB of memory.
+else ends in a sentence. It calls nothing, hashes nothing but strings and short numbers, and uses at most 200 MB of
+memory.
 
 The opcodes are those of Python's pickletools, which also finds truncated arguments. What torch writes is described by
 torch/serialization.py and torch/_utils.py (2.13): a tensor is `_rebuild_tensor_v2(storage, offset, size, stride, …)`,
@@ -183,7 +184,8 @@ class _Machine:
     def _set(self, pairs: list[Any]) -> None:
         target = self._stack[-1]
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if not isinstance(key, str | int):  # the hash of a deeply nested tuple would overflow the stack
+            # The hash of a deeply nested tuple would overflow the stack, and many long numbers can have the same hash.
+            if not isinstance(key, str) and not (isinstance(key, int) and abs(key) < 1 << 40):
                 raise UnreadablePickleError("contains a dictionary whose keys are no names.")
             target[key] = value
 

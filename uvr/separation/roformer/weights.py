@@ -19,7 +19,7 @@ import numpy as np
 
 from uvr.errors import PermanentError
 from uvr.separation.roformer.bands import Bands
-from uvr.separation.roformer.checkpoint import Floats, Tensor
+from uvr.separation.roformer.checkpoint import Floats, Tensor, shown
 from uvr.separation.roformer.configuration import NetworkShape
 
 MAX_TENSOR_NUMBERS = 1 << 24
@@ -122,7 +122,7 @@ def read_weights(tensors: Mapping[str, Tensor], shape: NetworkShape, bands: Band
         _require(key, size, tensors.get(key), name)
     if unused := tensors.keys() - expected.keys():
         raise PermanentError(
-            f"{name} has {len(unused)} tensors that its YAML file does not describe, such as {min(unused)[:100]}: the "
+            f"{name} has {len(unused)} tensors that its YAML file does not describe, such as {shown(min(unused))}: the "
             "YAML file belongs to another checkpoint."
         )
     return _Reader(lambda key, *_size: tensors[key].read(), shape, bands).read()

@@ -6,9 +6,10 @@ import io
 import pickle
 import pickletools
 import random
-import tracemalloc
+import struct
+import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,8 +28,9 @@ from tests.support.roformers import (
 )
 from uvr.errors import PermanentError
 from uvr.models.descriptions import read_description
+from uvr.separation.roformer.bands import Bands
 from uvr.separation.roformer.checkpoint import read_checkpoint
-from uvr.separation.roformer.configuration import read_configuration
+from uvr.separation.roformer.configuration import NetworkShape, read_configuration
 from uvr.separation.roformer.tensor_pickle import UnreadablePickleError, read_tensors
 from uvr.separation.roformer.weights import read_weights
 
@@ -42,13 +44,20 @@ def read(path: Path) -> None:
 
 @contextmanager
 def little_memory(file_bytes: int = 0) -> Iterator[None]:
-    """Python and numpy use no more than the size of the file and 200 MB beyond it in this block."""
-    tracemalloc.start()
-    try:
+    """The block needs no more than the size of the file and 200 MB beyond what the process has; Linux tells it."""
+    if sys.platform != "linux":
         yield
-        assert tracemalloc.get_traced_memory()[1] < file_bytes + MAX_EXTRA_BYTES
-    finally:
-        tracemalloc.stop()
+        return
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
+    before = memory_bytes("VmRSS")
+    yield
+    assert memory_bytes("VmHWM") - before < file_bytes + MAX_EXTRA_BYTES
+
+
+def memory_bytes(entry: str) -> int:
+    """Of this process; VmRSS is what it has, VmHWM the peak."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith(f"{entry}:")).split()[1]) * 1024
 
 
 def assert_one_sentence(error: PermanentError) -> None:
@@ -135,6 +144,12 @@ def test_250_damaged_descriptions_end_in_one_sentence(tmp_path: Path) -> None:
                 assert_one_sentence(error)
 
 
+VALID = yaml.dump(description(GEOMETRIES["short_window"], ["vocals", "other"]))
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]\n" for number in range(1, 12)
+)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -147,14 +162,38 @@ def test_250_damaged_descriptions_end_in_one_sentence(tmp_path: Path) -> None:
         "a: *missing",
         "- just a list",
         "",
+        LAUGHS + "model: *a11\n",
+        LAUGHS + "model: {dim: 1, depth: 1, freqs_per_bands: *a11}\n",
+        "model: &m\n  dim: *m\n",
+        "model: &m [*m]\n",
+        VALID.replace("dim: 16", "dim: " + "9" * 5000),
+        VALID.replace("dim: 16", "dim: 0x" + "f" * 60_000),
+        VALID.replace("dim: 16", "dim: " + "1:" * 30_000 + "1"),
+        VALID.replace("dim: 16", "dim: 2001-99-99"),
+        VALID.replace("dim: 16", "dim: .nan"),
+        VALID.replace("  dim: 16", '  "a\\nb": 1\n  dim: 16'),
+        VALID.replace("  dim: 16", '  "\\ud800": 1\n  dim: 16'),
+        VALID.replace("  dim: 16", f"  {'k' * 900}: 1\n  dim: 16"),
+        VALID.replace("- vocals", '- "a\\nb"'),
+        VALID.replace("- vocals", "- " + "v" * 30_000),
+        VALID.replace("dim_t: 87", "dim_t: 100000").replace("dim: 16", "dim: 8192"),
+        "{a: " * 10_000,
+        "model: \x00",
     ],
+    ids=range(26),
 )
 def test_hostile_descriptions_end_in_one_sentence(tmp_path: Path, text: str) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(text)
-    with pytest.raises(PermanentError) as error:
+    with little_memory(), pytest.raises(PermanentError) as error:
         read_configuration(read_description(path), path.name)
     assert_one_sentence(error.value)
+
+
+def test_the_largest_filter_bank_takes_little_memory() -> None:
+    shape = NetworkShape(dim=16, depth=1, num_bands=512, stft_n_fft=65_536, stft_win_length=65_536)
+    with little_memory():
+        assert len(Bands(shape).bins) == 512
 
 
 @pytest.mark.parametrize("key", list(description(GEOMETRIES["kims_hop"], ["vocals"])["model"]))
@@ -194,6 +233,16 @@ HOSTILE = {
     "empty stack": b"\x80\x020.",
     "no end": b"\x80\x02}",
     "nothing": b"",
+    "numbers with the same hash": b"\x80\x02}("
+    + b"".join(b"\x8a\x0c" + (number * (2**61 - 1)).to_bytes(12, "little") + b"N" for number in range(1, 100_000))
+    + b"u.",
+    "a memo of four megabytes, many times": b"\x80\x02X\x00\x09\x3d\x00"
+    + b"a" * 4_000_000
+    + b"q\x00"
+    + b"h\x00" * 400_000
+    + b".",
+    "a storage that is a dictionary": b"\x80\x02}Q.",
+    "a storage that contains itself": b"\x80\x02]q\x00h\x00aQ.",
     "a list that contains itself": b"\x80\x02]q\x00h\x00a.",
 }
 """Tricks of pickles: what calls, what is huge, what is deep."""
@@ -311,3 +360,90 @@ def test_a_directory_of_an_archive_that_claims_much_is_not_read(tmp_path: Path) 
     path.write_bytes(b"PK\x03\x04" + entry * many + end)
     with little_memory(path.stat().st_size), pytest.raises(PermanentError, match="damaged"):
         read_checkpoint(path)
+
+
+def patched(place: int, value: bytes) -> Callable[[bytes], bytes]:
+    """Writes `value` into the first entry of an archive's directory."""
+
+    def patch(content: bytes) -> bytes:
+        start = content.index(b"PK\x01\x02") + place
+        return content[:start] + value + content[start + len(value) :]
+
+    return patch
+
+
+def with_lying_zip64(content: bytes) -> bytes:
+    end = content.index(b"PK\x05\x06")
+    record = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, 2**60, 2**60, 2**60, 0)
+    locator = struct.pack("<IIQI", 0x07064B50, 0, end, 1)
+    return content[:end] + record + locator + content[end : end + 8] + b"\xff" * 12 + content[end + 20 :]
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        pytest.param(patched(8, b"\x01\x00"), id="encrypted"),
+        pytest.param(patched(10, b"\x0c\x00"), id="bzip2"),
+        pytest.param(patched(10, b"\x63\x00"), id="unknown compression"),
+        pytest.param(patched(16, b"\x00" * 4), id="another checksum"),
+        pytest.param(patched(20, b"\xff" * 8), id="huge sizes"),
+        pytest.param(patched(28, b"\xff\xff"), id="long name"),
+        pytest.param(patched(42, b"\xff" * 4), id="beyond the end"),
+        pytest.param(with_lying_zip64, id="zip64"),
+        pytest.param(lambda content: content.replace(b"data.pkl", b"dbta.pkl", 1), id="other name in front"),
+    ],
+)
+def test_lying_archives_end_in_one_sentence(tmp_path: Path, patch: Callable[[bytes], bytes]) -> None:
+    path = zipped(tmp_path / "own.ckpt", pickled({"a": np.zeros(4, np.float32)}), bytes(16))
+    path.write_bytes(patch(path.read_bytes()))
+    with little_memory(), pytest.raises(PermanentError) as error:
+        read_checkpoint(path)
+    assert_one_sentence(error.value)
+
+
+def test_names_in_an_archive_lead_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff" * 16)
+    path, folder = tmp_path / "own.ckpt", "../../archive"
+    made = pickled({"a": np.ones(4, np.float32)}).replace(
+        b"X\x01\x00\x00\x000X\x03", b"X\x09\x00\x00\x00../secretX\x03"
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{folder}/data.pkl", made)
+        archive.writestr(f"{folder}/data/../secret", np.ones(4, np.float32).tobytes())
+    assert read_checkpoint(path)["a"].read().tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("entry", "length"),
+    [
+        ("{}", 1 << 30),
+        ("{}", 1 << 63),
+        ("[" * 100_000, None),
+        ("[1, 2]", None),
+        ('{"a": {"dtype": "F32", "shape": [NaN], "data_offsets": [0, 16]}}', None),
+        ('{"a": {"dtype": "F32", "shape": [4], "data_offsets": [0, Infinity]}}', None),
+        ('{"a": {"dtype": "F32", "shape": [4], "data_offsets": [-16, 0]}}', None),
+        ('{"a": {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]}}', None),
+        ('{"a": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]}}', None),
+        ('{"a": {"dtype": "F32", "shape": [true], "data_offsets": [0, 4]}}', None),
+        ('{"a": {"dtype": ["F32"], "shape": [4], "data_offsets": [0, 16]}}', None),
+        ('{"a": {"dtype": "F32", "shape": "1111", "data_offsets": [0, 4]}}', None),
+        ('{"a": {"dtype": "F32", "shape": [' + "9" * 10_000 + '], "data_offsets": [0, 4]}}', None),
+        ('{"a": {"dtype": "F32", "shape": [' + "1, " * 99 + '1], "data_offsets": [0, 4]}}', None),
+        ('{"a": {"dtype": "F32", "shape": [' + "1000000000, " * 99_999 + '1], "data_offsets": [0, 4]}}', None),
+        ('{"\\ud800\\n": {"dtype": "F32", "shape": [4], "data_offsets": [0, 17]}}', None),
+        (
+            "{"
+            + ", ".join(f'"{each}": {{"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}' for each in range(99))
+            + "}",
+            None,
+        ),
+    ],
+    ids=range(17),
+)
+def test_hostile_headers_of_safetensors_end_in_one_sentence(tmp_path: Path, entry: str, length: int | None) -> None:
+    path, header = tmp_path / "own.safetensors", entry.encode()
+    path.write_bytes((length or len(header)).to_bytes(8, "little") + header + bytes(16))
+    with little_memory(path.stat().st_size), pytest.raises(PermanentError) as error:
+        read(path)
+    assert_one_sentence(error.value)

@@ -62,8 +62,11 @@ def require_description(name: str, folder: Path) -> None:
             f"{name} needs the YAML file that describes its network: put it beside the model, as {path.name} "
             "(docs/models.md)."
         )
-    if path.is_file():
-        read_description(path)
+    try:
+        if path.is_file():
+            read_description(path)
+    except OSError as error:
+        raise PermanentError(f"{path.name} cannot be read: {error.strerror}.") from error
 
 
 def _describes_roformer(path: Path) -> bool:

@@ -93,7 +93,8 @@ def _described_stems(description: Path) -> tuple[str, ...]:
     """The stems in the YAML file of a checkpoint, those that the network estimates first."""
     training = dict(read_description(description)["training"])
     instruments = [str(instrument) for instrument in training["instruments"]]
-    stems = checkpoint_stems(instruments, training.get("target_instrument"))
+    target = training.get("target_instrument")
+    stems = checkpoint_stems(instruments, str(target) if target else None)
     return pair_names(stems.estimated[0], stems.rest) if stems.rest else with_rest(stems.estimated)
 
 

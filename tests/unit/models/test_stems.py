@@ -37,6 +37,8 @@ def describe(folder: Path, instruments: str, target: str = "null", name: str = "
         ("[other, vocals]", "vocals", ("vocals", "instrumental")),
         ("[Vocals, Instrumental]", "Instrumental", ("instrumental", "vocals")),
         ("[vocals]", "vocals", ("vocals", "instrumental")),
+        ("[1, 2]", "1", ("1", "2")),
+        ("[]", "null", ()),
         ("[Instrumental]", "Instrumental", ("instrumental", "vocals")),
         ("[vocals, music]", "vocals", ("vocals", "instrumental")),
         ("[karaoke, other]", "karaoke", ("karaoke", "other")),

@@ -14,7 +14,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 . scripts/docker_service.sh
 
-export DOCKER_DEFAULT_PLATFORM=linux/arm64
 export START_TIMEOUT_SECONDS=900
 start_limit_s=3600
 song_limit_s=1800
@@ -22,8 +21,7 @@ emulators=/proc/sys/fs/binfmt_misc
 emulator_folder=$root/.venv-arm64/emulator
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-python_image=uvr-test/python:arm64 # in place of those of a registry
-redis_image=uvr-test/redis:arm64
+python_image=uvr-test/python:arm64 # in place of the registry's
 at_the_end=unregister_emulator
 
 # --- an ARM processor -----------------------------------------------------------------------------------------------
@@ -67,12 +65,9 @@ unregister_emulator() {
 # --- base images, where no registry can be reached ------------------------------------------------------------------
 
 make_base_images() {
+  ensure_base_images
   docker image inspect "$python_image" >/dev/null 2>&1 || make_python_image
-  docker image inspect "$redis_image" >/dev/null 2>&1 || make_redis_image_for_arm
-  cat >>"$clone/env.example" <<SETTINGS
-PYTHON_IMAGE=$python_image
-REDIS_IMAGE=$redis_image
-SETTINGS
+  echo "PYTHON_IMAGE=$python_image" >>"$clone/env.example"
 }
 
 make_python_image() { # with the certificates of this machine, so that pip reaches the package index
@@ -90,22 +85,17 @@ make_python_image() { # with the certificates of this machine, so that pip reach
       --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' - "$python_image"
 }
 
-make_redis_image_for_arm() {
-  step "making a substitute for the image of Redis"
-  docker build --quiet --tag "$redis_image" - <<DOCKERFILE
-FROM $python_image
-RUN apt-get update && apt-get install -y --no-install-recommends redis-server \
-    && install --directory --owner=redis --group=redis /data
-WORKDIR /data
-VOLUME /data
-CMD ["redis-server"]
-DOCKERFILE
-}
-
 # --- the checks -----------------------------------------------------------------------------------------------------
 
-# An emulated processor is thirty times slower: leases and limits are as long.
-configure_for_emulation() {
+# An emulated processor is thirty times slower: leases and limits are as long. Redis keeps the machine's own processor,
+# because it takes an emulator for a faulty kernel and ends.
+configure_for_arm() {
+  cat >"$clone/docker-compose.override.yml" <<OVERRIDE
+services:
+  api: {platform: linux/arm64}
+  uploader: {platform: linux/arm64}
+  processor: {platform: linux/arm64}
+OVERRIDE
   cat >>"$clone/env.example" <<SETTINGS
 PROCESSORS=1
 API_WORKERS=1
@@ -131,7 +121,7 @@ print(platform.machine(), load().best.name)')
 }
 
 add_model() { # a small ConvTDFNet, which our kernels run
-  scripts/setup.sh dev
+  scripts/setup.sh local
   "${VENV:-.venv}/bin/python" - "$work/models/small.onnx" <<'PROGRAM'
 import sys
 from pathlib import Path
@@ -162,7 +152,7 @@ main() {
   add_model
   make_clone
   configure
-  configure_for_emulation
+  configure_for_arm
   [ -z "$engine_started" ] || make_base_images
   cd "$clone"
   step "./start.sh, which builds both images for arm64"

@@ -120,7 +120,7 @@ print(platform.machine(), load().best.name)')
   [ "$found" = "aarch64 NEON" ] || fail "the processor has: $found"
 }
 
-add_model() { # a small ConvTDFNet, which our kernels run
+make_model() { # a small ConvTDFNet, which our kernels run
   scripts/setup.sh local
   "${VENV:-.venv}/bin/python" - "$work/models/small.onnx" <<'PROGRAM'
 import sys
@@ -133,12 +133,18 @@ standin.ensure(path, standin.Geometry(bins=640, frames=32, growth=4, levels=2, c
 PROGRAM
 }
 
+add_model() { # a processor announces its models as it starts
+  docker compose cp "$work/models/small.onnx" processor:/srv/uvr/models/ 2>/dev/null
+  docker compose cp "$work/models/small.onnx.json" processor:/srv/uvr/models/ 2>/dev/null
+  docker compose restart processor >/dev/null 2>&1
+  docker compose up --detach --no-build --wait processor >/dev/null 2>&1
+}
+
 send_songs() {
   fetch_song
   send_song >"$work/songs.log" || fail "a song did not come through"
   grep -q 'by onnxruntime$' "$work/songs.log" || fail "Spleeter did not run on ONNX Runtime"
-  docker compose cp "$work/models/small.onnx" processor:/srv/uvr/models/ 2>/dev/null
-  docker compose cp "$work/models/small.onnx.json" processor:/srv/uvr/models/ 2>/dev/null
+  add_model
   send_song --model small.onnx >>"$work/songs.log" || fail "a song did not come through our kernels"
   cat "$work/songs.log"
   tail -n 1 "$work/songs.log" | grep -q 'by native$' || fail "our kernels were not used"
@@ -149,7 +155,7 @@ main() {
   trap 'echo "FAILED in line $LINENO" >&2' ERR
   ensure_engine
   ensure_processor
-  add_model
+  make_model
   make_clone
   configure
   configure_for_arm

@@ -14,7 +14,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 . scripts/docker_service.sh
 
-export DOCKER_DEFAULT_PLATFORM=linux/arm64
 export START_TIMEOUT_SECONDS=900
 start_limit_s=3600
 song_limit_s=1800
@@ -22,8 +21,7 @@ emulators=/proc/sys/fs/binfmt_misc
 emulator_folder=$root/.venv-arm64/emulator
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-python_image=uvr-test/python:arm64 # in place of those of a registry
-redis_image=uvr-test/redis:arm64
+python_image=uvr-test/python:arm64 # in place of the registry's
 at_the_end=unregister_emulator
 
 # --- an ARM processor -----------------------------------------------------------------------------------------------
@@ -67,12 +65,9 @@ unregister_emulator() {
 # --- base images, where no registry can be reached ------------------------------------------------------------------
 
 make_base_images() {
+  ensure_base_images
   docker image inspect "$python_image" >/dev/null 2>&1 || make_python_image
-  docker image inspect "$redis_image" >/dev/null 2>&1 || make_redis_image_for_arm
-  cat >>"$clone/env.example" <<SETTINGS
-PYTHON_IMAGE=$python_image
-REDIS_IMAGE=$redis_image
-SETTINGS
+  echo "PYTHON_IMAGE=$python_image" >>"$clone/env.example"
 }
 
 make_python_image() { # with the certificates of this machine, so that pip reaches the package index
@@ -90,22 +85,17 @@ make_python_image() { # with the certificates of this machine, so that pip reach
       --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' - "$python_image"
 }
 
-make_redis_image_for_arm() {
-  step "making a substitute for the image of Redis"
-  docker build --quiet --tag "$redis_image" - <<DOCKERFILE
-FROM $python_image
-RUN apt-get update && apt-get install -y --no-install-recommends redis-server \
-    && install --directory --owner=redis --group=redis /data
-WORKDIR /data
-VOLUME /data
-CMD ["redis-server"]
-DOCKERFILE
-}
-
 # --- the checks -----------------------------------------------------------------------------------------------------
 
-# An emulated processor is thirty times slower: leases and limits are as long.
-configure_for_emulation() {
+# An emulated processor is thirty times slower: leases and limits are as long. Redis keeps the machine's own processor,
+# because it takes an emulator for a faulty kernel and ends.
+configure_for_arm() {
+  cat >"$clone/docker-compose.override.yml" <<OVERRIDE
+services:
+  api: {platform: linux/arm64}
+  uploader: {platform: linux/arm64}
+  processor: {platform: linux/arm64}
+OVERRIDE
   cat >>"$clone/env.example" <<SETTINGS
 PROCESSORS=1
 API_WORKERS=1
@@ -130,8 +120,8 @@ print(platform.machine(), load().best.name)')
   [ "$found" = "aarch64 NEON" ] || fail "the processor has: $found"
 }
 
-add_model() { # a small ConvTDFNet, which our kernels run
-  scripts/setup.sh dev
+make_model() { # a small ConvTDFNet, which our kernels run
+  scripts/setup.sh local
   "${VENV:-.venv}/bin/python" - "$work/models/small.onnx" <<'PROGRAM'
 import sys
 from pathlib import Path
@@ -143,12 +133,18 @@ standin.ensure(path, standin.Geometry(bins=640, frames=32, growth=4, levels=2, c
 PROGRAM
 }
 
+add_model() { # a processor announces its models as it starts
+  docker compose cp "$work/models/small.onnx" processor:/srv/uvr/models/ 2>/dev/null
+  docker compose cp "$work/models/small.onnx.json" processor:/srv/uvr/models/ 2>/dev/null
+  docker compose restart processor >/dev/null 2>&1
+  docker compose up --detach --no-build --wait processor >/dev/null 2>&1
+}
+
 send_songs() {
   fetch_song
   send_song >"$work/songs.log" || fail "a song did not come through"
   grep -q 'by onnxruntime$' "$work/songs.log" || fail "Spleeter did not run on ONNX Runtime"
-  docker compose cp "$work/models/small.onnx" processor:/srv/uvr/models/ 2>/dev/null
-  docker compose cp "$work/models/small.onnx.json" processor:/srv/uvr/models/ 2>/dev/null
+  add_model
   send_song --model small.onnx >>"$work/songs.log" || fail "a song did not come through our kernels"
   cat "$work/songs.log"
   tail -n 1 "$work/songs.log" | grep -q 'by native$' || fail "our kernels were not used"
@@ -159,10 +155,10 @@ main() {
   trap 'echo "FAILED in line $LINENO" >&2' ERR
   ensure_engine
   ensure_processor
-  add_model
+  make_model
   make_clone
   configure
-  configure_for_emulation
+  configure_for_arm
   [ -z "$engine_started" ] || make_base_images
   cd "$clone"
   step "./start.sh, which builds both images for arm64"

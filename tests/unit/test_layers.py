@@ -101,6 +101,12 @@ def test_only_the_child_with_the_network_loads_the_kernels(entry_point: str) -> 
     assert not {name for name in modules_at_start(entry_point) if name.startswith("uvr.separation.native")}
 
 
+def test_a_child_with_a_network_is_ready_without_an_http_client() -> None:
+    """Only a download needs one, and importing it takes a tenth of the time until a network is loaded."""
+    loaded = loaded_at_start("uvr.separation.child_main, uvr.separation.engine_factory")
+    assert not loaded & {"requests", "urllib3"}
+
+
 def test_the_architecture_page_shows_the_same_layers() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = page.partition("\n## Layers\n")[2].partition("```text\n")[2].partition("```")[0]

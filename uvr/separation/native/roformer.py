@@ -26,7 +26,7 @@ class LinearLayer(Structure):
 
     @classmethod
     def of(cls, weight: Array, bias: Array | None, outputs: int) -> LinearLayer:
-        """The layer of a packed `weight` (panels, inputs, 32), of whose outputs the first `outputs` count."""
+        """The layer of a packed `weight` (lines, inputs, 16), of whose outputs the first `outputs` count."""
         return cls(address(weight), None if bias is None else address(bias), weight.shape[1], outputs)
 
 

@@ -25,7 +25,7 @@ from uvr.separation.roformer.bands import Bands
 from uvr.separation.roformer.checkpoint import Floats
 from uvr.separation.roformer.configuration import NetworkShape
 from uvr.separation.roformer.packed_weights import Arrays
-from uvr.separation.roformer.packing import PANEL, plain_transformer, round_up, turns
+from uvr.separation.roformer.packing import LINE, PANEL, plain_transformer, round_up, turns
 from uvr.separation.roformer.reference import Spectrum
 from uvr.separation.roformer.weights import Transformer
 
@@ -173,7 +173,7 @@ class RoformerNetwork:
             cosines, sines = self._turns_of(self._arrays[f"{key}.frequencies"], positions)
             is_last = number + 1 == depth
             yield TransformerLayer(
-                LinearLayer.of(heads, None, len(heads) * PANEL),
+                LinearLayer.of(heads, None, len(heads) * LINE),
                 self._linear(f"{key}.gates", self._shape.heads),
                 self._linear(f"{key}.output", dim),
                 self._linear(f"{key}.inner", 4 * dim),

@@ -21,11 +21,14 @@ from uvr.separation.roformer.weights import (
     Transformer,
 )
 
-FORMAT = 2
+FORMAT = 3
 """Changes with everything that changes the arrays or their names."""
 
 PANEL = 32
-_LINE = 16
+"""Outputs are rounded up to it."""
+
+LINE = 16
+"""Outputs of the weights that lie side by side."""
 
 
 NamedArrays = Iterator[tuple[str, Floats]]
@@ -118,11 +121,11 @@ def round_up(count: int, multiple: int) -> int:
 
 
 def packed(weight: Floats) -> Floats:
-    """A weight of shape (outputs, inputs) as [outputs / 32, rounded up][inputs][32]."""
+    """A weight of shape (outputs, inputs), its outputs rounded up to 32, as [outputs / 16][inputs][16]."""
     outputs, inputs = weight.shape
     padded = np.zeros((round_up(outputs, PANEL), inputs), np.float32)
     padded[:outputs] = weight
-    return np.ascontiguousarray(padded.reshape(-1, PANEL, inputs).swapaxes(1, 2))
+    return np.ascontiguousarray(padded.reshape(-1, LINE, inputs).swapaxes(1, 2))
 
 
 def padded_bias(bias: Floats) -> Floats:
@@ -152,7 +155,7 @@ def packed_output(attention: Attention, shape: NetworkShape) -> Floats:
 
 def _turned(head: Floats) -> Floats:
     """The even rows, rounded up to 16, and then the odd ones."""
-    return np.concatenate([_padded_rows(head[::2], _LINE), _padded_rows(head[1::2], _LINE)])
+    return np.concatenate([_padded_rows(head[::2], LINE), _padded_rows(head[1::2], LINE)])
 
 
 def _padded_rows(rows: Floats, multiple: int) -> Floats:
@@ -162,7 +165,7 @@ def _padded_rows(rows: Floats, multiple: int) -> Floats:
 def turns(frequencies: Floats, positions: int) -> tuple[Floats, Floats]:
     """The cosines and sines by which each pair of values is turned at each position."""
     angles = np.arange(positions, dtype=np.float32)[:, None] * frequencies
-    padded = np.pad(angles, ((0, 0), (0, round_up(angles.shape[1], _LINE) - angles.shape[1])))
+    padded = np.pad(angles, ((0, 0), (0, round_up(angles.shape[1], LINE) - angles.shape[1])))
     return np.cos(padded), np.sin(padded)
 
 

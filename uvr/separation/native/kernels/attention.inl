@@ -54,7 +54,7 @@ SEPARATE void score(struct panels queries, const float *packed_keys, int turned,
     for (int panel = 0; panel < keys; panel += PANEL, scores.data += scores.stride)
         for (int part = 0; part < PANEL; part += COLUMNS) {
             vector sum[MAX_TILE_ROWS][MAX_VECTORS];
-            multiply_panels(queries, packed_keys + (ptrdiff_t)panel * turned + part, turned, sum);
+            multiply_panels(queries, columns_of_panel(packed_keys + (ptrdiff_t)panel * turned + part), turned, sum);
             finish_tile(sum, NULL, scores.data + part, STORE);
         }
 }
@@ -65,7 +65,7 @@ SEPARATE void average(struct panels scores, int keys, const float *factor, struc
     for (int panel = 0; panel < valued; panel += PANEL, values.data += values.stride, to.data += to.stride)
         for (int part = 0; part < PANEL; part += COLUMNS) {
             vector sum[MAX_TILE_ROWS][MAX_VECTORS];
-            multiply_panels(scores, values.data + part, keys, sum);
+            multiply_panels(scores, columns_of_panel(values.data + part), keys, sum);
 #pragma GCC unroll 16
             for (int i = 0; i < TOKENS; i++)
                 for (int j = 0; j < 2; j++)

@@ -30,11 +30,36 @@ INLINE struct range everything(const struct roformer_linear *linear) {
     return (struct range){0, (int)round_up(linear->outputs, PANEL), 0, linear->inputs};
 }
 
-/* A register tile: TOKENS tokens and COLUMNS of the PANEL columns of b[depth][PANEL]. */
-INLINE void multiply_panels(struct panels from, const float *b, int depth, vector sum[MAX_TILE_ROWS][MAX_VECTORS]) {
+/* The right operand of a register tile: `step` floats from one line to the next, `next` from the first vector of a line
+ * to the second one. */
+struct columns {
+    const float *data;
+    ptrdiff_t step, next;
+};
+
+INLINE struct columns columns_of_panel(const float *data) { return (struct columns){data, PANEL, VECTOR_FLOATS}; }
+
+/* Columns of packed weights: a vector is a whole line of 16 outputs, or a part of one. */
+INLINE struct columns columns_of_weight(const struct roformer_linear *linear, int output, int first_input) {
+    const ptrdiff_t line = (ptrdiff_t)linear->inputs * LINE;
+    const float *data = linear->weight + output / LINE * line + first_input * LINE + output % LINE;
+    return (struct columns){data, LINE, VECTOR_FLOATS == LINE ? line : VECTOR_FLOATS};
+}
+
+/* A register tile: TOKENS tokens and COLUMNS columns. */
+INLINE void multiply_panels(struct panels from, struct columns b, int depth, vector sum[MAX_TILE_ROWS][MAX_VECTORS]) {
     clear(TOKENS, 2, sum);
-    for (; depth > 0; depth -= PANEL, from.data += from.stride, b += PANEL * PANEL)
-        multiply(TOKENS, 2, from.data, PANEL, 1, b, PANEL, depth < PANEL ? depth : PANEL, 0, sum);
+    for (; depth > 0; depth -= PANEL, from.data += from.stride) {
+        const float *a = from.data, *const end = a + (depth < PANEL ? depth : PANEL);
+        for (; a < end; a++, b.data += b.step) {
+            const vector first = load(b.data), second = load(b.data + b.next);
+#pragma GCC unroll 16
+            for (int i = 0; i < TOKENS; i++) {
+                sum[i][0] += a[i * PANEL] * first;
+                sum[i][1] += a[i * PANEL] * second;
+            }
+        }
+    }
 }
 
 INLINE void finish_tile(vector sum[MAX_TILE_ROWS][MAX_VECTORS], const float *bias, float *to, enum finish finish) {
@@ -59,8 +84,7 @@ SEPARATE void multiply_block(const struct roformer_linear *linear, struct range 
     for (int panel = 0; panel < range.outputs; panel += PANEL, to.data += to.stride)
         for (int part = 0; part < PANEL; part += COLUMNS) {
             const int output = range.first_output + panel;
-            const float *weight =
-                linear->weight + (ptrdiff_t)output * linear->inputs + range.first_input * PANEL + part;
+            const struct columns weight = columns_of_weight(linear, output + part, range.first_input);
             const float *bias = linear->bias ? linear->bias + output + part : NULL;
             for (int token = 0; token < tokens; token += TOKENS) {
                 float *place = to.data + token * PANEL + part;

@@ -9,7 +9,7 @@
 
 /* Tokens that go through a linear layer at a time: they stay in the L2 cache while the weights pass by. A multiple of
  * the rows of every register tile. */
-#define BLOCK_TOKENS 96
+#define BLOCK_TOKENS 48
 
 /* Hidden values of a feed-forward layer that are computed, and used, at a time. */
 #define FEED_VALUES 256

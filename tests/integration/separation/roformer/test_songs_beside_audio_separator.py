@@ -32,8 +32,8 @@ SONGS = {
     "a_chunk_and_a_sample": (CHUNK + 1, 2, 44_100),
     "below_ten_seconds": (440_999, 2, 44_100),
     "ten_seconds": (441_000, 2, 44_100),
-    "mono": (200_003, 1, 44_100),
-    "another_rate": (300_001, 2, 48_000),
+    "mono": (140_003, 1, 44_100),
+    "another_rate": (150_001, 2, 48_000),
 }
 """Samples, channels and rate."""
 

@@ -63,7 +63,8 @@ static void check(int isa, int threads, int channels, int bins, int frames) {
     add_convolution(net, 2 * channels, 2 * channels);
     add_tdf(net, 2 * channels, bins / 2, 1);
     add_up(net, 2 * channels, channels);
-    add_convolution(net, channels, channels);
+    for (int i = 0; i < 3; i++) add_convolution(net, channels, channels);
+    add_tdf(net, channels, bins, 66);
     add_pointwise(net, channels, 3);
     expect(tdfnet_finish(net), TDFNET_OK, "finish");
     expect(tdfnet_finish(net), TDFNET_BAD_ARGUMENT, "finish twice");
@@ -75,7 +76,7 @@ static void check(int isa, int threads, int channels, int bins, int frames) {
 }
 
 int main(void) {
-    static const int shapes[][3] = {{4, 2, 2}, {16, 6, 10}, {24, 34, 14}, {48, 78, 30}};
+    static const int shapes[][3] = {{4, 2, 2}, {16, 6, 10}, {24, 34, 14}, {48, 78, 30}, {16, 6, 70}};
     for (int isa = TDFNET_BASELINE; isa <= TDFNET_NEON; isa++) {
         tdfnet *net;
         const int status = tdfnet_create(&net, isa, 1, 1, 1, 1);

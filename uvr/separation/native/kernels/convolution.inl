@@ -22,11 +22,14 @@ struct tile_range {
     int first, count, per_row;
 };
 
+/* A job has a part of the tiles of its strip. */
 INLINE struct tile_range tiles_of(const struct layer *layer, int job) {
     const int per_row = divide_up(layer->in.columns, OUTPUT_TILE);
-    const int all = per_row * divide_up(layer->in.rows, OUTPUT_TILE), first = job * layer->tiles;
-    const int count = all - first < layer->tiles ? all - first : layer->tiles;
-    return (struct tile_range){first, count, per_row};
+    const int all = per_row * divide_up(layer->in.rows, OUTPUT_TILE);
+    const int strip = per_row * layer->strip_rows / OUTPUT_TILE, number = job / layer->strip_jobs;
+    const int first = number * strip + job % layer->strip_jobs * layer->tiles;
+    const int end = (number + 1) * strip < all ? (number + 1) * strip : all;
+    return (struct tile_range){first, end - first < layer->tiles ? end - first : layer->tiles, per_row};
 }
 
 /* How many pixels ahead the input is prefetched. The hardware prefetcher follows six rows less well: this saves 25 % of
@@ -123,7 +126,9 @@ INLINE void transform_products(const struct layer *layer, struct tile_range tile
                 vector row[OUTPUT_TILE];
                 float *to = image_row(out, top + i) + (ptrdiff_t)left * out->channels + from + channel;
                 transform_output(half + i * INPUT_TILE, 1, row, 1);
-                for (int j = 0; j < columns; j++, to += out->channels) store_past_cache(to, relu(row[j] + bias));
+                for (int j = 0; j < columns; j++, to += out->channels)
+                    if (layer->past_cache) store_past_cache(to, relu(row[j] + bias));
+                    else store(to, relu(row[j] + bias));
             }
         }
     }
@@ -137,13 +142,13 @@ INLINE void convolve(const struct layer *layer, int job, float *workspace, int v
     float *patches = workspace, *products = workspace + ELEMENTS * patch_stride;
     transform_patches(layer, tiles, patches, patch_stride);
     for (int from = 0; from < layer->outputs; from += block) {
-        const float *filters = layer->weight + (ptrdiff_t)from * ELEMENTS * channels;
+        const float *filters = layer->filters + (ptrdiff_t)from * ELEMENTS * channels;
         for (int element = 0; element < ELEMENTS; element++, filters += (ptrdiff_t)channels * block)
             multiply_element(vectors, tiles.count, patches + element * patch_stride, channels, filters,
                              products + element * product_stride);
         transform_products(layer, tiles, from, products, product_stride, vectors);
     }
-    finish_stores();
+    if (layer->past_cache) finish_stores();
 }
 
 static void convolution_job(const struct layer *layer, int job, float *workspace) {
@@ -152,4 +157,36 @@ static void convolution_job(const struct layer *layer, int job, float *workspace
         case 2: convolve(layer, job, workspace, 2); break;
         default: convolve(layer, job, workspace, 1);
     }
+}
+
+/* Half a vector of floats, and the same as doubles: filters are rounded to float32 only once. */
+#define HALF_VECTOR (VECTOR_FLOATS / 2)
+typedef float narrow_vector __attribute__((vector_size(HALF_VECTOR * 4), may_alias));
+typedef double wide __attribute__((vector_size(HALF_VECTOR * 8), may_alias));
+
+INLINE wide combine(const double row[3], wide x, wide y, wide z) { return row[0] * x + row[1] * y + row[2] * z; }
+
+/* element[6 i + j] = (G filter G^T)[i][j] for half a vector of output channels; taps and elements are `step` floats
+ * apart.
+ */
+INLINE void transform_filter(double g[INPUT_TILE][3], const float *taps, float *element, ptrdiff_t step) {
+    wide tap[TAPS];
+    for (int i = 0; i < TAPS; i++) tap[i] = __builtin_convertvector(*(const narrow_vector *)(taps + i * step), wide);
+    for (int i = 0; i < INPUT_TILE; i++) {
+        wide row[3];
+        for (int j = 0; j < 3; j++) row[j] = combine(g[i], tap[j], tap[3 + j], tap[6 + j]);
+        for (int j = 0; j < INPUT_TILE; j++, element += step)
+            *(narrow_vector *)element = __builtin_convertvector(combine(g[j], row[0], row[1], row[2]), narrow_vector);
+    }
+}
+
+/* The filters of deep levels are larger than their images: transformed, they would be most of the memory of a network.
+ * So they are transformed in each run, into memory that larger images use at other times. */
+static void filters_job(const struct layer *layer, int job, float *workspace) {
+    const ptrdiff_t step = (ptrdiff_t)layer->inputs * layer->block;
+    double g[INPUT_TILE][3];
+    (void)workspace;
+    filter_matrix(g);
+    for (ptrdiff_t i = 0; i < step; i += HALF_VECTOR)
+        transform_filter(g, layer->weight + job * TAPS * step + i, layer->filters + job * ELEMENTS * step + i, step);
 }

@@ -11,6 +11,7 @@
 #include "multiply.inl"
 #include "transforms.inl"
 #include "convolution.inl"
+#include "strassen.inl"
 #include "tdf.inl"
 #include "resampling.inl"
 #include "pointwise.inl"
@@ -25,5 +26,6 @@ const struct kernels KERNELS = {
             [TDF] = tdf_job,
             [DOWN] = down_job,
             [UP] = up_job},
+    .filters_job = filters_job,
     .roformer = {[SPLIT] = split_job, [TRANSFORM] = transform_job, [MASK] = mask_job},
 };

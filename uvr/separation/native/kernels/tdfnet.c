@@ -9,6 +9,7 @@
 #include "layers.h"
 #include "memory.h"
 #include "pool.h"
+#include "strips.h"
 #include "weights.h"
 
 #define MAX_THREADS 256
@@ -29,6 +30,7 @@ struct tdfnet {
     struct image input, output; /* of the layers added so far; `data` is NULL until tdfnet_finish */
     struct layer *layer;
     int layers;
+    struct waves waves;
     int *kept; /* down layers without their up layer: their input is kept */
     int open;  /* number of entries in `kept` */
     size_t bytes;
@@ -55,10 +57,12 @@ const char *tdfnet_message(int status) {
 /* ---- building ---- */
 
 static struct image new_image(int rows, int columns, int channels) {
-    return (struct image){NULL, rows, columns, channels, round_up((ptrdiff_t)columns * channels, LINE)};
+    return (struct image){NULL, rows, columns, channels, element_stride(columns, channels), ~0};
 }
 
-static size_t image_floats(const struct image *image) { return (size_t)image->rows * (size_t)image->stride; }
+static size_t image_floats(const struct image *image) {
+    return (size_t)(image->mask == ~0 ? image->rows : image->mask + 1) * (size_t)image->stride;
+}
 
 static int fits(int channels, int bins, int frames) {
     if (channels < 1 || bins < 1 || frames < 1) return 0;
@@ -171,9 +175,19 @@ int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const 
     const int status = start_layer(net, &layer, CONVOLUTION, outputs, out);
     if (status) return status;
     layer.tiles = tiles_per_job(net, &layer);
+    layer.late = image_floats(&out) < MIN_WAVE_FLOATS;
     layer.weight = pack_convolution(&layer, weight);
     layer.bias = copy_floats(bias, outputs, outputs);
     return append_layer(net, &layer);
+}
+
+/* Smaller parts spend more time on splitting and joining than they save. */
+#define MIN_PART_ROWS 32
+
+/* Whether Strassen's algorithm pays, and its two frames and halves of the bins exist. */
+static int can_be_halved(const struct layer *layer) {
+    const int even = layer->in.rows % 2 == 0 && layer->in.columns % 2 == 0 && layer->hidden % 2 == 0;
+    return even && layer->hidden / 2 >= MIN_PART_ROWS;
 }
 
 /* Packs the weights of one half. `bias` may be NULL. Returns 0 if there is no memory for the bias; append_layer checks
@@ -185,7 +199,7 @@ static int set_linear(struct layer *layer, int half, int outputs, const float *w
     linear->weight = pack_linear(layer, half, weight);
     linear->scale = copy_floats(scale, channels, channels);
     linear->shift = copy_floats(shift, channels, channels);
-    if (bias) linear->bias = copy_floats(bias, outputs, (size_t)outputs + MAX_TILE_ROWS);
+    if (bias) linear->bias = copy_floats(bias, outputs, outputs);
     return !bias || linear->bias;
 }
 
@@ -198,6 +212,7 @@ int tdfnet_add_tdf(tdfnet *net, int hidden, const float *weight1, const float *b
     const int status = start_layer(net, &layer, TDF, net->output.channels, net->output);
     if (status) return status;
     layer.hidden = hidden;
+    layer.halved = can_be_halved(&layer);
     if (set_linear(&layer, 0, hidden, weight1, bias1, scale1, shift1) &&
         set_linear(&layer, 1, layer.in.columns, weight2, bias2, scale2, shift2))
         return append_layer(net, &layer);
@@ -259,25 +274,34 @@ static void place(struct tensor *tensor, const struct tensor *before, int count)
     }
 }
 
-/* Sets tensor_of[i] to the tensor of layer i's output. Tensor 0 is the network's input. Returns the number of tensors.
- */
+/* Sets tensor_of[i] to the tensor of layer i's output, and filters_of[i] to that of its transformed filters. Tensor 0
+ * is the network's input. All layers of a wave run at the same time, so a tensor is in use from the first to the last
+ * layer of a wave. Returns the number of tensors. */
 static int find_tensors(const tdfnet *net, struct tensor *tensor, int *tensor_of) {
     int tensors = 1, open = 0;
-    int *kept = tensor_of + net->layers; /* the second half of the array */
+    int *filters_of = tensor_of + net->layers, *kept = filters_of + net->layers;
     tensor[0] = (struct tensor){.floats = image_floats(&net->input)};
-    for (int i = 0; i < net->layers; i++) {
-        const struct layer *layer = &net->layer[i];
-        const int in = i ? tensor_of[i - 1] : 0;
-        tensor[in].last = i;
-        if (layer->kind == DOWN) kept[open++] = in;
-        if (layer->kind == TDF) tensor_of[i] = in;
-        else if (layer->kind == UP) tensor_of[i] = kept[--open];
-        else {
-            tensor[tensors] = (struct tensor){.floats = image_floats(&layer->out), .first = i};
-            tensor_of[i] = tensors++;
+    for (const struct wave *wave = net->waves.wave; wave < net->waves.wave + net->waves.count; wave++)
+        for (int i = wave->first; i <= wave->last; i++) {
+            const struct layer *layer = &net->layer[i];
+            const int in = i ? tensor_of[i - 1] : 0;
+            tensor[in].last = wave->last;
+            if (layer->kind == DOWN) kept[open++] = in;
+            if (layer->kind == TDF) tensor_of[i] = in;
+            else if (layer->kind == UP) tensor_of[i] = kept[--open];
+            else if (layer->returns_home) tensor_of[i] = tensor_of[wave->first];
+            else {
+                tensor[tensors] = (struct tensor){.floats = image_floats(&layer->out), .first = wave->first};
+                tensor_of[i] = tensors++;
+            }
+            if (layer->late) {
+                const struct tensor filters = {
+                    .floats = filter_floats(layer), .first = wave->first, .last = wave->last};
+                tensor[tensors] = filters;
+                filters_of[i] = tensors++;
+            }
+            tensor[tensor_of[i]].last = i < wave->last ? wave->last : i + 1; /* read by the next wave or the export */
         }
-        tensor[tensor_of[i]].last = i + 1; /* read by the next layer or the export */
-    }
     return tensors;
 }
 
@@ -293,16 +317,18 @@ static int plan_arena(tdfnet *net, struct tensor *tensor, int *tensor_of) {
     net->bytes += floats * sizeof(float);
     net->input.data = net->arena + tensor[0].offset;
     for (int i = 0; i < net->layers; i++) {
-        net->layer[i].in.data = i ? net->layer[i - 1].out.data : net->input.data;
+        net->layer[i].in = i ? net->layer[i - 1].out : net->input;
         net->layer[i].out.data = net->arena + tensor[tensor_of[i]].offset;
+        net->layer[i].filters = net->layer[i].weight;
+        if (net->layer[i].late) net->layer[i].filters = net->arena + tensor[tensor_of[net->layers + i]].offset;
     }
     net->output.data = net->layer[net->layers - 1].out.data;
     return TDFNET_OK;
 }
 
 static int make_arena(tdfnet *net) {
-    struct tensor *tensor = calloc((size_t)net->layers + 1, sizeof *tensor);
-    int *tensor_of = calloc((size_t)net->layers * 2, sizeof *tensor_of);
+    struct tensor *tensor = calloc((size_t)net->layers * 2 + 1, sizeof *tensor);
+    int *tensor_of = calloc((size_t)net->layers * 3, sizeof *tensor_of);
     const int status = tensor && tensor_of ? plan_arena(net, tensor, tensor_of) : TDFNET_NO_MEMORY;
     free(tensor_of);
     free(tensor);
@@ -321,7 +347,8 @@ static int make_workspaces(tdfnet *net) {
 
 int tdfnet_finish(tdfnet *net) {
     if (!net || net->finished || !net->layers || net->open) return TDFNET_BAD_ARGUMENT;
-    int status = net->arena ? TDFNET_OK : make_arena(net);
+    int status = net->waves.count ? TDFNET_OK : waves_plan(&net->waves, net->layer, net->layers, net->threads);
+    if (!status && !net->arena) status = make_arena(net);
     if (!status && !net->workspace) status = make_workspaces(net);
     if (!status) status = pool_create(&net->pool, net->threads);
     net->finished = !status;
@@ -332,6 +359,7 @@ void tdfnet_free(tdfnet *net) {
     if (!net) return;
     pool_free(net->pool);
     for (int i = 0; i < net->layers; i++) free_layer(&net->layer[i]);
+    waves_free(&net->waves);
     free(net->layer);
     free(net->kept);
     free(net->arena);
@@ -371,27 +399,14 @@ static void transfer_frames(void *context, int job, int thread) {
         }
 }
 
-struct work {
-    const tdfnet *net;
-    const struct layer *layer;
-};
-
-static void run_job(void *context, int job, int thread) {
-    const struct work *work = context;
-    const struct layer *layer = work->layer;
-    layer->kernels->job[layer->kind](layer, job, work->net->workspace + work->net->workspace_floats * thread);
-}
-
 int tdfnet_run(tdfnet *net, const float *input, float *output) {
     if (!net || !net->finished || !input || !output) return TDFNET_BAD_ARGUMENT;
     const int transfers = divide_up(net->input.rows, LINE_FRAMES);
     struct transfer import = {.image = &net->input, .from = input}, export = {.image = &net->output, .to = output};
     if (pthread_mutex_lock(&net->lock)) return TDFNET_BAD_ARGUMENT;
     pool_run(net->pool, transfer_frames, &import, transfers);
-    for (int i = 0; i < net->layers; i++) {
-        struct work work = {net, &net->layer[i]};
-        pool_run(net->pool, run_job, &work, layer_jobs(work.layer));
-    }
+    for (int i = 0; i < net->waves.count; i++)
+        wave_run(&net->waves.wave[i], net->layer, net->pool, net->workspace, net->workspace_floats);
     pool_run(net->pool, transfer_frames, &export, divide_up(net->output.rows, LINE_FRAMES));
     pthread_mutex_unlock(&net->lock);
     return TDFNET_OK;

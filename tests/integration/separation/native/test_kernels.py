@@ -339,7 +339,6 @@ def test_sanitizers_find_nothing(tmp_path: Path, sanitizers: str, optimization: 
         f"-fsanitize={sanitizers}",
         "-fno-sanitize-recover=all",
         "-DTDFNET_POISON",
-        "-DMIN_WAVE_FLOATS=0",  # so that small images are divided into strips
     ]
     sources = [*sorted(SOURCES.glob("*.c")), SUPPORT / "native_kernels_check.c"]
     try:

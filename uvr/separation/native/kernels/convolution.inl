@@ -22,14 +22,11 @@ struct tile_range {
     int first, count, per_row;
 };
 
-/* A job has a part of the tiles of its strip. */
 INLINE struct tile_range tiles_of(const struct layer *layer, int job) {
     const int per_row = divide_up(layer->in.columns, OUTPUT_TILE);
-    const int all = per_row * divide_up(layer->in.rows, OUTPUT_TILE);
-    const int strip = per_row * layer->strip_rows / OUTPUT_TILE, number = job / layer->strip_jobs;
-    const int first = number * strip + job % layer->strip_jobs * layer->tiles;
-    const int end = (number + 1) * strip < all ? (number + 1) * strip : all;
-    return (struct tile_range){first, end - first < layer->tiles ? end - first : layer->tiles, per_row};
+    const int all = per_row * divide_up(layer->in.rows, OUTPUT_TILE), first = job * layer->tiles;
+    const int count = all - first < layer->tiles ? all - first : layer->tiles;
+    return (struct tile_range){first, count, per_row};
 }
 
 /* How many pixels ahead the input is prefetched. The hardware prefetcher follows six rows less well: this saves 25 % of
@@ -52,6 +49,7 @@ INLINE void transform_column(const struct image *in, int top, int x, int channel
 /* patches = B^T d B for all tiles. Neighbouring tiles share two columns, which are kept from tile to tile. */
 INLINE void transform_patches(const struct layer *layer, struct tile_range tiles, float *patches, ptrdiff_t stride) {
     const int channels = layer->inputs;
+    const struct image in = layer->in; /* a copy, which no store can change: its fields stay in registers */
     for (int channel = 0; channel < channels; channel += VECTOR_FLOATS) {
         vector half[ELEMENTS];
         for (int tile = 0; tile < tiles.count; tile++) {
@@ -60,7 +58,7 @@ INLINE void transform_patches(const struct layer *layer, struct tile_range tiles
             const int shared = tile > 0 && left > 0 ? INPUT_TILE - OUTPUT_TILE : 0;
             for (int i = 0; i < INPUT_TILE && shared; i++)
                 for (int j = 0; j < shared; j++) half[i * INPUT_TILE + j] = half[i * INPUT_TILE + OUTPUT_TILE + j];
-            for (int j = shared; j < INPUT_TILE; j++) transform_column(&layer->in, top, left + j, channel, half + j);
+            for (int j = shared; j < INPUT_TILE; j++) transform_column(&in, top, left + j, channel, half + j);
             for (int i = 0; i < INPUT_TILE; i++) {
                 vector row[INPUT_TILE];
                 transform_input(half + i * INPUT_TILE, 1, row, 1);
@@ -107,14 +105,16 @@ INLINE void multiply_element(int vectors, int tiles, const float *patches, int c
 INLINE void transform_products(const struct layer *layer, struct tile_range tiles, int from, const float *products,
                                ptrdiff_t stride, int vectors) {
     const int block = vectors * VECTOR_FLOATS;
-    const struct image *out = &layer->out;
+    const struct image out = layer->out;
+    const float *biases = layer->bias + from;
+    const int past_cache = layer->past_cache;
     for (int tile = 0; tile < tiles.count; tile++) {
         const int top = (tiles.first + tile) / tiles.per_row * OUTPUT_TILE;
         const int left = (tiles.first + tile) % tiles.per_row * OUTPUT_TILE;
-        const int rows = out->rows - top < OUTPUT_TILE ? out->rows - top : OUTPUT_TILE;
-        const int columns = out->columns - left < OUTPUT_TILE ? out->columns - left : OUTPUT_TILE;
+        const int rows = out.rows - top < OUTPUT_TILE ? out.rows - top : OUTPUT_TILE;
+        const int columns = out.columns - left < OUTPUT_TILE ? out.columns - left : OUTPUT_TILE;
         for (int channel = 0; channel < block; channel += VECTOR_FLOATS) {
-            const vector bias = load(layer->bias + from + channel);
+            const vector bias = load(biases + channel);
             const float *product = products + (ptrdiff_t)tile * block + channel;
             vector half[OUTPUT_TILE * INPUT_TILE];
             for (int j = 0; j < INPUT_TILE; j++) {
@@ -124,10 +124,10 @@ INLINE void transform_products(const struct layer *layer, struct tile_range tile
             }
             for (int i = 0; i < rows; i++) {
                 vector row[OUTPUT_TILE];
-                float *to = image_row(out, top + i) + (ptrdiff_t)left * out->channels + from + channel;
+                float *to = image_row(&out, top + i) + (ptrdiff_t)left * out.channels + from + channel;
                 transform_output(half + i * INPUT_TILE, 1, row, 1);
-                for (int j = 0; j < columns; j++, to += out->channels)
-                    if (layer->past_cache) store_past_cache(to, relu(row[j] + bias));
+                for (int j = 0; j < columns; j++, to += out.channels)
+                    if (past_cache) store_past_cache(to, relu(row[j] + bias));
                     else store(to, relu(row[j] + bias));
             }
         }

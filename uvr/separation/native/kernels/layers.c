@@ -1,22 +1,11 @@
 /* Divides a layer's work into jobs, and computes the workspace that a job needs. */
 #include "layers.h"
 
-/* Jobs of a number of output rows; those of a convolution are whole rows of tiles. */
-static int jobs_of_rows(const struct layer *layer, int rows) {
-    switch (layer->kind) {
-        case CONVOLUTION:
-            return divide_up(divide_up(layer->in.columns, OUTPUT_TILE) * divide_up(rows, OUTPUT_TILE), layer->tiles);
-        case TDF: return rows >> layer->halved;
-        case UP: return rows / 2;
-        default: return rows;
-    }
-}
-
-int jobs_of_strip(const struct layer *layer) { return jobs_of_rows(layer, layer->strip_rows); }
-
 int layer_jobs(const struct layer *layer) {
-    const int strips = layer->out.rows / layer->strip_rows, rest = layer->out.rows % layer->strip_rows;
-    return strips * layer->strip_jobs + jobs_of_rows(layer, rest);
+    if (layer->kind == TDF) return layer->in.rows >> layer->halved;
+    if (layer->kind != CONVOLUTION) return layer->kind == UP ? layer->in.rows : layer->out.rows;
+    const int tiles = divide_up(layer->in.columns, OUTPUT_TILE) * divide_up(layer->in.rows, OUTPUT_TILE);
+    return divide_up(tiles, layer->tiles);
 }
 
 /* The finite evaluation points of F(4, 3) (see transforms.inl). The last row of G is for the point at infinity. */

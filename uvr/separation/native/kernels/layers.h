@@ -12,12 +12,9 @@ struct image {
     float *data;
     int rows, columns, channels;
     ptrdiff_t stride; /* floats from row to row */
-    int mask;         /* ~0, or in a ring of 2^n rows 2^n - 1: row r overwrites row r - 2^n */
 };
 
-static inline float *image_row(const struct image *image, int row) {
-    return image->data + (row & image->mask) * image->stride;
-}
+static inline float *image_row(const struct image *image, int row) { return image->data + row * image->stride; }
 
 enum roformer_job { SPLIT, TRANSFORM, MASK, ROFORMER_JOBS };
 
@@ -41,9 +38,6 @@ struct layer {
     int hidden;                    /* TDF only */
     int halved;                    /* TDF only: whether Strassen's algorithm halves its matrices */
     int tiles;                     /* convolution only: Winograd tiles per job */
-    int strip_rows, strip_jobs;    /* of the output; jobs are numbered strip by strip (see strips.c) */
-    int lag;                       /* strips behind the first layer of its wave */
-    int returns_home;              /* `out` is that of the first layer of its wave */
     float *weight, *bias;
     float *filters;          /* convolution only: `weight`, or where filters_job puts what it computes from `weight` */
     int past_cache;          /* convolution only: whether `out` is too large for the caches */
@@ -109,10 +103,7 @@ static inline int tdf_rows(const struct layer *layer, int rows) {
 /* Convolution: the size in floats that the workspace of a job should not exceed. */
 #define CONVOLUTION_FLOATS (176 * 1024)
 
-/* The number of jobs that a strip of the layer consists of, if it has all its rows. */
-int jobs_of_strip(const struct layer *layer);
-
-/* The number of jobs of the whole layer. */
+/* The number of jobs that the layer consists of. */
 int layer_jobs(const struct layer *layer);
 
 /* Floats of the transformed filters of a convolution. */

@@ -9,7 +9,6 @@
 #include "layers.h"
 #include "memory.h"
 #include "pool.h"
-#include "strips.h"
 #include "weights.h"
 
 #define MAX_THREADS 256
@@ -30,7 +29,6 @@ struct tdfnet {
     struct image input, output; /* of the layers added so far; `data` is NULL until tdfnet_finish */
     struct layer *layer;
     int layers;
-    struct waves waves;
     int *kept; /* down layers without their up layer: their input is kept */
     int open;  /* number of entries in `kept` */
     size_t bytes;
@@ -57,12 +55,10 @@ const char *tdfnet_message(int status) {
 /* ---- building ---- */
 
 static struct image new_image(int rows, int columns, int channels) {
-    return (struct image){NULL, rows, columns, channels, element_stride(columns, channels), ~0};
+    return (struct image){NULL, rows, columns, channels, element_stride(columns, channels)};
 }
 
-static size_t image_floats(const struct image *image) {
-    return (size_t)(image->mask == ~0 ? image->rows : image->mask + 1) * (size_t)image->stride;
-}
+static size_t image_floats(const struct image *image) { return (size_t)image->rows * (size_t)image->stride; }
 
 static int fits(int channels, int bins, int frames) {
     if (channels < 1 || bins < 1 || frames < 1) return 0;
@@ -168,6 +164,16 @@ static int tiles_per_job(const tdfnet *net, const struct layer *layer) {
     return divide_up(smaller(fit > MIN_TILES ? fit : MIN_TILES, share), rows) * rows;
 }
 
+/* Images from this size on do not stay in the caches. */
+#ifndef MIN_FLOATS_PAST_CACHE
+#define MIN_FLOATS_PAST_CACHE ((size_t)4 << 20)
+#endif
+
+/* The filters of smaller images are transformed in each run: at most 2 % of the time of these layers. */
+#ifndef MAX_LATE_FLOATS
+#define MAX_LATE_FLOATS ((size_t)4 << 20)
+#endif
+
 int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const float *bias) {
     struct layer layer;
     if (!may_add(net, outputs) || !weight || !bias) return TDFNET_BAD_ARGUMENT;
@@ -175,7 +181,8 @@ int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const 
     const int status = start_layer(net, &layer, CONVOLUTION, outputs, out);
     if (status) return status;
     layer.tiles = tiles_per_job(net, &layer);
-    layer.late = image_floats(&out) < MIN_WAVE_FLOATS;
+    layer.late = image_floats(&out) < MAX_LATE_FLOATS;
+    layer.past_cache = image_floats(&out) >= MIN_FLOATS_PAST_CACHE;
     layer.weight = pack_convolution(&layer, weight);
     layer.bias = copy_floats(bias, outputs, outputs);
     return append_layer(net, &layer);
@@ -274,34 +281,28 @@ static void place(struct tensor *tensor, const struct tensor *before, int count)
     }
 }
 
-/* Sets tensor_of[i] to the tensor of layer i's output, and filters_of[i] to that of its transformed filters. Tensor 0
- * is the network's input. All layers of a wave run at the same time, so a tensor is in use from the first to the last
- * layer of a wave. Returns the number of tensors. */
+/* Sets tensor_of[i] to the tensor of layer i's output, and filters_of[i] to that of filters that are transformed in
+ * each run. Tensor 0 is the network's input. Returns the number of tensors. */
 static int find_tensors(const tdfnet *net, struct tensor *tensor, int *tensor_of) {
     int tensors = 1, open = 0;
-    int *filters_of = tensor_of + net->layers, *kept = filters_of + net->layers;
+    int *filters_of = tensor_of + net->layers, *kept = filters_of + net->layers; /* the other thirds of the array */
     tensor[0] = (struct tensor){.floats = image_floats(&net->input)};
-    for (const struct wave *wave = net->waves.wave; wave < net->waves.wave + net->waves.count; wave++)
-        for (int i = wave->first; i <= wave->last; i++) {
-            const struct layer *layer = &net->layer[i];
-            const int in = i ? tensor_of[i - 1] : 0;
-            tensor[in].last = wave->last;
-            if (layer->kind == DOWN) kept[open++] = in;
-            if (layer->kind == TDF) tensor_of[i] = in;
-            else if (layer->kind == UP) tensor_of[i] = kept[--open];
-            else if (layer->returns_home) tensor_of[i] = tensor_of[wave->first];
-            else {
-                tensor[tensors] = (struct tensor){.floats = image_floats(&layer->out), .first = wave->first};
-                tensor_of[i] = tensors++;
-            }
-            if (layer->late) {
-                const struct tensor filters = {
-                    .floats = filter_floats(layer), .first = wave->first, .last = wave->last};
-                tensor[tensors] = filters;
-                filters_of[i] = tensors++;
-            }
-            tensor[tensor_of[i]].last = i < wave->last ? wave->last : i + 1; /* read by the next wave or the export */
+    for (int i = 0; i < net->layers; i++) {
+        const struct layer *layer = &net->layer[i];
+        const int in = i ? tensor_of[i - 1] : 0;
+        tensor[in].last = i;
+        if (layer->kind == DOWN) kept[open++] = in;
+        if (layer->kind == TDF) tensor_of[i] = in;
+        else if (layer->kind == UP) tensor_of[i] = kept[--open];
+        else {
+            tensor[tensors] = (struct tensor){.floats = image_floats(&layer->out), .first = i};
+            tensor_of[i] = tensors++;
         }
+        tensor[tensor_of[i]].last = i + 1; /* read by the next layer or the export */
+        if (!layer->late) continue;
+        tensor[tensors] = (struct tensor){.floats = filter_floats(layer), .first = i, .last = i};
+        filters_of[i] = tensors++;
+    }
     return tensors;
 }
 
@@ -317,7 +318,7 @@ static int plan_arena(tdfnet *net, struct tensor *tensor, int *tensor_of) {
     net->bytes += floats * sizeof(float);
     net->input.data = net->arena + tensor[0].offset;
     for (int i = 0; i < net->layers; i++) {
-        net->layer[i].in = i ? net->layer[i - 1].out : net->input;
+        net->layer[i].in.data = i ? net->layer[i - 1].out.data : net->input.data;
         net->layer[i].out.data = net->arena + tensor[tensor_of[i]].offset;
         net->layer[i].filters = net->layer[i].weight;
         if (net->layer[i].late) net->layer[i].filters = net->arena + tensor[tensor_of[net->layers + i]].offset;
@@ -347,8 +348,7 @@ static int make_workspaces(tdfnet *net) {
 
 int tdfnet_finish(tdfnet *net) {
     if (!net || net->finished || !net->layers || net->open) return TDFNET_BAD_ARGUMENT;
-    int status = net->waves.count ? TDFNET_OK : waves_plan(&net->waves, net->layer, net->layers, net->threads);
-    if (!status && !net->arena) status = make_arena(net);
+    int status = net->arena ? TDFNET_OK : make_arena(net);
     if (!status && !net->workspace) status = make_workspaces(net);
     if (!status) status = pool_create(&net->pool, net->threads);
     net->finished = !status;
@@ -359,7 +359,6 @@ void tdfnet_free(tdfnet *net) {
     if (!net) return;
     pool_free(net->pool);
     for (int i = 0; i < net->layers; i++) free_layer(&net->layer[i]);
-    waves_free(&net->waves);
     free(net->layer);
     free(net->kept);
     free(net->arena);
@@ -399,14 +398,35 @@ static void transfer_frames(void *context, int job, int thread) {
         }
 }
 
+struct work {
+    const tdfnet *net;
+    const struct layer *layer;
+};
+
+static void run_job(void *context, int job, int thread) {
+    const struct work *work = context;
+    const struct layer *layer = work->layer;
+    layer->kernels->job[layer->kind](layer, job, work->net->workspace + work->net->workspace_floats * thread);
+}
+
+/* Transforms the filters of a block of output channels. */
+static void run_filters(void *context, int job, int thread) {
+    const struct work *work = context;
+    (void)thread;
+    work->layer->kernels->filters_job(work->layer, job, NULL);
+}
+
 int tdfnet_run(tdfnet *net, const float *input, float *output) {
     if (!net || !net->finished || !input || !output) return TDFNET_BAD_ARGUMENT;
     const int transfers = divide_up(net->input.rows, LINE_FRAMES);
     struct transfer import = {.image = &net->input, .from = input}, export = {.image = &net->output, .to = output};
     if (pthread_mutex_lock(&net->lock)) return TDFNET_BAD_ARGUMENT;
     pool_run(net->pool, transfer_frames, &import, transfers);
-    for (int i = 0; i < net->waves.count; i++)
-        wave_run(&net->waves.wave[i], net->layer, net->pool, net->workspace, net->workspace_floats);
+    for (int i = 0; i < net->layers; i++) {
+        struct work work = {net, &net->layer[i]};
+        if (work.layer->late) pool_run(net->pool, run_filters, &work, work.layer->outputs / work.layer->block);
+        pool_run(net->pool, run_job, &work, layer_jobs(work.layer));
+    }
     pool_run(net->pool, transfer_frames, &export, divide_up(net->output.rows, LINE_FRAMES));
     pthread_mutex_unlock(&net->lock);
     return TDFNET_OK;

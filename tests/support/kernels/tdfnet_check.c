@@ -68,7 +68,8 @@ static int add_layers(tdfnet *net, const struct shape *shape) {
     if (!status) status = add_convolution(net, deep, deep);
     if (!status) status = add_tdf(net, deep, shape->bins / 2, 1);
     if (!status) status = add_up(net, deep, channels);
-    if (!status) status = add_convolution(net, channels, channels);
+    for (int i = 0; i < 3 && !status; i++) status = add_convolution(net, channels, channels);
+    if (!status) status = add_tdf(net, channels, shape->bins, 66);
     if (!status) status = add_pointwise(net, channels, 3);
     return status;
 }
@@ -114,7 +115,8 @@ static int make_and_free(void) {
 }
 
 void check_tdfnet(int isa) {
-    static const struct shape shapes[] = {{4, 2, 2, 1}, {16, 6, 10, 5}, {24, 34, 14, 5}, {48, 46, 14, 9}};
+    static const struct shape shapes[] = {
+        {4, 2, 2, 1}, {16, 6, 10, 5}, {24, 34, 14, 5}, {48, 46, 14, 9}, {16, 6, 70, 5}};
     for (int i = 0; i < COUNT(shapes); i++) check_threads(isa, &shapes[i]);
     with_every_failure(make_and_free, "a ConvTDFNet without memory");
 }

@@ -180,7 +180,8 @@ def test_convolution_matches_the_reference(
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
-    ("channels", "bins", "hidden", "frames"), [(4, 1, 1, 1), (16, 37, 5, 3), (48, 301, 38, 2), (32, 140, 130, 2)]
+    ("channels", "bins", "hidden", "frames"),
+    [(4, 1, 1, 1), (16, 37, 5, 3), (48, 301, 38, 2), (32, 140, 130, 2), (24, 66, 64, 4)],
 )
 def test_tdf_matches_the_reference(
     kernels: Library, instruction_set: InstructionSet, channels: int, bins: int, hidden: int, frames: int, bias: bool

@@ -49,6 +49,7 @@ INLINE void transform_column(const struct image *in, int top, int x, int channel
 /* patches = B^T d B for all tiles. Neighbouring tiles share two columns, which are kept from tile to tile. */
 INLINE void transform_patches(const struct layer *layer, struct tile_range tiles, float *patches, ptrdiff_t stride) {
     const int channels = layer->inputs;
+    const struct image in = layer->in; /* a copy, which no store can change: its fields stay in registers */
     for (int channel = 0; channel < channels; channel += VECTOR_FLOATS) {
         vector half[ELEMENTS];
         for (int tile = 0; tile < tiles.count; tile++) {
@@ -57,7 +58,7 @@ INLINE void transform_patches(const struct layer *layer, struct tile_range tiles
             const int shared = tile > 0 && left > 0 ? INPUT_TILE - OUTPUT_TILE : 0;
             for (int i = 0; i < INPUT_TILE && shared; i++)
                 for (int j = 0; j < shared; j++) half[i * INPUT_TILE + j] = half[i * INPUT_TILE + OUTPUT_TILE + j];
-            for (int j = shared; j < INPUT_TILE; j++) transform_column(&layer->in, top, left + j, channel, half + j);
+            for (int j = shared; j < INPUT_TILE; j++) transform_column(&in, top, left + j, channel, half + j);
             for (int i = 0; i < INPUT_TILE; i++) {
                 vector row[INPUT_TILE];
                 transform_input(half + i * INPUT_TILE, 1, row, 1);
@@ -104,14 +105,16 @@ INLINE void multiply_element(int vectors, int tiles, const float *patches, int c
 INLINE void transform_products(const struct layer *layer, struct tile_range tiles, int from, const float *products,
                                ptrdiff_t stride, int vectors) {
     const int block = vectors * VECTOR_FLOATS;
-    const struct image *out = &layer->out;
+    const struct image out = layer->out;
+    const float *biases = layer->bias + from;
+    const int past_cache = layer->past_cache;
     for (int tile = 0; tile < tiles.count; tile++) {
         const int top = (tiles.first + tile) / tiles.per_row * OUTPUT_TILE;
         const int left = (tiles.first + tile) % tiles.per_row * OUTPUT_TILE;
-        const int rows = out->rows - top < OUTPUT_TILE ? out->rows - top : OUTPUT_TILE;
-        const int columns = out->columns - left < OUTPUT_TILE ? out->columns - left : OUTPUT_TILE;
+        const int rows = out.rows - top < OUTPUT_TILE ? out.rows - top : OUTPUT_TILE;
+        const int columns = out.columns - left < OUTPUT_TILE ? out.columns - left : OUTPUT_TILE;
         for (int channel = 0; channel < block; channel += VECTOR_FLOATS) {
-            const vector bias = load(layer->bias + from + channel);
+            const vector bias = load(biases + channel);
             const float *product = products + (ptrdiff_t)tile * block + channel;
             vector half[OUTPUT_TILE * INPUT_TILE];
             for (int j = 0; j < INPUT_TILE; j++) {
@@ -121,9 +124,11 @@ INLINE void transform_products(const struct layer *layer, struct tile_range tile
             }
             for (int i = 0; i < rows; i++) {
                 vector row[OUTPUT_TILE];
-                float *to = image_row(out, top + i) + (ptrdiff_t)left * out->channels + from + channel;
+                float *to = image_row(&out, top + i) + (ptrdiff_t)left * out.channels + from + channel;
                 transform_output(half + i * INPUT_TILE, 1, row, 1);
-                for (int j = 0; j < columns; j++, to += out->channels) store_past_cache(to, relu(row[j] + bias));
+                for (int j = 0; j < columns; j++, to += out.channels)
+                    if (past_cache) store_past_cache(to, relu(row[j] + bias));
+                    else store(to, relu(row[j] + bias));
             }
         }
     }
@@ -139,7 +144,7 @@ INLINE void convolve(const struct layer *layer, int job, float *workspace, int v
     transform_patches(layer, tiles, patches, patch_stride);
     end_step(watch, INPUT_TRANSFORM);
     for (int from = 0; from < layer->outputs; from += block) {
-        const float *filters = layer->weight + (ptrdiff_t)from * ELEMENTS * channels;
+        const float *filters = layer->filters + (ptrdiff_t)from * ELEMENTS * channels;
         for (int element = 0; element < ELEMENTS; element++, filters += (ptrdiff_t)channels * block)
             multiply_element(vectors, tiles.count, patches + element * patch_stride, channels, filters,
                              products + element * product_stride);
@@ -147,7 +152,7 @@ INLINE void convolve(const struct layer *layer, int job, float *workspace, int v
         transform_products(layer, tiles, from, products, product_stride, vectors);
         end_step(watch, OUTPUT_TRANSFORM);
     }
-    finish_stores();
+    if (layer->past_cache) finish_stores();
 }
 
 static void convolution_job(const struct layer *layer, int job, float *workspace) {
@@ -156,4 +161,36 @@ static void convolution_job(const struct layer *layer, int job, float *workspace
         case 2: convolve(layer, job, workspace, 2); break;
         default: convolve(layer, job, workspace, 1);
     }
+}
+
+/* Half a vector of floats, and the same as doubles: filters are rounded to float32 only once. */
+#define HALF_VECTOR (VECTOR_FLOATS / 2)
+typedef float narrow_vector __attribute__((vector_size(HALF_VECTOR * 4), may_alias));
+typedef double wide __attribute__((vector_size(HALF_VECTOR * 8), may_alias));
+
+INLINE wide combine(const double row[3], wide x, wide y, wide z) { return row[0] * x + row[1] * y + row[2] * z; }
+
+/* element[6 i + j] = (G filter G^T)[i][j] for half a vector of output channels; taps and elements are `step` floats
+ * apart.
+ */
+INLINE void transform_filter(double g[INPUT_TILE][3], const float *taps, float *element, ptrdiff_t step) {
+    wide tap[TAPS];
+    for (int i = 0; i < TAPS; i++) tap[i] = __builtin_convertvector(*(const narrow_vector *)(taps + i * step), wide);
+    for (int i = 0; i < INPUT_TILE; i++) {
+        wide row[3];
+        for (int j = 0; j < 3; j++) row[j] = combine(g[i], tap[j], tap[3 + j], tap[6 + j]);
+        for (int j = 0; j < INPUT_TILE; j++, element += step)
+            *(narrow_vector *)element = __builtin_convertvector(combine(g[j], row[0], row[1], row[2]), narrow_vector);
+    }
+}
+
+/* The filters of deep levels are larger than their images: transformed, they would be most of the memory of a network.
+ * So they are transformed in each run, into memory that larger images use at other times. */
+static void filters_job(const struct layer *layer, int job, float *workspace) {
+    const ptrdiff_t step = (ptrdiff_t)layer->inputs * layer->block;
+    double g[INPUT_TILE][3];
+    (void)workspace;
+    filter_matrix(g);
+    for (ptrdiff_t i = 0; i < step; i += HALF_VECTOR)
+        transform_filter(g, layer->weight + job * TAPS * step + i, layer->filters + job * ELEMENTS * step + i, step);
 }

@@ -12,6 +12,7 @@
 #include "multiply.inl"
 #include "transforms.inl"
 #include "convolution.inl"
+#include "strassen.inl"
 #include "tdf.inl"
 #include "resampling.inl"
 #include "pointwise.inl"
@@ -30,6 +31,7 @@ const struct kernels KERNELS = {
             [TDF] = tdf_job,
             [DOWN] = down_job,
             [UP] = up_job},
+    .filters_job = filters_job,
     .roformer = {[SPLIT] = split_job, [TRANSFORM] = transform_job, [MASK] = mask_job},
     .peak = {[PEAK_MULTIPLY] = peak_multiply_job,
              [PEAK_READ] = peak_read_job,

@@ -2,18 +2,45 @@
 #include "layers.h"
 
 int layer_jobs(const struct layer *layer) {
+    if (layer->kind == TDF) return layer->in.rows >> layer->halved;
     if (layer->kind != CONVOLUTION) return layer->kind == UP ? layer->in.rows : layer->out.rows;
     const int tiles = divide_up(layer->in.columns, OUTPUT_TILE) * divide_up(layer->in.rows, OUTPUT_TILE);
     return divide_up(tiles, layer->tiles);
+}
+
+/* The finite evaluation points of F(4, 3) (see transforms.inl). The last row of G is for the point at infinity. */
+static const double points[INPUT_TILE - 1] = {0, 0.75, -0.75, 1.5, -1.5};
+
+/* G[i] = (1, p_i, p_i^2) / product of (p_i - p_j) over all other points p_j; G[last] = (0, 0, 1). */
+void filter_matrix(double g[INPUT_TILE][3]) {
+    for (int i = 0; i < INPUT_TILE - 1; i++) {
+        double product = 1;
+        for (int j = 0; j < INPUT_TILE - 1; j++)
+            if (j != i) product *= points[i] - points[j];
+        g[i][0] = 1 / product;
+        g[i][1] = points[i] / product;
+        g[i][2] = points[i] * points[i] / product;
+    }
+    g[INPUT_TILE - 1][0] = g[INPUT_TILE - 1][1] = 0;
+    g[INPUT_TILE - 1][2] = 1;
+}
+
+size_t filter_floats(const struct layer *layer) { return (size_t)layer->inputs * layer->outputs * ELEMENTS; }
+
+/* The terms of some bins, the terms of the hidden layer, and the sums of the larger product (see tdf.inl). */
+static size_t tdf_workspace(const struct layer *layer) {
+    const int hidden = layer->hidden >> layer->halved;
+    const ptrdiff_t narrow = tdf_step(layer, tdf_rows(layer, hidden));
+    const ptrdiff_t wide = tdf_step(layer, TDF_CHUNK * tdf_rows(layer, 1));
+    const ptrdiff_t sums = narrow > wide ? narrow : wide;
+    return (size_t)tdf_products(layer->halved) * (size_t)(tdf_step(layer, TDF_DEPTH) + tdf_step(layer, hidden) + sums);
 }
 
 size_t layer_workspace(const struct layer *layer) {
     if (layer->kind == CONVOLUTION)
         return ELEMENTS *
                (size_t)(element_stride(layer->tiles, layer->inputs) + element_stride(layer->tiles, layer->block));
-    /* The hidden layer, and the partial sums of a chunk of row tiles. */
-    if (layer->kind == TDF) return ((size_t)layer->hidden + TDF_CHUNK * MAX_TILE_ROWS) * layer->block;
-    return 0;
+    return layer->kind == TDF ? tdf_workspace(layer) : 0;
 }
 
 _Static_assert(sizeof(struct stopwatch) <= LINE * sizeof(float), "a stopwatch has a cache line of its own");

@@ -26,8 +26,8 @@ struct kernels;
 
 /* One fully connected half of a TDF layer. */
 struct linear {
-    float *weight;        /* [outputs/tile][inputs][tile], see tdf.inl */
-    float *bias;          /* [outputs, rounded up to tiles] or NULL */
+    float *weight;        /* [product][outputs of a part / tile][inputs of a part][tile], see tdf.inl */
+    float *bias;          /* [outputs] or NULL */
     float *scale, *shift; /* [channels] */
 };
 
@@ -38,8 +38,12 @@ struct layer {
     int block;                     /* output channels of a register tile */
     int relu;                      /* pointwise only */
     int hidden;                    /* TDF only */
+    int halved;                    /* TDF only: whether Strassen's algorithm halves its matrices */
     int tiles;                     /* convolution only: Winograd tiles per job */
     float *weight, *bias;
+    float *filters;           /* convolution only: `weight`, or where filters_job puts what it computes from `weight` */
+    int past_cache;           /* convolution only: whether `out` is too large for the caches */
+    int late;                 /* convolution only: whether filters are transformed in each run */
     struct linear linear[2];  /* TDF only */
     double (*seconds)[STEPS]; /* [thread]: of its jobs in the last run */
     struct image in, out;     /* TDF: `out` is `in`; up: `out` is the input that the matching down layer kept */
@@ -57,6 +61,7 @@ struct kernels {
     int width;                 /* floats per vector */
     int tile[MAX_VECTORS + 1]; /* tile[v]: rows of a register tile that is v vectors wide */
     layer_job *job[LAYER_KINDS];
+    layer_job *filters_job;            /* of a convolution: transforms the filters of one block of output channels */
     pool_job *roformer[ROFORMER_JOBS]; /* see roformer_jobs.h */
     pool_job *peak[PEAK_KINDS];        /* see peak_jobs.h */
 };
@@ -65,6 +70,10 @@ struct kernels {
 #define OUTPUT_TILE 4
 #define INPUT_TILE 6
 #define ELEMENTS (INPUT_TILE * INPUT_TILE)
+#define TAPS 9 /* of a filter */
+
+/* The matrix G of transforms.inl. */
+void filter_matrix(double g[INPUT_TILE][3]);
 
 static inline int divide_up(int a, int b) { return (a + b - 1) / b; }
 static inline ptrdiff_t round_up(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b * b; }
@@ -78,8 +87,22 @@ static inline ptrdiff_t element_stride(int tiles, int channels) {
     return floats % (4 * LINE) ? floats : floats + LINE;
 }
 
-/* TDF: how many register tiles keep partial sums in the workspace at a time. */
+/* TDF: Strassen's algorithm divides a matrix into four parts and needs seven products of parts. */
+static inline int tdf_parts(int halved) { return halved ? 4 : 1; }
+static inline int tdf_products(int halved) { return halved ? 7 : 1; }
+
+/* TDF: how many bins of each part are multiplied at a time, so that their terms stay in the L2 cache, and those of one
+ * product in the L1 cache; and how many row tiles of the result are computed before their products are joined. */
+#define TDF_DEPTH 128
 #define TDF_CHUNK 8
+
+/* TDF: floats from product to product in the workspace. */
+static inline ptrdiff_t tdf_step(const struct layer *layer, int rows) { return element_stride(rows, layer->block); }
+
+/* TDF: rows of a part, rounded up to register tiles. */
+static inline int tdf_rows(const struct layer *layer, int rows) {
+    return (int)round_up(rows, layer->kernels->tile[layer->block / layer->kernels->width]);
+}
 
 /* Convolution: the size in floats that the workspace of a job should not exceed. */
 #define CONVOLUTION_FLOATS (176 * 1024)
@@ -92,6 +115,9 @@ void run_layer_job(const struct layer *layer, int job, float *workspace, int thr
 
 /* The stopwatch in front of a thread's workspace. */
 static inline struct stopwatch *stopwatch_of(float *workspace) { return (struct stopwatch *)(workspace - LINE); }
+
+/* Floats of the transformed filters of a convolution. */
+size_t filter_floats(const struct layer *layer);
 
 /* Floats of workspace that each thread needs for the layer. */
 size_t layer_workspace(const struct layer *layer);

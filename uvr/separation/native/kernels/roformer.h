@@ -4,8 +4,8 @@
  * in one array [frames][bands][dim] that the caller owns; each call changes them by one layer, so the caller can report
  * progress and stop between two layers. Results do not depend on the number of threads.
  *
- * Packed weights of a linear layer are [outputs / 16][inputs][16], their outputs rounded up to 32 with zeros. Biases have as many
- * values as there are packed outputs. All arrays are aligned to 64 bytes. */
+ * Packed weights of a linear layer are [outputs / 16][inputs][16], their outputs rounded up to 32 with zeros. Biases
+ * have as many values as there are packed outputs. All arrays are aligned to 64 bytes. */
 #ifndef ROFORMER_H
 #define ROFORMER_H
 

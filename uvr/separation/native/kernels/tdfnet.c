@@ -58,7 +58,7 @@ const char *tdfnet_message(int status) {
 /* ---- building ---- */
 
 static struct image new_image(int rows, int columns, int channels) {
-    return (struct image){NULL, rows, columns, channels, round_up((ptrdiff_t)columns * channels, LINE)};
+    return (struct image){NULL, rows, columns, channels, element_stride(columns, channels)};
 }
 
 static size_t image_floats(const struct image *image) { return (size_t)image->rows * (size_t)image->stride; }
@@ -167,6 +167,16 @@ static int tiles_per_job(const tdfnet *net, const struct layer *layer) {
     return divide_up(smaller(fit > MIN_TILES ? fit : MIN_TILES, share), rows) * rows;
 }
 
+/* Images from this size on do not stay in the caches. */
+#ifndef MIN_FLOATS_PAST_CACHE
+#define MIN_FLOATS_PAST_CACHE ((size_t)4 << 20)
+#endif
+
+/* The filters of smaller images are transformed in each run: at most 2 % of the time of these layers. */
+#ifndef MAX_LATE_FLOATS
+#define MAX_LATE_FLOATS ((size_t)4 << 20)
+#endif
+
 int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const float *bias) {
     struct layer layer;
     if (!may_add(net, outputs) || !weight || !bias) return TDFNET_BAD_ARGUMENT;
@@ -174,9 +184,20 @@ int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const 
     const int status = start_layer(net, &layer, CONVOLUTION, outputs, out);
     if (status) return status;
     layer.tiles = tiles_per_job(net, &layer);
+    layer.late = image_floats(&out) < MAX_LATE_FLOATS;
+    layer.past_cache = image_floats(&out) >= MIN_FLOATS_PAST_CACHE;
     layer.weight = pack_convolution(&layer, weight);
     layer.bias = copy_floats(bias, outputs, outputs);
     return append_layer(net, &layer);
+}
+
+/* Smaller parts spend more time on splitting and joining than they save. */
+#define MIN_PART_ROWS 32
+
+/* Whether Strassen's algorithm pays, and its two frames and halves of the bins exist. */
+static int can_be_halved(const struct layer *layer) {
+    const int even = layer->in.rows % 2 == 0 && layer->in.columns % 2 == 0 && layer->hidden % 2 == 0;
+    return even && layer->hidden / 2 >= MIN_PART_ROWS;
 }
 
 /* Packs the weights of one half. `bias` may be NULL. Returns 0 if there is no memory for the bias; append_layer checks
@@ -188,7 +209,7 @@ static int set_linear(struct layer *layer, int half, int outputs, const float *w
     linear->weight = pack_linear(layer, half, weight);
     linear->scale = copy_floats(scale, channels, channels);
     linear->shift = copy_floats(shift, channels, channels);
-    if (bias) linear->bias = copy_floats(bias, outputs, (size_t)outputs + MAX_TILE_ROWS);
+    if (bias) linear->bias = copy_floats(bias, outputs, outputs);
     return !bias || linear->bias;
 }
 
@@ -201,6 +222,7 @@ int tdfnet_add_tdf(tdfnet *net, int hidden, const float *weight1, const float *b
     const int status = start_layer(net, &layer, TDF, net->output.channels, net->output);
     if (status) return status;
     layer.hidden = hidden;
+    layer.halved = can_be_halved(&layer);
     if (set_linear(&layer, 0, hidden, weight1, bias1, scale1, shift1) &&
         set_linear(&layer, 1, layer.in.columns, weight2, bias2, scale2, shift2))
         return append_layer(net, &layer);
@@ -262,11 +284,11 @@ static void place(struct tensor *tensor, const struct tensor *before, int count)
     }
 }
 
-/* Sets tensor_of[i] to the tensor of layer i's output. Tensor 0 is the network's input. Returns the number of tensors.
- */
+/* Sets tensor_of[i] to the tensor of layer i's output, and filters_of[i] to that of filters that are transformed in
+ * each run. Tensor 0 is the network's input. Returns the number of tensors. */
 static int find_tensors(const tdfnet *net, struct tensor *tensor, int *tensor_of) {
     int tensors = 1, open = 0;
-    int *kept = tensor_of + net->layers; /* the second half of the array */
+    int *filters_of = tensor_of + net->layers, *kept = filters_of + net->layers; /* the other thirds of the array */
     tensor[0] = (struct tensor){.floats = image_floats(&net->input)};
     for (int i = 0; i < net->layers; i++) {
         const struct layer *layer = &net->layer[i];
@@ -280,6 +302,9 @@ static int find_tensors(const tdfnet *net, struct tensor *tensor, int *tensor_of
             tensor_of[i] = tensors++;
         }
         tensor[tensor_of[i]].last = i + 1; /* read by the next layer or the export */
+        if (!layer->late) continue;
+        tensor[tensors] = (struct tensor){.floats = filter_floats(layer), .first = i, .last = i};
+        filters_of[i] = tensors++;
     }
     return tensors;
 }
@@ -298,14 +323,16 @@ static int plan_arena(tdfnet *net, struct tensor *tensor, int *tensor_of) {
     for (int i = 0; i < net->layers; i++) {
         net->layer[i].in.data = i ? net->layer[i - 1].out.data : net->input.data;
         net->layer[i].out.data = net->arena + tensor[tensor_of[i]].offset;
+        net->layer[i].filters = net->layer[i].weight;
+        if (net->layer[i].late) net->layer[i].filters = net->arena + tensor[tensor_of[net->layers + i]].offset;
     }
     net->output.data = net->layer[net->layers - 1].out.data;
     return TDFNET_OK;
 }
 
 static int make_arena(tdfnet *net) {
-    struct tensor *tensor = calloc((size_t)net->layers + 1, sizeof *tensor);
-    int *tensor_of = calloc((size_t)net->layers * 2, sizeof *tensor_of);
+    struct tensor *tensor = calloc((size_t)net->layers * 2 + 1, sizeof *tensor);
+    int *tensor_of = calloc((size_t)net->layers * 3, sizeof *tensor_of);
     const int status = tensor && tensor_of ? plan_arena(net, tensor, tensor_of) : TDFNET_NO_MEMORY;
     free(tensor_of);
     free(tensor);
@@ -395,6 +422,14 @@ static void run_job(void *context, int job, int thread) {
     run_layer_job(layer, job, work->net->workspace + work->net->workspace_floats * thread, thread);
 }
 
+/* Transforms the filters of a block of output channels. */
+static void run_filters(void *context, int job, int thread) {
+    const struct work *work = context;
+    const double start = monotonic_s();
+    work->layer->kernels->filters_job(work->layer, job, NULL);
+    work->layer->seconds[thread][WHOLE_JOB] += monotonic_s() - start;
+}
+
 int tdfnet_run(tdfnet *net, const float *input, float *output) {
     if (!net || !net->finished || !input || !output) return TDFNET_BAD_ARGUMENT;
     const int transfers = divide_up(net->input.rows, LINE_FRAMES);
@@ -406,6 +441,7 @@ int tdfnet_run(tdfnet *net, const float *input, float *output) {
     net->import_s = monotonic_s() - start;
     for (int i = 0; i < net->layers; i++) {
         struct work work = {net, &net->layer[i]};
+        if (work.layer->late) pool_run(net->pool, run_filters, &work, work.layer->outputs / work.layer->block);
         pool_run(net->pool, run_job, &work, layer_jobs(work.layer));
     }
     const double last = monotonic_s();

@@ -22,18 +22,20 @@ INLINE void fetch(const float *from, ptrdiff_t floats) {
     for (ptrdiff_t i = 0; i < floats; i += LINE) __builtin_prefetch(from + i);
 }
 
-/* For results that are larger than the caches. If a vector is a whole cache line, it is written to memory without
- * reading the line first. Call `finish_stores` before another thread reads the result. */
+/* For results that are larger than the caches and not read again soon: written to memory without reading the lines
+ * first. Call `finish_stores` before another thread reads the result. */
 INLINE void store_past_cache(float *to, vector x) {
 #if VECTOR_FLOATS == 16
     _mm512_stream_ps(to, (__m512)x);
+#elif VECTOR_FLOATS == 8
+    _mm256_stream_ps(to, (__m256)x);
 #else
     store(to, x);
 #endif
 }
 
 INLINE void finish_stores(void) {
-#if VECTOR_FLOATS == 16
+#if VECTOR_FLOATS >= 8
     _mm_sfence();
 #endif
 }

@@ -3,18 +3,21 @@
 
 #include "memory.h"
 
-/* The size of the matrix of a TDF half, and the rows of its register tile. */
-static int linear_outputs(const struct layer *layer, int half) { return half ? layer->in.columns : layer->hidden; }
-static int linear_inputs(const struct layer *layer, int half) { return half ? layer->hidden : layer->in.columns; }
-static int linear_tile(const struct layer *layer) { return layer->kernels->tile[layer->block / layer->kernels->width]; }
+/* The size of a part of the matrix of a TDF half. */
+static int part_outputs(const struct layer *layer, int half) {
+    return (half ? layer->in.columns : layer->hidden) >> layer->halved;
+}
+static int part_inputs(const struct layer *layer, int half) { return part_outputs(layer, !half); }
 
 size_t weight_floats(const struct layer *layer, int half) {
     const size_t channels = (size_t)layer->inputs * layer->outputs;
     switch (layer->kind) {
-        case CONVOLUTION: return channels * ELEMENTS;
+        case CONVOLUTION: return channels * (layer->late ? TAPS : ELEMENTS);
         case DOWN:
         case UP: return channels * 4;
-        case TDF: return (size_t)round_up(linear_outputs(layer, half), linear_tile(layer)) * linear_inputs(layer, half);
+        case TDF:
+            return (size_t)tdf_products(layer->halved) * tdf_rows(layer, part_outputs(layer, half)) *
+                   part_inputs(layer, half);
         default: return channels;
     }
 }
@@ -31,23 +34,6 @@ float *pack_pointwise(const struct layer *layer, const float *weight) {
     return packed;
 }
 
-/* The finite evaluation points of F(4, 3) (see transforms.inl). The last row of G is for the point at infinity. */
-static const double points[INPUT_TILE - 1] = {0, 0.75, -0.75, 1.5, -1.5};
-
-/* G[i] = (1, p_i, p_i^2) / product of (p_i - p_j) over all other points p_j; G[last] = (0, 0, 1). */
-static void filter_transform(double g[INPUT_TILE][3]) {
-    for (int i = 0; i < INPUT_TILE - 1; i++) {
-        double product = 1;
-        for (int j = 0; j < INPUT_TILE - 1; j++)
-            if (j != i) product *= points[i] - points[j];
-        g[i][0] = 1 / product;
-        g[i][1] = points[i] / product;
-        g[i][2] = points[i] * points[i] / product;
-    }
-    g[INPUT_TILE - 1][0] = g[INPUT_TILE - 1][1] = 0;
-    g[INPUT_TILE - 1][2] = 1;
-}
-
 static double combine(const double row[3], const double x[3]) { return row[0] * x[0] + row[1] * x[1] + row[2] * x[2]; }
 
 /* Transforms one filter: element[(6 i + j) * step] = (G filter G^T)[i][j]. */
@@ -59,12 +45,25 @@ static void transform_filter(double g[INPUT_TILE][3], const float filter[9], flo
     }
 }
 
+/* [output][input][3][3] -> [block][3][3][input][output of block], for filters_job */
+static float *pack_taps(const struct layer *layer, const float *weight) {
+    float *packed = new_floats(weight_floats(layer, 0));
+    for (int output = 0; packed && output < layer->outputs; output++)
+        for (int input = 0; input < layer->inputs; input++)
+            for (int tap = 0; tap < TAPS; tap++) {
+                const size_t row = ((size_t)(output / layer->block) * TAPS + tap) * layer->inputs + input;
+                packed[row * layer->block + output % layer->block] = *weight++;
+            }
+    return packed;
+}
+
 /* [output][input][3][3] -> [block][36][input][output of block] */
 float *pack_convolution(const struct layer *layer, const float *weight) {
+    if (layer->late) return pack_taps(layer, weight);
     float *packed = new_floats(weight_floats(layer, 0));
     const size_t step = (size_t)layer->inputs * layer->block;
     double g[INPUT_TILE][3];
-    filter_transform(g);
+    filter_matrix(g);
     for (int output = 0; packed && output < layer->outputs; output++) {
         float *block = packed + (size_t)(output / layer->block) * ELEMENTS * step + output % layer->block;
         for (int input = 0; input < layer->inputs; input++, weight += 9)
@@ -97,14 +96,32 @@ float *pack_up(const struct layer *layer, const float *weight) {
     return packed;
 }
 
-/* [input][output] -> [tile][input][output of tile] */
+/* The left-hand factors of Strassen's algorithm (see strassen.inl). */
+static void split(const double a[4], double factor[7]) {
+    const double s = a[2] + a[3] - a[0];
+    factor[0] = a[0];
+    factor[1] = a[1];
+    factor[2] = a[1] - s;
+    factor[3] = a[3];
+    factor[4] = a[2] + a[3];
+    factor[5] = s;
+    factor[6] = a[0] - a[2];
+}
+
+/* [input][output] -> [product][tile][input of part][output of tile] */
 float *pack_linear(const struct layer *layer, int half, const float *weight) {
-    const int inputs = linear_inputs(layer, half), outputs = linear_outputs(layer, half), tile = linear_tile(layer);
+    const int inputs = part_inputs(layer, half), outputs = part_outputs(layer, half), tile = tdf_rows(layer, 1);
+    const size_t row = (size_t)outputs << layer->halved, product = (size_t)tdf_rows(layer, outputs) * inputs;
     float *packed = new_floats(weight_floats(layer, half));
     for (int input = 0; packed && input < inputs; input++)
         for (int output = 0; output < outputs; output++) {
-            const size_t first = (size_t)(output / tile) * inputs * tile;
-            packed[first + (size_t)input * tile + output % tile] = *weight++;
+            double part[4], factor[7];
+            for (int i = 0; i < tdf_parts(layer->halved); i++) /* in the order of strassen.inl: outputs are rows */
+                part[i] = weight[(size_t)(i % 2 * inputs + input) * row + i / 2 * outputs + output];
+            if (layer->halved) split(part, factor);
+            else factor[0] = part[0];
+            float *to = packed + (size_t)(output / tile) * inputs * tile + (size_t)input * tile + output % tile;
+            for (int i = 0; i < tdf_products(layer->halved); i++) to[i * product] = (float)factor[i];
         }
     return packed;
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.roformer import Contender, parallel_share, ratio_of, seconds_with
+from bench.roformer import Contender, parallel_share, ratio_of, report, seconds_with
 from bench.roformer_geometries import (
     CHUNK_SAMPLES,
     FRAMES,
@@ -98,3 +98,15 @@ def test_the_highest_memory_of_all_jobs_counts() -> None:
     assert one.note({"wall_s": 2.0, "peak_mib": 900.0, "unmapped_mib": 300.0}) == 2.0
     one.note({"wall_s": 1.0, "peak_mib": 800.0, "unmapped_mib": 400.0})
     assert (one.peak_mib, one.unmapped_mib) == (900.0, 400.0)
+
+
+def test_the_report_says_which_figures_are_computed(capsys: pytest.CaptureFixture[str]) -> None:
+    ours = contender(OURS, 8.0, one_thread_s=16.0, song_wall_s=120.0, unmapped_mib=2000.0)
+    theirs = contender(THEIRS, 28.0, song_wall_s=420.0)
+    report({"kim": [ours, theirs]}, {"AVX2": 200e9}, 60)
+    printed = capsys.readouterr().out
+    assert "computed by Amdahl's law" in printed
+    assert "| kim | 60 s | 2 | 14 | uvr-api, AVX2 | 120.0 | 2.00 | 3.50 |" in printed
+    assert "| kim | uvr-api, AVX2 | 16.00 | 8.00 | 100.0% | 2.00 | 1.00 | 0.50 |" in printed
+    assert "| uvr-api, AVX2: times as fast as torch | at least 2 | 3.50 |" in printed
+    assert "2000.00 (missed)" in printed

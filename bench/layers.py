@@ -2,7 +2,7 @@
 
 A multiply-add counts as one operation (MAC). `direct` is what the layer's definition needs; `done` is what the kernels
 multiply: a Winograd convolution F(4x4, 3x3) does 36 products instead of 144 for each 4x4 outputs, at the edges also for
-outputs outside of the image. The bytes are those that must move if no cache holds them: what goes in, what comes out,
+outputs outside of the image, and Strassen's algorithm 7 instead of 8 in a large TDF. The bytes are those that must move if no cache holds them: what goes in, what comes out,
 and the weights, each once, in float32.
 """
 
@@ -19,6 +19,8 @@ TILE = 4
 """Winograd: the width and height of the outputs of a tile."""
 ELEMENTS = (TILE + 2) ** 2
 """Products for each tile and pair of channels."""
+MIN_PART_ROWS = 32
+"""TDF: half of the hidden values, from which Strassen's algorithm is used; as in tdfnet.c."""
 CONVOLUTION, TRANSFER = "convolution", "import, export"
 
 
@@ -83,7 +85,11 @@ def work_of(layer: Layer, inside: Image, outside: Image, level: int) -> Work:
             )
         case Tdf(narrow, _):
             hidden = narrow.weight.shape[1]
-            return _work("TDF", level, 2 * inside.values * hidden, values + 2 * inside.bins * hidden)
+            direct = 2 * inside.values * hidden
+            sides = inside.frames, inside.bins, hidden
+            halved = all(side % 2 == 0 for side in sides) and hidden // 2 >= MIN_PART_ROWS
+            done = direct * 7 // 8 if halved else direct
+            return _work("TDF", level, direct, values + 2 * inside.bins * hidden, done)
         case Down():
             return _work("down", level, outside.pixels * 4 * pairs, values + 4 * pairs)
         case Up():  # reads the skip, which has the size of what it writes

@@ -58,6 +58,17 @@ def test_a_winograd_convolution_does_36_products_for_each_tile_and_pair_of_chann
     assert work_of(layer, inside, outside, 0).done == tiles * 6 * 6 * 3 * 5
 
 
+@pytest.mark.parametrize(
+    ("bins", "frames", "hidden", "eighths"), [(512, 6, 64, 7), (512, 6, 62, 8), (511, 6, 64, 8), (512, 5, 64, 8)]
+)
+def test_a_large_tdf_with_even_sides_does_seven_products_instead_of_eight(
+    bins: int, frames: int, hidden: int, eighths: int
+) -> None:
+    inside = Image(3, bins, frames)
+    work = work_of(tdf(bins, hidden), inside, inside, 0)
+    assert work.done * 8 == work.direct * eighths
+
+
 def test_other_layers_do_what_their_definition_says() -> None:
     for layer, outside in LAYERS:
         work = work_of(layer, INSIDE, outside, 0)

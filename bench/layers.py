@@ -2,8 +2,8 @@
 
 A multiply-add counts as one operation (MAC). `direct` is what the layer's definition needs; `done` is what the kernels
 multiply: a Winograd convolution F(4x4, 3x3) does 36 products instead of 144 for each 4x4 outputs, at the edges also for
-outputs outside of the image, and Strassen's algorithm 7 instead of 8 in a large TDF. The bytes are those that must move if no cache holds them: what goes in, what comes out,
-and the weights, each once, in float32.
+outputs outside of the image, and Strassen's algorithm 7 instead of 8 in a large TDF. The bytes are those that must move
+if no cache holds them: what goes in, what comes out, and the weights, each once, in float32.
 """
 
 from __future__ import annotations

@@ -16,15 +16,17 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from config import Settings
 from uvr.disk import bytes_free, existing_part
 from uvr.errors import NoRoomForModelError
 from uvr.models.roformers import roformer_description
 from uvr.privacy import make_private_folder
+
+if TYPE_CHECKING:
+    from config import Settings
 
 log = structlog.get_logger()
 

@@ -109,10 +109,10 @@ def main() -> None:
     parts = [part for name in options.parts if (part := part_of(name, options.rounds))]
     model = standin.ensure() if options.model is None else options.model
     runs: list[Run] = []
-    with contenders(model) as engines, tempfile.TemporaryDirectory(prefix="uvr-bench-", dir=options.folder) as name:
+    left_out = [OURS_WITHOUT_KERNELS] if options.without_onnxruntime else []
+    with contenders(model) as all_engines, tempfile.TemporaryDirectory(prefix="uvr-bench-", dir=options.folder) as name:
         folder = Path(name)
-        if options.without_onnxruntime:
-            engines = [one for one in engines if one.name != OURS_WITHOUT_KERNELS]
+        engines = [one for one in all_engines if one.name not in left_out]
         check_kernels(engines[0], folder)
         for part in parts:
             song = made_song(folder / f"song-{part.song_s}.wav", part.song_s)

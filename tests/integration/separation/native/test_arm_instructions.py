@@ -115,7 +115,7 @@ def test_late_filters_are_transformed_in_vectors(functions: dict[str, Instructio
 
 
 def test_exponentials_are_computed_four_at_a_time(compiled: Path, functions: dict[str, Instructions]) -> None:
-    """In the softmax, gates and tanh, a power shifts four exponents; GELU is a quotient. The C library is not called."""
+    """In the softmax, gates and tanh, a power shifts four exponents; GELU is a quotient. The C library is unused."""
     called = subprocess.run([SYMBOLS, "--undefined-only", compiled], capture_output=True, text=True, check=True).stdout
     assert set(called.replace("U", "").split()) <= OUTSIDE
     for name in ("transform_job", "mask_job"):

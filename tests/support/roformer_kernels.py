@@ -11,10 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvr.separation.native.bindings import InstructionSet
-from uvr.separation.native.roformer import LinearLayer, NetworkSize, RoformerKernels, TransformerLayer, address, aligned
+from uvr.separation.native.roformer import (
+    BandMask,
+    LinearLayer,
+    NetworkSize,
+    RoformerKernels,
+    TransformerLayer,
+    address,
+    aligned,
+)
 from uvr.separation.roformer.checkpoint import Floats
 from uvr.separation.roformer.configuration import NetworkShape
-from uvr.separation.roformer.packing import PANEL, gated, packed, packed_heads, padded_bias, round_up, turns
+from uvr.separation.roformer.packing import (
+    LINE,
+    PANEL,
+    gated,
+    packed,
+    packed_heads,
+    packed_output,
+    padded_bias,
+    round_up,
+    turns,
+)
 from uvr.separation.roformer.weights import Attention, FeedForward, Linear
 
 Exact = NDArray[np.float64]
@@ -63,9 +81,9 @@ class Kernels:
         cosines, sines = map(self._keep, turns(attention.frequencies, size.bands if along_bands else size.frames))
         norm = None if layer.norm is None else address(self._keep(padded_bias(layer.norm)))
         structure = TransformerLayer(
-            LinearLayer.of(heads, None, len(heads) * PANEL),
+            LinearLayer.of(heads, None, len(heads) * LINE),
             self._linear(attention.gates, attention.norm),
-            self._linear(attention.output),
+            LinearLayer.of(self._keep(packed_output(attention, shape)), None, size.dim),
             self._linear(feed_forward.inner, feed_forward.norm),
             self._linear(feed_forward.outer),
             address(cosines),
@@ -75,16 +93,30 @@ class Kernels:
         )
         self._kernels.transform(structure, features)
 
-    def mask(
-        self, layers: Sequence[Linear], band: int, features: Floats, outputs: Floats, start: int, *, normalize: bool
+    def masks(
+        self,
+        estimators: Sequence[Sequence[Linear]],
+        first: int,
+        features: Floats,
+        outputs: Floats,
+        column: int,
+        *,
+        normalize: bool,
     ) -> None:
-        """Write the numbers of a band's mask into `outputs`, from the column `start` on."""
+        """Write the numbers of the masks of the bands from `first` on into `outputs`, side by side from `column` on."""
+        bands = range(first, first + len(estimators))
+        masks = (BandMask * bands.stop)()
+        for band, layers in zip(bands, estimators, strict=True):
+            masks[band] = self._mask(layers, column)
+            column += masks[band].numbers
+        self._kernels.masks(masks, len(estimators[0]), bands, features, outputs, normalize=normalize)
+
+    def _mask(self, layers: Sequence[Linear], column: int) -> BandMask:
         *hidden, last = layers
-        numbers = len(last.weight) // 2
+        count = len(last.weight) // 2
         weight, bias = map(self._keep, gated(last))
-        end = LinearLayer.of(weight, bias, 2 * round_up(numbers, PANEL))
-        structures = (LinearLayer * len(layers))(*map(self._linear, hidden), end)
-        self._kernels.mask(structures, band, features, outputs, slice(start, start + numbers), normalize=normalize)
+        end = LinearLayer.of(weight, bias, 2 * round_up(count, PANEL))
+        return BandMask((LinearLayer * len(layers))(*map(self._linear, hidden), end), count, column)
 
     def _linear(self, layer: Linear, gamma: Floats | None = None) -> LinearLayer:
         weight = self._keep(packed(layer.weight if gamma is None else layer.weight * gamma))
@@ -191,7 +223,7 @@ def _rotated(heads: Exact, frequencies: Floats) -> Exact:
 
 
 def mask_numbers(layers: Sequence[Linear], features: Exact, *, normalize: bool) -> Exact:
-    """What `Kernels.mask` writes for features of shape (frames, dim)."""
+    """What `Kernels.masks` writes for the features of one band, of shape (frames, dim)."""
     values = scaled(features) if normalize else features
     for layer in layers[:-1]:
         values = np.tanh(applied(layer, values))

@@ -24,7 +24,13 @@ static float *fill(float *array, size_t count) {
 
 void *__real_malloc(size_t bytes); /* which does not fail on purpose, see failures.c */
 
-float *numbers(size_t count) { return fill(__real_malloc(count * sizeof(float)), count); }
+void *room_for(size_t bytes) {
+    void *memory = __real_malloc(bytes);
+    require(memory != NULL, "no memory for the check itself");
+    return memory;
+}
+
+float *numbers(size_t count) { return fill(room_for(count * sizeof(float)), count); }
 
 float *aligned_numbers(size_t count) {
     void *memory = NULL;

@@ -17,6 +17,9 @@ void expect(int status, int expected, const char *what);
 /* Ends the program unless `holds`. */
 void require(int holds, const char *what);
 
+/* Memory that never fails on purpose; the caller frees it. */
+void *room_for(size_t bytes);
+
 /* Random numbers between -0.5 and 0.5; the caller frees them. */
 float *numbers(size_t count);
 

@@ -14,6 +14,13 @@ from uvr.separation.native.build import FLAGS, SOURCES
 TOOLS = COMPILER, DISASSEMBLER, SYMBOLS = [f"aarch64-linux-gnu-{tool}" for tool in ("gcc", "objdump", "nm")]
 SCALAR_SUMS = {"fmadd", "fmsub", "fnmadd", "fnmsub"}
 
+MDX_NET = {"convolution_job", "tdf_job", "up_job", "down_job"}
+ROFORMER = {"multiply_block", "score", "average"}
+"""Functions of their own, which the jobs of RoFormers call."""
+
+OUTSIDE = {"memcpy", "memset", "sqrtf", "filter_matrix", "clock_gettime"}
+"""What the kernels call: none of it computes an exponential."""
+
 Instructions = list[tuple[int, str, str]]
 """Address, name, operands."""
 
@@ -61,21 +68,61 @@ def vector_sums(instructions: Instructions) -> int:
     return sum(name in {"fmla", "fmls"} and ".4s" in operands for _, name, operands in instructions)
 
 
+def clones(functions: dict[str, Instructions], names: set[str]) -> dict[str, Instructions]:
+    """The functions of these names, of which the compiler may have made several, as `score.constprop.0`."""
+    found = {name: code for name, code in functions.items() if name.split(".")[0] in names}
+    assert {name.split(".")[0] for name in found} == names
+    return found
+
+
+def is_scalar_sum(name: str, operands: str) -> bool:
+    """In float32; the stopwatch adds up seconds in double precision."""
+    return name in SCALAR_SUMS and operands.startswith("s")
+
+
+def shifts_exponents(name: str, operands: str) -> bool:
+    """Of four numbers, as each power does."""
+    return name == "shl" and re.search(r"\.4s.*#23", operands) is not None
+
+
 def test_products_are_computed_in_registers_of_four(functions: dict[str, Instructions]) -> None:
     """Every kernel that multiplies matrices has a loop that adds to a whole register tile, and no scalar product."""
-    products = {name: code for name, code in functions.items() if name.endswith("_job") and name != "pointwise_job"}
-    assert len(products) >= 7  # convolution, TDF, up, down; split, transform, mask
+    products = clones(functions, MDX_NET | ROFORMER)
     assert {name: max(map(vector_sums, inner_loops(code))) for name, code in products.items()} == {
         name: pytest.approx(24, abs=8) for name in products
     }
-    scalar = {name for name, code in products.items() if any(each in SCALAR_SUMS for _, each, _ in code)}
+    jobs = {name: code for name, code in functions.items() if name != "pointwise_job"}
+    scalar = {name for name, code in jobs.items() if any(is_scalar_sum(*each) for _, *each in code)}
     assert not scalar
 
 
+def test_roformers_multiply_by_these_functions_only(functions: dict[str, Instructions]) -> None:
+    """Each job calls its products, and has no register tile of its own."""
+    for job, products in {
+        "split_job": {"multiply_block"},
+        "transform_job": ROFORMER,
+        "mask_job": {"multiply_block"},
+    }.items():
+        called = [re.search(r"<(\w+)", operands) for _, name, operands in functions[job] if name == "bl"]
+        assert {found[1] for found in called if found} & ROFORMER == products
+
+
+def test_late_filters_are_transformed_in_vectors(functions: dict[str, Instructions]) -> None:
+    """In double precision, two numbers at a time."""
+    sums = [operands for _, name, operands in functions["filters_job"] if name in SCALAR_SUMS | {"fmla", "fmls"}]
+    assert sums
+    assert all(".2d" in operands for operands in sums)
+
+
 def test_exponentials_are_computed_four_at_a_time(compiled: Path, functions: dict[str, Instructions]) -> None:
-    """In the softmax, gates, GELU and tanh: e^x shifts four exponents, and no function of the C library is called."""
+    """In the softmax, gates and tanh, a power shifts four exponents; GELU is a quotient. The C library is unused."""
     called = subprocess.run([SYMBOLS, "--undefined-only", compiled], capture_output=True, text=True, check=True).stdout
-    assert set(called.replace("U", "").split()) <= {"memcpy", "memset", "sqrtf"}
+    assert set(called.replace("U", "").split()) <= OUTSIDE
     for name in ("transform_job", "mask_job"):
         loops = inner_loops(functions[name])
-        assert any(each == "shl" and re.search(r"\.4s.*#23", operands) for loop in loops for _, each, operands in loop)
+        assert any(shifts_exponents(*each) for loop in loops for _, *each in loop)
+    for code in clones(functions, {"multiply_block"}).values():  # which ends with GELU, tanh or the sigmoid
+        assert any(shifts_exponents(*each) for _, *each in code)
+        quotients = [operands for _, name, operands in code if name == "fdiv"]
+        assert quotients
+        assert all(".4s" in operands for operands in quotients)

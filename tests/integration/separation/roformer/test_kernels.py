@@ -69,6 +69,7 @@ LAYERS = [
     (32, 2, 48, 1, 16, 31),
     (33, 17, 20, 5, 12, 80),
     (62, 11, 64, 4, 64, 256),
+    (49, 12, 36, 33, 4, 300),
     (801, 1, 24, 2, 34, 96),
 ]
 
@@ -113,34 +114,40 @@ MASKS = [(1, 1, 1, 1), (97, 33, 50, 31), (95, 48, 192, 32), (193, 16, 7, 65), (1
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize(("frames", "dim", "hidden", "count"), MASKS)
-def test_mask_matches_the_formula(
+def test_masks_match_the_formula(
     instruction_set: InstructionSet, frames: int, dim: int, hidden: int, count: int, normalize: bool, depth: int
 ) -> None:
-    """And the columns of other bands are not touched."""
-    widths = [dim, *[hidden] * (depth - 1), 2 * count]
-    layers = [random_linear(10 * i, widths[i + 1], widths[i]) for i in range(depth)]
-    features, outputs = copied(numbers(0, frames, 2, dim)), copied(np.full((frames, count + 40), 7, np.float32))
-    kernels = Kernels(Size(frames, 2, dim), max(hidden, 2 * -(-count // 32) * 32), instruction_set)
+    """Of two bands of four, which have different widths; the columns of other bands are not touched."""
+    counts, shared = (count, count + 3), [dim, *[hidden] * (depth - 1)]
+    estimators = [
+        [random_linear(100 * own + 10 * i, width, shared[i]) for i, width in enumerate([*shared[1:], 2 * own])]
+        for own in counts
+    ]
+    features, outputs = copied(numbers(0, frames, 4, dim)), copied(np.full((frames, sum(counts) + 40), 7, np.float32))
+    kernels = Kernels(Size(frames, 4, dim), max(hidden, 2 * -(-counts[1] // 32) * 32), instruction_set)
 
-    kernels.mask(layers, 1, features, outputs, 16, normalize=normalize)
+    kernels.masks(estimators, 1, features, outputs, 16, normalize=normalize)
 
-    expected = mask_numbers(layers, features[:, 1].astype(float), normalize=normalize)
-    assert decibels(expected, outputs[:, 16 : 16 + count]) > 105
-    assert (np.delete(outputs, np.s_[16 : 16 + count], axis=1) == 7).all()
+    columns = np.s_[16 : 16 + count], np.s_[16 + count : 16 + sum(counts)]
+    for band, layers, own in zip((1, 2), estimators, columns, strict=True):
+        expected = mask_numbers(layers, features[:, band].astype(float), normalize=normalize)
+        assert decibels(expected, outputs[:, own]) > 105
+    assert (np.delete(outputs, np.s_[16 : 16 + sum(counts)], axis=1) == 7).all()
 
 
 def test_results_do_not_depend_on_the_number_of_threads(instruction_set: InstructionSet) -> None:
     size = Size(131, 23, 40, 3, 12)
     layer, split = random_layer(size, 160), random_linear(20, 40, 52)
-    mask, start, rows = [random_linear(30, 70, 40)], numbers(0, 131, 23, 40), copied(numbers(1, 131, 52))
+    masks = [[random_linear(30 + band, 70, 40)] for band in range(2)]
+    start, rows = numbers(0, 131, 23, 40), copied(numbers(1, 131, 52))
 
     def run(threads: int) -> bytes:
         kernels = Kernels(size, 160, instruction_set, threads)
-        features, outputs = copied(start), aligned(131, 35)
+        features, outputs = copied(start), aligned(131, 70)
         kernels.split(split, 3, rows, 0, features)
         kernels.transform(layer, features, along_bands=False)
         kernels.transform(layer, features, along_bands=True)
-        kernels.mask(mask, 5, features, outputs, 0, normalize=True)
+        kernels.masks(masks, 5, features, outputs, 0, normalize=True)
         return features.tobytes() + outputs.tobytes()
 
     assert len({run(threads) for threads in THREADS for _ in range(2)}) == 1
@@ -153,8 +160,8 @@ def through_a_mask(values: Floats, layers: list[Linear], instruction_set: Instru
     """The outputs of a mask for features with these values."""
     frames, dim = values.shape
     outputs = aligned(frames, dim)
-    Kernels(Size(frames, 1, dim), 2 * dim, instruction_set).mask(
-        layers, 0, copied(values[:, None]), outputs, 0, normalize=False
+    Kernels(Size(frames, 1, dim), 2 * dim, instruction_set).masks(
+        [layers], 0, copied(values[:, None]), outputs, 0, normalize=False
     )
     return outputs
 
@@ -263,9 +270,18 @@ def shares(distances: Floats, instruction_set: InstructionSet) -> Floats:
 
 
 def test_softmax_keeps_the_digits_of_small_shares(instruction_set: InstructionSet) -> None:
-    """The largest power is 1, and the other one the exponential of a negative number."""
+    """The largest power is 1, and the other one that of a negative number: of 2, as log2(e) is part of the queries.
+
+    So a power is as exact as the score, whose last place counts the more, the larger it is.
+    """
     distances = np.linspace(-87, 87, 254).astype(np.float32)
-    assert ulps(sigmoid(-distances.astype(float)), shares(distances, instruction_set)) < 6
+    scores = (distances * np.float32(np.log2(np.e))).astype(float)  # rounded, as the kernels round them
+    exact = sigmoid(-distances.astype(float))
+
+    result = shares(distances, instruction_set)
+
+    assert ulps(sigmoid(-scores * np.log(2)), result) < 6
+    assert (np.abs(result / exact - 1) < (6 + np.abs(distances)) * 2.0**-23).all()
 
 
 def test_softmax_of_huge_scores_takes_the_largest(instruction_set: InstructionSet) -> None:

@@ -1,4 +1,4 @@
-/* Elementary functions of vectors, without branches and without exp, by polynomials and quotients of polynomials.
+/* Elementary functions of vectors, without branches and without calls, by polynomials and quotients of polynomials.
  *
  * The coefficients were fitted here, for the smallest greatest error. The errors below are absolute, unless they are in
  * percent of the result, and include the rounding of float32. */
@@ -27,12 +27,11 @@ INLINE vector maximum(vector x, vector y) {
 
 INLINE vector limited(vector x, float limit) { return minimum(maximum(x, (vector){0} - limit), (vector){0} + limit); }
 
-/* 2^x for x <= 0, to 0.00002 %; below -126 the result is that of -126. The fraction |f| <= 0.5 goes through a
- * polynomial, and the integer is added to the exponent's bits. */
-INLINE vector power_of_two(vector x) {
-    const float to_integer = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer, whose bits are the lowest */
-    x = maximum(x, (vector){0} - 126.0f);
-    const vector shifted = x + to_integer, f = x - (shifted - to_integer);
+#define TO_INTEGER 12582912.0f /* 1.5 * 2^23: adding it rounds to an integer, whose bits are the lowest */
+
+/* 2^(n + f), to 0.00002 %, for |f| <= 0.5 and shifted = n + TO_INTEGER: f goes through a polynomial, and n is added to
+ * the exponent's bits. */
+INLINE vector power_of_parts(vector shifted, vector f) {
     vector p = f * 1.32647e-3f + 9.67151e-3f;
     p = p * f + 5.550734e-2f;
     p = p * f + 2.4022242e-1f;
@@ -41,23 +40,27 @@ INLINE vector power_of_two(vector x) {
     return (vector)((mask)p + ((mask)shifted << 23));
 }
 
-/* tanh(x), to 4e-7; beyond 8.5 it is 1. */
-INLINE vector hyperbolic_tangent(vector x) {
-    x = limited(x, 8.5f);
-    const vector u = x * x;
-    vector p = u * 1.40992149e-8f + 2.11215417e-5f;
-    p = p * u + 3.52581719e-3f;
-    p = p * u + 1.34062042e-1f;
-    p = p * u + 9.99999946e-1f;
-    vector q = u * 8.07360473e-7f + 3.33568715e-4f;
-    q = q * u + 2.59911273e-2f;
-    q = q * u + 4.67395156e-1f;
-    q = q * u + 1.0f;
-    return x * p / q;
+/* 2^x for x <= 0; below -126 the result is that of -126 */
+INLINE vector power_of_two(vector x) {
+    x = maximum(x, (vector){0} - 126.0f);
+    const vector shifted = x + TO_INTEGER;
+    return power_of_parts(shifted, x - (shifted - TO_INTEGER));
 }
 
-/* 1 / (1 + e^-x), to 2e-7 */
-INLINE vector sigmoid(vector x) { return 0.5f + 0.5f * hyperbolic_tangent(0.5f * x); }
+/* e^x; beyond 87 the result is that of 87. The product of x and log2(e), rounded, would lose digits of large x: n ln(2)
+ * is subtracted from x in two parts instead (Cody and Waite), of which the first times n is exact. */
+INLINE vector exponential(vector x) {
+    x = limited(x, 87.0f);
+    const vector shifted = x * 1.44269504f + TO_INTEGER, n = shifted - TO_INTEGER;
+    const vector rest = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    return power_of_parts(shifted, rest * 1.44269504f);
+}
+
+/* 1 / (1 + e^-x), to 0.00003 %, also where it is small */
+INLINE vector sigmoid(vector x) { return 1.0f / (1.0f + exponential(-x)); }
+
+/* tanh(x), to 2e-7 */
+INLINE vector hyperbolic_tangent(vector x) { return 1.0f - 2.0f / (1.0f + exponential(x + x)); }
 
 /* The probability that a normal variable lies between -x and x, negative for negative x: erf(x / sqrt(2)), to 4e-7;
  * beyond 5.4 it is 1. */

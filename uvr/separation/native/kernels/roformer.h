@@ -1,11 +1,11 @@
 /* The layers of BS-RoFormer and Mel-Band RoFormer, in float32.
  *
- * A network is built once from packed weights, which the caller keeps: nothing is copied. The features of a chunk lie
- * in one array [frames][bands][dim] that the caller owns; each call changes them by one layer, so the caller can report
- * progress and stop between two layers. Results do not depend on the number of threads.
+ * The features of a chunk lie in one array [frames][bands][dim] that the caller owns. Each call changes them by one
+ * layer, so the caller can report progress and stop between two layers. Results do not depend on the number of threads.
  *
- * Packed weights of a linear layer are [outputs / 16][inputs][16], their outputs rounded up to 32 with zeros. Biases
- * have as many values as there are packed outputs. All arrays are aligned to 64 bytes. */
+ * The caller keeps the weights, too: nothing is copied. Those of a linear layer are packed [outputs / 16][inputs][16],
+ * with the outputs rounded up to 32 by zeros. Biases have as many values as there are packed outputs. All arrays are
+ * aligned to 64 bytes. */
 #ifndef ROFORMER_H
 #define ROFORMER_H
 
@@ -21,8 +21,8 @@ struct roformer_linear {
     int inputs, outputs;
 };
 
-/* The mask of one band: linear layers with tanh between them and a gated linear unit at the end, whose gates are packed
- * behind the `numbers`, from a multiple of 32 on. `column`: where its numbers begin in a row of the outputs. */
+/* The mask of one band: linear layers with tanh between them, and a gated linear unit at the end. Its gates are packed
+ * behind its `numbers`, from a multiple of 32 on. `column`: where the numbers begin in a row of the outputs. */
 struct roformer_mask {
     const struct roformer_linear *linear;
     int numbers, column;
@@ -30,11 +30,13 @@ struct roformer_mask {
 
 /* Attention and feed-forward along one axis. The gammas of the norms are part of the weights behind them.
  *
- * `query_key_value` has for each head the queries, the keys (`turned` outputs each) and the values (`values` outputs).
- * The outputs of queries and keys are permuted: first the even ones, rounded up to 16, then the odd ones, so that pairs
- * are turned without moving them; queries are scaled by dim_head^-0.5 log2(e). `output` has for each head `values`
- * inputs. `values` is dim_head, rounded up to 32. `cosines` and `sines` are [positions][turned / 2]. `norm` is NULL, or
- * the gamma of a norm behind this layer. */
+ *     query_key_value   for each head: queries and keys (`turned` outputs each), then values (`values` outputs)
+ *     output            for each head `values` inputs, where `values` is dim_head, rounded up to 32
+ *     cosines, sines    [positions][turned / 2]
+ *     norm              the gamma of a norm behind this layer, or NULL
+ *
+ * Queries and keys are permuted, so that pairs are turned without moving them: first the even outputs of a head,
+ * rounded up to 16, then the odd ones. Queries are scaled by dim_head^-0.5 log2(e): the softmax takes powers of 2. */
 struct roformer_layer {
     struct roformer_linear query_key_value, gates, output, inner, outer;
     const float *cosines, *sines, *norm;

@@ -452,7 +452,7 @@ int tdfnet_run(tdfnet *net, const float *input, float *output) {
     return TDFNET_OK;
 }
 
-int tdfnet_seconds_of(tdfnet *net, int part, double *seconds) {
+int tdfnet_seconds_of(tdfnet *net, int part, double seconds[4]) {
     if (!net || !net->finished || !seconds || part < 0 || part > net->layers + 1) return TDFNET_BAD_ARGUMENT;
     if (pthread_mutex_lock(&net->lock)) return TDFNET_BAD_ARGUMENT;
     for (int step = 0; step < STEPS; step++) {

@@ -244,7 +244,7 @@ def ratio_of(ours: Contender, theirs: Contender) -> float:
 
 
 def report_songs(found: dict[str, list[Contender]], song_s: int) -> None:
-    """A whole song with the overlap of the YAML file."""
+    """A whole song."""
     print(f"\n| geometry | song | overlap | chunks | engine | s | real time factor | times as fast |\n{'|---' * 8}|")
     for geometry, contenders in found.items():
         overlap = OVERLAPS[geometry]

@@ -29,7 +29,8 @@ INLINE void transpose_keys(struct panels keys, int turned, int count, float *pac
         }
 }
 
-/* Replaces the scores of one query by 2^(score - largest score), zeros behind the last one, and returns their sum. */
+/* Replaces the scores of one query by 2^(score - largest score), and returns their sum. What lies behind the last score
+ * in its panel becomes next to zero; `average` does not read it. */
 INLINE float soften(struct panels scores, int count) {
     const int panels = divide_up(count, PANEL);
     float *last = from_panel(scores, panels - 1).data;

@@ -54,6 +54,7 @@ int main(void) {
         if (!has(isa)) continue;
         check_tdfnet(isa);
         check_roformer(isa);
+        check_stft(isa);
     }
     check_tdfnets_side_by_side();
     check_roformers_side_by_side();

@@ -8,6 +8,7 @@
 #include "dispatch.h"
 #include "roformer_jobs.h"
 #include "peak_jobs.h"
+#include "stft_jobs.h"
 #include "vector.inl"
 #include "multiply.inl"
 #include "transforms.inl"
@@ -20,6 +21,8 @@
 #include "panels.inl"
 #include "attention.inl"
 #include "roformer.inl"
+#include "fourier.inl"
+#include "stft.inl"
 #include "peak.inl"
 
 const struct kernels KERNELS = {
@@ -33,6 +36,8 @@ const struct kernels KERNELS = {
             [UP] = up_job},
     .filters_job = filters_job,
     .roformer = {[SPLIT] = split_job, [TRANSFORM] = transform_job, [MASK] = mask_job},
+    .stft_forward = forward_job,
+    .stft_inverse = inverse_job,
     .peak = {[PEAK_MULTIPLY] = peak_multiply_job,
              [PEAK_READ] = peak_read_job,
              [PEAK_COPY] = peak_copy_job,

@@ -6,6 +6,7 @@
 
 #include "peak.h"
 #include "pool.h"
+#include "stft_jobs.h"
 #include "stopwatch.h"
 #include "tiles.h"
 
@@ -65,6 +66,7 @@ struct kernels {
     layer_job *filters_job;            /* of a convolution: transforms the filters of one block of output channels */
     pool_job *roformer[ROFORMER_JOBS]; /* see roformer_jobs.h */
     pool_job *peak[PEAK_KINDS];        /* see peak_jobs.h */
+    stft_job *stft_forward, *stft_inverse; /* see stft_jobs.h */
 };
 
 /* The jobs that multiply in bfloat16. */

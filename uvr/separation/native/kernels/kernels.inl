@@ -19,6 +19,7 @@
 #include "pointwise.inl"
 #include "elementary_functions.inl"
 #include "panels.inl"
+#include "products.inl"
 #include "attention.inl"
 #include "roformer.inl"
 #include "fourier.inl"

@@ -44,7 +44,7 @@ void require_finite(const float *array, size_t count, const char *what) {
 
 static int has(int isa) {
     tdfnet *net;
-    const int status = tdfnet_create(&net, isa, 1, 1, 1, 1);
+    const int status = tdfnet_create(&net, isa, 0, 1, 1, 1, 1);
     tdfnet_free(net);
     return !status;
 }

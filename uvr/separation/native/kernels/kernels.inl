@@ -12,6 +12,7 @@
 #include "vector.inl"
 #include "multiply.inl"
 #include "transforms.inl"
+#include "winograd.inl"
 #include "convolution.inl"
 #include "strassen.inl"
 #include "tdf.inl"

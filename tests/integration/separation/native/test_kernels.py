@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tests.integration.separation.native.conftest import Arithmetic
 from uvr.separation.native.bindings import InstructionSet, KernelError, Library
+from uvr.separation.native.network import SIX_TERMS
 
 Array = NDArray[np.float32]
 Exact = NDArray[np.float64]
@@ -327,6 +328,28 @@ def test_result_does_not_depend_on_the_run_before(kernels: Library) -> None:
 def test_network_of_an_invalid_shape_is_refused(kernels: Library, threads: int, shape: tuple[int, int, int]) -> None:
     with pytest.raises(KernelError, match="wrong argument"):
         kernels.create(InstructionSet.BEST, threads, shape)
+
+
+@pytest.mark.parametrize("terms", [-1, 1, 3, 7])
+def test_other_terms_are_refused(kernels: Library, terms: int) -> None:
+    """RoFormers take 1 and 3; for a ConvTDFNet these are too coarse."""
+    with pytest.raises(KernelError, match="wrong argument"):
+        kernels.create(InstructionSet.BEST, 1, (4, 8, 8), terms)
+
+
+def test_three_parts_of_each_number_need_hardly_more_memory(kernels: Library) -> None:
+    """They are 6 bytes instead of 4; but most of the memory is that of images, which are the same."""
+    layers = [
+        *(random_convolution(48, 48), random_tdf(48, 2560, 320, bias=False), random_down(48, 96)),
+        *(random_convolution(96, 96), random_tdf(96, 1280, 160, bias=False), random_up(96, 48)),
+    ]
+    bytes_of = {}
+
+    for terms in (0, SIX_TERMS):
+        with network(kernels, (48, 2560, 256), *layers, terms=terms) as net:  # HQ_4's first levels
+            bytes_of[terms] = kernels.bytes_of(net)
+
+    assert bytes_of[SIX_TERMS] < 1.1 * bytes_of[0]
 
 
 def test_unsupported_instruction_set_is_refused(kernels: Library) -> None:

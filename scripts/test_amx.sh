@@ -32,6 +32,10 @@ install_programs() {
   install_packages gcc g++ libc6-dev make patch xz-utils curl debian-archive-keyring
 } >&2
 
+is_complete() { [ -d "$root" ] && cmp -s "$support/bochs.patch" "$environment/bochs.patch"; }
+
+is_reachable() { curl --fail --silent --head --output /dev/null "$debian_mirror/pool/main/b/bochs/$bochs_source"; }
+
 make_root() {
   [ ! -d "$root" ] || return 0
   echo "Fetching Linux and what starts it, 40 MB"
@@ -101,11 +105,11 @@ log: $machine/bochs.log
 panic: action=fatal
 END
   timeout "$max_seconds" "$environment/bochs" -q -f "$machine/bochsrc" </dev/null 2>"$machine/bochs.err" |
-    tee "$machine/output"
+    tee "$machine/output" | tail -n +6 # without Bochs's own lines
 }
 
-skip() { # REASON
-  echo "skipped: $1" >&2
+skip() { # REASON…
+  echo "skipped: $*" >&2
   [ "${CI:-}" != true ]
   exit
 }
@@ -113,6 +117,7 @@ skip() { # REASON
 [ "$(uname -m)" = x86_64 ] || skip "AMX is emulated on machines with an x86-64 processor only"
 has_programs || install_programs || skip "there is no compiler, and it could not be installed;" \
   "on Debian: sudo apt-get install gcc g++ libc6-dev make patch xz-utils curl debian-archive-keyring"
+is_complete || is_reachable || skip "Debian's packages are not reachable at $debian_mirror; DEBIAN_MIRROR names another one"
 mkdir -p "$environment"
 make_root
 build_bochs

@@ -1,5 +1,5 @@
-/* The first process of the emulated machine (scripts/test_amx.sh): runs /check with ARGUMENT, passes on what it writes to Bochs, whose
- * port 0xe9 is a console, says how it ended, and switches the machine off. */
+/* The first process of the emulated machine (scripts/test_amx.sh): runs /check with ARGUMENT, passes on what it writes
+ * to Bochs, whose port 0xe9 is a console, says how it ended, and switches the machine off. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/io.h>

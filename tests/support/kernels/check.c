@@ -45,7 +45,7 @@ void require_finite(const float *array, size_t count, const char *what) {
 
 static int has(int isa) {
     tdfnet *net;
-    const int status = tdfnet_create(&net, isa, 1, 1, 1, 1);
+    const int status = tdfnet_create(&net, isa, 0, 1, 1, 1, 1);
     tdfnet_free(net);
     return !status;
 }
@@ -71,6 +71,7 @@ int main(int count, char **arguments) {
         check_tiles(isa);
         check_tdfnet(isa);
         check_roformer(isa);
+        check_stft(isa);
         require_no_tiles_in_use("a thread keeps tiles after running a network");
     }
     check_tdfnets_side_by_side();

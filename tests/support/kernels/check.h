@@ -36,10 +36,11 @@ void with_every_failure(int (*attempt)(void), const char *what);
 /* Ends the program if this thread has tiles of AMX in use, which costs 8 kB at each switch of threads. */
 void require_no_tiles_in_use(const char *what);
 
-/* Products of tiles, layers of a ConvTDFNet, of a RoFormer. */
+/* Products of tiles, layers of a ConvTDFNet, of a RoFormer, and the transforms of both. */
 void check_tiles(int isa);
 void check_tdfnet(int isa);
 void check_roformer(int isa);
+void check_stft(int isa);
 
 /* One network called by two threads, while others are made and freed. */
 void check_tdfnets_side_by_side(void);

@@ -19,16 +19,17 @@
 #define ALARM_US 200
 #define NOT_A_NUMBER 0x7fc0
 
-/* The left operand has `steps` times 32 high and 32 low parts in a row, the right one a tile of each for every step. */
+/* The left operand has `steps` times 32 values of each part in a row, the right one a tile of each part for every step.
+ */
 struct product {
     int rows, columns, terms, steps, add;
     uint16_t *left, *right;
     float *sums, *before;
 };
 
-static int left_row(const struct product *product) { return 2 * STEP * product->steps + BETWEEN_ROWS; }
+static int left_row(const struct product *product) { return PARTS * STEP * product->steps + BETWEEN_ROWS; }
 
-static int right_next(const struct product *product) { return 2 * TILE_HALVES * product->steps + BETWEEN_ROWS; }
+static int right_next(const struct product *product) { return PARTS * TILE_HALVES * product->steps + BETWEEN_ROWS; }
 
 static int sums_row(const struct product *product) { return TILE_SIDE * product->columns + BETWEEN_ROWS; }
 
@@ -61,12 +62,16 @@ static uint16_t rounded(float number) {
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* High and low parts of random numbers; of one term, low parts that must not be read. */
-static void fill_parts(uint16_t *high, int count, int terms) {
+static int parts_of(int terms) { return terms == 6 ? 3 : terms == 3 ? 2 : 1; }
+
+/* Random numbers, each the sum of its parts. The parts behind them must not be read. */
+static void fill_parts(uint16_t *first, int count, int terms) {
     for (int i = 0; i < count; i++) {
-        const float number = (float)(rand() % 20001 - 10000) / 20000;
-        high[i] = rounded(number);
-        high[count + i] = terms == 3 ? rounded(number - widened(high[i])) : NOT_A_NUMBER;
+        float rest = (float)(rand() % 20001 - 10000) / 20000;
+        for (int part = 0; part < parts_of(terms); part++) {
+            first[part * count + i] = rounded(rest);
+            rest -= widened(first[part * count + i]);
+        }
     }
 }
 
@@ -75,9 +80,9 @@ static void fill(struct product *product) {
     for (size_t i = 0; i < right_count(product); i++) product->right[i] = NOT_A_NUMBER;
     for (int step = 0; step < product->steps; step++) {
         for (int row = 0; row < TILE_SIDE * product->rows; row++)
-            fill_parts(product->left + row * left_row(product) + 2 * STEP * step, STEP, product->terms);
+            fill_parts(product->left + row * left_row(product) + PARTS * STEP * step, STEP, product->terms);
         for (int column = 0; column < product->columns; column++)
-            fill_parts(product->right + column * right_next(product) + 2 * TILE_HALVES * step, TILE_HALVES,
+            fill_parts(product->right + column * right_next(product) + PARTS * TILE_HALVES * step, TILE_HALVES,
                        product->terms);
     }
     for (size_t i = 0; i < sums_count(product); i++) {
@@ -105,11 +110,21 @@ static void free_product(const struct product *product) {
 }
 
 static void multiply(const struct tiled_kernels *kernels, const struct product *product) {
-    const struct left left = {product->left, left_row(product), 2 * STEP, STEP};
-    const struct right right = {product->right, 2 * TILE_HALVES, right_next(product), TILE_HALVES};
+    const struct left left = {product->left, left_row(product), PARTS * STEP, STEP};
+    const struct right right = {product->right, PARTS * TILE_HALVES, right_next(product), TILE_HALVES};
     memcpy(product->sums, product->before, sums_count(product) * sizeof *product->sums);
     kernels->multiply(product->rows, product->columns, product->terms, left, right, product->steps, product->add,
                       product->sums, sums_row(product));
+}
+
+/* Adds the products of a value of the left operand and one of the right: of all parts but the smallest. */
+static void add_terms(int terms, const uint16_t *left, const uint16_t *right, double *sum, double *size) {
+    for (int i = 0; i < parts_of(terms); i++)
+        for (int j = 0; i + j < parts_of(terms); j++) {
+            const double term = (double)widened(left[i * STEP]) * widened(right[j * TILE_HALVES]);
+            *sum += term;
+            *size += fabs(term);
+        }
 }
 
 /* Sets *sum to the exact sum of a row and a column, and *size to the sum of the magnitudes. */
@@ -118,16 +133,9 @@ static void expect_sum(const struct product *product, int row, int column, doubl
     const uint16_t *right = product->right + column / TILE_SIDE * right_next(product) + column % TILE_SIDE * 2;
     *sum = product->add ? product->before[row * sums_row(product) + column] : 0;
     *size = fabs(*sum);
-    for (int step = 0; step < product->steps; step++, left += 2 * STEP, right += 2 * TILE_HALVES)
-        for (int i = 0; i < STEP; i++) {
-            const uint16_t *weight = right + i / 2 * 2 * TILE_SIDE + i % 2;
-            double exact = (double)widened(left[i]) * widened(*weight);
-            if (product->terms == 3)
-                exact += (double)widened(left[i]) * widened(weight[TILE_HALVES]) +
-                         (double)widened(left[STEP + i]) * widened(*weight);
-            *sum += exact;
-            *size += fabs(exact);
-        }
+    for (int step = 0; step < product->steps; step++, left += PARTS * STEP, right += PARTS * TILE_HALVES)
+        for (int i = 0; i < STEP; i++)
+            add_terms(product->terms, left + i, right + i / 2 * 2 * TILE_SIDE + i % 2, sum, size);
 }
 
 static void require_exact(const struct product *product) {
@@ -145,7 +153,7 @@ static void require_exact(const struct product *product) {
 }
 
 static void check_products(const struct tiled_kernels *kernels) {
-    static const int terms[] = {1, 3}, steps[] = {1, 2, 5};
+    static const int terms[] = {1, 3, 6}, steps[] = {1, 2, 5};
     for (int i = 0; i < 2 * 2 * 2 * COUNT(terms) * COUNT(steps); i++) {
         const int rest = i / 8;
         const struct product product = product_of(1 + (i & 1), 1 + (i >> 1 & 1), terms[rest % COUNT(terms)],
@@ -176,7 +184,7 @@ static void yield_on_alarm(int signal) {
 
 static void *multiply_often(void *argument) {
     const struct tiled_kernels *kernels = argument;
-    const struct product product = product_of(2, 2, 3, 8, 1);
+    const struct product product = product_of(2, 2, 6, 8, 1);
     for (int i = 0; i < 30; i++) {
         multiply(kernels, &product);
         if (i % 10 == 0) require_exact(&product);

@@ -4,7 +4,7 @@
 PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
 
-KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) tests/support/kernels/*.[ch])
+KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) tests/support/kernels/*.[ch] tests/support/amx/*.c)
 
 .DEFAULT_GOAL := help
 
@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) test
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-neon test-docker test-arm chart screenshots lint format bench bench-network bench-roformer bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-neon test-amx test-docker test-arm chart screenshots lint format bench bench-network bench-roformer bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,7 +59,10 @@ test-sanitizers: ## run the C kernels under ASan, UBSan and TSan, which make tes
 test-neon: ## test the C kernels on an emulated ARM processor; installs a cross compiler and qemu where it may
 	@scripts/test_neon.sh $(ARGS)
 
-test-all: test test-neon test-server test-docker test-arm ## run all tests, also those that take minutes, and those in the browser
+test-amx: ## test the C kernels on an emulated processor with AMX, under Linux; builds Bochs and fetches Linux where it may
+	@scripts/test_amx.sh
+
+test-all: test test-neon test-amx test-server test-docker test-arm ## run all tests, also those that take minutes, and those in the browser
 	$(PYTHON_IN_VENV) -m pytest -m long
 	@scripts/test_browser.sh $(IN_PARALLEL)
 

@@ -30,7 +30,7 @@ def command() -> list[str]:
 
 
 # The optimization level of each minimizes the time to build and run together.
-@pytest.mark.parametrize(("sanitizers", "optimization"), [("address,undefined", "-O0"), ("thread", "-Os")])
+@pytest.mark.parametrize(("sanitizers", "optimization"), [("address,undefined", "-Og"), ("thread", "-Os")])
 def test_sanitizers_find_nothing(tmp_path: Path, command: list[str], sanitizers: str, optimization: str) -> None:
     flags = [*FLAGS, f"-fsanitize={sanitizers}", optimization]
     program = tmp_path / "check"

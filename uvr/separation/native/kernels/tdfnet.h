@@ -36,8 +36,20 @@ enum tdfnet_status {
 };
 
 /* TDFNET_BASELINE is the instruction set that every processor of an architecture has: SSE2 on x86-64, NEON on aarch64.
- */
-enum tdfnet_isa { TDFNET_BEST = 0, TDFNET_BASELINE = 1, TDFNET_AVX2 = 2, TDFNET_AVX512 = 3, TDFNET_NEON = 4 };
+ * The last two are AVX-512 with instructions for products of bfloat16 numbers. */
+enum tdfnet_isa {
+    TDFNET_BEST = 0,
+    TDFNET_BASELINE = 1,
+    TDFNET_AVX2 = 2,
+    TDFNET_AVX512 = 3,
+    TDFNET_NEON = 4,
+    TDFNET_AVX512_BF16 = 5,
+    TDFNET_AMX = 6
+};
+
+/* Whether this process can use the tiles of AMX, or what is missing: the processor has none, the operating system does
+ * not save them when it switches threads, or it refuses them to this process. */
+enum tdfnet_amx { TDFNET_AMX_USABLE = 0, TDFNET_AMX_MISSING = 1, TDFNET_AMX_NOT_SAVED = 2, TDFNET_AMX_REFUSED = 3 };
 
 /* The version of this interface. Callers written for another version must not use the library. */
 TDFNET_API int tdfnet_version(void);
@@ -45,18 +57,24 @@ TDFNET_API int tdfnet_version(void);
 /* The widest instruction set that this processor and its operating system support. */
 TDFNET_API int tdfnet_best_isa(void);
 
+/* An `enum tdfnet_amx`. The first call asks the system for permission, which holds for the life of the process. */
+TDFNET_API int tdfnet_amx_state(void);
+
 /* A status in words. */
 TDFNET_API const char *tdfnet_message(int status);
 
 /* Creates a network without layers for inputs of shape (channels, bins, frames). It runs on `threads` threads (1 to
- * 256, including the caller's) and uses no instruction set wider than `isa`. TDFNET_UNSUPPORTED: this machine does not
- * have that instruction set. */
-TDFNET_API int tdfnet_create(tdfnet **net, int isa, int threads, int channels, int bins, int frames);
+ * 256, including the caller's) and uses no instruction set wider than `isa`. `terms` is 0 for products in float32, or 6
+ * for products of the same accuracy in bfloat16: of three parts of each number, the six largest of nine products. With
+ * AMX these are faster; without instructions for bfloat16 they are slow, and there for tests. TDFNET_UNSUPPORTED: this
+ * machine does not have that instruction set. */
+TDFNET_API int tdfnet_create(tdfnet **net, int isa, int terms, int threads, int channels, int bins, int frames);
 
 /* The tdfnet_add_ functions append a layer. Weights are C-ordered as in an ONNX file, with batch normalisation folded
  * in; they are copied. On an error the network is unchanged. TDFNET_UNSUPPORTED: a number of channels that is not a
  * multiple of 4 (any number is valid for pointwise), or a shape that the layer cannot halve or double. A layer whose
- * channels are not a multiple of the vector width runs on the widest narrower instruction set that fits. */
+ * channels are not a multiple of the vector width runs on the widest narrower instruction set that fits; one whose
+ * channels are not a multiple of 16, in float32. */
 
 /* y = w x + b for each pixel, w[outputs][inputs], then max(y, 0) if `relu` is not 0. */
 TDFNET_API int tdfnet_add_pointwise(tdfnet *net, int outputs, int relu, const float *weight, const float *bias);
@@ -83,6 +101,7 @@ TDFNET_API int tdfnet_add_up(tdfnet *net, int outputs, const float *weight, cons
 TDFNET_API int tdfnet_finish(tdfnet *net);
 
 TDFNET_API int tdfnet_isa_of(const tdfnet *net);
+TDFNET_API int tdfnet_terms_of(const tdfnet *net);
 TDFNET_API int tdfnet_threads_of(const tdfnet *net);
 TDFNET_API int tdfnet_outputs_of(const tdfnet *net);  /* channels of the output */
 TDFNET_API size_t tdfnet_bytes_of(const tdfnet *net); /* memory for weights, activations and workspaces */

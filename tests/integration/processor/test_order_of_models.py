@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
 from redis import Redis
 
 from redis_queue import RedisQueue
 from tests.support.leases import waiting_ids
 from tests.support.scripted_processor import Processor, leased
 from tests.support.waiting import eventually
+from uvr.processor import stages
 
 
 def submit_models(queue: RedisQueue, *item_ids: str) -> None:
@@ -63,3 +65,20 @@ def test_where_loading_takes_no_time_tasks_keep_their_order(
         processor.leaves(item_id)
     processor.start()
     eventually(lambda: processor.entered == arrived)
+
+
+def test_the_song_that_will_load_another_network_decides_which_one_is_claimed_after_it(
+    redis_client: Redis, new_processor: Callable[..., Processor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "_SLOW_WHILE_BUSY_S", 0.5)
+    queue = RedisQueue(redis_client, "tasks", max_overtakes=4)
+    processor = new_processor(queue=queue)
+    processor.loaded = ['["a"]']
+    processor.fetches_slowly("b1")
+    submit_models(queue, "a1", "b1")
+    processor.start()
+    eventually(lambda: processor.entered == ["a1"])
+    assert leased(queue, "b1")
+    submit_models(queue, "a2", "b2")
+    assert leased(queue, "b2"), "it goes with b1, which is slow to arrive"
+    assert waiting_ids(queue) == ["a2"]

@@ -13,11 +13,11 @@ from typing import Literal, TypeAlias
 
 from uvr.errors import PermanentError
 
-InstructionSetChoice: TypeAlias = Literal["auto", "avx512", "avx2", "neon", "baseline"]
+InstructionSetChoice: TypeAlias = Literal["auto", "amx", "avx512_bf16", "avx512", "avx2", "neon", "baseline"]
 """`auto` is the widest one of this processor; `baseline` the one that all processors of its kind have."""
 
 VARIABLE = "NETWORK_ISA"
-_NUMBERS = {"baseline": 1, "avx2": 2, "avx512": 3, "neon": 4}
+_NUMBERS = {"baseline": 1, "avx2": 2, "avx512": 3, "neon": 4, "avx512_bf16": 5, "amx": 6}
 """`enum tdfnet_isa`."""
 
 
@@ -25,8 +25,8 @@ def supported_by(best: int) -> list[str]:
     """The sets of a processor whose widest one has the number `best` in tdfnet.h, the widest first."""
     if best == _NUMBERS["neon"]:
         return ["neon", "baseline"]
-    narrower = [name for name, number in _NUMBERS.items() if number <= best]
-    return narrower[::-1]
+    names = [name for name, number in _NUMBERS.items() if number < best and name not in ("neon", "avx512_bf16")]
+    return [*(name for name, number in _NUMBERS.items() if number == best), *names[::-1]]
 
 
 def limit_to(choice: InstructionSetChoice) -> None:

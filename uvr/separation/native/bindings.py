@@ -34,6 +34,8 @@ class InstructionSet(IntEnum):
     AVX2 = 2
     AVX512 = 3
     NEON = 4
+    AVX512_BF16 = 5
+    AMX = 6
 
 
 class LibraryError(Exception):

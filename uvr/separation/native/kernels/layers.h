@@ -7,6 +7,7 @@
 #include "peak.h"
 #include "pool.h"
 #include "stopwatch.h"
+#include "tiles.h"
 
 /* An activation. Rows are frames, columns are bins, and the channels of a pixel are adjacent in memory ("NHWC"): the
  * inner loops of the layers run along the channels, and the pixels of a frame are the matrix that TDF multiplies. */
@@ -64,6 +65,12 @@ struct kernels {
     layer_job *filters_job;            /* of a convolution: transforms the filters of one block of output channels */
     pool_job *roformer[ROFORMER_JOBS]; /* see roformer_jobs.h */
     pool_job *peak[PEAK_KINDS];        /* see peak_jobs.h */
+};
+
+/* The jobs that multiply in bfloat16. */
+struct tiled_kernels {
+    int isa;
+    tiled_product *multiply; /* for any size: of checks and measurements */
 };
 
 /* Winograd's F(4x4, 3x3): 4x4 outputs from 6x6 inputs. */

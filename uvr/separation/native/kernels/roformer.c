@@ -76,6 +76,7 @@ int roformer_create(roformer **result, int isa, int threads, const struct roform
         return TDFNET_NO_MEMORY;
     }
     net->shape = *shape;
+    net->isa = isa;
     net->threads = threads;
     net->kernels = kernels_for(isa, 0, 0);
     net->padded_dim = (int)round_up(shape->dim, ROFORMER_PANEL);
@@ -103,7 +104,7 @@ void roformer_free(roformer *net) {
     free(net);
 }
 
-int roformer_isa_of(const roformer *net) { return net->kernels->isa; }
+int roformer_isa_of(const roformer *net) { return net->isa; }
 
 size_t roformer_bytes_of(const roformer *net) { return net->bytes; }
 

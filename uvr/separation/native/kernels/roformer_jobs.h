@@ -41,7 +41,7 @@ struct roformer {
     struct roformer_shape shape;
     int padded_dim;
     int turned, valued; /* values of a head's queries and keys, and of its values, rounded up */
-    int threads;
+    int isa, threads;
     const struct kernels *kernels;
     size_t bytes;
     struct roformer_workspace *workspace;

@@ -36,14 +36,29 @@ enum tdfnet_status {
 };
 
 /* TDFNET_BASELINE is the instruction set that every processor of an architecture has: SSE2 on x86-64, NEON on aarch64.
- */
-enum tdfnet_isa { TDFNET_BEST = 0, TDFNET_BASELINE = 1, TDFNET_AVX2 = 2, TDFNET_AVX512 = 3, TDFNET_NEON = 4 };
+ * The last two are AVX-512 with instructions for products of bfloat16 numbers. */
+enum tdfnet_isa {
+    TDFNET_BEST = 0,
+    TDFNET_BASELINE = 1,
+    TDFNET_AVX2 = 2,
+    TDFNET_AVX512 = 3,
+    TDFNET_NEON = 4,
+    TDFNET_AVX512_BF16 = 5,
+    TDFNET_AMX = 6
+};
+
+/* Whether this process can use the tiles of AMX, or what is missing: the processor has none, the operating system does
+ * not save them when it switches threads, or it refuses them to this process. */
+enum tdfnet_amx { TDFNET_AMX_USABLE = 0, TDFNET_AMX_MISSING = 1, TDFNET_AMX_NOT_SAVED = 2, TDFNET_AMX_REFUSED = 3 };
 
 /* The version of this interface. Callers written for another version must not use the library. */
 TDFNET_API int tdfnet_version(void);
 
 /* The widest instruction set that this processor and its operating system support. */
 TDFNET_API int tdfnet_best_isa(void);
+
+/* An `enum tdfnet_amx`. The first call asks the system for permission, which holds for the life of the process. */
+TDFNET_API int tdfnet_amx_state(void);
 
 /* A status in words. */
 TDFNET_API const char *tdfnet_message(int status);

@@ -1,0 +1,28 @@
+/* Numbers of 16 bits with the exponent of a float32: the upper half of one. Products of two are exact in float32.
+ *
+ *     x = high + low + rest,   |low| <= 2^-8 |x|,   |rest| <= 2^-17 |x|
+ *
+ * One term, high * high, gives a matrix product about 54 dB; three terms, high * high + high * low + low * high, 108.
+ */
+
+typedef uint32_t bits __attribute__((vector_size(VECTOR_FLOATS * 4), may_alias));
+typedef uint16_t halves __attribute__((vector_size(VECTOR_FLOATS * 2), may_alias, aligned(2)));
+
+#define UPPER_HALF 0xffff0000u
+
+/* The nearest bfloat16, to even ones in the middle between two, as a float. */
+INLINE vector high_part(vector x) {
+    const bits b = (bits)x;
+    return (vector)((b + 0x7fff + (b >> 16 & 1)) & UPPER_HALF);
+}
+
+/* What is left of x, rounded in the same way. */
+INLINE vector low_part(vector x) { return high_part(x - high_part(x)); }
+
+/* Stores numbers that are bfloat16 already, side by side. */
+INLINE void store_bfloat16(uint16_t *to, vector x) { *(halves *)to = __builtin_convertvector((bits)x >> 16, halves); }
+
+/* Stores numbers that are bfloat16 already, in pairs: even[0], odd[0], even[1], ... */
+INLINE void store_pairs(uint16_t *to, vector even, vector odd) {
+    store((float *)(void *)to, (vector)((bits)even >> 16 | ((bits)odd & UPPER_HALF)));
+}

@@ -1,0 +1,22 @@
+/* All kernels that multiply in bfloat16, compiled once for each kind of tiles. The including file defines
+ * TILED_KERNELS (the name of the table), ISA, VECTOR_FLOATS and the functions of tiles.inl. */
+#include <math.h>
+#include <string.h>
+
+#include "layers.h"
+#include "tdfnet.h"
+#include "dispatch.h"
+
+/* multiply_tiles for sizes that are not constants: for checks and for the measurement of its peak. */
+static void multiply_any(int rows, int columns, int terms, struct left a, struct right b, int steps, int add, float *to,
+                         ptrdiff_t to_row) {
+    begin_tiles();
+    if (rows == 2 && columns == 2 && terms == 1) multiply_tiles(2, 2, 1, a, b, steps, add, to, to_row);
+    else if (rows == 2 && columns == 2) multiply_tiles(2, 2, 3, a, b, steps, add, to, to_row);
+    else if (rows == 2) multiply_tiles(2, 1, terms, a, b, steps, add, to, to_row);
+    else if (columns == 2) multiply_tiles(1, 2, terms, a, b, steps, add, to, to_row);
+    else multiply_tiles(1, 1, terms, a, b, steps, add, to, to_row);
+    end_tiles();
+}
+
+const struct tiled_kernels TILED_KERNELS = {.isa = ISA, .multiply = multiply_any};

@@ -22,17 +22,7 @@ from uvr.separation.native.roformer import (
 )
 from uvr.separation.roformer.checkpoint import Floats
 from uvr.separation.roformer.configuration import NetworkShape
-from uvr.separation.roformer.packing import (
-    LINE,
-    PANEL,
-    gated,
-    packed,
-    packed_heads,
-    packed_output,
-    padded_bias,
-    round_up,
-    turns,
-)
+from uvr.separation.roformer.packing import Packed, gated, joined_heads, packed, padded_bias, padded_output, turns
 from uvr.separation.roformer.weights import Attention, FeedForward, Linear
 
 Exact = NDArray[np.float64]
@@ -62,11 +52,13 @@ class Layer:
 class Kernels:
     """The kernels for one size, which take weights as the formulas have them."""
 
-    def __init__(self, size: Size, widest: int, instruction_set: InstructionSet, threads: int = 2) -> None:
-        self._size = size
+    def __init__(
+        self, size: Size, widest: int, instruction_set: InstructionSet, threads: int = 2, *, terms: int = 0
+    ) -> None:
+        self._size, self._terms = size, terms
         self._kept: list[Any] = []  # what the structures point to
         shape = NetworkSize(size.frames, size.bands, size.dim, size.heads, size.dim_head, max(widest, size.dim))
-        self._kernels = RoformerKernels(shape, threads=threads, instruction_set=instruction_set)
+        self._kernels = RoformerKernels(shape, threads=threads, instruction_set=instruction_set, terms=terms)
 
     def split(self, layer: Linear, band: int, inputs: Floats, column: int, features: Floats) -> None:
         """Write the features of a band; `inputs` begin at `column`."""
@@ -77,13 +69,12 @@ class Kernels:
         size, attention, feed_forward = self._size, layer.attention, layer.feed_forward
         # Not checked: only these three are used, and a test may have more heads than a model.
         shape = NetworkShape.model_construct(dim=size.dim, heads=size.heads, dim_head=size.dim_head)
-        heads = self._keep(packed_heads(attention, shape))
         cosines, sines = map(self._keep, turns(attention.frequencies, size.bands if along_bands else size.frames))
         norm = None if layer.norm is None else address(self._keep(padded_bias(layer.norm)))
         structure = TransformerLayer(
-            LinearLayer.of(heads, None, len(heads) * LINE),
+            self._linear(Linear(joined_heads(attention, shape))),
             self._linear(attention.gates, attention.norm),
-            LinearLayer.of(self._keep(packed_output(attention, shape)), None, size.dim),
+            self._linear(Linear(padded_output(attention, shape))),
             self._linear(feed_forward.inner, feed_forward.norm),
             self._linear(feed_forward.outer),
             address(cosines),
@@ -113,17 +104,16 @@ class Kernels:
 
     def _mask(self, layers: Sequence[Linear], column: int) -> BandMask:
         *hidden, last = layers
-        count = len(last.weight) // 2
-        weight, bias = map(self._keep, gated(last))
-        end = LinearLayer.of(weight, bias, 2 * round_up(count, PANEL))
-        return BandMask((LinearLayer * len(layers))(*map(self._linear, hidden), end), count, column)
+        structures = map(self._linear, [*hidden, gated(last)])
+        return BandMask((LinearLayer * len(layers))(*structures), len(last.weight) // 2, column)
 
     def _linear(self, layer: Linear, gamma: Floats | None = None) -> LinearLayer:
-        weight = self._keep(packed(layer.weight if gamma is None else layer.weight * gamma))
+        outputs, inputs = layer.weight.shape
+        weight = self._keep(packed(layer.weight if gamma is None else layer.weight * gamma, self._terms))
         bias = None if layer.bias is None else self._keep(padded_bias(layer.bias))
-        return LinearLayer.of(weight, bias, len(layer.weight))
+        return LinearLayer.of(weight, bias, inputs, outputs, self._terms)
 
-    def _keep(self, array: Floats) -> Floats:
+    def _keep(self, array: Packed) -> Packed:
         copy = copied(array)
         self._kept.append(copy)
         return copy
@@ -131,7 +121,8 @@ class Kernels:
 
 def copied(array: Any) -> Floats:
     """A copy that the kernels take."""
-    copy = aligned(*array.shape)
+    array = np.asarray(array)
+    copy = aligned(*array.shape, dtype=np.uint16 if array.dtype == np.uint16 else np.float32)
     copy[...] = array
     return copy
 

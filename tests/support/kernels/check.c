@@ -50,7 +50,7 @@ static int has(int isa) {
 }
 
 int main(void) {
-    for (int isa = TDFNET_BASELINE; isa <= TDFNET_NEON; isa++) {
+    for (int isa = TDFNET_BASELINE; isa <= TDFNET_AMX; isa++) {
         if (!has(isa)) continue;
         check_tdfnet(isa);
         check_roformer(isa);

@@ -12,11 +12,18 @@ from ctypes import POINTER, Structure, c_int, c_long, c_size_t, c_void_p
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from uvr.separation.native import bindings
 from uvr.separation.native.bindings import Array, InstructionSet
 
 _ALIGNMENT = 64
+_LINE = 16
+_STEP = 32
+"""Inputs of a tile of weights."""
+
+Weight = NDArray[Any]
+"""Packed, of float32, or of bfloat16 as uint16."""
 
 
 class LinearLayer(Structure):
@@ -25,9 +32,16 @@ class LinearLayer(Structure):
     _fields_ = (("weight", c_void_p), ("bias", c_void_p), ("inputs", c_int), ("outputs", c_int))
 
     @classmethod
-    def of(cls, weight: Array, bias: Array | None, outputs: int) -> LinearLayer:
-        """The layer of a packed `weight` (lines, inputs, 16), of whose outputs the first `outputs` count."""
-        return cls(address(weight), None if bias is None else address(bias), weight.shape[1], outputs)
+    def of(cls, weight: Weight, bias: Array | None, inputs: int, outputs: int, terms: int = 0) -> LinearLayer:
+        """The layer of a packed `weight`, of whose inputs and outputs the first ones count.
+
+        Raises `ValueError` if it is not a weight of that size for `terms`.
+        """
+        lines, tiles = 2 * -(-outputs // (2 * _LINE)), -(-inputs // _STEP)
+        expected = (lines, tiles, 1 if terms == 1 else 2, _LINE, _STEP) if terms else (lines, inputs, _LINE)
+        if weight.shape != expected or weight.dtype != (np.uint16 if terms else np.float32):
+            raise ValueError(f"a {weight.dtype} weight of shape {weight.shape} for {terms} terms and shape {expected}")
+        return cls(address(weight), None if bias is None else address(bias), inputs, outputs)
 
 
 class BandMask(Structure):
@@ -53,7 +67,7 @@ class NetworkSize(Structure):
 
 
 _ARGUMENTS: dict[str, list[Any]] = {
-    "create": [POINTER(c_void_p), c_int, c_int, POINTER(NetworkSize)],
+    "create": [POINTER(c_void_p), c_int, c_int, c_int, POINTER(NetworkSize)],
     "free": [c_void_p],
     "isa_of": [c_void_p],
     "bytes_of": [c_void_p],
@@ -64,12 +78,12 @@ _ARGUMENTS: dict[str, list[Any]] = {
 
 
 class RoformerKernels:
-    """The workspaces and threads for chunks of one size.
+    """The workspaces and threads for chunks of one size, and for weights that are packed for `terms`.
 
     Raises `LibraryError` if the kernels cannot be loaded, and `KernelError` if memory or threads are missing.
     """
 
-    def __init__(self, size: NetworkSize, *, threads: int, instruction_set: InstructionSet) -> None:
+    def __init__(self, size: NetworkSize, *, threads: int, instruction_set: InstructionSet, terms: int = 0) -> None:
         self._library = bindings.load()
         self._functions = {name: self._library.function(f"roformer_{name}") for name in _ARGUMENTS}
         for name, arguments in _ARGUMENTS.items():
@@ -78,7 +92,7 @@ class RoformerKernels:
         self._functions["bytes_of"].restype = c_size_t
         self._net = c_void_p()
         isa = self._library.resolved(instruction_set)
-        self._call("create", ctypes.byref(self._net), isa, threads, ctypes.byref(size), of_network=False)
+        self._call("create", ctypes.byref(self._net), isa, terms, threads, ctypes.byref(size), of_network=False)
         # Not at the end of the process, when a daemon thread may still be in a call.
         weakref.finalize(self, self._functions["free"], self._net).atexit = False
 
@@ -120,16 +134,17 @@ class RoformerKernels:
         self._library.check(self._functions[name](*first, *arguments))
 
 
-def address(array: Array) -> int:
+def address(array: Array | Weight) -> int:
     """Where the values of `array` lie, which the kernels read in C order and aligned."""
-    if array.dtype != np.float32 or not array.flags.c_contiguous or array.ctypes.data % _ALIGNMENT:
-        raise TypeError("kernels take aligned C-ordered float32 arrays")
+    is_known = array.dtype in (np.float32, np.uint16)
+    if not is_known or not array.flags.c_contiguous or array.ctypes.data % _ALIGNMENT:
+        raise TypeError("kernels take aligned C-ordered arrays of float32, or of bfloat16 as uint16")
     return int(array.ctypes.data)
 
 
-def aligned(*shape: int) -> Array:
+def aligned(*shape: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """An array of zeros that begins at a multiple of 64 bytes."""
-    count = int(np.prod(shape))
-    memory = np.zeros(count + _ALIGNMENT // 4, np.float32)
-    start = -memory.ctypes.data % _ALIGNMENT // 4
-    return memory[start : start + count].reshape(shape)
+    bytes_ = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(bytes_ + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + bytes_].view(dtype).reshape(shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -43,7 +44,8 @@ def no_step(_share: float) -> None:
 class RoformerNetwork:
     """A network for chunks of `frames` frames. The results do not depend on `threads`, of which 0 means one per core.
 
-    Raises `LibraryError` if the kernels cannot be loaded, and `OutOfMemoryError`.
+    `terms` are those of `packing`. Raises `LibraryError` if the kernels cannot be loaded, `OutOfMemoryError`, and
+    `ValueError` if the arrays were packed for other terms.
     """
 
     def __init__(
@@ -54,18 +56,19 @@ class RoformerNetwork:
         frames: int,
         *,
         threads: int = 0,
+        terms: int = 0,
         instruction_set: InstructionSet = InstructionSet.BEST,
     ) -> None:
-        self._arrays, self._shape, self._bands, self._frames = arrays, shape, bands, frames
+        self._arrays, self._shape, self._bands, self._frames, self._terms = arrays, shape, bands, frames, terms
         self._turns: dict[tuple[bytes, int], tuple[Floats, Floats]] = {}
         size = NetworkSize(frames, len(bands.bins), shape.dim, shape.heads, shape.dim_head, self._widest)
         threads = min(threads or usable_cores(), _MAX_THREADS)
         try:
-            self._kernels = RoformerKernels(size, threads=threads, instruction_set=instruction_set)
+            self._kernels = RoformerKernels(size, threads=threads, instruction_set=instruction_set, terms=terms)
         except KernelError as error:
             raise OutOfMemoryError(f"The network cannot be made ready: {error}.") from error
         self._steps = [*self._layers()]
-        self._splits = [self._linear(f"split.{band}", shape.dim) for band in range(len(bands.bins))]
+        self._splits = [self._linear(f"split.{band}", width, shape.dim) for band, width in enumerate(bands.widths)]
         self._masks = [self._masks_of(stem) for stem in range(shape.num_stems)]
         self._features = aligned(frames, len(bands.bins), shape.dim)
 
@@ -166,18 +169,19 @@ class RoformerNetwork:
             yield from self._transformer(f"{name}.frequency", shape.freq_transformer_depth, len(self._bands.bins))
 
     def _transformer(self, name: str, depth: int, positions: int) -> Iterator[TransformerLayer]:
-        dim, norm = self._shape.dim, self._arrays.get(f"{name}.norm")
+        dim, heads, norm = self._shape.dim, self._shape.heads, self._arrays.get(f"{name}.norm")
+        turned = 2 * round_up(self._shape.dim_head // 2, LINE)
+        valued = round_up(self._shape.dim_head, PANEL)
         for number in range(depth):
             key = f"{name}.{number}"
-            heads = self._arrays[f"{key}.query_key_value.weight"]
             cosines, sines = self._turns_of(self._arrays[f"{key}.frequencies"], positions)
             is_last = number + 1 == depth
             yield TransformerLayer(
-                LinearLayer.of(heads, None, len(heads) * LINE),
-                self._linear(f"{key}.gates", self._shape.heads),
-                self._linear(f"{key}.output", dim),
-                self._linear(f"{key}.inner", 4 * dim),
-                self._linear(f"{key}.outer", dim),
+                self._linear(f"{key}.query_key_value", dim, heads * (2 * turned + valued)),
+                self._linear(f"{key}.gates", dim, heads),
+                self._linear(f"{key}.output", heads * valued, dim),
+                self._linear(f"{key}.inner", dim, 4 * dim),
+                self._linear(f"{key}.outer", 4 * dim, dim),
                 address(cosines),
                 address(sines),
                 address(norm) if norm is not None and is_last else None,
@@ -192,8 +196,9 @@ class RoformerNetwork:
             self._turns[key] = _aligned_copy(cosines), _aligned_copy(sines)
         return self._turns[key]
 
-    def _linear(self, name: str, outputs: int) -> LinearLayer:
-        return LinearLayer.of(self._arrays[f"{name}.weight"], self._arrays.get(f"{name}.bias"), outputs)
+    def _linear(self, name: str, inputs: int, outputs: int) -> LinearLayer:
+        weight, bias = self._arrays[f"{name}.weight"], self._arrays.get(f"{name}.bias")
+        return LinearLayer.of(weight, bias, inputs, outputs, self._terms)
 
     def _masks_of(self, stem: int) -> ctypes.Array[BandMask]:
         shape, count = self._shape, self._shape.mask_layers
@@ -201,8 +206,8 @@ class RoformerNetwork:
         masks = (BandMask * len(self._columns))()
         for band, columns in enumerate(self._columns):
             numbers = columns.stop - columns.start
-            outputs = enumerate([*hidden, 2 * round_up(numbers, PANEL)])
-            layers = [self._linear(f"masks.{stem}.{band}.{number}", size) for number, size in outputs]
+            sizes = pairwise([shape.dim, *hidden, 2 * round_up(numbers, PANEL)])
+            layers = [self._linear(f"masks.{stem}.{band}.{number}", *size) for number, size in enumerate(sizes)]
             masks[band] = BandMask((LinearLayer * count)(*layers), numbers, columns.start)
         return masks
 

@@ -2,13 +2,19 @@
 
 What can be computed once is computed here: the gammas of the norms and the scale of the queries become part of the
 weights behind them. The kernels take powers of 2 for those of e, so log2(e) is part of that scale.
+
+`terms` says what the weights of the kernels are made of: 0 for float32; 1 for the numbers rounded to bfloat16; 3 for
+those and, behind them, what the rounding left, rounded to bfloat16 as well. A bfloat16 is the upper half of a float32
+in a uint16.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uvr.separation.roformer.checkpoint import Floats
 from uvr.separation.roformer.configuration import NetworkShape
@@ -21,7 +27,7 @@ from uvr.separation.roformer.weights import (
     Transformer,
 )
 
-FORMAT = 3
+FORMAT = 4
 """Changes with everything that changes the arrays or their names."""
 
 PANEL = 32
@@ -30,34 +36,39 @@ PANEL = 32
 LINE = 16
 """Outputs of the weights that lie side by side."""
 
+STEP = 32
+"""Inputs of a tile of bfloat16 numbers, to whose multiples they are rounded up."""
 
-NamedArrays = Iterator[tuple[str, Floats]]
+Packed = NDArray[Any]
+"""float32, or the weights of the kernels in bfloat16 as uint16."""
+
+NamedArrays = Iterator[tuple[str, Packed]]
 
 
-def packed_arrays(weights: RoformerWeights, shape: NetworkShape) -> NamedArrays:
+def packed_arrays(weights: RoformerWeights, shape: NetworkShape, terms: int = 0) -> NamedArrays:
     """All arrays that the kernels need, one at a time, with the names by which `network` finds them."""
     for band, (norm, layer) in enumerate(zip(weights.band_norms, weights.band_inputs, strict=True)):
-        yield from _linear(f"split.{band}", layer, norm)
+        yield from _linear(f"split.{band}", layer, terms, norm)
     for number, block in enumerate(weights.blocks):
         if block.linear:
             yield from _plain_transformer(f"blocks.{number}.linear", block.linear)
-        yield from _transformer(f"blocks.{number}.time", block.time, shape)
-        yield from _transformer(f"blocks.{number}.frequency", block.frequency, shape)
+        yield from _transformer(f"blocks.{number}.time", block.time, shape, terms)
+        yield from _transformer(f"blocks.{number}.frequency", block.frequency, shape, terms)
     for stem, bands in enumerate(weights.masks):
         for band, layers in enumerate(bands):
-            yield from _mask(f"masks.{stem}.{band}", layers, weights.final_norm)
+            yield from _mask(f"masks.{stem}.{band}", layers, terms, weights.final_norm)
 
 
-def _transformer(name: str, transformer: Transformer, shape: NetworkShape) -> NamedArrays:
+def _transformer(name: str, transformer: Transformer, shape: NetworkShape, terms: int) -> NamedArrays:
     for number, (attention, feed_forward) in enumerate(transformer.layers):
         assert isinstance(attention, Attention)
         key = f"{name}.{number}"
-        yield f"{key}.query_key_value.weight", packed_heads(attention, shape)
+        yield f"{key}.query_key_value.weight", packed(joined_heads(attention, shape), terms)
         yield f"{key}.frequencies", attention.frequencies
-        yield from _linear(f"{key}.gates", attention.gates, attention.norm)
-        yield f"{key}.output.weight", packed_output(attention, shape)
-        yield from _linear(f"{key}.inner", feed_forward.inner, feed_forward.norm)
-        yield from _linear(f"{key}.outer", feed_forward.outer)
+        yield from _linear(f"{key}.gates", attention.gates, terms, attention.norm)
+        yield f"{key}.output.weight", packed(padded_output(attention, shape), terms)
+        yield from _linear(f"{key}.inner", feed_forward.inner, terms, feed_forward.norm)
+        yield from _linear(f"{key}.outer", feed_forward.outer, terms)
     if transformer.norm is not None:
         yield f"{name}.norm", padded_bias(transformer.norm)
 
@@ -97,20 +108,15 @@ def plain_transformer(name: str, arrays: Mapping[str, Floats], depth: int) -> Tr
     return Transformer(tuple(layer(f"{name}.{number}") for number in range(depth)), arrays.get(f"{name}.norm"))
 
 
-def _mask(name: str, layers: Sequence[Linear], norm: Floats | None) -> NamedArrays:
+def _mask(name: str, layers: Sequence[Linear], terms: int, norm: Floats | None) -> NamedArrays:
     for number, layer in enumerate(layers):
-        gamma = norm if number == 0 else None
-        if number + 1 < len(layers):
-            yield from _linear(f"{name}.{number}", layer, gamma)
-        else:
-            weight, bias = gated(layer, gamma)
-            yield f"{name}.{number}.weight", weight
-            yield f"{name}.{number}.bias", bias
+        is_last = number + 1 == len(layers)
+        yield from _linear(f"{name}.{number}", gated(layer) if is_last else layer, terms, None if number else norm)
 
 
-def _linear(name: str, layer: Linear, gamma: Floats | None = None) -> NamedArrays:
+def _linear(name: str, layer: Linear, terms: int, gamma: Floats | None = None) -> NamedArrays:
     """`gamma`: of the norm in front of the layer."""
-    yield f"{name}.weight", packed(layer.weight if gamma is None else layer.weight * gamma)
+    yield f"{name}.weight", packed(layer.weight if gamma is None else layer.weight * gamma, terms)
     if layer.bias is not None:
         yield f"{name}.bias", padded_bias(layer.bias)
 
@@ -120,12 +126,41 @@ def round_up(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def packed(weight: Floats) -> Floats:
-    """A weight of shape (outputs, inputs), its outputs rounded up to 32, as [outputs / 16][inputs][16]."""
+def packed(weight: Floats, terms: int = 0) -> Packed:
+    """A weight of shape (outputs, inputs), its outputs rounded up to 32.
+
+    In float32: [outputs / 16][inputs][16]. In bfloat16: [outputs / 16][inputs / 32][1 or, for three terms, 2][16][32],
+    its inputs rounded up to 32, too.
+    """
     outputs, inputs = weight.shape
-    padded = np.zeros((round_up(outputs, PANEL), inputs), np.float32)
-    padded[:outputs] = weight
-    return np.ascontiguousarray(padded.reshape(-1, LINE, inputs).swapaxes(1, 2))
+    padded = np.zeros((round_up(outputs, PANEL), round_up(inputs, STEP) if terms else inputs), np.float32)
+    padded[:outputs, :inputs] = weight
+    if not terms:
+        return np.ascontiguousarray(padded.reshape(-1, LINE, inputs).swapaxes(1, 2))
+    high = _rounded(padded)
+    tiles = [_tiles(high)]
+    if terms == 3:
+        tiles.append(_tiles(_rounded(padded - high.view(np.float32))))
+    return np.stack(tiles, axis=2) if len(tiles) > 1 else tiles[0][:, :, None]
+
+
+def _rounded(numbers: Floats) -> NDArray[np.uint32]:
+    """The bits of the nearest bfloat16 numbers as float32, to even ones in the middle between two."""
+    bits = numbers.view(np.uint32)
+    rounded: NDArray[np.uint32] = bits >> np.uint32(16)
+    rounded &= 1
+    rounded += 0x7FFF
+    rounded += bits
+    rounded &= 0xFFFF0000
+    return rounded
+
+
+def _tiles(rounded: NDArray[np.uint32]) -> NDArray[np.uint16]:
+    """Tiles of 32 inputs and 16 outputs: each line has a pair of inputs for every output."""
+    pairs = rounded[:, ::2] >> 16
+    pairs |= rounded[:, 1::2]
+    tiles = pairs.reshape(-1, LINE, pairs.shape[1] // LINE, LINE).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(tiles).view(np.uint16)
 
 
 def padded_bias(bias: Floats) -> Floats:
@@ -133,8 +168,8 @@ def padded_bias(bias: Floats) -> Floats:
     return np.pad(bias, (0, round_up(bias.size, PANEL) - bias.size))
 
 
-def packed_heads(attention: Attention, shape: NetworkShape) -> Floats:
-    """The weights of queries, keys and values of all heads, one head after the other."""
+def joined_heads(attention: Attention, shape: NetworkShape) -> Floats:
+    """The weight of queries, keys and values of all heads, one head after the other."""
     weight = attention.query_key_value.weight * attention.norm
     query, key, value = weight.reshape(3, shape.heads, shape.dim_head, shape.dim)
     query = query * np.float32(shape.dim_head**-0.5 * np.log2(np.e))
@@ -143,14 +178,14 @@ def packed_heads(attention: Attention, shape: NetworkShape) -> Floats:
         for head in range(shape.heads)
         for part in (_turned(query[head]), _turned(key[head]), _padded_rows(value[head], PANEL))
     ]
-    return packed(np.concatenate(parts))
+    return np.concatenate(parts)
 
 
-def packed_output(attention: Attention, shape: NetworkShape) -> Floats:
+def padded_output(attention: Attention, shape: NetworkShape) -> Floats:
     """The weight behind the heads, whose values are rounded up to whole panels."""
     heads = attention.output.weight.reshape(-1, shape.heads, shape.dim_head)
     padding = round_up(shape.dim_head, PANEL) - shape.dim_head
-    return packed(np.pad(heads, ((0, 0), (0, 0), (0, padding))).reshape(len(heads), -1))
+    return np.pad(heads, ((0, 0), (0, 0), (0, padding))).reshape(len(heads), -1)
 
 
 def _turned(head: Floats) -> Floats:
@@ -169,10 +204,10 @@ def turns(frequencies: Floats, positions: int) -> tuple[Floats, Floats]:
     return np.cos(padded), np.sin(padded)
 
 
-def gated(layer: Linear, gamma: Floats | None = None) -> tuple[Floats, Floats]:
+def gated(layer: Linear) -> Linear:
     """The last layer of a mask estimator: its numbers, and behind them, from a multiple of 32 on, their gates."""
     assert layer.bias is not None
-    numbers, gates = np.split(layer.weight if gamma is None else layer.weight * gamma, 2)
+    numbers, gates = np.split(layer.weight, 2)
     biases: Sequence[Floats] = np.split(layer.bias, 2)
-    weight = packed(np.concatenate([_padded_rows(numbers, PANEL), _padded_rows(gates, PANEL)]))
-    return weight, np.concatenate([padded_bias(bias) for bias in biases])
+    weight = np.concatenate([_padded_rows(numbers, PANEL), _padded_rows(gates, PANEL)])
+    return Linear(weight, np.concatenate([padded_bias(bias) for bias in biases]))

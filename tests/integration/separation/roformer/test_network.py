@@ -17,10 +17,10 @@ from uvr.separation.native.bindings import InstructionSet
 from uvr.separation.native.roformer import aligned
 from uvr.separation.roformer import reference
 from uvr.separation.roformer.bands import Bands
-from uvr.separation.roformer.checkpoint import Floats, Tensor, read_checkpoint
+from uvr.separation.roformer.checkpoint import Tensor, read_checkpoint
 from uvr.separation.roformer.configuration import NetworkShape, read_configuration
 from uvr.separation.roformer.network import RoformerNetwork
-from uvr.separation.roformer.packing import packed_arrays
+from uvr.separation.roformer.packing import Packed, packed_arrays
 from uvr.separation.roformer.weights import RoformerWeights, read_weights, tensor_sizes
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -30,10 +30,10 @@ LARGE_ONE_BLOCK = ("sw", "deux", "big_beta_5e", "four_stems")
 """Of the other published networks, ep_368 has the same sizes as ep_317, karaoke as kim, and guitar cannot be loaded."""
 
 
-def in_memory(weights: RoformerWeights, shape: NetworkShape) -> dict[str, Floats]:
+def in_memory(weights: RoformerWeights, shape: NetworkShape, terms: int = 0) -> dict[str, Packed]:
     arrays = {}
-    for name, array in packed_arrays(weights, shape):
-        arrays[name] = aligned(*array.shape)
+    for name, array in packed_arrays(weights, shape, terms):
+        arrays[name] = aligned(*array.shape, dtype=array.dtype)
         arrays[name][...] = array
     return arrays
 
@@ -55,6 +55,32 @@ def test_kernels_compute_the_formulas(name: str, instruction_set: InstructionSet
     ]
     assert np.array_equal(*results)
     assert snr_db(parts(expected), parts(results[0])) > 110
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("name", ["bands_of_bs_roformer", "linear_attention_and_three_stems", "mono"])
+def test_kernels_in_bfloat16_are_close_to_the_formulas(name: str) -> None:
+    """With the tiles of this processor, if it has some."""
+    shape, bands, weights, _ = random_network(GEOMETRIES[name])
+    spectrum = random_spectrum(shape, FRAMES)
+    expected = reference.masks(weights, shape, bands, spectrum)
+    for terms, least_db in ((1, 40), (3, 95)):
+        arrays = in_memory(weights, shape, terms)
+        results = [
+            RoformerNetwork(arrays, shape, bands, FRAMES, threads=threads, terms=terms).masks(spectrum)
+            for threads in (1, 3)
+        ]
+        assert np.array_equal(*results)
+        assert snr_db(parts(expected), parts(results[0])) > least_db
+
+
+@pytest.mark.usefixtures("kernels")
+def test_arrays_of_other_terms_are_refused() -> None:
+    shape, bands, weights, _ = random_network(GEOMETRIES["mono"])
+    arrays = in_memory(weights, shape, 1)
+    for terms in (0, 3):
+        with pytest.raises(ValueError, match="weight of shape"):
+            RoformerNetwork(arrays, shape, bands, FRAMES, threads=1, terms=terms)
 
 
 @pytest.mark.usefixtures("kernels")

@@ -18,6 +18,7 @@
 #include "pointwise.inl"
 #include "elementary_functions.inl"
 #include "panels.inl"
+#include "products.inl"
 #include "attention.inl"
 #include "roformer.inl"
 #include "peak.inl"

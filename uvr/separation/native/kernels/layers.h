@@ -71,6 +71,7 @@ struct kernels {
 struct tiled_kernels {
     int isa;
     tiled_product *multiply; /* for any size: of checks and measurements */
+    pool_job *roformer[ROFORMER_JOBS];
 };
 
 /* Winograd's F(4x4, 3x3): 4x4 outputs from 6x6 inputs. */

@@ -13,9 +13,9 @@
 
 static int larger(int a, int b) { return a > b ? a : b; }
 
-static int tokens_per_job(const struct roformer_shape *shape) {
-    const int longest = larger(shape->frames, shape->bands);
-    return larger(longest, larger(JOB_TOKENS, BLOCK_TOKENS));
+static int tokens_per_job(const struct roformer *net) {
+    const int longest = larger(net->shape.frames, net->shape.bands);
+    return larger(longest, larger(JOB_TOKENS, net->block));
 }
 
 static int is_possible(const struct roformer_shape *shape) {
@@ -38,7 +38,7 @@ static struct panels panels_of(roformer *net, int values, int tokens) {
 }
 
 static int make_workspace(roformer *net, struct roformer_workspace *work) {
-    const int tokens = tokens_per_job(&net->shape), dim = net->shape.dim, heads = net->shape.heads;
+    const int tokens = tokens_per_job(net), dim = net->shape.dim, heads = net->shape.heads;
     const ptrdiff_t positions = round_up(larger(net->shape.frames, net->shape.bands), ROFORMER_PANEL);
     work->tokens = panels_of(net, dim, tokens);
     work->normal = panels_of(net, dim, tokens);
@@ -47,26 +47,28 @@ static int make_workspace(roformer *net, struct roformer_workspace *work) {
     work->values = panels_of(net, net->valued, tokens);
     work->gates = panels_of(net, heads, tokens);
     work->attended = panels_of(net, heads * net->valued, tokens);
-    work->hidden = panels_of(net, net->shape.widest, BLOCK_TOKENS);
-    work->second_hidden = panels_of(net, net->shape.widest, BLOCK_TOKENS);
+    work->hidden = panels_of(net, net->shape.widest, net->block);
+    work->second_hidden = panels_of(net, net->shape.widest, net->block);
     work->packed_keys = array_of(net, positions * net->turned);
-    work->scores = array_of(net, positions * MAX_TILE_ROWS);
+    work->packed_values = array_of(net, net->terms ? positions * net->valued : 0);
+    work->scores = array_of(net, positions / ROFORMER_PANEL * SCORE_STRIDE);
     return work->tokens.data && work->normal.data && work->queries.data && work->keys.data && work->values.data &&
            work->gates.data && work->attended.data && work->hidden.data && work->second_hidden.data &&
-           work->packed_keys && work->scores;
+           work->packed_keys && work->packed_values && work->scores;
 }
 
 static void free_workspace(struct roformer_workspace *work) {
     float *arrays[] = {work->tokens.data,        work->normal.data, work->queries.data,  work->keys.data,
                        work->values.data,        work->gates.data,  work->attended.data, work->hidden.data,
-                       work->second_hidden.data, work->packed_keys, work->scores};
+                       work->second_hidden.data, work->packed_keys, work->packed_values, work->scores};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) free(arrays[i]);
 }
 
-int roformer_create(roformer **result, int isa, int threads, const struct roformer_shape *shape) {
+int roformer_create(roformer **result, int isa, int terms, int threads, const struct roformer_shape *shape) {
     if (!result || !shape) return TDFNET_BAD_ARGUMENT;
     *result = NULL;
     if (threads < 1 || threads > MAX_THREADS || !is_possible(shape)) return TDFNET_BAD_ARGUMENT;
+    if (terms != 0 && terms != 1 && terms != 3) return TDFNET_BAD_ARGUMENT;
     isa = resolve_isa(isa);
     if (isa < 0) return isa;
     roformer *net = calloc(1, sizeof *net);
@@ -78,7 +80,10 @@ int roformer_create(roformer **result, int isa, int threads, const struct roform
     net->shape = *shape;
     net->isa = isa;
     net->threads = threads;
-    net->kernels = kernels_for(isa, 0, 0);
+    net->terms = terms;
+    net->jobs = terms ? tiled_kernels_for(isa)->roformer : kernels_for(isa, 0, 0)->roformer;
+    net->block = terms ? TILED_BLOCK_TOKENS : BLOCK_TOKENS;
+    net->feed = terms ? TILED_FEED_VALUES : FEED_VALUES;
     net->padded_dim = (int)round_up(shape->dim, ROFORMER_PANEL);
     net->turned = 2 * (int)round_up(shape->dim_head / 2, LINE);
     net->valued = (int)round_up(shape->dim_head, ROFORMER_PANEL);
@@ -111,7 +116,7 @@ size_t roformer_bytes_of(const roformer *net) { return net->bytes; }
 static int run(roformer *net, enum roformer_job kind, struct roformer_call *call, int jobs) {
     call->net = net;
     pthread_mutex_lock(&net->lock);
-    pool_run(net->pool, net->kernels->roformer[kind], call, jobs);
+    pool_run(net->pool, net->jobs[kind], call, jobs);
     pthread_mutex_unlock(&net->lock);
     return TDFNET_OK;
 }
@@ -130,7 +135,7 @@ int roformer_split(roformer *net, const struct roformer_linear *linear, int band
     if (linear->outputs != net->shape.dim) return TDFNET_BAD_ARGUMENT;
     struct roformer_call call = {
         .linear = linear, .band = band, .inputs = inputs, .stride = stride, .features = features};
-    return run(net, SPLIT, &call, divide_up(net->shape.frames, BLOCK_TOKENS));
+    return run(net, SPLIT, &call, divide_up(net->shape.frames, net->block));
 }
 
 int roformer_transform(roformer *net, const struct roformer_layer *layer, float *features) {
@@ -174,5 +179,5 @@ int roformer_masks(roformer *net, const struct roformer_mask *masks, int layers,
                                  .features = (float *)features,
                                  .outputs = outputs,
                                  .stride = stride};
-    return run(net, MASK, &call, count * divide_up(net->shape.frames, BLOCK_TOKENS));
+    return run(net, MASK, &call, count * divide_up(net->shape.frames, net->block));
 }

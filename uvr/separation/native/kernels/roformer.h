@@ -1,11 +1,13 @@
-/* The layers of BS-RoFormer and Mel-Band RoFormer, in float32.
+/* The layers of BS-RoFormer and Mel-Band RoFormer. Products are those of float32 numbers, or of bfloat16 numbers in one
+ * or three terms (bfloat16.inl), with sums in float32 like everything else.
  *
  * The features of a chunk lie in one array [frames][bands][dim] that the caller owns. Each call changes them by one
  * layer, so the caller can report progress and stop between two layers. Results do not depend on the number of threads.
  *
- * The caller keeps the weights, too: nothing is copied. Those of a linear layer are packed [outputs / 16][inputs][16],
- * with the outputs rounded up to 32 by zeros. Biases have as many values as there are packed outputs. All arrays are
- * aligned to 64 bytes. */
+ * The caller keeps the weights, too: nothing is copied. Those of a linear layer are packed [outputs / 16][inputs][16]
+ * in float32. In bfloat16 they are tiles (tiles.h) [outputs / 16][inputs / 32], and in three terms a tile of low parts
+ * lies behind each of high parts. Zeros round up the outputs, and the inputs of tiles, to 32. Biases have as many
+ * values as there are packed outputs. All arrays are aligned to 64 bytes. */
 #ifndef ROFORMER_H
 #define ROFORMER_H
 
@@ -15,9 +17,10 @@
 
 typedef struct roformer roformer;
 
-/* `weight` is packed; `bias` may be NULL. */
+/* `weight` is packed: floats, or bfloat16 numbers as uint16_t. `bias` may be NULL. */
 struct roformer_linear {
-    const float *weight, *bias;
+    const void *weight;
+    const float *bias;
     int inputs, outputs;
 };
 
@@ -49,8 +52,9 @@ struct roformer_shape {
 };
 
 /* Creates a network with `threads` threads (1 to 256, including the caller's) that uses no instruction set wider than
- * `isa`. This and all other functions return a status of tdfnet.h. */
-TDFNET_API int roformer_create(roformer **net, int isa, int threads, const struct roformer_shape *shape);
+ * `isa`. `terms`: of a product in bfloat16, 1 or 3, or 0 for float32. This and all other functions return a status of
+ * tdfnet.h. */
+TDFNET_API int roformer_create(roformer **net, int isa, int terms, int threads, const struct roformer_shape *shape);
 TDFNET_API void roformer_free(roformer *net);
 TDFNET_API int roformer_isa_of(const roformer *net);
 TDFNET_API size_t roformer_bytes_of(const roformer *net); /* memory for the workspaces of all threads */

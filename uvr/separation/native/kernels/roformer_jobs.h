@@ -8,11 +8,13 @@
 #include "roformer.h"
 
 /* Tokens that go through a linear layer at a time: they stay in the L2 cache while the weights pass by. A multiple of
- * the rows of every register tile. */
+ * the rows of every register tile, or of those of two tiles of bfloat16. */
 #define BLOCK_TOKENS 48
+#define TILED_BLOCK_TOKENS 96
 
-/* Hidden values of a feed-forward layer that are computed, and used, at a time. */
+/* Hidden values of a feed-forward layer that are computed, and used, at a time. A multiple of ROFORMER_PANEL. */
 #define FEED_VALUES 256
+#define TILED_FEED_VALUES 512
 
 /* Tokens of a job that has several short sequences. */
 #define JOB_TOKENS 480
@@ -27,13 +29,16 @@ struct panels {
  * beyond them, and it is never a multiple of 4 kB: the panels of a token would share the same few cache sets. */
 static inline ptrdiff_t panel_stride(int tokens) { return (round_up(tokens, 32) + 12) * ROFORMER_PANEL; }
 
+/* The distance between panels of scores, of up to 32 queries. Not a multiple of 4 kB, either. */
+#define SCORE_STRIDE (34 * ROFORMER_PANEL)
+
 struct roformer_workspace {
     struct panels tokens, normal;        /* the features of the tokens, and the same after a norm */
     struct panels queries, keys, values; /* of one head */
     struct panels gates, attended;       /* of all heads */
-    struct panels hidden, second_hidden; /* of BLOCK_TOKENS tokens */
-    float *packed_keys;                  /* of one sequence */
-    float *scores;                       /* of a register tile of queries with all keys */
+    struct panels hidden, second_hidden; /* of a block of tokens */
+    float *packed_keys, *packed_values;  /* of one sequence */
+    float *scores;                       /* of some queries with all keys */
 };
 
 struct roformer {
@@ -42,7 +47,9 @@ struct roformer {
     int padded_dim;
     int turned, valued; /* values of a head's queries and keys, and of its values, rounded up */
     int isa, threads;
-    const struct kernels *kernels;
+    int terms;       /* of a product in bfloat16 (see bfloat16.inl), 0 in float32 */
+    int block, feed; /* BLOCK_TOKENS and FEED_VALUES, or those of tiles */
+    pool_job *const *jobs;
     size_t bytes;
     struct roformer_workspace *workspace;
     struct pool *pool;
@@ -88,10 +95,10 @@ static inline ptrdiff_t place_of(const struct roformer *net, const struct roform
     return layer->along_bands ? feature_of(net, sequence, position) : feature_of(net, position, sequence);
 }
 
-/* The frames of a job that takes BLOCK_TOKENS of them. */
+/* The frames of a job that takes a block of them. */
 static inline int frames_of(const struct roformer *net, int job) {
-    const int left = net->shape.frames - job * BLOCK_TOKENS;
-    return left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+    const int left = net->shape.frames - job * net->block;
+    return left < net->block ? left : net->block;
 }
 
 #endif

@@ -6,6 +6,12 @@
 #include "layers.h"
 #include "tdfnet.h"
 #include "dispatch.h"
+#include "roformer_jobs.h"
+#include "elementary_functions.inl"
+#include "panels.inl"
+#include "tiled_products.inl"
+#include "attention.inl"
+#include "roformer.inl"
 
 /* multiply_tiles for sizes that are not constants: for checks and for the measurement of its peak. */
 static void multiply_any(int rows, int columns, int terms, struct left a, struct right b, int steps, int add, float *to,
@@ -19,4 +25,8 @@ static void multiply_any(int rows, int columns, int terms, struct left a, struct
     end_tiles();
 }
 
-const struct tiled_kernels TILED_KERNELS = {.isa = ISA, .multiply = multiply_any};
+const struct tiled_kernels TILED_KERNELS = {
+    .isa = ISA,
+    .multiply = multiply_any,
+    .roformer = {[SPLIT] = split_job, [TRANSFORM] = transform_job, [MASK] = mask_job},
+};

@@ -170,8 +170,8 @@ def links(name: str, suffix: str = "wav") -> dict[str, str]:
 
 
 FACTS = {
-    "model": "half", "provider": "cpu", "backend": "onnxruntime", "audio_s": 0.25, "sample_rate": 8000, "channels": 1,
-    "output_format": "wav", "gain": 1.0, "notes": [],
+    "model": "half", "provider": "cpu", "backend": "onnxruntime", "precision": "float32", "audio_s": 0.25,
+    "sample_rate": 8000, "channels": 1, "output_format": "wav", "gain": 1.0, "notes": [],
 }  # fmt: skip
 
 

@@ -191,5 +191,5 @@ class _Loader:
         except KernelError as error:
             raise KernelsUnavailableError(f"the kernels cannot run {self.model_path.name}: {error}") from error
         facts = {"instruction_set": network.instruction_set.name, "threads": network.threads, "bytes": network.bytes}
-        log.info("network.loaded", device=self.device, provider="cpu", backend="native", **facts)
+        log.info("network.loaded", device=self.device, provider="cpu", backend="native", precision="float32", **facts)
         return network

@@ -59,9 +59,9 @@ def reference(model: Path) -> np.ndarray:
 def test_a_model_is_checked_once_and_for_all_when_it_is_opened(model, monkeypatch):
     first = opened(model)
     assert isinstance(first, NativeNetwork)
-    assert snr_db(reference(model), first.run(SPECTRUM)) > MIN_SNR_DB
+    assert snr_db(reference(model), first.run(SPECTRUM)) > MIN_SNR_DB["float32"]
     entry = json.loads(record_of(model).path.read_text())
-    assert entry["snr_db"] > MIN_SNR_DB
+    assert entry["snr_db"] > MIN_SNR_DB["float32"]
     assert entry["model"] == "small.onnx"
     monkeypatch.setattr(self_check, "run_check", lambda _comparison: pytest.fail("it was checked again"))
     assert isinstance(opened(model), NativeNetwork)
@@ -276,6 +276,7 @@ def test_records_that_apply_to_nothing_are_removed(model):
     used = {
         ".small.onnx.6666666666666666.self-check.json": record_of(model)._about | {"processor": "another node's"},
         ".small.onnx.7777777777777777.self-check.json": record_of(model)._about | {"instruction_set": "AVX1024"},
+        ".small.onnx.9999999999999999.self-check.json": record_of(model)._about | {"precision": "bfloat16"},
         ".other.onnx.8888888888888888.self-check.json": record_of(model)._about | {"model": "other.onnx"},
     }
     for name, content in (old | used).items():
@@ -297,6 +298,20 @@ def test_with_another_library_or_processor_the_model_is_checked_again(model, mon
     assert record_of(model).read().agrees
     monkeypatch.setattr(self_check, "_processor", lambda: "another one")
     assert record_of(model).read() == Verdict()
+
+
+def test_each_precision_has_a_verdict_of_its_own(model):
+    exact = record_of(model)
+    rounded = Record(model, model.read_bytes(), bindings.load(), "bfloat16")
+    assert rounded.conclude(40.0) == Verdict(40.0, precision="bfloat16")
+    assert rounded.read().agrees
+    assert exact.read() == Verdict()
+    exact.conclude(40.0)
+    assert exact.read().is_refusal
+    assert exact.read().sentence == "the self-check found 40.0 dB; at least 60 dB are required"
+    rounded.conclude(34.94)
+    assert rounded.read().is_refusal
+    assert rounded.read().sentence == "the self-check in bfloat16 found 34.9 dB; at least 35 dB are required"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"tries": "x", "snr_db": 1}', '{"snr_db": 99}'])
@@ -341,7 +356,7 @@ def test_processes_that_check_at_once_agree_on_one_record(model):
     with context.Pool(3) as pool:
         assert pool.map(opened_in_a_process, [model] * 3) == ["native"] * 3
     entry = json.loads(record_of(model).path.read_text())
-    assert entry["snr_db"] > MIN_SNR_DB
+    assert entry["snr_db"] > MIN_SNR_DB["float32"]
     assert entry["tries"] == 0
     assert not list(model.parent.glob("*.part"))
 

@@ -2,8 +2,9 @@
 
 A multiply-add counts as one operation (MAC). `direct` is what the layer's definition needs; `done` is what the kernels
 multiply: a Winograd convolution F(4x4, 3x3) does 36 products instead of 144 for each 4x4 outputs, at the edges also for
-outputs outside of the image, and Strassen's algorithm 7 instead of 8 in a large TDF. The bytes are those that must move
-if no cache holds them: what goes in, what comes out, and the weights, each once, in float32.
+outputs outside of the image, and Strassen's algorithm 7 instead of 8 in a large TDF in float32. A product of several
+terms counts once. The bytes are those that must move if no cache holds them: what goes in, what comes out, and the
+weights, each once, in float32.
 """
 
 from __future__ import annotations
@@ -60,20 +61,20 @@ class Image:
         return self.pixels * self.channels
 
 
-def works(architecture: Architecture) -> Iterator[Work]:
+def works(architecture: Architecture, terms: int = 0) -> Iterator[Work]:
     """The work of each part in the order of `NativeNetwork.seconds`: the import, each layer, the export."""
     image, level = Image(architecture.channels, architecture.bins, architecture.frames), 0
     yield _transfer(image)
     for layer in architecture.layers:
         following = _image_behind(layer, image)
         level += isinstance(layer, Down) - isinstance(layer, Up)
-        yield work_of(layer, image, following, level - isinstance(layer, Down))
+        yield work_of(layer, image, following, level - isinstance(layer, Down), terms)
         image = following
     yield _transfer(image)
 
 
-def work_of(layer: Layer, inside: Image, outside: Image, level: int) -> Work:
-    """The work of one layer between two images."""
+def work_of(layer: Layer, inside: Image, outside: Image, level: int, terms: int = 0) -> Work:
+    """The work of one layer between two images, if its products have so many terms in bfloat16; 0 means float32."""
     pairs, values = inside.channels * outside.channels, inside.values + outside.values
     match layer:
         case Pointwise():
@@ -87,7 +88,7 @@ def work_of(layer: Layer, inside: Image, outside: Image, level: int) -> Work:
             hidden = narrow.weight.shape[1]
             direct = 2 * inside.values * hidden
             sides = inside.frames, inside.bins, hidden
-            halved = all(side % 2 == 0 for side in sides) and hidden // 2 >= MIN_PART_ROWS
+            halved = not terms and all(side % 2 == 0 for side in sides) and hidden // 2 >= MIN_PART_ROWS
             done = direct * 7 // 8 if halved else direct
             return _work("TDF", level, direct, values + 2 * inside.bins * hidden, done)
         case Down():

@@ -2,12 +2,17 @@
 
 Each contender is a process that computes the same segment, with one thread and with two: the kernels with each
 instruction set in question, and ONNX Runtime, which uses the widest one. They take turns, in reverse order in every
-second round. The network is the stand-in of UVR-MDX-NET-Inst_HQ_4 (`bench.standin`). Times are medians; ratios are
-medians of the ratios within each round. Memory is the peak of the process (VmHWM). SNR compares each estimate with the
-same network in float64, which takes a minute and 8 GB once (`--no-snr` skips it).
+second round, and go on until their ratios agree (`bench.pairs`). The network is the stand-in of UVR-MDX-NET-Inst_HQ_4
+(`bench.standin`). Times are medians; ratios are medians of the ratios within each round. Memory is the peak of the
+process (VmHWM). SNR compares each estimate with the same network in float64, which takes a minute and 8 GB once
+(`--no-snr` skips it).
+
+`--terms` chooses how many products of bfloat16 numbers the kernels add up for one product, 0 for none: float32. Without
+it they choose as in the service.
 
 The tables by class of layer (`bench.layers`) compare the kernels with what the same instruction set reaches in loops
 that only multiply and add, or only read or write memory, on the same number of threads, measured before the turns.
+With terms, the peak is that of products of tiles in the L1 cache, divided by the terms.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +38,7 @@ from numpy.typing import NDArray
 
 from bench import standin
 from bench.layers import Ceiling, measured, table, works
+from bench.pairs import Pairs, agree, all_pairs, ratios_of, rounds_until
 from bench.support import ROOT, best_bytes_per_s, machine, write_results
 from bench.worker import peak_rss_mib
 from uvr import logs
@@ -56,6 +63,8 @@ class Contender:
     instruction_set: str
     """Of the kernels; "" for ONNX Runtime."""
     threads: int
+    terms: int | None
+    """Of the kernels; None until they have chosen."""
     process: subprocess.Popen[str]
     output: Path
     seconds: list[float] = field(default_factory=list)
@@ -65,8 +74,9 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Of the engine and its instruction set."""
-        return f"{self.engine}, {self.instruction_set}" if self.instruction_set else self.engine
+        """Of the engine, its instruction set and its terms."""
+        terms = f"{self.terms} terms" if self.terms else ""
+        return ", ".join(filter(None, [self.engine, self.instruction_set, terms]))
 
     @property
     def part_seconds(self) -> list[list[float]]:
@@ -81,7 +91,21 @@ class Contender:
         answer = json.loads(self.process.stdout.readline())
         self.seconds.append(answer["seconds"])
         self.parts.append(answer["parts"])
+        self.terms = answer["terms"]
         self.peak_mib = answer["peak_mib"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the processor can do at most with an instruction set: multiply-adds and bytes moved, each in a second."""
+
+    floats_per_s: float
+    tiles_per_s: float
+    bytes_per_s: float
+
+    def ceiling(self, terms: int | None) -> Ceiling:
+        """For a network with so many terms."""
+        return Ceiling(self.tiles_per_s / terms if terms else self.floats_per_s, self.bytes_per_s)
 
 
 def main() -> None:
@@ -89,23 +113,24 @@ def main() -> None:
     options = parsed_options()
     model = standin.ensure()
     if options.serve:
-        serve(options.serve, model, options.segment, options.threads[0], options.isa[0])
+        serve(options, model)
         return
     names = instruction_sets(options.isa)
-    ceilings = {(name, threads): ceiling_of(name, threads) for name in names for threads in options.threads}
+    limits = {(name, threads): limits_of(name, threads) for name in names for threads in options.threads}
+    kernels = [(KERNELS, *choice) for choice in product(names, options.terms)]
     with tempfile.TemporaryDirectory(prefix="uvr-bench-") as folder, ExitStack() as stack:
         segment = Path(folder) / "segment.npy"
         np.save(segment, standin.spectrum())
         contenders = [
-            stack.enter_context(contender(engine, name, segment, threads))
+            stack.enter_context(contender(*choice, segment, threads))
             for threads in options.threads
-            for engine, name in [*((KERNELS, name) for name in names), (RUNTIME, "")]
+            for choice in [*kernels, (RUNTIME, "", None)]
         ]
         take_turns(contenders, options.rounds)
         snrs = [] if options.no_snr else snrs_db(model, np.load(segment), contenders)
-        report(contenders, snrs, options.rounds)
-    report_layers(model, contenders, ceilings)
-    on = machine() | {"ceilings": {f"{name}, {threads}": vars(found) for (name, threads), found in ceilings.items()}}
+        report(contenders, snrs)
+    report_layers(model, contenders, limits)
+    on = machine() | {"limits": {f"{name}, {threads}": vars(found) for (name, threads), found in limits.items()}}
     rows = [
         {"network": one.name, "threads": one.threads, "seconds": one.seconds, "peak_mib": one.peak_mib}
         | {"part_seconds": one.part_seconds}
@@ -117,7 +142,9 @@ def main() -> None:
 def parsed_options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="The kernels compared with ONNX Runtime, for the network alone.")
-    parser.add_argument("--rounds", type=int, default=7, help="number of turns per contender (7)")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="turns per contender (7), up to three times as many until ratios agree"
+    )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (1 2)")
     parser.add_argument(
         "--isa",
@@ -125,9 +152,17 @@ def parsed_options() -> argparse.Namespace:
         choices=[one.name for one in InstructionSet],
         help="instruction sets of the kernels (all of this processor but BASELINE)",
     )
+    parser.add_argument(
+        "--terms",
+        nargs="+",
+        type=int,
+        default=[None],
+        help="bfloat16 products that the kernels add up for one product, 0 for float32 (as the service chooses)",
+    )
     parser.add_argument("--no-snr", action="store_true", help="skip the comparison with float64")
     parser.add_argument("--serve", choices=(KERNELS, RUNTIME), help=argparse.SUPPRESS)
     parser.add_argument("--segment", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -139,52 +174,62 @@ def instruction_sets(named: list[str] | None) -> list[str]:
     return list(dict.fromkeys(library.resolved(one).name for one in sets))
 
 
-def ceiling_of(name: str, threads: int) -> Ceiling:
+def limits_of(name: str, threads: int) -> Limits:
     """What this processor can do at most with an instruction set."""
     isa = InstructionSet[name]
-    return Ceiling(peak_rate(Peak.MULTIPLY, isa, threads), best_bytes_per_s(isa, threads))
+    floats, tiles = (peak_rate(peak, isa, threads) for peak in (Peak.MULTIPLY, Peak.TILES))
+    return Limits(floats, tiles, best_bytes_per_s(isa, threads))
 
 
 @contextmanager
-def contender(engine: str, isa: str, segment: Path, threads: int) -> Iterator[Contender]:
+def contender(engine: str, isa: str, terms: int | None, segment: Path, threads: int) -> Iterator[Contender]:
     """A process that loads the network and runs while the block does."""
-    options = ["--segment", str(segment), "--threads", str(threads), *(["--isa", isa] if isa else ["--isa", "BEST"])]
+    output = segment.with_name(f"{engine}-{isa}-{terms}-{threads}.npy")
+    options = ["--segment", str(segment), "--output", str(output), "--threads", str(threads)]
+    options += ["--isa", isa or "BEST", *([] if terms is None else ["--terms", str(terms)])]
     command = [sys.executable, "-m", "bench.network", "--serve", engine, *options]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
-        yield Contender(engine, isa, threads, process, output_of(engine, isa or "BEST", segment, threads))
-
-
-def output_of(engine: str, isa: str, segment: Path, threads: int) -> Path:
-    """The file with the last estimate of a contender."""
-    return segment.with_name(f"{engine}-{isa}-{threads}.npy")
+        yield Contender(engine, isa, threads, terms, process, output)
 
 
 def take_turns(contenders: list[Contender], rounds: int) -> None:
-    """Let all compute the segment in turns, once to warm up and then `rounds` times."""
-    for number in range(-1, rounds):
+    """Let all compute the segment in turns: once to warm up, then `rounds` times, and more if the ratios differ."""
+    for one in contenders:
+        one.take_turn()
+        one.seconds.clear()
+        one.parts.clear()
+
+    def all_agree() -> bool:
+        return all(agree(pairs_of(one, contenders)) for one in contenders if one.engine == KERNELS)
+
+    for number in rounds_until(all_agree, rounds):
         for one in contenders if number % 2 == 0 else reversed(contenders):
             one.take_turn()
-            if number < 0:
-                one.seconds.clear()
-                one.parts.clear()
 
 
-def serve(engine: str, model: Path, segment: Path, threads: int, isa: str) -> None:
+def pairs_of(ours: Contender, contenders: list[Contender]) -> Pairs:
+    """The seconds of the kernels and of ONNX Runtime with as many threads, in each round."""
+    (theirs,) = (one for one in contenders if one.engine == RUNTIME and one.threads == ours.threads)
+    return list(zip(ours.seconds, theirs.seconds, strict=True))
+
+
+def serve(options: argparse.Namespace, model: Path) -> None:
     """What such a process does: compute the segment once for each line of input."""
     logs.configure("warning", "json", process="bench")
-    network = loaded(engine, model, threads, isa)
-    spectrum = np.load(segment)
+    network = loaded(options.serve, model, options.threads[0], options.isa[0], options.terms[0])
+    spectrum = np.load(options.segment)
     for _ in sys.stdin:
         started = time.perf_counter()
         estimate = network.run(spectrum)
         seconds = time.perf_counter() - started
-        np.save(output_of(engine, isa, segment, threads), estimate)
-        parts = network.seconds if engine == KERNELS else []
-        print(json.dumps({"seconds": seconds, "parts": parts, "peak_mib": peak_rss_mib()}), flush=True)
+        np.save(options.output, estimate)
+        parts = network.seconds if options.serve == KERNELS else []
+        answer = {"seconds": seconds, "parts": parts, "terms": getattr(network, "terms", 0)}
+        print(json.dumps(answer | {"peak_mib": peak_rss_mib()}), flush=True)
 
 
-def loaded(engine: str, model: Path, threads: int, isa: str) -> Any:
+def loaded(engine: str, model: Path, threads: int, isa: str, terms: int | None) -> Any:
     """The loaded network; imports only what this contender needs."""
     if engine == RUNTIME:
         from uvr.separation.mdx.onnxruntime_network import OnnxRuntimeNetwork
@@ -192,7 +237,9 @@ def loaded(engine: str, model: Path, threads: int, isa: str) -> Any:
         return OnnxRuntimeNetwork(model, parameters_of(model), threads=threads, device="cpu")
     from uvr.separation.native.network import NativeNetwork
 
-    return NativeNetwork(recognise(model.read_bytes()), threads=threads, instruction_set=InstructionSet[isa])
+    precision: dict[str, Any] = {} if terms is None else {"terms": terms}
+    architecture = recognise(model.read_bytes())
+    return NativeNetwork(architecture, threads=threads, instruction_set=InstructionSet[isa], **precision)
 
 
 def snrs_db(model: Path, spectrum: Spectrum, engines: list[Contender]) -> list[float]:
@@ -215,10 +262,12 @@ def in_double(model: Path, spectrum: Spectrum) -> NDArray[np.float64]:
     return exact
 
 
-def report(contenders: list[Contender], snrs: list[float], rounds: int) -> None:
+def report(contenders: list[Contender], snrs: list[float]) -> None:
     """Print how fast, how large and how exact all are, and compare that with the targets."""
     on = machine()
-    print(f"{on['cores']} cores of {on['processor']}; medians of {rounds} turns, range in brackets\n")
+    print(
+        f"{on['cores']} cores of {on['processor']}; medians of {len(contenders[0].seconds)} turns, range in brackets\n"
+    )
     print("| network | threads | seconds per segment | peak MiB | SNR to float64, dB |\n|---|---|---|---|---|")
     for number, one in enumerate(contenders):
         snr = f"{snrs[number]:.1f}" if snrs else ""
@@ -227,19 +276,18 @@ def report(contenders: list[Contender], snrs: list[float], rounds: int) -> None:
     print("\n| what | aim | reached |\n|---|---|---|")
     ours = [one for one in contenders if one.engine == KERNELS]
     for one in ours:
-        (theirs,) = (other for other in contenders if other.engine == RUNTIME and other.threads == one.threads)
-        print_reached(
-            f"{one.name}, {threads_of(one)}: times as fast as ONNX Runtime",
-            MIN_RATIO.get(one.instruction_set),
-            ratio_of(one, theirs),
-            2,
-        )
+        what = f"{one.name}, {threads_of(one)}: times as fast as ONNX Runtime"
+        ratio = statistics.median(ratios_of(pairs_of(one, contenders)))
+        print_reached(what, MIN_RATIO.get(one.instruction_set), ratio, 2)
     if snrs:
         worst = min(snr for snr, one in zip(snrs, contenders, strict=True) if one.engine == KERNELS)
         print_reached("SNR to float64, dB", MIN_SNR_DB, worst, 1)
-    for name in dict.fromkeys(one.instruction_set for one in ours):
-        estimates = {np.load(one.output).tobytes() for one in ours if one.instruction_set == name}
+    for name in dict.fromkeys(one.name for one in ours):
+        estimates = {np.load(one.output).tobytes() for one in ours if one.name == name}
         print(f"| {name}: different results for different numbers of threads | 1 | {len(estimates)} |")
+    print("\nSeconds of the kernels, of ONNX Runtime, and their ratio, round by round:\n")
+    for one in ours:
+        print(f"- {one.name}, {threads_of(one)}: {all_pairs(pairs_of(one, contenders))}")
 
 
 def print_reached(what: str, aim: float | None, reached: float, digits: int) -> None:
@@ -248,27 +296,21 @@ def print_reached(what: str, aim: float | None, reached: float, digits: int) -> 
     print(f"| {what} | {'' if aim is None else format(aim, 'g')} | {reached:.{digits}f}{missed} |")
 
 
-def ratio_of(ours: Contender, theirs: Contender) -> float:
-    """How many times as fast `ours` is, as the median over all rounds."""
-    pairs = zip(ours.seconds, theirs.seconds, strict=True)
-    return statistics.median(theirs_s / ours_s for ours_s, theirs_s in pairs)
-
-
 def threads_of(one: Contender) -> str:
     """The number of threads in words."""
     return f"{one.threads} thread{'s' * (one.threads > 1)}"
 
 
-def report_layers(model: Path, contenders: list[Contender], ceilings: dict[tuple[str, int], Ceiling]) -> None:
+def report_layers(model: Path, contenders: list[Contender], limits: dict[tuple[str, int], Limits]) -> None:
     """Print for the kernels where the time goes, by class of layer and level."""
-    steps = list(works(recognise(model.read_bytes())))
+    architecture = recognise(model.read_bytes())
     for one in contenders:
         if one.engine != KERNELS:
             continue
-        ceiling = ceilings[one.instruction_set, one.threads]
+        ceiling = limits[one.instruction_set, one.threads].ceiling(one.terms)
         peak, bandwidth = ceiling.macs_per_s / 1e9, ceiling.bytes_per_s / 1e9
-        print(f"\n{one.instruction_set}, {threads_of(one)}: peak {peak:.1f} GMAC/s, bandwidth {bandwidth:.1f} GB/s\n")
-        parts = measured(steps, one.part_seconds, one.threads)
+        print(f"\n{one.name}, {threads_of(one)}: peak {peak:.1f} GMAC/s, bandwidth {bandwidth:.1f} GB/s\n")
+        parts = measured(list(works(architecture, one.terms or 0)), one.part_seconds, one.threads)
         print("\n".join(table(parts, statistics.median(one.seconds), ceiling)))
 
 

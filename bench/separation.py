@@ -1,7 +1,7 @@
 """The speed and memory of this engine compared with audio-separator: `python -m bench.separation [PART…]`.
 
 Both separate the same songs with the same network, a stand-in of UVR-MDX-NET-Inst_HQ_4 (see `bench.standin`). They take
-turns, in reverse order in every second round. This engine takes part twice: with its own kernels, if there is a C
+turns, in reverse order in every second round, and go on until their ratios agree (`bench.pairs`). This engine takes part twice: with its own kernels, if there is a C
 compiler, and with the same version of ONNX Runtime as audio-separator. Parts:
 
     cold:20     a process that starts, loads the network, separates one song of 20 s and ends
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import standin
+from bench.pairs import Pairs, agree, all_pairs, ratios_of, rounds_until
 from bench.songs import made_song
 from bench.support import (
     OURS,
@@ -125,7 +126,12 @@ def parsed_options() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(description="This engine compared with audio-separator.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"cold:SECONDS, warm:SECONDS, sizes ({DEFAULT_PARTS})")
-    parser.add_argument("--rounds", type=int, default=0, help="runs per engine (3 for songs up to a minute, else 1)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=0,
+        help="runs per engine (3 for songs up to a minute, else 1), up to three times as many until ratios agree",
+    )
     parser.add_argument(
         "--without-onnxruntime", action="store_true", help="leave out this engine on ONNX Runtime, to save time"
     )
@@ -154,10 +160,16 @@ def check_kernels(ours: Contender, folder: Path) -> None:
         worker.separate(first, folder / "stems")
 
 
-def in_turns(engines: list[Contender], rounds: int) -> Iterable[Contender]:
-    """Each engine once per round, in reverse order in every second round."""
-    for number in range(rounds):
+def in_turns(engines: list[Contender], rounds: int, runs: list[Run]) -> Iterable[Contender]:
+    """Each engine once per round, in reverse order in every second round, until the ratios of the `runs` agree."""
+    for number in rounds_until(lambda: agree(pairs_of(runs)), rounds):
         yield from engines if number % 2 == 0 else reversed(engines)
+
+
+def pairs_of(runs: Iterable[Run]) -> Pairs:
+    """The seconds of this engine and of audio-separator for a song, in each round."""
+    ours, theirs = ([run.wall_s for run in runs if run.engine == engine] for engine in (OURS, THEIRS))
+    return list(zip(ours, theirs, strict=True))
 
 
 def cold(engines: list[Contender], part: Part, song: Path, folder: Path) -> list[Run]:
@@ -165,8 +177,8 @@ def cold(engines: list[Contender], part: Part, song: Path, folder: Path) -> list
     for contender in engines:
         with contender.start(folder / "log", warm=False):
             pass
-    runs = []
-    for contender in in_turns(engines, part.rounds):
+    runs: list[Run] = []
+    for contender in in_turns(engines, part.rounds, runs):
         load = load_average()
         with contender.start(folder / "log", warm=False) as worker:
             figures = worker.separate(song, folder / "stems")
@@ -182,8 +194,8 @@ def warm(engines: list[Contender], part: Part, song: Path, folder: Path) -> list
         workers = {one.name: stack.enter_context(one.start(folder / "log", warm=True)) for one in engines}
         for worker in workers.values():
             worker.separate(first, folder / "stems")
-        runs = []
-        for contender in in_turns(engines, part.rounds):
+        runs: list[Run] = []
+        for contender in in_turns(engines, part.rounds, runs):
             load = load_average()
             worker = workers[contender.name]
             runs.append(run_of(contender, part, worker.separate(song, folder / "stems"), worker.ready_s, load))
@@ -215,7 +227,7 @@ def report(runs: list[Run], sizes: dict[str, float]) -> None:
     """Print the tables and write the same as JSON."""
     on = machine()
     rows = [row for part in dict.fromkeys((run.mode, run.song_s) for run in runs) for row in rows_of(part, runs)]
-    aims = aims_of({(row["mode"], row["song_s"], row["engine"]): row for row in rows}, sizes)
+    aims = aims_of({(row["mode"], row["song_s"], row["engine"]): row for row in rows}, ratios_of_parts(runs), sizes)
     print(f"{on['cores']} cores of {on['processor']}; medians\n")
     print(HEAD)
     for row in rows:
@@ -223,16 +235,30 @@ def report(runs: list[Run], sizes: dict[str, float]) -> None:
     if sizes:
         print("\n| installed | MB |\n|---|---|")
         print("\n".join(f"| {engine} | {size:.0f} |" for engine, size in sizes.items()))
+    print("\nSeconds of this engine, of audio-separator, and their ratio, round by round:\n")
+    for mode, song_s in dict.fromkeys((run.mode, run.song_s) for run in runs):
+        print(f"- {mode}, {song_s} s: {all_pairs(pairs_of(of_part(runs, mode, song_s)))}")
     print("\n| what | target | reached |\n|---|---|---|")
     print("\n".join(f"| {aim.what} | {aim.text} | {aim.reached:.3g}{'' if aim.met else ' (missed)'} |" for aim in aims))
     facts = {"machine": on, "runs": [asdict(run) for run in runs], "installed_mb": sizes}
     write_results("separation", facts | {"aims": [asdict(aim) | {"met": aim.met} for aim in aims]})
 
 
+def of_part(runs: list[Run], mode: str, song_s: int) -> list[Run]:
+    """The runs of one part."""
+    return [run for run in runs if (run.mode, run.song_s) == (mode, song_s)]
+
+
+def ratios_of_parts(runs: list[Run]) -> dict[tuple[str, int], float]:
+    """How many times as fast this engine is as audio-separator in each part, as the median over all rounds."""
+    parts = dict.fromkeys((run.mode, run.song_s) for run in runs)
+    return {part: statistics.median(ratios_of(pairs_of(of_part(runs, *part)))) for part in parts}
+
+
 def rows_of(part: tuple[str, int], runs: list[Run]) -> Iterator[dict[str, Any]]:
     """The medians of each engine for one part."""
     for engine in (OURS, OURS_WITHOUT_KERNELS, THEIRS):
-        same = [asdict(run) for run in runs if (run.mode, run.song_s) == part and run.engine == engine]
+        same = [asdict(run) for run in of_part(runs, *part) if run.engine == engine]
         if not same:
             continue
         names = ("wall_s", "cpu_s", "outside", "peak_rss_mib", "ready_s", "load")
@@ -240,20 +266,21 @@ def rows_of(part: tuple[str, int], runs: list[Run]) -> Iterator[dict[str, Any]]:
         yield {"mode": part[0], "song_s": part[1], "engine": engine, "runs": len(same)} | medians
 
 
-def aims_of(rows: Mapping[tuple[str, int, str], Mapping[str, float]], sizes: Mapping[str, float]) -> list[Aim]:
+def aims_of(
+    rows: Mapping[tuple[str, int, str], Mapping[str, float]],
+    ratios: Mapping[tuple[str, int], float],
+    sizes: Mapping[str, float],
+) -> list[Aim]:
     """The targets for the parts that were measured."""
     aims = []
-
-    def compare(what: str, mode: str, song_s: int, figure: str, aim: float, *, theirs_by_ours: bool) -> None:
+    for mode, song_s, aim in (("cold", 20, 3.6), ("warm", 180, 2.6)):
+        if ratio := ratios.get((mode, song_s)):
+            aims.append(Aim(f"{mode}, {song_s} s: times as fast", aim, ratio, at_least=True))
+    for mode, song_s in (("cold", 20), ("warm", 600)):
         ours, theirs = rows.get((mode, song_s, OURS)), rows.get((mode, song_s, THEIRS))
         if ours and theirs:
-            ratio = theirs[figure] / ours[figure]
-            aims.append(Aim(what, aim, ratio if theirs_by_ours else 1 / ratio, at_least=theirs_by_ours))
-
-    compare("cold, 20 s: times as fast", "cold", 20, "wall_s", 3.6, theirs_by_ours=True)
-    compare("warm, 180 s: times as fast", "warm", 180, "wall_s", 2.6, theirs_by_ours=True)
-    compare("cold, 20 s: share of their peak memory", "cold", 20, "peak_rss_mib", 0.25, theirs_by_ours=False)
-    compare("warm, 600 s: share of their peak memory", "warm", 600, "peak_rss_mib", 0.25, theirs_by_ours=False)
+            share = ours["peak_rss_mib"] / theirs["peak_rss_mib"]
+            aims.append(Aim(f"{mode}, {song_s} s: share of their peak memory", 0.25, share))
     for (mode, song_s, engine), row in rows.items():
         if engine == OURS:
             aims.append(Aim(f"{mode}, {song_s} s: peak memory, MiB", MAX_MIB, row["peak_rss_mib"]))

@@ -33,12 +33,12 @@ def made_music(seconds: float) -> Iterator[NDArray[np.int16]]:
         left -= size
 
 
-def made_song(path: Path, seconds: float) -> Path:
-    """Write `made_music` as a 16-bit stereo WAV file."""
+def made_song(path: Path, seconds: float, rate_hz: int = RATE_HZ) -> Path:
+    """Write `made_music` as a 16-bit stereo WAV file; at another rate than its own it sounds higher or lower."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-        for block in made_music(seconds):
+        file.setframerate(rate_hz)
+        for block in made_music(seconds * rate_hz / RATE_HZ):
             file.writeframes(block.tobytes())
     return path

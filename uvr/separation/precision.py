@@ -1,10 +1,11 @@
-"""In which precision the kernels compute (INFERENCE_PRECISION), and how many bfloat16 products make one product.
+"""In which precision RoFormers are computed (INFERENCE_PRECISION), and how many bfloat16 products make one product.
 
     terms 0    none: float32 instructions
-    terms 3    high x high + high x low + low x high: 108 dB in a plain product, which counts as float32 in RoFormers
-    terms 1    high x high: 54 dB in a plain product; for RoFormers, whose masks forgive it
+    terms 3    high x high + high x low + low x high: 108 dB in a plain product, which counts as float32
+    terms 1    high x high: 54 dB in a plain product, which counts as bfloat16
 
-`high` is a number rounded to bfloat16, `low` the rest, rounded to bfloat16 as well. Imports nothing heavy.
+`high` is a number rounded to bfloat16, `low` the rest, rounded to bfloat16 as well. MDX-Net is always computed in
+float32, on AMX in six terms (`native.network`). Imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ from tests.support import corpus
 from tests.support.audio import Samples, noise, read_audio, write_audio
 from tests.support.containers import caf, dsdiff, extensible_wav, id3, id3_frame
 from tests.support.films import Sound, write_film
+from uvr.audio.container import open_media
 from uvr.audio.decode import AudioReader
 from uvr.audio.format import AudioFormat, SampleFormat
 from uvr.errors import PermanentError
@@ -296,3 +298,39 @@ def test_of_the_amiga_formats_only_dsdiff_is_accepted(tmp_path, kind):
     path.write_bytes(b"FORM" + len(body).to_bytes(4, "big") + body)
     with pytest.raises(PermanentError, match="its format is not known"):
         decoded(path)
+
+
+# DTS inside of WAV, as on discs for home cinemas: the header claims 16-bit samples.
+
+
+def dts_frame(random: np.random.Generator) -> bytes:
+    """A frame of 512 samples in 2048 bytes, whose header says so, and noise behind it (ETSI TS 102 114, 5.3)."""
+    bits = f"1{31:05b}0{15:07b}{2047:014b}{2:06b}{8:04b}{23:05b}" + "0" * 13 + f"{7:04b}" + "0" * 9
+    header = bytes.fromhex("7ffe8001") + int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(
+        -(-len(bits) // 8), "big"
+    )
+    return header + random.integers(0, 256, 2048 - len(header), np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("silence_bytes", [0, 400_000])
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_dts_in_a_wav_file_is_recognised(tmp_path, silence_bytes, order):
+    random = np.random.default_rng(0)
+    words = np.frombuffer(b"".join(dts_frame(random) for _ in range(300)), ">u2").astype(order)
+    write_pcm(tmp_path / "song.wav", bytes(silence_bytes) + words.tobytes())
+    with (tmp_path / "song.wav").open("rb") as file, open_media(file) as container:
+        assert container.streams.audio[0].codec_context.name == "dca"
+
+
+def test_samples_in_a_wav_file_are_not_taken_for_dts(tmp_path):
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, 300_000, np.int16)
+    samples[1000:1002] = np.frombuffer(bytes.fromhex("7ffe8001"), np.int16)  # one sync word, by chance
+    write_pcm(tmp_path / "song.wav", samples.tobytes())
+    _, decoded_samples, _ = decoded(tmp_path / "song.wav")
+    assert np.array_equal((decoded_samples.T * 2**15).astype(np.int16).reshape(-1), samples)
+
+
+def write_pcm(path: Path, content: bytes) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((2, 2, 44_100, 0, "NONE", ""))
+        file.writeframes(content)

@@ -44,7 +44,7 @@ void require_finite(const float *array, size_t count, const char *what) {
 
 static int has(int isa) {
     tdfnet *net;
-    const int status = tdfnet_create(&net, isa, 1, 1, 1, 1);
+    const int status = tdfnet_create(&net, isa, 0, 1, 1, 1, 1);
     tdfnet_free(net);
     return !status;
 }
@@ -54,6 +54,7 @@ int main(void) {
         if (!has(isa)) continue;
         check_tdfnet(isa);
         check_roformer(isa);
+        check_stft(isa);
     }
     check_tdfnets_side_by_side();
     check_roformers_side_by_side();

@@ -33,9 +33,10 @@ void require_finite(const float *array, size_t count, const char *what);
  * fewer of them. attempt() returns a status, and frees all that it made. */
 void with_every_failure(int (*attempt)(void), const char *what);
 
-/* Layers of a ConvTDFNet, of a RoFormer. */
+/* Layers of a ConvTDFNet, of a RoFormer, and the transforms of both. */
 void check_tdfnet(int isa);
 void check_roformer(int isa);
+void check_stft(int isa);
 
 /* One network called by two threads, while others are made and freed. */
 void check_tdfnets_side_by_side(void);

@@ -74,9 +74,9 @@ static int add_layers(tdfnet *net, const struct shape *shape) {
     return status;
 }
 
-static tdfnet *network(int isa, int threads, const struct shape *shape) {
+static tdfnet *network(int isa, int terms, int threads, const struct shape *shape) {
     tdfnet *net;
-    expect(tdfnet_create(&net, isa, threads, 3, shape->bins, shape->frames), TDFNET_OK, "create");
+    expect(tdfnet_create(&net, isa, terms, threads, 3, shape->bins, shape->frames), TDFNET_OK, "create");
     srand(1);
     expect(add_layers(net, shape), TDFNET_OK, "layers");
     expect(tdfnet_finish(net), TDFNET_OK, "finish");
@@ -85,12 +85,12 @@ static tdfnet *network(int isa, int threads, const struct shape *shape) {
 }
 
 /* Arrays of the caller begin anywhere. */
-static void check_threads(int isa, const struct shape *shape) {
+static void check_threads(int isa, int terms, const struct shape *shape) {
     static const int threads[] = {1, 2, 3, 7};
     const size_t size = (size_t)3 * shape->bins * shape->frames;
     float *input = numbers(size + 1), *output = numbers(size + 1), *first = numbers(size);
     for (int i = 0; i < COUNT(threads); i++) {
-        tdfnet *net = network(isa, threads[i], shape);
+        tdfnet *net = network(isa, terms, threads[i], shape);
         for (int run = 0; run < 2; run++) {
             expect(tdfnet_run(net, input + 1, output + 1), TDFNET_OK, "run");
             if (!i && !run) memcpy(first, output + 1, size * sizeof *first);
@@ -107,17 +107,21 @@ static void check_threads(int isa, const struct shape *shape) {
 static int make_and_free(void) {
     static const struct shape small = {8, 6, 4, 3};
     tdfnet *net;
-    int status = tdfnet_create(&net, TDFNET_BEST, 3, 3, small.bins, small.frames);
+    int status = tdfnet_create(&net, TDFNET_BEST, 0, 3, 3, small.bins, small.frames);
     if (!status) status = add_layers(net, &small);
     if (!status) status = tdfnet_finish(net);
     tdfnet_free(net);
     return status;
 }
 
+/* The other instruction sets multiply in bfloat16 with the kernels of one of these. */
+static int has_own_tiles(int isa) { return isa != TDFNET_AVX2 && isa != TDFNET_AVX512; }
+
 void check_tdfnet(int isa) {
     static const struct shape shapes[] = {
         {4, 2, 2, 1}, {16, 6, 10, 5}, {24, 34, 14, 5}, {48, 46, 14, 9}, {16, 6, 70, 5}};
-    for (int i = 0; i < COUNT(shapes); i++) check_threads(isa, &shapes[i]);
+    for (int i = 0; i < COUNT(shapes); i++)
+        for (int terms = 0; terms <= (has_own_tiles(isa) ? 6 : 0); terms += 6) check_threads(isa, terms, &shapes[i]);
     with_every_failure(make_and_free, "a ConvTDFNet without memory");
 }
 
@@ -134,10 +138,10 @@ static void *run_often(void *net) {
 
 void check_tdfnets_side_by_side(void) {
     pthread_t threads[2];
-    tdfnet *net = network(TDFNET_BEST, 3, &shared);
+    tdfnet *net = network(TDFNET_BEST, 6, 3, &shared);
     for (int i = 0; i < COUNT(threads); i++) require(!pthread_create(&threads[i], NULL, run_often, net), "thread");
     for (int i = 0; i < 20; i++) {
-        tdfnet *other = network(TDFNET_BEST, 2, &shared);
+        tdfnet *other = network(TDFNET_BEST, 6, 2, &shared);
         if (i % 2) run_often(other);
         tdfnet_free(other);
     }

@@ -69,6 +69,12 @@ def test_a_large_tdf_with_even_sides_does_seven_products_instead_of_eight(
     assert work.done * 8 == work.direct * eighths
 
 
+def test_a_tdf_in_bfloat16_does_all_products() -> None:
+    inside = Image(3, 512, 6)
+    work = work_of(tdf(512, 64), inside, inside, 0, terms=3)
+    assert work.done == work.direct
+
+
 def test_other_layers_do_what_their_definition_says() -> None:
     for layer, outside in LAYERS:
         work = work_of(layer, INSIDE, outside, 0)

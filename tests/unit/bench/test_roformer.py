@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench.roformer import Contender, parallel_share, ratio_of, report, seconds_with
+from bench.roformer_classes import ALONG_BANDS, ALONG_FRAMES, FORWARD, MASKS, REST, SPLIT, classes_of, table
 from bench.roformer_geometries import (
     CHUNK_SAMPLES,
     FRAMES,
@@ -103,10 +104,41 @@ def test_the_highest_memory_of_all_jobs_counts() -> None:
 def test_the_report_says_which_figures_are_computed(capsys: pytest.CaptureFixture[str]) -> None:
     ours = contender(OURS, 8.0, one_thread_s=16.0, song_wall_s=120.0, unmapped_mib=2000.0)
     theirs = contender(THEIRS, 28.0, song_wall_s=420.0)
-    report({"kim": [ours, theirs]}, {"AVX2": 200e9}, 60)
+    report({"kim": [ours, theirs]}, {"AVX2": 200e9}, {"AVX2": 20e9}, 60)
     printed = capsys.readouterr().out
     assert "computed by Amdahl's law" in printed
+    assert "- kim, uvr-api, AVX2: 8.00 28.00 (3.50)" in printed
     assert "| kim | 60 s | 2 | 14 | uvr-api, AVX2 | 120.0 | 2.00 | 3.50 |" in printed
     assert "| kim | uvr-api, AVX2 | 16.00 | 8.00 | 100.0% | 2.00 | 1.00 | 0.50 |" in printed
     assert "| uvr-api, AVX2: times as fast as torch | at least 2 | 3.50 |" in printed
     assert "2000.00 (missed)" in printed
+
+
+def test_with_terms_the_peak_is_that_of_tiles_divided_by_them(capsys: pytest.CaptureFixture[str]) -> None:
+    macs = macs_of_chunk(NetworkShape(**GEOMETRIES["kim"]), FRAMES)
+    ours = Contender(OURS, "AMX", "float32", terms=3, chunk_s=[2.0], class_s=[{MASKS: 0.5}])
+    theirs = Contender(THEIRS, "AMX", chunk_s=[20.0])
+    report({"kim": [ours, theirs]}, {"AMX": 160e9}, {"AMX": 3 * macs}, 0)
+    printed = capsys.readouterr().out
+    assert "| kim, 1554 GMAC | uvr-api, AMX, float32, 3 terms | 2.00 (2.00 to 2.00) | 776.8 | 50% |" in printed
+    assert f"kim, uvr-api, AMX, float32, 3 terms: peak {macs / 1e9:.1f} GMAC/s" in printed
+    assert f"| chunk | 2000.0 | 100.0% | {macs / 1e9:.1f} | {macs / 2e9:.1f} | 50% |" in printed
+
+
+@pytest.mark.parametrize("geometry", [*GEOMETRIES, *roformers.GEOMETRIES])
+def test_the_classes_of_a_chunk_add_up_to_all_of_its_work(geometry: str) -> None:
+    shape = NetworkShape(**(GEOMETRIES | roformers.GEOMETRIES)[geometry])
+    found = classes_of(shape, 12)
+    assert sum(found.values()) == macs_of_chunk(shape, 12)
+    assert min(found[name] for name in (SPLIT, ALONG_FRAMES, ALONG_BANDS, MASKS)) > 0
+    assert bool(found[REST]) == bool(shape.linear_transformer_depth)
+
+
+def test_what_no_class_took_is_the_rest() -> None:
+    rows = table({SPLIT: 10**9, REST: 0, FORWARD: 0}, {SPLIT: 0.5, FORWARD: 0.25}, 1.0, 4e9)
+    assert rows[2:] == [
+        "| band split | 500.0 | 50.0% | 1.0 | 2.0 | 50% |",
+        "| STFT | 250.0 | 25.0% |  |  |  |",
+        "| copies between them | 250.0 | 25.0% |  |  |  |",
+        "| chunk | 1000.0 | 100.0% | 1.0 | 1.0 | 25% |",
+    ]

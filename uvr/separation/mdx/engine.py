@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,12 +25,15 @@ from uvr.models.stem_names import stem_pair
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Residual
-from uvr.separation.mdx.backends import Backend, open_network
+from uvr.separation.mdx.backends import NETWORK_CHANNELS, Backend, open_network
 from uvr.separation.mdx.overlap_add import Segmentation
 from uvr.separation.mdx.stft import Stft
 from uvr.separation.mixture import Mixture
 from uvr.separation.progress import SeparationObserver
 from uvr.separation.spool import Spool
+
+if TYPE_CHECKING:
+    from uvr.separation.native.stft import NativeStft
 
 RUMBLE_BINS = 3
 """The number of lowest bins that were zero in the networks' training data."""
@@ -53,13 +57,15 @@ class MdxEngine:
             made_from = background.submit(fingerprint, [model_path], "mdx", repr(parameters))
             self._network = open_network(model_path, parameters, threads=threads, device=device, backend=backend)
         self._fingerprint = made_from.result()
-        self._stft = Stft(
+        self._stft = _stft(
+            is_native=self._network.backend == "native",
             n_fft=parameters.n_fft,
             hop_length=parameters.hop_length,
             dim_f=parameters.dim_f,
             frames=parameters.dim_t,
             threads=min(2, threads or usable_cores()),
         )
+        self._spectrum = np.empty((NETWORK_CHANNELS, parameters.dim_f, parameters.dim_t), np.float32)
         self._segment = parameters.hop_length * (parameters.dim_t - 1)
 
     @property
@@ -111,11 +117,20 @@ class MdxEngine:
     def _estimate(self, segment: Block) -> Block:
         """The primary stem of one segment of shape (1 or 2, samples), as (2, samples).
 
-        A function of its own, so that its spectra are freed before the next segment is read.
+        A function of its own, so that its estimate is freed before the next segment is read.
         """
         stereo = np.broadcast_to(segment, (2, self._segment))
         if not stereo.any():  # a network with biases would estimate sound in digital silence
             return np.zeros(stereo.shape, np.float32)
-        spectrum = self._stft.forward(stereo)
+        spectrum = self._stft.forward(stereo, self._spectrum)
         spectrum[:, :RUMBLE_BINS] = 0
         return self._stft.inverse(self._network.run(spectrum))
+
+
+def _stft(*, is_native: bool, **shape: int) -> Stft | NativeStft:
+    """The transform of the kernels where the network runs on them, else numpy's."""
+    if not is_native:
+        return Stft(**shape)
+    from uvr.separation.native.stft import fastest_stft  # needs the library of the kernels
+
+    return fastest_stft(**shape)

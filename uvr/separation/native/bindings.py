@@ -102,9 +102,9 @@ class Library:
         if self._c.tdfnet_version() != VERSION:
             raise LibraryError(f"the kernels have version {self._c.tdfnet_version()} of the interface, not {VERSION}")
         self._c.tdfnet_message.restype = c_char_p
-        self._c.tdfnet_create.argtypes = [POINTER(c_void_p), *[c_int] * 5]
+        self._c.tdfnet_create.argtypes = [POINTER(c_void_p), *[c_int] * 6]
         self._c.tdfnet_bytes_of.restype = c_size_t
-        for name in ("finish", "free", "isa_of", "threads_of", "bytes_of", "outputs_of"):
+        for name in ("finish", "free", "isa_of", "terms_of", "threads_of", "bytes_of", "outputs_of"):
             getattr(self._c, f"tdfnet_{name}").argtypes = [c_void_p]
         self._c.tdfnet_free.restype = None
         self._c.tdfnet_run.argtypes = _RUN
@@ -131,10 +131,13 @@ class Library:
         """The instruction set itself, or the one that BEST means."""
         return self.best if instruction_set is InstructionSet.BEST else instruction_set
 
-    def create(self, instruction_set: InstructionSet, threads: int, shape: tuple[int, int, int]) -> c_void_p:
-        """Create a network without layers for input of `shape`: channels, bins, frames."""
+    def create(
+        self, instruction_set: InstructionSet, threads: int, shape: tuple[int, int, int], terms: int = 0
+    ) -> c_void_p:
+        """Create a network without layers for input of `shape`: channels, bins, frames. `terms` as in tdfnet.h."""
         net = c_void_p()
-        self.check(self._c.tdfnet_create(ctypes.byref(net), self.resolved(instruction_set), threads, *shape))
+        isa = self.resolved(instruction_set)
+        self.check(self._c.tdfnet_create(ctypes.byref(net), isa, terms, threads, *shape))
         return net
 
     def add(self, net: c_void_p, layer: str, *arguments: object) -> None:
@@ -162,6 +165,10 @@ class Library:
     def instruction_set_of(self, net: c_void_p) -> InstructionSet:
         """The widest instruction set that a network may use."""
         return InstructionSet(self._c.tdfnet_isa_of(net))
+
+    def terms_of(self, net: c_void_p) -> int:
+        """How many bfloat16 products make one of its products; 0 if it multiplies in float32."""
+        return int(self._c.tdfnet_terms_of(net))
 
     def threads_of(self, net: c_void_p) -> int:
         """The number of threads of a network."""

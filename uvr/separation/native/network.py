@@ -17,9 +17,13 @@ from uvr.separation.native.bindings import Array, InstructionSet
 _MAX_THREADS = 256
 """The limit of the kernels."""
 
+SIX_TERMS = 6
+"""Products of three bfloat16 parts of each number: as exact as float32, and with AMX faster."""
+
 
 class NativeNetwork:
-    """A loaded network. `threads` 0 means one per core that this process may use.
+    """A loaded network. `threads` 0 means one per core that this process may use. `terms` is how many bfloat16 products
+    make one product, 0 or 6 (see tdfnet.h); None means what is fastest on the instruction set.
 
     Uses the widest instruction set that fits a layer, up to `instruction_set`. The result does not depend
     on the number of threads. Raises `LibraryError` if the kernels cannot be loaded, and `KernelError` if they cannot
@@ -35,11 +39,15 @@ class NativeNetwork:
         *,
         threads: int = 0,
         instruction_set: InstructionSet = InstructionSet.BEST,
+        terms: int | None = None,
     ) -> None:
         self._library = bindings.load()
+        if terms is None:
+            terms = SIX_TERMS if self._library.resolved(instruction_set) is InstructionSet.AMX else 0
         self._layers = len(architecture.layers)
         self._shape = (architecture.channels, architecture.bins, architecture.frames)
-        self._net = self._library.create(instruction_set, min(threads or usable_cores(), _MAX_THREADS), self._shape)
+        threads = min(threads or usable_cores(), _MAX_THREADS)
+        self._net = self._library.create(instruction_set, threads, self._shape, terms)
         try:
             for layer in architecture.layers:
                 self._add(layer)
@@ -55,6 +63,11 @@ class NativeNetwork:
     def instruction_set(self) -> InstructionSet:
         """The widest instruction set that it may use."""
         return self._library.instruction_set_of(self._net)
+
+    @property
+    def terms(self) -> int:
+        """How many bfloat16 products make one product; 0 if it multiplies in float32."""
+        return self._library.terms_of(self._net)
 
     @property
     def threads(self) -> int:

@@ -11,12 +11,13 @@ from uvr.separation.native.bindings import InstructionSet
 
 
 class Peak(IntEnum):
-    """`enum peak_kind`: a loop of multiply-adds in registers, and three that move arrays."""
+    """`enum peak_kind`: a loop of multiply-adds in registers, three that move arrays, and one that multiplies tiles."""
 
     MULTIPLY = 0
     READ = 1
     COPY = 2
     TRIAD = 3
+    TILES = 4
 
 
 def peak_rate(

@@ -22,6 +22,7 @@ from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.estimates import Estimates
 from uvr.separation.mdx.stft import Stft
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
+from uvr.separation.native.stft import NativeStft, fastest_stft
 from uvr.separation.precision import Precision, PrecisionChoice, precision_of
 from uvr.separation.progress import SeparationObserver
 from uvr.separation.roformer.bands import Bands
@@ -143,9 +144,9 @@ class RoformerEngine:
             yield self._estimate(chunk * factor, stft, on_step) / factor
             on_step(1.0)
 
-    def _stft(self) -> Stft:
+    def _stft(self) -> Stft | NativeStft:
         shape = self._shape
-        return Stft(
+        return fastest_stft(
             n_fft=shape.stft_n_fft,
             hop_length=shape.stft_hop_length,
             dim_f=shape.bins,
@@ -154,7 +155,7 @@ class RoformerEngine:
             window=shape.stft_win_length,
         )
 
-    def _estimate(self, chunk: Block, stft: Stft, on_step: Callable[[float], None]) -> Block:
+    def _estimate(self, chunk: Block, stft: Stft | NativeStft, on_step: Callable[[float], None]) -> Block:
         """All stems of one chunk of shape (the song's channels, samples)."""
         stems, channels = len(self._configuration.stems), len(chunk)
         if not chunk.any():  # a network with biases would estimate sound in digital silence
@@ -173,7 +174,7 @@ class RoformerEngine:
             return np.asarray(estimates.mean(axis=1), np.float32)
         return estimates.reshape(stems * channels, -1)
 
-    def _stems_of(self, chunk: Block, stft: Stft, on_step: Callable[[float], None]) -> Block:
+    def _stems_of(self, chunk: Block, stft: Stft | NativeStft, on_step: Callable[[float], None]) -> Block:
         """The stems, of shape (stems, channels, samples), of a chunk with the channels of the network."""
         spectrum = joined(stft.forward(chunk))
         masks = self._network.masks(spectrum, on_step)

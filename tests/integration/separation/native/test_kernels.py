@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.integration.separation.native.conftest import Arithmetic
 from uvr.separation.native.bindings import InstructionSet, KernelError, Library
 
 Array = NDArray[np.float32]
@@ -28,9 +29,10 @@ def network(
     shape: tuple[int, int, int],
     *layers: tuple[str, Arguments],
     instruction_set: InstructionSet = InstructionSet.BEST,
+    terms: int = 0,
     threads: int = 2,
 ) -> Iterator[c_void_p]:
-    net = kernels.create(instruction_set, threads, shape)
+    net = kernels.create(instruction_set, threads, shape, terms)
     try:
         for name, arguments in layers:
             kernels.add(net, name, *arguments)
@@ -163,16 +165,19 @@ def expected(x: Exact, layers: list[tuple[str, Arguments]]) -> Exact:
 
 
 # Channels in and out, bins, frames: whole tiles, parts of tiles, images smaller than one; and one to five vectors.
-CONVOLUTIONS = [(4, 4, 1, 1), (8, 16, 3, 2), (16, 32, 17, 5), (48, 48, 133, 9), (32, 64, 64, 8), (80, 40, 41, 6)]
+CONVOLUTIONS = [
+    *((4, 4, 1, 1), (8, 16, 3, 2), (16, 32, 17, 5), (48, 48, 133, 9)),
+    *((32, 64, 64, 8), (80, 40, 41, 6), (64, 80, 30, 7)),
+]
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "bins", "frames"), CONVOLUTIONS)
 def test_convolution_matches_the_reference(
-    kernels: Library, instruction_set: InstructionSet, inputs: int, outputs: int, bins: int, frames: int
+    kernels: Library, arithmetic: Arithmetic, inputs: int, outputs: int, bins: int, frames: int
 ) -> None:
     x, layer = numbers(0, inputs, bins, frames), random_convolution(inputs, outputs)
 
-    with network(kernels, x.shape, layer, instruction_set=instruction_set) as net:
+    with network(kernels, x.shape, layer, **arithmetic._asdict()) as net:
         result = result_of(kernels, net, x)
 
     assert decibels(expected(x.astype(float), [layer]), result) > 105
@@ -181,14 +186,14 @@ def test_convolution_matches_the_reference(
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     ("channels", "bins", "hidden", "frames"),
-    [(4, 1, 1, 1), (16, 37, 5, 3), (48, 301, 38, 2), (32, 140, 130, 2), (24, 66, 64, 4)],
+    [(4, 1, 1, 1), (16, 37, 5, 3), (48, 301, 38, 2), (32, 140, 130, 2), (24, 66, 64, 4), (16, 290, 162, 9)],
 )
 def test_tdf_matches_the_reference(
-    kernels: Library, instruction_set: InstructionSet, channels: int, bins: int, hidden: int, frames: int, bias: bool
+    kernels: Library, arithmetic: Arithmetic, channels: int, bins: int, hidden: int, frames: int, bias: bool
 ) -> None:
     x, layer = numbers(0, channels, bins, frames), random_tdf(channels, bins, hidden, bias)
 
-    with network(kernels, x.shape, layer, instruction_set=instruction_set) as net:
+    with network(kernels, x.shape, layer, **arithmetic._asdict()) as net:
         result = result_of(kernels, net, x)
 
     assert decibels(expected(x.astype(float), [layer]), result) > 120
@@ -198,11 +203,11 @@ def test_tdf_matches_the_reference(
     ("inputs", "outputs", "bins", "frames"), [(4, 8, 2, 2), (16, 48, 26, 4), (48, 96, 50, 6), (32, 64, 8, 10)]
 )
 def test_down_and_up_match_the_reference(
-    kernels: Library, instruction_set: InstructionSet, inputs: int, outputs: int, bins: int, frames: int
+    kernels: Library, arithmetic: Arithmetic, inputs: int, outputs: int, bins: int, frames: int
 ) -> None:
     x, layers = numbers(0, inputs, bins, frames), [random_down(inputs, outputs), random_up(outputs, inputs)]
 
-    with network(kernels, x.shape, *layers, instruction_set=instruction_set) as net:
+    with network(kernels, x.shape, *layers, **arithmetic._asdict()) as net:
         result = result_of(kernels, net, x)
 
     assert decibels(expected(x.astype(float), layers), result) > 120
@@ -211,17 +216,18 @@ def test_down_and_up_match_the_reference(
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize(("inputs", "outputs"), [(4, 48), (48, 4), (3, 5), (1, 1), (32, 16)])
 def test_pointwise_matches_the_reference(
-    kernels: Library, instruction_set: InstructionSet, inputs: int, outputs: int, relu: bool
+    kernels: Library, arithmetic: Arithmetic, inputs: int, outputs: int, relu: bool
 ) -> None:
     x, layer = numbers(0, inputs, 19, 21), random_pointwise(inputs, outputs, relu)
 
-    with network(kernels, x.shape, layer, instruction_set=instruction_set) as net:
+    with network(kernels, x.shape, layer, **arithmetic._asdict()) as net:
         result = result_of(kernels, net, x)
 
     assert decibels(expected(x.astype(float), [layer]), result) > 120
 
 
-channels, sides = st.integers(1, 26).map(lambda count: 4 * count), st.integers(1, 60)
+channels = st.integers(1, 26).map(lambda count: 4 * count) | st.integers(1, 7).map(lambda count: 16 * count)
+sides = st.integers(1, 60)
 
 
 @st.composite
@@ -240,7 +246,7 @@ def layers_of_any_shape(draw: st.DrawFn) -> tuple[tuple[int, int, int], list[tup
     return (inputs, bins, frames), [random_pointwise(inputs, outputs, draw(st.booleans()))]
 
 
-def test_layers_of_any_shape_match_the_reference(kernels: Library, instruction_set: InstructionSet) -> None:
+def test_layers_of_any_shape_match_the_reference(kernels: Library, arithmetic: Arithmetic) -> None:
     """Shapes that no table has. They are the same in every run, so a failure can be repeated."""
     examples = 25 if kernels.best == InstructionSet.NEON else 150  # an emulator takes a second for each
     slow = [HealthCheck.too_slow]  # as any test on a busy machine
@@ -250,7 +256,7 @@ def test_layers_of_any_shape_match_the_reference(kernels: Library, instruction_s
     def check(case: tuple[tuple[int, int, int], list[tuple[str, Arguments]]], threads: int) -> None:
         shape, layers = case
         x = numbers(0, *shape)
-        with network(kernels, shape, *layers, instruction_set=instruction_set, threads=threads) as net:
+        with network(kernels, shape, *layers, **arithmetic._asdict(), threads=threads) as net:
             result = result_of(kernels, net, x)
         exact = expected(x.astype(float), layers)
         assert np.max(np.abs(exact - result)) < 1e-5 * max(np.max(np.abs(exact)), 1)
@@ -259,23 +265,24 @@ def test_layers_of_any_shape_match_the_reference(kernels: Library, instruction_s
 
 
 @pytest.mark.parametrize("channels", [4, 24, 48])
-def test_whole_network_matches_the_reference(kernels: Library, instruction_set: InstructionSet, channels: int) -> None:
+def test_whole_network_matches_the_reference(kernels: Library, arithmetic: Arithmetic, channels: int) -> None:
     """24 is not a multiple of AVX-512's vector width, so those layers run on narrower instruction sets."""
     x, layers = numbers(0, 4, 66, 18), small_network(channels, 66)
 
-    with network(kernels, x.shape, *layers, instruction_set=instruction_set) as net:
+    with network(kernels, x.shape, *layers, **arithmetic._asdict()) as net:
         result = result_of(kernels, net, x)
-        assert kernels.instruction_set_of(net) in (instruction_set, InstructionSet.NEON)
+        assert kernels.instruction_set_of(net) in (arithmetic.instruction_set, InstructionSet.NEON)
+        assert kernels.terms_of(net) == arithmetic.terms
 
     assert decibels(expected(x.astype(float), layers), result) > 90
 
 
-def test_result_is_bit_identical_for_any_number_of_threads(kernels: Library, instruction_set: InstructionSet) -> None:
+def test_result_is_bit_identical_for_any_number_of_threads(kernels: Library, arithmetic: Arithmetic) -> None:
     x, layers = numbers(0, 4, 140, 20), small_network(48, 140)
     results = []
 
     for threads in (1, 2, 3, 7):
-        with network(kernels, x.shape, *layers, instruction_set=instruction_set, threads=threads) as net:
+        with network(kernels, x.shape, *layers, **arithmetic._asdict(), threads=threads) as net:
             assert kernels.threads_of(net) == threads
             results += [result_of(kernels, net, x).tobytes() for _ in range(2)]
 

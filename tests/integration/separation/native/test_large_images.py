@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration.separation.native.conftest import Arithmetic
 from tests.integration.separation.native.test_kernels import (
     decibels,
     expected,
@@ -15,7 +16,7 @@ from tests.integration.separation.native.test_kernels import (
     small_network,
 )
 from uvr.separation.native import build
-from uvr.separation.native.bindings import InstructionSet, Library
+from uvr.separation.native.bindings import Library
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,11 @@ def all_large(kernels: Library, tmp_path_factory: pytest.TempPathFactory) -> Lib
 
 @pytest.mark.parametrize(("channels", "bins", "frames"), [(4, 1, 1), (16, 41, 6), (48, 133, 9), (40, 22, 13)])
 def test_convolutions_of_large_images_match_the_reference(
-    all_large: Library, instruction_set: InstructionSet, channels: int, bins: int, frames: int
+    all_large: Library, arithmetic: Arithmetic, channels: int, bins: int, frames: int
 ) -> None:
     x, layer = numbers(0, channels, bins, frames), random_convolution(channels, channels)
 
-    with network(all_large, x.shape, layer, instruction_set=instruction_set) as net:
+    with network(all_large, x.shape, layer, **arithmetic._asdict()) as net:
         result = result_of(all_large, net, x)
 
     assert decibels(expected(x.astype(float), [layer]), result) > 105
@@ -44,7 +45,7 @@ def test_convolutions_of_large_images_match_the_reference(
 
 @pytest.mark.parametrize(("channels", "bins", "frames"), [(16, 22, 34), (48, 140, 20), (24, 66, 18)])
 def test_size_and_threads_do_not_change_the_result(
-    kernels: Library, all_large: Library, instruction_set: InstructionSet, channels: int, bins: int, frames: int
+    kernels: Library, all_large: Library, arithmetic: Arithmetic, channels: int, bins: int, frames: int
 ) -> None:
     x, layers = numbers(0, 4, bins, frames), small_network(channels, bins)
     layers.insert(2, random_tdf(channels, bins, 64, bias=True))  # large enough for Strassen's algorithm
@@ -52,7 +53,7 @@ def test_size_and_threads_do_not_change_the_result(
 
     for library in (kernels, all_large):
         for threads in (1, 2, 3, 7):
-            with network(library, x.shape, *layers, instruction_set=instruction_set, threads=threads) as net:
+            with network(library, x.shape, *layers, **arithmetic._asdict(), threads=threads) as net:
                 results |= {result_of(library, net, x).tobytes() for _ in range(2)}
 
     assert len(results) == 1

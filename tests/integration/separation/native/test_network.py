@@ -49,10 +49,10 @@ def case(request):
 
 
 @pytest.mark.kernels
-def test_whole_networks_match_double_precision(case, instruction_set):
+def test_whole_networks_match_double_precision(case, arithmetic):
     architecture, spectrum, expected = case
-    network = NativeNetwork(architecture, threads=2, instruction_set=instruction_set)
-    assert network.instruction_set == instruction_set
+    network = NativeNetwork(architecture, threads=2, **arithmetic._asdict())
+    assert (network.instruction_set, network.terms) == arithmetic
     estimate = network.run(spectrum)
     assert estimate.dtype == np.float32
     assert snr_db(expected, estimate) > 70
@@ -60,9 +60,9 @@ def test_whole_networks_match_double_precision(case, instruction_set):
 
 @pytest.mark.kernels
 @pytest.mark.usefixtures("kernels")
-def test_the_number_of_threads_does_not_change_the_result(case, instruction_set):
+def test_the_number_of_threads_does_not_change_the_result(case, arithmetic):
     architecture, spectrum, _ = case
-    networks = [NativeNetwork(architecture, threads=n, instruction_set=instruction_set) for n in (1, 2, 3, 7)]
+    networks = [NativeNetwork(architecture, threads=n, **arithmetic._asdict()) for n in (1, 2, 3, 7)]
     assert [network.threads for network in networks] == [1, 2, 3, 7]
     first, *others = (network.run(spectrum).tobytes() for network in networks)
     assert all(other == first for other in others)

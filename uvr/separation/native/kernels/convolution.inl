@@ -18,61 +18,10 @@
 /* Channels whose filters stay in the L1 cache while a job goes through all its tiles; a multiple of PARTIAL_SUM. */
 #define CHANNEL_GROUP (3 * PARTIAL_SUM)
 
-struct tile_range {
-    int first, count, per_row;
-};
-
-INLINE struct tile_range tiles_of(const struct layer *layer, int job) {
-    const int per_row = divide_up(layer->in.columns, OUTPUT_TILE);
-    const int all = per_row * divide_up(layer->in.rows, OUTPUT_TILE), first = job * layer->tiles;
-    const int count = all - first < layer->tiles ? all - first : layer->tiles;
-    return (struct tile_range){first, count, per_row};
-}
-
-/* How many pixels ahead the input is prefetched. The hardware prefetcher follows six rows less well: this saves 25 % of
- * the step. */
-#define FETCH_AHEAD 16
-
-/* Transforms one column of a patch: column[6 * i] = row i of B^T d. Pixels outside the image are zero. */
-INLINE void transform_column(const struct image *in, int top, int x, int channel, vector *column) {
-    vector pixel[INPUT_TILE];
-    for (int i = 0; i < INPUT_TILE; i++) {
-        pixel[i] = (vector){0};
-        if (x < 0 || x >= in->columns || top + i < 0 || top + i >= in->rows) continue;
-        const float *from = image_row(in, top + i) + (ptrdiff_t)x * in->channels + channel;
-        if (x + FETCH_AHEAD < in->columns) __builtin_prefetch(from + FETCH_AHEAD * in->channels);
-        pixel[i] = load(from);
-    }
-    transform_input(pixel, 1, column, INPUT_TILE);
-}
-
-/* patches = B^T d B for all tiles. Neighbouring tiles share two columns, which are kept from tile to tile. */
-INLINE void transform_patches(const struct layer *layer, struct tile_range tiles, float *patches, ptrdiff_t stride) {
-    const int channels = layer->inputs;
-    const struct image in = layer->in; /* a copy, which no store can change: its fields stay in registers */
-    for (int channel = 0; channel < channels; channel += VECTOR_FLOATS) {
-        vector half[ELEMENTS];
-        for (int tile = 0; tile < tiles.count; tile++) {
-            const int top = (tiles.first + tile) / tiles.per_row * OUTPUT_TILE - 1;
-            const int left = (tiles.first + tile) % tiles.per_row * OUTPUT_TILE - 1;
-            const int shared = tile > 0 && left > 0 ? INPUT_TILE - OUTPUT_TILE : 0;
-            for (int i = 0; i < INPUT_TILE && shared; i++)
-                for (int j = 0; j < shared; j++) half[i * INPUT_TILE + j] = half[i * INPUT_TILE + OUTPUT_TILE + j];
-            for (int j = shared; j < INPUT_TILE; j++) transform_column(&in, top, left + j, channel, half + j);
-            for (int i = 0; i < INPUT_TILE; i++) {
-                vector row[INPUT_TILE];
-                transform_input(half + i * INPUT_TILE, 1, row, 1);
-                for (int j = 0; j < INPUT_TILE; j++)
-                    store(patches + (i * INPUT_TILE + j) * stride + (ptrdiff_t)tile * channels + channel, row[j]);
-            }
-        }
-    }
-}
-
 /* One register tile of products[tile][block] (+)= patches[tile][channels] x filters[channels][block], summed over the
  * channels `from` to `until`. */
-INLINE void multiply_tiles(int vectors, const float *patches, int channels, int from, int until, const float *filters,
-                           float *products) {
+INLINE void multiply_register_tile(int vectors, const float *patches, int channels, int from, int until,
+                                   const float *filters, float *products) {
     const int rows = tile_rows(vectors), block = vectors * VECTOR_FLOATS;
     for (int channel = from; channel < until; channel += PARTIAL_SUM) {
         const int depth = until - channel < PARTIAL_SUM ? until - channel : PARTIAL_SUM;
@@ -96,42 +45,13 @@ INLINE void multiply_element(int vectors, int tiles, const float *patches, int c
     for (int from = 0; from < channels; from += CHANNEL_GROUP) {
         const int until = channels - from < CHANNEL_GROUP ? channels : from + CHANNEL_GROUP;
         for (int tile = 0; tile < tiles; tile += rows)
-            multiply_tiles(vectors, patches + (ptrdiff_t)tile * channels, channels, from, until, filters,
-                           products + (ptrdiff_t)tile * block);
+            multiply_register_tile(vectors, patches + (ptrdiff_t)tile * channels, channels, from, until, filters,
+                                   products + (ptrdiff_t)tile * block);
     }
 }
 
-/* output = relu(A^T products A + b) for one block of output channels, starting at channel `from`. */
-INLINE void transform_products(const struct layer *layer, struct tile_range tiles, int from, const float *products,
-                               ptrdiff_t stride, int vectors) {
-    const int block = vectors * VECTOR_FLOATS;
-    const struct image out = layer->out;
-    const float *biases = layer->bias + from;
-    const int past_cache = layer->past_cache;
-    for (int tile = 0; tile < tiles.count; tile++) {
-        const int top = (tiles.first + tile) / tiles.per_row * OUTPUT_TILE;
-        const int left = (tiles.first + tile) % tiles.per_row * OUTPUT_TILE;
-        const int rows = out.rows - top < OUTPUT_TILE ? out.rows - top : OUTPUT_TILE;
-        const int columns = out.columns - left < OUTPUT_TILE ? out.columns - left : OUTPUT_TILE;
-        for (int channel = 0; channel < block; channel += VECTOR_FLOATS) {
-            const vector bias = load(biases + channel);
-            const float *product = products + (ptrdiff_t)tile * block + channel;
-            vector half[OUTPUT_TILE * INPUT_TILE];
-            for (int j = 0; j < INPUT_TILE; j++) {
-                vector column[INPUT_TILE];
-                for (int i = 0; i < INPUT_TILE; i++) column[i] = load(product + (i * INPUT_TILE + j) * stride);
-                transform_output(column, 1, half + j, INPUT_TILE);
-            }
-            for (int i = 0; i < rows; i++) {
-                vector row[OUTPUT_TILE];
-                float *to = image_row(&out, top + i) + (ptrdiff_t)left * out.channels + from + channel;
-                transform_output(half + i * INPUT_TILE, 1, row, 1);
-                for (int j = 0; j < columns; j++, to += out.channels)
-                    if (past_cache) store_past_cache(to, relu(row[j] + bias));
-                    else store(to, relu(row[j] + bias));
-            }
-        }
-    }
+INLINE void put_floats(const struct patches *patches, int element, ptrdiff_t place, vector x) {
+    store((float *)patches->data + element * patches->stride + place, x);
 }
 
 INLINE void convolve(const struct layer *layer, int job, float *workspace, int vectors) {
@@ -141,7 +61,7 @@ INLINE void convolve(const struct layer *layer, int job, float *workspace, int v
     const ptrdiff_t product_stride = element_stride(layer->tiles, block);
     float *patches = workspace, *products = workspace + ELEMENTS * patch_stride;
     struct stopwatch *watch = stopwatch_of(workspace);
-    transform_patches(layer, tiles, patches, patch_stride);
+    transform_patches(layer, tiles, put_floats, (struct patches){patches, patch_stride, channels});
     end_step(watch, INPUT_TRANSFORM);
     for (int from = 0; from < layer->outputs; from += block) {
         const float *filters = layer->filters + (ptrdiff_t)from * ELEMENTS * channels;
@@ -149,7 +69,7 @@ INLINE void convolve(const struct layer *layer, int job, float *workspace, int v
             multiply_element(vectors, tiles.count, patches + element * patch_stride, channels, filters,
                              products + element * product_stride);
         end_step(watch, PRODUCTS);
-        transform_products(layer, tiles, from, products, product_stride, vectors);
+        transform_products(layer, tiles, from, products, product_stride, block);
         end_step(watch, OUTPUT_TRANSFORM);
     }
     if (layer->past_cache) finish_stores();
@@ -163,27 +83,6 @@ static void convolution_job(const struct layer *layer, int job, float *workspace
     }
 }
 
-/* Half a vector of floats, and the same as doubles: filters are rounded to float32 only once. */
-#define HALF_VECTOR (VECTOR_FLOATS / 2)
-typedef float narrow_vector __attribute__((vector_size(HALF_VECTOR * 4), may_alias));
-typedef double wide __attribute__((vector_size(HALF_VECTOR * 8), may_alias));
-
-INLINE wide combine(const double row[3], wide x, wide y, wide z) { return row[0] * x + row[1] * y + row[2] * z; }
-
-/* element[6 i + j] = (G filter G^T)[i][j] for half a vector of output channels; taps and elements are `step` floats
- * apart.
- */
-INLINE void transform_filter(double g[INPUT_TILE][3], const float *taps, float *element, ptrdiff_t step) {
-    wide tap[TAPS];
-    for (int i = 0; i < TAPS; i++) tap[i] = __builtin_convertvector(*(const narrow_vector *)(taps + i * step), wide);
-    for (int i = 0; i < INPUT_TILE; i++) {
-        wide row[3];
-        for (int j = 0; j < 3; j++) row[j] = combine(g[i], tap[j], tap[3 + j], tap[6 + j]);
-        for (int j = 0; j < INPUT_TILE; j++, element += step)
-            *(narrow_vector *)element = __builtin_convertvector(combine(g[j], row[0], row[1], row[2]), narrow_vector);
-    }
-}
-
 /* The filters of deep levels are larger than their images: transformed, they would be most of the memory of a network.
  * So they are transformed in each run, into memory that larger images use at other times. */
 static void filters_job(const struct layer *layer, int job, float *workspace) {
@@ -192,5 +91,6 @@ static void filters_job(const struct layer *layer, int job, float *workspace) {
     (void)workspace;
     filter_matrix(g);
     for (ptrdiff_t i = 0; i < step; i += HALF_VECTOR)
-        transform_filter(g, layer->weight + job * TAPS * step + i, layer->filters + job * ELEMENTS * step + i, step);
+        transform_filter(g, layer->weight + job * TAPS * step + i, step, layer->filters + job * ELEMENTS * step + i,
+                         step);
 }

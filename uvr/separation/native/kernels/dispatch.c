@@ -124,8 +124,8 @@ const struct kernels *kernels_for(int isa, int inputs, int outputs) {
     return NULL;
 }
 
-int block_of(const struct kernels *kernels, int outputs) {
+int block_of(int width, int outputs) {
     for (int vectors = MAX_VECTORS; vectors > 1; vectors--)
-        if (outputs % (vectors * kernels->width) == 0) return vectors * kernels->width;
-    return kernels->width;
+        if (outputs % (vectors * width) == 0) return vectors * width;
+    return width;
 }

@@ -29,7 +29,8 @@ const struct kernels *kernels_for(int isa, int inputs, int outputs);
 /* The kernels that multiply in bfloat16. Instruction sets without such products have slow ones, for tests. */
 const struct tiled_kernels *tiled_kernels_for(int isa);
 
-/* Output channels of a register tile: the largest number of vectors, up to MAX_VECTORS, that divides `outputs`. */
-int block_of(const struct kernels *kernels, int outputs);
+/* Output channels that are computed at a time: of vectors of `width`, the largest number up to MAX_VECTORS that divides
+ * `outputs`. */
+int block_of(int width, int outputs);
 
 #endif

@@ -8,9 +8,11 @@
 #include "dispatch.h"
 #include "roformer_jobs.h"
 #include "peak_jobs.h"
+#include "stft_jobs.h"
 #include "vector.inl"
 #include "multiply.inl"
 #include "transforms.inl"
+#include "winograd.inl"
 #include "convolution.inl"
 #include "strassen.inl"
 #include "tdf.inl"
@@ -21,6 +23,8 @@
 #include "products.inl"
 #include "attention.inl"
 #include "roformer.inl"
+#include "fourier.inl"
+#include "stft.inl"
 #include "peak.inl"
 
 const struct kernels KERNELS = {
@@ -34,6 +38,8 @@ const struct kernels KERNELS = {
             [UP] = up_job},
     .filters_job = filters_job,
     .roformer = {[SPLIT] = split_job, [TRANSFORM] = transform_job, [MASK] = mask_job},
+    .stft_forward = forward_job,
+    .stft_inverse = inverse_job,
     .peak = {[PEAK_MULTIPLY] = peak_multiply_job,
              [PEAK_READ] = peak_read_job,
              [PEAK_COPY] = peak_copy_job,

@@ -1,7 +1,10 @@
 /* Divides a layer's work into jobs, and computes the workspace that a job needs. */
 #include "layers.h"
 
+#include "tiled_layers.h"
+
 int layer_jobs(const struct layer *layer) {
+    if (layer->kind == TDF && layer->tiled) return divide_up(layer->in.rows, layer->frames);
     if (layer->kind == TDF) return layer->in.rows >> layer->halved;
     if (layer->kind != CONVOLUTION) return layer->kind == UP ? layer->in.rows : layer->out.rows;
     const int tiles = divide_up(layer->in.columns, OUTPUT_TILE) * divide_up(layer->in.rows, OUTPUT_TILE);
@@ -25,7 +28,10 @@ void filter_matrix(double g[INPUT_TILE][3]) {
     g[INPUT_TILE - 1][2] = 1;
 }
 
-size_t filter_floats(const struct layer *layer) { return (size_t)layer->inputs * layer->outputs * ELEMENTS; }
+size_t filter_floats(const struct layer *layer) {
+    const size_t plain = (size_t)layer->inputs * layer->outputs;
+    return ELEMENTS * (layer->tiled ? right_floats(layer->inputs, layer->outputs) : plain);
+}
 
 /* The terms of some bins, the terms of the hidden layer, and the sums of the larger product (see tdf.inl). */
 static size_t tdf_workspace(const struct layer *layer) {
@@ -36,7 +42,24 @@ static size_t tdf_workspace(const struct layer *layer) {
     return (size_t)tdf_products(layer->halved) * (size_t)(tdf_step(layer, TDF_DEPTH) + tdf_step(layer, hidden) + sums);
 }
 
+/* The terms of some bins, those of the hidden layer, and the sums of one of the two products (see tiled_tdf.inl). */
+static size_t tiled_tdf_workspace(const struct layer *layer) {
+    const int columns = layer->frames * layer->inputs, hidden = (int)round_up(layer->hidden, GROUP_SIDE);
+    const size_t rows = (size_t)(hidden > TILED_ROWS ? hidden : TILED_ROWS);
+    return right_floats(TILED_DEPTH, columns) + right_floats(layer->hidden, columns) + rows * (size_t)columns;
+}
+
+/* Patches and products of a convolution; or the sums of a tile, and some pixels: for `down` four in a row. */
+static size_t tiled_workspace(const struct layer *layer) {
+    if (layer->kind == TDF) return tiled_tdf_workspace(layer);
+    const size_t products = (size_t)element_stride(layer->tiles, layer->block);
+    if (layer->kind == CONVOLUTION) return ELEMENTS * (PARTS * (size_t)patch_plane(layer) / HALVES_OF_FLOAT + products);
+    const size_t depth = (size_t)round_up(layer->inputs * (layer->kind == DOWN ? 4 : 1), STEP);
+    return GROUP_SIDE * GROUP_SIDE + PARTS * TILED_PIXELS * depth / HALVES_OF_FLOAT;
+}
+
 size_t layer_workspace(const struct layer *layer) {
+    if (layer->tiled) return tiled_workspace(layer);
     if (layer->kind == CONVOLUTION)
         return ELEMENTS *
                (size_t)(element_stride(layer->tiles, layer->inputs) + element_stride(layer->tiles, layer->block));
@@ -49,7 +72,7 @@ void run_layer_job(const struct layer *layer, int job, float *workspace, int thr
     struct stopwatch *watch = stopwatch_of(workspace);
     const double start = monotonic_s();
     *watch = (struct stopwatch){.started = start};
-    layer->kernels->job[layer->kind](layer, job, workspace);
+    layer->job(layer, job, workspace);
     watch->seconds[WHOLE_JOB] = monotonic_s() - start;
     for (int step = 0; step < STEPS; step++) layer->seconds[thread][step] += watch->seconds[step];
 }

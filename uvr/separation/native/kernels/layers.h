@@ -6,6 +6,7 @@
 
 #include "peak.h"
 #include "pool.h"
+#include "stft_jobs.h"
 #include "stopwatch.h"
 #include "tiles.h"
 
@@ -24,10 +25,15 @@ enum roformer_job { SPLIT, TRANSFORM, MASK, ROFORMER_JOBS };
 enum layer_kind { POINTWISE, CONVOLUTION, TDF, DOWN, UP, LAYER_KINDS };
 
 struct kernels;
+struct layer;
+
+/* A job computes a part of a layer's output. The jobs of a layer may run in any order and in parallel. Each thread
+ * passes a `workspace` of its own. */
+typedef void layer_job(const struct layer *layer, int job, float *workspace);
 
 /* One fully connected half of a TDF layer. */
 struct linear {
-    float *weight;        /* [product][outputs of a part / tile][inputs of a part][tile], see tdf.inl */
+    float *weight;        /* [product][outputs of a part / tile][inputs of a part][tile], see tdf.inl; or on tiles */
     float *bias;          /* [outputs] or NULL */
     float *scale, *shift; /* [channels] */
 };
@@ -35,12 +41,16 @@ struct linear {
 struct layer {
     enum layer_kind kind;
     const struct kernels *kernels; /* of the widest instruction set that the numbers of channels allow */
-    int inputs, outputs;           /* channels */
-    int block;                     /* output channels of a register tile */
-    int relu;                      /* pointwise only */
-    int hidden;                    /* TDF only */
-    int halved;                    /* TDF only: whether Strassen's algorithm halves its matrices */
-    int tiles;                     /* convolution only: Winograd tiles per job */
+    int tiled;                     /* whether tiles multiply it, see tiled_layers.h; `kernels` is not used then */
+    layer_job *job;
+    layer_job *filters_job; /* of a convolution: transforms the filters of one block of output channels */
+    int inputs, outputs;    /* channels */
+    int block;              /* output channels of a register tile, or computed at a time */
+    int relu;               /* pointwise only */
+    int hidden;             /* TDF only */
+    int halved;             /* TDF only: whether Strassen's algorithm halves its matrices */
+    int frames;             /* TDF on tiles only: of a job */
+    int tiles;              /* convolution only: Winograd tiles per job */
     float *weight, *bias;
     float *filters;           /* convolution only: `weight`, or where filters_job puts what it computes from `weight` */
     int past_cache;           /* convolution only: whether `out` is too large for the caches */
@@ -50,10 +60,6 @@ struct layer {
     struct image in, out;     /* TDF: `out` is `in`; up: `out` is the input that the matching down layer kept */
 };
 
-/* A job computes a part of a layer's output. The jobs of a layer may run in any order and in parallel. Each thread
- * passes a `workspace` of its own. */
-typedef void layer_job(const struct layer *layer, int job, float *workspace);
-
 #define MAX_VECTORS 3    /* of output channels in a register tile */
 #define MAX_TILE_ROWS 14 /* of a register tile */
 
@@ -62,9 +68,10 @@ struct kernels {
     int width;                 /* floats per vector */
     int tile[MAX_VECTORS + 1]; /* tile[v]: rows of a register tile that is v vectors wide */
     layer_job *job[LAYER_KINDS];
-    layer_job *filters_job;            /* of a convolution: transforms the filters of one block of output channels */
-    pool_job *roformer[ROFORMER_JOBS]; /* see roformer_jobs.h */
-    pool_job *peak[PEAK_KINDS];        /* see peak_jobs.h */
+    layer_job *filters_job;
+    pool_job *roformer[ROFORMER_JOBS];     /* see roformer_jobs.h */
+    pool_job *peak[PEAK_KINDS];            /* see peak_jobs.h */
+    stft_job *stft_forward, *stft_inverse; /* see stft_jobs.h */
 };
 
 /* The jobs that multiply in bfloat16. */
@@ -72,6 +79,8 @@ struct tiled_kernels {
     int isa;
     tiled_product *multiply; /* for any size: of checks and measurements */
     pool_job *roformer[ROFORMER_JOBS];
+    layer_job *job[LAYER_KINDS];
+    layer_job *filters_job;
 };
 
 /* Winograd's F(4x4, 3x3): 4x4 outputs from 6x6 inputs. */

@@ -7,6 +7,7 @@
 #include "layers.h"
 
 #define PEAK_ROUNDS (1 << 18)        /* of the loop of multiply-adds */
+#define PEAK_STEPS (1 << 10)         /* of a product of tiles */
 #define PEAK_JOB_FLOATS (256 * 1024) /* of each array */
 
 /* Independent sums: enough to hide the latency of an addition, and registers for all of them. */

@@ -9,6 +9,7 @@
 #include "layers.h"
 #include "memory.h"
 #include "pool.h"
+#include "tiled_layers.h"
 #include "weights.h"
 
 #define MAX_THREADS 256
@@ -24,7 +25,7 @@ struct tensor {
 
 struct tdfnet {
     pthread_mutex_t lock; /* one run at a time */
-    int isa, threads;
+    int isa, terms, threads;
     int finished;
     struct image input, output; /* of the layers added so far; `data` is NULL until tdfnet_finish */
     struct layer *layer;
@@ -70,10 +71,11 @@ static int fits(int channels, int bins, int frames) {
     return image_floats(&image) <= MAX_FLOATS;
 }
 
-int tdfnet_create(tdfnet **result, int isa, int threads, int channels, int bins, int frames) {
+int tdfnet_create(tdfnet **result, int isa, int terms, int threads, int channels, int bins, int frames) {
     if (!result) return TDFNET_BAD_ARGUMENT;
     *result = NULL;
     if (threads < 1 || threads > MAX_THREADS || !fits(channels, bins, frames)) return TDFNET_BAD_ARGUMENT;
+    if (terms != 0 && terms != TERMS) return TDFNET_BAD_ARGUMENT;
     isa = resolve_isa(isa);
     if (isa < 0) return isa;
     tdfnet *net = calloc(1, sizeof *net);
@@ -83,6 +85,7 @@ int tdfnet_create(tdfnet **result, int isa, int threads, int channels, int bins,
         return TDFNET_NO_MEMORY;
     }
     net->isa = isa;
+    net->terms = terms;
     net->threads = threads;
     net->input = net->output = new_image(frames, bins, channels);
     *result = net;
@@ -100,6 +103,14 @@ static void free_layer(struct layer *layer) {
     }
 }
 
+static void put_on_tiles(const tdfnet *net, struct layer *layer) {
+    const struct tiled_kernels *kernels = tiled_kernels_for(net->isa);
+    layer->tiled = 1;
+    layer->block = block_of(TILE_SIDE, layer->outputs);
+    layer->job = kernels->job[layer->kind];
+    layer->filters_job = kernels->filters_job;
+}
+
 /* Initialises a layer, without weights, that takes the output of the last one. */
 static int start_layer(const tdfnet *net, struct layer *layer, enum layer_kind kind, int outputs, struct image out) {
     const struct image *in = &net->output;
@@ -108,7 +119,11 @@ static int start_layer(const tdfnet *net, struct layer *layer, enum layer_kind k
     if (!layer->kernels && kind == POINTWISE) layer->kernels = kernels_for(net->isa, in->channels, 0);
     if (!layer->kernels && kind == POINTWISE) layer->kernels = kernels_for(net->isa, 0, 0);
     if (!layer->kernels) return TDFNET_UNSUPPORTED;
-    if (outputs % layer->kernels->width == 0) layer->block = block_of(layer->kernels, outputs);
+    if (outputs % layer->kernels->width == 0) layer->block = block_of(layer->kernels->width, outputs);
+    layer->job = layer->kernels->job[kind];
+    layer->filters_job = layer->kernels->filters_job;
+    if (net->terms && kind != POINTWISE && in->channels % TILE_SIDE == 0 && outputs % TILE_SIDE == 0)
+        put_on_tiles(net, layer);
     return TDFNET_OK;
 }
 
@@ -160,9 +175,11 @@ static int smaller(int a, int b) { return a < b ? a : b; }
 /* Tiles per job. Their patches and the products of one block of output channels take about 0.7 MB: half of a large L2
  * cache, which leaves the other half for the filters. A small image is divided evenly among the threads. */
 static int tiles_per_job(const tdfnet *net, const struct layer *layer) {
-    const int rows = layer->kernels->tile[layer->block / layer->kernels->width];
+    const int rows = layer->tiled ? TILE_SIDE : layer->kernels->tile[layer->block / layer->kernels->width];
     const int all = divide_up(layer->in.columns, OUTPUT_TILE) * divide_up(layer->in.rows, OUTPUT_TILE);
-    const int fit = CONVOLUTION_FLOATS / (ELEMENTS * (layer->inputs + layer->block)) / rows * rows;
+    const int patch = layer->tiled ? PARTS * steps_of(layer->inputs) * STEP / HALVES_OF_FLOAT : layer->inputs;
+    const int floats = layer->tiled ? TILED_CONVOLUTION_FLOATS : CONVOLUTION_FLOATS;
+    const int fit = floats / (ELEMENTS * (patch + layer->block)) / rows * rows;
     const int share = divide_up(all, net->threads);
     return divide_up(smaller(fit > MIN_TILES ? fit : MIN_TILES, share), rows) * rows;
 }
@@ -197,8 +214,16 @@ int tdfnet_add_convolution(tdfnet *net, int outputs, const float *weight, const 
 
 /* Whether Strassen's algorithm pays, and its two frames and halves of the bins exist. */
 static int can_be_halved(const struct layer *layer) {
+    if (layer->tiled) return 0;
     const int even = layer->in.rows % 2 == 0 && layer->in.columns % 2 == 0 && layer->hidden % 2 == 0;
     return even && layer->hidden / 2 >= MIN_PART_ROWS;
+}
+
+/* Frames of a job of a TDF on tiles: at least one, and at least two jobs for each thread, if there are so many frames.
+ */
+static int frames_per_job(const tdfnet *net, const struct layer *layer) {
+    const int frames = smaller(TILED_COLUMNS / layer->inputs, layer->in.rows / (2 * net->threads));
+    return frames > 1 ? frames : 1;
 }
 
 /* Packs the weights of one half. `bias` may be NULL. Returns 0 if there is no memory for the bias; append_layer checks
@@ -224,6 +249,7 @@ int tdfnet_add_tdf(tdfnet *net, int hidden, const float *weight1, const float *b
     if (status) return status;
     layer.hidden = hidden;
     layer.halved = can_be_halved(&layer);
+    layer.frames = frames_per_job(net, &layer);
     if (set_linear(&layer, 0, hidden, weight1, bias1, scale1, shift1) &&
         set_linear(&layer, 1, layer.in.columns, weight2, bias2, scale2, shift2))
         return append_layer(net, &layer);
@@ -382,6 +408,7 @@ void tdfnet_free(tdfnet *net) {
 }
 
 int tdfnet_isa_of(const tdfnet *net) { return net ? net->isa : TDFNET_BAD_ARGUMENT; }
+int tdfnet_terms_of(const tdfnet *net) { return net ? net->terms : TDFNET_BAD_ARGUMENT; }
 int tdfnet_threads_of(const tdfnet *net) { return net ? net->threads : TDFNET_BAD_ARGUMENT; }
 int tdfnet_outputs_of(const tdfnet *net) { return net ? net->output.channels : TDFNET_BAD_ARGUMENT; }
 size_t tdfnet_bytes_of(const tdfnet *net) { return net ? net->bytes : 0; }
@@ -427,7 +454,7 @@ static void run_job(void *context, int job, int thread) {
 static void run_filters(void *context, int job, int thread) {
     const struct work *work = context;
     const double start = monotonic_s();
-    work->layer->kernels->filters_job(work->layer, job, NULL);
+    work->layer->filters_job(work->layer, job, NULL);
     work->layer->seconds[thread][WHOLE_JOB] += monotonic_s() - start;
 }
 

@@ -64,14 +64,17 @@ TDFNET_API int tdfnet_amx_state(void);
 TDFNET_API const char *tdfnet_message(int status);
 
 /* Creates a network without layers for inputs of shape (channels, bins, frames). It runs on `threads` threads (1 to
- * 256, including the caller's) and uses no instruction set wider than `isa`. TDFNET_UNSUPPORTED: this machine does not
- * have that instruction set. */
-TDFNET_API int tdfnet_create(tdfnet **net, int isa, int threads, int channels, int bins, int frames);
+ * 256, including the caller's) and uses no instruction set wider than `isa`. `terms` is 0 for products in float32, or 6
+ * for products of the same accuracy in bfloat16: of three parts of each number, the six largest of nine products. With
+ * AMX these are faster; without instructions for bfloat16 they are slow, and there for tests. TDFNET_UNSUPPORTED: this
+ * machine does not have that instruction set. */
+TDFNET_API int tdfnet_create(tdfnet **net, int isa, int terms, int threads, int channels, int bins, int frames);
 
 /* The tdfnet_add_ functions append a layer. Weights are C-ordered as in an ONNX file, with batch normalisation folded
  * in; they are copied. On an error the network is unchanged. TDFNET_UNSUPPORTED: a number of channels that is not a
  * multiple of 4 (any number is valid for pointwise), or a shape that the layer cannot halve or double. A layer whose
- * channels are not a multiple of the vector width runs on the widest narrower instruction set that fits. */
+ * channels are not a multiple of the vector width runs on the widest narrower instruction set that fits; one whose
+ * channels are not a multiple of 16, in float32. */
 
 /* y = w x + b for each pixel, w[outputs][inputs], then max(y, 0) if `relu` is not 0. */
 TDFNET_API int tdfnet_add_pointwise(tdfnet *net, int outputs, int relu, const float *weight, const float *bias);
@@ -98,6 +101,7 @@ TDFNET_API int tdfnet_add_up(tdfnet *net, int outputs, const float *weight, cons
 TDFNET_API int tdfnet_finish(tdfnet *net);
 
 TDFNET_API int tdfnet_isa_of(const tdfnet *net);
+TDFNET_API int tdfnet_terms_of(const tdfnet *net);
 TDFNET_API int tdfnet_threads_of(const tdfnet *net);
 TDFNET_API int tdfnet_outputs_of(const tdfnet *net);  /* channels of the output */
 TDFNET_API size_t tdfnet_bytes_of(const tdfnet *net); /* memory for weights, activations and workspaces */

@@ -89,14 +89,25 @@ INLINE void multiply_tiles(int rows, int columns, int terms, struct left a, stru
     else clear_sums();
     for (int step = 0; step < steps; step++, a.high += a.step, b.high += b.step) {
         load_right(columns, b.high, b.next);
-        if (terms == 3) {
+        if (terms == 6) {
+            load_left(rows, a.high + 2 * a.low, a.row);
+            add_products(rows, columns);
+        }
+        if (terms >= 3) {
             load_left(rows, a.high + a.low, a.row);
             add_products(rows, columns);
         }
         load_left(rows, a.high, a.row);
         add_products(rows, columns);
-        if (terms == 3) {
+        if (terms >= 3) {
             load_right(columns, b.high + b.low, b.next);
+            add_products(rows, columns);
+        }
+        if (terms == 6) {
+            load_left(rows, a.high + a.low, a.row);
+            add_products(rows, columns);
+            load_right(columns, b.high + 2 * b.low, b.next);
+            load_left(rows, a.high, a.row);
             add_products(rows, columns);
         }
     }

@@ -29,18 +29,31 @@ INLINE void add_step(const uint16_t *a, const uint16_t *b, float *to) {
         }
 }
 
+/* The products of a step and a tile. Their sum ends with it, as with AMX: longer ones are less exact. */
+INLINE void multiply_step(int terms, const uint16_t *left, ptrdiff_t left_low, const uint16_t *right,
+                          ptrdiff_t right_low, float *to) {
+    __attribute__((aligned(64))) float sums[TILE_SIDE] = {0};
+    if (terms == 6) {
+        add_step(left + 2 * left_low, right, sums);
+        add_step(left + left_low, right + right_low, sums);
+        add_step(left, right + 2 * right_low, sums);
+    }
+    if (terms >= 3) {
+        add_step(left + left_low, right, sums);
+        add_step(left, right + right_low, sums);
+    }
+    add_step(left, right, sums);
+    for (int j = 0; j < TILE_SIDE; j++) to[j] += sums[j];
+}
+
 INLINE void multiply_tiles(int rows, int columns, int terms, struct left a, struct right b, int steps, int add,
                            float *to, ptrdiff_t to_row) {
     for (int i = 0; i < rows * TILE_SIDE; i++, a.high += a.row, to += to_row)
         for (int j = 0; j < columns; j++) {
             float *sums = to + j * TILE_SIDE;
             for (int column = 0; column < TILE_SIDE && !add; column++) sums[column] = 0;
-            for (int step = 0; step < steps; step++) {
-                const uint16_t *left = a.high + step * a.step, *right = b.high + step * b.step + j * b.next;
-                if (terms == 3) add_step(left + a.low, right, sums);
-                add_step(left, right, sums);
-                if (terms == 3) add_step(left, right + b.low, sums);
-            }
+            for (int step = 0; step < steps; step++)
+                multiply_step(terms, a.high + step * a.step, a.low, b.high + step * b.step + j * b.next, b.low, sums);
         }
 }
 

@@ -167,7 +167,7 @@ def expected(x: Exact, layers: list[tuple[str, Arguments]]) -> Exact:
 # Channels in and out, bins, frames: whole tiles, parts of tiles, images smaller than one; and one to five vectors.
 CONVOLUTIONS = [
     *((4, 4, 1, 1), (8, 16, 3, 2), (16, 32, 17, 5), (48, 48, 133, 9)),
-    *((32, 64, 64, 8), (80, 40, 41, 6), (64, 80, 30, 7)),
+    *((32, 64, 64, 8), (80, 40, 41, 6), (64, 96, 30, 7)),
 ]
 
 

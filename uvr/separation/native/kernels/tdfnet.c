@@ -106,7 +106,7 @@ static void free_layer(struct layer *layer) {
 static void put_on_tiles(const tdfnet *net, struct layer *layer) {
     const struct tiled_kernels *kernels = tiled_kernels_for(net->isa);
     layer->tiled = 1;
-    layer->block = block_of(TILE_SIDE, layer->outputs);
+    layer->block = layer->outputs % TILED_BLOCK ? block_of(TILE_SIDE, layer->outputs) : TILED_BLOCK;
     layer->job = kernels->job[layer->kind];
     layer->filters_job = kernels->filters_job;
 }

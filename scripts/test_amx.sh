@@ -14,7 +14,7 @@ environment=$PWD/.venv-amx
 root=$environment/root
 machine=$environment/machine
 support=$PWD/tests/support/amx
-kernels=uvr/separation/native/kernels
+kernels=$PWD/uvr/separation/native/kernels
 bochs_source=bochs_3.0+dfsg.orig.tar.xz
 bochs_sha256=78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b
 max_seconds=600
@@ -75,11 +75,13 @@ build_bochs() { # without devices and debuggers that nothing here needs
 }
 
 build_check() { # as test_sanitizers.py does, for a system without shared libraries
+  local flags=(-std=gnu99 -O2 -Wall -Wextra -Werror -pthread)
   rm -rf "$machine"
-  mkdir -p "$machine"/files/proc "$machine"/disk/isolinux
-  gcc -std=gnu99 -O2 -Wall -Wextra -Werror -pthread -static -DTDFNET_POISON -I"$kernels" "$kernels"/*.c \
-    tests/support/kernels/*.c @tests/support/kernels/link.flags -o "$machine/files/check" -lm
-  gcc -std=gnu99 -O2 -Wall -Wextra -Werror -static -DARGUMENT="\"$amx\"" "$support/init.c" -o "$machine/files/init"
+  mkdir -p "$machine"/{objects,files/proc,disk/isolinux}
+  printf '%s\0' "$kernels"/*.c "$PWD"/tests/support/kernels/*.c | (cd "$machine/objects" &&
+    xargs -0 -n 1 -P "$(nproc)" gcc "${flags[@]}" -DTDFNET_POISON -I"$kernels" -c)
+  gcc -static -pthread @tests/support/kernels/link.flags "$machine"/objects/*.o -o "$machine/files/check" -lm
+  gcc "${flags[@]}" -static -DARGUMENT="\"$amx\"" "$support/init.c" -o "$machine/files/init"
 }
 
 make_disk() {

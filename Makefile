@@ -4,7 +4,7 @@
 PYTHON_IN_VENV := $(if $(VENV),$(VENV),.venv)/bin/python
 BIN := $(dir $(PYTHON_IN_VENV))
 
-KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) tests/support/kernels/*.[ch])
+KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) tests/support/kernels/*.[ch] tests/support/amx/*.c)
 
 .DEFAULT_GOAL := help
 
@@ -12,7 +12,7 @@ KERNELS := $(wildcard $(addprefix uvr/separation/native/kernels/*.,c h inl) test
 # imports, which costs a second per process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-neon test-docker test-arm chart screenshots lint format bench bench-network bench-roformer bench-api bench-quality lock upgrade clean
+.PHONY: help setup setup-dev setup-library demo test test-browser test-all chaos test-server test-monitoring test-sanitizers test-neon test-amx test-docker test-arm chart screenshots lint format bench bench-network bench-roformer bench-api bench-quality lock upgrade clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,19 +30,21 @@ demo: ## send a song through the whole service; SONG=path for your own song, MOD
 	@scripts/setup.sh local
 	@$(PYTHON_IN_VENV) -m scripts.demo "$$SONG"
 
-# One process more than there are cores, as tests also wait: for a lease to expire, or for a process to start.
-TEST_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
+# More processes than cores, as tests also wait: for a lease to expire, or for a process to start. Browsers play in real
+# time, so there are fewer of them.
+TEST_PROCESSES ?= 4
+BROWSER_PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 
 # Files run in their listed order. Ordering them by number of tests would leave the slowest files, which have few tests,
 # for the end, when all but one core have nothing left to do.
-IN_PARALLEL = --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder
+IN_PARALLEL = --dist=loadfile --no-loadscope-reorder --numprocesses
 
 test: ## run all tests in TEST_PROCESSES parallel processes; ARGS="-k webhook" selects some of them
 	@scripts/setup.sh dev
-	$(PYTHON_IN_VENV) -m pytest $(IN_PARALLEL) -m "not long" $(ARGS)
+	$(PYTHON_IN_VENV) -m pytest $(IN_PARALLEL)=$(TEST_PROCESSES) -m "not long" $(ARGS)
 
 test-browser: ## test the pages in a headless Chromium, which it installs where it may; ARGS="-k loop" selects some tests
-	@scripts/test_browser.sh $(IN_PARALLEL) -m "not long" $(ARGS)
+	@scripts/test_browser.sh $(IN_PARALLEL)=$(BROWSER_PROCESSES) -m "not long" $(ARGS)
 
 test-server: ## test the proxies, systemd units and backups of a server; installs Caddy, nginx and Redis where it may
 	@scripts/test_server.sh $(ARGS)
@@ -59,9 +61,12 @@ test-sanitizers: ## run the C kernels under ASan, UBSan and TSan, which make tes
 test-neon: ## test the C kernels on an emulated ARM processor; installs a cross compiler and qemu where it may
 	@scripts/test_neon.sh $(ARGS)
 
-test-all: test test-neon test-server test-docker test-arm ## run all tests, also those that take minutes, and those in the browser
+test-amx: ## test the C kernels on an emulated processor with AMX, under Linux; builds Bochs and fetches Linux where it may
+	@scripts/test_amx.sh
+
+test-all: test test-neon test-amx test-server test-docker test-arm ## run all tests, also those that take minutes, and those in the browser
 	$(PYTHON_IN_VENV) -m pytest -m long
-	@scripts/test_browser.sh $(IN_PARALLEL)
+	@scripts/test_browser.sh $(IN_PARALLEL)=$(BROWSER_PROCESSES)
 
 chaos: ## kill random processes of a busy service, then let a user misbehave; ARGS="--tasks 300 --kills 60 --seed 7 --pairs 1"
 	@scripts/setup.sh dev

@@ -191,7 +191,8 @@ class Settings(BaseSettings):
     separation_engine: Literal["auto", "mdx", "audio-separator"] = "auto"
     device: Literal["auto", "cpu", "cuda", "coreml"] = "auto"
     network_backend: Literal["auto", "native", "onnxruntime"] = "auto"
-    network_isa: Literal["auto", "avx512", "avx2", "neon", "baseline"] = "auto"
+    network_isa: Literal["auto", "amx", "avx512_bf16", "avx512", "avx2", "neon", "baseline"] = "auto"
+    inference_precision: Literal["auto", "float32", "bfloat16"] = "auto"
     inference_threads: int = Field(0, ge=0)
     task_timeout_seconds: Seconds = 3600
     task_timeout_per_audio_second: float = Field(20, ge=0, allow_inf_nan=False)

@@ -105,6 +105,7 @@ def model_library(settings: Settings) -> ModelLibrary:
         backend=settings.network_backend,
         instruction_set=settings.network_isa,
         packed_files=PackedFilesPolicy.of(settings),
+        precision=settings.inference_precision,
     )
 
 

@@ -50,7 +50,7 @@ from uvr.separation.native.graph_matcher import recognise
 from uvr.separation.native.peak import Peak, peak_rate
 
 KERNELS, RUNTIME = "kernels", "ONNX Runtime"
-MIN_RATIO = {"AVX512": 2.4, "AVX2": 1.6}
+MIN_RATIO = {"AMX": 4.0, "AVX512_BF16": 2.4, "AVX512": 2.4, "AVX2": 1.6}
 """How many times as fast as ONNX Runtime, which is free to use AVX-512, the kernels shall be with two threads."""
 MIN_SNR_DB = 75.0
 
@@ -115,7 +115,7 @@ def main() -> None:
     if options.serve:
         serve(options, model)
         return
-    names = instruction_sets(options.isa)
+    names = instruction_sets(options.isa, options.terms)
     limits = {(name, threads): limits_of(name, threads) for name in names for threads in options.threads}
     kernels = [(KERNELS, *choice) for choice in product(names, options.terms)]
     with tempfile.TemporaryDirectory(prefix="uvr-bench-") as folder, ExitStack() as stack:
@@ -150,7 +150,7 @@ def parsed_options() -> argparse.Namespace:
         "--isa",
         nargs="+",
         choices=[one.name for one in InstructionSet],
-        help="instruction sets of the kernels (all of this processor but BASELINE)",
+        help="instruction sets of the kernels (all of this processor but BASELINE, and without terms AVX512_BF16)",
     )
     parser.add_argument(
         "--terms",
@@ -166,10 +166,11 @@ def parsed_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def instruction_sets(named: list[str] | None) -> list[str]:
+def instruction_sets(named: list[str] | None, terms: list[int | None]) -> list[str]:
     """The instruction sets to measure, each by its own name instead of BEST, and once."""
     library = bindings.load()
-    wide = [one for one in library.instruction_sets if one is not InstructionSet.BASELINE] or [library.best]
+    same = {InstructionSet.BASELINE} | ({InstructionSet.AVX512_BF16} if not any(terms) else set())
+    wide = [one for one in library.instruction_sets if one not in same] or [library.best]
     sets = [InstructionSet[name] for name in named] if named else wide
     return list(dict.fromkeys(library.resolved(one).name for one in sets))
 

@@ -60,7 +60,7 @@ from uvr.separation.roformer.configuration import NetworkShape
 
 THREADS = 2
 MORE_CORES = (4, 8)
-MIN_RATIO = {"AVX512": 2.5, "AVX2": 2.0}
+MIN_RATIO = {"AMX": 7.0, "AVX512_BF16": 2.5, "AVX512": 2.5, "AVX2": 2.0}
 """How many times as fast as torch a chunk of Kim's geometry shall be."""
 MAX_UNMAPPED_MIB, MAX_START_S = 1430, 1.0
 """1.5 GB."""

@@ -12,15 +12,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 environment=$PWD/.venv-arm64
 checkout=$environment/checkout
-release=bookworm # its Python is 3.11
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 compiler="aarch64-linux-gnu-gcc -Wall -Wextra -Werror"
 
 . scripts/debian_packages.sh
 
 has_programs() {
-  [ "$(command -v aarch64-linux-gnu-gcc qemu-aarch64 apt-get dpkg-deb | wc -l)" = 4 ] && [ -f "$keyring" ]
+  [ "$(command -v aarch64-linux-gnu-gcc qemu-aarch64 apt-get dpkg-deb | wc -l)" = 4 ] && [ -f "$debian_keyring" ]
 }
 
 install_programs() {
@@ -28,28 +25,10 @@ install_programs() {
   install_packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user debian-archive-keyring
 } >&2
 
-apt_for_arm() { # a package system of its own, which knows nothing of this machine's
-  apt-get -qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User=root \
-    -o APT::Install-Recommends=false -o Dir::Etc::sourcelist="$environment/apt/sources.list" \
-    -o Dir::Etc::sourceparts=- -o Dir::Etc::parts=- -o Dir::State="$environment/apt" -o Dir::Cache="$environment/apt" \
-    -o Dir::State::status="$environment/apt/status" "$@"
-}
-
-make_root() { # Debian's Python with the libraries that it needs, unpacked and not installed
+make_root() { # Debian's Python with the libraries that it needs
   [ ! -x "$environment/root/usr/bin/python3.11" ] || return 0
   echo "Fetching Python for arm64, 16 MB"
-  rm -rf "$environment/apt" "$environment/root" "$environment/root.part"
-  mkdir -p "$environment/apt/lists/partial" "$environment/apt/archives/partial"
-  : >"$environment/apt/status"
-  echo "deb [signed-by=$keyring] $mirror $release main" >"$environment/apt/sources.list"
-  apt_for_arm update
-  apt_for_arm --yes --download-only install python3.11 libstdc++6
-  local package
-  for package in "$environment"/apt/archives/*.deb; do
-    dpkg-deb --extract "$package" "$environment/root.part"
-  done
-  mv "$environment/root.part" "$environment/root"
-  rm -rf "$environment/apt"
+  unpack_packages "$environment/root" arm64 bookworm python3.11 libstdc++6
 }
 
 install_python_packages() { # those that the service needs, and pytest

@@ -52,6 +52,15 @@ def _ctrl_c_reaches_what_tests_start() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _waiting_threads_sleep() -> None:
+    """Lets the threads of torch sleep while they wait for each other: by default they keep a core busy meanwhile.
+
+    Beside other tests that takes most of the time: a core that spins is not there for the thread that is waited for.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 @pytest.fixture(scope="session")
 def older_redis(pytestconfig: pytest.Config) -> Callable[[str], Path]:
     """The server of an older version, such as "6.0"; a test is skipped if this machine cannot get it."""

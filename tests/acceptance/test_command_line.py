@@ -54,7 +54,7 @@ def test_json_has_one_line_for_each_song(tmp_path: Path, model: tuple[str, ...])
     assert (separated["input"], separated["status"], separated["error_message"]) == (str(good), "success", None)
     assert separated["stems"] == {name: str(tmp_path / f"good_{name}.flac") for name in ("vocals", "instrumental")}
     assert all(codec_of(Path(path)) == "flac" for path in separated["stems"].values())
-    network = {"model": "half", "provider": "cpu", "backend": "onnxruntime"}
+    network = {"model": "half", "provider": "cpu", "backend": "onnxruntime", "precision": "float32"}
     facts = {**network, "sample_rate": 44100, "channels": 2, "output_format": "flac"}
     assert facts.items() <= separated["facts"].items()
     assert set(separated["facts"]) == {*facts, "audio_s", "gain", "notes", "separation_s", "sum_error_db"}

@@ -54,7 +54,7 @@ NOT_RUN = {
     "uv pip *": "needs a graphics card, or is what the service itself runs to fetch a package",
     "pip download": "is what the service itself runs: test_spleeter_network.py",
     "python download_models.py Kim_Vocal_2 *": "needs GitHub; models/test_download.py downloads from a mirror",
-    "python download_models.py --all": "needs GitHub; models/test_download.py fetches all from a mirror",
+    "python download_models.py --all": "needs GitHub; models/test_download_command.py asks for all",
     "python download_models.py --force Kim_Vocal_2": "needs GitHub; models/test_download.py does it with a mirror",
     "python app.py": "runs until it is stopped; ./start_local.sh runs it",
     "python processor.py": "runs until it is stopped; ./start_local.sh runs it",

@@ -100,6 +100,12 @@ def test_a_song_becomes_the_stems_that_torch_gives(
     assert (payload["task_uuid"], payload["status"]) == (task, "success"), payload
     facts = service.task(task)["facts"]
     assert (facts["model"], facts["backend"], facts["provider"]) == (MODEL, "native", "cpu")
+    (loaded,) = service.log_lines("processor", "network.loaded")[:1]
+    is_fast = loaded["instruction_set"] in ("AMX", "AVX512_BF16")
+    assert facts["precision"] == loaded["precision"] == ("bfloat16" if is_fast else "float32")
+    assert [line["precision"] for line in service.log_lines("uploader", "task.ended") if line["task_uuid"] == task] == [
+        facts["precision"]
+    ]
     assert "sum_error_db" not in facts
     for stem, file in {"vocals": "vocals", "instrumental": "accompaniment"}.items():
         sound = read_audio(requests.get(payload[stem], timeout=PATIENCE_S).content) / facts["gain"]

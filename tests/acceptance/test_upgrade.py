@@ -170,9 +170,11 @@ def links(name: str, suffix: str = "wav") -> dict[str, str]:
 
 
 FACTS = {
-    "model": "half", "provider": "cpu", "backend": "onnxruntime", "audio_s": 0.25, "sample_rate": 8000, "channels": 1,
-    "output_format": "wav", "gain": 1.0, "notes": [],
+    "model": "half", "provider": "cpu", "backend": "onnxruntime", "precision": "float32", "audio_s": 0.25,
+    "sample_rate": 8000, "channels": 1, "output_format": "wav", "gain": 1.0, "notes": [],
 }  # fmt: skip
+OLD_FACTS = {name: fact for name, fact in FACTS.items() if name != "precision"}
+"""Of stems that the old version has made."""
 
 
 def made(name: str, attempt: int, *tries: tuple[str, int, str], suffix: str = "wav", state: str = "") -> dict[str, Any]:
@@ -218,9 +220,9 @@ AT_THE_END: dict[str, dict[str, Any]] = {
     },
     "stems_lost": made("stems_lost", 1, (".failed", 204, "delivered"), (".success.1", 204, "delivered")),
     "host_busy": made("host_busy", 2, DELIVERED),
-    "storing": made("storing", 1, DELIVERED),
-    "made": made("made", 1, DELIVERED),
-    "copied": made("copied", 1, DELIVERED) | {"facts": {**FACTS, "repeated": True}},
+    "storing": made("storing", 1, DELIVERED) | {"facts": OLD_FACTS},
+    "made": made("made", 1, DELIVERED) | {"facts": OLD_FACTS},
+    "copied": made("copied", 1, DELIVERED) | {"facts": {**OLD_FACTS, "repeated": True}},
     "separating": made("separating", 2, DELIVERED),
     "ahead": made("ahead", 2, DELIVERED),
     "queued_low": made("queued_low", 1, suffix="flac"),

@@ -36,6 +36,7 @@ from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.engine_factory import usable_engine_of
 from uvr.separation.instruction_sets import limit_to
 from uvr.separation.mdx import backends
+from uvr.separation.precision import PrecisionChoice, float32_terms, precision_of, require_precision, terms_to_try
 from uvr.spelling import closest
 
 HEALTHY, FAULTY = 0, 1
@@ -268,8 +269,8 @@ def check_folder(variable: str, settings: Settings) -> Finding:
     return Finding(Mark.OK, variable, sentence)
 
 
-def check_kernels(settings: Settings) -> Finding:
-    """Whether the library of our own kernels is built, and which instruction set it uses."""
+def check_kernels(settings: Settings) -> Iterator[Finding]:
+    """Whether the library of our own kernels is built, which instruction set it uses, and which precision."""
     from uvr.separation.native import bindings
     from uvr.separation.native.build import BuildError, compiler
 
@@ -280,16 +281,45 @@ def check_kernels(settings: Settings) -> Finding:
             remedy = f"{compiler()[0]} is installed; `make setup` says why it did not build them"
         except BuildError as no_compiler:
             remedy = f"{no_compiler}; install one, then run `make setup`"
-        return Finding(Mark.NOTE, "kernels", f"{error}; {remedy}")
+        yield Finding(Mark.NOTE, "kernels", f"{error}; {remedy}")
+        return
     widest = loaded.instruction_sets[0].name
     try:
         limit_to(settings.network_isa)
+        used = loaded.best.name
+        limits = f", and NETWORK_ISA limits them to {used} instructions" if used != widest else " instructions"
+        yield Finding(Mark.OK, "kernels", f"they are built; this CPU runs {widest}{limits}")
+        if obstacle := _AMX_OBSTACLES.get(loaded.amx_state.name):
+            yield Finding(Mark.NOTE, "AMX", f"{obstacle}; the kernels use {used} instructions (docs/devices.md)")
+        require_precision(settings.inference_precision, settings.network_isa)
+        yield _precision_finding(settings.inference_precision, used)
     except PermanentError as error:
-        return Finding(Mark.FAULT, "kernels", error.message)
-    if loaded.best.name == widest:
-        return Finding(Mark.OK, "kernels", f"they are built; this CPU runs {widest} instructions")
-    used = f"NETWORK_ISA limits them to {loaded.best.name} instructions"
-    return Finding(Mark.OK, "kernels", f"they are built; this CPU runs {widest}, and {used}")
+        yield Finding(Mark.FAULT, "kernels", error.message)
+
+
+_AMX_OBSTACLES = {
+    "NOT_SAVED": (
+        "this CPU has AMX, but the operating system does not save its tiles when it switches threads; Linux 5.16 and "
+        "later do, in a virtual machine, too"
+    ),
+    "REFUSED": (
+        "this CPU has AMX, but the system refuses its tiles to this process: allow arch_prctl with "
+        "ARCH_REQ_XCOMP_PERM in the sandbox or the seccomp profile of the container, and use Linux 5.16 or later"
+    ),
+}
+
+
+def _precision_finding(choice: PrecisionChoice, instruction_set: str) -> Finding:
+    """What RoFormers are computed in; the finding about a model says what its self-check has found."""
+    terms, *fallback = terms_to_try(choice, instruction_set)
+    reason = f"INFERENCE_PRECISION={choice}"
+    if fallback:
+        reason += ", and each must agree with float32 when it is first loaded"
+    elif choice == "auto":
+        reason += f", and {instruction_set} computes bfloat16 no faster"
+    elif terms == float32_terms("amx"):
+        reason += ", as three products of bfloat16 numbers"
+    return Finding(Mark.OK, "precision", f"RoFormers are computed in {precision_of(terms)} ({reason})")
 
 
 def check_device(settings: Settings) -> Iterator[Finding]:
@@ -335,12 +365,31 @@ def _other_finding(engine: str, name: str, settings: Settings) -> Finding:
     description = roformer_description(name, folder)
     assert description is not None
     read_configuration(read_description(description), description.name)
-    sentence = f"our own kernels run {name}, without torch"
     file, policy = model_files(name, folder)[0], PackedFilesPolicy.of(settings)
     if policy.is_packed(file):
-        return Finding(Mark.OK, "model", sentence)
+        return _roformer_finding(name, file, description, settings)
     policy.require_room(policy.folder_for(folder, create=False), file.name, file.stat().st_size)
+    sentence = f"our own kernels run {name}, without torch"
     return Finding(Mark.OK, "model", f"{sentence}; the first start converts it, which takes up to a minute")
+
+
+def _roformer_finding(name: str, file: Path, description: Path, settings: Settings) -> Finding:
+    """What a RoFormer is computed in, and what its self-checks have found."""
+    from uvr.separation.native import bindings
+    from uvr.separation.roformer.checked_weights import recorded_verdict
+
+    try:
+        instruction_set = bindings.load().best.name
+    except bindings.LibraryError as error:
+        return Finding(Mark.NOTE, "model", f"our own kernels do not run {name}: {error}")
+    policy, found = PackedFilesPolicy.of(settings), []
+    for terms in terms_to_try(settings.inference_precision, instruction_set):
+        verdict = recorded_verdict(file, description, policy, precision_of(terms))
+        found.append(verdict.sentence)
+        if not verdict.is_refusal:
+            sentence = f"our own kernels run {name}, without torch, in {precision_of(terms)}: {'; '.join(found)}"
+            return Finding(Mark.OK, "model", sentence)
+    return Finding(Mark.NOTE, "model", f"our own kernels do not run {name}: {'; '.join(found)}")
 
 
 def _network_finding(settings: Settings, path: Path, parameters: catalogue.MdxParameters) -> Finding:

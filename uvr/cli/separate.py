@@ -213,6 +213,7 @@ def _choose_engine(given: str, options: argparse.Namespace, settings: Settings) 
             backend=settings.network_backend,
             instruction_set=settings.network_isa,
             packed_files=PackedFilesPolicy.of(settings),
+            precision=settings.inference_precision,
             on_progress=line.downloaded,
         )
 

@@ -35,6 +35,8 @@ class Separation:
     """What the network ran on: "cpu", "cuda"."""
     backend: str = ""
     """What computed the network: "native", "onnxruntime", "audio-separator"."""
+    precision: str = ""
+    """What it was computed in: "float32", "bfloat16"; "" where that is not known."""
     output_format: OutputFormat = OutputFormat.WAV
     """Of every stem."""
     notes: tuple[str, ...] = ()
@@ -50,10 +52,12 @@ class Separation:
 
     def facts(self) -> dict[str, object]:
         """Everything but the files, in types that JSON can represent."""
+        precision = {"precision": self.precision} if self.precision else {}
         sum_error = {} if self.sum_error_db is None else {"sum_error_db": self.sum_error_db}
         return {
             "provider": self.provider,
             "backend": self.backend,
+            **precision,
             "audio_s": round(self.audio_s, 3),
             "sample_rate": self.sample_rate,
             "channels": self.channels,

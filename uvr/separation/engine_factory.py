@@ -29,6 +29,7 @@ from uvr.separation.devices import Device
 from uvr.separation.engine import Engine
 from uvr.separation.instruction_sets import InstructionSetChoice, limit_to, require_supported
 from uvr.separation.mdx.backends import Backend
+from uvr.separation.precision import PrecisionChoice, require_precision
 
 log = structlog.get_logger()
 
@@ -117,6 +118,7 @@ class RoformerEngineFactory:
     instruction_set: InstructionSetChoice = "auto"
     """The widest instruction set that the kernels use."""
     packed_files: PackedFilesPolicy = BESIDE_MODELS
+    precision: PrecisionChoice = "auto"
 
     @property
     def name(self) -> str:
@@ -155,7 +157,11 @@ class RoformerEngineFactory:
         limit_to(self.instruction_set)
         try:
             roformer = RoformerEngine(
-                self.model_path, self.description, threads=self.threads, packed_files=self.packed_files
+                self.model_path,
+                self.description,
+                threads=self.threads,
+                packed_files=self.packed_files,
+                precision=self.precision,
             )
         except (LibraryError, KernelsRefusedError) as error:
             if self.fallback is None:
@@ -165,8 +171,16 @@ class RoformerEngineFactory:
                 ) from error
             log.warning("network.kernels_refused", reason=str(error))
             return self.fallback()
-        facts = {"instruction_set": roformer.instruction_set, "threads": self.threads or usable_cores()}
-        log.info("network.loaded", device=self.device, provider="cpu", backend="native", **facts)
+        log.info(
+            "network.loaded",
+            device=self.device,
+            provider="cpu",
+            backend="native",
+            instruction_set=roformer.instruction_set,
+            precision=roformer.precision,
+            terms=roformer.terms,
+            threads=self.threads or usable_cores(),
+        )
         return roformer
 
 
@@ -184,15 +198,17 @@ def choose_engine(
     backend: Backend = "auto",
     instruction_set: InstructionSetChoice = "auto",
     packed_files: PackedFilesPolicy = BESIDE_MODELS,
+    precision: PrecisionChoice = "auto",
     on_progress: ProgressCallback | None = None,
 ) -> ModelEngineFactory:
     """The factory of the engine for the model `name`. Downloads the model's file to `folder` if it is missing.
 
     Raises `ModelUnavailableError` if the model cannot be downloaded, and `PermanentError` if there is no such model, if
-    `engine` cannot run it, if this processor lacks `instruction_set`, or if the model needs audio-separator and that is
-    not installed.
+    `engine` cannot run it, if this processor lacks `instruction_set` or what `precision` demands, or if the model needs
+    audio-separator and that is not installed.
     """
     require_supported(instruction_set)
+    require_precision(precision, instruction_set)
     chosen = usable_engine_of(name, folder, engine, device)
     if chosen == "mdx":
         path = store.ensure_model_file(name, folder, sources=sources, on_progress=on_progress)
@@ -206,7 +222,7 @@ def choose_engine(
     if description is None:
         return library
     fallback = library if several and _has_audio_separator() else None
-    return RoformerEngineFactory(file, description, threads, device, fallback, instruction_set, packed_files)
+    return RoformerEngineFactory(file, description, threads, device, fallback, instruction_set, packed_files, precision)
 
 
 def usable_engine_of(name: str, folder: Path, engine: EngineChoice, device: Device) -> EngineName:

@@ -31,6 +31,8 @@ class Estimates:
     """A stem that is known to be what the network leaves over; others may follow from the names of the stems."""
     model: str = ""
     """The model's name, for messages."""
+    precision: str = ""
+    """What the network was computed in: "float32", "bfloat16"; "" where another program decides that."""
 
     @property
     def names(self) -> tuple[str, ...]:

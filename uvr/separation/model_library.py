@@ -32,6 +32,7 @@ from uvr.separation.engine_factory import (
 )
 from uvr.separation.instruction_sets import InstructionSetChoice
 from uvr.separation.mdx.backends import Backend
+from uvr.separation.precision import PrecisionChoice
 from uvr.separation.progress import SeparationObserver
 
 log = structlog.get_logger()
@@ -54,6 +55,7 @@ class ModelLibrary:
     backend: Backend = "auto"
     instruction_set: InstructionSetChoice = "auto"
     packed_files: PackedFilesPolicy = BESIDE_MODELS
+    precision: PrecisionChoice = "auto"
 
     def default_engine(self, name: str) -> ModelEngineFactory:
         """The factory of the engine for the model `name`, whose file is downloaded if it is missing.
@@ -83,6 +85,7 @@ class ModelLibrary:
             backend=self.backend,
             instruction_set=self.instruction_set,
             packed_files=self.packed_files,
+            precision=self.precision,
         )
 
     def download_of(self, name: str) -> DownloadModel | None:

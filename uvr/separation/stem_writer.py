@@ -66,6 +66,7 @@ def write_stems(
         gain=gain,
         provider=", ".join(dict.fromkeys(estimates.provider for estimates in networks)),
         backend=", ".join(dict.fromkeys(estimates.backend for estimates in networks)),
+        precision=", ".join(dict.fromkeys(estimates.precision for estimates in networks if estimates.precision)),
         output_format=output_format,
         notes=(*mixture.notes, *_notes(mixture, encoding, None if is_meant else error_db)),
         sum_error_db=error_db,

@@ -71,6 +71,8 @@ class Facts(TypedDict, total=False):
     """The processor that ran the network: "cpu", "cuda"."""
     backend: str
     """The code that ran the network: "native", "onnxruntime", "audio-separator"."""
+    precision: str
+    """What the network was computed in: "float32", "bfloat16"; missing where another program decides that."""
     audio_s: float
     """The song's length in seconds."""
     sample_rate: int

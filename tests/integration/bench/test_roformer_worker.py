@@ -13,7 +13,7 @@ from bench.songs import made_song
 from bench.support import OURS, Worker
 from tests.support.roformers import GEOMETRIES, write_model
 from uvr.separation.instruction_sets import VARIABLE
-from uvr.separation.native.bindings import Library
+from uvr.separation.native.bindings import InstructionSet, Library
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,10 @@ def test_a_chunk_and_a_song_are_measured(kernels: Library, model: Path, tmp_path
     np.save(chunk, music_of(441 * 86))
     sets = (kernels.instruction_sets[0], kernels.instruction_sets[-1])
     for estimate, instruction_set in zip(estimates, sets, strict=True):
-        with worker(model, tmp_path, **{VARIABLE: instruction_set.name.lower()}) as engine:
+        chosen = {VARIABLE: instruction_set.name.lower(), "INFERENCE_PRECISION": "float32"}
+        with worker(model, tmp_path, **chosen) as engine:
             assert engine.ready_s > 0
+            assert engine.facts["terms"] == (3 if instruction_set is InstructionSet.AMX else 0)
             answer = engine.ask({"chunk": str(chunk), "estimate": str(estimate)})
             assert answer["wall_s"] > sum(answer["classes"].values()) > 0
             assert min(answer["classes"].values()) > 0

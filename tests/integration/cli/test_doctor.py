@@ -21,9 +21,13 @@ from tests.support.roformers import GEOMETRIES
 from tests.support.roformers import write_model as write_roformer
 from tests.support.s3_server import DEPOSITOR, READER, WRITER
 from uvr.api.auth.users_file import Token
-from uvr.cli.doctor import findings
+from uvr.cli.doctor import check_kernels, check_model, findings
+from uvr.separation.instruction_sets import VARIABLE
 from uvr.separation.native import bindings
+from uvr.separation.native.bindings import AmxState
 from uvr.separation.native.self_check import Record
+from uvr.separation.precision import PrecisionChoice, has_bfloat16
+from uvr.separation.roformer.engine import RoformerEngine
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = standin.Geometry(bins=64, frames=8, growth=4, levels=1, convolutions=1)
@@ -240,15 +244,43 @@ def roformer(tmp_path: Path) -> Path:
     return write_roformer(folder, "own.ckpt", GEOMETRIES["kims_hop"], ["vocals", "other"], target="vocals")
 
 
-@pytest.mark.usefixtures("kernels")
-def test_a_roformer_is_converted_at_the_first_start(doctor, roformer):
+@pytest.mark.usefixtures("kernels", "roformer")
+def test_a_roformer_is_converted_at_the_first_start(doctor):
     mark, sentence = doctor(MODEL_NAME="own.ckpt").lines["model"]
     assert (mark, sentence) == (
         "ok",
         "our own kernels run own.ckpt, without torch; the first start converts it, which takes up to a minute",
     )
-    roformer.with_name(".own.ckpt.0123456789abcdef.packed").touch()
-    assert doctor(MODEL_NAME="own.ckpt").lines["model"] == ("ok", "our own kernels run own.ckpt, without torch")
+
+
+@pytest.fixture
+def settings(shared_redis: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Settings for single checks in this process, apart from what a test changes."""
+    monkeypatch.setenv(VARIABLE, "auto")
+    folder = {"model_file_dir": tmp_path / "model_file_dir", "model_name": "own.ckpt"}
+    return lambda **changes: settings_for(shared_redis.connection_kwargs, tmp_path, **{**folder, **changes})
+
+
+def test_what_a_roformer_is_computed_in_and_why_is_reported(settings, kernels, roformer):
+    def finding(choice: PrecisionChoice) -> tuple[str, str]:
+        [found] = check_model(settings(inference_precision=choice))
+        return found.mark.value, found.sentence
+
+    engine = RoformerEngine(roformer, roformer.with_suffix(".yaml"), threads=2)
+    mark, sentence = finding("auto")
+    assert mark == "ok"
+    assert sentence.startswith(f"our own kernels run own.ckpt, without torch, in {engine.precision}: the self-check ")
+    made_from = engine._weights.fingerprint.encode()
+    exact, rounded = Record(roformer, made_from, kernels), Record(roformer, made_from, kernels, "bfloat16")
+    exact.conclude(99.0)
+    rounded.conclude(12.0)
+    reason = "the self-check in bfloat16 found 12.0 dB; at least 35 dB are required"
+    exactly = "the self-check found 99.0 dB; at least 60 dB are required"
+    is_fast = has_bfloat16(kernels.best.name)
+    why = f"{reason}; {exactly}" if is_fast else exactly
+    assert finding("auto") == ("ok", f"our own kernels run own.ckpt, without torch, in float32: {why}")
+    assert finding("float32") == ("ok", f"our own kernels run own.ckpt, without torch, in float32: {exactly}")
+    assert finding("bfloat16") == ("note", f"our own kernels do not run own.ckpt: {reason}")
 
 
 @pytest.mark.usefixtures("kernels")
@@ -308,6 +340,46 @@ def test_the_instruction_set_in_use_is_reported(doctor, kernels):
     assert report.lines["kernels"][0] == "FAULT"
     assert f"NETWORK_ISA={missing}" in report.lines["kernels"][1]
     assert widest.name.lower() in report.lines["kernels"][1]
+
+
+def test_the_precision_of_roformers_is_reported(settings, kernels):
+    def finding(**changes: str) -> tuple[str, str]:
+        found = [*check_kernels(settings(**changes))][-1]
+        return found.mark.value, found.sentence
+
+    mark, sentence = finding()
+    used = "bfloat16" if has_bfloat16(kernels.instruction_sets[0].name) else "float32"
+    assert (mark, sentence.partition(",")[0]) == ("ok", f"RoFormers are computed in {used} (INFERENCE_PRECISION=auto")
+    exact = finding(inference_precision="float32")[1]
+    assert exact.startswith("RoFormers are computed in float32 (INFERENCE_PRECISION=float32")
+    reason = f"INFERENCE_PRECISION=auto, and {kernels.instruction_sets[-1].name} computes bfloat16 no faster"
+    assert finding(network_isa="baseline") == ("ok", f"RoFormers are computed in float32 ({reason})")
+    mark, sentence = finding(network_isa="baseline", inference_precision="bfloat16")
+    assert mark == "FAULT"
+    assert sentence.startswith("INFERENCE_PRECISION=bfloat16 needs amx or avx512_bf16, and ")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (AmxState.USABLE, ""),
+        (AmxState.MISSING, ""),
+        (AmxState.NOT_SAVED, "does not save its tiles when it switches threads; Linux 5.16 and later do"),
+        (AmxState.REFUSED, "refuses its tiles to this process: allow arch_prctl with ARCH_REQ_XCOMP_PERM"),
+    ],
+)
+def test_tiles_that_cannot_be_used_are_reported_with_what_to_do(settings, kernels, monkeypatch, state, words):
+    monkeypatch.setattr(bindings.Library, "amx_state", state)
+    found = [finding for finding in check_kernels(settings()) if finding.subject == "AMX"]
+    assert len(found) == bool(words)
+    for note in found:
+        assert note.mark == "note"
+        assert words in note.sentence
+        assert f"the kernels use {kernels.best.name} instructions" in note.sentence
+
+
+def test_what_the_library_says_about_tiles_is_known(kernels):
+    assert (kernels.amx_state is AmxState.USABLE) == (kernels.instruction_sets[0].name == "AMX")
 
 
 @pytest.mark.usefixtures("model")

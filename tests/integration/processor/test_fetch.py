@@ -1,35 +1,15 @@
-"""Downloads over real HTTP: what arrives, what is refused, and that every download ends."""
+"""Downloads over real HTTP: what arrives, and what is refused."""
 
 import gzip
-import ssl
-import time
 import zlib
-from ipaddress import ip_address, ip_network
-from itertools import cycle
 from pathlib import Path
 
 import pytest
-import requests
-import trustme
 
+from tests.support.fetching import LIMITS, SONG, fetch, guard_of
 from tests.support.http_server import Answer, http_server
-from tests.support.waiting import PROMPT_S
-from uvr.errors import CancelledError, DiskFullError, PermanentError, TransientError
-from uvr.net.url_guard import UrlGuard
-from uvr.processor.fetch import MinRate, download
-
-LOOPBACK = ip_network("127.0.0.0/8")
-SONG = bytes(range(256)) * 4096
-LIMITS = {"max_bytes": 16 * 2**20, "timeout_s": 5.0, "total_s": 20.0}
-
-
-def guard_of(**names):
-    """A guard that allows loopback and resolves these names."""
-    return UrlGuard([LOOPBACK], resolver=lambda host: [ip_address(names.get(host.partition(".")[0], host))])
-
-
-def fetch(url, tmp_path, *, guard=None, **limits):
-    return download(url, tmp_path / "song", guard=guard or guard_of(), **{**LIMITS, **limits})
+from uvr.errors import DiskFullError, PermanentError, TransientError
+from uvr.processor.fetch import download
 
 
 def test_download_arrives_byte_for_byte(server, tmp_path):
@@ -133,92 +113,6 @@ def test_a_refused_connection_is_worth_a_retry(tmp_path):
         fetch(url, tmp_path)
 
 
-def test_a_silent_server_is_given_up_after_the_time_out(server, tmp_path):
-    url = server.answer("/", Answer(body=SONG, delay_s=30))
-    with pytest.raises(TransientError, match=r"sent nothing for 0\.3 s"):
-        fetch(url, tmp_path, timeout_s=0.3)
-
-
-@pytest.mark.parametrize("length", [None, -1])
-@pytest.mark.parametrize("encoded", [False, True])
-def test_a_body_below_the_minimum_rate_ends_early(server, tmp_path, length, encoded):
-    body, headers = (gzip.compress(SONG), {"Content-Encoding": "gzip"}) if encoded else (SONG, {})
-    url = server.answer("/", Answer(body=body, drip_s=0.05, length=length, headers=headers))
-    with pytest.raises(TransientError) as failed:
-        fetch(url, tmp_path, total_s=3600, timeout_s=0.3, min_rate=MinRate(2**10, 0.5))
-    assert failed.value.message == "The audio could not be downloaded: it arrived at less than 1 KiB/s for 0.5 s."
-
-
-def test_the_time_out_is_the_window_of_the_rate_if_it_is_longer(server, tmp_path):
-    url = server.answer("/", Answer(body=SONG, drip_s=0.05))
-    with pytest.raises(TransientError, match=r"at less than 8 KiB/s for 0\.7 s"):
-        fetch(url, tmp_path, total_s=3600, timeout_s=0.7, min_rate=MinRate(8 * 2**10, 0.1))
-
-
-def test_a_dripping_header_is_too_slow_as_well(server, tmp_path):
-    url = server.answer("/", Answer(body=SONG, drip_s=0.05, drip_head=True))
-    with pytest.raises(TransientError, match=r"had not begun to send it after 0\.6 s"):
-        fetch(url, tmp_path, total_s=3600, timeout_s=0.3, min_rate=MinRate(1, 0.3))
-
-
-def test_redirects_do_not_give_a_slow_server_more_time(server, tmp_path):
-    url = server.answer("/", Answer(302, headers={"Location": "/"}, delay_s=0.2))
-    with pytest.raises(TransientError, match=r"had not begun to send it after 1 s"):
-        fetch(url, tmp_path, total_s=3600, timeout_s=0.5, min_rate=MinRate(1, 0.5))
-
-
-def test_a_slow_download_above_the_minimum_rate_arrives(server, tmp_path):
-    # Nothing happens in the first half of each window: only the average counts.
-    url = server.answer("/", Answer(body=SONG, drip_s=0.2, piece_bytes=len(SONG) // 8))
-    assert fetch(url, tmp_path, timeout_s=0.4, min_rate=MinRate(len(SONG) // 4, 0.4)).bytes == len(SONG)
-
-
-def test_the_last_bytes_need_not_fill_a_window(server, tmp_path):
-    url = server.answer("/", Answer(body=b"RIFF", drip_s=0.1))
-    assert fetch(url, tmp_path, min_rate=MinRate(2**20, 5)).bytes == 4
-
-
-def test_dripping_body_ends_after_the_total_time(server, tmp_path):
-    url = server.answer("/", Answer(body=SONG, drip_s=0.05))
-    assert_slow(url, tmp_path)
-
-
-def test_a_dripping_body_without_a_length_does_not_count_as_complete(server, tmp_path):
-    url = server.answer("/", Answer(body=SONG, drip_s=0.05, length=-1))
-    assert_slow(url, tmp_path)
-
-
-def test_dripping_header_ends_after_the_total_time(server, tmp_path):
-    url = server.answer("/", Answer(body=SONG, drip_s=0.05, drip_head=True))
-    assert_slow(url, tmp_path)
-
-
-def test_dripping_compressed_body_ends_after_the_total_time(server, tmp_path):
-    # Nothing comes out of the decoder for so long that only the connection's end stops the reading.
-    answer = Answer(body=gzip.compress(SONG), drip_s=0.05, headers={"Content-Encoding": "gzip"})
-    assert_slow(server.answer("/", answer), tmp_path)
-
-
-def test_a_total_time_that_runs_out_between_two_chunks_is_reported(server, tmp_path):
-    url = server.answer("/", Answer(body=SONG))
-    with pytest.raises(TransientError, match=r"took longer than 0\.5 s"):
-        fetch(url, tmp_path, total_s=0.5, cancelled=lambda: time.sleep(0.6))
-
-
-def assert_slow(url, tmp_path):
-    began = time.monotonic()
-    with pytest.raises(TransientError, match="took longer than 1 s"):
-        fetch(url, tmp_path, total_s=1)
-    assert time.monotonic() - began < PROMPT_S
-
-
-def test_cancelling_stops_between_two_chunks(server, tmp_path):
-    url = server.answer("/", Answer(body=SONG, drip_s=0.01))
-    answers = iter([False, False, True])
-    with pytest.raises(CancelledError):
-        fetch(url, tmp_path, cancelled=lambda: next(answers))
-
-
 def test_redirects_are_followed_to_their_end(server, tmp_path):
     server.answer("/end/Lied.wav", Answer(body=SONG))
     server.answer("/middle", Answer(301, headers={"Location": "end/Lied.wav"}))
@@ -317,25 +211,6 @@ def test_a_part_of_a_file_is_refused(server, tmp_path, content_range):
         fetch(url, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "location",
-    [
-        "http://169.254.169.254/latest/meta-data/",
-        "http://0x7f.2/",
-        "http://[::1]/",
-        "//10.0.0.1/",
-        "file:///etc/passwd",
-        "gopher://127.0.0.1/",
-    ],
-)
-def test_a_redirect_to_a_forbidden_address_is_refused(server, tmp_path, location):
-    guard = UrlGuard([ip_network("127.0.0.1/32")])
-    url = server.answer("/", Answer(302, headers={"Location": location}))
-    with pytest.raises(PermanentError):
-        fetch(url, tmp_path, guard=guard)
-    assert len(server.requests) == 1
-
-
 def test_body_of_a_redirect_is_not_read(server, tmp_path):
     server.answer("/end", Answer(body=SONG))
     url = server.answer("/", Answer(302, body=SONG, drip_s=3600, headers={"Location": "/end"}))
@@ -343,80 +218,11 @@ def test_body_of_a_redirect_is_not_read(server, tmp_path):
     assert (tmp_path / "song").read_bytes() == SONG
 
 
-def test_name_that_resolves_to_a_private_address_is_refused_without_connecting(server, tmp_path):
-    guard = UrlGuard([], resolver=lambda _host: [ip_address("127.0.0.1")])
-    with pytest.raises(PermanentError, match="not at a public address"):
-        fetch(server.url("/", host="song.example"), tmp_path, guard=guard)
-    assert server.requests == []
-
-
-def test_a_name_that_changes_its_address_after_the_check_is_not_resolved_again(server, tmp_path):
-    answers = cycle([[ip_address("127.0.0.1")], [ip_address("127.0.0.99")]])
-    asked = []
-    guard = UrlGuard([ip_network("127.0.0.1/32")], resolver=lambda host: asked.append(host) or next(answers))
-    url = server.answer("/", Answer(body=SONG))
-    fetch(url.replace("127.0.0.1", "rebinding.example"), tmp_path, guard=guard)
-    assert asked == ["rebinding.example"]
-
-
-def test_the_next_address_is_used_when_the_first_does_not_answer(server, tmp_path):
-    guard = UrlGuard([LOOPBACK], resolver=lambda _host: [ip_address("127.0.0.66"), ip_address("127.0.0.1")])
-    url = server.answer("/", Answer(body=SONG))
-    assert fetch(url.replace("127.0.0.1", "two.example"), tmp_path, guard=guard).bytes == len(SONG)
-
-
-def test_server_sees_the_name_and_not_the_address(server, tmp_path):
-    server.answer("/", Answer(body=SONG))
-    fetch(server.url("/", host="song.example"), tmp_path, guard=guard_of(song="127.0.0.1"))
-    assert server.requests[0].headers["Host"] == f"song.example:{server.port}"
-
-
 def test_netrc_of_the_environment_is_ignored(server, tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     fetch(server.answer("/", Answer(body=SONG)), tmp_path)
     assert "Authorization" not in server.requests[0].headers
-
-
-@pytest.fixture
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls_server(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("song.example").configure_cert(context)
-    with http_server(context) as running:
-        running.answer("/", Answer(body=SONG))
-        yield running
-
-
-def test_certificate_is_checked_against_the_name_and_not_the_pinned_address(tls_server, authority, tmp_path):
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    with guard_of(song="127.0.0.1", other="127.0.0.1").session(total_s=10) as session:
-        session.verify = str(tmp_path / "ca.pem")
-        assert session.get(tls_server.url("/", host="song.example"), timeout=60).content == SONG
-        with pytest.raises(requests.exceptions.SSLError, match="certificate is not valid for 'other"):
-            session.get(tls_server.url("/", host="other.example"), timeout=60)
-    assert tls_server.server_names == ["song.example", "other.example"]
-
-
-def test_unknown_certificate_is_final(tls_server, tmp_path):
-    with pytest.raises(PermanentError, match="certificate is not valid"):
-        fetch(tls_server.url("/", host="song.example"), tmp_path, guard=guard_of(song="127.0.0.1"))
-
-
-def test_total_time_also_ends_an_encrypted_connection(authority, tmp_path):
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("song.example").configure_cert(context)
-    with http_server(context) as server, guard_of(song="127.0.0.1").session(total_s=1) as session:
-        server.answer("/", Answer(body=SONG, drip_s=0.05, drip_head=True))
-        session.verify = str(tmp_path / "ca.pem")
-        with pytest.raises(requests.Timeout):
-            session.get(server.url("/", host="song.example"), timeout=60)
-        assert session.expired
 
 
 def test_an_error_of_the_disk_is_worth_a_retry(server, tmp_path):

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void require(int holds, const char *what) {
     if (holds) return;
@@ -49,12 +50,29 @@ static int has(int isa) {
     return !status;
 }
 
-int main(void) {
+/* A processor that Linux knows to have AMX has it for the kernels too: nothing may hide that silently. */
+static void check_amx_state(void) {
+    char word[64];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    int known = 0;
+    while (file && !known && fscanf(file, "%63s", word) == 1) known = !strcmp(word, "amx_bf16");
+    if (file) fclose(file);
+    require(!known || tdfnet_amx_state() != TDFNET_AMX_MISSING, "the kernels do not see this processor's AMX");
+    require((tdfnet_amx_state() == TDFNET_AMX_USABLE) == (tdfnet_best_isa() == TDFNET_AMX), "AMX is not the best");
+}
+
+/* Of the instruction sets that this processor has, all; or the one whose number is the argument, which it must have. */
+int main(int count, char **arguments) {
+    const int only = count > 1 ? atoi(arguments[1]) : TDFNET_BEST;
+    require(!only || has(only), "this processor lacks the instruction set, or may not use it");
+    check_amx_state();
     for (int isa = TDFNET_BASELINE; isa <= TDFNET_AMX; isa++) {
-        if (!has(isa)) continue;
+        if (!has(isa) || (only && isa != only)) continue;
+        check_tiles(isa);
         check_tdfnet(isa);
         check_roformer(isa);
         check_stft(isa);
+        require_no_tiles_in_use("a thread keeps tiles after running a network");
     }
     check_tdfnets_side_by_side();
     check_roformers_side_by_side();

@@ -33,7 +33,11 @@ void require_finite(const float *array, size_t count, const char *what);
  * fewer of them. attempt() returns a status, and frees all that it made. */
 void with_every_failure(int (*attempt)(void), const char *what);
 
-/* Layers of a ConvTDFNet, of a RoFormer, and the transforms of both. */
+/* Ends the program if this thread has tiles of AMX in use, which costs 8 kB at each switch of threads. */
+void require_no_tiles_in_use(const char *what);
+
+/* Products of tiles, layers of a ConvTDFNet, of a RoFormer, and the transforms of both. */
+void check_tiles(int isa);
 void check_tdfnet(int isa);
 void check_roformer(int isa);
 void check_stft(int isa);

@@ -87,7 +87,8 @@ class FakeEngine(SimpleNamespace):
 def own_roformer(tmp_path, monkeypatch):
     """A function that makes the engine of a RoFormer; `library` is the provider of audio-separator, "" without it."""
     write_roformer(tmp_path, "own.ckpt")
-    kernels = lambda *_, **__: FakeEngine(name="kernels", provider="cpu", instruction_set="AVX2")  # noqa: E731
+    facts = {"instruction_set": "AVX2", "precision": "float32", "terms": 0}
+    kernels = lambda *_, **__: FakeEngine(name="kernels", provider="cpu", **facts)  # noqa: E731
     monkeypatch.setattr("uvr.separation.roformer.engine.RoformerEngine", kernels)
 
     def engine(library, *, device="auto", torch_for_cards=True, card=True):

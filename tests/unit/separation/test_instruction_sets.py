@@ -17,7 +17,7 @@ from uvr.separation.model_library import ModelLibrary
 from uvr.separation.native import build
 from uvr.separation.native.bindings import InstructionSet
 
-AVX512, AVX2, BASELINE, NEON = 3, 2, 1, 4
+BASELINE, AVX2, AVX512, NEON, AVX512_BF16, AMX = range(1, 7)
 
 
 class Avx2Library:
@@ -44,6 +44,8 @@ def avx2_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("best", "names"),
     [
+        (AMX, ["amx", "avx512", "avx2", "baseline"]),
+        (AVX512_BF16, ["avx512_bf16", "avx512", "avx2", "baseline"]),
         (AVX512, ["avx512", "avx2", "baseline"]),
         (AVX2, ["avx2", "baseline"]),
         (BASELINE, ["baseline"]),
@@ -58,6 +60,11 @@ def test_a_processor_has_its_widest_set_and_the_narrower_ones(best: int, names: 
 @pytest.mark.parametrize(
     ("limit", "best", "used"),
     [
+        ("auto", AMX, "amx"),
+        ("avx512", AMX, "avx512"),
+        ("avx512_bf16", AMX, "amx"),
+        ("auto", AVX512_BF16, "avx512_bf16"),
+        ("amx", AVX512_BF16, "avx512_bf16"),
         ("auto", AVX512, "avx512"),
         ("avx2", AVX512, "avx2"),
         (" AVX2 ", AVX512, "avx2"),
@@ -73,7 +80,7 @@ def test_the_limit_narrows_and_never_widens(monkeypatch: pytest.MonkeyPatch, lim
 
 
 @pytest.mark.usefixtures("avx2_processor")
-@pytest.mark.parametrize("choice", ["avx512", "neon"])
+@pytest.mark.parametrize("choice", ["amx", "avx512_bf16", "avx512", "neon"])
 def test_a_set_that_this_processor_lacks_is_refused_by_name(choice: instruction_sets.InstructionSetChoice) -> None:
     with pytest.raises(PermanentError) as refused:
         limit_to(choice)

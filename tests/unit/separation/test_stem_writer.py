@@ -229,9 +229,13 @@ def test_a_stem_that_only_one_of_several_models_gives_is_refused(tmp_path):
 
 def test_facts_name_everything_that_computed_an_ensemble(tmp_path):
     song = Song(tmp_path)
+    own = song.network("Vocals")
     other = replace(song.network("Vocals", seed=5), backend="audio-separator")
-    made = song.write(song.network("Vocals"), other, replace(other))
+    networks = [replace(own, precision=precision) for precision in ("float32", "bfloat16", "float32")]
+    made = song.write(*networks, other, replace(other))
     assert (made.provider, made.backend) == ("cpu", "native, audio-separator")
+    assert made.facts()["precision"] == "float32, bfloat16"
+    assert "precision" not in replace(made, precision="").facts()
 
 
 def test_silence_at_another_rate_gives_silent_stems(tmp_path):

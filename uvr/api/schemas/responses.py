@@ -221,7 +221,7 @@ class TaskDetails(TaskSummary):
     stems: Annotated[dict[str, str], Field(description="link of each stem by its name, on success")]
     stems_deleted_at: Annotated[str | None, Field(description="when the stems on disk expired and were deleted")]
     facts: Annotated[
-        dict[str, Any], Field(description="how the stems were made: model, provider, audio_s, gain, notes, …")
+        dict[str, Any], Field(description="how the stems were made: model, provider, precision, audio_s, notes, …")
     ]
     request_id: Annotated[
         str | None, Field(description="X-Request-ID of the request that submitted it; also in logs and webhooks")

@@ -190,6 +190,15 @@ class _Loader:
             network = NativeNetwork(architecture, threads=self.threads)
         except KernelError as error:
             raise KernelsUnavailableError(f"the kernels cannot run {self.model_path.name}: {error}") from error
-        facts = {"instruction_set": network.instruction_set.name, "threads": network.threads, "bytes": network.bytes}
-        log.info("network.loaded", device=self.device, provider="cpu", backend="native", **facts)
+        log.info(
+            "network.loaded",
+            device=self.device,
+            provider="cpu",
+            backend="native",
+            instruction_set=network.instruction_set.name,
+            precision="float32",
+            terms=network.terms,
+            threads=network.threads,
+            bytes=network.bytes,
+        )
         return network

@@ -83,6 +83,11 @@ class MdxEngine:
         """What computes the network: "native", "onnxruntime"."""
         return self._network.backend
 
+    @property
+    def precision(self) -> str:
+        """What it is computed in; "" where that is not known: CoreML may compute in half precision."""
+        return "" if self.provider == "coreml" else "float32"
+
     def warm_up(self) -> None:
         """Prepare everything that would otherwise delay the first song (see `Network.warm_up`)."""
         self._network.warm_up()
@@ -97,7 +102,7 @@ class MdxEngine:
             blocks = (block.mean(axis=0, keepdims=True) for block in blocks)
         estimate = Spool.of(blocks, folder / "primary.f32", spool.channels)
         residual = Residual(secondary, primary, self._parameters.compensate)
-        return Estimates({primary: estimate}, self.provider, self.backend, residual, self._name)
+        return Estimates({primary: estimate}, self.provider, self.backend, residual, self._name, self.precision)
 
     def _estimates(self, mixture: Mixture, segmentation: Segmentation, observer: SeparationObserver) -> Iterator[Block]:
         """The primary stem of each segment, of shape (2, samples), at the level of the mixture."""

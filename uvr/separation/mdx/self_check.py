@@ -1,7 +1,7 @@
 """Compares the kernels with ONNX Runtime on a fixed spectrum, once for each model, library and processor.
 
-The spectrum is that of synthetic music which reaches every bin: notes with many harmonics, bursts of noise, and a decay
-of 60 dB, so that loud and quiet parts are compared. Every network is judged by it, also one that answers with silence.
+The spectrum is that of synthetic music (`native.synthetic_music`). Every network is judged by it, also one that answers
+with silence.
 
 For a network of HQ_4's size ONNX Runtime takes 1.3 GB, for some seconds, in a process that ends afterwards. Where the
 machine or the container has less left, or if a check has died before, a quarter of the spectrum is compared instead: a
@@ -13,27 +13,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 
-from uvr.audio.format import Block
 from uvr.models.catalogue import MdxParameters
 from uvr.separation.mdx.stft import Spectrum, Stft
 from uvr.separation.memory import available_memory_bytes
-from uvr.separation.mixture import NETWORK_PEAK, NETWORK_RATE_HZ
 from uvr.separation.native import graph_matcher
 from uvr.separation.native.architecture import Architecture, Down, Pointwise
 from uvr.separation.native.network import NativeNetwork
 from uvr.separation.native.self_check import snr_db
+from uvr.separation.native.synthetic_music import music
 
 _RUNTIME_BYTES = 250 * 2**20
 _IMAGES = 8.5
 """The memory of ONNX Runtime: itself and the weights, and so many images of the first level."""
-
-_NOTES_HZ = (41.2, 98.0, 220.0, 523.25, 1318.5)
-_HARMONICS = 16
-_BEAT_S = 0.4
-_DECAY_DB = 60
 
 
 @dataclass(frozen=True)
@@ -96,18 +89,3 @@ def fixed_spectrum(parameters: MdxParameters) -> Spectrum:
     hop_length, frames = parameters.hop_length, parameters.dim_t
     stft = Stft(n_fft=parameters.n_fft, hop_length=hop_length, dim_f=parameters.dim_f, frames=frames)
     return stft.forward(music(hop_length * (frames - 1)))
-
-
-def music(samples: int) -> Block:
-    """Notes, one after the other on both sides, over bursts of noise; `samples` samples with a peak of 0.9."""
-    random, time = np.random.default_rng(0), np.arange(samples) / NETWORK_RATE_HZ
-    sound = 0.3 * random.standard_normal((2, samples)) * 10 ** (-3 * (time % _BEAT_S) / _BEAT_S)
-    for number, note_hz in enumerate(_NOTES_HZ):
-        share = (number + 1) / (len(_NOTES_HZ) + 1)
-        age_s = (time + _BEAT_S * share) % _BEAT_S
-        phase = 2 * np.pi * note_hz * time
-        for harmonic in range(1, _HARMONICS + 1):
-            wave = np.sin(harmonic * phase + harmonic**2) * np.exp(-2 * age_s / _BEAT_S) / harmonic
-            sound += np.array([[1 - share], [share]]) * wave
-    sound *= 10 ** (-_DECAY_DB / 20 * time / time[-1])
-    return np.asarray(sound * (NETWORK_PEAK / np.abs(sound).max()), np.float32)

@@ -38,6 +38,18 @@ class InstructionSet(IntEnum):
     AMX = 6
 
 
+class AmxState(IntEnum):
+    """`enum tdfnet_amx`: whether this process can use the tiles of AMX, or what is missing."""
+
+    USABLE = 0
+    MISSING = 1
+    """The processor has none, or the virtual machine hides them."""
+    NOT_SAVED = 2
+    """The operating system does not save them when it switches threads."""
+    REFUSED = 3
+    """The system does not grant them to this process."""
+
+
 class LibraryError(Exception):
     """The library is missing or cannot be loaded; the message says why."""
 
@@ -109,6 +121,11 @@ class Library:
     def instruction_sets(self) -> list[InstructionSet]:
         """All instruction sets of this processor for which there are kernels, the widest first."""
         return [InstructionSet[name.upper()] for name in supported_by(self._c.tdfnet_best_isa())]
+
+    @property
+    def amx_state(self) -> AmxState:
+        """Whether this process can use AMX."""
+        return AmxState(self._c.tdfnet_amx_state())
 
     def resolved(self, instruction_set: InstructionSet) -> InstructionSet:
         """The instruction set itself, or the one that BEST means."""

@@ -4,10 +4,11 @@ The kernels are tested, but not with every compiler, processor and model. So bef
 a slower implementation and the kernels compute the same input (`mdx.self_check`, `roformer.self_check`), and the
 kernels are used only if they agree to `MIN_SNR_DB`. That happens in a process that ends afterwards (`check_process`).
 
-The verdict is stored next to the model's file, for this file, this library, this processor and the instruction set in
-use. If that folder is read-only, it is stored in a temporary folder that only this user can read. If several processes
-start, one checks and the others wait for its verdict. A check that dies is repeated; after `MAX_TRIES` of them the
-kernels are not used. Records that no longer apply to anything are removed before a check.
+The verdict is stored next to the model's file, for this file, this library, this processor, and the instruction set and
+the precision in use: a model may be refused in bfloat16 and used in float32. If that folder is read-only, it is stored
+in a temporary folder that only this user can read. If several processes start, one checks and the others wait for its
+verdict. A check that dies is repeated; after `MAX_TRIES` of them the kernels are not used. Records that no longer apply
+to anything are removed before a check.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ from uvr.models.files import file_lock
 from uvr.privacy import make_private_folder
 from uvr.separation.native.bindings import Library
 from uvr.separation.native.check_process import Comparison, UnfinishedCheckError, run_check
+from uvr.separation.precision import Precision
 
 log = structlog.get_logger()
 
-MIN_SNR_DB = 60.0
+MIN_SNR_DB: dict[Precision, float] = {"float32": 60.0, "bfloat16": 35.0}
+"""What is required. In bfloat16, a trained RoFormer reaches 45 to 55 dB on songs (docs/decisions/0056)."""
 MAX_TRIES = 3
 
 _MIN_LEVEL_SHARE = 0.1
@@ -57,11 +60,18 @@ class Verdict:
     """The number of checks that were started and not finished."""
     failure: str = ""
     """Why the latest of these did not finish, as far as it is known."""
+    precision: Precision = "float32"
+    """In which the kernels were checked."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the kernels may be used."""
-        return self.snr_db is not None and self.snr_db >= MIN_SNR_DB
+        """Whether the kernels may be used in this precision."""
+        return self.snr_db is not None and self.snr_db >= MIN_SNR_DB[self.precision]
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether they may not, and no further check is made."""
+        return self.is_final and not self.agrees
 
     @property
     def is_final(self) -> bool:
@@ -71,15 +81,13 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict in words, for logs and operators."""
+        check = "the self-check" if self.precision == "float32" else f"the self-check in {self.precision}"
         if self.snr_db is not None:
-            return f"the self-check found {self.snr_db:.1f} dB; at least {MIN_SNR_DB:.0f} dB are required"
+            return f"{check} found {self.snr_db:.1f} dB; at least {MIN_SNR_DB[self.precision]:.0f} dB are required"
         if self.is_final:
             because = f" ({self.failure})" if self.failure else ""
-            return (
-                f"the self-check was started {self.tries} times and never finished{because}; delete its record to "
-                "repeat it"
-            )
-        return "the self-check runs when the model is loaded for the first time"
+            return f"{check} was started {self.tries} times and never finished{because}; delete its record to repeat it"
+        return f"{check} runs when the model is loaded for the first time"
 
 
 class Record:
@@ -88,19 +96,21 @@ class Record:
     If the verdict cannot be written to disk, it lasts as long as this object.
     """
 
-    def __init__(self, model_path: Path, content: bytes, library: Library) -> None:
+    def __init__(self, model_path: Path, content: bytes, library: Library, precision: Precision = "float32") -> None:
         self._folder = _folder_for(model_path.parent)
         self._models = model_path.parent
+        self._precision: Precision = precision
         self._about = {
             "model": model_path.name,
             "processor": _processor(),
             "instruction_set": library.best.name,
+            "precision": precision,
             "library": library.digest.hex(),
             "content": hashlib.sha256(content).hexdigest(),
         }
         name = hashlib.sha256(json.dumps(self._about).encode()).hexdigest()[:16]
         self.path = self._folder / f".{model_path.name}.{name}{_SUFFIX}"
-        self._verdict = Verdict()
+        self._verdict = Verdict(precision=self._precision)
 
     def read(self) -> Verdict:
         """The current verdict."""
@@ -108,7 +118,7 @@ class Record:
             entry = json.loads(self.path.read_text(encoding="utf-8"))
             snr_db = entry["snr_db"]
             tries, failure = int(entry["tries"]), str(entry["failure"])
-            self._verdict = Verdict(None if snr_db is None else float(snr_db), tries, failure)
+            self._verdict = Verdict(None if snr_db is None else float(snr_db), tries, failure, self._precision)
         with suppress(OSError):
             os.utime(self.path)  # it is in use
         return self._verdict
@@ -124,7 +134,7 @@ class Record:
     def conclude(self, snr_db: float) -> Verdict:
         """Record the result of a check; `snr_db` may be infinite."""
         bounded = max(-_MAX_SNR_DB, min(snr_db, _MAX_SNR_DB))
-        self._write(Verdict(round(bounded, 1)))
+        self._write(Verdict(round(bounded, 1), precision=self._precision))
         return self._verdict
 
     def remove_stale(self) -> None:
@@ -157,7 +167,8 @@ class Record:
             return True
         if "model" not in same:
             return is_unused or not (self._models / model).exists()
-        return is_unused or "content" not in same or {"processor", "instruction_set"} <= same
+        is_of_this_machine = {"processor", "instruction_set"} <= same
+        return is_unused or "content" not in same or (is_of_this_machine and "library" not in same)
 
     def _write(self, verdict: Verdict) -> None:
         self._verdict = verdict
@@ -190,8 +201,9 @@ def checked(record: Record, comparison_of: Callable[[int], Comparison]) -> Verdi
                 log.warning("network.check_unfinished", tries=verdict.tries + 1, reason=str(error))
             else:
                 record.conclude(result.snr_db)
+                found = record.read()
                 facts = {"elapsed_s": result.elapsed_s, "memory_bytes": result.max_bytes}
-                log.info("network.checked", snr_db=record.read().snr_db, **facts)
+                log.info("network.checked", precision=found.precision, snr_db=found.snr_db, **facts)
     return verdict
 
 
@@ -201,7 +213,8 @@ Numbers = NDArray[np.floating]
 def snr_db(source: Numbers, reference: Numbers, estimate: Numbers) -> float:
     """Signal-to-noise ratio of `estimate` against `reference`; minus infinity if one of them is not finite.
 
-    Both are computed from `source`. Where a network answers it with next to nothing, the level of `source` counts.
+    Both are computed from `source`, which for masks is the mask that changes nothing. Where a network answers it with
+    next to nothing, the level of `source` counts.
     """
     noise = _power(reference.astype(np.float64) - estimate)
     if not math.isfinite(noise):

@@ -14,7 +14,7 @@ import numpy as np
 from uvr.audio.format import Block
 from uvr.separation.mdx.stft import Spectrum, Stft, periodic_hann
 from uvr.separation.native import bindings
-from uvr.separation.native.bindings import Array, InstructionSet, KernelError
+from uvr.separation.native.bindings import Array, InstructionSet, KernelError, Library
 
 
 class _Shape(Structure):
@@ -41,16 +41,16 @@ class NativeStft:
         window: int = 0,
         instruction_set: int = InstructionSet.BEST,
     ) -> None:
-        self._library = bindings.load()
-        create, free = (self._library.function(f"stft_{name}") for name in ("create", "free"))
+        library = bindings.load()
+        create, free = (library.function(f"stft_{name}") for name in ("create", "free"))
         create.argtypes = [POINTER(c_void_p), c_int, POINTER(_Shape), c_void_p]
         free.argtypes, free.restype = [c_void_p], None
-        shape, self._stft = _Shape(n_fft, hop_length, dim_f, frames), c_void_p()
-        hann, isa = periodic_hann(window or n_fft, n_fft), self._library.resolved(InstructionSet(instruction_set))
-        self._library.check(create(ctypes.byref(self._stft), isa, ctypes.byref(shape), hann.ctypes.data))
+        shape, stft = _Shape(n_fft, hop_length, dim_f, frames), c_void_p()
+        hann, isa = periodic_hann(window or n_fft, n_fft), library.resolved(InstructionSet(instruction_set))
+        library.check(create(ctypes.byref(stft), isa, ctypes.byref(shape), hann.ctypes.data))
         # Not at the end of the process, when a daemon thread may still be in a call.
-        weakref.finalize(self, free, self._stft).atexit = False
-        self._forward, self._inverse = self._transform("forward"), self._transform("inverse")
+        weakref.finalize(self, free, stft).atexit = False
+        self._forward, self._inverse = (_transform(library, stft, name) for name in ("forward", "inverse"))
         self._samples, self._spectrum = hop_length * (frames - 1), (2, dim_f, frames)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="stft")
 
@@ -74,16 +74,19 @@ class NativeStft:
         list(self._threads.map(self._inverse, parts, segment))
         return segment
 
-    def _transform(self, name: str) -> Callable[[Array, Array], None]:
-        """A function that transforms one channel without holding Python's GIL."""
-        function: Any = self._library.function(f"stft_{name}")
-        function.argtypes = [c_void_p] * 3
 
-        def transform(source: Array, result: Array) -> None:
-            source = np.ascontiguousarray(source, np.float32)
-            self._library.check(function(self._stft, source.ctypes.data, result.ctypes.data))
+def _transform(library: Library, stft: c_void_p, name: str) -> Callable[[Array, Array], None]:
+    """A function that transforms one channel without holding Python's GIL."""
+    function: Any = library.function(f"stft_{name}")
+    function.argtypes = [c_void_p] * 3
 
-        return transform
+    def transform(source: Array, result: Array) -> None:
+        source = np.ascontiguousarray(source, np.float32)
+        if result.dtype != np.float32 or not result.flags.c_contiguous:
+            raise TypeError("kernels write to C-ordered float32 arrays")
+        library.check(function(stft, source.ctypes.data, result.ctypes.data))
+
+    return transform
 
 
 def fastest_stft(**shape: int) -> NativeStft | Stft:

@@ -22,18 +22,18 @@ from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.estimates import Estimates
 from uvr.separation.mdx.stft import Stft
 from uvr.separation.mixture import NETWORK_RATE_HZ, Mixture
-from uvr.separation.native import bindings
 from uvr.separation.native.stft import NativeStft, fastest_stft
+from uvr.separation.precision import Precision, PrecisionChoice, precision_of
 from uvr.separation.progress import SeparationObserver
 from uvr.separation.roformer.bands import Bands
-from uvr.separation.roformer.checkpoint import Floats, read_checkpoint
+from uvr.separation.roformer.checked_weights import CheckedWeights
+from uvr.separation.roformer.checkpoint import read_checkpoint
 from uvr.separation.roformer.chunks import Chunks
 from uvr.separation.roformer.configuration import read_configuration
 from uvr.separation.roformer.network import RoformerNetwork
-from uvr.separation.roformer.packed_weights import Conversion, packed_weights
+from uvr.separation.roformer.packed_weights import Conversion
 from uvr.separation.roformer.packing import packed_arrays
-from uvr.separation.roformer.reference import Spectrum
-from uvr.separation.roformer.self_check import require_agreement
+from uvr.separation.roformer.spectra import joined, parted
 from uvr.separation.roformer.weights import RoformerWeights, read_weights, tensor_sizes
 from uvr.separation.spool import Spool
 
@@ -45,8 +45,9 @@ _SHORT_SONG_FRAMES = 256
 class RoformerEngine:
     """A loaded RoFormer. It separates one song at a time (see `engine.Engine`). `threads` 0 means one per core.
 
-    Raises `PermanentError` if the files are not a RoFormer that can be run, `KernelsRefusedError` or `LibraryError` if
-    the kernels cannot be used, and `DiskFullError` or `OutOfMemoryError` if there is no room for the weights.
+    Raises `PermanentError` if the files are not a RoFormer that can be run, or not in the `precision` that is demanded,
+    `KernelsRefusedError` or `LibraryError` if the kernels cannot be used, and `DiskFullError` or `OutOfMemoryError` if
+    there is no room for the weights.
     """
 
     provider = "cpu"
@@ -59,8 +60,8 @@ class RoformerEngine:
         *,
         threads: int = 0,
         packed_files: PackedFilesPolicy = BESIDE_MODELS,
+        precision: PrecisionChoice = "auto",
     ) -> None:
-        library = bindings.load()
         self._name = model.stem
         self._threads = threads
         self._configuration = read_configuration(read_description(description), description.name)
@@ -70,12 +71,11 @@ class RoformerEngine:
         def read() -> RoformerWeights:
             return read_weights(read_checkpoint(model), self._shape, self._bands, model.name)
 
-        def conversion() -> Conversion:
+        def conversion(terms: int) -> Conversion:
             numbers = sum(map(math.prod, tensor_sizes(self._shape, self._bands).values()))
-            return Conversion(numbers, packed_arrays(read(), self._shape))
+            return Conversion(numbers, packed_arrays(read(), self._shape, terms), terms)
 
-        self._weights = packed_weights(model, description, conversion, packed_files)
-        require_agreement(model, description, self._weights.fingerprint, library, threads, packed_files)
+        self._weights = CheckedWeights(model, description, packed_files, conversion, threads).open(precision)
         self._network = self._network_of(self._configuration.segment_frames)
 
     @property
@@ -84,9 +84,20 @@ class RoformerEngine:
         return self._network.instruction_set.name
 
     @property
+    def terms(self) -> int:
+        """How many products of bfloat16 numbers make one product (`uvr.separation.precision`)."""
+        return self._weights.terms
+
+    @property
+    def precision(self) -> Precision:
+        """What the network is computed in."""
+        return precision_of(self.terms)
+
+    @property
     def fingerprint(self) -> str:
-        """Of the checkpoint and its YAML file."""
-        return self._weights.fingerprint
+        """Of the checkpoint and its YAML file, and of the precision: bfloat16 is not as far below what can be heard."""
+        made_from = self._weights.fingerprint
+        return made_from if self.precision == "float32" else f"{made_from}:{self.precision}"
 
     def warm_up(self) -> None:
         """Nothing to do: everything is prepared."""
@@ -102,7 +113,7 @@ class RoformerEngine:
         paths = [folder / f"stem-{number}.f32" for number in range(len(stems))]
         spools = Spool.several(blocks, paths, spool.channels)
         named = dict(zip(stems, spools, strict=True))
-        return Estimates(named, self.provider, self.backend, self._configuration.residual, self._name)
+        return Estimates(named, self.provider, self.backend, self._configuration.residual, self._name, self.precision)
 
     def _frames_for(self, samples: int) -> int:
         """The frames of a chunk; a song that is shorter than one is a chunk of its own."""
@@ -115,7 +126,9 @@ class RoformerEngine:
         return min(frames, max(-(-samples // hop) + 1, shortest))
 
     def _network_of(self, frames: int) -> RoformerNetwork:
-        return RoformerNetwork(self._weights.arrays, self._shape, self._bands, frames, threads=self._threads)
+        return RoformerNetwork(
+            self._weights.arrays, self._shape, self._bands, frames, threads=self._threads, terms=self.terms
+        )
 
     def _estimates(self, mixture: Mixture, chunks: Chunks, observer: SeparationObserver) -> Iterator[Block]:
         """All stems of each chunk, of shape (stems · the song's channels, samples), at the level of the mixture."""
@@ -163,20 +176,7 @@ class RoformerEngine:
 
     def _stems_of(self, chunk: Block, stft: Stft | NativeStft, on_step: Callable[[float], None]) -> Block:
         """The stems, of shape (stems, channels, samples), of a chunk with the channels of the network."""
-        spectrum = _complex(stft.forward(chunk))
+        spectrum = joined(stft.forward(chunk))
         masks = self._network.masks(spectrum, on_step)
         masks *= spectrum
-        return np.stack([stft.inverse(_real(stem)) for stem in masks])
-
-
-def _complex(parts: Floats) -> Spectrum:
-    """(2 · channels, bins, frames), real and imaginary part of each channel, as (channels, bins, frames)."""
-    real, imaginary = parts.reshape(-1, 2, *parts.shape[1:]).swapaxes(0, 1)
-    spectrum = np.empty(real.shape, np.complex64)
-    spectrum.real, spectrum.imag = real, imaginary
-    return spectrum
-
-
-def _real(spectrum: Spectrum) -> Floats:
-    """The inverse of `_complex`."""
-    return np.stack([spectrum.real, spectrum.imag], axis=1).reshape(-1, *spectrum.shape[1:])
+        return np.stack([stft.inverse(parted(stem)) for stem in masks])

@@ -5,6 +5,9 @@ and all processes that use the model share its memory. `PackedFilesPolicy` says 
 hash of what it was made from, so a changed model is converted again; files whose model has changed or is gone are
 removed when a model is opened, and by the processor (`ModelLibrary.clean_up`). What a killed conversion has left is
 removed when a model is opened.
+
+A model has a file for each number of terms in use (`uvr.separation.precision`): in one term it takes half the room, and
+processors of several kinds may share the folder. A file that was not used for 30 days goes when its model is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +30,9 @@ from uvr.disk import sync
 from uvr.errors import DiskFullError, NoRoomForModelError, OutOfMemoryError, PermanentError, TransientError, disk_error
 from uvr.models.files import file_lock, fingerprint, is_locked
 from uvr.models.packed_files import SUFFIX, PackedFilesPolicy, owner_of
+from uvr.separation.precision import BFLOAT16_TERMS, TERMS
 from uvr.separation.roformer import packing
-from uvr.separation.roformer.checkpoint import Floats
+from uvr.separation.roformer.packing import Packed
 
 log = structlog.get_logger()
 
@@ -39,7 +43,9 @@ _HEADER = len(_MAGIC) + 8
 _HEAD_BYTES, _TAIL_BYTES, _SAMPLE_BYTES = 1 << 16, 1 << 20, 1 << 12
 _SAMPLES = 64
 
-Arrays = Mapping[str, Floats]
+_UNUSED_S = 30 * 86_400
+
+Arrays = Mapping[str, Packed]
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class PackedWeights:
 
     arrays: Arrays
     """By name, read-only and shared by all processes."""
+    terms: int
+    """Of the products that they are made for."""
     fingerprint: str
     """Of the files that they were made from (`engine.Engine`)."""
 
@@ -58,36 +66,42 @@ class Conversion:
 
     numbers: int
     """How many numbers the tensors of the checkpoint have."""
-    arrays: Iterable[tuple[str, Floats]]
+    arrays: Iterable[tuple[str, Packed]]
     """The packed arrays by name. Each is made when it is asked for, so that memory is needed for one of them only."""
+    terms: int = 0
 
     @property
     def max_bytes(self) -> int:
-        """More than the file takes: layers are rounded up, which adds 1 to 3 % to published models."""
-        return 5 * self.numbers + (1 << 24)
+        """More than the file takes: layers are rounded up, which adds 1 to 3 % to published models.
+
+        A number has two bytes in one term, and else four. Linear attention always has four: numpy computes it.
+        """
+        return (7 * self.numbers // 2 if self.terms == BFLOAT16_TERMS else 5 * self.numbers) + (1 << 24)
 
 
 def packed_weights(
-    model: Path, description: Path, make: Callable[[], Conversion], policy: PackedFilesPolicy
+    model: Path, description: Path, make: Callable[[], Conversion], policy: PackedFilesPolicy, terms: int = 0
 ) -> PackedWeights:
-    """The packed weights of `model`; `make` gives them if they are not there yet.
+    """The packed weights of `model` for so many terms; `make` gives them if they are not there yet.
 
     Of several processes that start at once, one converts and the others wait for it. Raises `NoRoomForModelError` or
     `OutOfMemoryError` if there is no room for the weights, and the errors of `make`.
     """
     try:
         folder = policy.folder_for(model.parent)
-        digest = _digest(model, description)
-        path = folder / f".{model.name}.{digest}{SUFFIX}"
         with file_lock(folder / model.name):
-            remove_stale(folder, model, keep=path)
+            paths = _paths(folder, model, description)
+            path = paths[terms]
+            remove_stale(folder, model, path, [*paths.values()])
             _remove_parts(folder)
-            weights = _mapped(path)
+            weights = _mapped(path, terms)
             if weights is None:
                 conversion = make()
                 policy.require_room(folder, model.name, conversion.max_bytes)
-                _convert(model, description, conversion, path, digest)
-                weights = _mapped(path)
+                _convert(model, description, conversion, path)
+                weights = _mapped(path, terms)
+            with suppress(OSError):
+                os.utime(path)  # it is in use
     except MemoryError as error:
         raise OutOfMemoryError(f"There is not enough memory to convert {model.name}.") from error
     except OSError as error:
@@ -97,14 +111,35 @@ def packed_weights(
     return weights
 
 
-def remove_stale(folder: Path, model: Path, keep: Path) -> None:
+def recorded_fingerprint(model: Path, description: Path, policy: PackedFilesPolicy) -> str:
+    """The fingerprint of the model's files, from one of their packed files; "" if there is none."""
+    with suppress(OSError):
+        paths = _paths(policy.folder_for(model.parent, create=False), model, description)
+        found = (_mapped(path, terms) for terms, path in paths.items())
+        return next((weights.fingerprint for weights in found if weights), "")
+    return ""
+
+
+def remove_packed(model: Path, description: Path, policy: PackedFilesPolicy, terms: int) -> None:
+    """Remove the packed file for so many terms, as far as that is possible: its precision is not used."""
+    with suppress(OSError):
+        path = _paths(policy.folder_for(model.parent), model, description)[terms]
+        path.unlink()
+        log.info("roformer.unused_file_removed", file=path.name)
+
+
+def remove_stale(folder: Path, model: Path, used: Path, current: Collection[Path]) -> None:
     """Remove the packed files of older states of `model`, and those whose models are gone.
 
-    A process that still maps such a file keeps it until it ends.
+    `current` are those of its present state, which go if they were not used for long and are not `used` now. A process
+    that still maps such a file keeps it until it ends.
     """
     for path in folder.glob(f".*{SUFFIX}*"):
         owner = owner_of(path)
-        if path != keep and (owner == model.name or not (model.parent / owner).exists()):
+        is_stale = owner == model.name or not (model.parent / owner).exists()
+        if path in current:
+            is_stale = path != used and time.time() - path.stat().st_mtime > _UNUSED_S
+        if is_stale:
             log.info("roformer.stale_file_removed", file=path.name)
             path.unlink(missing_ok=True)
 
@@ -117,17 +152,23 @@ def _remove_parts(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _digest(model: Path, description: Path) -> str:
-    """A hash that changes with the model, from its size, its time and samples of it: a start reads no whole files.
+def _paths(folder: Path, model: Path, description: Path) -> dict[int, Path]:
+    """The packed files of a model by their terms.
 
-    The end of a checkpoint of torch has a checksum of every tensor.
+    Their names change with the model: they have a hash of its size, its time and samples of it, because a start reads
+    no whole files. The end of a checkpoint of torch has a checksum of every tensor.
     """
     about = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (model, description)]
-    digest = hashlib.sha256(json.dumps([about, packing.FORMAT, packing.PANEL]).encode())
-    digest.update(description.read_bytes())
+    common = hashlib.sha256(json.dumps([about, packing.FORMAT, packing.PANEL]).encode())
+    common.update(description.read_bytes())
     for sample in _samples(model):
-        digest.update(sample)
-    return digest.hexdigest()[:16]
+        common.update(sample)
+    paths = {}
+    for terms in TERMS:
+        digest = common.copy()
+        digest.update(str(terms).encode())
+        paths[terms] = folder / f".{model.name}.{digest.hexdigest()[:16]}{SUFFIX}"
+    return paths
 
 
 def _samples(path: Path) -> Iterator[bytes]:
@@ -139,13 +180,13 @@ def _samples(path: Path) -> Iterator[bytes]:
             yield file.read(length)
 
 
-def _convert(model: Path, description: Path, conversion: Conversion, path: Path, digest: str) -> None:
+def _convert(model: Path, description: Path, conversion: Conversion, path: Path) -> None:
     began = time.monotonic()
-    log.info("roformer.converting", model=model.name, max_bytes=conversion.max_bytes)
+    log.info("roformer.converting", model=model.name, terms=conversion.terms, max_bytes=conversion.max_bytes)
     part = path.with_name(f"{path.name}.{os.getpid()}{_PART}")
     try:
         _write(part, conversion, fingerprint([model, description], "roformer"), model.name)
-        if _digest(model, description) != digest:
+        if path not in _paths(path.parent, model, description).values():
             raise TransientError(f"{model.name} was replaced while it was converted.")
         part.replace(path)
         sync(path.parent)
@@ -162,8 +203,8 @@ def _write(path: Path, conversion: Conversion, made_from: str, name: str) -> Non
         index = {}
         for array_name, array in conversion.arrays:
             file.write(bytes(-file.tell() % _LINE_BYTES))
-            index[array_name] = (file.tell(), array.shape)
-            file.write(np.ascontiguousarray(array, np.float32).data)
+            index[array_name] = (file.tell(), array.shape, array.dtype.name)
+            file.write(np.ascontiguousarray(array).data)
             if file.tell() > conversion.max_bytes:
                 raise PermanentError(f"{name} has much narrower bands than any known model, and is not converted.")
         start = file.tell()
@@ -173,8 +214,8 @@ def _write(path: Path, conversion: Conversion, made_from: str, name: str) -> Non
     sync(path)
 
 
-def _mapped(path: Path) -> PackedWeights | None:
-    """The weights in the file; None if there is none, or if it is damaged."""
+def _mapped(path: Path, terms: int) -> PackedWeights | None:
+    """The weights in the file for so many terms; None if there is none, or if it is damaged."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         content = np.memmap(path, np.uint8, "r")
         start = int.from_bytes(content[len(_MAGIC) : _HEADER].tobytes(), "little")
@@ -182,10 +223,10 @@ def _mapped(path: Path) -> PackedWeights | None:
             return None
         index = json.loads(content[start:].tobytes())
         arrays = {name: _array(content, *entry) for name, entry in index["arrays"].items()}
-        return PackedWeights(arrays, index["fingerprint"])
+        return PackedWeights(arrays, terms, index["fingerprint"])
     return None
 
 
-def _array(content: NDArray[np.uint8], place: int, shape: Iterable[int]) -> Floats:
-    shape = tuple(shape)
-    return content[place : place + 4 * math.prod(shape)].view(np.float32).reshape(shape)
+def _array(content: NDArray[np.uint8], place: int, shape: Iterable[int], kind: str) -> Packed:
+    shape, dtype = tuple(shape), np.dtype(kind)
+    return content[place : place + dtype.itemsize * math.prod(shape)].view(dtype).reshape(shape)

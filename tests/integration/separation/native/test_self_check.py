@@ -1,4 +1,4 @@
-"""The choice of the backend: the kernels are used only after they have agreed with ONNX Runtime."""
+"""The kernels are used only after they have agreed with ONNX Runtime, which a record remembers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -19,17 +18,14 @@ import pytest
 import structlog
 
 from bench import standin
-from tests.support.audio import noise, read_audio, snr_db, write_audio
+from tests.support.audio import snr_db
 from tests.support.check_processes import InCheckProcess, in_check_process
-from tests.support.networks import HQ_4, PARAMETERS, write_model
+from tests.support.checked_models import GEOMETRY, opened, record_of
+from tests.support.networks import HQ_4, PARAMETERS
 from tests.support.processes import is_running
-from tests.support.song import separate_song
 from tests.support.waiting import eventually
-from uvr.errors import PermanentError
 from uvr.models.catalogue import MdxParameters
 from uvr.models.store import parameters_of
-from uvr.separation.mdx import backends
-from uvr.separation.mdx.backends import open_network
 from uvr.separation.mdx.engine import MdxEngine
 from uvr.separation.mdx.self_check import fixed_spectrum
 from uvr.separation.native import bindings, self_check
@@ -37,37 +33,20 @@ from uvr.separation.native import check_process as check_process_module
 from uvr.separation.native.network import NativeNetwork
 from uvr.separation.native.self_check import MAX_TRIES, MIN_SNR_DB, Record, Verdict
 
-GEOMETRY = standin.Geometry(bins=640, frames=32, growth=4, levels=2, convolutions=1)
 SMALL = MdxParameters(compensate=1.0, dim_f=640, dim_t=32, n_fft=1280, primary_stem="Vocals")
 SPECTRUM = standin.spectrum(3.0, GEOMETRY)
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
 
-@pytest.fixture(scope="module")
-def made_once(tmp_path_factory) -> Path:
-    return standin.ensure(tmp_path_factory.mktemp("standin") / "small.onnx", GEOMETRY)
-
-
 @pytest.fixture
-def model(made_once, tmp_path) -> Path:
-    """A model without a self-check record."""
-    for path in (made_once, made_once.with_name("small.onnx.json")):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    return tmp_path / made_once.name
+def model(unchecked_model) -> Path:
+    return unchecked_model
 
 
 @pytest.fixture
 def check_process(tmp_path, monkeypatch) -> InCheckProcess:
     return in_check_process(tmp_path / "check", monkeypatch)
-
-
-def opened(model: Path, **options: Any) -> backends.Network:
-    return open_network(model, parameters_of(model), threads=1, **options)
-
-
-def record_of(model: Path) -> Record:
-    return Record(model, model.read_bytes(), bindings.load())
 
 
 def reference(model: Path) -> np.ndarray:
@@ -80,9 +59,9 @@ def reference(model: Path) -> np.ndarray:
 def test_a_model_is_checked_once_and_for_all_when_it_is_opened(model, monkeypatch):
     first = opened(model)
     assert isinstance(first, NativeNetwork)
-    assert snr_db(reference(model), first.run(SPECTRUM)) > MIN_SNR_DB
+    assert snr_db(reference(model), first.run(SPECTRUM)) > MIN_SNR_DB["float32"]
     entry = json.loads(record_of(model).path.read_text())
-    assert entry["snr_db"] > MIN_SNR_DB
+    assert entry["snr_db"] > MIN_SNR_DB["float32"]
     assert entry["model"] == "small.onnx"
     monkeypatch.setattr(self_check, "run_check", lambda _comparison: pytest.fail("it was checked again"))
     assert isinstance(opened(model), NativeNetwork)
@@ -297,6 +276,7 @@ def test_records_that_apply_to_nothing_are_removed(model):
     used = {
         ".small.onnx.6666666666666666.self-check.json": record_of(model)._about | {"processor": "another node's"},
         ".small.onnx.7777777777777777.self-check.json": record_of(model)._about | {"instruction_set": "AVX1024"},
+        ".small.onnx.9999999999999999.self-check.json": record_of(model)._about | {"precision": "bfloat16"},
         ".other.onnx.8888888888888888.self-check.json": record_of(model)._about | {"model": "other.onnx"},
     }
     for name, content in (old | used).items():
@@ -318,6 +298,20 @@ def test_with_another_library_or_processor_the_model_is_checked_again(model, mon
     assert record_of(model).read().agrees
     monkeypatch.setattr(self_check, "_processor", lambda: "another one")
     assert record_of(model).read() == Verdict()
+
+
+def test_each_precision_has_a_verdict_of_its_own(model):
+    exact = record_of(model)
+    rounded = Record(model, model.read_bytes(), bindings.load(), "bfloat16")
+    assert rounded.conclude(40.0) == Verdict(40.0, precision="bfloat16")
+    assert rounded.read().agrees
+    assert exact.read() == Verdict()
+    exact.conclude(40.0)
+    assert exact.read().is_refusal
+    assert exact.read().sentence == "the self-check found 40.0 dB; at least 60 dB are required"
+    rounded.conclude(34.94)
+    assert rounded.read().is_refusal
+    assert rounded.read().sentence == "the self-check in bfloat16 found 34.9 dB; at least 35 dB are required"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"tries": "x", "snr_db": 1}', '{"snr_db": 99}'])
@@ -362,7 +356,7 @@ def test_processes_that_check_at_once_agree_on_one_record(model):
     with context.Pool(3) as pool:
         assert pool.map(opened_in_a_process, [model] * 3) == ["native"] * 3
     entry = json.loads(record_of(model).path.read_text())
-    assert entry["snr_db"] > MIN_SNR_DB
+    assert entry["snr_db"] > MIN_SNR_DB["float32"]
     assert entry["tries"] == 0
     assert not list(model.parent.glob("*.part"))
 
@@ -381,80 +375,3 @@ def test_a_process_that_waited_uses_the_verdict_of_the_other(model, monkeypatch)
     monkeypatch.setattr(Record, "lock", lock)
     monkeypatch.setattr(self_check, "run_check", lambda _comparison: pytest.fail("it was checked again"))
     assert opened(model).backend == "native"
-
-
-# --- NETWORK_BACKEND and DEVICE ---------------------------------------------------------------------------------------
-
-
-def test_native_uses_the_kernels_from_the_start(model, monkeypatch):
-    monkeypatch.setattr(self_check, "run_check", lambda _comparison: pytest.fail("it was checked"))
-    assert isinstance(opened(model, backend="native"), NativeNetwork)
-
-
-def test_native_refuses_a_model_that_failed_the_check(model):
-    record_of(model).conclude(12.3)
-    with pytest.raises(PermanentError, match=r"NETWORK_BACKEND=native, but the self-check found 12\.3 dB"):
-        opened(model, backend="native")
-
-
-@pytest.mark.parametrize("backend", ["auto", "native"])
-def test_onnxruntime_runs_a_model_that_is_not_a_convtdfnet(tmp_path, backend):
-    model = write_model(tmp_path / "scaling.onnx")
-    if backend == "native":
-        with pytest.raises(PermanentError, match=r"do not support scaling\.onnx: mixture_spectrum goes into Mul"):
-            opened(model, backend=backend)
-    else:
-        with structlog.testing.capture_logs() as logs:
-            assert opened(model, backend=backend).backend == "onnxruntime"
-        assert any("goes into Mul" in line.get("reason", "") for line in logs)
-
-
-@pytest.mark.parametrize("backend", ["auto", "native"])
-def test_without_a_library_the_reason_is_reported(model, monkeypatch, backend, tmp_path):
-    monkeypatch.setattr(bindings, "library_path", lambda: tmp_path / "libtdfnet.so")
-    bindings.load.cache_clear()
-    try:
-        if backend == "native":
-            with pytest.raises(PermanentError, match="make setup"):
-                opened(model, backend=backend)
-        else:
-            assert opened(model, backend=backend).backend == "onnxruntime"
-        (tmp_path / "libtdfnet.so").write_bytes(b"no library")
-        with pytest.raises(bindings.LibraryError, match="cannot be loaded"):
-            bindings.load()
-    finally:
-        bindings.load.cache_clear()
-
-
-def test_a_network_of_another_shape_is_refused(model):
-    parameters = MdxParameters(compensate=1.0, dim_f=640, dim_t=64, n_fft=1280, primary_stem="Vocals")
-    with pytest.raises(PermanentError, match="does not match its parameters"):
-        open_network(model, parameters)
-
-
-def test_onnxruntime_runs_networks_on_a_graphics_card(model, monkeypatch):
-    """Without a card the session reports "cpu" and the kernels are used; with one they are not examined."""
-    monkeypatch.setattr(backends.devices, "may_have_cuda", lambda: True)
-    record_of(model).conclude(99.0)
-    assert opened(model).backend == "native"
-    monkeypatch.setattr("uvr.separation.mdx.onnxruntime_network.OnnxRuntimeNetwork.provider", "cuda", raising=False)
-    monkeypatch.setattr("uvr.separation.devices.short_name", lambda _provider: "cuda")
-    assert opened(model).backend == "onnxruntime"
-
-
-# --- a song -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_song_sounds_the_same_on_each_backend_and_names_it(model, tmp_path):
-    song = write_audio(tmp_path / "song.wav", noise(2), codec="pcm_f32le")
-    stems, facts = {}, []
-    for backend in ("onnxruntime", "auto", "auto"):
-        folder = tmp_path / f"{backend}{len(facts)}"
-        folder.mkdir()
-        engine = MdxEngine(model, parameters_of(model), threads=1, backend=backend)
-        made = separate_song(engine, song, folder, max_seconds=60)
-        facts.append((made.provider, made.backend, made.facts()["backend"]))
-        stems[len(facts)] = read_audio(made.stems["vocals"])
-    assert facts == [("cpu", "onnxruntime", "onnxruntime"), *[("cpu", "native", "native")] * 2]
-    assert stems[2].tobytes() == stems[3].tobytes()
-    assert snr_db(stems[1], stems[2]) > MIN_SNR_DB

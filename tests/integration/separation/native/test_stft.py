@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from threading import Thread
 
 import numpy as np
@@ -77,6 +78,23 @@ def test_several_threads_may_use_one_transform() -> None:
         thread.join()
     for number, spectrum in enumerate(spectra):
         assert np.array_equal(spectrum, spectra[0] * np.float32(2**number))
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_spectrum_is_written_to_given_memory() -> None:
+    stft, signal = NativeStft(**SHAPES["a RoFormer"]), segment(441 * 36)
+    memory = np.full((4, 1025, 37), np.nan, np.float32)
+    assert stft.forward(signal, memory) is memory
+    assert np.array_equal(memory, stft.forward(signal))
+
+
+@pytest.mark.usefixtures("kernels")
+def test_its_memory_is_freed_without_the_garbage_collector() -> None:
+    stft = NativeStft(**SHAPES["a RoFormer"])
+    stft.forward(segment(441 * 36))
+    kept = weakref.ref(stft)
+    del stft
+    assert kept() is None
 
 
 @pytest.mark.usefixtures("kernels")

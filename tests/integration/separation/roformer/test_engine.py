@@ -18,6 +18,7 @@ from uvr.errors import CancelledError, DiskFullError, PermanentError
 from uvr.models import packed_files
 from uvr.models.stems import stems_of_model
 from uvr.separation.native import self_check
+from uvr.separation.precision import PrecisionChoice
 from uvr.separation.roformer.engine import RoformerEngine
 from uvr.separation.roformer.self_check import KernelsRefusedError
 
@@ -32,16 +33,21 @@ TRUE_STEMS = {"vocals": "vocals", "instrumental": "accompaniment"}
 LEVELS = (1.0, 0.5, 0.25, 0.02, 1e-4)
 
 
-def engine_of(path: Path) -> RoformerEngine:
-    return RoformerEngine(path, path.with_suffix(".yaml"), threads=2)
+def engine_of(path: Path, precision: PrecisionChoice = "auto") -> RoformerEngine:
+    return RoformerEngine(path, path.with_suffix(".yaml"), threads=2, precision=precision)
 
 
 @pytest.fixture(scope="module")
-def trained(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RoformerEngine:
+def trained_model(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     for file in (shared_data / "roformer").glob("tiny-bs-roformer.*"):
         shutil.copyfile(file, folder / file.name)
-    return engine_of(folder / "tiny-bs-roformer.ckpt")
+    return folder / "tiny-bs-roformer.ckpt"
+
+
+@pytest.fixture(scope="module")
+def trained(trained_model: Path) -> RoformerEngine:
+    return engine_of(trained_model)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +69,15 @@ def separated(engine: RoformerEngine, song: Samples, folder: Path, **options) ->
 
 
 @pytest.mark.parametrize("song", TORCHS_SDR_DB)
-def test_stems_have_the_sdr_that_torch_reaches(
-    trained: RoformerEngine, shared_data: Path, tmp_path: Path, song: str
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_stems_have_the_sdr_that_torch_reaches_in_float32(
+    trained_model: Path, shared_data: Path, tmp_path: Path, song: str, precision: PrecisionChoice
 ) -> None:
+    """Without instructions for bfloat16, portable code computes the same."""
     music = shared_data / "music" / song
-    stems = separated(trained, read_audio(music / "mixture.flac"), tmp_path)
+    engine = engine_of(trained_model, precision)
+    stems = separated(engine, read_audio(music / "mixture.flac"), tmp_path)
+    assert engine.precision == precision
     for stem, file in TRUE_STEMS.items():
         sdr_db = snr_db(read_audio(music / f"{file}.flac"), stems[stem])
         assert sdr_db == pytest.approx(TORCHS_SDR_DB[song][stem], abs=0.02), stem

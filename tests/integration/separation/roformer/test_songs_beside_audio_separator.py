@@ -43,7 +43,7 @@ def engine(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Rofor
     folder = tmp_path_factory.mktemp("beside")
     for file in (shared_data / "roformer").glob("tiny-bs-roformer.*"):
         shutil.copyfile(file, folder / file.name)
-    return RoformerEngine(folder / MODEL, folder / "tiny-bs-roformer.yaml", threads=2)
+    return RoformerEngine(folder / MODEL, folder / "tiny-bs-roformer.yaml", threads=2, precision="float32")
 
 
 @pytest.fixture(scope="module")

@@ -48,3 +48,10 @@ def test_inverse_sets_missing_bins_to_zero():
     back = stft.inverse(stft.forward(np.stack([low, low + high]).astype(np.float32)))
     inner = slice(4096, -4096)
     assert snr_db(np.stack([low, low])[:, inner], back[:, inner]) > 60
+
+
+def test_a_spectrum_is_written_to_given_memory():
+    stft, signal = Stft(n_fft=2048, hop_length=1024, dim_f=512, frames=FRAMES), segment(1024 * (FRAMES - 1))
+    memory = np.full((4, 512, FRAMES), np.nan, np.float32)
+    assert stft.forward(signal, memory) is memory
+    assert np.array_equal(memory, stft.forward(signal))

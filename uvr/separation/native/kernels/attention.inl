@@ -72,7 +72,7 @@ INLINE float soften(const struct roformer *net, struct panels scores, int count,
         vector x[PANEL_VECTORS];
         load_row(from_panel(scores, panel).data, x);
         for (int i = 0; i < PANEL_VECTORS; i++) {
-            x[i] = power_of_two(x[i] - top);
+            x[i] = power_of_score(net, x[i] - top);
             sum += x[i];
         }
         store_operands(net, from_panel(to, panel).data, x);

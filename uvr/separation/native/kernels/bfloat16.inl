@@ -35,3 +35,12 @@ INLINE void store_bfloat16(uint16_t *to, vector x) { *(halves *)to = __builtin_c
 INLINE void store_pairs(uint16_t *to, vector even, vector odd) {
     store((float *)(void *)to, (vector)((bits)even >> 16 | ((bits)odd & UPPER_HALF)));
 }
+
+/* Rounds numbers and stores them side by side. Where the processor does it, those below 2^-126 become zero. */
+INLINE void store_rounded(uint16_t *to, vector x) {
+#if CONVERTS_BFLOAT16
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    store_bfloat16(to, high_part(x));
+#endif
+}

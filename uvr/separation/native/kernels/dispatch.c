@@ -68,8 +68,8 @@ static int request_tiles(void) {
 }
 
 int tdfnet_amx_state(void) {
-    const unsigned d = cpuid_words(7, 0).d;
-    if (!HAVE_BFLOAT16 || !has_avx512() || !BIT(d, 22) || !BIT(d, 24)) return TDFNET_AMX_MISSING; /* BF16, TILE */
+    const unsigned d = cpuid_words(7, 0).d, converts = BIT(cpuid_words(7, 1).a, 5); /* AVX512_BF16, which all have */
+    if (!HAVE_BFLOAT16 || !has_avx512() || !BIT(d, 22) || !BIT(d, 24) || !converts) return TDFNET_AMX_MISSING;
     if (!saves(SAVED_AMX)) return TDFNET_AMX_NOT_SAVED;
     return request_tiles() ? TDFNET_AMX_USABLE : TDFNET_AMX_REFUSED;
 }

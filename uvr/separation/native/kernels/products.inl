@@ -93,6 +93,11 @@ SEPARATE void linear_product(const struct roformer *net, const struct roformer_l
         }
 }
 
+INLINE vector power_of_score(const struct roformer *net, vector x) {
+    (void)net;
+    return power_of_two(x);
+}
+
 /* Keys in panels of values to packed[key / PANEL][value][PANEL], zeros behind the last key. */
 INLINE void pack_keys(const struct roformer *net, struct panels keys, int count, float *packed) {
     for (int first = 0; first < count; first += PANEL, packed += net->turned * PANEL)

@@ -10,7 +10,7 @@
 /* Tokens that go through a linear layer at a time: they stay in the L2 cache while the weights pass by. A multiple of
  * the rows of every register tile, or of those of two tiles of bfloat16. */
 #define BLOCK_TOKENS 48
-#define TILED_BLOCK_TOKENS 96
+#define TILED_BLOCK_TOKENS 192
 
 /* Hidden values of a feed-forward layer that are computed, and used, at a time. A multiple of ROFORMER_PANEL. */
 #define FEED_VALUES 256

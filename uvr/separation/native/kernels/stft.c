@@ -6,7 +6,8 @@
 #include "memory.h"
 #include "stft_jobs.h"
 
-#define MAX_SIDE (1 << 20)
+#define MAX_SIZE (1 << 20)
+#define MAX_SAMPLES (1 << 26)
 
 static const int radices[] = {4, 2, 3, 5};
 
@@ -82,10 +83,10 @@ static int make_tables(stft *stft, const float *window) {
 }
 
 static int is_possible(const struct stft_shape *shape) {
-    if (shape->size < 2 || shape->size > MAX_SIDE || shape->hop < 1 || shape->hop > shape->size) return 0;
-    if (shape->frames < 2 || shape->frames > MAX_SIDE / shape->hop * 64) return 0;
-    return shape->bins >= 1 && shape->bins <= shape->size / 2 + 1 &&
-           (ptrdiff_t)shape->hop * (shape->frames - 1) > shape->size / 2;
+    if (shape->size < 2 || shape->size > MAX_SIZE || shape->hop < 1 || shape->hop > shape->size) return 0;
+    if (shape->frames < 2 || shape->bins < 1 || shape->bins > shape->size / 2 + 1) return 0;
+    const ptrdiff_t samples = (ptrdiff_t)shape->hop * (shape->frames - 1);
+    return samples > shape->size / 2 && samples <= MAX_SAMPLES;
 }
 
 int stft_create(stft **result, int isa, const struct stft_shape *shape, const float *window) {

@@ -89,7 +89,7 @@ INLINE void add_frames(const struct stft *stft, const float *points, int frame, 
 }
 
 /* The bins of real signals from the transforms of their complex points. */
-INLINE void write_bins(const struct stft *stft, const float *points, float *spectrum, int lanes) {
+INLINE void write_spectrum(const struct stft *stft, const float *points, float *spectrum, int lanes) {
     const ptrdiff_t frames = stft->shape.frames, bins = stft->shape.bins, half = stft->half;
     for (ptrdiff_t k = 0; k <= half / 2; k++) {
         const float *a = points + (ptrdiff_t)stft->place[k] * POINT_FLOATS;
@@ -113,8 +113,8 @@ INLINE vector bin_of(const struct stft *stft, const float *part, ptrdiff_t k, in
     return k < stft->shape.bins ? load_lanes(part + k * stft->shape.frames, lanes) : (vector){0};
 }
 
-/* The inverse of write_bins, but for a factor of 2. */
-INLINE void read_bins(const struct stft *stft, const float *spectrum, float *points, int lanes) {
+/* The inverse of write_spectrum, but for a factor of 2. */
+INLINE void read_spectrum(const struct stft *stft, const float *spectrum, float *points, int lanes) {
     const ptrdiff_t half = stft->half;
     const float *imaginary = spectrum + (ptrdiff_t)stft->shape.bins * stft->shape.frames;
     for (ptrdiff_t k = 0; k <= half / 2; k++) {
@@ -136,14 +136,14 @@ static void forward_job(const struct stft *stft, struct stft_workspace work, con
     for (int frame = 0; frame < stft->shape.frames; frame += VECTOR_FLOATS) {
         read_frames(stft, work.turned, frame, work.points);
         fourier_forward(stft, 0, work.points);
-        write_bins(stft, work.points, spectrum + frame, lanes_of(stft, frame));
+        write_spectrum(stft, work.points, spectrum + frame, lanes_of(stft, frame));
     }
 }
 
 static void inverse_job(const struct stft *stft, struct stft_workspace work, const float *spectrum, float *samples) {
     memset(work.turned, 0, (size_t)stft->shape.hop * stft->columns * sizeof(float));
     for (int frame = 0; frame < stft->shape.frames; frame += VECTOR_FLOATS) {
-        read_bins(stft, spectrum + frame, work.points, lanes_of(stft, frame));
+        read_spectrum(stft, spectrum + frame, work.points, lanes_of(stft, frame));
         fourier_inverse(stft, 0, work.points);
         add_frames(stft, work.points, frame, work.turned);
     }

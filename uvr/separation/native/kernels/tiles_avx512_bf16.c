@@ -12,6 +12,7 @@
 #endif
 
 #define VECTOR_FLOATS 16
+#define CONVERTS_BFLOAT16 1
 #define TILED_KERNELS tiled_kernels_avx512_bf16
 #define ISA TDFNET_AVX512_BF16
 #include "vector.inl"

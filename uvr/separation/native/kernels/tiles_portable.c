@@ -2,6 +2,7 @@
 #include "dispatch.h"
 
 #define VECTOR_FLOATS 4
+#define CONVERTS_BFLOAT16 0
 #define TILED_KERNELS tiled_kernels_portable
 #define ISA TDFNET_BASELINE
 #include "vector.inl"

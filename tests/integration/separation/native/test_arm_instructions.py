@@ -15,7 +15,7 @@ TOOLS = COMPILER, DISASSEMBLER, SYMBOLS = [f"aarch64-linux-gnu-{tool}" for tool 
 SCALAR_SUMS = {"fmadd", "fmsub", "fnmadd", "fnmsub"}
 
 MDX_NET = {"convolution_job", "tdf_job", "up_job", "down_job"}
-ROFORMER = {"multiply_block", "score", "average"}
+ROFORMER = {"linear_product", "score", "average"}
 """Functions of their own, which the jobs of RoFormers call."""
 
 OUTSIDE = {"memcpy", "memset", "sqrtf", "filter_matrix", "clock_gettime"}
@@ -99,9 +99,9 @@ def test_products_are_computed_in_registers_of_four(functions: dict[str, Instruc
 def test_roformers_multiply_by_these_functions_only(functions: dict[str, Instructions]) -> None:
     """Each job calls its products, and has no register tile of its own."""
     for job, products in {
-        "split_job": {"multiply_block"},
+        "split_job": {"linear_product"},
         "transform_job": ROFORMER,
-        "mask_job": {"multiply_block"},
+        "mask_job": {"linear_product"},
     }.items():
         called = [re.search(r"<(\w+)", operands) for _, name, operands in functions[job] if name == "bl"]
         assert {found[1] for found in called if found} & ROFORMER == products
@@ -121,7 +121,7 @@ def test_exponentials_are_computed_four_at_a_time(compiled: Path, functions: dic
     for name in ("transform_job", "mask_job"):
         loops = inner_loops(functions[name])
         assert any(shifts_exponents(*each) for loop in loops for _, *each in loop)
-    for code in clones(functions, {"multiply_block"}).values():  # which ends with GELU, tanh or the sigmoid
+    for code in clones(functions, {"linear_product"}).values():  # which ends with GELU, tanh or the sigmoid
         assert any(shifts_exponents(*each) for _, *each in code)
         quotients = [operands for _, name, operands in code if name == "fdiv"]
         assert quotients

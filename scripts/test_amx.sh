@@ -75,7 +75,7 @@ build_bochs() { # without devices and debuggers that nothing here needs
 }
 
 build_check() { # as test_sanitizers.py does, for a system without shared libraries
-  local flags=(-std=gnu99 -O2 -Wall -Wextra -Werror -pthread)
+  local flags=(-std=gnu99 -O3 -fPIC -Wall -Wextra -Werror -pthread) # -O3 -fPIC: what make setup uses
   rm -rf "$machine"
   mkdir -p "$machine"/{objects,files/proc,disk/isolinux}
   printf '%s\0' "$kernels"/*.c "$PWD"/tests/support/kernels/*.c | (cd "$machine/objects" &&

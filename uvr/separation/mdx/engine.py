@@ -22,6 +22,7 @@ from uvr.audio.format import Block
 from uvr.models.catalogue import MdxParameters
 from uvr.models.files import fingerprint
 from uvr.models.stem_names import stem_pair
+from uvr.separation.allocator import return_large_arrays
 from uvr.separation.cpu_limits import usable_cores
 from uvr.separation.devices import Device
 from uvr.separation.estimates import Estimates, Residual
@@ -53,6 +54,7 @@ class MdxEngine:
     ) -> None:
         self._name = model_path.stem
         self._parameters = parameters
+        return_large_arrays()
         with ThreadPoolExecutor(1, thread_name_prefix="fingerprint") as background:
             made_from = background.submit(fingerprint, [model_path], "mdx", repr(parameters))
             self._network = open_network(model_path, parameters, threads=threads, device=device, backend=backend)

@@ -8,6 +8,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <pthread.h>
 
 #if defined(__linux__)
 #include <sys/syscall.h>
@@ -58,12 +59,14 @@ static int has_fast_bfloat16(void) {
     return HAVE_BFLOAT16 && has_avx512() && BIT(cpuid_words(7, 1).a, 5) && cpuid_words(0, 0).b == amd;
 }
 
-/* Whether the system grants tiles to this process: it saves them only for those that ask. */
-static int request_tiles(void) {
+/* Whether the system grants tiles to this process: it saves them only for those that ask. The first answer holds: all
+ * networks of a process use the same instructions. */
+static int tiles_are_granted;
+static pthread_once_t tiles_are_requested = PTHREAD_ONCE_INIT;
+
+static void request_tiles(void) {
 #if defined(__linux__)
-    return syscall(SYS_arch_prctl, REQUEST_STATE, STATE_OF_TILES) == 0;
-#else
-    return 0;
+    tiles_are_granted = syscall(SYS_arch_prctl, REQUEST_STATE, STATE_OF_TILES) == 0;
 #endif
 }
 
@@ -71,20 +74,25 @@ int tdfnet_amx_state(void) {
     const unsigned d = cpuid_words(7, 0).d, converts = BIT(cpuid_words(7, 1).a, 5); /* AVX512_BF16, which all have */
     if (!HAVE_BFLOAT16 || !has_avx512() || !BIT(d, 22) || !BIT(d, 24) || !converts) return TDFNET_AMX_MISSING;
     if (!saves(SAVED_AMX)) return TDFNET_AMX_NOT_SAVED;
-    return request_tiles() ? TDFNET_AMX_USABLE : TDFNET_AMX_REFUSED;
+    pthread_once(&tiles_are_requested, request_tiles);
+    return tiles_are_granted ? TDFNET_AMX_USABLE : TDFNET_AMX_REFUSED;
 }
 
-int best_isa(void) {
-    if (tdfnet_amx_state() == TDFNET_AMX_USABLE) return TDFNET_AMX;
+/* The widest instruction set but AMX. */
+static int widest_vectors(void) {
     if (has_fast_bfloat16()) return TDFNET_AVX512_BF16;
     if (has_avx512()) return TDFNET_AVX512;
     return has_avx2() ? TDFNET_AVX2 : TDFNET_BASELINE;
 }
 
-/* Whether a processor with the instruction set `best` has `isa`, too. */
-static int includes(int best, int isa) {
-    if (isa == TDFNET_NEON || (isa == TDFNET_AVX512_BF16 && best != isa)) return 0;
-    return isa <= best;
+int best_isa(void) { return tdfnet_amx_state() == TDFNET_AMX_USABLE ? TDFNET_AMX : widest_vectors(); }
+
+/* AVX512_BF16 may be asked for only where it is the best one: processors with AMX have its instructions, but float32 is
+ * faster there. Asks for no tiles without need. */
+static int may_use(int isa) {
+    if (isa == TDFNET_AMX) return tdfnet_amx_state() == TDFNET_AMX_USABLE;
+    const int widest = widest_vectors();
+    return isa == widest || (isa < widest && isa != TDFNET_NEON);
 }
 
 static const struct kernels *const widest_first[] = {&kernels_avx512, &kernels_avx2, &kernels_baseline};
@@ -94,16 +102,15 @@ int tdfnet_amx_state(void) { return TDFNET_AMX_MISSING; }
 
 int best_isa(void) { return kernels_baseline.isa; }
 
-static int includes(int best, int isa) { return isa == best || isa == TDFNET_BASELINE; }
+static int may_use(int isa) { return isa == kernels_baseline.isa || isa == TDFNET_BASELINE; }
 
 static const struct kernels *const widest_first[] = {&kernels_baseline};
 #endif
 
 int resolve_isa(int requested) {
-    const int best = best_isa();
     if (requested < TDFNET_BEST || requested > TDFNET_AMX) return TDFNET_BAD_ARGUMENT;
-    if (requested == TDFNET_BEST) return best;
-    if (!includes(best, requested)) return TDFNET_UNSUPPORTED;
+    if (requested == TDFNET_BEST) return best_isa();
+    if (!may_use(requested)) return TDFNET_UNSUPPORTED;
     return requested == TDFNET_BASELINE ? kernels_baseline.isa : requested;
 }
 

@@ -8,7 +8,9 @@ extern const struct kernels kernels_avx512, kernels_avx2, kernels_baseline;
 extern const struct tiled_kernels tiled_kernels_amx, tiled_kernels_avx512_bf16, tiled_kernels_portable;
 
 /* Whether the compiler knows the instructions for bfloat16: otherwise their files are empty. */
-#if defined(__x86_64__) && defined(__clang__)
+#if defined(__apple_build_version__)
+#define HAVE_BFLOAT16 0
+#elif defined(__x86_64__) && defined(__clang__)
 #define HAVE_BFLOAT16 (__clang_major__ >= 12)
 #elif defined(__x86_64__)
 #define HAVE_BFLOAT16 (__GNUC__ >= 11)

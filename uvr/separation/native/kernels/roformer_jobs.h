@@ -25,9 +25,10 @@ struct panels {
     ptrdiff_t stride;
 };
 
-/* The distance between panels of so many tokens. There is room for the tokens that the last register tile computes
- * beyond them, and it is never a multiple of 4 kB: the panels of a token would share the same few cache sets. */
-static inline ptrdiff_t panel_stride(int tokens) { return (round_up(tokens, 32) + 12) * ROFORMER_PANEL; }
+/* The distance between panels of so many tokens. There is room for the tokens that the last tile reads and computes
+ * beyond them, of which it has 12 or 16, from any token on; and it is never a multiple of 4 kB: the panels of a token
+ * would share the same few cache sets. */
+static inline ptrdiff_t panel_stride(int tokens) { return (round_up(tokens, 32) + 20) * ROFORMER_PANEL; }
 
 /* The distance between panels of scores, of up to 32 queries. Not a multiple of 4 kB, either. */
 #define SCORE_STRIDE (34 * ROFORMER_PANEL)

@@ -58,7 +58,8 @@ static void fill_windows(stft *stft, const float *window, double *squares) {
             if (at >= 0 && at < stft->samples) squares[at] += (double)window[i] * window[i];
         }
     }
-    for (ptrdiff_t i = 0; i < stft->samples; i++) stft->one_over_squares[i] = (float)(1 / squares[i]);
+    for (ptrdiff_t i = 0; i < stft->samples; i++)
+        stft->one_over_squares[i] = squares[i] > 0 ? (float)(1 / squares[i]) : 0;
 }
 
 static int make_tables(stft *stft, const float *window) {

@@ -57,7 +57,8 @@ TDFNET_API int tdfnet_version(void);
 /* The widest instruction set that this processor and its operating system support. */
 TDFNET_API int tdfnet_best_isa(void);
 
-/* An `enum tdfnet_amx`. The first call asks the system for permission, which holds for the life of the process. */
+/* An `enum tdfnet_amx`. The first call asks the system for permission, which holds for the life of the process. So do
+ * tdfnet_best_isa, and the functions that create something, with TDFNET_BEST or TDFNET_AMX. */
 TDFNET_API int tdfnet_amx_state(void);
 
 /* A status in words. */

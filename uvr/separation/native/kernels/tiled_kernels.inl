@@ -1,5 +1,5 @@
 /* All kernels that multiply in bfloat16, compiled once for each kind of tiles. The including file defines
- * TILED_KERNELS (the name of the table), ISA, VECTOR_FLOATS and the functions of tiles.inl. */
+ * TILED_KERNELS (the name of the table), ISA, VECTOR_FLOATS and the functions of tiles.h. */
 #include <math.h>
 #include <string.h>
 

@@ -30,14 +30,11 @@
 #define TILED_PIXELS 64
 
 /* Convolution: the size in floats that the workspace of a job should not exceed, four fifths of the L2 cache of a
- * processor with AMX; and output channels that are computed at a time, if they divide those of the layer: whole groups
- * of 32. A group of 16 has two sums instead of four, and AMX begins a product every 16 cycles, but one that adds to the
- * sum of the last one only after 52. */
+ * processor with AMX, if MIN_TILES tiles fit in it; and output channels that are computed at a time, if they divide
+ * those of the layer: whole groups of 32. A group of 16 has two sums instead of four, and AMX begins a product every 16
+ * cycles, but one that adds to the sum of the last one only after 52. */
 #define TILED_CONVOLUTION_FLOATS (416 * 1024)
 #define TILED_BLOCK (3 * GROUP_SIDE)
-
-/* The numbers that are kept in memory for floats. */
-static inline uint16_t *halves_of(float *floats) { return (uint16_t *)(void *)floats; }
 
 static inline int steps_of(int depth) { return divide_up(depth, STEP); }
 

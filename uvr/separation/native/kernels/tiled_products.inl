@@ -6,6 +6,8 @@
  * a tile of low parts behind each one of high parts. */
 #define QUERIES (2 * TILE_SIDE)
 
+_Static_assert(STEP == PANEL, "a step of a left operand is a row of a panel");
+
 /* Inputs that are multiplied at a time. */
 #define DEPTH 512
 
@@ -20,17 +22,15 @@ INLINE struct panels operands_from(const struct roformer *net, struct panels pan
     return (struct panels){panels.data + (ptrdiff_t)token * operands_in_row(net) / 2, panels.stride};
 }
 
-INLINE uint16_t *halves_at(const float *place) { return (uint16_t *)(void *)place; }
-
 INLINE void store_operands(const struct roformer *net, float *row, const vector x[PANEL_VECTORS]) {
-    uint16_t *to = halves_at(row);
+    uint16_t *to = halves_of(row);
     for (int i = 0; i < PANEL_VECTORS; i++) store_rounded(to + i * VECTOR_FLOATS, x[i]);
     for (int i = 0; i < PANEL_VECTORS && net->terms > 1; i++)
         store_rounded(to + PANEL + i * VECTOR_FLOATS, x[i] - high_part(x[i]));
 }
 
 INLINE struct left left_of(const struct roformer *net, struct panels operands) {
-    return (struct left){halves_at(operands.data), operands_in_row(net), 2 * operands.stride, PANEL};
+    return (struct left){halves_of(operands.data), operands_in_row(net), 2 * operands.stride, PANEL};
 }
 
 /* Numbers in a step of a right operand. */
@@ -191,7 +191,7 @@ INLINE void pack_pair(const struct roformer *net, const float *even, const float
 /* Values as `average` takes them: a right operand whose columns are values. Behind the last key, up to a whole step,
  * are zeros: the scores there are next to zero. */
 INLINE struct panels pack_values(const struct roformer *net, struct panels values, int count, float *room) {
-    uint16_t *to = halves_at(room);
+    uint16_t *to = halves_of(room);
     for (int column = 0; column < net->valued; column += TILE_SIDE)
         for (int first = 0; first < count; first += STEP, to += step_of(net))
             for (int pair = 0; pair < STEP / 2; pair++) {
@@ -208,7 +208,7 @@ INLINE void score(const struct roformer *net, struct panels queries, int count, 
                   struct panels scores) {
     const int steps = net->turned / STEP;
     for (int key = 0; key < keys; key += PANEL, scores.data += scores.stride) {
-        const struct right b = right_of(net, halves_at(packed_keys), key / TILE_SIDE, steps);
+        const struct right b = right_of(net, halves_of(packed_keys), key / TILE_SIDE, steps);
         multiply_rows(net, left_of(net, queries), count, b, steps, 0, scores.data);
     }
 }
@@ -219,7 +219,7 @@ INLINE void average(const struct roformer *net, struct panels scores, int count,
                     struct panels values, struct panels to) {
     const int steps = divide_up(keys, STEP);
     for (int panel = 0; panel < net->valued / PANEL; panel++, to.data += to.stride) {
-        const struct right b = right_of(net, halves_at(values.data), panel * PANEL / TILE_SIDE, steps);
+        const struct right b = right_of(net, halves_of(values.data), panel * PANEL / TILE_SIDE, steps);
         float sums[QUERIES * PANEL] __attribute__((aligned(64)));
         multiply_rows(net, left_of(net, scores), count, b, steps, 0, sums);
         for (int query = 0; query < count; query++) {

@@ -1,16 +1,16 @@
 /* The fully connected layers of tdf.inl on tiles, without Strassen's algorithm: its sums would cost more than the
  * products that they save. Weights are the left operand, bins the depth, and the channels of some frames the columns.
  *
- *     terms  right operand: TILED_DEPTH bins of all columns             (write_bins)
- *     sums   [hidden][column] += W1 terms                               (multiply_weights)
+ *     bins   right operand: TILED_DEPTH bins of all columns             (write_bins)
+ *     sums   [hidden][column] += W1 bins                                (multiply_weights)
  *     hidden right operand: relu(s1 sums + h1)                          (finish_hidden)
  *     sums   [TILED_ROWS bins][column] = W2 hidden                      (multiply_weights)
  *     x     += relu(s2 sums + h2)                                       (finish_bins) */
 
 struct tiled_tdf {
     const struct layer *layer;
-    int frame, columns; /* the first frame, and the channels of all frames */
-    uint16_t *terms, *hidden;
+    int frame, columns;      /* the first frame, and the channels of all frames */
+    uint16_t *bins, *hidden; /* right operands */
     float *sums;
 };
 
@@ -25,7 +25,7 @@ INLINE void write_bins(const struct tiled_tdf *job, int from, int depth) {
         for (int bin = 0; bin < steps * STEP; bin += 2)
             for (int j = column; j < column + TILE_SIDE; j += VECTOR_FLOATS) {
                 const vector zero = {0};
-                put_pairs(job->terms + right_place(steps, bin, j),
+                put_pairs(job->bins + right_place(steps, bin, j),
                           bin < depth ? load(pixel_of(job, from + bin, j)) : zero,
                           bin + 1 < depth ? load(pixel_of(job, from + bin + 1, j)) : zero);
             }
@@ -77,7 +77,7 @@ INLINE void narrow(const struct tiled_tdf *job) {
     for (int from = 0; from < bins; from += TILED_DEPTH) {
         const int depth = bins - from < TILED_DEPTH ? bins - from : TILED_DEPTH;
         write_bins(job, from, depth);
-        multiply_weights(job, layer->hidden, weight + left_place(steps, 0, from), steps, job->terms, steps_of(depth),
+        multiply_weights(job, layer->hidden, weight + left_place(steps, 0, from), steps, job->bins, steps_of(depth),
                          depth, from == 0);
     }
     finish_hidden(job);

@@ -33,6 +33,9 @@ struct right {
     ptrdiff_t step, next, low;
 };
 
+/* The numbers that are kept in memory for floats. */
+static inline uint16_t *halves_of(const float *floats) { return (uint16_t *)(void *)floats; }
+
 /* to[i][j] = sum over k of a[i][k] b[k][j] (+ to[i][j], if `add`), for 16 or 32 rows and columns, and 32 values of k in
  * each step. `rows` and `columns`: 1 or 2 tiles; `terms`: 1, 3 or 6, see bfloat16.inl. `to` has `to_row` floats from
  * row to row. All rows and lines are aligned to 64 bytes. */

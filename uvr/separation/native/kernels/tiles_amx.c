@@ -35,7 +35,7 @@ INLINE void begin_tiles(void) {
         configuration.line_bytes[i] = LINE_BYTES;
         configuration.rows[i] = TILE_SIDE;
     }
-    _tile_loadconfig(&configuration);
+    __asm__ volatile("ldtilecfg %0" ::"m"(configuration)); /* older compilers' own function reads 8 bytes of it */
 }
 
 /* Without it, the system would save and restore 8 kB at each switch of threads. */
@@ -81,12 +81,13 @@ INLINE void store_sums(int rows, int columns, float *to, ptrdiff_t row) {
     if (rows == 2 && columns == 2) _tile_stored(3, to + TILE_SIDE * row + TILE_SIDE, row * 4);
 }
 
-/* The compiler does not know that tiles are loaded from memory: all stores must come before. */
-#define FINISH_STORES() __asm__ volatile("" ::: "memory")
+/* The compiler does not see which memory the instructions of tiles read and write. Nothing may move across this: stores
+ * of operands before it, loads of sums behind it. It is no instruction. */
+#define COMPILER_BARRIER() __asm__ volatile("" ::: "memory")
 
 INLINE void multiply_tiles(int rows, int columns, int terms, struct left a, struct right b, int steps, int add,
                            float *to, ptrdiff_t to_row) {
-    FINISH_STORES();
+    COMPILER_BARRIER();
     if (add) load_sums(rows, columns, to, to_row);
     else clear_sums();
     for (int step = 0; step < steps; step++, a.high += a.step, b.high += b.step) {
@@ -114,7 +115,7 @@ INLINE void multiply_tiles(int rows, int columns, int terms, struct left a, stru
         }
     }
     store_sums(rows, columns, to, to_row);
-    FINISH_STORES();
+    COMPILER_BARRIER();
 }
 
 #include "tiled_kernels.inl"

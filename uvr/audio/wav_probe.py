@@ -1,4 +1,4 @@
-"""Whether FFmpeg may skip its search for compressed sound in a WAV file, which takes 47 ms at every opening.
+"""Whether FFmpeg may skip its search for compressed sound in a WAV file, which takes 24 ms at every opening.
 
 A WAV file that claims 16-bit samples may hold DTS, AC-3 or MPEG audio instead. FFmpeg tries its formats on the first 32
 packets to find out. Only files that certainly hold samples may skip that; any doubt means the full search.

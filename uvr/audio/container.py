@@ -17,6 +17,7 @@ from av.format import Flags
 from av.stream import Disposition
 
 from uvr.audio.downmix import declared_channel_names
+from uvr.audio.wav_probe import holds_samples
 from uvr.audio.wav_valid_bits import ValidBits, valid_bits
 from uvr.errors import PermanentError
 
@@ -36,11 +37,6 @@ MAX_ID3_BYTES = 12 * 2**20
 
 _ID3_HEADER_BYTES = 10
 _ID3_FOOTER_FLAG = 0x10
-
-_DTS_FRAMES = bytes.fromhex("7ffe8001"), bytes.fromhex("fe7f0180"), bytes.fromhex("1fffe800"), bytes.fromhex("ff1f00e8")
-"""The first bytes of a DTS frame, in words of 16 or 14 bits of either byte order."""
-_SEARCHED_BYTES = 2**20
-"""As much of a WAV file as FFmpeg searches for DTS: 32 packets of 16 kB, or of 32 kB at high sample rates."""
 
 _OPEN_ERRORS = av.error.FFmpegError, OSError, ValueError
 
@@ -69,7 +65,7 @@ def open_media(file: BinaryIO) -> Any:
 def _open_at(file: BinaryIO, start: int) -> Any:
     demuxers = f"{DEMUXERS},{_DSDIFF_DEMUXER}" if _bytes_at(file, start).startswith(_DSDIFF) else DEMUXERS
     options = {"format_whitelist": demuxers, "protocol_whitelist": ""}
-    if _is_wav_without_dts(file, start):
+    if holds_samples(file, start):
         options["max_probe_packets"] = "1"
     return av.open(
         _FileView(file, start, valid_bits(file, start)),
@@ -78,15 +74,6 @@ def _open_at(file: BinaryIO, start: int) -> Any:
         metadata_errors="replace",
         io_open=_deny_other_files,
     )
-
-
-def _is_wav_without_dts(file: BinaryIO, start: int) -> bool:
-    """Whether a WAV file has no DTS frame where FFmpeg searches for one, which takes 20 ms at every opening."""
-    file.seek(start)
-    if file.read(4) not in (b"RIFF", b"RF64"):
-        return False
-    content = file.read(_SEARCHED_BYTES)
-    return not any(frame in content for frame in _DTS_FRAMES)
 
 
 def seek_to_media(file: BinaryIO) -> None:

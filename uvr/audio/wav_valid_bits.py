@@ -16,7 +16,7 @@ _FORMAT = struct.Struct("<HHIIHHHHIH")
 """The beginning of WAVEFORMATEXTENSIBLE, up to the part of the subformat that identifies the codec."""
 _VALID_BITS_OFFSET = 18
 _MAX_CHUNKS = 100
-"""How many chunks may come before the format; in practice there are a few."""
+"""How many chunks are looked at; in practice there are a few."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ValidBits:
 
 def valid_bits(file: BinaryIO, start: int = 0) -> ValidBits | None:
     """The sample size of the WAV, RF64, BW64 or Wave64 file at `start` if FFmpeg misreads it, otherwise None."""
-    position = _format_position(file, start)
+    position = chunk_position(file, start, b"fmt ")
     file.seek(position or start)
     data = file.read(_FORMAT.size)
     if position is None or len(data) < _FORMAT.size:
@@ -52,8 +52,8 @@ def valid_bits(file: BinaryIO, start: int = 0) -> ValidBits | None:
     return ValidBits(valid, stored, position + _VALID_BITS_OFFSET)
 
 
-def _format_position(file: BinaryIO, start: int) -> int | None:
-    """Where the content of the chunk "fmt " starts; None if there is none."""
+def chunk_position(file: BinaryIO, start: int, name: bytes) -> int | None:
+    """Where the content of the first chunk called `name` starts; None if there is none, or too many before it."""
     file.seek(start)
     header = file.read(12)
     if header[:4] in (b"RIFF", b"RF64", b"BW64") and header[8:] == b"WAVE":
@@ -68,7 +68,7 @@ def _format_position(file: BinaryIO, start: int) -> int | None:
             break
         file.seek(position)
         header = file.read(header_bytes)
-        if header.startswith(b"fmt "):
+        if header.startswith(name):
             return position + header_bytes
         (size,) = struct.unpack_from(size_format, header, name_bytes)
         # In Wave64 a chunk's size includes its header.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 import wave
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.support import corpus
-from tests.support.audio import Samples, noise, read_audio, write_audio
-from tests.support.containers import caf, dsdiff, extensible_wav, id3, id3_frame
+from tests.support.audio import Samples, encoded, noise, read_audio, write_audio
+from tests.support.containers import caf, chunk, dsdiff, extensible_wav, id3, id3_frame
 from tests.support.films import Sound, write_film
 from uvr.audio.container import open_media
 from uvr.audio.decode import AudioReader
@@ -320,6 +322,107 @@ def test_dts_in_a_wav_file_is_recognised(tmp_path, silence_bytes, order):
     write_pcm(tmp_path / "song.wav", bytes(silence_bytes) + words.tobytes())
     with (tmp_path / "song.wav").open("rb") as file, open_media(file) as container:
         assert container.streams.audio[0].codec_context.name == "dca"
+
+
+COVER = bytes(1_100_000)
+
+
+def compressed(codec: str) -> bytes:
+    """About 20 s of sound as raw frames."""
+    if codec == "dts":
+        random = np.random.default_rng(0)
+        frames = b"".join(dts_frame(random) for _ in range(300))
+        return np.frombuffer(frames, ">u2").astype("<u2").tobytes()
+    return encoded(noise(20), f".{codec}", codec=codec, b={"mp2": "192k", "ac3": "640k"}[codec])
+
+
+@pytest.mark.parametrize(
+    ("codec", "silence_bytes", "rate", "first_chunk", "kind"),
+    [
+        ("mp2", 20_000, 44_100, b"", b"RIFF"),
+        ("mp2", 100_000, 44_100, b"", b"RIFF"),
+        ("mp2", 400_000, 44_100, b"", b"RIFF"),
+        ("ac3", 0, 44_100, b"", b"RIFF"),
+        ("dts", 20_000, 44_100, b"id3 ", b"RIFF"),
+        ("dts", 20_000, 44_100, b"LIST", b"RIFF"),
+        ("dts", 20_000, 44_100, b"LIST", b"RF64"),
+        ("dts", 1_060_000, 192_000, b"", b"RIFF"),
+    ],
+)
+def test_compressed_sound_in_a_wav_file_is_found_as_by_ffmpeg(tmp_path, codec, silence_bytes, rate, first_chunk, kind):
+    data = bytes(silence_bytes) + compressed(codec)
+    first = chunk(first_chunk, b"INFO" + COVER) if first_chunk else b""
+    if kind == b"RF64":
+        first = chunk(b"ds64", struct.pack("<QQQI", 2**31, len(data), len(data) // 4, 0)) + first
+    form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 2, rate, rate * 4, 4, 16))
+    content = b"WAVE" + first + form + chunk(b"data", data)
+    path = tmp_path / "song.wav"
+    path.write_bytes(chunk(kind, content))
+    with av.open(str(path)) as container:
+        found_by_ffmpeg = container.streams.audio[0].codec_context.name
+    assert found_by_ffmpeg == ("dca" if codec == "dts" else codec)
+    with path.open("rb") as file, open_media(file) as container:
+        assert container.streams.audio[0].codec_context.name == found_by_ffmpeg
+
+
+def probe_option(content: bytes, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """The number of packets that FFmpeg may search when `content` is opened; None for its own number."""
+    options: dict[str, str] = {}
+    monkeypatch.setattr(av, "open", lambda *_, **given: options.update(given["options"]))
+    open_media(io.BytesIO(content))
+    return options.get("max_probe_packets")
+
+
+FORMAT = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 2, 44_100, 176_400, 4, 16))
+SAMPLES = b"\0\0\0\0\xff\xff\0\0" + bytes(range(1, 101)) * 1000  # starts with 0, 0, -1, 0
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        FORMAT + chunk(b"data", SAMPLES),
+        FORMAT + chunk(b"LIST", b"INFO" + COVER) + chunk(b"data", SAMPLES, size=0xFFFFFFFF),
+        FORMAT + chunk(b"data", bytes(300_000) + SAMPLES),
+    ],
+    ids=["plain", "cover and stream", "silence"],
+)
+def test_an_ordinary_wav_file_is_not_searched(monkeypatch, chunks):
+    assert probe_option(chunk(b"RIFF", b"WAVE" + chunks), monkeypatch) == "1"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"AVI " + FORMAT + chunk(b"data", SAMPLES),
+        b"WAVE" + FORMAT,
+        b"WAVE" + chunk(b"data", SAMPLES) + FORMAT,
+        b"WAVE" + chunk(b"junk", b"", size=0xFFFFFFFF) + FORMAT + chunk(b"data", SAMPLES),
+        b"WAVE" + chunk(b"junk", b"") * 200 + FORMAT + chunk(b"data", SAMPLES),
+        b"WAVE" + chunk(b"fmt ", struct.pack("<HHIIHH", 1, 60_000, 2**31, 0, 4, 16)) + chunk(b"data", SAMPLES),
+        b"WAVE" + chunk(b"fmt ", bytes(16)) + chunk(b"data", SAMPLES),
+        b"WAVE" + FORMAT + chunk(b"data", bytes(2**22) + SAMPLES),
+        b"WAVE" + FORMAT + chunk(b"data", SAMPLES + bytes(2**17 - 2 - len(SAMPLES)) + bytes.fromhex("7ffe8001")),
+        b"WAVE" + FORMAT + chunk(b"data", bytes(2**17 - 1) + bytes.fromhex("770b") + SAMPLES),
+        b"WAVE" + FORMAT + chunk(b"data", b"\xff"),
+        b"",
+    ],
+    ids=[
+        "AVI",
+        "no data",
+        "data first",
+        "too large",
+        "too many",
+        "format too fast",
+        "format of zeros",
+        "silence",
+        "DTS between blocks",
+        "AC-3 between blocks",
+        "one byte",
+        "nothing",
+    ],
+)
+def test_a_doubtful_wav_file_is_searched(monkeypatch, content):
+    assert probe_option(chunk(b"RIFF", content), monkeypatch) is None
 
 
 def test_samples_in_a_wav_file_are_not_taken_for_dts(tmp_path):

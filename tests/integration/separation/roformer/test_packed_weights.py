@@ -141,7 +141,7 @@ def test_a_file_that_is_replaced_while_it_is_converted_is_not_used(tmp_path: Pat
 
     with pytest.raises(TransientError, match=r"own\.ckpt was replaced while it was converted"):
         packed_weights.packed_weights(
-            model, model.with_suffix(".yaml"), lambda: Conversion(10, arrays()), BESIDE_MODELS
+            model, model.with_suffix(".yaml"), lambda: Conversion(MIB, arrays()), BESIDE_MODELS
         )
     assert not packed_files(tmp_path)
 
@@ -157,6 +157,6 @@ def test_a_file_that_would_be_much_larger_than_the_checkpoint_is_not_written(tmp
     arrays = [(str(number), np.zeros(MIB, np.float32)) for number in range(20)]
     with pytest.raises(PermanentError, match=r"own\.ckpt has much narrower bands"):
         packed_weights.packed_weights(
-            model, model.with_suffix(".yaml"), lambda: Conversion(1000, arrays), BESIDE_MODELS
+            model, model.with_suffix(".yaml"), lambda: Conversion(16 * MIB, arrays), BESIDE_MODELS
         )
     assert not packed_files(tmp_path)

@@ -377,6 +377,16 @@ def test_the_precision_of_roformers_is_reported(settings, kernels):
     assert sentence.startswith("INFERENCE_PRECISION=bfloat16 needs amx or avx512_bf16, and ")
 
 
+@pytest.mark.parametrize(("choice", "mark"), [("auto", "note"), ("float32", "note"), ("bfloat16", "FAULT")])
+def test_missing_kernels_are_a_fault_only_if_bfloat16_is_demanded(settings, monkeypatch, choice, mark):
+    def load() -> bindings.Library:
+        raise bindings.LibraryError("the kernels are not built")
+
+    monkeypatch.setattr(bindings, "load", load)
+    [finding] = check_kernels(settings(inference_precision=choice))
+    assert (finding.mark, finding.sentence.partition(";")[0]) == (mark, "the kernels are not built")
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [

@@ -66,6 +66,9 @@ def run_check(comparison: Comparison) -> CheckResult:
         finally:
             overdue.cancel()
             process.kill()
+            if process.stdin:
+                with suppress(BrokenPipeError):  # it died before it read everything
+                    process.stdin.close()
     elapsed_s = round(time.monotonic() - started, 3)
     if "changed" in reply:
         raise ChangedModelError(reply["changed"])

@@ -46,6 +46,10 @@ class NoRoomForModelError(DiskFullError):
     """A disk has no room for what a model is converted into; the size of the song makes no difference."""
 
 
+class ChangedModelError(TransientError):
+    """A file of a model was replaced or removed before it could be checked, which says nothing about the model."""
+
+
 class OutOfMemoryError(TransientError):
     """There is not enough memory, of the machine or of its graphics card, for what a model needs."""
 

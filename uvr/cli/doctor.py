@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config import EVERY_MODEL, Settings, SettingsError
 from uvr.disk import bytes_free
@@ -38,6 +38,9 @@ from uvr.separation.instruction_sets import limit_to
 from uvr.separation.mdx import backends
 from uvr.separation.precision import PrecisionChoice, float32_terms, precision_of, require_precision, terms_to_try
 from uvr.spelling import closest
+
+if TYPE_CHECKING:
+    from uvr.separation.roformer.configuration import NetworkShape
 
 HEALTHY, FAULTY = 0, 1
 
@@ -281,7 +284,8 @@ def check_kernels(settings: Settings) -> Iterator[Finding]:
             remedy = f"{compiler()[0]} is installed; `make setup` says why it did not build them"
         except BuildError as no_compiler:
             remedy = f"{no_compiler}; install one, then run `make setup`"
-        yield Finding(Mark.NOTE, "kernels", f"{error}; {remedy}")
+        is_demanded = settings.inference_precision == "bfloat16"
+        yield Finding(Mark.FAULT if is_demanded else Mark.NOTE, "kernels", f"{error}; {remedy}")
         return
     widest = loaded.instruction_sets[0].name
     try:
@@ -364,31 +368,31 @@ def _other_finding(engine: str, name: str, settings: Settings) -> Finding:
 
     description = roformer_description(name, folder)
     assert description is not None
-    read_configuration(read_description(description), description.name)
-    file, policy = model_files(name, folder)[0], PackedFilesPolicy.of(settings)
-    if policy.is_packed(file):
-        return _roformer_finding(name, file, description, settings)
-    policy.require_room(policy.folder_for(folder, create=False), file.name, file.stat().st_size)
-    sentence = f"our own kernels run {name}, without torch"
-    return Finding(Mark.OK, "model", f"{sentence}; the first start converts it, which takes up to a minute")
+    shape = read_configuration(read_description(description), description.name).shape
+    return _roformer_finding(model_files(name, folder)[0], description, shape, settings)
 
 
-def _roformer_finding(name: str, file: Path, description: Path, settings: Settings) -> Finding:
-    """What a RoFormer is computed in, and what its self-checks have found."""
+def _roformer_finding(file: Path, description: Path, shape: NetworkShape, settings: Settings) -> Finding:
+    """What a RoFormer is computed in, what its self-checks have found, and whether it is converted for that."""
     from uvr.separation.native import bindings
     from uvr.separation.roformer.checked_weights import recorded_verdict
+    from uvr.separation.roformer.packed_weights import converted_weights, max_packed_bytes
 
+    name, policy, found = file.name, PackedFilesPolicy.of(settings), []
     try:
         instruction_set = bindings.load().best.name
     except bindings.LibraryError as error:
         return Finding(Mark.NOTE, "model", f"our own kernels do not run {name}: {error}")
-    policy, found = PackedFilesPolicy.of(settings), []
     for terms in terms_to_try(settings.inference_precision, instruction_set):
         verdict = recorded_verdict(file, description, policy, precision_of(terms))
         found.append(verdict.sentence)
-        if not verdict.is_refusal:
-            sentence = f"our own kernels run {name}, without torch, in {precision_of(terms)}: {'; '.join(found)}"
-            return Finding(Mark.OK, "model", sentence)
+        if verdict.is_refusal:
+            continue
+        if terms not in converted_weights(file, description, policy):
+            policy.require_room(policy.folder_for(file.parent, create=False), name, max_packed_bytes(shape, terms))
+            found.append("the first start converts it, which takes up to a minute")
+        sentence = f"our own kernels run {name}, without torch, in {precision_of(terms)}: {'; '.join(found)}"
+        return Finding(Mark.OK, "model", sentence)
     return Finding(Mark.NOTE, "model", f"our own kernels do not run {name}: {'; '.join(found)}")
 
 

@@ -1,13 +1,12 @@
 """The packed files of RoFormers (`uvr.separation.roformer.packed_weights`): where they lie, and when they go.
 
-A packed file is as large as its model, so it is kept like one: beside it, on a disk that may also have the songs, and
-only as long as the model is there. Where the models cannot be written to, it lies in MODEL_CACHE_DIR. Imports nothing
-heavy: child processes make the files, and the processor looks after them.
+A packed file is about as large as its model, so it is kept like one: beside it, on a disk that may also have the
+songs, and only as long as the model is there. Where the models cannot be written to, it lies in MODEL_CACHE_DIR.
+Imports nothing heavy: child processes make the files, and the processor looks after them.
 """
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import re
@@ -57,12 +56,6 @@ class PackedFilesPolicy:
         if create:
             folder.mkdir(mode=0o700, exist_ok=True)
         return folder
-
-    def is_packed(self, model: Path) -> bool:
-        """Whether `model` has a packed file that is not older."""
-        folder = self.folder_for(model.parent, create=False)
-        found = folder.glob(f".{glob.escape(model.name)}.*{SUFFIX}")
-        return any(_has_owner(path, model.parent) for path in found)
 
     def require_room(self, folder: Path, name: str, needed_bytes: int) -> None:
         """Raise `NoRoomForModelError` unless `needed_bytes` fit into `folder`, beside the room of songs on its disk."""

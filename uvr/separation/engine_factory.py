@@ -164,6 +164,11 @@ class RoformerEngineFactory:
                 precision=self.precision,
             )
         except (LibraryError, KernelsRefusedError) as error:
+            if self.precision == "bfloat16":
+                raise PermanentError(
+                    f"INFERENCE_PRECISION=bfloat16, but the kernels cannot compute {self.name} in it: {error}. Set it "
+                    "to auto or float32 (docs/devices.md)."
+                ) from error
             if self.fallback is None:
                 raise PermanentError(
                     f"{self.model_path.name} cannot be run: {error}. audio-separator can run it without the kernels: "

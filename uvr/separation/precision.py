@@ -51,13 +51,16 @@ def has_bfloat16(instruction_set: str) -> bool:
 def require_precision(choice: PrecisionChoice, limit: InstructionSetChoice) -> None:
     """Raise `PermanentError` if `choice` demands bfloat16 and the kernels have no instructions for it here.
 
-    `limit` is NETWORK_ISA, which this processor supports. Without kernels here, all are accepted.
+    So it does if there are no kernels. `limit` is NETWORK_ISA, which this processor supports.
     """
-    names = supported_here()
-    widest = names[0] if names and limit == "auto" else limit
-    if choice != "bfloat16" or not names or has_bfloat16(widest):
+    if choice != "bfloat16":
         return
-    cause = "this processor has neither" if widest == names[0] else f"NETWORK_ISA={limit} allows neither"
+    names = supported_here()
+    if names and has_bfloat16(names[0] if limit == "auto" else limit):
+        return
+    is_limited = any(has_bfloat16(name) for name in names)
+    neither = "the kernels can use neither here (`python -m uvr doctor` says why)"
+    cause = f"NETWORK_ISA={limit} allows neither" if is_limited else neither
     raise PermanentError(
         f"INFERENCE_PRECISION=bfloat16 needs {' or '.join(_SETS_WITH_BFLOAT16)}, and {cause}: set it to auto or "
         "float32 (docs/devices.md)."

@@ -66,7 +66,7 @@ def write_stems(
         gain=gain,
         provider=", ".join(dict.fromkeys(estimates.provider for estimates in networks)),
         backend=", ".join(dict.fromkeys(estimates.backend for estimates in networks)),
-        precision=", ".join(dict.fromkeys(estimates.precision for estimates in networks if estimates.precision)),
+        precision=_precision(networks),
         output_format=output_format,
         notes=(*mixture.notes, *_notes(mixture, encoding, None if is_meant else error_db)),
         sum_error_db=error_db,
@@ -81,6 +81,12 @@ def _chosen(streams: Mapping[str, Blocks], wanted_stems: Collection[str], networ
         all_give = f", so together they give {', '.join(streams)}" if len(networks) > 1 else ""
         raise PermanentError(f"There is no stem {', '.join(unknown)}: {what_they_give(networks)}{all_give}.")
     return [name for name in streams if name in wanted]
+
+
+def _precision(networks: Sequence[Estimates]) -> str:
+    """What the networks were computed in, such as "bfloat16, float32"; "" if that is unknown of one of them."""
+    each = dict.fromkeys(estimates.precision for estimates in networks)
+    return ", ".join(each) if all(each) else ""
 
 
 def _sum_error_db(

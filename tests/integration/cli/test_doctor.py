@@ -22,6 +22,7 @@ from tests.support.roformers import write_model as write_roformer
 from tests.support.s3_server import DEPOSITOR, READER, WRITER
 from uvr.api.auth.users_file import Token
 from uvr.cli.doctor import check_kernels, check_model, findings
+from uvr.models import packed_files
 from uvr.separation.instruction_sets import VARIABLE
 from uvr.separation.native import bindings
 from uvr.separation.native.bindings import AmxState
@@ -244,12 +245,15 @@ def roformer(tmp_path: Path) -> Path:
     return write_roformer(folder, "own.ckpt", GEOMETRIES["kims_hop"], ["vocals", "other"], target="vocals")
 
 
-@pytest.mark.usefixtures("kernels", "roformer")
-def test_a_roformer_is_converted_at_the_first_start(doctor):
+@pytest.mark.usefixtures("roformer")
+def test_a_roformer_is_converted_at_the_first_start(doctor, kernels):
+    used = "bfloat16" if has_bfloat16(kernels.best.name) else "float32"
+    check = "the self-check in bfloat16" if used == "bfloat16" else "the self-check"
     mark, sentence = doctor(MODEL_NAME="own.ckpt").lines["model"]
-    assert (mark, sentence) == (
-        "ok",
-        "our own kernels run own.ckpt, without torch; the first start converts it, which takes up to a minute",
+    assert mark == "ok"
+    assert sentence == (
+        f"our own kernels run own.ckpt, without torch, in {used}: {check} runs when the model is loaded for the first "
+        "time; the first start converts it, which takes up to a minute"
     )
 
 
@@ -278,6 +282,9 @@ def test_what_a_roformer_is_computed_in_and_why_is_reported(settings, kernels, r
     exactly = "the self-check found 99.0 dB; at least 60 dB are required"
     is_fast = has_bfloat16(kernels.best.name)
     why = f"{reason}; {exactly}" if is_fast else exactly
+    conversion = "; the first start converts it, which takes up to a minute" if is_fast else ""
+    assert finding("auto") == ("ok", f"our own kernels run own.ckpt, without torch, in float32: {why}{conversion}")
+    RoformerEngine(roformer, roformer.with_suffix(".yaml"), threads=2, precision="float32")
     assert finding("auto") == ("ok", f"our own kernels run own.ckpt, without torch, in float32: {why}")
     assert finding("float32") == ("ok", f"our own kernels run own.ckpt, without torch, in float32: {exactly}")
     assert finding("bfloat16") == ("note", f"our own kernels do not run own.ckpt: {reason}")
@@ -290,6 +297,17 @@ def test_a_roformer_without_room_for_its_conversion_is_a_fault(doctor, roformer)
     assert (mark, report.status) == ("FAULT", 1)
     assert "own.ckpt needs" in sentence
     assert "MIN_FREE_BYTES" in sentence
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_packed_file_for_another_precision_does_not_count(settings, roformer, monkeypatch):
+    """INFERENCE_PRECISION was changed: the next start has to convert the model, for which there is no room."""
+    RoformerEngine(roformer, roformer.with_suffix(".yaml"), threads=2, precision="bfloat16")
+    monkeypatch.setattr(packed_files, "bytes_free", lambda _folder: 0)
+    [fault] = check_model(settings(inference_precision="float32"))
+    [found] = check_model(settings(inference_precision="bfloat16"))
+    assert (fault.mark, found.mark) == ("FAULT", "ok")
+    assert "own.ckpt needs" in fault.sentence
 
 
 @pytest.mark.parametrize(
@@ -357,6 +375,16 @@ def test_the_precision_of_roformers_is_reported(settings, kernels):
     mark, sentence = finding(network_isa="baseline", inference_precision="bfloat16")
     assert mark == "FAULT"
     assert sentence.startswith("INFERENCE_PRECISION=bfloat16 needs amx or avx512_bf16, and ")
+
+
+@pytest.mark.parametrize(("choice", "mark"), [("auto", "note"), ("float32", "note"), ("bfloat16", "FAULT")])
+def test_missing_kernels_are_a_fault_only_if_bfloat16_is_demanded(settings, monkeypatch, choice, mark):
+    def load() -> bindings.Library:
+        raise bindings.LibraryError("the kernels are not built")
+
+    monkeypatch.setattr(bindings, "load", load)
+    [finding] = check_kernels(settings(inference_precision=choice))
+    assert (finding.mark, finding.sentence.partition(";")[0]) == (mark, "the kernels are not built")
 
 
 @pytest.mark.parametrize(

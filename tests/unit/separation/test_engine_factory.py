@@ -91,11 +91,11 @@ def own_roformer(tmp_path, monkeypatch):
     kernels = lambda *_, **__: FakeEngine(name="kernels", provider="cpu", **facts)  # noqa: E731
     monkeypatch.setattr("uvr.separation.roformer.engine.RoformerEngine", kernels)
 
-    def engine(library, *, device="auto", torch_for_cards=True, card=True):
+    def engine(library, *, device="auto", torch_for_cards=True, card=True, **options):
         monkeypatch.setattr(devices, "torch_may_have_card", lambda: torch_for_cards)
         monkeypatch.setattr(devices, "has_nvidia_card", lambda: card)
         fallback = (lambda: FakeEngine(name="library", provider=library)) if library else None
-        return RoformerEngineFactory(tmp_path / "own.ckpt", tmp_path / "own.yaml", 2, device, fallback)()
+        return RoformerEngineFactory(tmp_path / "own.ckpt", tmp_path / "own.yaml", 2, device, fallback, **options)()
 
     return engine
 
@@ -125,6 +125,13 @@ def test_kernels_that_cannot_be_used_leave_a_roformer_to_audio_separator(own_rof
 
     monkeypatch.setattr("uvr.separation.roformer.engine.RoformerEngine", refused)
     assert own_roformer("cpu", torch_for_cards=False).name == "library"
+    for library in ("cpu", ""):
+        with pytest.raises(PermanentError) as failure:
+            own_roformer(library, torch_for_cards=False, precision="bfloat16")
+        assert failure.value.message == (
+            f"INFERENCE_PRECISION=bfloat16, but the kernels cannot compute own.ckpt in it: {error}. Set it to auto or "
+            "float32 (docs/devices.md)."
+        )
     with pytest.raises(PermanentError, match=f"own.ckpt cannot be run: {error}. audio-separator can run it"):
         own_roformer("")
 

@@ -15,6 +15,7 @@ from uvr.separation.model_library import ModelLibrary
 from uvr.separation.precision import PrecisionChoice, precision_of, require_precision, terms_to_try
 
 AVX2, AVX512, AVX512_BF16, AMX = 2, 3, 5, 6
+NEITHER_HERE = "the kernels can use neither here (`python -m uvr doctor` says why)"
 
 
 @pytest.mark.parametrize(
@@ -50,8 +51,8 @@ def processor(monkeypatch: pytest.MonkeyPatch, best: int) -> None:
 @pytest.mark.parametrize(
     ("best", "limit", "cause"),
     [
-        (AVX2, "auto", "this processor has neither"),
-        (AVX512, "avx512", "this processor has neither"),
+        (AVX2, "auto", NEITHER_HERE),
+        (AVX512, "avx512", NEITHER_HERE),
         (AVX512_BF16, "avx512", "NETWORK_ISA=avx512 allows neither"),
         (AMX, "baseline", "NETWORK_ISA=baseline allows neither"),
     ],
@@ -80,9 +81,13 @@ def test_bfloat16_is_accepted_where_there_are(
     require_precision("bfloat16", limit)
 
 
-def test_it_is_accepted_where_no_kernels_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_refused_where_no_kernels_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "supported_here", list)
-    require_precision("bfloat16", "auto")
+    with pytest.raises(PermanentError) as refused:
+        require_precision("bfloat16", "auto")
+    assert NEITHER_HERE in refused.value.message
+    require_precision("auto", "auto")
+    require_precision("float32", "auto")
 
 
 def test_it_is_refused_before_a_model_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 
 import structlog
 
-from uvr.errors import UvrError
+from uvr.errors import ChangedModelError, UvrError
 from uvr.separation.child_environment import child_environment
 
 Comparison = Callable[[], float]
@@ -53,7 +53,7 @@ class CheckResult:
 
 
 def run_check(comparison: Comparison) -> CheckResult:
-    """The result of `comparison` in a process of its own. Raises `UnfinishedCheckError`."""
+    """The result of `comparison` in a process of its own. Raises `UnfinishedCheckError` or `ChangedModelError`."""
     started = time.monotonic()
     command = [sys.executable, "-P", "-m", "uvr.separation.native.check_process"]
     with subprocess.Popen(  # noqa: S603  # our own module
@@ -66,7 +66,12 @@ def run_check(comparison: Comparison) -> CheckResult:
         finally:
             overdue.cancel()
             process.kill()
+            if process.stdin:
+                with suppress(BrokenPipeError):  # it died before it read everything
+                    process.stdin.close()
     elapsed_s = round(time.monotonic() - started, 3)
+    if "changed" in reply:
+        raise ChangedModelError(reply["changed"])
     if "snr_db" not in reply:
         overlong = f"it took longer than {MAX_CHECK_S:g} s" if elapsed_s >= MAX_CHECK_S else ""
         raise UnfinishedCheckError(reply.get("error") or overlong or _cause_of_death(process.returncode))
@@ -113,6 +118,8 @@ def _answer(comparison: Comparison) -> dict[str, Any]:
         snr_db = comparison()
     except MemoryError:
         return {"error": "there was not enough memory"}
+    except ChangedModelError as error:
+        return {"changed": error.message}
     except UvrError as error:
         return {"error": error.message}
     except Exception as error:  # no matter which: the kernels are not used

@@ -29,6 +29,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from uvr.errors import ChangedModelError
 from uvr.models.files import file_lock
 from uvr.privacy import make_private_folder
 from uvr.separation.native.bindings import Library
@@ -131,6 +132,10 @@ class Record:
         """Record why the check that began did not finish."""
         self._write(replace(self.read(), failure=failure))
 
+    def withdraw(self) -> None:
+        """Take back that a check began, because it had nothing to check."""
+        self._write(replace(self.read(), tries=max(0, self.read().tries - 1)))
+
     def conclude(self, snr_db: float) -> Verdict:
         """Record the result of a check; `snr_db` may be infinite."""
         bounded = max(-_MAX_SNR_DB, min(snr_db, _MAX_SNR_DB))
@@ -185,7 +190,7 @@ class Record:
 def checked(record: Record, comparison_of: Callable[[int], Comparison]) -> Verdict:
     """The verdict in `record`. If there is none yet, the check is made first, or another process is waited for.
 
-    `comparison_of` gives the comparison to run after so many unfinished ones.
+    `comparison_of` gives the comparison to run after so many unfinished ones. Raises `ChangedModelError`.
     """
     verdict = record.read()
     if verdict.is_final:
@@ -196,6 +201,9 @@ def checked(record: Record, comparison_of: Callable[[int], Comparison]) -> Verdi
             record.begin()
             try:
                 result = run_check(comparison_of(verdict.tries))
+            except ChangedModelError:
+                record.withdraw()
+                raise
             except UnfinishedCheckError as error:
                 record.fail(str(error))
                 log.warning("network.check_unfinished", tries=verdict.tries + 1, reason=str(error))

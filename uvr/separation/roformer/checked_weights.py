@@ -1,7 +1,7 @@
 """The packed weights of a model in the fastest precision that its self-check allows (INFERENCE_PRECISION).
 
-A model may be refused in bfloat16 and used in float32. Its packed file for bfloat16 is then removed, and later starts
-know from the record of the check that they need none.
+A model may be refused in bfloat16 and used in float32. Later starts know that from the record of the check, and do not
+convert it for bfloat16 again.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from uvr.separation.precision import Precision, PrecisionChoice, precision_of, t
 from uvr.separation.roformer.packed_weights import (
     Conversion,
     PackedWeights,
+    converted_weights,
     packed_weights,
-    recorded_fingerprint,
-    remove_packed,
 )
 from uvr.separation.roformer.self_check import KernelsRefusedError, ReferenceComparison
 
@@ -52,8 +51,6 @@ class CheckedWeights:
                 weights, verdict = self._checked(terms)
                 if verdict.agrees:
                     return weights
-                del weights  # frees its room on the disk
-                remove_packed(self.model, self.description, self.packed_files, terms)
             log.warning("network.precision_refused", precision=precision_of(terms), reason=verdict.sentence)
         weights, verdict = self._checked(last)
         if verdict.agrees:
@@ -77,7 +74,6 @@ def recorded_verdict(model: Path, description: Path, packed_files: PackedFilesPo
 
     A model that was never converted, or only by an older version, has no verdict.
     """
-    fingerprint = recorded_fingerprint(model, description, packed_files)
-    if not fingerprint:
-        return Verdict(precision=precision)
-    return Record(model, fingerprint.encode(), bindings.load(), precision).read()
+    for weights in converted_weights(model, description, packed_files).values():
+        return Record(model, weights.fingerprint.encode(), bindings.load(), precision).read()
+    return Verdict(precision=precision)

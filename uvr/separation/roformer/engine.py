@@ -9,7 +9,6 @@ difference. A network for one channel estimates each channel on its own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,10 +30,10 @@ from uvr.separation.roformer.checkpoint import read_checkpoint
 from uvr.separation.roformer.chunks import Chunks
 from uvr.separation.roformer.configuration import read_configuration
 from uvr.separation.roformer.network import RoformerNetwork
-from uvr.separation.roformer.packed_weights import Conversion
+from uvr.separation.roformer.packed_weights import Conversion, max_packed_bytes
 from uvr.separation.roformer.packing import packed_arrays
 from uvr.separation.roformer.spectra import joined, parted
-from uvr.separation.roformer.weights import RoformerWeights, read_weights, tensor_sizes
+from uvr.separation.roformer.weights import RoformerWeights, read_weights
 from uvr.separation.spool import Spool
 
 _SHORT_SONG_S = 10
@@ -72,8 +71,8 @@ class RoformerEngine:
             return read_weights(read_checkpoint(model), self._shape, self._bands, model.name)
 
         def conversion(terms: int) -> Conversion:
-            numbers = sum(map(math.prod, tensor_sizes(self._shape, self._bands).values()))
-            return Conversion(numbers, packed_arrays(read(), self._shape, terms), terms)
+            max_bytes = max_packed_bytes(self._shape, terms)
+            return Conversion(max_bytes, packed_arrays(read(), self._shape, terms), terms)
 
         self._weights = CheckedWeights(model, description, packed_files, conversion, threads).open(precision)
         self._network = self._network_of(self._configuration.segment_frames)

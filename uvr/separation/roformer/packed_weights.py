@@ -6,8 +6,9 @@ hash of what it was made from, so a changed model is converted again; files whos
 removed when a model is opened, and by the processor (`ModelLibrary.clean_up`). What a killed conversion has left is
 removed when a model is opened.
 
-A model has a file for each number of terms in use (`uvr.separation.precision`): in one term it takes half the room, and
-processors of several kinds may share the folder. A file that was not used for 30 days goes when its model is opened.
+A model has a file for each number of terms that was used (`uvr.separation.precision`): in one term it takes half the
+room, and processors of several kinds may share the folder. All of them stay: on a network file system, a process of
+another machine dies if a file that it maps is removed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ from uvr.models.files import file_lock, fingerprint, is_locked
 from uvr.models.packed_files import SUFFIX, PackedFilesPolicy, owner_of
 from uvr.separation.precision import BFLOAT16_TERMS, TERMS
 from uvr.separation.roformer import packing
+from uvr.separation.roformer.bands import Bands
+from uvr.separation.roformer.configuration import NetworkShape
 from uvr.separation.roformer.packing import Packed
+from uvr.separation.roformer.weights import tensor_sizes
 
 log = structlog.get_logger()
 
@@ -42,8 +46,6 @@ _PART = ".part"
 _HEADER = len(_MAGIC) + 8
 _HEAD_BYTES, _TAIL_BYTES, _SAMPLE_BYTES = 1 << 16, 1 << 20, 1 << 12
 _SAMPLES = 64
-
-_UNUSED_S = 30 * 86_400
 
 Arrays = Mapping[str, Packed]
 
@@ -64,19 +66,26 @@ class PackedWeights:
 class Conversion:
     """What makes a packed file."""
 
-    numbers: int
-    """How many numbers the tensors of the checkpoint have."""
+    max_bytes: int
+    """More than the file takes (`max_packed_bytes`)."""
     arrays: Iterable[tuple[str, Packed]]
     """The packed arrays by name. Each is made when it is asked for, so that memory is needed for one of them only."""
     terms: int = 0
 
-    @property
-    def max_bytes(self) -> int:
-        """More than the file takes: layers are rounded up, which adds 1 to 3 % to published models.
 
-        A number has two bytes in one term, and else four. Linear attention always has four: numpy computes it.
-        """
-        return (7 * self.numbers // 2 if self.terms == BFLOAT16_TERMS else 5 * self.numbers) + (1 << 24)
+def max_packed_bytes(shape: NetworkShape, terms: int) -> int:
+    """More than a packed file takes: layers are rounded up, which adds 1 to 3 % to published models.
+
+    A number has two bytes in one term, and else four. Linear attention always has four: numpy computes it.
+    """
+    numbers = _numbers(shape)
+    in_half = _numbers(shape.model_copy(update={"linear_transformer_depth": 0})) if terms == BFLOAT16_TERMS else 0
+    return 5 * (2 * numbers - in_half) // 2 + (1 << 24)
+
+
+def _numbers(shape: NetworkShape) -> int:
+    """How many numbers the tensors of the checkpoint have."""
+    return sum(map(math.prod, tensor_sizes(shape, Bands(shape)).values()))
 
 
 def packed_weights(
@@ -92,7 +101,7 @@ def packed_weights(
         with file_lock(folder / model.name):
             paths = _paths(folder, model, description)
             path = paths[terms]
-            remove_stale(folder, model, path, [*paths.values()])
+            remove_stale(folder, model, keep=paths.values())
             _remove_parts(folder)
             weights = _mapped(path, terms)
             if weights is None:
@@ -100,8 +109,6 @@ def packed_weights(
                 policy.require_room(folder, model.name, conversion.max_bytes)
                 _convert(model, description, conversion, path)
                 weights = _mapped(path, terms)
-            with suppress(OSError):
-                os.utime(path)  # it is in use
     except MemoryError as error:
         raise OutOfMemoryError(f"There is not enough memory to convert {model.name}.") from error
     except OSError as error:
@@ -111,35 +118,23 @@ def packed_weights(
     return weights
 
 
-def recorded_fingerprint(model: Path, description: Path, policy: PackedFilesPolicy) -> str:
-    """The fingerprint of the model's files, from one of their packed files; "" if there is none."""
+def converted_weights(model: Path, description: Path, policy: PackedFilesPolicy) -> dict[int, PackedWeights]:
+    """The packed weights that the present state of `model` has, by their terms; none are made."""
     with suppress(OSError):
         paths = _paths(policy.folder_for(model.parent, create=False), model, description)
-        found = (_mapped(path, terms) for terms, path in paths.items())
-        return next((weights.fingerprint for weights in found if weights), "")
-    return ""
+        found = {terms: _mapped(path, terms) for terms, path in paths.items()}
+        return {terms: weights for terms, weights in found.items() if weights}
+    return {}
 
 
-def remove_packed(model: Path, description: Path, policy: PackedFilesPolicy, terms: int) -> None:
-    """Remove the packed file for so many terms, as far as that is possible: its precision is not used."""
-    with suppress(OSError):
-        path = _paths(policy.folder_for(model.parent), model, description)[terms]
-        path.unlink()
-        log.info("roformer.unused_file_removed", file=path.name)
-
-
-def remove_stale(folder: Path, model: Path, used: Path, current: Collection[Path]) -> None:
+def remove_stale(folder: Path, model: Path, keep: Collection[Path]) -> None:
     """Remove the packed files of older states of `model`, and those whose models are gone.
 
-    `current` are those of its present state, which go if they were not used for long and are not `used` now. A process
-    that still maps such a file keeps it until it ends.
+    `keep` are those of its present state. A process of this machine that still maps such a file keeps it until it ends.
     """
     for path in folder.glob(f".*{SUFFIX}*"):
         owner = owner_of(path)
-        is_stale = owner == model.name or not (model.parent / owner).exists()
-        if path in current:
-            is_stale = path != used and time.time() - path.stat().st_mtime > _UNUSED_S
-        if is_stale:
+        if path not in keep and (owner == model.name or not (model.parent / owner).exists()):
             log.info("roformer.stale_file_removed", file=path.name)
             path.unlink(missing_ok=True)
 

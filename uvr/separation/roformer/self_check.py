@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from uvr.errors import UvrError
+from uvr.errors import ChangedModelError, UvrError
 from uvr.models.descriptions import read_description
 from uvr.models.packed_files import PackedFilesPolicy
 from uvr.separation.mdx.stft import Stft
@@ -64,7 +64,7 @@ class ReferenceComparison:
         return snr_db(_parts(np.ones_like(spectrum)), expected, found)
 
     def _refuse_conversion(self) -> NoReturn:
-        raise UvrError(f"{self.model.name} has changed, or its packed weights are gone.")
+        raise ChangedModelError(f"{self.model.name} was replaced, or its packed file removed, before it was checked.")
 
 
 def fixed_spectrum(shape: NetworkShape) -> Spectrum:

@@ -133,6 +133,18 @@ def test_a_network_that_answers_with_silence_is_judged_too(tmp_path):
     assert record_of(model).read().agrees
 
 
+def test_a_check_process_that_dies_before_it_reads_is_an_unfinished_check(check_process):
+    check_process("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+
+    class Late:
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            time.sleep(1)  # the process is dead by then
+            return (int, ())
+
+    with pytest.raises(check_process_module.UnfinishedCheckError, match="its process was killed"):
+        check_process_module.run_check(Late())
+
+
 def test_a_check_that_lacks_memory_is_repeated_with_a_quarter_of_the_spectrum(model, check_process):
     check_process(check_dies("SIGKILL", f"spectrum.shape[2] == {GEOMETRY.frames}"))
     with structlog.testing.capture_logs() as logs:

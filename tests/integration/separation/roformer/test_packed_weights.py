@@ -9,22 +9,26 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.support.published_roformers import PUBLISHED
 from tests.support.roformers import GEOMETRIES, description, write_description, write_model, write_zip
 from uvr.errors import PermanentError, TransientError
 from uvr.models.packed_files import BESIDE_MODELS
 from uvr.separation.native.self_check import Verdict
+from uvr.separation.precision import TERMS
 from uvr.separation.roformer import checked_weights, engine, packed_weights
 from uvr.separation.roformer.bands import Bands
-from uvr.separation.roformer.checkpoint import Floats
+from uvr.separation.roformer.checkpoint import Floats, Tensor
 from uvr.separation.roformer.configuration import NetworkShape
-from uvr.separation.roformer.packed_weights import Conversion
-from uvr.separation.roformer.weights import tensor_sizes
+from uvr.separation.roformer.packed_weights import Conversion, max_packed_bytes
+from uvr.separation.roformer.packing import packed_arrays
+from uvr.separation.roformer.weights import read_weights, tensor_sizes
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -141,7 +145,7 @@ def test_a_file_that_is_replaced_while_it_is_converted_is_not_used(tmp_path: Pat
 
     with pytest.raises(TransientError, match=r"own\.ckpt was replaced while it was converted"):
         packed_weights.packed_weights(
-            model, model.with_suffix(".yaml"), lambda: Conversion(10, arrays()), BESIDE_MODELS
+            model, model.with_suffix(".yaml"), lambda: Conversion(MIB, arrays()), BESIDE_MODELS
         )
     assert not packed_files(tmp_path)
 
@@ -153,10 +157,24 @@ def test_a_file_that_becomes_shorter_while_it_is_converted_is_refused(model: Pat
         tensors["layers.0.1.layers.0.1.net.4.weight"].read()
 
 
+@pytest.mark.parametrize(("name", "changes"), [("guitar", {}), ("ep_317", {"depth": 2, "linear_transformer_depth": 4})])
+@pytest.mark.parametrize("terms", TERMS)
+def test_the_room_that_is_asked_for_is_hardly_more_than_the_file_takes(
+    name: str, changes: dict[str, int], terms: int
+) -> None:
+    fields = {key: value for key, value in PUBLISHED[name]["model"].items() if key in NetworkShape.model_fields}
+    shape = NetworkShape(**fields | changes)
+    sizes = tensor_sizes(shape, Bands(shape))
+    tensors = {key: Tensor(size, "float32", partial(np.zeros, size, np.float32)) for key, size in sizes.items()}
+    weights = read_weights(tensors, shape, Bands(shape), name)
+    taken = sum(array.nbytes for _, array in packed_arrays(weights, shape, terms))
+    assert taken < max_packed_bytes(shape, terms) - 16 * MIB < 1.26 * taken
+
+
 def test_a_file_that_would_be_much_larger_than_the_checkpoint_is_not_written(tmp_path: Path, model: Path) -> None:
     arrays = [(str(number), np.zeros(MIB, np.float32)) for number in range(20)]
     with pytest.raises(PermanentError, match=r"own\.ckpt has much narrower bands"):
         packed_weights.packed_weights(
-            model, model.with_suffix(".yaml"), lambda: Conversion(1000, arrays), BESIDE_MODELS
+            model, model.with_suffix(".yaml"), lambda: Conversion(16 * MIB, arrays), BESIDE_MODELS
         )
     assert not packed_files(tmp_path)

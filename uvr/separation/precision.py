@@ -31,7 +31,7 @@ def precision_of(terms: int) -> Precision:
 
 
 def float32_terms(instruction_set: str) -> int:
-    """The terms of a RoFormer in float32 on an instruction set: three where they take less time than float32."""
+    """The terms of a RoFormer in float32 on an instruction set: three where they should take less time than float32."""
     return _THREE_TERMS if instruction_set.lower() == "amx" else 0
 
 

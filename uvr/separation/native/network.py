@@ -18,7 +18,7 @@ _MAX_THREADS = 256
 """The limit of the kernels."""
 
 SIX_TERMS = 6
-"""Products of three bfloat16 parts of each number: as exact as float32, and by estimate faster with AMX (decision 55)."""
+"""Products of three bfloat16 parts of each number: as exact as float32, and by estimate faster with AMX."""
 
 
 class NativeNetwork:
